@@ -1,0 +1,2 @@
+//! The `smollm3` command.
+fn main() {}
