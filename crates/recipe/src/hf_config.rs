@@ -1,0 +1,323 @@
+//! `config.json` of a Hugging Face checkpoint, read and written.
+//!
+//! transformers 4 puts the rotary settings into `rope_theta` and `rope_scaling`, transformers 5 into
+//! `rope_parameters`; both are read, and both can be written. Keys that do not change the numbers
+//! (`use_cache`, `attention_dropout` = 0, …) are ignored; a key that would change them and is not supported is
+//! refused, because a model that loads and computes something else is worse than an error.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::model_config::{ModelConfig, ModelConfigError, ModelType, Yarn, head_dim, rope_layers};
+
+/// Which spelling of the rotary settings to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spelling {
+    /// `rope_theta` and `rope_scaling`: read by transformers 4 and 5 and by most other tools.
+    #[default]
+    Transformers4,
+    /// `rope_parameters`.
+    Transformers5,
+}
+
+#[derive(Deserialize)]
+struct HfConfig {
+    model_type: String,
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: Option<usize>,
+    head_dim: Option<usize>,
+    max_position_embeddings: usize,
+    rope_theta: Option<f64>,
+    rope_scaling: Option<RopeParameters>,
+    rope_parameters: Option<RopeParameters>,
+    no_rope_layers: Option<Vec<u8>>,
+    no_rope_layer_interval: Option<usize>,
+    rms_norm_eps: Option<f64>,
+    tie_word_embeddings: Option<bool>,
+    attention_bias: Option<bool>,
+    mlp_bias: Option<bool>,
+    initializer_range: Option<f64>,
+    hidden_act: Option<String>,
+    attention_dropout: Option<f64>,
+    use_sliding_window: Option<bool>,
+    bos_token_id: Option<u32>,
+    eos_token_id: Option<OneOrMany>,
+    pad_token_id: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+#[derive(Deserialize)]
+struct RopeParameters {
+    #[serde(alias = "type")]
+    rope_type: Option<String>,
+    rope_theta: Option<f64>,
+    factor: Option<f64>,
+    original_max_position_embeddings: Option<usize>,
+    beta_fast: Option<f64>,
+    beta_slow: Option<f64>,
+    attention_factor: Option<f64>,
+}
+
+impl ModelConfig {
+    /// Reads a checkpoint's `config.json`.
+    ///
+    /// # Errors
+    /// The file cannot be read, describes a family or an option that this project does not compute, or its
+    /// numbers do not make a model.
+    pub fn from_hf_file(path: &Path) -> Result<Self, ModelConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ModelConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_hf_json(&text, path)
+    }
+
+    /// Parses the text of a `config.json`; `path` is used in messages.
+    ///
+    /// # Errors
+    /// As [`Self::from_hf_file`].
+    pub fn from_hf_json(text: &str, path: &Path) -> Result<Self, ModelConfigError> {
+        let hf: HfConfig = serde_json::from_str(text).map_err(|error| ModelConfigError::Parse {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        hf.into_config()
+            .map_err(|message| ModelConfigError::Invalid {
+                path: path.to_owned(),
+                message,
+            })?
+            .validated(path)
+    }
+
+    /// The `config.json` of this architecture.
+    pub fn to_hf_json(&self, spelling: Spelling, dtype: &str) -> Value {
+        let architecture = match self.model_type {
+            ModelType::SmolLM3 => "SmolLM3ForCausalLM",
+            ModelType::Llama => "LlamaForCausalLM",
+        };
+        let mut config = json!({
+            "architectures": [architecture],
+            "model_type": self.model_type,
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "max_position_embeddings": self.max_position_embeddings,
+            "rms_norm_eps": self.rms_norm_eps,
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "attention_bias": self.attention_bias,
+            "mlp_bias": self.mlp_bias,
+            "initializer_range": self.initializer_range,
+            "hidden_act": "silu",
+            "attention_dropout": 0.0,
+            "use_cache": true,
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": self.eos_token_id,
+            "pad_token_id": self.pad_token_id,
+        });
+        let mut set = |key: &str, value: Value| {
+            if let Some(object) = config.as_object_mut() {
+                object.insert(key.to_owned(), value);
+            }
+        };
+        let mut scaling = self.rope_scaling.as_ref().map(yarn_to_json);
+        match spelling {
+            Spelling::Transformers4 => {
+                set("torch_dtype", dtype.into());
+                set("rope_theta", self.rope_theta.into());
+                set("rope_scaling", scaling.map_or(Value::Null, Value::Object));
+            }
+            Spelling::Transformers5 => {
+                set("dtype", dtype.into());
+                let parameters = scaling.get_or_insert_with(|| {
+                    Map::from_iter([("rope_type".to_owned(), Value::from("default"))])
+                });
+                parameters.insert("rope_theta".to_owned(), self.rope_theta.into());
+                set("rope_parameters", Value::Object(std::mem::take(parameters)));
+            }
+        }
+        if self.model_type == ModelType::SmolLM3 {
+            set(
+                "no_rope_layers",
+                self.rope_layers.iter().map(|rope| u8::from(*rope)).collect(),
+            );
+            if let Some(interval) = self.no_rope_layer_interval().filter(|interval| *interval > 0) {
+                set("no_rope_layer_interval", interval.into());
+            }
+            set("use_sliding_window", false.into());
+        }
+        config
+    }
+}
+
+fn yarn_to_json(yarn: &Yarn) -> Map<String, Value> {
+    let mut object = Map::new();
+    let mut set = |key: &str, value: Value| object.insert(key.to_owned(), value);
+    // Older readers look for `type`.
+    set("rope_type", "yarn".into());
+    set("type", "yarn".into());
+    set("factor", yarn.factor.into());
+    set(
+        "original_max_position_embeddings",
+        yarn.original_max_position_embeddings.into(),
+    );
+    set("beta_fast", yarn.beta_fast.into());
+    set("beta_slow", yarn.beta_slow.into());
+    if let Some(factor) = yarn.attention_factor {
+        set("attention_factor", factor.into());
+    }
+    object
+}
+
+impl HfConfig {
+    fn into_config(self) -> Result<ModelConfig, String> {
+        let model_type = match self.model_type.as_str() {
+            "smollm3" => ModelType::SmolLM3,
+            "llama" => ModelType::Llama,
+            other => {
+                return Err(format!(
+                    "model_type = \"{other}\" is not supported; \"smollm3\" and \"llama\" are"
+                ));
+            }
+        };
+        if let Some(act) = self.hidden_act.filter(|act| act != "silu") {
+            return Err(format!(
+                "hidden_act = \"{act}\" is not supported; only \"silu\" is"
+            ));
+        }
+        if self.attention_dropout.is_some_and(|rate| rate != 0.0) {
+            return Err("attention_dropout is not 0; dropout is not supported".to_owned());
+        }
+        if self.use_sliding_window == Some(true) {
+            return Err("use_sliding_window = true is not supported".to_owned());
+        }
+        let (rope_theta, rope_scaling) = rope(
+            self.rope_theta,
+            self.rope_scaling,
+            self.rope_parameters,
+            self.max_position_embeddings,
+            default_theta(model_type),
+        )?;
+        let layers = self.num_hidden_layers;
+        let rope_layers = match (model_type, self.no_rope_layers) {
+            (ModelType::Llama, _) => vec![true; layers],
+            (ModelType::SmolLM3, Some(list)) => list.into_iter().map(|rope| rope != 0).collect(),
+            (ModelType::SmolLM3, None) => rope_layers(layers, self.no_rope_layer_interval.unwrap_or(4)),
+        };
+        let heads = self.num_attention_heads;
+        Ok(ModelConfig {
+            model_type,
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            num_hidden_layers: layers,
+            num_attention_heads: heads,
+            num_key_value_heads: self.num_key_value_heads.unwrap_or(heads),
+            head_dim: match self.head_dim {
+                Some(dim) => dim,
+                None => head_dim(self.hidden_size, heads)?,
+            },
+            max_position_embeddings: self.max_position_embeddings,
+            rope_theta,
+            rope_scaling,
+            rope_layers,
+            rms_norm_eps: self.rms_norm_eps.unwrap_or(1e-6),
+            // transformers' defaults for a missing key differ between the two classes.
+            tie_word_embeddings: self
+                .tie_word_embeddings
+                .unwrap_or(model_type == ModelType::SmolLM3),
+            attention_bias: self.attention_bias.unwrap_or(false),
+            mlp_bias: self.mlp_bias.unwrap_or(false),
+            initializer_range: self.initializer_range.unwrap_or(0.02),
+            bos_token_id: self.bos_token_id,
+            eos_token_id: match self.eos_token_id {
+                Some(OneOrMany::One(id)) => Some(id),
+                Some(OneOrMany::Many(ids)) => ids.first().copied(),
+                None => None,
+            },
+            pad_token_id: self.pad_token_id,
+        })
+    }
+}
+
+/// transformers' default when neither spelling gives a theta.
+fn default_theta(model_type: ModelType) -> f64 {
+    match model_type {
+        ModelType::SmolLM3 => 2_000_000.0,
+        ModelType::Llama => 10_000.0,
+    }
+}
+
+/// Theta and YaRN from the two spellings.
+fn rope(
+    theta: Option<f64>,
+    scaling: Option<RopeParameters>,
+    parameters: Option<RopeParameters>,
+    max_position_embeddings: usize,
+    default_theta: f64,
+) -> Result<(f64, Option<Yarn>), String> {
+    let inner_theta = parameters.as_ref().and_then(|parameters| parameters.rope_theta);
+    if let (Some(a), Some(b)) = (theta, inner_theta)
+        && a != b
+    {
+        return Err(format!(
+            "rope_theta = {a} and rope_parameters.rope_theta = {b} contradict each other; keep one"
+        ));
+    }
+    let theta = theta.or(inner_theta).unwrap_or(default_theta);
+    let kinds = [scaling, parameters]
+        .into_iter()
+        .flatten()
+        .filter(|rope| rope.rope_type.as_deref() != Some("default"));
+    let mut yarn = None;
+    for rope in kinds {
+        let found = rope.into_yarn(max_position_embeddings)?;
+        if let (Some(first), Some(second)) = (&yarn, &found)
+            && first != second
+        {
+            return Err("rope_scaling and rope_parameters contradict each other; keep one".to_owned());
+        }
+        yarn = found.or(yarn);
+    }
+    Ok((theta, yarn))
+}
+
+impl RopeParameters {
+    fn into_yarn(self, max_position_embeddings: usize) -> Result<Option<Yarn>, String> {
+        match self.rope_type.as_deref() {
+            // `rope_parameters` with a theta alone.
+            None if self.factor.is_none() => Ok(None),
+            Some("yarn") => {
+                let factor = self.factor.ok_or("rope_scaling of type \"yarn\" has no factor")?;
+                let mut yarn = Yarn::new(
+                    factor,
+                    self.original_max_position_embeddings
+                        .unwrap_or(max_position_embeddings),
+                );
+                yarn.beta_fast = self.beta_fast.unwrap_or(yarn.beta_fast);
+                yarn.beta_slow = self.beta_slow.unwrap_or(yarn.beta_slow);
+                yarn.attention_factor = self.attention_factor;
+                Ok(Some(yarn))
+            }
+            other => Err(format!(
+                "rope type {} is not supported; \"default\" and \"yarn\" are",
+                other.map_or("without a name".to_owned(), |name| format!("\"{name}\""))
+            )),
+        }
+    }
+}
