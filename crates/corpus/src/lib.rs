@@ -1,1 +1,24 @@
-//! corpus
+//! Text in, token stores out.
+//!
+//! ```text
+//! text sources ── tokenizer ── tokenize ── token store (.ds, .ds.index, .ds.metadata) ── mixer
+//! ```
+//!
+//! * [`text`]: where documents come from when nothing is downloaded: the Markdown and Rust files of
+//!   the crates in `Cargo.lock`, and a seeded generator of arithmetic with worked steps.
+//! * [`tokenizer`]: byte-level BPE, trained or loaded.
+//! * [`tokenize`]: documents to token stores on all cores, the same bytes for any number of threads.
+//! * [`store`]: the on-disk format, datatrove's own, so files go both ways.
+//!
+//! This crate knows nothing of devices, models or recipes: plain arguments in, files out.
+
+mod atomic_file;
+pub mod error;
+pub mod store;
+pub mod text;
+pub mod tokenize;
+pub mod tokenizer;
+
+pub use error::{CorpusError, Result};
+pub use store::{StoreWriter, TokenStore};
+pub use tokenizer::Tokenizer;

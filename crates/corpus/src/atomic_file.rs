@@ -1,0 +1,108 @@
+//! Files that are either whole or not there.
+//!
+//! Everything this crate leaves on disk is written under a hidden temporary name in the same folder,
+//! synced, and renamed; a kill or a full disk leaves at most a `.name.partial`, which no reader opens
+//! and the next run overwrites. The price is one `fsync` a file.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{CorpusError, Result};
+
+/// A buffered file that appears under its name only when [`AtomicFile::commit`] succeeds.
+#[derive(Debug)]
+pub(crate) struct AtomicFile {
+    target: PathBuf,
+    partial: PathBuf,
+    writer: Option<BufWriter<File>>,
+}
+
+impl AtomicFile {
+    /// Creates the folder of `target` where needed, and opens the temporary file beside it.
+    pub(crate) fn create(target: &Path) -> Result<Self> {
+        let folder = target.parent().unwrap_or_else(|| Path::new("."));
+        fs::create_dir_all(folder).map_err(CorpusError::io("create", folder))?;
+        let partial = partial_name(target)?;
+        let file = File::create(&partial).map_err(CorpusError::io("create", &partial))?;
+        let writer = Some(BufWriter::with_capacity(1 << 20, file));
+        Ok(AtomicFile {
+            target: target.to_owned(),
+            partial,
+            writer,
+        })
+    }
+
+    /// Writes all of `bytes`.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.writer {
+            Some(writer) => writer
+                .write_all(bytes)
+                .map_err(CorpusError::io("write", &self.partial)),
+            None => Ok(()),
+        }
+    }
+
+    /// Syncs the contents and gives the file its name.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            let synced = writer
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)
+                .and_then(|file| file.sync_all())
+                .and_then(|()| fs::rename(&self.partial, &self.target));
+            if let Err(source) = synced {
+                let _ = fs::remove_file(&self.partial);
+                return Err(CorpusError::Io {
+                    action: "write",
+                    path: self.target.clone(),
+                    source,
+                });
+            }
+            sync_folder(&self.target)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+/// Writes a small file in one go.
+pub(crate) fn write_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create(target)?;
+    file.write(bytes)?;
+    file.commit()
+}
+
+/// `folder/name` → `folder/.name.partial`.
+pub(crate) fn partial_name(target: &Path) -> Result<PathBuf> {
+    let name = target.file_name().ok_or_else(|| CorpusError::Argument {
+        name: "path",
+        problem: format!("`{}` does not name a file", target.display()),
+    })?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".partial");
+    Ok(target.with_file_name(hidden))
+}
+
+/// Makes a rename in the folder of `target` durable. Windows cannot open folders; there it is a no-op.
+pub(crate) fn sync_folder(target: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new("."));
+        File::open(folder)
+            .and_then(|file| file.sync_all())
+            .map_err(CorpusError::io("sync", folder))?;
+    }
+    #[cfg(not(unix))]
+    let _ = target;
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! The token store: datatrove's format on disk, so the original's files and ours go both ways.
+//!
+//! Three files stand for one piece of a source `X`:
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `X.ds` | the tokens, little-endian `u16` or `u32`, no header |
+//! | `X.ds.index` | one little-endian `u64` a document: where it ends, in tokens, its end-of-text included |
+//! | `X.ds.metadata` | text: `tokenizer\|bytes per token`, the number of tokens, the same for people |
+//!
+//! (Source: datatrove, `pipeline/tokens/tokenizer.py`, class `TokenizedFile`.) We add `X.ds.blake3`, the
+//! fingerprint of the first two, which other readers ignore.
+//!
+//! A folder of `.ds` files, sorted by name, is one store. A window of `S + 1` tokens never straddles two
+//! files, as in the original, so each file drops a tail of at most `S` tokens.
+//!
+//! Reading is by memory map: opening costs a few system calls whatever the size, and the page cache is
+//! shared by all processes of a machine. Keeping document ends beside the tokens (8 bytes a document)
+//! lets one tokenised corpus serve every sequence length and every masking of documents.
+
+mod fingerprint;
+mod format;
+mod reader;
+mod tokens;
+mod writer;
+
+pub use fingerprint::Fingerprint;
+pub use format::{TokenWidth, human_count};
+pub use reader::{OpenOptions, TokenFile, TokenStore, Window};
+pub use tokens::Tokens;
+pub use writer::{StoreWriter, StoreWritten};

@@ -1,0 +1,136 @@
+//! Writing token files: streaming, and whole or absent.
+//!
+//! Tokens and document ends go to temporary files as they come, so memory does not grow with the file.
+//! `finish` renames the index first and the `.ds` last: a folder never shows a `.ds` without its index.
+
+use std::path::{Path, PathBuf};
+
+use super::fingerprint;
+use super::format::{Metadata, TokenWidth, beside};
+use crate::atomic_file::AtomicFile;
+use crate::error::{CorpusError, Result};
+
+/// Writes one `.ds` file with its index, metadata and fingerprint.
+#[derive(Debug)]
+pub struct StoreWriter {
+    path: PathBuf,
+    metadata: Metadata,
+    documents: u64,
+    tokens: AtomicFile,
+    index: AtomicFile,
+    tokens_hash: blake3::Hasher,
+    index_hash: blake3::Hasher,
+    buffer: Vec<u8>,
+}
+
+/// What [`StoreWriter::finish`] wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreWritten {
+    /// The `.ds` file.
+    pub path: PathBuf,
+    /// Documents in it.
+    pub documents: u64,
+    /// Tokens in it.
+    pub tokens: u64,
+}
+
+impl StoreWriter {
+    /// Starts `path` (which must end in `.ds`) for a tokenizer of `vocab_size` entries, whose name goes
+    /// into the metadata. The width follows the vocabulary.
+    ///
+    /// # Errors
+    /// A path without `.ds`, a name with a line break, or a folder that cannot be written.
+    pub fn create(path: impl AsRef<Path>, tokenizer: &str, vocab_size: u64) -> Result<Self> {
+        let path = path.as_ref();
+        if path.extension().is_none_or(|extension| extension != "ds") {
+            return Err(CorpusError::store(
+                path,
+                "the name of a token file must end in `.ds`",
+            ));
+        }
+        if tokenizer.contains(['\n', '\r']) {
+            return Err(CorpusError::Argument {
+                name: "tokenizer",
+                problem: format!("must be one line to fit the metadata, got {tokenizer:?}"),
+            });
+        }
+        let width = TokenWidth::for_vocab(vocab_size);
+        Ok(StoreWriter {
+            path: path.to_owned(),
+            metadata: Metadata {
+                tokenizer: tokenizer.to_owned(),
+                width,
+                tokens: 0,
+            },
+            documents: 0,
+            tokens: AtomicFile::create(path)?,
+            index: AtomicFile::create(&beside(path, "index"))?,
+            tokens_hash: blake3::Hasher::new(),
+            index_hash: blake3::Hasher::new(),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Appends one document; its end-of-text is the caller's to add.
+    ///
+    /// # Errors
+    /// A token past the width of the file, or a full disk.
+    pub fn push_document(&mut self, tokens: &[u32]) -> Result<()> {
+        self.buffer.clear();
+        match self.metadata.width {
+            TokenWidth::U32 => tokens
+                .iter()
+                .for_each(|token| self.buffer.extend(token.to_le_bytes())),
+            TokenWidth::U16 => {
+                for token in tokens {
+                    let narrow = u16::try_from(*token).map_err(|_| CorpusError::Tokenizer {
+                        name: self.metadata.tokenizer.clone(),
+                        problem: format!("token {token} lies past its vocabulary of at most 65536 entries"),
+                    })?;
+                    self.buffer.extend(narrow.to_le_bytes());
+                }
+            }
+        }
+        self.tokens_hash.update(&self.buffer);
+        self.tokens.write(&self.buffer)?;
+        self.metadata.tokens += tokens.len() as u64;
+        let end = self.metadata.tokens.to_le_bytes();
+        self.index_hash.update(&end);
+        self.index.write(&end)?;
+        self.documents += 1;
+        Ok(())
+    }
+
+    /// Documents so far.
+    pub fn documents(&self) -> u64 {
+        self.documents
+    }
+
+    /// Tokens so far.
+    pub fn tokens(&self) -> u64 {
+        self.metadata.tokens
+    }
+
+    /// Syncs everything and gives the files their names.
+    ///
+    /// # Errors
+    /// A full disk; nothing is left then.
+    pub fn finish(self) -> Result<StoreWritten> {
+        self.index.commit()?;
+        crate::atomic_file::write_atomically(
+            &beside(&self.path, "metadata"),
+            self.metadata.render().as_bytes(),
+        )?;
+        self.tokens.commit()?;
+        fingerprint::record(
+            &self.path,
+            self.tokens_hash.finalize(),
+            self.index_hash.finalize(),
+        )?;
+        Ok(StoreWritten {
+            path: self.path,
+            documents: self.documents,
+            tokens: self.metadata.tokens,
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! Where documents come from when nothing is downloaded.
+//!
+//! A source is a numbered list of documents that can be asked for in any order, by any thread. Both
+//! sources here are the same on every machine: one is pinned by `Cargo.lock`, the other by its seed.
+
+pub mod arithmetic;
+pub mod cargo_sources;
+
+use std::borrow::Cow;
+
+use crate::error::{CorpusError, Result};
+use crate::store::Fingerprint;
+
+pub use arithmetic::Arithmetic;
+pub use cargo_sources::{CargoSources, CargoText};
+
+/// Documents by number.
+pub trait DocumentSource: Sync {
+    /// For messages and reports.
+    fn name(&self) -> &str;
+
+    /// How many there are.
+    fn documents(&self) -> u64;
+
+    /// The text of document `index`, below [`DocumentSource::documents`].
+    ///
+    /// # Errors
+    /// Past the end, or where it can no longer be read.
+    fn document(&self, index: u64) -> Result<Cow<'_, str>>;
+
+    /// Stands for all documents: the same value means the same texts in the same order.
+    fn fingerprint(&self) -> Fingerprint;
+}
+
+/// The numbers `0..documents` in an order fixed by `seed`: sorted by a keyed hash.
+///
+/// Sorting hashes needs no random generator whose output might change between versions; it takes 16
+/// bytes a document, which is nothing beside the documents of an in-memory source.
+pub fn shuffled(documents: u64, seed: u64) -> Vec<u64> {
+    let key = *blake3::hash(&seed.to_le_bytes()).as_bytes();
+    let mut keyed: Vec<([u8; 8], u64)> = (0..documents)
+        .map(|document| {
+            let hash = blake3::keyed_hash(&key, &document.to_le_bytes());
+            (*hash.as_bytes().first_chunk::<8>().unwrap_or(&[0; 8]), document)
+        })
+        .collect();
+    keyed.sort_unstable();
+    keyed.into_iter().map(|(_, document)| document).collect()
+}
+
+/// The first documents of [`shuffled`] that together reach `bytes`: what a tokenizer is trained on.
+///
+/// # Errors
+/// Where a document cannot be read, or the source is empty.
+pub fn sample(source: &dyn DocumentSource, bytes: u64, seed: u64) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    let mut total = 0;
+    for document in shuffled(source.documents(), seed) {
+        if total >= bytes {
+            break;
+        }
+        let text = source.document(document)?.into_owned();
+        total += text.len() as u64;
+        texts.push(text);
+    }
+    if texts.is_empty() {
+        return Err(CorpusError::source(source.name(), "it holds no document"));
+    }
+    Ok(texts)
+}

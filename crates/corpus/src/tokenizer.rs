@@ -1,0 +1,313 @@
+//! Byte-level BPE tokenizers: trained here for small models, loaded for real ones.
+//!
+//! Both go through the `tokenizers` crate, so a `tokenizer.json` from here works in Python and the
+//! released one works here. Training follows Llama 3: its split pattern, bytes as the base alphabet
+//! (no text is unknown), the special tokens behind the learned entries. The same text gives the same
+//! `tokenizer.json`, byte for byte.
+//!
+//! A document is its text and one `<|end_of_text|>`, no beginning-of-text, as in the original run.
+//! Special tokens spelt out inside a document stay plain text unless asked otherwise: a web page must
+//! not be able to end itself or open a chat turn. (datatrove parses them; [`SpecialTokens::Parsed`].)
+
+use std::path::{Path, PathBuf};
+
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerBuilder, TokenizerImpl};
+
+use crate::atomic_file::write_atomically;
+use crate::error::{CorpusError, Result};
+use crate::store::Fingerprint;
+
+/// How text is cut before merging: words, numbers of up to three digits, punctuation, white space.
+/// Source: `tokenizer.json` of Llama 3 (`pre_tokenizer`), which SmolLM3's tokenizer keeps.
+pub const SPLIT_PATTERN: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+
+/// Tokens that decoding leaves out, behind the learned entries in this order.
+pub const SPECIAL_TOKENS: [&str; 4] = [
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|im_start|>",
+    "<|im_end|>",
+];
+
+/// Tokens that are single entries but part of the text, behind the special ones.
+pub const ADDED_TOKENS: [&str; 2] = ["<think>", "</think>"];
+
+/// Names under which a loaded tokenizer may keep its end of document, in order of preference.
+const END_NAMES: [&str; 3] = ["<|end_of_text|>", "<|endoftext|>", "</s>"];
+
+/// Learned entries a trained vocabulary holds at least: the 256 bytes.
+const BYTE_ENTRIES: u32 = 256;
+
+/// The ids other crates need. Absent ones are `None`, for tokenizers that came from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenizerInfo {
+    /// Number of entries, added tokens included; ids are below it.
+    pub vocab_size: u32,
+    /// `<|begin_of_text|>`.
+    pub begin_of_text: Option<u32>,
+    /// What ends a document (`<|end_of_text|>`).
+    pub end_of_text: u32,
+    /// `<|im_start|>`.
+    pub im_start: Option<u32>,
+    /// `<|im_end|>`.
+    pub im_end: Option<u32>,
+    /// `<think>`.
+    pub think: Option<u32>,
+    /// `</think>`.
+    pub end_think: Option<u32>,
+}
+
+/// A tokenizer with the ids found in it.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    name: String,
+    inner: tokenizers::Tokenizer,
+    info: TokenizerInfo,
+}
+
+impl Tokenizer {
+    /// Trains a vocabulary of exactly `vocab_size` entries, special tokens included.
+    ///
+    /// # Errors
+    /// A size below 256 bytes + 6 added tokens, or text with too few distinct words to fill it.
+    pub fn train<S, I>(texts: I, vocab_size: u32) -> Result<Self>
+    where
+        S: AsRef<str> + Send,
+        I: Iterator<Item = S> + Send,
+    {
+        let added = (SPECIAL_TOKENS.len() + ADDED_TOKENS.len()) as u32;
+        let least = BYTE_ENTRIES + added;
+        if vocab_size < least {
+            return Err(CorpusError::Argument {
+                name: "vocab_size",
+                problem: format!(
+                    "must be at least {least} (256 bytes and {added} added tokens), got {vocab_size}"
+                ),
+            });
+        }
+        let failed = |error: tokenizers::Error| trouble("(new)", format!("training failed: {error}"));
+
+        let words = Split::new(
+            SplitPattern::Regex(SPLIT_PATTERN.to_owned()),
+            SplitDelimiterBehavior::Isolated,
+            false,
+        )
+        .map_err(failed)?;
+        let splitter = Sequence::new(vec![
+            PreTokenizerWrapper::Split(words),
+            PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)),
+        ]);
+        let model = BPE::builder().ignore_merges(true).build().map_err(failed)?;
+        let mut tokenizer: TokenizerImpl<
+            BPE,
+            tokenizers::NormalizerWrapper,
+            _,
+            tokenizers::PostProcessorWrapper,
+            _,
+        > = TokenizerBuilder::new()
+            .with_model(model)
+            .with_normalizer(None)
+            .with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(splitter)))
+            .with_post_processor(None)
+            .with_decoder(Some(tokenizers::DecoderWrapper::ByteLevel(ByteLevel::default())))
+            .build()
+            .map_err(failed)?;
+        let mut trainer = BpeTrainerBuilder::new()
+            .vocab_size((vocab_size - added) as usize)
+            .min_frequency(2)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .show_progress(false)
+            .build();
+        tokenizer.train(&mut trainer, texts).map_err(failed)?;
+        let learned = tokenizer.get_vocab_size(false) as u32;
+        if learned < vocab_size - added {
+            let most = learned + added;
+            let problem =
+                format!("the text fills {most} entries, not {vocab_size}; give more text or ask for {most}");
+            return Err(trouble("(new)", problem));
+        }
+        let special = SPECIAL_TOKENS.map(|token| AddedToken::from(token, true).normalized(false));
+        let added = ADDED_TOKENS.map(|token| AddedToken::from(token, false).normalized(false));
+        tokenizer.add_special_tokens(&special);
+        tokenizer.add_tokens(&added);
+        // Through JSON, so that a trained tokenizer and a loaded one are the same object.
+        let json = tokenizer.to_string(false).map_err(failed)?;
+        Tokenizer::from_json("(new)", json.as_bytes())
+    }
+
+    /// Reads a `tokenizer.json`, or the one in a Hugging Face folder.
+    ///
+    /// # Errors
+    /// A missing or broken file, or a vocabulary without a token that ends documents.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let mut path = PathBuf::from(path.as_ref());
+        if path.is_dir() {
+            path.push("tokenizer.json");
+        }
+        let json = std::fs::read(&path).map_err(CorpusError::io("read", &path))?;
+        Tokenizer::from_json(&path.display().to_string(), &json)
+    }
+
+    /// Reads the contents of a `tokenizer.json`; `name` stands in messages and store metadata.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn from_json(name: &str, json: &[u8]) -> Result<Self> {
+        let inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|error| trouble(name, format!("not a tokenizer.json: {error}")))?;
+        let id = |token: &str| inner.token_to_id(token);
+        let end_of_text = END_NAMES.iter().find_map(|end| id(end)).ok_or_else(|| {
+            trouble(
+                name,
+                format!(
+                    "no token ends a document; it needs one of {}",
+                    END_NAMES.join(", ")
+                ),
+            )
+        })?;
+        // Ids may have holes, so the size is one past the highest id, not the number of entries.
+        let highest = inner.get_vocab(true).into_values().max().unwrap_or_default();
+        let info = TokenizerInfo {
+            vocab_size: highest + 1,
+            begin_of_text: id("<|begin_of_text|>"),
+            end_of_text,
+            im_start: id("<|im_start|>"),
+            im_end: id("<|im_end|>"),
+            think: id("<think>"),
+            end_think: id("</think>"),
+        };
+        Ok(Tokenizer {
+            name: name.to_owned(),
+            inner,
+            info,
+        })
+    }
+
+    /// Writes `tokenizer.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_atomically(path.as_ref(), self.to_json()?.as_bytes())
+    }
+
+    /// The contents of `tokenizer.json`, indented.
+    ///
+    /// # Errors
+    /// None in practice: what was read or trained can be written.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner
+            .to_string(true)
+            .map_err(|error| trouble(&self.name, error.to_string()))
+    }
+
+    /// The ids found in it.
+    pub fn info(&self) -> &TokenizerInfo {
+        &self.info
+    }
+
+    /// The name it was loaded under.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same tokenizer under another name, as it shall stand in store metadata.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// blake3 over its JSON: two tokenizers with the same fingerprint give the same tokens.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::to_json`].
+    pub fn fingerprint(&self) -> Result<Fingerprint> {
+        Ok(Fingerprint::from_hash(blake3::hash(self.to_json()?.as_bytes())))
+    }
+
+    /// Ids of a prompt: special tokens in it are parsed, none are added.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        encode(&self.inner, &self.name, text)
+    }
+
+    /// Text of `ids`. Bytes that are not UTF-8 (a character cut in half) become U+FFFD.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+        self.inner
+            .decode(ids, skip_special_tokens)
+            .map_err(|error| trouble(&self.name, error.to_string()))
+    }
+
+    /// An encoder for whole documents.
+    pub fn documents(&self, special_tokens: SpecialTokens) -> DocumentEncoder {
+        let mut inner = self.inner.clone();
+        inner.set_encode_special_tokens(special_tokens == SpecialTokens::Text);
+        DocumentEncoder {
+            name: self.name.clone(),
+            inner,
+            end_of_text: self.info.end_of_text,
+        }
+    }
+
+    /// The `tokenizers` object below.
+    pub fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+}
+
+/// What special tokens spelt out in a document become.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// Plain text: `<`, `|`, `end`, …
+    #[default]
+    Text,
+    /// The token itself, as datatrove does.
+    Parsed,
+}
+
+/// Turns documents into tokens, each with its end-of-text. Shared by all threads.
+#[derive(Debug)]
+pub struct DocumentEncoder {
+    name: String,
+    inner: tokenizers::Tokenizer,
+    end_of_text: u32,
+}
+
+impl DocumentEncoder {
+    /// The tokens of `text` and the end of text.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = encode(&self.inner, &self.name, text)?;
+        ids.push(self.end_of_text);
+        Ok(ids)
+    }
+}
+
+fn encode(tokenizer: &tokenizers::Tokenizer, name: &str, text: &str) -> Result<Vec<u32>> {
+    // `encode_fast` keeps no offsets, which nobody here reads.
+    let encoding = tokenizer
+        .encode_fast(text, false)
+        .map_err(|error| trouble(name, error.to_string()))?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+fn trouble(name: &str, problem: String) -> CorpusError {
+    CorpusError::Tokenizer {
+        name: name.to_owned(),
+        problem,
+    }
+}
