@@ -1,1 +1,20 @@
-//! kernels
+//! The operations that a transformer spends its time in, as plain functions on Burn tensors.
+//!
+//! One file an operation. Each is differentiable, runs on every backend, and computes in the dtype of its
+//! inputs except where `f32` is said: norms, softmax and cross-entropy always reduce in `f32`.
+
+mod attention;
+mod device;
+mod documents;
+mod loss;
+mod norm;
+mod rotary;
+mod swiglu;
+
+pub use attention::document_attention;
+pub use device::{DeviceError, compiled_backends, device};
+pub use documents::{Documents, DocumentsError};
+pub use loss::{LossSum, Targets, linear_cross_entropy, token_log_probs};
+pub use norm::rms_norm;
+pub use rotary::rotary;
+pub use swiglu::swiglu;

@@ -1,1 +1,24 @@
-//! model
+//! The SmolLM3 model as Burn modules whose fields are named as the checkpoint names its tensors.
+//!
+//! [`SmolLm3`] is built from any [`Parameters`]: random initialisation ([`Init`]) or a Hugging Face folder
+//! ([`hf`]). It also runs Llama-family checkpoints (RoPE in every layer), SmolLM2 among them.
+
+mod attention;
+mod block;
+mod generate;
+pub mod hf;
+mod init;
+mod linear;
+mod model;
+mod parameters;
+mod rope;
+
+pub use attention::Attention;
+pub use block::{Block, Mlp, RmsNorm};
+pub use generate::{GenerateError, Generation, greedy};
+pub use init::Init;
+pub use linear::{Embedding, Linear};
+pub use model::{Backbone, SmolLm3};
+pub use parameters::{MapParameters, NamedParameters, ParameterError, Parameters, map_parameters, named_parameters};
+pub use rope::{Rope, inverse_frequencies};
+pub use smollm3_recipe::{ModelConfig, ModelType, Yarn};

@@ -1,0 +1,93 @@
+//! From a backend's name to a device of it.
+
+use burn::tensor::Device;
+
+/// A device cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// The name is known, the code is not in this binary.
+    #[error("backend \"{name}\" is not compiled into this binary (it has: {compiled}); build with `--features {name}`")]
+    NotCompiled {
+        /// The backend asked for.
+        name: String,
+        /// What is there.
+        compiled: String,
+    },
+    /// No backend of that name exists.
+    #[error("there is no backend \"{name}\"; this binary has: {compiled}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// What is there.
+        compiled: String,
+    },
+    /// The device's name is not one of the backend's.
+    #[error("backend \"{backend}\" has no device \"{device}\"; write {expected}")]
+    Device {
+        /// The backend.
+        backend: String,
+        /// The device asked for.
+        device: String,
+        /// What can be written.
+        expected: &'static str,
+    },
+}
+
+/// Backends compiled into this binary.
+pub fn compiled_backends() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for (name, compiled) in
+        [("flex", cfg!(feature = "flex")), ("tch", cfg!(feature = "tch")), ("cuda", cfg!(feature = "cuda"))]
+    {
+        if compiled {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The device called `device` (`cpu`, `cuda`, `cuda:1`, `mps`) of the backend called `backend`; without a name the
+/// backend's own first choice: the CPU for `flex` and `tch`, the first GPU for `cuda`.
+///
+/// # Errors
+/// The backend is unknown or not compiled in, or has no such device.
+pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError> {
+    let compiled = compiled_backends();
+    let listed = compiled.join(", ");
+    if !compiled.contains(&backend) {
+        let name = backend.to_owned();
+        return Err(match backend {
+            "flex" | "tch" | "cuda" => DeviceError::NotCompiled { name, compiled: listed },
+            _ => DeviceError::Unknown { name, compiled: listed },
+        });
+    }
+    #[allow(unused_variables)]
+    let index = device.and_then(|name| name.strip_prefix("cuda")).and_then(|rest| match rest.strip_prefix(':') {
+        Some(number) => number.parse::<usize>().ok(),
+        None => rest.is_empty().then_some(0),
+    });
+    let wrong = |expected| {
+        Err(DeviceError::Device {
+            backend: backend.to_owned(),
+            device: device.unwrap_or_default().to_owned(),
+            expected,
+        })
+    };
+    match (backend, device, index) {
+        #[cfg(feature = "flex")]
+        ("flex", None | Some("cpu"), _) => Ok(Device::flex()),
+        #[cfg(feature = "tch")]
+        ("tch", None | Some("cpu"), _) => Ok(Device::libtorch()),
+        #[cfg(feature = "tch")]
+        ("tch", Some("mps"), _) => Ok(Device::libtorch_mps()),
+        #[cfg(feature = "tch")]
+        ("tch", _, Some(index)) => Ok(Device::libtorch_cuda(index)),
+        #[cfg(feature = "cuda")]
+        ("cuda", None, _) => Ok(Device::cuda(0)),
+        #[cfg(feature = "cuda")]
+        ("cuda", _, Some(index)) => Ok(Device::cuda(index)),
+        ("flex", ..) => wrong("cpu"),
+        ("cuda", ..) => wrong("cuda or cuda:N"),
+        _ => wrong("cpu, cuda, cuda:N or mps"),
+    }
+}

@@ -1,0 +1,11 @@
+//! The gate of the feed-forward block.
+
+use burn::tensor::{Tensor, activation::silu};
+
+/// `silu(gate) · up` (Shazeer 2020, arXiv:2002.05202).
+///
+/// # Shapes
+/// - all: `[batch, seq, intermediate_size]`
+pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+    silu(gate) * up
+}

@@ -1,0 +1,76 @@
+//! Grouped-query attention with or without RoPE.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use smollm3_kernels::{Documents, document_attention, rotary};
+use smollm3_recipe::ModelConfig;
+
+use crate::{Linear, ParameterError, Parameters};
+
+/// Projections of one attention layer.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// `[heads · head_dim, hidden]`.
+    pub q_proj: Linear,
+    /// `[kv_heads · head_dim, hidden]`.
+    pub k_proj: Linear,
+    /// `[kv_heads · head_dim, hidden]`.
+    pub v_proj: Linear,
+    /// `[hidden, heads · head_dim]`.
+    pub o_proj: Linear,
+    head_dim: usize,
+    rope: bool,
+}
+
+impl Attention {
+    /// The attention of layer `layer`, whose tensors begin with `{name}.`.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn new(
+        source: &impl Parameters,
+        name: &str,
+        layer: usize,
+        config: &ModelConfig,
+        device: &Device,
+    ) -> Result<Self, ParameterError> {
+        let linear = |part: &str, shape: [usize; 2]| {
+            Linear::new(source, &format!("{name}.{part}"), shape, config.attention_bias, device)
+        };
+        let query = config.num_attention_heads * config.head_dim;
+        let key_value = config.num_key_value_heads * config.head_dim;
+        Ok(Self {
+            q_proj: linear("q_proj", [query, config.hidden_size])?,
+            k_proj: linear("k_proj", [key_value, config.hidden_size])?,
+            v_proj: linear("v_proj", [key_value, config.hidden_size])?,
+            o_proj: linear("o_proj", [config.hidden_size, query])?,
+            head_dim: config.head_dim,
+            rope: config.rope_layers[layer],
+        })
+    }
+
+    /// `angles` are the cosines and sines of the batch, see [`crate::Rope::at`].
+    ///
+    /// # Shapes
+    /// - `x`, output: `[batch, seq, hidden]`
+    pub fn forward(&self, x: Tensor<3>, angles: &(Tensor<4>, Tensor<4>), documents: &Documents) -> Tensor<3> {
+        let [batch, seq, _] = x.dims();
+        let heads = |y: Tensor<3>| {
+            let count = y.dims()[2] / self.head_dim;
+            y.reshape([batch, seq, count, self.head_dim]).swap_dims(1, 2) // [batch, heads, seq, head_dim]
+        };
+        let q = heads(self.q_proj.forward(x.clone()));
+        let k = heads(self.k_proj.forward(x.clone()));
+        let v = heads(self.v_proj.forward(x));
+        let (q, k) = match self.rope {
+            true => (
+                rotary(q, angles.0.clone(), angles.1.clone()),
+                rotary(k, angles.0.clone(), angles.1.clone()),
+            ),
+            false => (q, k),
+        };
+        let width = q.dims()[1] * self.head_dim;
+        let mixed = document_attention(q, k, v, documents).swap_dims(1, 2).reshape([batch, seq, width]);
+        self.o_proj.forward(mixed)
+    }
+}

@@ -1,0 +1,125 @@
+//! A checkpoint folder as transformers writes it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::Param;
+use burn::tensor::{Device, Tensor};
+use serde_json::json;
+use smollm3_recipe::{ModelConfig, ModelConfigError, Spelling};
+
+use super::{FileDtype, NamedTensor, ShardError, TensorFiles, write_shards};
+use crate::{NamedParameters, ParameterError, SmolLm3, named_parameters};
+
+/// A checkpoint cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// `config.json`.
+    #[error(transparent)]
+    Config(#[from] ModelConfigError),
+    /// The tensor files.
+    #[error(transparent)]
+    Shards(#[from] ShardError),
+    /// One tensor.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// A tensor that the configured model has no place for.
+    #[error("{path}: tensor \"{name}\" has no place in a model of this config.json", path = .path.display())]
+    Unexpected {
+        /// The folder.
+        path: PathBuf,
+        /// Name of the tensor.
+        name: String,
+    },
+    /// A file of the folder cannot be written.
+    #[error("{path}: cannot write: {source}", path = .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// An opened checkpoint: its architecture and its mapped tensors.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The architecture.
+    pub config: ModelConfig,
+    /// The tensors.
+    pub tensors: TensorFiles,
+}
+
+impl Checkpoint {
+    /// Opens a folder and checks that names and shapes are those of its `config.json`.
+    ///
+    /// A tied checkpoint may repeat its head as `lm_head.weight`, and old ones carry `rotary_emb.inv_freq`
+    /// buffers; both are passed over.
+    ///
+    /// # Errors
+    /// Files are missing or damaged, or a tensor is missing, superfluous or of another shape.
+    pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
+        let config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
+        let tensors = TensorFiles::open(folder, "model")?;
+        let shapes = config.parameter_shapes();
+        for (name, shape) in &shapes {
+            tensors.check(name, shape)?;
+        }
+        let known: std::collections::HashSet<_> = shapes.iter().map(|(name, _)| name.as_str()).collect();
+        let passed_over = |name: &str| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq");
+        if let Some(name) = tensors.names().find(|name| !known.contains(name) && !passed_over(name)) {
+            return Err(CheckpointError::Unexpected { path: folder.to_owned(), name: name.to_owned() });
+        }
+        Ok(Self { config, tensors })
+    }
+
+    /// The model on `device`.
+    ///
+    /// # Errors
+    /// A tensor cannot be read.
+    pub fn model(&self, device: &Device) -> Result<SmolLm3, CheckpointError> {
+        Ok(SmolLm3::new(&self.config, &self.tensors, device)?)
+    }
+}
+
+/// Largest file that [`save`] writes, transformers' default.
+const SHARD_BYTES: usize = 5_000_000_000;
+
+/// Writes `config.json`, `generation_config.json` and the weights into an existing folder.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn save(folder: &Path, config: &ModelConfig, model: &SmolLm3, dtype: FileDtype) -> Result<(), CheckpointError> {
+    let write = |name: &str, value: serde_json::Value| {
+        let path = folder.join(name);
+        fs::write(&path, format!("{value:#}\n")).map_err(|source| CheckpointError::Write { path, source })
+    };
+    write("config.json", config.to_hf_json(Spelling::default(), dtype.name()))?;
+    let generation = json!({
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+        "pad_token_id": config.pad_token_id,
+    });
+    write("generation_config.json", generation)?;
+    let mut tensors = Collect { dtype, tensors: Vec::new() };
+    named_parameters(model, &mut tensors);
+    Ok(write_shards(folder, "model", &tensors.tensors, SHARD_BYTES)?)
+}
+
+/// Gathers a module's parameters for writing; values stay on the device until their turn.
+struct Collect {
+    dtype: FileDtype,
+    tensors: Vec<NamedTensor>,
+}
+
+impl NamedParameters for Collect {
+    fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        self.tensors.push(NamedTensor {
+            name: name.to_owned(),
+            shape: value.dims().to_vec(),
+            dtype: self.dtype,
+            values: Box::new(move || value.to_data().iter::<f32>().collect()),
+        });
+    }
+}

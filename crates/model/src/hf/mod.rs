@@ -1,0 +1,12 @@
+//! Hugging Face folders: `config.json` and safetensors, one file or sharded with an index.
+//!
+//! Files are memory-mapped, so opening a checkpoint costs its headers, and a tensor is read when it is asked for.
+//! Writing keeps one tensor in host memory at a time.
+
+mod checkpoint;
+mod shards;
+mod tensor_file;
+
+pub use checkpoint::{Checkpoint, CheckpointError, save};
+pub use shards::{NamedTensor, ShardError, TensorFiles, write_shards};
+pub use tensor_file::{FileDtype, to_f32};

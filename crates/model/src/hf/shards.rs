@@ -1,0 +1,258 @@
+//! Named tensors spread over safetensors files, with or without an index: model weights and optimizer state alike.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use safetensors::tensor::{Dtype, TensorInfo, View, serialize_to_file};
+use serde_json::{Value, json};
+
+use super::tensor_file::{FileDtype, TensorFile, to_f32};
+use crate::{ParameterError, Parameters};
+
+/// Tensor files cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// A file cannot be opened.
+    #[error("{path}: cannot read: {source}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{path}: cannot write: {message}", path = .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// A file is truncated or not safetensors.
+    #[error("{path}: not a complete safetensors file: {message}", path = .path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        message: String,
+    },
+    /// The folder has no tensors.
+    #[error("{path}: no {stem}.safetensors and no {stem}.safetensors.index.json in this folder", path = .path.display())]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+        /// `model` or `optimizer`.
+        stem: String,
+    },
+    /// The index does not describe the files.
+    #[error("{path}: {message}", path = .path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// All tensors `{stem}*.safetensors` of a folder.
+#[derive(Debug)]
+pub struct TensorFiles {
+    files: Vec<TensorFile>,
+    /// Tensor name to file.
+    places: BTreeMap<String, usize>,
+}
+
+impl TensorFiles {
+    /// Maps `{stem}.safetensors`, or the files that `{stem}.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// A file is missing, truncated or not what the index says.
+    pub fn open(folder: &Path, stem: &str) -> Result<Self, ShardError> {
+        let index = folder.join(format!("{stem}.safetensors.index.json"));
+        let single = folder.join(format!("{stem}.safetensors"));
+        if index.exists() {
+            Self::open_indexed(folder, &index)
+        } else if single.exists() {
+            let file = TensorFile::open(&single)?;
+            let places = file.names().into_iter().map(|name| (name, 0)).collect();
+            Ok(Self { files: vec![file], places })
+        } else {
+            Err(ShardError::Empty { path: folder.to_owned(), stem: stem.to_owned() })
+        }
+    }
+
+    fn open_indexed(folder: &Path, index: &Path) -> Result<Self, ShardError> {
+        let wrong = |message: String| ShardError::Index { path: index.to_owned(), message };
+        let text = fs::read_to_string(index)
+            .map_err(|source| ShardError::Read { path: index.to_owned(), source })?;
+        let json: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let map = json
+            .get("weight_map")
+            .and_then(Value::as_object)
+            .ok_or_else(|| wrong("no \"weight_map\" object".to_owned()))?;
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut files = Vec::new();
+        let mut places = BTreeMap::new();
+        for (name, file) in map {
+            let file = file.as_str().ok_or_else(|| wrong(format!("the file of \"{name}\" is not a string")))?;
+            if Path::new(file).components().count() != 1 {
+                return Err(wrong(format!("\"{file}\" is not the name of a file in this folder")));
+            }
+            let number = match numbers.get(file) {
+                Some(number) => *number,
+                None => {
+                    files.push(TensorFile::open(&folder.join(file))?);
+                    numbers.insert(file, files.len() - 1);
+                    files.len() - 1
+                }
+            };
+            if files[number].tensor(name).is_none() {
+                return Err(wrong(format!("\"{name}\" should be in {file}, but is not")));
+            }
+            places.insert(name.clone(), number);
+        }
+        Ok(Self { files, places })
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// Header entry and mapped bytes of a tensor.
+    pub fn get(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
+        self.files[*self.places.get(name)?].tensor(name)
+    }
+
+    /// The file that holds a tensor, for messages.
+    fn place(&self, name: &str) -> String {
+        let file = self.places.get(name).map_or(0, |number| *number);
+        self.files.get(file).map_or_else(String::new, |file| file.path().display().to_string())
+    }
+
+    fn hint(&self, name: &str) -> String {
+        let mut near: Vec<_> = self
+            .names()
+            .map(|other| (strsim::damerau_levenshtein(name, other), other))
+            .filter(|(distance, _)| *distance <= 3)
+            .collect();
+        near.sort_unstable();
+        near.first().map_or_else(String::new, |(_, other)| format!("; there is a tensor \"{other}\""))
+    }
+
+    /// Finds a tensor of exactly this shape without reading it.
+    ///
+    /// # Errors
+    /// There is none of that name, or it has another shape.
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<(&TensorInfo, &[u8]), ParameterError> {
+        let Some((info, bytes)) = self.get(name) else {
+            let (place, name, hint) = (self.place(name), name.to_owned(), self.hint(name));
+            return Err(ParameterError::Missing { place, name, hint });
+        };
+        if info.shape != shape {
+            let (place, name) = (self.place(name), name.to_owned());
+            return Err(ParameterError::Shape { place, name, found: info.shape.clone(), expected: shape.to_vec() });
+        }
+        Ok((info, bytes))
+    }
+}
+
+impl Parameters for TensorFiles {
+    fn parameter(&self, name: &str, shape: &[usize]) -> Result<TensorData, ParameterError> {
+        let (info, bytes) = self.check(name, shape)?;
+        let values = to_f32(info.dtype, bytes).map_err(|dtype| ParameterError::Content {
+            place: self.place(name),
+            name: name.to_owned(),
+            message: format!("its format {dtype} is not a float format; F32, BF16, F16 and F64 are read"),
+        })?;
+        Ok(TensorData::new(values, shape.to_vec()))
+    }
+}
+
+/// A tensor to be written, fetched when its turn comes.
+pub struct NamedTensor {
+    /// Name in the file.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Format on disk.
+    pub dtype: FileDtype,
+    /// Reads the values, from a device as a rule.
+    pub values: Box<dyn Fn() -> Vec<f32>>,
+}
+
+impl NamedTensor {
+    fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bytes()
+    }
+}
+
+impl View for &NamedTensor {
+    fn dtype(&self) -> Dtype {
+        self.dtype.safetensors()
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.dtype.encode(&(self.values)()).into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes()
+    }
+}
+
+/// Writes tensors into `folder` as `{stem}.safetensors`, or, past `shard_bytes`, as numbered shards with an index,
+/// named as transformers names them. Files are synced, the folder is the caller's to make whole.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_shards(
+    folder: &Path,
+    stem: &str,
+    tensors: &[NamedTensor],
+    shard_bytes: usize,
+) -> Result<(), ShardError> {
+    let mut shards: Vec<Vec<&NamedTensor>> = vec![Vec::new()];
+    let mut filled = 0;
+    for tensor in tensors {
+        if filled > 0 && filled + tensor.bytes() > shard_bytes {
+            shards.push(Vec::new());
+            filled = 0;
+        }
+        filled += tensor.bytes();
+        if let Some(shard) = shards.last_mut() {
+            shard.push(tensor);
+        }
+    }
+    let total = shards.len();
+    let file_name = |number: usize| match total {
+        1 => format!("{stem}.safetensors"),
+        _ => format!("{stem}-{:05}-of-{total:05}.safetensors", number + 1),
+    };
+    let mut weight_map = BTreeMap::new();
+    for (number, shard) in shards.into_iter().enumerate() {
+        let path = folder.join(file_name(number));
+        weight_map.extend(shard.iter().map(|tensor| (tensor.name.as_str(), file_name(number))));
+        let format = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
+        serialize_to_file(shard.into_iter().map(|tensor| (tensor.name.as_str(), tensor)), Some(format), &path)
+            .map_err(|error| ShardError::Write { path: path.clone(), message: error.to_string() })?;
+        fs::File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| ShardError::Write { path, message: error.to_string() })?;
+    }
+    if total > 1 {
+        let size: usize = tensors.iter().map(NamedTensor::bytes).sum();
+        let index = json!({ "metadata": { "total_size": size }, "weight_map": weight_map });
+        let path = folder.join(format!("{stem}.safetensors.index.json"));
+        fs::write(&path, format!("{index:#}\n"))
+            .map_err(|error| ShardError::Write { path, message: error.to_string() })?;
+    }
+    Ok(())
+}

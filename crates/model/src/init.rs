@@ -1,0 +1,52 @@
+//! Random initialisation, the same on every backend, machine and thread count.
+//!
+//! Values are drawn on the host from a ChaCha stream keyed by the seed and the parameter's *name*, so adding a
+//! layer does not change the others. Costs about 10 ns a number; 3B parameters take half a minute on one core.
+
+use burn::tensor::TensorData;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use smollm3_recipe::ModelConfig;
+
+use crate::{ParameterError, Parameters};
+
+/// N(0, σ²) for matrices with σ = `initializer_range`, σ/√(2·layers) for `o_proj` and `down_proj`, ones for
+/// norms, zeros for biases (nanotron, `scaling/parametrization.py`, `StandardParametrizator` with `NUM_LAYERS`).
+#[derive(Debug, Clone)]
+pub struct Init {
+    seed: u64,
+    std: f64,
+    output_std: f64,
+}
+
+impl Init {
+    /// The initialisation of `config` for a seed.
+    pub fn new(config: &ModelConfig, seed: u64) -> Self {
+        let std = config.initializer_range;
+        Self { seed, std, output_std: std / (2.0 * config.num_hidden_layers as f64).sqrt() }
+    }
+
+    fn rng(&self, name: &str) -> ChaCha8Rng {
+        let mut hasher = blake3::Hasher::new_derive_key("smollm3 parameter initialisation v1");
+        hasher.update(&self.seed.to_le_bytes()).update(name.as_bytes());
+        ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+    }
+}
+
+impl Parameters for Init {
+    fn parameter(&self, name: &str, shape: &[usize]) -> Result<TensorData, ParameterError> {
+        let count = shape.iter().product();
+        let values: Vec<f32> = if name.ends_with(".bias") {
+            vec![0.0; count]
+        } else if shape.len() == 1 {
+            vec![1.0; count]
+        } else {
+            let output = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+            let std = if output { self.output_std } else { self.std } as f32;
+            let draw = |z: f32| z * std;
+            StandardNormal.sample_iter(self.rng(name)).take(count).map(draw).collect()
+        };
+        Ok(TensorData::new(values, shape.to_vec()))
+    }
+}

@@ -1,0 +1,92 @@
+//! The whole model: embedding, blocks, final norm, head.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
+use smollm3_kernels::Documents;
+use smollm3_recipe::ModelConfig;
+
+use crate::{Block, Embedding, Linear, ParameterError, Parameters, RmsNorm, Rope};
+
+/// Everything but the head; `model.` in a checkpoint.
+#[derive(Module, Debug)]
+pub struct Backbone {
+    /// Token embedding.
+    pub embed_tokens: Embedding,
+    /// The blocks.
+    pub layers: Vec<Block>,
+    /// Final norm.
+    pub norm: RmsNorm,
+}
+
+/// A SmolLM3 (or Llama-family) language model.
+#[derive(Module, Debug)]
+pub struct SmolLm3 {
+    /// Embedding, blocks and final norm.
+    pub model: Backbone,
+    /// The head, absent when it is the token embedding.
+    pub lm_head: Option<Linear>,
+    #[module(skip)]
+    rope: Rope,
+}
+
+impl SmolLm3 {
+    /// The model of `config` with values from `source` on `device` (a device with autodiff for training).
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn new(config: &ModelConfig, source: &impl Parameters, device: &Device) -> Result<Self, ParameterError> {
+        let table = [config.vocab_size, config.hidden_size];
+        Ok(Self {
+            model: Backbone {
+                embed_tokens: Embedding::new(source, "model.embed_tokens", table, device)?,
+                layers: (0..config.num_hidden_layers)
+                    .map(|layer| Block::new(source, layer, config, device))
+                    .collect::<Result<_, _>>()?,
+                norm: RmsNorm::new(source, "model.norm", config, device)?,
+            },
+            lm_head: match config.tie_word_embeddings {
+                true => None,
+                false => Some(Linear::new(source, "lm_head", table, false, device)?),
+            },
+            rope: Rope::new(config, config.max_position_embeddings, device),
+        })
+    }
+
+    /// The longest row the model can be given.
+    pub fn max_positions(&self) -> usize {
+        self.rope.length()
+    }
+
+    /// The head's matrix, `[vocab_size, hidden]`.
+    pub fn head(&self) -> Tensor<2> {
+        self.lm_head.as_ref().map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
+    }
+
+    /// Hidden states after the final norm.
+    ///
+    /// # Shapes
+    /// - `ids`: `[batch, seq]`, `seq` at most [`Self::max_positions`]
+    /// - output: `[batch, seq, hidden]`
+    pub fn forward(&self, ids: Tensor<2, Int>, documents: &Documents) -> Tensor<3> {
+        let mut x = self.model.embed_tokens.forward(ids);
+        let angles = self.rope.at(documents, x.dtype());
+        for block in &self.model.layers {
+            x = block.forward(x, &angles, documents);
+        }
+        self.model.norm.forward(x)
+    }
+
+    /// Scores of every next token.
+    ///
+    /// # Shapes
+    /// - `ids`: `[batch, seq]`
+    /// - output: `[batch, seq, vocab_size]`
+    pub fn logits(&self, ids: Tensor<2, Int>, documents: &Documents) -> Tensor<3> {
+        let [batch, seq] = ids.dims();
+        let hidden = self.forward(ids, documents);
+        let width = hidden.dims()[2];
+        let head = self.head();
+        let vocab_size = head.dims()[0];
+        hidden.reshape([batch * seq, width]).matmul(head.transpose()).reshape([batch, seq, vocab_size])
+    }
+}
