@@ -21,6 +21,20 @@ pub(super) fn place(index: usize) -> &'static str {
     PLACES.get(index).copied().unwrap_or("next place")
 }
 
+/// `407` → `[400, 7]`.
+fn parts(number: u64) -> Vec<u64> {
+    let digits = digits(number);
+    let units = (0..digits.len() as u32).map(|power| 10u64.pow(power));
+    let mut parts: Vec<u64> = digits
+        .iter()
+        .zip(units)
+        .map(|(digit, unit)| digit * unit)
+        .filter(|part| *part > 0)
+        .collect();
+    parts.reverse();
+    parts
+}
+
 /// A question in one of the usual forms; `words` is the sentence form.
 fn ask(rng: &mut impl Rng, words: String, formula: String) -> String {
     match rng.random_range(0..4) {
@@ -105,15 +119,7 @@ pub(super) fn multiplication(level: Level, rng: &mut impl Rng) -> Worked {
     let a = rng.random_range(2..level.bound().max(11));
     let b = rng.random_range(2..=9u64);
     let question = ask(rng, format!("Multiply {a} by {b}."), format!("{a} * {b}"));
-    let digits = digits(a);
-    let units = (0..digits.len() as u32).map(|power| 10u64.pow(power));
-    let mut parts: Vec<u64> = digits
-        .iter()
-        .zip(units)
-        .map(|(digit, unit)| digit * unit)
-        .filter(|part| *part > 0)
-        .collect();
-    parts.reverse();
+    let parts = parts(a);
     let mut steps = Vec::new();
     if parts.len() > 1 {
         let split = parts.iter().map(u64::to_string).collect::<Vec<_>>().join(" + ");
@@ -146,8 +152,25 @@ pub(super) fn division(level: Level, rng: &mut impl Rng) -> Worked {
         1 => format!("What is {a} divided by {b}?"),
         _ => format!("How many times does {b} go into {a}, and what is left?"),
     };
-    let mut steps = vec![format!("{b} * {quotient} = {}", b * quotient)];
-    steps.push(format!("{a} - {} = {rest}", b * quotient));
+    let mut steps = Vec::new();
+    let mut left = a;
+    for part in parts(quotient) {
+        steps.push(format!(
+            "{b} * {part} = {}, {left} - {} = {}",
+            b * part,
+            b * part,
+            left - b * part
+        ));
+        left -= b * part;
+    }
+    if parts(quotient).len() > 1 {
+        let sum = parts(quotient)
+            .iter()
+            .map(u64::to_string)
+            .collect::<Vec<_>>()
+            .join(" + ");
+        steps.push(format!("{sum} = {quotient}"));
+    }
     let answer = match rest {
         0 => {
             steps.push(pick(rng, &["Nothing is left.", "There is no remainder."]).to_owned());

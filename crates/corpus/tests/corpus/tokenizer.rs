@@ -1,0 +1,128 @@
+use std::fs;
+
+use proptest::prelude::*;
+use smollm3_corpus::Tokenizer;
+use smollm3_corpus::text::Arithmetic;
+use smollm3_corpus::tokenizer::{SPECIAL_TOKENS, SpecialTokens};
+
+use crate::fixtures::{datatrove, tokenizer};
+
+fn texts() -> Vec<String> {
+    (0..200)
+        .map(|index| Arithmetic::new(1, 200).text(index))
+        .collect()
+}
+
+#[test]
+fn training_is_deterministic_and_exact_in_size() {
+    let one = Tokenizer::train(texts().iter(), 400).unwrap();
+    let two = Tokenizer::train(texts().iter(), 400).unwrap();
+    assert_eq!(one.to_json().unwrap(), two.to_json().unwrap());
+    let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let three = single.install(|| Tokenizer::train(texts().iter(), 400).unwrap());
+    assert_eq!(one.fingerprint().unwrap(), three.fingerprint().unwrap());
+
+    let info = one.info();
+    assert_eq!(info.vocab_size, 400);
+    assert_eq!(
+        [
+            info.begin_of_text,
+            Some(info.end_of_text),
+            info.im_start,
+            info.im_end,
+            info.think,
+            info.end_think
+        ],
+        [394, 395, 396, 397, 398, 399].map(Some)
+    );
+}
+
+#[test]
+fn it_is_saved_whole_and_loaded_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained = Tokenizer::train(texts().iter(), 400).unwrap();
+    let path = folder.path().join("deep/tokenizer.json");
+    trained.save(&path).unwrap();
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    let loaded = Tokenizer::load(folder.path().join("deep")).unwrap();
+    assert_eq!(loaded.to_json().unwrap(), trained.to_json().unwrap());
+    assert_eq!(loaded.info(), trained.info());
+    let text = "What is 12 + 30?\nDas Maß: 5 × 7 😀";
+    assert_eq!(loaded.encode(text).unwrap(), trained.encode(text).unwrap());
+}
+
+#[test]
+fn impossible_sizes_are_refused() {
+    let error = Tokenizer::train(texts().iter(), 261).unwrap_err().to_string();
+    assert!(error.contains("must be at least 262"), "{error}");
+    assert_eq!(
+        Tokenizer::train(texts().iter(), 262).unwrap().info().vocab_size,
+        262
+    );
+    let error = Tokenizer::train(["only a few words"].iter(), 5_000)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("not 5000; give more text or ask for"), "{error}");
+}
+
+#[test]
+fn broken_files_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    assert!(
+        Tokenizer::load(&path)
+            .unwrap_err()
+            .to_string()
+            .contains("tokenizer.json")
+    );
+    fs::write(&path, "{\"model\": 3}").unwrap();
+    let error = Tokenizer::load(&path).unwrap_err().to_string();
+    assert!(error.contains("not a tokenizer.json"), "{error}");
+
+    let json = fs::read_to_string(datatrove("tokenizer.json")).unwrap();
+    fs::write(&path, json.replace("<|end_of_text|>", "<|the end|>")).unwrap();
+    let error = Tokenizer::load(&path).unwrap_err().to_string();
+    assert!(error.contains("no token ends a document"), "{error}");
+}
+
+#[test]
+fn a_document_cannot_end_itself_unless_asked() {
+    let tokenizer = tokenizer();
+    let info = *tokenizer.info();
+    let text = "a<|end_of_text|>b<|im_start|>";
+    let plain = tokenizer.documents(SpecialTokens::Text).encode(text).unwrap();
+    assert_eq!(plain.iter().filter(|id| **id == info.end_of_text).count(), 1);
+    assert_eq!(plain.last(), Some(&info.end_of_text));
+    assert!(!plain.contains(&info.im_start.unwrap()));
+    let (_, body) = plain.split_last().unwrap();
+    assert_eq!(tokenizer.decode(body, true).unwrap(), text);
+
+    let parsed = tokenizer.documents(SpecialTokens::Parsed).encode(text).unwrap();
+    assert_eq!(parsed.iter().filter(|id| **id == info.end_of_text).count(), 2);
+    assert_eq!(
+        tokenizer.encode("<|im_start|>").unwrap(),
+        [info.im_start.unwrap()]
+    );
+    assert_eq!(tokenizer.encode("").unwrap(), [] as [u32; 0]);
+}
+
+#[test]
+fn thinking_marks_stay_in_decoded_text_and_special_tokens_do_not() {
+    let tokenizer = Tokenizer::train(texts().iter(), 300).unwrap();
+    let text = format!("{}<think>2 + 2</think>4", SPECIAL_TOKENS[2]);
+    let ids = tokenizer.encode(&text).unwrap();
+    assert_eq!(tokenizer.decode(&ids, true).unwrap(), "<think>2 + 2</think>4");
+    assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
+}
+
+proptest! {
+    #[test]
+    fn any_text_survives(text in any::<String>()) {
+        let tokenizer = tokenizer();
+        let ids = tokenizer.documents(SpecialTokens::Text).encode(&text).unwrap();
+        let (end, body) = ids.split_last().unwrap();
+        prop_assert_eq!(*end, tokenizer.info().end_of_text);
+        prop_assert!(body.iter().all(|id| *id < tokenizer.info().vocab_size));
+        prop_assert_eq!(tokenizer.decode(body, false).unwrap(), text);
+    }
+}
