@@ -1,0 +1,297 @@
+//! The files of a recipe, read into one tree that remembers where each value came from.
+//!
+//! A mixture, the sources and the architecture may stand in files of their own. They are put into the tree in
+//! place of their file names before anything is interpreted, so that `--set` reaches into them, the fingerprint
+//! does not depend on how a recipe is split, and one pass reads it all. Lines are looked up again in the text
+//! only when an error needs one: plain TOML values keep no positions, and positions would be in the way of
+//! overrides.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+use crate::error::{Place, Problem, RecipeError};
+use crate::key_path::{KeyPath, Part};
+
+/// A recipe as one tree of TOML values.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// The folder of the recipe; file names inside it start here.
+    pub(crate) directory: PathBuf,
+    pub(crate) tree: Table,
+    files: Vec<File>,
+    origins: Vec<(KeyPath, Origin)>,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    text: String,
+}
+
+/// Where the values below a path were written.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// In this file, below this path of it.
+    File(usize, KeyPath),
+    Override(String),
+}
+
+impl Document {
+    /// Reads `recipe.toml` in the folder `path`, or the file `path`, and the files that it names.
+    pub(crate) fn load(path: &Path) -> Result<Self, RecipeError> {
+        let file = if path.is_dir() {
+            path.join("recipe.toml")
+        } else {
+            path.to_owned()
+        };
+        let directory = file.parent().map(Path::to_owned).unwrap_or_default();
+        let mut document = Self {
+            directory,
+            tree: Table::new(),
+            files: Vec::new(),
+            origins: Vec::new(),
+        };
+        let (tree, id) = document.read(file, "the recipe")?;
+        document.tree = tree;
+        document
+            .origins
+            .push((KeyPath::default(), Origin::File(id, KeyPath::default())));
+        document.include()?;
+        Ok(document)
+    }
+
+    fn read(&mut self, path: PathBuf, what: &'static str) -> Result<(Table, usize), RecipeError> {
+        let text = fs::read_to_string(&path).map_err(|source| RecipeError::Read {
+            path: path.clone(),
+            what,
+            source,
+        })?;
+        let tree = text.parse::<Table>().map_err(|error| RecipeError::Syntax {
+            line: error.span().map_or(1, |span| line_of(&text, span.start)),
+            message: error.message().to_owned(),
+            path: path.clone(),
+        })?;
+        self.files.push(File { path, text });
+        Ok((tree, self.files.len() - 1))
+    }
+
+    /// Puts the files that the tree names in place of their names.
+    fn include(&mut self) -> Result<(), RecipeError> {
+        self.include_sources()?;
+        self.include_table(KeyPath::default().key("model").key("config"), "the architecture")?;
+        let phases = |stage: &Value| stage.get("phase").and_then(Value::as_array).map_or(0, Vec::len);
+        let stages: Vec<usize> = match self.tree.get("stage").and_then(Value::as_array) {
+            Some(stages) => stages.iter().map(phases).collect(),
+            None => Vec::new(),
+        };
+        for (stage, phases) in stages.into_iter().enumerate() {
+            for phase in 0..phases {
+                let path = KeyPath::default()
+                    .key("stage")
+                    .index(stage)
+                    .key("phase")
+                    .index(phase);
+                self.include_table(path.key("mixture"), "the mixture")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `data.sources = "file"`: the file's `[source.NAME]` tables join those of the recipe.
+    fn include_sources(&mut self) -> Result<(), RecipeError> {
+        let at = KeyPath::default().key("data").key("sources");
+        let Some(Value::String(name)) = at.find(&self.tree) else {
+            return Ok(());
+        };
+        let (table, id) = self.read(self.directory.join(name), "the sources")?;
+        let root = KeyPath::default();
+        for (key, value) in table {
+            let in_file = |path: &KeyPath| self.place_in(id, path);
+            let Value::Table(sources) = value else {
+                return Err(key_error(in_file(&root.clone().key(&key)), &key, SOURCES_FILE));
+            };
+            if key != "source" {
+                return Err(key_error(in_file(&root.clone().key(&key)), &key, SOURCES_FILE));
+            }
+            for (name, source) in sources {
+                let path = root.clone().key("source").key(&name);
+                if path.find(&self.tree).is_some() {
+                    let message = "this source stands in the recipe as well; keep one of the two";
+                    return Err(key_error(self.place_in(id, &path), &path.to_string(), message));
+                }
+                let all = self
+                    .tree
+                    .entry("source")
+                    .or_insert_with(|| Value::Table(Table::new()));
+                if let Value::Table(all) = all {
+                    all.insert(name, source);
+                }
+                self.origins.push((path.clone(), Origin::File(id, path)));
+            }
+        }
+        if let Some(Value::Table(data)) = self.tree.get_mut("data") {
+            data.remove("sources");
+        }
+        Ok(())
+    }
+
+    /// A file name at `at` is replaced by the table in that file. A `.json` stays a name.
+    fn include_table(&mut self, at: KeyPath, what: &'static str) -> Result<(), RecipeError> {
+        let Some(Value::String(name)) = at.find(&self.tree) else {
+            return Ok(());
+        };
+        if name.ends_with(".json") {
+            return Ok(());
+        }
+        let (table, id) = self.read(self.directory.join(name), what)?;
+        if let Some(value) = find_mut(&mut self.tree, &at) {
+            *value = Value::Table(table);
+        }
+        self.origins.push((at, Origin::File(id, KeyPath::default())));
+        Ok(())
+    }
+
+    /// Puts `value` at `path`, as the override `text` says; tables on the way are created.
+    pub(crate) fn set(&mut self, path: KeyPath, value: Value, text: &str) -> Result<(), RecipeError> {
+        let mut root = Value::Table(std::mem::take(&mut self.tree));
+        let done = insert(&mut root, path.parts(), value);
+        if let Value::Table(tree) = root {
+            self.tree = tree;
+        }
+        if !done {
+            return Err(RecipeError::Override {
+                text: text.to_owned(),
+                message: format!("`{path}` lies below a value that is no table; name a key of the recipe"),
+            });
+        }
+        self.origins.push((path, Origin::Override(text.to_owned())));
+        self.include()
+    }
+
+    /// The error for a problem at `problem.path`.
+    pub(crate) fn error(&self, problem: Problem) -> RecipeError {
+        RecipeError::Key {
+            place: self.place(&problem.path),
+            key: problem.path.named(&self.tree),
+            message: problem.message,
+        }
+    }
+
+    /// The file that stands at `path`, unless an override changed something in it.
+    pub(crate) fn included_file(&self, path: &KeyPath) -> Option<&Path> {
+        let overridden = |(at, origin): &(KeyPath, Origin)| {
+            matches!(origin, Origin::Override(_))
+                && at.below(path).is_some_and(|rest| !rest.parts().is_empty())
+        };
+        if self.origins.iter().any(overridden) {
+            return None;
+        }
+        match self.origin(path) {
+            Some((Origin::File(id, inner), rest)) if rest.parts().is_empty() && inner.parts().is_empty() => {
+                self.files.get(*id).map(|file| file.path.as_path())
+            }
+            _ => None,
+        }
+    }
+
+    fn place(&self, path: &KeyPath) -> Place {
+        match self.origin(path) {
+            Some((Origin::File(id, inner), rest)) => self.place_in(*id, &inner.clone().join(&rest)),
+            Some((Origin::Override(text), _)) => Place::Override(text.clone()),
+            None => Place::File {
+                path: self.directory.join("recipe.toml"),
+                line: None,
+            },
+        }
+    }
+
+    /// The nearest recorded origin of `path`, the latest one where several are equally near.
+    fn origin(&self, path: &KeyPath) -> Option<(&Origin, KeyPath)> {
+        self.origins
+            .iter()
+            .filter_map(|(at, origin)| path.below(at).map(|rest| (origin, rest)))
+            .rev()
+            .min_by_key(|(_, rest)| rest.parts().len())
+    }
+
+    fn place_in(&self, file: usize, path: &KeyPath) -> Place {
+        match self.files.get(file) {
+            Some(file) => Place::File {
+                path: file.path.clone(),
+                line: find_line(&file.text, path),
+            },
+            None => Place::File {
+                path: PathBuf::new(),
+                line: None,
+            },
+        }
+    }
+}
+
+const SOURCES_FILE: &str = "a file of sources holds [source.NAME] tables and nothing else";
+
+fn key_error(place: Place, key: &str, message: &str) -> RecipeError {
+    RecipeError::Key {
+        place,
+        key: key.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+fn find_mut<'t>(tree: &'t mut Table, path: &KeyPath) -> Option<&'t mut Value> {
+    let (first, rest) = path.parts().split_first()?;
+    let Part::Key(first) = first else { return None };
+    rest.iter()
+        .try_fold(tree.get_mut(first)?, |value, part| match part {
+            Part::Key(key) => value.get_mut(key),
+            Part::Index(index) => value.get_mut(index),
+        })
+}
+
+/// Puts `new` at `parts` below `value`, through tables that are created as needed. Whether there was a way.
+fn insert(value: &mut Value, parts: &[Part], new: Value) -> bool {
+    let Some((part, rest)) = parts.split_first() else {
+        *value = new;
+        return true;
+    };
+    let next = match (part, value) {
+        (Part::Key(key), Value::Table(table)) => {
+            Some(table.entry(key).or_insert_with(|| Value::Table(Table::new())))
+        }
+        (Part::Index(index), Value::Array(array)) => array.get_mut(*index),
+        _ => None,
+    };
+    next.is_some_and(|next| insert(next, rest, new))
+}
+
+/// The line, from 1, of the byte at `offset`.
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
+
+/// The line of the key at `path`, or of its nearest parent that has one.
+fn find_line(text: &str, path: &KeyPath) -> Option<usize> {
+    let root = DeTable::parse(text).ok()?;
+    let mut offset = None;
+    let mut table = Some(root.get_ref());
+    let mut array: Option<&[Spanned<DeValue<'_>>]> = None;
+    for part in path.parts() {
+        let value = match part {
+            Part::Key(key) => {
+                let entry = table.and_then(|table| table.iter().find(|(name, _)| name.get_ref() == key));
+                entry.map(|(name, value)| (name.span().start, value.get_ref()))
+            }
+            Part::Index(index) => array
+                .and_then(|array| array.get(*index))
+                .map(|value| (value.span().start, value.get_ref())),
+        };
+        let Some((start, value)) = value else { break };
+        offset = Some(start);
+        table = value.as_table();
+        array = value.as_array().map(|array| array.as_ref());
+    }
+    offset.map(|offset| line_of(text, offset))
+}

@@ -1,0 +1,162 @@
+//! The mixture of a phase: which part of its sequences each source gives.
+//!
+//! A mixture is flat (weights of sources) or two-level (shares of categories, and inside each category the
+//! weights of its sources). Two levels keep "85 / 12 / 3" readable and true while sources come and go. Weights
+//! and shares are on any positive scale and are divided by their sum, because the original's own weights add up
+//! to 1.00005 and 1.00565 in two of its phases.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Problem;
+use crate::section::unknown;
+use crate::source::Source;
+
+/// `mixture` of a phase, in a file of its own or inline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mixture {
+    /// The weight of each source.
+    pub sources: IndexMap<String, f64>,
+    /// The share of each category.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<IndexMap<String, f64>>,
+    #[serde(skip)]
+    parts: Vec<MixturePart>,
+}
+
+/// What one source gives to a mixture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MixturePart {
+    /// The name of the source.
+    pub source: String,
+    /// The category of the source.
+    pub category: String,
+    /// Its part of the mixture's sequences; the weights of all parts add up to 1.
+    pub weight: f64,
+}
+
+impl Mixture {
+    /// A mixture of `sources`, two-level when there are `shares`; `known` gives the category of each source.
+    ///
+    /// # Errors
+    /// A source that is not known, a weight or a share that is negative, not finite or without effect.
+    pub(crate) fn resolve(&mut self, known: &BTreeMap<String, Source>) -> Result<(), Problem> {
+        check_scale("sources", &self.sources)?;
+        let mut parts = Vec::new();
+        for (name, weight) in &self.sources {
+            let Some(source) = known.get(name) else {
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                return Err(below("sources", name, unknown("source", name, &names)));
+            };
+            parts.push(MixturePart {
+                source: name.clone(),
+                category: source.category.clone(),
+                weight: *weight,
+            });
+        }
+        match &self.shares {
+            None => normalise(&mut parts),
+            Some(shares) => apply_shares(&mut parts, shares)?,
+        }
+        parts.retain(|part| part.weight > 0.0);
+        self.parts = parts;
+        Ok(())
+    }
+
+    /// Brings the sources into the order of their names, so that it does not depend on how they are written.
+    pub(crate) fn sort(&mut self) {
+        self.sources.sort_keys();
+        self.parts.sort_by(|a, b| a.source.cmp(&b.source));
+    }
+
+    /// The sources with a positive weight; their weights add up to 1.
+    pub fn parts(&self) -> &[MixturePart] {
+        &self.parts
+    }
+
+    /// The name and the weight of each source with a positive weight; the weights add up to 1.
+    pub fn weights(&self) -> Vec<(String, f64)> {
+        self.parts
+            .iter()
+            .map(|part| (part.source.clone(), part.weight))
+            .collect()
+    }
+
+    /// The share of each category; the shares add up to 1.
+    pub fn category_shares(&self) -> BTreeMap<String, f64> {
+        let mut shares = BTreeMap::new();
+        for part in &self.parts {
+            *shares.entry(part.category.clone()).or_default() += part.weight;
+        }
+        shares
+    }
+}
+
+fn below(table: &str, key: &str, message: String) -> Problem {
+    Problem::at(key, message).under(crate::key_path::KeyPath::default().key(table))
+}
+
+/// Refuses numbers that are no weights.
+fn check_scale(table: &str, weights: &IndexMap<String, f64>) -> Result<(), Problem> {
+    for (name, weight) in weights {
+        if !(weight.is_finite() && *weight >= 0.0) {
+            let message = format!("{weight} is no weight; write 0 or a positive number");
+            return Err(below(table, name, message));
+        }
+    }
+    let sum: f64 = weights.values().sum();
+    if !(sum > 0.0 && sum.is_finite()) {
+        let message = if sum > 0.0 {
+            "the numbers are too large to be added up; write smaller ones, only their ratios count"
+        } else {
+            "all numbers are zero, so that nothing would be drawn; give at least one a positive number"
+        };
+        return Err(Problem::at(table, message.to_owned()));
+    }
+    Ok(())
+}
+
+fn normalise(parts: &mut [MixturePart]) {
+    let sum: f64 = parts.iter().map(|part| part.weight).sum();
+    for part in parts {
+        part.weight /= sum;
+    }
+}
+
+fn apply_shares(parts: &mut [MixturePart], shares: &IndexMap<String, f64>) -> Result<(), Problem> {
+    check_scale("shares", shares)?;
+    let total: f64 = shares.values().sum();
+    for part in parts.iter().filter(|part| part.weight > 0.0) {
+        if !shares.contains_key(&part.category) {
+            let message = format!(
+                "its category `{}` has no share; add {} to shares, or remove the source",
+                part.category, part.category
+            );
+            return Err(below("sources", &part.source, message));
+        }
+    }
+    let mut categories: BTreeMap<String, f64> = BTreeMap::new();
+    for part in parts.iter() {
+        *categories.entry(part.category.clone()).or_default() += part.weight;
+    }
+    for (category, share) in shares {
+        let weight = categories.get(category).copied().unwrap_or(0.0);
+        if *share > 0.0 && weight == 0.0 {
+            let message = format!(
+                "no source of category `{category}` has a weight; add one to sources, or remove the share"
+            );
+            return Err(below("shares", category, message));
+        }
+    }
+    for part in parts.iter_mut().filter(|part| part.weight > 0.0) {
+        let share = shares.get(&part.category).copied().unwrap_or(0.0) / total;
+        let weight = categories.get(&part.category).copied().unwrap_or(0.0);
+        part.weight = share * (part.weight / weight);
+    }
+    // Shares of 0 leave the rest a sum of 1; rounding may leave it an ulp away.
+    normalise(parts);
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! AdamW's settings (Loshchilov & Hutter 2019, arXiv:1711.05101) as SmolLM3 sets them.
+//!
+//! Every number must be written or has SmolLM3's value as its default; the defaults of optimizer libraries
+//! differ from them (epsilon, beta2) and would go unnoticed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Problem;
+
+/// AdamW with decoupled weight decay and a clip of the global gradient norm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimizer {
+    /// The peak learning rate; the schedule scales it.
+    pub learning_rate: f64,
+    /// Decay of the first and of the second moment.
+    #[serde(default = "Optimizer::default_betas")]
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    #[serde(default = "Optimizer::default_epsilon")]
+    pub epsilon: f64,
+    /// Each step shrinks a decayed parameter by `learning_rate · weight_decay` of itself.
+    #[serde(default = "Optimizer::default_weight_decay")]
+    pub weight_decay: f64,
+    /// Parameters without weight decay, by Hugging Face name; `*` stands for any run of characters.
+    #[serde(default = "Optimizer::default_no_decay")]
+    pub no_decay: Vec<String>,
+    /// The largest global gradient norm; `clip = false` in the recipe is not to clip.
+    #[serde(default = "Optimizer::default_clip", with = "clip")]
+    pub clip: Option<f64>,
+}
+
+// The defaults are the values of huggingface/smollm text/pretraining/smollm3/stage1_8T.yaml (a041759).
+impl Optimizer {
+    fn default_betas() -> [f64; 2] {
+        [0.9, 0.95]
+    }
+
+    fn default_epsilon() -> f64 {
+        1e-8
+    }
+
+    fn default_weight_decay() -> f64 {
+        0.1
+    }
+
+    fn default_no_decay() -> Vec<String> {
+        vec!["model.embed_tokens.weight".to_owned()]
+    }
+
+    fn default_clip() -> Option<f64> {
+        Some(1.0)
+    }
+
+    /// Whether weight decay applies to the parameter of this name.
+    pub fn decays(&self, parameter: &str) -> bool {
+        !self.no_decay.iter().any(|pattern| matches(pattern, parameter))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        let positive = |key: &'static str, value: f64| {
+            if value.is_finite() && value > 0.0 {
+                Ok(())
+            } else {
+                Err(Problem::at(
+                    key,
+                    format!("{value} is no {key}; write a positive number"),
+                ))
+            }
+        };
+        positive("learning_rate", self.learning_rate)?;
+        positive("epsilon", self.epsilon)?;
+        if let Some(clip) = self.clip {
+            positive("clip", clip)?;
+        }
+        if !self.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
+            return Err(Problem::at(
+                "betas",
+                format!(
+                    "{:?} are no decay rates; each must be at least 0 and less than 1",
+                    self.betas
+                ),
+            ));
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return Err(Problem::at(
+                "weight_decay",
+                format!(
+                    "{} is no weight decay; write 0 or a positive number",
+                    self.weight_decay
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `text` matches `pattern`, where `*` stands for any run of characters, also none.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(rest) = text.strip_prefix(head) else {
+        return false;
+    };
+    rest.char_indices()
+        .map(|(at, _)| at)
+        .chain([rest.len()])
+        .any(|at| rest.get(at..).is_some_and(|end| matches(tail, end)))
+}
+
+/// `clip` is a number, or `false`.
+mod clip {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Clip {
+        Norm(f64),
+        Switch(bool),
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        match Clip::deserialize(deserializer) {
+            Ok(Clip::Norm(norm)) => Ok(Some(norm)),
+            Ok(Clip::Switch(false)) => Ok(None),
+            _ => Err(D::Error::custom(
+                "clip is the largest gradient norm, such as 1.0, or false",
+            )),
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(clip: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match clip {
+            Some(norm) => norm.serialize(serializer),
+            None => false.serialize(serializer),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! A whole recipe: read, checked, and resolved to typed values.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::document::Document;
+use crate::error::RecipeError;
+use crate::key_path::KeyPath;
+use crate::model_config::ModelConfig;
+use crate::overrides;
+use crate::run::{Cluster, Data, Order, Run, Tokenizer};
+use crate::section::{Section, unknown};
+use crate::source::Source;
+use crate::stage::{Stage, Start};
+
+/// A recipe whose settings fit together. File names inside it start at [`Recipe::directory`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// The folder of `recipe.toml`.
+    pub directory: PathBuf,
+    /// `[run]`.
+    pub run: Run,
+    /// `[model]`.
+    pub model: Model,
+    /// `[tokenizer]`.
+    pub tokenizer: Tokenizer,
+    /// `[data]`.
+    pub data: Data,
+    /// The sources by name.
+    pub sources: BTreeMap<String, Source>,
+    /// The stages in order.
+    pub stages: Vec<Stage>,
+    /// `[plan]`.
+    pub plan: Cluster,
+}
+
+/// `[model]`: an architecture, or a checkpoint that has one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Model {
+    /// `config = "…"`: this architecture; stages without `from` start at random.
+    Config(ModelConfig),
+    /// `checkpoint = "…"`: that of a checkpoint; stages without `from` start from its weights.
+    Checkpoint(Start),
+}
+
+impl Recipe {
+    /// Reads `recipe.toml` in the folder `path`, or the file `path`, with `key=value` overrides on top.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or the first key that is unknown, missing or cannot be honoured, with its
+    /// place and what to write instead.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
+        let mut document = Document::load(path)?;
+        for text in overrides {
+            overrides::apply(&mut document, text)?;
+        }
+        Self::read(&document)
+    }
+
+    fn read(document: &Document) -> Result<Self, RecipeError> {
+        let mut root = Section::root(document);
+        let run: Run = root.section("run")?.rest()?;
+        let model = read_model(document, root.section("model")?)?;
+        let data: Data = root.section("data")?.rest()?;
+        let mut sources = BTreeMap::new();
+        for (name, mut section) in root.named_sections("source")? {
+            sources.insert(name, Source::read(&mut section, data.max_epochs)?);
+        }
+        let tokenizer = Tokenizer::read(root.section("tokenizer")?)?;
+        if let Tokenizer::Train(train) = &tokenizer {
+            let names: Vec<&str> = sources.keys().map(String::as_str).collect();
+            if let Some(name) = train.sources.iter().find(|name| !sources.contains_key(*name)) {
+                let message = unknown("source", name, &names);
+                return Err(root.error_at(&["tokenizer", "train", "sources"], message));
+            }
+        }
+        let default_start = match &model {
+            Model::Config(_) => Start::Random,
+            Model::Checkpoint(start) => start.clone(),
+        };
+        let mut stages: Vec<Stage> = Vec::new();
+        for mut section in root.sections("stage")? {
+            let earlier: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
+            stages.push(Stage::read(&mut section, &earlier, &default_start, &sources)?);
+        }
+        if stages.is_empty() {
+            return Err(root.error(
+                "stage",
+                "there is no stage; write at least one [[stage]]".to_owned(),
+            ));
+        }
+        let plan = Cluster::read(root.section("plan")?)?;
+        root.finish()?;
+        if data.order == Order::Even {
+            // Ties between sources are broken by position, so position must not depend on how a file is written.
+            for training in stages.iter_mut().filter_map(Stage::training_mut) {
+                training.phases.iter_mut().for_each(|phase| phase.mixture.sort());
+            }
+        }
+        Ok(Self {
+            directory: document.directory.clone(),
+            run,
+            model,
+            tokenizer,
+            data,
+            sources,
+            stages,
+            plan,
+        })
+    }
+
+    /// The stage of this name.
+    ///
+    /// # Errors
+    /// There is none; the message lists those that there are.
+    pub fn stage(&self, name: &str) -> Result<&Stage, RecipeError> {
+        self.stages
+            .iter()
+            .find(|stage| stage.name == name)
+            .ok_or_else(|| {
+                let names: Vec<&str> = self.stages.iter().map(|stage| stage.name.as_str()).collect();
+                RecipeError::Stage(unknown("stage", name, &names))
+            })
+    }
+
+    /// A file name of the recipe, from the current folder.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// The architecture: that of `[model]`, read from the checkpoint's `config.json` when it is one.
+    ///
+    /// # Errors
+    /// The checkpoint is not on this machine, or its `config.json` cannot be used.
+    pub fn architecture(&self) -> Result<ModelConfig, RecipeError> {
+        match &self.model {
+            Model::Config(config) => Ok(config.clone()),
+            Model::Checkpoint(Start::Folder(folder)) => Ok(ModelConfig::from_hf_file(
+                &self.resolve(folder).join("config.json"),
+            )?),
+            Model::Checkpoint(_) => Err(RecipeError::Stage(
+                "model.checkpoint is not on this machine; download it and write its folder".to_owned(),
+            )),
+        }
+    }
+}
+
+fn read_model(document: &Document, mut section: Section<'_>) -> Result<Model, RecipeError> {
+    const CHOICE: &str = "a model comes from `config` (a file of configs/) or from `checkpoint` (a folder)";
+    if section.has("config") && section.has("checkpoint") {
+        return Err(section.error("", format!("{CHOICE}; keep one of them")));
+    }
+    if let Some(text) = section.optional::<String>("checkpoint")? {
+        let start = Start::checkpoint(&text).ok_or_else(|| {
+            let message = format!(
+                "`{text}` is no checkpoint; a folder begins with `./` or `/`, a Hub id is owner/name"
+            );
+            section.error("checkpoint", message)
+        })?;
+        section.finish()?;
+        return Ok(Model::Checkpoint(start));
+    }
+    let Some(config) = section.optional::<toml::Value>("config")? else {
+        section.finish()?;
+        return Err(section.error("", format!("{CHOICE}; write one of them")));
+    };
+    section.finish()?;
+    let path = KeyPath::default().key("model").key("config");
+    let config = match (&config, document.included_file(&path)) {
+        (toml::Value::String(json), _) => ModelConfig::from_hf_file(&document.directory.join(json))?,
+        // The file itself, so that an error can quote it.
+        (_, Some(file)) => ModelConfig::from_toml_file(file)?,
+        (toml::Value::Table(table), None) => {
+            ModelConfig::from_toml(&table.to_string(), Path::new("model.config"))?
+        }
+        (other, None) => {
+            let message = format!(
+                "a {} is no architecture; write a file of configs/",
+                other.type_str()
+            );
+            return Err(section.error("config", message));
+        }
+    };
+    Ok(Model::Config(config))
+}

@@ -1,0 +1,216 @@
+//! What concerns the run as a whole: `[run]`, `[data]`, `[tokenizer]`, `[plan]`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::RecipeError;
+use crate::section::Section;
+use crate::units::{Bytes, Percent};
+
+/// `[run]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// What people call the run.
+    pub name: String,
+    /// The seed of initialisation and of the order of data.
+    pub seed: u64,
+    /// The folder that the run writes to, from the folder in which the command is given.
+    pub output: PathBuf,
+    /// What computes.
+    #[serde(default)]
+    pub backend: Backend,
+    /// The device, as the backend calls it; its default one when absent.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// The type of matrix products.
+    #[serde(default)]
+    pub precision: Precision,
+}
+
+/// A backend of Burn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Pure Rust on the CPU.
+    #[default]
+    Flex,
+    /// LibTorch on CPU, CUDA or MPS.
+    Tch,
+    /// CubeCL on CUDA.
+    Cuda,
+}
+
+impl Backend {
+    /// Its name, as recipes and the command line spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Tch => "tch",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
+/// The type of weights and activations in matrix products; reductions, masters and moments are f32 in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16 with f32 masters.
+    Bf16,
+}
+
+impl Precision {
+    /// Bytes of one number.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
+/// `[data]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// The part of the documents that is kept out of training, chosen by a hash of their text.
+    #[serde(default)]
+    pub held_out: Percent,
+    /// How the sources of a mixture take turns.
+    #[serde(default)]
+    pub order: Order,
+    /// How often a document may be seen, for sources that do not say so themselves.
+    #[serde(default = "one", skip_serializing)]
+    pub max_epochs: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// How the sources of a mixture take turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Every prefix gives each source its part within one sequence; any step is found directly.
+    #[default]
+    Even,
+    /// The original's blend; a step is found by going through all before it.
+    Greedy,
+}
+
+/// `[tokenizer]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tokenizer {
+    /// A `tokenizer.json`, from the folder of the recipe.
+    File(PathBuf),
+    /// A repository of the Hub.
+    Pretrained(String),
+    /// A new one, trained on the run's own text.
+    Train(TrainTokenizer),
+}
+
+/// `[tokenizer.train]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainTokenizer {
+    /// Entries of the vocabulary, special tokens included.
+    pub vocab_size: u32,
+    /// How much text to train on.
+    pub bytes: Bytes,
+    /// The sources to train on; all when empty.
+    #[serde(default)]
+    pub sources: Vec<String>,
+}
+
+impl Tokenizer {
+    pub(crate) fn read(mut section: Section<'_>) -> Result<Self, RecipeError> {
+        const CHOICE: &str = "a tokenizer comes from one of `file`, `pretrained` and [tokenizer.train]";
+        let given = ["file", "pretrained", "train"]
+            .iter()
+            .filter(|key| section.has(key))
+            .count();
+        if given > 1 {
+            return Err(section.error("", format!("{CHOICE}; keep one of them")));
+        }
+        let tokenizer = if let Some(file) = section.optional("file")? {
+            Self::File(file)
+        } else if let Some(repository) = section.optional("pretrained")? {
+            Self::Pretrained(repository)
+        } else if let Some(train) = section.optional("train")? {
+            Self::Train(train)
+        } else {
+            section.finish()?;
+            return Err(section.error("", format!("{CHOICE}; write one of them")));
+        };
+        section.finish()?;
+        Ok(tokenizer)
+    }
+}
+
+/// `[plan]`: what the plan assumes about the machines. It changes nothing but the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// The number of devices, each one rank.
+    #[serde(default = "one_device")]
+    pub devices: u64,
+    /// The peak rate of one device in TFLOP/s, at the run's precision.
+    #[serde(default)]
+    pub peak_tflops: Option<f64>,
+    /// The part of the peak that training reaches (model FLOPs utilisation).
+    #[serde(default = "default_mfu")]
+    pub mfu: f64,
+}
+
+fn one_device() -> u64 {
+    1
+}
+
+fn default_mfu() -> f64 {
+    0.3
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            devices: one_device(),
+            peak_tflops: None,
+            mfu: default_mfu(),
+        }
+    }
+}
+
+impl Cluster {
+    pub(crate) fn read(mut section: Section<'_>) -> Result<Self, RecipeError> {
+        let cluster: Self = section.rest()?;
+        if cluster.devices == 0 {
+            return Err(section.error("devices", "0 devices compute nothing; write 1 or more".to_owned()));
+        }
+        if cluster
+            .peak_tflops
+            .is_some_and(|peak| !(peak.is_finite() && peak > 0.0))
+        {
+            return Err(section.error(
+                "peak_tflops",
+                "the peak must be a positive number of TFLOP/s".to_owned(),
+            ));
+        }
+        if !(cluster.mfu > 0.0 && cluster.mfu <= 1.0) {
+            return Err(section.error(
+                "mfu",
+                format!(
+                    "{} is no part of the peak; write a number above 0, at most 1",
+                    cluster.mfu
+                ),
+            ));
+        }
+        Ok(cluster)
+    }
+}

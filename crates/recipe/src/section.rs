@@ -1,0 +1,237 @@
+//! Reading typed values out of a [`Document`], with errors that name the key, its place and a likely spelling.
+//!
+//! Plain structs are read by serde with `deny_unknown_fields`. Where the other keys of a table depend on one
+//! (`kind`), that key is taken out first and the rest is read as the struct it names: serde's own tagged enums
+//! would do the same, but lose the path of an error inside them.
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use crate::document::Document;
+use crate::error::{Problem, RecipeError};
+use crate::key_path::KeyPath;
+
+/// A table of the recipe that is being read; keys are taken out one by one.
+#[derive(Debug)]
+pub(crate) struct Section<'d> {
+    document: &'d Document,
+    path: KeyPath,
+    table: Table,
+    /// Keys that were asked for, to be suggested in place of unknown ones.
+    asked: Vec<String>,
+}
+
+impl<'d> Section<'d> {
+    pub(crate) fn root(document: &'d Document) -> Self {
+        Self {
+            document,
+            path: KeyPath::default(),
+            table: document.tree.clone(),
+            asked: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<Value> {
+        self.asked.push(key.to_owned());
+        self.table.remove(key)
+    }
+
+    fn missing(&self, key: &str, example: &str) -> RecipeError {
+        self.error("", format!("`{key}` is missing; write {example}"))
+    }
+
+    /// The error for a problem with `key` of this table, or with the table itself when `key` is empty.
+    pub(crate) fn error(&self, key: &str, message: String) -> RecipeError {
+        self.problem(Problem::at(key, message))
+    }
+
+    /// The error for a problem below this table.
+    pub(crate) fn problem(&self, problem: Problem) -> RecipeError {
+        self.document.error(problem.under(self.path.clone()))
+    }
+
+    /// The error for a problem with the key below this table that `keys` lead to.
+    pub(crate) fn error_at(&self, keys: &[&str], message: String) -> RecipeError {
+        let path = keys.iter().fold(KeyPath::default(), |path, key| path.key(key));
+        self.problem(Problem { path, message })
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// The value of `key`, if it is there.
+    pub(crate) fn optional<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>, RecipeError> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(value) => read(self.document, self.path.clone().key(key), value, &[]).map(Some),
+        }
+    }
+
+    /// The value of `key`; `example` is what an error says to write when it is missing.
+    pub(crate) fn required<T: DeserializeOwned>(
+        &mut self,
+        key: &str,
+        example: &str,
+    ) -> Result<T, RecipeError> {
+        match self.optional(key)? {
+            Some(value) => Ok(value),
+            None => Err(self.missing(key, example)),
+        }
+    }
+
+    /// The table `key`; an absent one is read as empty, so that its own keys say what is missing.
+    pub(crate) fn section(&mut self, key: &str) -> Result<Section<'d>, RecipeError> {
+        let table = match self.take(key) {
+            None => Table::new(),
+            Some(Value::Table(table)) => table,
+            Some(other) => return Err(self.error(key, not_a_table(&other, &format!("[{key}]")))),
+        };
+        Ok(self.child(self.path.clone().key(key), table))
+    }
+
+    /// The tables of `[[key]]`, in order.
+    pub(crate) fn sections(&mut self, key: &str) -> Result<Vec<Section<'d>>, RecipeError> {
+        let values = match self.take(key) {
+            None => Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(other) => return Err(self.error(key, not_a_table(&other, &format!("[[{key}]]")))),
+        };
+        let mut sections = Vec::new();
+        for (index, value) in values.into_iter().enumerate() {
+            let path = self.path.clone().key(key).index(index);
+            match value {
+                Value::Table(table) => sections.push(self.child(path, table)),
+                other => {
+                    return Err(self.error(key, not_a_table(&other, &format!("[[{key}]]"))));
+                }
+            }
+        }
+        Ok(sections)
+    }
+
+    /// The tables of `[key.NAME]`, in the order in which they are written.
+    pub(crate) fn named_sections(&mut self, key: &str) -> Result<Vec<(String, Section<'d>)>, RecipeError> {
+        let parent = self.section(key)?;
+        let mut sections = Vec::new();
+        for (name, value) in parent.table {
+            let path = parent.path.clone().key(&name);
+            match value {
+                Value::Table(table) => sections.push((name, self.child(path, table))),
+                other => {
+                    let problem = Problem {
+                        message: not_a_table(&other, &format!("[{key}.{name}]")),
+                        path,
+                    };
+                    return Err(self.document.error(problem));
+                }
+            }
+        }
+        Ok(sections)
+    }
+
+    fn child(&self, path: KeyPath, table: Table) -> Section<'d> {
+        Section {
+            document: self.document,
+            path,
+            table,
+            asked: Vec::new(),
+        }
+    }
+
+    /// Everything that has not been taken, as one struct.
+    pub(crate) fn rest<T: DeserializeOwned>(&mut self) -> Result<T, RecipeError> {
+        let table = std::mem::take(&mut self.table);
+        read(self.document, self.path.clone(), Value::Table(table), &self.asked)
+    }
+
+    /// Refuses what has not been taken.
+    pub(crate) fn finish(&self) -> Result<(), RecipeError> {
+        match self.table.keys().next() {
+            None => Ok(()),
+            Some(key) => {
+                let known: Vec<&str> = self.asked.iter().map(String::as_str).collect();
+                Err(self.error(key, unknown("key", key, &known)))
+            }
+        }
+    }
+}
+
+fn not_a_table(value: &Value, header: &str) -> String {
+    format!("a {} cannot stand here; write a table {header}", value.type_str())
+}
+
+/// Reads `value`, which stands at `path`, by serde; `siblings` are further keys that its table may have.
+fn read<T: DeserializeOwned>(
+    document: &Document,
+    path: KeyPath,
+    value: Value,
+    siblings: &[String],
+) -> Result<T, RecipeError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let inner = KeyPath::from(error.path());
+        let problem = rephrase(inner, error.inner().message(), siblings);
+        document.error(problem.under(path))
+    })
+}
+
+/// serde's message about a value at `path`, as a sentence that says what to write.
+fn rephrase(path: KeyPath, message: &str, siblings: &[String]) -> Problem {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let as_is = |path| Problem {
+        path,
+        message: message.to_owned(),
+    };
+    match quoted.split_first() {
+        Some((key, known)) if message.starts_with("unknown field") => {
+            let at = match path.parts().last() {
+                Some(crate::key_path::Part::Key(last)) if last == key => path,
+                _ => path.key(key),
+            };
+            let at_top = at.parts().len() == 1;
+            let mut known = known.to_vec();
+            if at_top {
+                known.extend(siblings.iter().map(String::as_str));
+            }
+            Problem {
+                path: at,
+                message: unknown("key", key, &known),
+            }
+        }
+        Some((name, known)) if message.starts_with("unknown variant") => Problem {
+            path,
+            message: unknown("name", name, known),
+        },
+        Some((key, _)) if message.starts_with("missing field") => Problem {
+            path,
+            message: format!("`{key}` is missing; add it to this table"),
+        },
+        _ => as_is(path),
+    }
+}
+
+/// What to say about a name that nobody asked for.
+pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let all = || {
+        known
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match closest(name, known) {
+        Some(close) => format!("unknown {what} `{name}`; did you mean `{close}`?"),
+        None if known.is_empty() => format!("unknown {what} `{name}`; remove it"),
+        None => format!("unknown {what} `{name}`; write one of {}", all()),
+    }
+}
+
+/// The known name that `name` is most likely a misspelling of.
+fn closest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(name, known), *known))
+        .filter(|(distance, known)| *distance <= 1 + known.len().min(name.len()) / 4)
+        .min()
+        .map(|(_, known)| known)
+}

@@ -1,0 +1,142 @@
+//! Where text comes from: `[source.NAME]`, in the recipe or in a file of sources.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::RecipeError;
+use crate::section::{Section, unknown};
+
+/// One source of documents.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Source {
+    /// Any name; shares and the plan group sources by it.
+    pub category: String,
+    /// How often each document may be seen over all stages together.
+    pub max_epochs: u32,
+    /// What to read.
+    #[serde(flatten)]
+    pub kind: SourceKind,
+}
+
+/// What a source reads.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// The Markdown files of the crates in `Cargo.lock`.
+    CargoMarkdown,
+    /// The Rust files of the crates in `Cargo.lock`.
+    CargoRust,
+    /// Generated arithmetic with worked steps.
+    Arithmetic(Arithmetic),
+    /// JSON lines, one document each.
+    Jsonl(Table),
+    /// Parquet files, one document a row.
+    Parquet(Table),
+    /// A folder of token files in datatrove's format.
+    Tokens(TokenFolder),
+    /// A dataset on the Hugging Face Hub.
+    Hub(HubDataset),
+}
+
+/// Seeded arithmetic and word problems.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arithmetic {
+    /// The number of documents.
+    pub documents: u64,
+    /// The seed of the generator.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// Rows with a column of text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// Files, folders, globs or addresses.
+    pub paths: Vec<String>,
+    /// The column that holds the text.
+    #[serde(default = "text_column")]
+    pub column: String,
+}
+
+/// Text that is tokenised already.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenFolder {
+    /// The folder of the `.ds` files.
+    pub folder: String,
+}
+
+/// A dataset of the Hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubDataset {
+    /// Its id, such as `HuggingFaceFW/fineweb-edu`.
+    pub dataset: String,
+    /// The subset, also called configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
+    /// The split.
+    #[serde(default = "train_split")]
+    pub split: String,
+    /// The column that holds the text.
+    #[serde(default = "text_column")]
+    pub column: String,
+}
+
+fn text_column() -> String {
+    "text".to_owned()
+}
+
+fn train_split() -> String {
+    "train".to_owned()
+}
+
+const KINDS: [&str; 7] = [
+    "cargo-markdown",
+    "cargo-rust",
+    "arithmetic",
+    "jsonl",
+    "parquet",
+    "tokens",
+    "hub",
+];
+
+/// A table without keys.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+impl Source {
+    pub(crate) fn read(section: &mut Section<'_>, default_max_epochs: u32) -> Result<Self, RecipeError> {
+        let category: String =
+            section.required("category", "the group it counts to, such as category = \"web\"")?;
+        let max_epochs = section.optional("max_epochs")?.unwrap_or(default_max_epochs);
+        if max_epochs == 0 {
+            let message = "0 epochs would never be read; write 1 or more, or remove the source";
+            return Err(section.error("max_epochs", message.to_owned()));
+        }
+        let kind: String = section.required("kind", "what to read, such as kind = \"jsonl\"")?;
+        let kind = match kind.as_str() {
+            "cargo-markdown" => section.rest().map(|Nothing {}| SourceKind::CargoMarkdown),
+            "cargo-rust" => section.rest().map(|Nothing {}| SourceKind::CargoRust),
+            "arithmetic" => section.rest().map(SourceKind::Arithmetic),
+            "jsonl" => section.rest().map(SourceKind::Jsonl),
+            "parquet" => section.rest().map(SourceKind::Parquet),
+            "tokens" => section.rest().map(SourceKind::Tokens),
+            "hub" => section.rest().map(SourceKind::Hub),
+            other => Err(section.error("kind", unknown("kind of source", other, &KINDS))),
+        }?;
+        if let SourceKind::Jsonl(table) | SourceKind::Parquet(table) = &kind
+            && table.paths.is_empty()
+        {
+            let message = "there is nothing to read; write the files, such as paths = [\"data/*.parquet\"]";
+            return Err(section.error("paths", message.to_owned()));
+        }
+        Ok(Self {
+            category,
+            max_epochs,
+            kind,
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! The fingerprint changes with whatever can change a result, and with nothing else.
+
+mod fixture;
+
+use fixture::Folder;
+use smollm3_recipe::Difference;
+
+#[test]
+fn comments_order_and_files_do_not_count() {
+    let folder = Folder::new();
+    let fingerprint = folder.load(&[]).unwrap().fingerprint();
+    assert_eq!(fingerprint.len(), 64);
+
+    folder.replace("recipe.toml", "# The only stage.", "# A stage, and more words.");
+    folder.replace(
+        "recipe.toml",
+        "name = \"small\"\nseed = 42\n",
+        "seed = 42 # first\nname = \"small\"\n",
+    );
+    folder.replace(
+        "recipe.toml",
+        "learning_rate = 1e-3",
+        "betas = [0.9, 0.95]\nlearning_rate = 0.001",
+    );
+    folder.replace("recipe.toml", "\"1k\"", "1024");
+    folder.replace("recipe.toml", "\"900k\"", "\"0.9M tokens\"");
+    folder.replace(
+        "first.toml",
+        "markdown = 1\nrust = 1\n",
+        "rust = 1\nmarkdown = 1.0\n",
+    );
+    assert_eq!(folder.load(&[]).unwrap().fingerprint(), fingerprint);
+
+    // The files put into one.
+    let sources = folder.read("sources.toml");
+    folder.replace("recipe.toml", "sources = \"sources.toml\"\n", &sources);
+    let mixture = "mixture = { shares = { web = 85, code = 12, math = 3 }, \
+                   sources = { markdown = 1, rust = 1, sums = 2 } }";
+    folder.replace("recipe.toml", "mixture = \"first.toml\"", mixture);
+    let model = format!("[model.config]\n{}", folder.read("model.toml"));
+    folder.replace("recipe.toml", "config = \"model.toml\"", &model);
+    assert_eq!(folder.load(&[]).unwrap().fingerprint(), fingerprint);
+}
+
+#[test]
+fn what_cannot_change_a_result_does_not_count() {
+    let folder = Folder::new();
+    let fingerprint = folder.load(&[]).unwrap().fingerprint();
+    for harmless in [
+        "run.name=other",
+        "run.output=elsewhere",
+        "run.backend=tch",
+        "run.device=cuda:1",
+        "stage.pretrain.checkpoint.keep=9",
+        "stage.pretrain.checkpoint.every=10 steps",
+        "stage.pretrain.micro_batch=2 sequences",
+        "stage.pretrain.recompute=true",
+        "plan.devices=8",
+    ] {
+        assert_eq!(
+            folder.load(&[harmless]).unwrap().fingerprint(),
+            fingerprint,
+            "{harmless}"
+        );
+    }
+    folder.append(
+        "sources.toml",
+        "\n[source.unused]\ncategory = \"web\"\nkind = \"tokens\"\nfolder = \"x\"\n",
+    );
+    folder.replace(
+        "recipe.toml",
+        "bytes = \"1MB\"",
+        "bytes = \"1MB\"\nsources = [\"markdown\", \"sums\"]",
+    );
+    let with_unused = folder.load(&[]).unwrap();
+    folder.replace("sources.toml", "folder = \"x\"", "folder = \"y\"");
+    assert_eq!(folder.load(&[]).unwrap().fingerprint(), with_unused.fingerprint());
+}
+
+#[test]
+fn what_can_change_a_result_counts() {
+    let folder = Folder::new();
+    let recipe = folder.load(&[]).unwrap();
+    for (change, key) in [
+        ("run.seed=43", "run.seed"),
+        ("run.precision=bf16", "run.precision"),
+        ("model.config.rope_theta=1e4", "model.config.rope_theta"),
+        ("tokenizer.train.vocab_size=500", "tokenizer.train.vocab_size"),
+        ("data.held_out=2%", "data.held_out"),
+        ("source.sums.documents=101", "source.sums.documents"),
+        ("source.rust.max_epochs=2", "source.rust.max_epochs"),
+        (
+            "stage.pretrain.sequence_length=512",
+            "stage.pretrain.sequence_length",
+        ),
+        (
+            "stage.pretrain.global_batch=4 sequences",
+            "stage.pretrain.global_batch",
+        ),
+        (
+            "stage.pretrain.optimizer.weight_decay=0.2",
+            "stage.pretrain.optimizer.weight_decay",
+        ),
+        (
+            "stage.pretrain.optimizer.clip=false",
+            "stage.pretrain.optimizer.clip",
+        ),
+        (
+            "stage.pretrain.schedule.warmup=11 steps",
+            "stage.pretrain.schedule.warmup",
+        ),
+        (
+            "stage.pretrain.phase.first.until=81 steps",
+            "stage.pretrain.phase.first.until",
+        ),
+        (
+            "stage.pretrain.phase.first.mixture.shares.web=86",
+            "stage.pretrain.phase.first.mixture.shares.web",
+        ),
+        (
+            "stage.pretrain.loss.average=mean-of-means",
+            "stage.pretrain.loss.average",
+        ),
+    ] {
+        let changed = folder.load(&[change]).unwrap();
+        assert_ne!(changed.fingerprint(), recipe.fingerprint(), "{change}");
+        let differences = changed.differences(&recipe.canonical()).unwrap();
+        let keys: Vec<String> = differences.into_iter().map(|one| one.key).collect();
+        assert!(keys.iter().any(|one| one == key), "{change}: {keys:?}");
+    }
+}
+
+#[test]
+fn differences_name_the_key_and_both_values() {
+    let folder = Folder::new();
+    let recipe = folder.load(&[]).unwrap();
+    assert_eq!(recipe.differences(&recipe.canonical()).unwrap(), []);
+    let other = folder
+        .load(&["run.seed=7", "stage.pretrain.schedule.shape=cosine"])
+        .unwrap();
+    assert_eq!(
+        recipe.differences(&other.canonical()).unwrap(),
+        [
+            Difference {
+                key: "run.seed".to_owned(),
+                ours: Some("42".to_owned()),
+                theirs: Some("7".to_owned()),
+            },
+            Difference {
+                key: "stage.pretrain.schedule.shape".to_owned(),
+                ours: None,
+                theirs: Some("\"cosine\"".to_owned()),
+            },
+        ]
+    );
+    let message = recipe.differences("{\"run.seed\": 4").unwrap_err().to_string();
+    assert!(message.contains("damaged"), "{message}");
+}
+
+#[test]
+fn the_greedy_order_depends_on_how_sources_are_listed() {
+    let folder = Folder::new();
+    let greedy = |folder: &Folder| folder.load(&["data.order=greedy"]).unwrap();
+    let before = greedy(&folder);
+    folder.replace(
+        "first.toml",
+        "markdown = 1\nrust = 1\n",
+        "rust = 1\nmarkdown = 1\n",
+    );
+    let after = greedy(&folder);
+    assert_ne!(before.fingerprint(), after.fingerprint());
+    let names = |recipe: &smollm3_recipe::Recipe| -> Vec<String> {
+        let training = recipe.stages[0].training().unwrap();
+        training.phases[0]
+            .mixture
+            .weights()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
+    };
+    assert_eq!(names(&before), ["markdown", "rust", "sums"]);
+    assert_eq!(names(&after), ["rust", "markdown", "sums"]);
+}
