@@ -1,1 +1,51 @@
-//! mixer
+//! The order of data as a pure function of recipe and step.
+//!
+//! ```text
+//! weights of a phase ── blend (interleave | greedy) ── source, ordinal ─┐
+//! ordinal ── epoch ── permutation ── window of the source ──────────────┴─ batch ── slice of a rank
+//! ```
+//!
+//! * [`interleave`]: any source order's pick `i` at once, within one sequence of each share.
+//! * [`greedy`]: the original's order, by replay.
+//! * [`permutation`]: the windows of a source, in another order each epoch.
+//! * [`mixer`]: the batch of a step, phases, epochs, ranks.
+//!
+//! ```
+//! use smollm3_mixer::{Mixer, MixerConfig, Order, PhaseWeights, SourceInfo, WindowOrder};
+//!
+//! let source = |name: &str, windows| SourceInfo { name: name.into(), windows: Some(windows), max_epochs: 4.0 };
+//! let mixer = Mixer::new(MixerConfig {
+//!     seed: 6,
+//!     order: Order::Even,
+//!     windows: WindowOrder::Permuted,
+//!     sequence_length: 4096,
+//!     global_batch: 20,
+//!     phases: vec![
+//!         PhaseWeights { sequences: 2000, weights: vec![(0, 85.0), (1, 12.0), (2, 3.0)] },
+//!         PhaseWeights { sequences: 1000, weights: vec![(0, 63.0), (1, 24.0), (2, 13.0)] },
+//!     ],
+//!     sources: vec![source("web", 2500), source("code", 400), source("math", 50)],
+//! })?;
+//! assert_eq!(mixer.steps(), 150);
+//! assert_eq!(mixer.counts_before_phase(1), [1700, 240, 60]);
+//! let batch = mixer.batch(101)?;
+//! assert_eq!(batch.len(), 20);
+//! // Two ranks with micro-batches of 5: two accumulation steps each.
+//! assert_eq!(mixer.slice(101, 0, 2, 5)?, [&batch[..5], &batch[10..15]]);
+//! # Ok::<(), smollm3_mixer::MixError>(())
+//! ```
+
+pub mod blend;
+pub mod error;
+mod fraction;
+pub mod greedy;
+pub mod interleave;
+pub mod mixer;
+pub mod permutation;
+
+pub use blend::{Blend, Order};
+pub use error::{MixError, Result};
+pub use greedy::Greedy;
+pub use interleave::Interleave;
+pub use mixer::{Mixer, MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder};
+pub use permutation::Permutation;

@@ -1,0 +1,467 @@
+//! Which window of which source each sequence of each step is.
+//!
+//! One [`Mixer`] orders one stage: a run of phases, each with its own weights, cut into steps of
+//! `global_batch` sequences. Nothing is remembered between steps, so resuming needs only the step's
+//! number, and the batch does not depend on ranks or workers: they take slices of it.
+//!
+//! Each phase starts its blend afresh, as the original does, while the count of windows taken from a
+//! source runs on through all phases, so that nothing is seen twice before an epoch is full. Window
+//! `c` of a source (counted over the stage) stands in epoch `c / windows`, and each epoch has its own
+//! keyed permutation. Whether the data last for the whole stage is decided when the mixer is built.
+//!
+//! Cost: that of the blend, see [`crate::interleave`] and [`crate::greedy`], and about 50 ns a
+//! sequence for the permutation. A run of steps ([`Mixer::sequences`]) pays for addressing once.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use crate::blend::{Blend, BlendPicks, Order};
+use crate::error::{MixError, Result};
+use crate::permutation::Permutation;
+
+/// Everything the order of a stage depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MixerConfig {
+    /// Names the permutations of the windows. The blend itself has no randomness.
+    pub seed: u64,
+    /// How sources take turns.
+    pub order: Order,
+    /// In which order the windows of one source are read.
+    pub windows: WindowOrder,
+    /// Tokens a sequence is trained on; only used to speak of tokens in messages.
+    pub sequence_length: u64,
+    /// Sequences in a step, over all ranks and accumulation steps.
+    pub global_batch: u64,
+    /// The phases in order.
+    pub phases: Vec<PhaseWeights>,
+    /// The sources that phases refer to by position.
+    pub sources: Vec<SourceInfo>,
+}
+
+/// One phase: its length and its mixture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseWeights {
+    /// Length in sequences.
+    pub sequences: u64,
+    /// (source index, weight) on any scale; a weight of 0 leaves the source out.
+    pub weights: Vec<(usize, f64)>,
+}
+
+/// One source of a stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceInfo {
+    /// Name, unique in the stage; it names the source's permutations too.
+    pub name: String,
+    /// Whole windows in its store, if the store is at hand.
+    pub windows: Option<u64>,
+    /// How often its data may be read; fractions count.
+    pub max_epochs: f64,
+}
+
+/// In which order the windows of one source are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WindowOrder {
+    /// By a permutation keyed by seed, source and epoch.
+    #[default]
+    Permuted,
+    /// As they lie in the store, as the original does, whose files are shuffled beforehand.
+    Stored,
+}
+
+/// One sequence of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pick {
+    /// Index into the configuration's sources.
+    pub source: usize,
+    /// How many sequences of this source came before, over the whole stage.
+    pub ordinal: u64,
+    /// Where in the source it is read; `None` while the number of windows is not known.
+    pub place: Option<Place>,
+}
+
+/// A window of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Earlier complete passes over the source.
+    pub epoch: u64,
+    /// Index of the window in the store.
+    pub window: u64,
+}
+
+/// The order of one stage; see the [module documentation](self).
+#[derive(Debug)]
+pub struct Mixer {
+    config: MixerConfig,
+    phases: Vec<Phase>,
+    /// Keys of the sources' permutations.
+    keys: Vec<[u8; 32]>,
+    sequences: u64,
+}
+
+#[derive(Debug)]
+struct Phase {
+    /// Sequences of the stage before this phase, and at its end.
+    range: Range<u64>,
+    /// Stage-wide index of each of the blend's sources.
+    sources: Vec<usize>,
+    blend: Blend,
+    /// Sequences of each of the stage's sources before this phase; computed when first asked for,
+    /// as a greedy blend has to replay them.
+    before: OnceLock<Vec<u64>>,
+}
+
+impl Mixer {
+    /// Builds the order and, for sources whose number of windows is given, checks that the data last.
+    ///
+    /// # Errors
+    /// Any [`MixError`] about weights, phases, epochs or [`MixError::TooLittleData`].
+    pub fn new(config: MixerConfig) -> Result<Self> {
+        for (what, quantity) in [
+            ("the global batch", config.global_batch),
+            ("the sequence length", config.sequence_length),
+            ("the number of phases", config.phases.len() as u64),
+        ] {
+            if quantity == 0 {
+                return Err(MixError::Zero { what });
+            }
+        }
+        for (index, source) in config.sources.iter().enumerate() {
+            if !(source.max_epochs.is_finite() && source.max_epochs > 0.0) {
+                return Err(MixError::Epochs {
+                    name: source.name.clone(),
+                    epochs: source.max_epochs,
+                });
+            }
+            if config
+                .sources
+                .iter()
+                .take(index)
+                .any(|earlier| earlier.name == source.name)
+            {
+                return Err(MixError::SourceName {
+                    name: source.name.clone(),
+                });
+            }
+        }
+        let mut phases = Vec::with_capacity(config.phases.len());
+        let mut end = 0u64;
+        for (index, weights) in config.phases.iter().enumerate() {
+            let start = end;
+            end = start
+                .checked_add(weights.sequences)
+                .filter(|&end| end <= 1 << 62)
+                .ok_or(MixError::TooLong)?;
+            let (sources, blend) = blend(&config, weights).map_err(|error| MixError::Phase {
+                phase: index,
+                error: Box::new(error),
+            })?;
+            phases.push(Phase {
+                range: start..end,
+                sources,
+                blend,
+                before: OnceLock::new(),
+            });
+        }
+        let keys = config
+            .sources
+            .iter()
+            .map(|source| permutation_key(config.seed, &source.name))
+            .collect();
+        let mixer = Self {
+            config,
+            phases,
+            keys,
+            sequences: end,
+        };
+        mixer.check()?;
+        Ok(mixer)
+    }
+
+    /// What the mixer was built from.
+    pub fn config(&self) -> &MixerConfig {
+        &self.config
+    }
+
+    /// Number of whole steps; they are counted from 1 to this.
+    pub fn steps(&self) -> u64 {
+        self.sequences / self.config.global_batch
+    }
+
+    /// Sequences each source gives before `phase`, or in all if `phase` is the number of phases.
+    /// Indexed like the configuration's sources.
+    pub fn counts_before_phase(&self, phase: usize) -> Vec<u64> {
+        match (self.phases.get(phase), self.phases.last()) {
+            (Some(_), _) => self.before(phase).to_vec(),
+            (None, Some(last)) => {
+                let mut counts = self.before(self.phases.len() - 1).to_vec();
+                last.add_counts(&mut counts);
+                counts
+            }
+            (None, None) => vec![0; self.config.sources.len()],
+        }
+    }
+
+    /// The sequences of a step in batch order. Steps are counted from 1, as the original counts them.
+    ///
+    /// # Errors
+    /// [`MixError::Step`] outside `1..=steps()`.
+    pub fn batch(&self, step: u64) -> Result<Vec<Pick>> {
+        let start = self.step_start(step)?;
+        Ok(self.sequences(start..start + self.config.global_batch).collect())
+    }
+
+    /// What `rank` of `world` trains on in a step: for each accumulation step its micro-batch. As in
+    /// the original, accumulation is the outer order: accumulation step `m` covers
+    /// `world · micro_batch` successive sequences of the batch, of which each rank takes a run.
+    ///
+    /// # Errors
+    /// A step or rank out of range, or a batch that `world · micro_batch` does not divide.
+    pub fn slice(&self, step: u64, rank: u64, world: u64, micro_batch: u64) -> Result<Vec<Vec<Pick>>> {
+        check_split(self.config.global_batch, rank, world, micro_batch)?;
+        Ok(slice_of(
+            &self.batch(step)?,
+            rank as usize,
+            world as usize,
+            micro_batch as usize,
+        ))
+    }
+
+    /// The sequences from `range.start` on, counted over the whole stage from 0, ending at
+    /// `range.end` or with the stage. Step `k` is `(k − 1)·global_batch .. k·global_batch`.
+    pub fn sequences(&self, range: Range<u64>) -> Sequences<'_> {
+        let end = range.end.min(self.sequences);
+        let phase = self
+            .phases
+            .partition_point(|phase| phase.range.end <= range.start);
+        Sequences {
+            mixer: self,
+            range: range.start.min(end)..end,
+            phase,
+            picks: None,
+            permutations: vec![None; self.keys.len()],
+        }
+    }
+
+    /// The batches from `step` on, without addressing each anew.
+    ///
+    /// # Errors
+    /// [`MixError::Step`] outside `1..=steps()`.
+    pub fn batches(&self, step: u64) -> Result<impl Iterator<Item = Vec<Pick>> + '_> {
+        let batch = self.config.global_batch;
+        let steps = self.steps();
+        let mut sequences = self.sequences(self.step_start(step)?..steps * batch);
+        Ok((step..=steps).map(move |_| sequences.by_ref().take(batch as usize).collect()))
+    }
+
+    fn step_start(&self, step: u64) -> Result<u64> {
+        let last = self.steps();
+        if !(1..=last).contains(&step) {
+            return Err(MixError::Step { step, last });
+        }
+        Ok((step - 1) * self.config.global_batch)
+    }
+
+    fn before(&self, phase: usize) -> &[u64] {
+        self.phases[phase]
+            .before
+            .get_or_init(|| match phase.checked_sub(1) {
+                None => vec![0; self.config.sources.len()],
+                Some(previous) => {
+                    let mut counts = self.before(previous).to_vec();
+                    self.phases[previous].add_counts(&mut counts);
+                    counts
+                }
+            })
+    }
+
+    /// Compares what the stage reads of each source with what is there.
+    fn check(&self) -> Result<()> {
+        if self.config.sources.iter().all(|source| source.windows.is_none()) {
+            return Ok(());
+        }
+        for (source, count) in self
+            .config
+            .sources
+            .iter()
+            .zip(self.counts_before_phase(self.phases.len()))
+        {
+            let Some(windows) = source.windows else { continue };
+            // Saturates for absurd epochs, which is as good as no limit.
+            let allowed = (windows as f64 * source.max_epochs).floor() as u64;
+            if count <= allowed {
+                continue;
+            }
+            let name = source.name.clone();
+            let needed = u128::from(count) * u128::from(self.config.sequence_length);
+            let there = u128::from(windows) * u128::from(self.config.sequence_length);
+            return Err(match windows {
+                0 => MixError::NoData { name, needed },
+                _ => MixError::TooLittleData {
+                    name,
+                    needed,
+                    there,
+                    epochs: source.max_epochs,
+                    // A number that, written into the recipe, is enough.
+                    epochs_needed: (count as f64 / windows as f64 * 100.0).ceil() / 100.0,
+                },
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Phase {
+    fn add_counts(&self, counts: &mut [u64]) {
+        for (&source, count) in self
+            .sources
+            .iter()
+            .zip(self.blend.counts(self.range.end - self.range.start))
+        {
+            counts[source] += count;
+        }
+    }
+}
+
+/// The stage-wide indices and the blend of a phase's sources with a weight other than 0.
+fn blend(config: &MixerConfig, phase: &PhaseWeights) -> Result<(Vec<usize>, Blend)> {
+    let mut named = vec![false; config.sources.len()];
+    for &(source_index, weight) in &phase.weights {
+        let sources = config.sources.len();
+        let (Some(source), Some(named)) = (config.sources.get(source_index), named.get_mut(source_index))
+        else {
+            return Err(MixError::UnknownSource {
+                source_index,
+                sources,
+            });
+        };
+        if std::mem::replace(named, true) {
+            return Err(MixError::DuplicateSource {
+                name: source.name.clone(),
+            });
+        }
+        if !(weight.is_finite() && weight >= 0.0) {
+            return Err(MixError::SourceWeight {
+                name: source.name.clone(),
+                weight,
+            });
+        }
+    }
+    let (sources, weights): (Vec<usize>, Vec<f64>) = phase
+        .weights
+        .iter()
+        .copied()
+        .filter(|&(_, weight)| weight > 0.0)
+        .unzip();
+    let blend = Blend::new(config.order, &weights).map_err(|error| match error {
+        MixError::TinyShare { source_index, share } => MixError::SourceShare {
+            name: config.sources[sources[source_index]].name.clone(),
+            share,
+        },
+        other => other,
+    })?;
+    Ok((sources, blend))
+}
+
+fn permutation_key(seed: u64, name: &str) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new_derive_key("smollm3 mixer: window permutation of a source, version 1");
+    hash.update(&seed.to_le_bytes());
+    hash.update(name.as_bytes());
+    *hash.finalize().as_bytes()
+}
+
+/// Checks that `world` ranks can share a batch in micro-batches and that `rank` is one of them.
+///
+/// # Errors
+/// A zero, a rank not below `world`, or a batch that `world · micro_batch` does not divide.
+pub fn check_split(global_batch: u64, rank: u64, world: u64, micro_batch: u64) -> Result<()> {
+    for (what, quantity) in [("the world size", world), ("the micro-batch", micro_batch)] {
+        if quantity == 0 {
+            return Err(MixError::Zero { what });
+        }
+    }
+    if rank >= world {
+        return Err(MixError::Rank { rank, world });
+    }
+    match world.checked_mul(micro_batch) {
+        Some(run) if global_batch.is_multiple_of(run) => Ok(()),
+        _ => Err(MixError::Split {
+            global_batch,
+            world,
+            micro_batch,
+        }),
+    }
+}
+
+/// A rank's micro-batches of a batch; see [`Mixer::slice`]. `world · micro_batch` must divide the
+/// batch and `rank` be below `world` ([`check_split`]).
+pub fn slice_of<T: Clone>(batch: &[T], rank: usize, world: usize, micro_batch: usize) -> Vec<Vec<T>> {
+    batch
+        .chunks_exact(world * micro_batch)
+        .map(|accumulation| accumulation[rank * micro_batch..(rank + 1) * micro_batch].to_vec())
+        .collect()
+}
+
+/// Iterator over the sequences of a stage.
+#[derive(Debug, Clone)]
+pub struct Sequences<'a> {
+    mixer: &'a Mixer,
+    range: Range<u64>,
+    phase: usize,
+    picks: Option<BlendPicks<'a>>,
+    /// Per source the epoch and its permutation, as successive windows mostly share them.
+    permutations: Vec<Option<(u64, Permutation)>>,
+}
+
+impl Sequences<'_> {
+    fn place(&mut self, source: usize, ordinal: u64) -> Option<Place> {
+        let config = &self.mixer.config;
+        // A source without windows cannot be drawn from: the mixer refuses it when it is built.
+        let windows = config.sources[source].windows.filter(|&windows| windows > 0)?;
+        let (epoch, index) = (ordinal / windows, ordinal % windows);
+        if config.windows == WindowOrder::Stored {
+            return Some(Place { epoch, window: index });
+        }
+        let cached = &mut self.permutations[source];
+        if cached.as_ref().is_none_or(|&(number, _)| number != epoch) {
+            *cached = Some((epoch, Permutation::new(windows, &self.mixer.keys[source], epoch)));
+        }
+        let window = cached
+            .as_ref()
+            .and_then(|(_, permutation)| permutation.get(index))?;
+        Some(Place { epoch, window })
+    }
+}
+
+impl Iterator for Sequences<'_> {
+    type Item = Pick;
+
+    fn next(&mut self) -> Option<Pick> {
+        let at = self.range.next()?;
+        let mixer = self.mixer;
+        loop {
+            let phase = mixer.phases.get(self.phase)?;
+            if at < phase.range.end {
+                break;
+            }
+            self.phase += 1;
+            self.picks = None;
+        }
+        let phase = mixer.phases.get(self.phase)?;
+        let offset = phase.range.start;
+        let picks = self
+            .picks
+            .get_or_insert_with(|| phase.blend.picks(at - offset..phase.range.end - offset));
+        let (source, ordinal) = picks.next()?;
+        let source = phase.sources[source];
+        let ordinal = mixer.before(self.phase)[source] + ordinal;
+        Some(Pick {
+            source,
+            ordinal,
+            place: self.place(source, ordinal),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.range.size_hint()
+    }
+}
