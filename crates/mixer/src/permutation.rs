@@ -15,13 +15,14 @@
 //! scaled to the digit's range; round keys come from BLAKE3 in keyed mode. Integer arithmetic
 //! throughout: the same order on every machine.
 //!
-//! Quality: eight rounds, twice the four that make a Feistel network a strong pseudo-random
-//! permutation with ideal round functions (Luby and Rackoff 1988). It is meant to break correlation
-//! between neighbours in a file and between epochs, which the tests check, and not to keep secrets.
-//! For very small `n` a shuffle has few values to take: of two windows, every second epoch repeats
-//! the order of the one before.
+//! Quality: four rounds make a Feistel network a strong pseudo-random permutation when the round
+//! functions are ideal (Luby and Rackoff 1988), but on a handful of entries the round functions
+//! themselves take few values: with eight rounds some orders of five or six entries are visibly
+//! likelier than others, with sixteen no longer. It is meant to break correlation between neighbours
+//! in a file and between epochs, which the tests check, and not to keep secrets. A shuffle of very few
+//! entries has few orders to choose from: two windows keep theirs every second epoch.
 
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 16;
 
 /// A permutation of `0..len`; see the [module documentation](self).
 #[derive(Debug, Clone, PartialEq, Eq)]

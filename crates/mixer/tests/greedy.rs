@@ -1,0 +1,79 @@
+//! nanotron's blend, to the bit.
+
+mod released;
+
+use smollm3_mixer::{Greedy, MixError};
+
+fn sources(weights: &[f64], picks: u64) -> Vec<usize> {
+    Greedy::new(weights)
+        .unwrap()
+        .picks(0..picks)
+        .map(|(source, _)| source)
+        .collect()
+}
+
+#[test]
+fn worked_example() {
+    let expected = [0, 1, 2, 0, 1, 0, 2, 0, 1, 0, 0, 1, 2, 0, 1, 0, 2, 0, 1, 0];
+    assert_eq!(sources(&[0.5, 0.3, 0.2], 20), expected);
+    assert_eq!(sources(&[5.0, 3.0, 2.0], 20), expected);
+}
+
+#[test]
+fn first_forty_picks_of_stage_one() {
+    let stage = &released::load().unwrap().phases[0];
+    let expected = [
+        1, 0, 21, 1, 0, 7, 1, 0, 2, 1, 0, 6, 1, 0, 25, 1, 0, 1, 20, 0, 1, 5, 0, 1, 22, 0, 1, 23, 1, 0, 8, 1,
+        0, 9, 1, 0, 10, 1, 0, 1,
+    ];
+    assert_eq!(sources(&stage.weights, 40), expected);
+    assert_eq!(
+        (stage.names[0].as_str(), stage.names[1].as_str()),
+        ("fineweb-edu", "dclm")
+    );
+}
+
+#[test]
+fn released_stages_equal_the_original() {
+    for stage in released::load().unwrap().phases {
+        let greedy = Greedy::new(&stage.weights).unwrap();
+        assert_eq!(sources(&stage.weights, 1000), stage.first_picks, "{}", stage.name);
+        assert_eq!(greedy.counts(57_600), stage.counts_57600, "{}", stage.name);
+    }
+}
+
+#[test]
+fn rare_sources_come_late() {
+    let stages = released::load().unwrap().phases;
+    let vietnamese = stages[1].names.iter().position(|name| name == "fw2-vie").unwrap();
+    let first = sources(&stages[1].weights, 10_000)
+        .iter()
+        .position(|&source| source == vietnamese);
+    assert_eq!(first, Some(6204));
+}
+
+#[test]
+fn replay_equals_running_on() {
+    let greedy = Greedy::new(&[0.31, 0.07, 0.62, 0.001]).unwrap();
+    let all: Vec<_> = greedy.picks(0..5000).collect();
+    assert_eq!(greedy.picks(1234..5000).collect::<Vec<_>>(), all[1234..]);
+    let mut counts = vec![0; 4];
+    for &(source, ordinal) in &all {
+        assert_eq!(ordinal, counts[source]);
+        counts[source] += 1;
+    }
+    assert_eq!(greedy.counts(5000), counts);
+}
+
+#[test]
+fn bad_weights_are_refused() {
+    assert_eq!(Greedy::new(&[]), Err(MixError::Empty));
+    assert_eq!(
+        Greedy::new(&[1.0, -1.0]),
+        Err(MixError::Weight {
+            source_index: 1,
+            weight: -1.0
+        })
+    );
+    assert_eq!(Greedy::new(&[f64::MAX, f64::MAX]), Err(MixError::WeightSum));
+}
