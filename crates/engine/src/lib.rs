@@ -1,1 +1,31 @@
-//! engine
+//! Time: the training step, the loop around it, checkpoints, metrics and progress.
+//!
+//! [`step`](train_step) is one update; [`trainer`] repeats it; [`checkpoint`] keeps what it reached; [`events`](Event)
+//! tell whoever listens. [`Run`] puts a recipe, its data and a device together and runs its stages.
+
+mod adamw;
+mod batch;
+pub mod checkpoint;
+mod data;
+mod error;
+mod events;
+mod gradients;
+mod held_out;
+mod metrics;
+mod prefetch;
+mod pretrain;
+mod run;
+mod step;
+pub mod trainer;
+
+pub use adamw::AdamW;
+pub use batch::{CrossEntropy, MicroBatch, Row};
+pub use data::{Data, SourceStore};
+pub use error::{EngineError, Result};
+pub use events::{Event, HeldOutRecord, Listener, Listeners, StepRecord};
+pub use gradients::AccumulatedGradients;
+pub use held_out::{HeldOut, held_out_loss, token_bytes};
+pub use metrics::{Metrics, Record, read_metrics};
+pub use pretrain::{MixedRows, row};
+pub use run::Run;
+pub use step::{Objective, StepResult, TrainState, train_step};

@@ -100,7 +100,8 @@ impl<V: NamedParameters> ModuleVisitor for Walk<'_, V> {
 
 /// What a mapping over a module's float parameters calls, with each parameter's full name.
 pub trait MapParameters {
-    /// The new value of one parameter.
+    /// The new value of one parameter, both without autodiff. The old value is not shared with the module any
+    /// more, so arithmetic on it can happen in place.
     fn map<const D: usize>(&mut self, name: &str, value: Tensor<D>) -> Tensor<D>;
 }
 
@@ -126,8 +127,9 @@ impl<F: MapParameters> ModuleMapper for Map<'_, F> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.join(".");
         let (id, value, mapper) = param.consume();
-        let trainable = value.is_require_grad();
-        let value = self.mapper.map(&name, value.detach()).set_require_grad(trainable);
+        let (autodiff, trainable) = (value.is_autodiff(), value.is_require_grad());
+        let value = self.mapper.map(&name, value.without_autodiff());
+        let value = if autodiff { value.autodiff().set_require_grad(trainable) } else { value };
         Param::from_mapped_value(id, value, mapper)
     }
 }

@@ -1,0 +1,65 @@
+//! Packed rows, on the host and on the device.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use smollm3_kernels::{Documents, DocumentsError, LossSum, Targets, linear_cross_entropy};
+use smollm3_model::SmolLm3;
+
+use crate::Objective;
+
+/// One packed row: inputs, what each position predicts, where documents begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Inputs.
+    pub ids: Vec<u32>,
+    /// The token each position predicts, `None` where it predicts nothing.
+    pub targets: Vec<Option<u32>>,
+    /// Document starts, the first 0.
+    pub starts: Vec<usize>,
+}
+
+/// Rows of equal length on a device.
+#[derive(Debug, Clone)]
+pub struct MicroBatch {
+    /// `[batch, seq]`.
+    pub ids: Tensor<2, Int>,
+    /// Document boundaries.
+    pub documents: Documents,
+    /// What is to be predicted, `batch · seq` entries.
+    pub targets: Targets,
+}
+
+impl MicroBatch {
+    /// Moves rows of equal length to `device`.
+    ///
+    /// # Errors
+    /// The rows' document starts do not fit their length.
+    pub fn new(rows: &[Row], device: &Device) -> Result<Self, DocumentsError> {
+        let seq = rows.first().map_or(0, |row| row.ids.len());
+        let ids: Vec<i32> = rows.iter().flat_map(|row| row.ids.iter().map(|id| *id as i32)).collect();
+        let targets: Vec<Option<u32>> = rows.iter().flat_map(|row| row.targets.iter().copied()).collect();
+        let starts = rows.iter().map(|row| row.starts.clone()).collect();
+        Ok(Self {
+            ids: Tensor::from_data(TensorData::new(ids, [rows.len(), seq]), device),
+            documents: Documents::new(starts, seq)?,
+            targets: Targets::new(&targets, device),
+        })
+    }
+}
+
+/// Cross-entropy of each row's targets: pretraining and supervised fine-tuning.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CrossEntropy;
+
+impl Objective for CrossEntropy {
+    type MicroBatch = MicroBatch;
+
+    fn targets(&self, batch: &MicroBatch) -> usize {
+        batch.targets.count()
+    }
+
+    fn loss(&self, model: &SmolLm3, batch: &MicroBatch) -> LossSum {
+        let hidden = model.forward(batch.ids.clone(), &batch.documents);
+        let [rows, seq, width] = hidden.dims();
+        linear_cross_entropy(hidden.reshape([rows * seq, width]), model.head(), &batch.targets)
+    }
+}

@@ -1,0 +1,231 @@
+//! Checkpoints: a Hugging Face folder with the optimizer's state and a manifest, complete or absent.
+//!
+//! A checkpoint is written under a temporary name, synced, and renamed, so a folder called `step-…` is whole unless
+//! somebody touched it afterwards; the manifest (length and blake3 of every file) finds that out.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use smollm3_model::hf::{self, FileDtype, TensorFiles, write_shards};
+use smollm3_model::ModelConfig;
+use smollm3_recipe::Optimizer;
+
+use crate::error::io;
+use crate::{AdamW, EngineError, Result, TrainState};
+
+const STATE: &str = "state.json";
+const MANIFEST: &str = "manifest.json";
+const OPTIMIZER: &str = "optimizer";
+/// Shards of optimizer state, the size that transformers uses for weights.
+const SHARD_BYTES: usize = 5_000_000_000;
+
+/// Where a stage is: `state.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The stage.
+    pub stage: String,
+    /// Steps done.
+    pub step: u64,
+    /// Tokens seen in this stage.
+    pub tokens: u64,
+    /// Optimizer updates done, those of earlier stages whose state was kept included.
+    pub updates: u64,
+    /// Fingerprint of the recipe.
+    pub recipe: String,
+    /// Fingerprint of each source's token store.
+    pub data: BTreeMap<String, String>,
+    /// Version of this program.
+    pub version: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    files: BTreeMap<String, FileEntry>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FileEntry {
+    bytes: u64,
+    blake3: String,
+}
+
+/// The name of a checkpoint's folder.
+pub fn folder_name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// Writes the checkpoint of `progress.step` into `stage_folder` and returns its folder. Files of `tokenizer_folder`
+/// are copied in.
+///
+/// # Errors
+/// A file cannot be written; nothing is left under the checkpoint's name then.
+pub fn save(
+    stage_folder: &Path,
+    state: &TrainState,
+    config: &ModelConfig,
+    progress: &Progress,
+    tokenizer_folder: &Path,
+) -> Result<PathBuf> {
+    let target = stage_folder.join(folder_name(progress.step));
+    let draft = stage_folder.join(format!(".{}.part", folder_name(progress.step)));
+    if draft.exists() {
+        fs::remove_dir_all(&draft).map_err(io("remove", &draft))?;
+    }
+    fs::create_dir_all(&draft).map_err(io("create", &draft))?;
+    let written = write(&draft, state, config, progress, tokenizer_folder);
+    if let Err(error) = written {
+        // The error that matters is the first; a draft that cannot be removed is overwritten next time.
+        let _ = fs::remove_dir_all(&draft);
+        return Err(error);
+    }
+    if target.exists() {
+        fs::remove_dir_all(&target).map_err(io("replace", &target))?;
+    }
+    fs::rename(&draft, &target).map_err(io("rename", &draft))?;
+    sync(stage_folder)?;
+    Ok(target)
+}
+
+fn write(
+    folder: &Path,
+    state: &TrainState,
+    config: &ModelConfig,
+    progress: &Progress,
+    tokenizer_folder: &Path,
+) -> Result<()> {
+    hf::save(folder, config, &state.model, FileDtype::F32)?;
+    write_shards(folder, OPTIMIZER, &state.optimizer.state(), SHARD_BYTES)?;
+    for file in files(tokenizer_folder)? {
+        let (from, to) = (tokenizer_folder.join(&file), folder.join(&file));
+        fs::copy(&from, &to).map_err(io("copy", &from))?;
+    }
+    write_json(&folder.join(STATE), progress)?;
+    let mut entries = BTreeMap::new();
+    for file in files(folder)? {
+        let path = folder.join(&file);
+        sync(&path)?;
+        entries.insert(file, entry(&path)?);
+    }
+    let manifest = folder.join(MANIFEST);
+    write_json(&manifest, &Manifest { files: entries })?;
+    sync(&manifest)?;
+    sync(folder)
+}
+
+/// The newest checkpoint of a stage that is whole, and the names and faults of those passed over.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn newest(stage_folder: &Path) -> Result<(Option<(Progress, PathBuf)>, Vec<String>)> {
+    let mut damaged = Vec::new();
+    for (_, folder) in list(stage_folder)?.into_iter().rev() {
+        match verify(&folder) {
+            Ok(progress) => return Ok((Some((progress, folder)), damaged)),
+            Err(fault) => damaged.push(format!("{}: {fault}", folder.display())),
+        }
+    }
+    Ok((None, damaged))
+}
+
+/// Removes old checkpoints: all but the newest `keep`, and those whose step is `permanent`.
+///
+/// # Errors
+/// A folder cannot be listed or removed.
+pub fn prune(stage_folder: &Path, keep: usize, permanent: impl Fn(u64) -> bool) -> Result<()> {
+    let mut passing: Vec<_> = list(stage_folder)?.into_iter().filter(|(step, _)| !permanent(*step)).collect();
+    passing.truncate(passing.len().saturating_sub(keep));
+    for (_, folder) in passing {
+        // Renamed first, so that a half-removed checkpoint is never taken for a whole one.
+        let grave = folder.with_extension("removed");
+        fs::rename(&folder, &grave).map_err(io("remove", &folder))?;
+        fs::remove_dir_all(&grave).map_err(io("remove", &grave))?;
+    }
+    Ok(())
+}
+
+/// `(step, folder)` of the folders called as checkpoints are, by step.
+fn list(stage_folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let mut folders = Vec::new();
+    if !stage_folder.exists() {
+        return Ok(folders);
+    }
+    for entry in fs::read_dir(stage_folder).map_err(io("list", stage_folder))? {
+        let path = entry.map_err(io("list", stage_folder))?.path();
+        let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("step-")?.parse::<u64>().ok());
+        folders.extend(step.map(|step| (step, path)));
+    }
+    folders.sort_unstable();
+    Ok(folders)
+}
+
+/// Checks every file of a checkpoint against its manifest.
+fn verify(folder: &Path) -> std::result::Result<Progress, String> {
+    let read = |name: &str| fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"));
+    let manifest: Manifest =
+        serde_json::from_slice(&read(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
+    for (name, expected) in &manifest.files {
+        let found = entry(&folder.join(name)).map_err(|error| error.to_string())?;
+        if found != *expected {
+            return Err(format!("{name} is not what the manifest says ({} bytes, now {})", expected.bytes, found.bytes));
+        }
+    }
+    serde_json::from_slice(&read(STATE)?).map_err(|error| format!("{STATE}: {error}"))
+}
+
+/// The training state that a checkpoint holds.
+///
+/// # Errors
+/// A file is missing or does not fit the configuration.
+pub fn load(
+    folder: &Path,
+    config: &ModelConfig,
+    progress: &Progress,
+    optimizer: &Optimizer,
+    device: &Device,
+) -> Result<TrainState> {
+    let checkpoint = hf::Checkpoint::open(folder)?;
+    if checkpoint.config != *config {
+        return Err(EngineError::Refused(format!(
+            "{}: its config.json is not the architecture of the recipe; remove the checkpoint or mend the recipe",
+            folder.display()
+        )));
+    }
+    let model = checkpoint.model(&device.clone().autodiff())?;
+    let shapes = config.parameter_shapes();
+    let moments = TensorFiles::open(folder, OPTIMIZER)?;
+    let optimizer = AdamW::restore(optimizer.clone(), progress.updates, &shapes, &moments, device)?;
+    Ok(TrainState { model, optimizer })
+}
+
+fn entry(path: &Path) -> Result<FileEntry> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_mmap_rayon(path).map_err(io("read", path))?;
+    Ok(FileEntry { bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
+}
+
+/// Names of the plain files in a folder, sorted.
+fn files(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io("list", folder))? {
+        let entry = entry.map_err(io("list", folder))?;
+        if entry.path().is_file() {
+            names.extend(entry.file_name().into_string().ok());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(io("sync", path))
+}
+
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| EngineError::Refused(format!("{}: {error}", path.display())))?;
+    fs::write(path, text + "\n").map_err(io("write", path))
+}

@@ -1,0 +1,52 @@
+//! Gradients by parameter name: accumulated over micro-batches in `f32`, measured and scaled as one vector.
+
+use std::collections::BTreeMap;
+
+use burn::module::Param;
+use burn::tensor::{DType, Gradients, Tensor};
+use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
+
+/// The sum of the gradients seen so far, flat `f32` tensors by parameter name.
+#[derive(Debug, Default)]
+pub struct AccumulatedGradients {
+    by_name: BTreeMap<String, Tensor<1>>,
+}
+
+impl AccumulatedGradients {
+    /// Adds the gradients that a backward pass left for the parameters of `model`.
+    pub fn add(&mut self, model: &SmolLm3, gradients: Gradients) {
+        named_parameters(model, &mut Add { sums: &mut self.by_name, gradients });
+    }
+
+    /// The Euclidean norm of all gradients together; a tied tensor counts once. Waits for the device.
+    pub fn global_norm(&self) -> f64 {
+        let squares: Vec<Tensor<1>> = self.by_name.values().map(|sum| sum.clone().square().sum()).collect();
+        match squares.is_empty() {
+            true => 0.0,
+            false => f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt(),
+        }
+    }
+
+    /// Takes the gradient of one parameter out.
+    pub fn remove(&mut self, name: &str) -> Option<Tensor<1>> {
+        self.by_name.remove(name)
+    }
+}
+
+struct Add<'a> {
+    sums: &'a mut BTreeMap<String, Tensor<1>>,
+    gradients: Gradients,
+}
+
+impl NamedParameters for Add<'_> {
+    fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+        let Some(gradient) = param.val().grad_remove(&mut self.gradients) else { return };
+        let count = gradient.shape().num_elements();
+        let gradient = gradient.reshape([count]).cast(DType::F32);
+        let sum = match self.sums.remove(name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.sums.insert(name.to_owned(), sum);
+    }
+}

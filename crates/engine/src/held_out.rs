@@ -1,0 +1,90 @@
+//! Loss on text that was kept out of training, in nats a token and bits a byte.
+
+use burn::module::Module;
+use burn::tensor::Device;
+use smollm3_corpus::{TokenStore, Tokenizer};
+use smollm3_model::SmolLm3;
+
+use crate::pretrain::row;
+use crate::{CrossEntropy, MicroBatch, Objective, Result, Row};
+
+/// Summed loss over a piece of text.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct HeldOut {
+    /// Σ −ln p, nats.
+    pub nats: f64,
+    /// Tokens predicted.
+    pub tokens: u64,
+    /// Bytes of text that these tokens stand for.
+    pub bytes: u64,
+}
+
+impl HeldOut {
+    /// Mean loss of a token, nats.
+    pub fn nats_per_token(&self) -> f64 {
+        self.nats / self.tokens.max(1) as f64
+    }
+
+    /// Bits needed for a byte of text; comparable between tokenizers.
+    pub fn bits_per_byte(&self) -> f64 {
+        self.nats / std::f64::consts::LN_2 / self.bytes.max(1) as f64
+    }
+}
+
+impl std::ops::AddAssign for HeldOut {
+    fn add_assign(&mut self, other: Self) {
+        self.nats += other.nats;
+        self.tokens += other.tokens;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Loss on up to `most` rows of `sequence_length` tokens, spread evenly over the store, `rows_at_once` at a time.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn held_out_loss(
+    model: &SmolLm3,
+    store: &TokenStore,
+    bytes: &[u32],
+    sequence_length: u64,
+    most: u64,
+    rows_at_once: usize,
+    device: &Device,
+) -> Result<HeldOut> {
+    let model = model.valid();
+    let windows = store.windows(sequence_length);
+    let take = windows.min(most);
+    let mut rows = Vec::new();
+    for i in 0..take {
+        rows.push(row(&store.window(sequence_length, i * windows / take.max(1))?)?);
+    }
+    let mut total = HeldOut::default();
+    for rows in rows.chunks(rows_at_once.max(1)) {
+        let batch = MicroBatch::new(rows, device)?;
+        let loss = CrossEntropy.loss(&model, &batch);
+        total += HeldOut {
+            nats: f64::from(loss.sum.into_scalar::<f32>()),
+            tokens: loss.count as u64,
+            bytes: rows.iter().map(|row| target_bytes(row, bytes)).sum(),
+        };
+    }
+    Ok(total)
+}
+
+fn target_bytes(row: &Row, bytes: &[u32]) -> u64 {
+    row.targets.iter().flatten().filter_map(|id| bytes.get(*id as usize)).map(|bytes| u64::from(*bytes)).sum()
+}
+
+/// How many bytes of text each token of a byte-level tokenizer stands for; special tokens stand for none.
+pub fn token_bytes(tokenizer: &Tokenizer) -> Vec<u32> {
+    let added = tokenizer.inner().get_added_tokens_decoder();
+    (0..tokenizer.info().vocab_size)
+        .map(|id| match added.get(&id) {
+            Some(token) if token.special => 0,
+            Some(token) => token.content.len() as u32,
+            // The byte-level alphabet spells each byte as one character.
+            None => tokenizer.inner().id_to_token(id).map_or(0, |token| token.chars().count() as u32),
+        })
+        .collect()
+}

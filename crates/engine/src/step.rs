@@ -1,0 +1,76 @@
+//! One training step.
+
+use smollm3_kernels::LossSum;
+use smollm3_model::SmolLm3;
+use smollm3_recipe::LossAverage;
+
+use crate::{AccumulatedGradients, AdamW};
+
+/// What a stage trains: a loss of the model on one of its micro-batches.
+pub trait Objective {
+    /// A micro-batch on the device.
+    type MicroBatch;
+
+    /// How many targets a micro-batch has, known before anything is computed.
+    fn targets(&self, batch: &Self::MicroBatch) -> usize;
+
+    /// The summed loss of a micro-batch.
+    fn loss(&self, model: &SmolLm3, batch: &Self::MicroBatch) -> LossSum;
+}
+
+/// What changes from step to step.
+#[derive(Debug, Clone)]
+pub struct TrainState {
+    /// The model, on a device with autodiff.
+    pub model: SmolLm3,
+    /// The optimizer.
+    pub optimizer: AdamW,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepResult {
+    /// Mean loss in nats.
+    pub loss: f64,
+    /// Targets that the loss is the mean of.
+    pub targets: usize,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+}
+
+/// Losses of all micro-batches, their gradients, one clip, one update.
+///
+/// The loss is the sum of token losses over the number of targets of the whole batch, or, as the original, the
+/// mean of the micro-batches' means. A loss or a norm that is not finite changes nothing and comes back as it is.
+pub fn train_step<O: Objective>(
+    state: TrainState,
+    objective: &O,
+    micro_batches: &[O::MicroBatch],
+    average: LossAverage,
+    learning_rate: f64,
+) -> (TrainState, StepResult) {
+    let TrainState { model, mut optimizer } = state;
+    let targets: usize = micro_batches.iter().map(|batch| objective.targets(batch)).sum();
+    let weight = |count: usize| match average {
+        LossAverage::Tokens => 1.0 / targets.max(1) as f64,
+        LossAverage::MeanOfMeans => 1.0 / (count.max(1) * micro_batches.len()) as f64,
+    };
+
+    let mut gradients = AccumulatedGradients::default();
+    let mut loss = 0.0;
+    for batch in micro_batches {
+        let LossSum { sum, count } = objective.loss(&model, batch);
+        let part = sum.mul_scalar(weight(count));
+        gradients.add(&model, part.backward());
+        loss += f64::from(part.into_scalar::<f32>());
+    }
+
+    let grad_norm = gradients.global_norm();
+    let result = StepResult { loss, targets, grad_norm };
+    if !(loss.is_finite() && grad_norm.is_finite()) {
+        return (TrainState { model, optimizer }, result);
+    }
+    let scale = optimizer.clip_factor(grad_norm);
+    let model = optimizer.update(model, gradients, scale, learning_rate);
+    (TrainState { model, optimizer }, result)
+}
