@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use crate::error::RecipeError;
 use crate::recipe::{Model, Recipe};
 use crate::run::{Order, Tokenizer};
-use crate::stage::{LossAverage, Stage};
+use crate::stage::Stage;
+use crate::training::LossAverage;
 
 /// A key in which two recipes differ.
 #[derive(Debug, Clone, PartialEq, Eq)]

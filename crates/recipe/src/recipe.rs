@@ -89,7 +89,8 @@ impl Recipe {
                 "there is no stage; write at least one [[stage]]".to_owned(),
             ));
         }
-        let plan = Cluster::read(root.section("plan")?)?;
+        let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
+        let plan = Cluster::read(root.section("plan")?, &names)?;
         root.finish()?;
         if data.order == Order::Even {
             // Ties between sources are broken by position, so position must not depend on how a file is written.
