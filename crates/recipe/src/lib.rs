@@ -1,6 +1,26 @@
 //! The plan layer's centre: what a run is to do, as data. Recipes, quantities with units, learning-rate
 //! schedules, mixtures, the architecture of the model, and the plan that follows from them. Nothing here
 //! touches a device.
+//!
+//! ```text
+//! recipe.toml + mixtures + sources ─ Recipe::load ─ Recipe ─┬─ Recipe::plan ─ Plan
+//!                      --set key=value ─┘                   ├─ Training::schedule ─ Schedule::learning_rate(step)
+//!                                                           ├─ Mixture::weights
+//!                                                           └─ Recipe::canonical ─ fingerprint, differences
+//! ```
+//!
+//! ```
+//! use smollm3_recipe::{Facts, Recipe};
+//!
+//! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/smollm3-3b");
+//! let recipe = Recipe::load(folder.as_ref(), &["run.seed=7".to_owned()])?;
+//! let plan = recipe.plan(&Facts::default())?;
+//! assert_eq!(plan.stages[0].phases[0].end_step, 3_390_842);
+//!
+//! let schedule = recipe.stages[0].training().ok_or("no training")?.schedule()?;
+//! assert_eq!(schedule.learning_rate(2_001), 2e-4);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod document;
 mod error;
@@ -22,7 +42,7 @@ mod training;
 mod units;
 
 pub use error::{Place, RecipeError};
-pub use fingerprint::Difference;
+pub use fingerprint::{Canonical, Difference};
 pub use hf_config::Spelling;
 pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType, Yarn};

@@ -175,10 +175,7 @@ fn read_model(document: &Document, mut section: Section<'_>) -> Result<Model, Re
             ModelConfig::from_toml(&table.to_string(), Path::new("model.config"))?
         }
         (other, None) => {
-            let message = format!(
-                "a {} is no architecture; write a file of configs/",
-                other.type_str()
-            );
+            let message = format!("this is of type {}; write a file of configs/", other.type_str());
             return Err(section.error("config", message));
         }
     };

@@ -118,6 +118,9 @@ pub enum LossAverage {
     MeanOfMeans,
 }
 
+/// 9,007T tokens: beyond any run, and still exact when multiplied by a weight in f64.
+const MOST_TOKENS: u64 = 1 << 53;
+
 impl Training {
     /// Rows of one optimizer step.
     pub fn sequences_per_step(&self) -> u64 {
@@ -271,8 +274,11 @@ impl Training {
             }
             before = end;
         }
-        if before.checked_mul(self.tokens_per_step()).is_none() {
-            let message = "so many tokens cannot be counted (2^64); write a shorter stage";
+        if before
+            .checked_mul(self.tokens_per_step())
+            .is_none_or(|tokens| tokens > MOST_TOKENS)
+        {
+            let message = "a stage cannot have more than 9,007T tokens; write a shorter one";
             return at(self.phases.len() - 1, "until", message.to_owned());
         }
         Ok(())

@@ -93,7 +93,7 @@ impl Memory {
             gradients: 4 * parameters,
             moments: 8 * slice,
             activations: rows.saturating_mul(position),
-            logits: 2 * 4 * rows.min(LOGIT_ROWS) * config.vocab_size as u64,
+            logits: 8 * rows.min(LOGIT_ROWS) * config.vocab_size as u64,
             total: 0,
         };
         memory.total = [

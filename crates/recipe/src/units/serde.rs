@@ -15,7 +15,7 @@ impl<Q: Quantity> de::Visitor<'_> for QuantityVisitor<Q> {
     type Value = Q;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, written as {}", Q::NAME, Q::EXAMPLE)
+        write!(f, "{} as {}", Q::NAME, Q::EXAMPLE)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Q, E> {
