@@ -6,6 +6,9 @@
 //!
 //! * [`text`]: where documents come from when nothing is downloaded: the Markdown and Rust files of
 //!   the crates in `Cargo.lock`, and a seeded generator of arithmetic with worked steps.
+//! * [`read`]: Parquet and JSON lines, plain or compressed; [`shards`]: the files of a source, local ones
+//!   or, through [`remote`] and [`cache`], those in object stores, behind URLs and on the Hub;
+//!   [`mod@fetch`] brings them to disk.
 //! * [`tokenizer`]: byte-level BPE, trained or loaded.
 //! * [`tokenize`]: documents to token stores on all cores, the same bytes for any number of threads.
 //! * [`store`]: the on-disk format, datatrove's own, so files go both ways.
@@ -13,7 +16,12 @@
 //! This crate knows nothing of devices, models or recipes: plain arguments in, files out.
 
 mod atomic_file;
+pub mod cache;
 pub mod error;
+pub mod fetch;
+pub mod read;
+pub mod remote;
+pub mod shards;
 pub mod store;
 pub mod text;
 pub mod tokenize;

@@ -5,15 +5,29 @@
 //! spelling of numbers are not in it, nor is what cannot change a result: the run's name and output folder, the
 //! backend and its device, checkpoints, recomputation, and the micro-batch as long as the loss is averaged over
 //! tokens. A run folder keeps the canonical form, so that a refusal can say which keys differ.
+//!
+//! A stage has one of its own, with the stages that it comes from and without those that follow: adding a stage
+//! to a recipe leaves what was trained valid.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::RecipeError;
+use crate::key_path::quoted;
 use crate::recipe::{Model, Recipe};
 use crate::run::{Order, Tokenizer};
-use crate::stage::{LossAverage, Stage};
+use crate::stage::{Stage, Start};
+use crate::training::LossAverage;
+
+/// A recipe, or what a stage depends on, as a flat map. Prints as a JSON object of one line a key, and is read
+/// back from it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Canonical(BTreeMap<String, Value>);
 
 /// A key in which two recipes differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,53 +40,93 @@ pub struct Difference {
     pub theirs: Option<String>,
 }
 
-impl Recipe {
-    /// The fingerprint: the blake3 hash, in hex, of the canonical form.
-    pub fn fingerprint(&self) -> String {
-        blake3::hash(self.canonical().as_bytes()).to_hex().to_string()
-    }
-
-    /// The canonical form: one JSON object from dotted keys, sorted, to values.
-    pub fn canonical(&self) -> String {
-        let mut text = String::from("{\n");
-        for (index, (key, value)) in self.flat().iter().enumerate() {
-            let comma = if index == 0 { "" } else { ",\n" };
-            text.push_str(&format!("{comma}  {}: {value}", Value::from(key.as_str())));
+impl fmt::Display for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (index, (key, value)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}\n  {}: {value}", Value::from(key.as_str()))?;
         }
-        text.push_str("\n}\n");
-        text
+        f.write_str("\n}\n")
+    }
+}
+
+impl FromStr for Canonical {
+    type Err = RecipeError;
+
+    fn from_str(text: &str) -> Result<Self, RecipeError> {
+        serde_json::from_str(text)
+            .map(Self)
+            .map_err(|error| RecipeError::Record(error.to_string()))
+    }
+}
+
+impl Canonical {
+    /// The blake3 hash of the printed form, in hex.
+    pub fn fingerprint(&self) -> String {
+        blake3::hash(self.to_string().as_bytes()).to_hex().to_string()
     }
 
-    /// The keys in which this recipe differs from the one whose canonical form is given.
-    ///
-    /// # Errors
-    /// `other_canonical` is no canonical form.
-    pub fn differences(&self, other_canonical: &str) -> Result<Vec<Difference>, RecipeError> {
-        let theirs: BTreeMap<String, Value> =
-            serde_json::from_str(other_canonical).map_err(|error| RecipeError::Record(error.to_string()))?;
-        let ours = self.flat();
-        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    /// The keys in which this differs from `other`, in order.
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        let keys: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
         let text = |map: &BTreeMap<String, Value>, key| map.get(key).map(Value::to_string);
-        Ok(keys
-            .into_iter()
-            .filter(|key| ours.get(*key) != theirs.get(*key))
+        keys.into_iter()
+            .filter(|key| self.0.get(*key) != other.0.get(*key))
             .map(|key| Difference {
                 key: key.clone(),
-                ours: text(&ours, key),
-                theirs: text(&theirs, key),
+                ours: text(&self.0, key),
+                theirs: text(&other.0, key),
             })
-            .collect())
+            .collect()
+    }
+}
+
+impl Recipe {
+    /// The hash, in hex, of the whole recipe's canonical form.
+    pub fn fingerprint(&self) -> String {
+        self.canonical().fingerprint()
     }
 
-    fn flat(&self) -> BTreeMap<String, Value> {
-        let used = self.used_sources();
+    /// The canonical form of the whole recipe.
+    pub fn canonical(&self) -> Canonical {
+        self.canonical_of(self.stages.iter().collect())
+    }
+
+    /// The canonical form of what the stage `name` depends on: itself, the stages that it comes from, and their
+    /// sources.
+    ///
+    /// # Errors
+    /// There is no such stage.
+    pub fn canonical_stage(&self, name: &str) -> Result<Canonical, RecipeError> {
+        let mut stages = vec![self.stage(name)?];
+        while let Some(Stage {
+            from: Start::Stage(from),
+            ..
+        }) = stages.last()
+        {
+            stages.push(self.stage(from)?);
+        }
+        Ok(self.canonical_of(stages))
+    }
+
+    /// The keys in which this recipe differs from the one whose printed canonical form is given.
+    ///
+    /// # Errors
+    /// `other` is no canonical form.
+    pub fn differences(&self, other: &str) -> Result<Vec<Difference>, RecipeError> {
+        Ok(self.canonical().differences(&other.parse()?))
+    }
+
+    fn canonical_of(&self, stages: Vec<&Stage>) -> Canonical {
+        let used = self.used_sources(&stages);
         let sources: Map<String, Value> = self
             .sources
             .iter()
             .filter(|(name, _)| used.contains(name.as_str()))
             .map(|(name, source)| (name.clone(), to_json(source)))
             .collect();
-        let stages: Vec<Value> = self.stages.iter().map(|stage| self.stage_json(stage)).collect();
+        let stages: Vec<Value> = stages.into_iter().map(|stage| self.stage_json(stage)).collect();
         let tree = json!({
             "run": { "seed": self.run.seed, "precision": self.run.precision },
             "model": match &self.model {
@@ -86,7 +140,7 @@ impl Recipe {
         });
         let mut flat = BTreeMap::new();
         flatten(String::new(), tree, &mut flat);
-        flat
+        Canonical(flat)
     }
 
     fn stage_json(&self, stage: &Stage) -> Value {
@@ -109,10 +163,11 @@ impl Recipe {
     }
 
     /// The sources that can change a result.
-    fn used_sources(&self) -> BTreeSet<&str> {
+    fn used_sources(&self, stages: &[&Stage]) -> BTreeSet<&str> {
         let phases = self
             .stages
             .iter()
+            .filter(|stage| stages.iter().any(|used| used.name == stage.name))
             .filter_map(Stage::training)
             .flat_map(|training| &training.phases);
         let mut used: BTreeSet<&str> = phases
@@ -129,19 +184,16 @@ impl Recipe {
     }
 }
 
-fn to_json(value: impl serde::Serialize) -> Value {
+fn to_json(value: impl Serialize) -> Value {
     // Fails only for maps whose keys are no strings, and there are none.
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
 /// Puts `value` into `flat` under its dotted key; tables of an array are called by their name.
 fn flatten(key: String, value: Value, flat: &mut BTreeMap<String, Value>) {
-    let below = |name: &str| {
-        if key.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{key}.{name}")
-        }
+    let below = |name: &str| match key.as_str() {
+        "" => quoted(name),
+        key => format!("{key}.{}", quoted(name)),
     };
     match value {
         Value::Object(object) => {

@@ -57,8 +57,7 @@ impl KeyPath {
         let mut named: Vec<String> = Vec::new();
         for (depth, part) in self.0.iter().enumerate() {
             match part {
-                Part::Key(key) if is_bare(key) => named.push(key.clone()),
-                Part::Key(key) => named.push(format!("{key:?}")),
+                Part::Key(key) => named.push(quoted(key)),
                 Part::Index(index) => {
                     let element = Self(self.0.iter().take(depth + 1).cloned().collect());
                     let name = element
@@ -73,12 +72,14 @@ impl KeyPath {
     }
 }
 
-/// Whether TOML takes the key without quotes.
-fn is_bare(key: &str) -> bool {
-    !key.is_empty()
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+/// The key as it stands in a dotted path: in quotes where TOML wants them.
+pub(crate) fn quoted(key: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if !key.is_empty() && key.bytes().all(plain) {
+        key.to_owned()
+    } else {
+        format!("{key:?}")
+    }
 }
 
 impl From<&serde_path_to_error::Path> for KeyPath {

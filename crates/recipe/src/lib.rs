@@ -1,6 +1,26 @@
 //! The plan layer's centre: what a run is to do, as data. Recipes, quantities with units, learning-rate
 //! schedules, mixtures, the architecture of the model, and the plan that follows from them. Nothing here
 //! touches a device.
+//!
+//! ```text
+//! recipe.toml + mixtures + sources ─ Recipe::load ─ Recipe ─┬─ Recipe::plan ─ Plan
+//!                      --set key=value ─┘                   ├─ Training::schedule ─ Schedule::learning_rate(step)
+//!                                                           ├─ Mixture::weights
+//!                                                           └─ Recipe::canonical ─ fingerprint, differences
+//! ```
+//!
+//! ```
+//! use smollm3_recipe::{Facts, Recipe};
+//!
+//! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/smollm3-3b");
+//! let recipe = Recipe::load(folder.as_ref(), &["run.seed=7".to_owned()])?;
+//! let plan = recipe.plan(&Facts::default())?;
+//! assert_eq!(plan.stages[0].phases[0].end_step, 3_390_842);
+//!
+//! let schedule = recipe.stages[0].training().ok_or("no training")?.schedule()?;
+//! assert_eq!(schedule.learning_rate(2_001), 2e-4);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod document;
 mod error;
@@ -11,25 +31,29 @@ mod mixture;
 mod model_config;
 mod optimizer;
 mod overrides;
+mod plan;
 mod recipe;
 mod run;
 mod schedule;
 mod section;
 mod source;
 mod stage;
+mod training;
 mod units;
 
 pub use error::{Place, RecipeError};
-pub use fingerprint::Difference;
+pub use fingerprint::{Canonical, Difference};
 pub use hf_config::Spelling;
 pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType, Yarn};
 pub use optimizer::Optimizer;
+pub use plan::{
+    Facts, Landmark, Memory, PhasePlan, Plan, PlanError, SourcePlan, StagePlan, TokenizerFacts, cost,
+};
 pub use recipe::{Model, Recipe};
 pub use run::{Backend, Cluster, Data, Order, Precision, Run, Tokenizer, TrainTokenizer};
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
 pub use source::{Arithmetic, HubDataset, Source, SourceKind, Table, TokenFolder};
-pub use stage::{
-    Checkpoints, LongContext, Loss, LossAverage, OptimizerState, Phase, Stage, StageKind, Start, Training,
-};
+pub use stage::{LongContext, Stage, StageKind, Start};
+pub use training::{Checkpoints, Loss, LossAverage, OptimizerState, Phase, Training};
 pub use units::{BatchSize, Bytes, ContextLength, Percent, Sequences, Span, Steps, Tokens, UnitError};

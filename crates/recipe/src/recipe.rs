@@ -89,7 +89,8 @@ impl Recipe {
                 "there is no stage; write at least one [[stage]]".to_owned(),
             ));
         }
-        let plan = Cluster::read(root.section("plan")?)?;
+        let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
+        let plan = Cluster::read(root.section("plan")?, &names)?;
         root.finish()?;
         if data.order == Order::Even {
             // Ties between sources are broken by position, so position must not depend on how a file is written.
@@ -174,10 +175,7 @@ fn read_model(document: &Document, mut section: Section<'_>) -> Result<Model, Re
             ModelConfig::from_toml(&table.to_string(), Path::new("model.config"))?
         }
         (other, None) => {
-            let message = format!(
-                "a {} is no architecture; write a file of configs/",
-                other.type_str()
-            );
+            let message = format!("this is of type {}; write a file of configs/", other.type_str());
             return Err(section.error("config", message));
         }
     };

@@ -1,11 +1,12 @@
 //! What concerns the run as a whole: `[run]`, `[data]`, `[tokenizer]`, `[plan]`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::RecipeError;
-use crate::section::Section;
+use crate::section::{Section, unknown};
 use crate::units::{Bytes, Percent};
 
 /// `[run]`.
@@ -161,6 +162,9 @@ pub struct Cluster {
     /// The number of devices, each one rank.
     #[serde(default = "one_device")]
     pub devices: u64,
+    /// The devices of single stages, by name, where they differ.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stage_devices: BTreeMap<String, u64>,
     /// The peak rate of one device in TFLOP/s, at the run's precision.
     #[serde(default)]
     pub peak_tflops: Option<f64>,
@@ -181,6 +185,7 @@ impl Default for Cluster {
     fn default() -> Self {
         Self {
             devices: one_device(),
+            stage_devices: BTreeMap::new(),
             peak_tflops: None,
             mfu: default_mfu(),
         }
@@ -188,10 +193,26 @@ impl Default for Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn read(mut section: Section<'_>) -> Result<Self, RecipeError> {
+    /// The devices of the stage of this name.
+    pub fn devices_of(&self, stage: &str) -> u64 {
+        self.stage_devices.get(stage).copied().unwrap_or(self.devices)
+    }
+
+    pub(crate) fn read(mut section: Section<'_>, stages: &[&str]) -> Result<Self, RecipeError> {
         let cluster: Self = section.rest()?;
+        if let Some(name) = cluster
+            .stage_devices
+            .keys()
+            .find(|name| !stages.contains(&name.as_str()))
+        {
+            return Err(section.error_at(&["stage_devices", name], unknown("stage", name, stages)));
+        }
+        const NONE: &str = "0 devices compute nothing; write 1 or more";
+        if let Some((name, _)) = cluster.stage_devices.iter().find(|(_, devices)| **devices == 0) {
+            return Err(section.error_at(&["stage_devices", name], NONE.to_owned()));
+        }
         if cluster.devices == 0 {
-            return Err(section.error("devices", "0 devices compute nothing; write 1 or more".to_owned()));
+            return Err(section.error("devices", NONE.to_owned()));
         }
         if cluster
             .peak_tflops

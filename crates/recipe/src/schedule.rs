@@ -71,12 +71,14 @@ pub enum DecayShape {
 }
 
 impl DecayShape {
-    /// The height at `progress` from 0 (gives 1) to 1 (gives 0).
-    fn height(self, progress: f64) -> f64 {
+    /// The height after `done` of `steps` steps, from 1 to 0. The line is not 1 − x/n, which would lose the last
+    /// digits of a long decay's end.
+    fn height(self, done: u64, steps: u64) -> f64 {
+        let (done, steps) = (done as f64, steps as f64);
         match self {
-            Self::Linear => 1.0 - progress,
-            Self::Cosine => (1.0 + (PI * progress).cos()) / 2.0,
-            Self::OneMinusSqrt => 1.0 - progress.sqrt(),
+            Self::Linear => (steps - done) / steps,
+            Self::Cosine => (1.0 + (PI * done / steps).cos()) / 2.0,
+            Self::OneMinusSqrt => 1.0 - (done / steps).sqrt(),
         }
     }
 }
@@ -145,16 +147,14 @@ impl Schedule {
                 if done < start {
                     1.0
                 } else if done < start.saturating_add(steps) {
-                    let progress = (done - start) as f64 / steps as f64;
-                    min_ratio + (1.0 - min_ratio) * shape.height(progress)
+                    min_ratio + (1.0 - min_ratio) * shape.height(done - start, steps)
                 } else {
                     min_ratio
                 }
             }
             AfterWarmup::Cosine { total, min_ratio } => {
                 let length = total.saturating_sub(self.warmup).max(1);
-                let progress = (done - self.warmup) as f64 / length as f64;
-                min_ratio + (1.0 - min_ratio) * DecayShape::Cosine.height(progress)
+                min_ratio + (1.0 - min_ratio) * DecayShape::Cosine.height(done - self.warmup, length)
             }
         }
     }

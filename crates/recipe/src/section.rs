@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use crate::document::Document;
 use crate::error::{Problem, RecipeError};
-use crate::key_path::KeyPath;
+use crate::key_path::{KeyPath, Part};
 
 /// A table of the recipe that is being read; keys are taken out one by one.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ impl<'d> Section<'d> {
 }
 
 fn not_a_table(value: &Value, header: &str) -> String {
-    format!("a {} cannot stand here; write a table {header}", value.type_str())
+    format!("this is of type {}; write a table {header}", value.type_str())
 }
 
 /// Reads `value`, which stands at `path`, by serde; `siblings` are further keys that its table may have.
@@ -178,19 +178,14 @@ fn read<T: DeserializeOwned>(
 /// serde's message about a value at `path`, as a sentence that says what to write.
 fn rephrase(path: KeyPath, message: &str, siblings: &[String]) -> Problem {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let as_is = |path| Problem {
-        path,
-        message: message.to_owned(),
-    };
     match quoted.split_first() {
         Some((key, known)) if message.starts_with("unknown field") => {
             let at = match path.parts().last() {
-                Some(crate::key_path::Part::Key(last)) if last == key => path,
+                Some(Part::Key(last)) if last == key => path,
                 _ => path.key(key),
             };
-            let at_top = at.parts().len() == 1;
             let mut known = known.to_vec();
-            if at_top {
+            if at.parts().len() == 1 {
                 known.extend(siblings.iter().map(String::as_str));
             }
             Problem {
@@ -206,8 +201,33 @@ fn rephrase(path: KeyPath, message: &str, siblings: &[String]) -> Problem {
             path,
             message: format!("`{key}` is missing; add it to this table"),
         },
-        _ => as_is(path),
+        _ => Problem {
+            path,
+            message: wrong_type(message).unwrap_or_else(|| message.to_owned()),
+        },
     }
+}
+
+/// `invalid type: string "abc", expected u64` in a recipe's words, without the names of Rust's types.
+fn wrong_type(message: &str) -> Option<String> {
+    let found = ["invalid type: ", "invalid value: ", "invalid length "]
+        .iter()
+        .find_map(|start| message.strip_prefix(start))?;
+    let (found, expected) = found.rsplit_once(", expected ")?;
+    let wanted = match expected {
+        "u64" | "u32" | "usize" => "a whole number that is not negative",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" | "path string" => "a string",
+        "a sequence" => "a list",
+        "an array of length 2" => "a list of two numbers",
+        table if table.starts_with("struct ") || table == "a map" => "a table",
+        other => other,
+    };
+    Some(format!(
+        "{} cannot stand here; write {wanted}",
+        found.replace('`', "")
+    ))
 }
 
 /// What to say about a name that nobody asked for.

@@ -65,6 +65,9 @@ pub struct Table {
 pub struct TokenFolder {
     /// The folder of the `.ds` files.
     pub folder: String,
+    /// The public dataset that the text comes from, for the plan to name; it cannot be read as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
 }
 
 /// A dataset of the Hub.
@@ -108,6 +111,15 @@ const KINDS: [&str; 7] = [
 struct Nothing {}
 
 impl Source {
+    /// The id of the public dataset that it reads or was made from.
+    pub fn dataset(&self) -> Option<&str> {
+        match &self.kind {
+            SourceKind::Hub(hub) => Some(&hub.dataset),
+            SourceKind::Tokens(folder) => folder.dataset.as_deref(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn read(section: &mut Section<'_>, default_max_epochs: u32) -> Result<Self, RecipeError> {
         let category: String =
             section.required("category", "the group it counts to, such as category = \"web\"")?;

@@ -124,7 +124,7 @@ fn what_can_change_a_result_counts() {
     ] {
         let changed = folder.load(&[change]).unwrap();
         assert_ne!(changed.fingerprint(), recipe.fingerprint(), "{change}");
-        let differences = changed.differences(&recipe.canonical()).unwrap();
+        let differences = changed.differences(&recipe.canonical().to_string()).unwrap();
         let keys: Vec<String> = differences.into_iter().map(|one| one.key).collect();
         assert!(keys.iter().any(|one| one == key), "{change}: {keys:?}");
     }
@@ -134,12 +134,12 @@ fn what_can_change_a_result_counts() {
 fn differences_name_the_key_and_both_values() {
     let folder = Folder::new();
     let recipe = folder.load(&[]).unwrap();
-    assert_eq!(recipe.differences(&recipe.canonical()).unwrap(), []);
+    assert_eq!(recipe.differences(&recipe.canonical().to_string()).unwrap(), []);
     let other = folder
         .load(&["run.seed=7", "stage.pretrain.schedule.shape=cosine"])
         .unwrap();
     assert_eq!(
-        recipe.differences(&other.canonical()).unwrap(),
+        recipe.differences(&other.canonical().to_string()).unwrap(),
         [
             Difference {
                 key: "run.seed".to_owned(),
@@ -180,4 +180,59 @@ fn the_greedy_order_depends_on_how_sources_are_listed() {
     };
     assert_eq!(names(&before), ["markdown", "rust", "sums"]);
     assert_eq!(names(&after), ["rust", "markdown", "sums"]);
+}
+
+#[test]
+fn a_stage_depends_on_what_it_comes_from_only() {
+    let folder = Folder::new();
+    let before = folder.load(&[]).unwrap().canonical_stage("pretrain").unwrap();
+    let added = |name: &str, from: &str, seed: u32| {
+        format!(
+            "\n[source.{name}]\ncategory = \"math\"\nkind = \"arithmetic\"\ndocuments = 9\nseed = {seed}\n\
+             [[stage]]\nname = \"{name}\"\nkind = \"pretrain\"\nfrom = \"{from}\"\nsequence_length = 512\n\
+             global_batch = \"4 sequences\"\nmicro_batch = \"1 sequence\"\n\
+             optimizer = {{ learning_rate = 1e-4 }}\nschedule = {{ kind = \"constant\" }}\n\
+             phase = [{{ name = \"only\", until = \"20 steps\", mixture = {{ sources = {{ {name} = 1 }} }} }}]\n"
+        )
+    };
+    folder.replace(
+        "recipe.toml",
+        "bytes = \"1MB\"",
+        "bytes = \"1MB\"\nsources = [\"markdown\", \"rust\", \"sums\"]",
+    );
+    let listed = folder.load(&[]).unwrap().canonical_stage("pretrain").unwrap();
+    assert_ne!(before.fingerprint(), listed.fingerprint());
+
+    folder.append("recipe.toml", &added("second", "pretrain", 1));
+    folder.append("recipe.toml", &added("other", "pretrain", 2));
+    folder.append("recipe.toml", &added("third", "second", 3));
+    let recipe = folder.load(&[]).unwrap();
+    let stage = |recipe: &smollm3_recipe::Recipe, name| recipe.canonical_stage(name).unwrap();
+    assert_eq!(stage(&recipe, "pretrain"), listed);
+    assert_eq!(
+        recipe.canonical(),
+        recipe.canonical().to_string().parse().unwrap()
+    );
+
+    let changed = folder
+        .load(&["source.second.seed=7", "stage.second.schedule.warmup=2 steps"])
+        .unwrap();
+    for (name, same) in [
+        ("pretrain", true),
+        ("other", true),
+        ("second", false),
+        ("third", false),
+    ] {
+        assert_eq!(stage(&recipe, name) == stage(&changed, name), same, "{name}");
+    }
+    let differences = stage(&changed, "third").differences(&stage(&recipe, "third"));
+    let keys: Vec<&str> = differences.iter().map(|one| one.key.as_str()).collect();
+    assert_eq!(keys, ["source.second.seed", "stage.second.schedule.warmup"]);
+    assert!(
+        recipe
+            .canonical_stage("secnd")
+            .unwrap_err()
+            .to_string()
+            .contains("did you mean `second`?")
+    );
 }

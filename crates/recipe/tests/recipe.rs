@@ -151,7 +151,7 @@ fn overrides_that_cannot_be_applied() {
         ("run.seed.x=3", "lies below a value that is no table"),
         (
             "run.seed=abc",
-            "--set run.seed=abc: `run.seed`: invalid type: string \"abc\"",
+            "--set run.seed=abc: `run.seed`: string \"abc\" cannot stand here; write a whole number",
         ),
         (
             "run.backend=tcj",
@@ -195,7 +195,7 @@ fn mistakes() {
             "recipe.toml",
             "seed = 42",
             "seed = -1",
-            "line 4: `run.seed`: invalid value",
+            "line 4: `run.seed`: integer -1 cannot stand here; write a whole number that is not negative",
         ),
         ("recipe.toml", "seed = 42", "seed = ", "recipe.toml, line 4: "),
         ("recipe.toml", "[run]", "[ruin]", "`run`: `name` is missing"),
@@ -227,7 +227,7 @@ fn mistakes() {
             "recipe.toml",
             "vocab_size = 512",
             "vocab_size = \"512\"",
-            "`tokenizer.train.vocab_size`: invalid type",
+            "`tokenizer.train.vocab_size`: string \"512\" cannot stand here; write a whole number",
         ),
         (
             "recipe.toml",
@@ -629,8 +629,17 @@ fn an_architecture_inline_or_as_config_json() {
     let from_json = folder.load(&["model.config=config.json"]).unwrap();
     assert_eq!(from_json.model, from_file.model);
     let message = folder.load(&["model.config=3"]).unwrap_err().to_string();
-    assert!(
-        message.contains("a integer is no architecture") || message.contains("an integer"),
-        "{message}"
-    );
+    let expected = "--set model.config=3: `model.config`: this is of type integer; write a file of configs/";
+    assert_eq!(message, expected);
+    for (text, header) in [
+        ("stage=3", "[[stage]]"),
+        ("data=3", "[data]"),
+        ("source.rust=3", "[source.rust]"),
+    ] {
+        let message = folder.load(&[text]).unwrap_err().to_string();
+        assert!(
+            message.ends_with(&format!("this is of type integer; write a table {header}")),
+            "{message}"
+        );
+    }
 }

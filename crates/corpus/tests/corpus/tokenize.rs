@@ -213,7 +213,7 @@ fn empty_documents_are_skipped_and_counted_and_empty_sources_refused() {
         )
     };
     let report = run(&["one", "", "two", ""], 0.0).unwrap();
-    assert_eq!((report.skipped_empty, report.train.documents), (2, 2));
+    assert_eq!((report.skipped.rows["empty"], report.train.documents), (2, 2));
     fs::remove_file(folder.path().join("report.json")).unwrap();
     let error = run(&[""], 0.0).unwrap_err().to_string();
     assert!(

@@ -1,0 +1,130 @@
+//! One remote file to local disk, whole or not at all.
+//!
+//! The bytes go to a hidden temporary file, which is renamed once it has the listed size and is synced.
+//! After a fault the transfer goes on where it stopped.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt;
+
+use super::retry::{Attempts, Fault};
+use super::{RemoteClient, RemoteFile};
+use crate::atomic_file::{partial_name, sync_folder};
+use crate::error::{CorpusError, Result};
+
+/// Progress below this does not count as progress: a store that sends a little and fails each time
+/// would never be given up.
+const PROGRESS: u64 = 1 << 20;
+
+/// Removes the temporary file unless the transfer ended well.
+struct Partial {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl RemoteClient {
+    /// Brings `file` to `target`. `progress` gets the number of bytes as they come.
+    ///
+    /// # Errors
+    /// With the source's name: what the store answered, after the attempts the policy grants; a file that
+    /// changed since it was listed; a full disk.
+    pub fn download(
+        &self,
+        source: &str,
+        file: &RemoteFile,
+        target: &Path,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<()> {
+        self.block_on(self.download_async(source, file, target, progress))
+    }
+
+    pub(crate) async fn download_async(
+        &self,
+        source: &str,
+        file: &RemoteFile,
+        target: &Path,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<()> {
+        let folder = target.parent().unwrap_or_else(|| Path::new("."));
+        fs::create_dir_all(folder).map_err(CorpusError::io("create", folder))?;
+        let mut partial = Partial {
+            path: partial_name(target)?,
+            keep: false,
+        };
+        let mut output = File::create(&partial.path).map_err(CorpusError::io("create", &partial.path))?;
+
+        let what = format!("cannot read `{}`", file.shard.name);
+        let mut attempts = Attempts::new(&self.inner.policy, source);
+        let (mut have, mut have_at_progress) = (0, 0);
+        while have < file.shard.bytes {
+            let fault = match self
+                .transfer(file, &mut output, &partial.path, &mut have, progress)
+                .await?
+            {
+                None => continue,
+                Some(fault) => fault,
+            };
+            if have - have_at_progress >= PROGRESS {
+                attempts.progress();
+                have_at_progress = have;
+            }
+            attempts.after(&what, fault).await?;
+        }
+        output
+            .sync_all()
+            .map_err(CorpusError::io("write", &partial.path))?;
+        fs::rename(&partial.path, target).map_err(CorpusError::io("write", target))?;
+        partial.keep = true;
+        sync_folder(target)
+    }
+
+    /// One request's worth. The outer error is ours (the disk), the inner fault the store's.
+    async fn transfer(
+        &self,
+        file: &RemoteFile,
+        output: &mut File,
+        path: &Path,
+        have: &mut u64,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Option<Fault>> {
+        let stall = self.inner.policy.stall;
+        let stalled = || Fault::Passing(format!("nothing came for {stall:?}"), None);
+        let mut stream = match tokio::time::timeout(stall * 2, self.open_at(file, *have)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(fault)) => return Ok(Some(fault)),
+            Err(_) => return Ok(Some(stalled())),
+        };
+        loop {
+            let bytes = match tokio::time::timeout(stall, stream.next()).await {
+                Err(_) => return Ok(Some(stalled())),
+                Ok(Some(Err(fault))) => return Ok(Some(fault)),
+                Ok(Some(Ok(bytes))) => bytes,
+                Ok(None) if *have < file.shard.bytes => {
+                    let message = format!("the connection ended after {have} of {} bytes", file.shard.bytes);
+                    return Ok(Some(Fault::Passing(message, None)));
+                }
+                Ok(None) => return Ok(None),
+            };
+            if *have + bytes.len() as u64 > file.shard.bytes {
+                let message = format!(
+                    "the server sent more than the {} bytes it announced",
+                    file.shard.bytes
+                );
+                return Ok(Some(Fault::Lasting(message)));
+            }
+            output.write_all(&bytes).map_err(CorpusError::io("write", path))?;
+            *have += bytes.len() as u64;
+            progress(bytes.len() as u64);
+        }
+    }
+}

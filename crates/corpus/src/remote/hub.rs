@@ -1,0 +1,152 @@
+//! Repositories on the Hugging Face Hub: which files they hold, and where those are served.
+//!
+//! Two calls of its HTTP interface: the commit a revision stands for, and the files of that commit. The
+//! commit is fixed at listing, so a branch that moves on does not change a run under way. (The `hf-hub`
+//! crate would bring the Xet client, or an OpenSSL, for these two calls.)
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::location::HubKind;
+use super::retry::Fault;
+use super::{Place, RemoteClient, RemoteFile};
+use crate::shards::Shard;
+
+impl HubKind {
+    fn api(self) -> &'static str {
+        match self {
+            HubKind::Dataset => "datasets",
+            HubKind::Model => "models",
+        }
+    }
+
+    fn resolve_prefix(self) -> &'static str {
+        match self {
+            HubKind::Dataset => "datasets/",
+            HubKind::Model => "",
+        }
+    }
+
+    fn address_prefix(self) -> &'static str {
+        match self {
+            HubKind::Dataset => "hf://datasets/",
+            HubKind::Model => "hf://",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Revision {
+    sha: String,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+    #[serde(default)]
+    size: u64,
+    oid: String,
+}
+
+impl RemoteClient {
+    /// All files below `folder` of a repository, in the order the Hub gives them.
+    pub(super) async fn hub_files(
+        &self,
+        kind: HubKind,
+        repo: &str,
+        revision: &str,
+        folder: &str,
+    ) -> Result<Vec<RemoteFile>, Fault> {
+        let token = token();
+        let base = endpoint()?;
+        let api = format!("{base}/api/{}/{repo}", kind.api());
+        let url = parse(&format!("{api}/revision/{}", encode(revision, false)))?;
+        let (body, _) = self.page(&url, token.as_deref()).await?;
+        let Revision { sha } = decode(&body)?;
+
+        let tail = if folder.is_empty() {
+            String::new()
+        } else {
+            format!("/{}", encode(folder, true))
+        };
+        let mut next = Some(parse(&format!("{api}/tree/{sha}{tail}?recursive=true"))?);
+        let mut files = Vec::new();
+        while let Some(url) = next {
+            let (body, following) = self.page(&url, token.as_deref()).await?;
+            for entry in decode::<Vec<Entry>>(&body)?
+                .into_iter()
+                .filter(|entry| entry.kind == "file")
+            {
+                let path = encode(&entry.path, true);
+                let url = parse(&format!(
+                    "{base}/{}{repo}/resolve/{sha}/{path}",
+                    kind.resolve_prefix()
+                ))?;
+                let name = format!("{}{repo}@{sha}/{}", kind.address_prefix(), entry.path);
+                files.push(RemoteFile {
+                    shard: Shard {
+                        name,
+                        bytes: entry.size,
+                        version: format!("oid {}", entry.oid),
+                    },
+                    relative: entry.path,
+                    place: Place::Url {
+                        url,
+                        token: token.clone(),
+                    },
+                });
+            }
+            next = following;
+        }
+        Ok(files)
+    }
+}
+
+fn endpoint() -> Result<String, Fault> {
+    let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".to_owned());
+    match Url::parse(&endpoint) {
+        Ok(_) => Ok(endpoint.trim_end_matches('/').to_owned()),
+        Err(error) => Err(Fault::Lasting(format!(
+            "HF_ENDPOINT `{endpoint}` is not a URL: {error}"
+        ))),
+    }
+}
+
+/// `HF_TOKEN`, or the file that logging in leaves.
+fn token() -> Option<String> {
+    let from_file = || {
+        let home = std::env::var_os("HF_HOME").map(PathBuf::from).or_else(|| {
+            let home = PathBuf::from(std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"))?);
+            Some(home.join(".cache").join("huggingface"))
+        })?;
+        std::fs::read_to_string(home.join("token")).ok()
+    };
+    let token = std::env::var("HF_TOKEN").ok().or_else(from_file)?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+fn parse(url: &str) -> Result<Url, Fault> {
+    Url::parse(url).map_err(|error| Fault::Lasting(format!("`{url}` is not a URL: {error}")))
+}
+
+fn decode<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Fault> {
+    serde_json::from_str(body)
+        .map_err(|error| Fault::Lasting(format!("the Hub's answer is not understood: {error}")))
+}
+
+/// Percent-encodes a path; slashes stay where `folders`.
+fn encode(path: &str, folders: bool) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
+            b'/' if folders => encoded.push('/'),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}

@@ -1,0 +1,206 @@
+//! From addresses to a numbered list of remote files.
+
+use futures_util::TryStreamExt;
+use object_store::ObjectStore;
+
+use super::location::{BucketStore, HubKind, Location};
+use super::object::bucket_fault;
+use super::retry::{Attempts, Fault};
+use super::{Place, RemoteClient, RemoteFile};
+use crate::error::{CorpusError, Result};
+use crate::shards::{Shard, compile_glob, has_glob, literal_root};
+
+impl RemoteClient {
+    /// Lists what remote `addresses` name, sorted by name; of folders and globs only files that `wanted`
+    /// takes, given their path.
+    ///
+    /// # Errors
+    /// An address that is not remote, cannot be read or matches nothing, with the source's name.
+    pub fn list<S: AsRef<str>>(
+        &self,
+        source: &str,
+        addresses: &[S],
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<RemoteFile>> {
+        let mut files = Vec::new();
+        for address in addresses.iter().map(AsRef::as_ref) {
+            let location = Location::parse(source, address)?;
+            let found = self.list_one(source, address, &location, wanted)?;
+            if found.is_empty() {
+                let problem = format!("`{address}` holds no file it can read");
+                return Err(CorpusError::source(source, problem));
+            }
+            files.extend(found);
+        }
+        files.sort_by(|one, other| one.shard.name.cmp(&other.shard.name));
+        files.dedup_by(|one, other| one.shard.name == other.shard.name);
+        Ok(files)
+    }
+
+    fn list_one(
+        &self,
+        source: &str,
+        address: &str,
+        location: &Location,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<RemoteFile>> {
+        let pattern = match location {
+            Location::Local(_) => {
+                return Err(CorpusError::source(
+                    source,
+                    format!("`{address}` is not a remote address"),
+                ));
+            }
+            Location::Bucket { key, .. } => key.as_str(),
+            Location::Hub { path, .. } => path.as_str(),
+            Location::Http(_) => "",
+        };
+        let glob = if has_glob(pattern) {
+            Some(compile_glob(source, pattern)?)
+        } else {
+            None
+        };
+        let folder = if glob.is_some() {
+            literal_root(pattern)
+        } else {
+            pattern.trim_end_matches('/')
+        };
+
+        let listed = self.block_on(async {
+            let mut attempts = Attempts::new(&self.inner.policy, source);
+            loop {
+                let listed = match location {
+                    Location::Local(_) => Ok(Vec::new()),
+                    Location::Http(url) => self.http_file(url).await,
+                    Location::Bucket { store, bucket, .. } => self.bucket_files(*store, bucket, folder).await,
+                    Location::Hub {
+                        kind, repo, revision, ..
+                    } => self.hub_folder_or_file(*kind, repo, revision, folder).await,
+                };
+                match listed {
+                    Ok(listed) => return Ok(listed),
+                    Err(fault) => attempts.after(&format!("cannot list `{address}`"), fault).await?,
+                }
+            }
+        })?;
+
+        if let Location::Http(_) = location {
+            return Ok(listed);
+        }
+        let exact = |file: &RemoteFile| glob.is_none() && file.relative == folder;
+        let keep = |file: &RemoteFile| {
+            exact(file)
+                || (wanted(&file.relative) && glob.as_ref().is_none_or(|glob| glob.is_match(&file.relative)))
+        };
+        let mut kept: Vec<_> = listed.into_iter().filter(keep).collect();
+        for file in &mut kept {
+            let below = file
+                .relative
+                .strip_prefix(folder)
+                .unwrap_or(&file.relative)
+                .trim_start_matches('/');
+            let base = file.relative.rsplit('/').next().unwrap_or(&file.relative);
+            file.relative = if below.is_empty() {
+                base.to_owned()
+            } else {
+                below.to_owned()
+            };
+        }
+        Ok(kept)
+    }
+
+    async fn http_file(&self, url: &url::Url) -> Result<Vec<RemoteFile>, Fault> {
+        let described = self.describe_url(url, None).await?;
+        // The query may be a signature: neither shown nor part of the name.
+        let mut shown = url.clone();
+        shown.set_query(None);
+        let base = url
+            .path_segments()
+            .and_then(|mut parts| parts.next_back())
+            .unwrap_or_default();
+        if base.is_empty() {
+            let problem =
+                "the address of a folder; web servers do not list files, so name each one".to_owned();
+            return Err(Fault::Lasting(problem));
+        }
+        let version = described.version.unwrap_or_else(|| "unknown".to_owned());
+        Ok(vec![RemoteFile {
+            shard: Shard {
+                name: shown.to_string(),
+                bytes: described.bytes,
+                version,
+            },
+            relative: base.to_owned(),
+            place: Place::Url {
+                url: url.clone(),
+                token: None,
+            },
+        }])
+    }
+
+    async fn bucket_files(
+        &self,
+        store: BucketStore,
+        bucket: &str,
+        folder: &str,
+    ) -> Result<Vec<RemoteFile>, Fault> {
+        let opened = self
+            .bucket(store, bucket)
+            .map_err(|error| Fault::Lasting(error.to_string()))?;
+        let prefix =
+            object_store::path::Path::parse(folder).map_err(|error| Fault::Lasting(error.to_string()))?;
+        let mut found: Vec<_> = opened
+            .list(Some(&prefix))
+            .try_collect()
+            .await
+            .map_err(bucket_fault)?;
+        if found.is_empty() && !folder.is_empty() {
+            // Listing goes by whole path segments, so the name of one object finds nothing.
+            match object_store::ObjectStoreExt::head(&*opened, &prefix).await {
+                Ok(object) => found.push(object),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(bucket_fault(error)),
+            }
+        }
+        let scheme = match store {
+            BucketStore::S3 => "s3",
+            BucketStore::Gcs => "gs",
+        };
+        let file = |object: object_store::ObjectMeta| RemoteFile {
+            shard: Shard {
+                name: format!("{scheme}://{bucket}/{}", object.location),
+                bytes: object.size,
+                version: match object.e_tag {
+                    Some(tag) => format!("etag {tag}"),
+                    None => format!("mtime {}", object.last_modified.timestamp_millis()),
+                },
+            },
+            relative: object.location.to_string(),
+            place: Place::Object {
+                store,
+                bucket: bucket.to_owned(),
+                path: object.location,
+            },
+        };
+        Ok(found.into_iter().map(file).collect())
+    }
+
+    /// The Hub answers 404 for the tree of a file, so a file is looked for in its folder.
+    async fn hub_folder_or_file(
+        &self,
+        kind: HubKind,
+        repo: &str,
+        revision: &str,
+        path: &str,
+    ) -> Result<Vec<RemoteFile>, Fault> {
+        let base = path.rsplit('/').next().unwrap_or(path);
+        if !base.contains('.') {
+            return self.hub_files(kind, repo, revision, path).await;
+        }
+        let folder = path.strip_suffix(base).unwrap_or_default().trim_end_matches('/');
+        let mut files = self.hub_files(kind, repo, revision, folder).await?;
+        let below = format!("{path}/");
+        files.retain(|file| file.relative == path || file.relative.starts_with(&below));
+        Ok(files)
+    }
+}

@@ -1,0 +1,149 @@
+//! Files in object stores, behind URLs and on the Hugging Face Hub.
+//!
+//! [`RemoteClient::list`] turns addresses into a numbered list of files, [`crate::cache`] and
+//! [`crate::fetch`] bring them to local disk. Buckets go through `object_store`; plain URLs and the Hub
+//! through `reqwest` (which `object_store` brings anyway), because only there can redirects, queries and
+//! servers without ranges be dealt with.
+//!
+//! Credentials come from the usual variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+//! `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_SKIP_SIGNATURE` …; `GOOGLE_APPLICATION_CREDENTIALS`;
+//! `HF_TOKEN` or the file `huggingface-cli login` leaves, `HF_ENDPOINT`.
+//!
+//! The rest of the program is synchronous; the client owns a small runtime and hides it.
+
+mod download;
+mod hub;
+mod listing;
+mod location;
+mod object;
+mod retry;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use object_store::ObjectStore;
+use tokio::runtime::{Handle, Runtime};
+use tokio::task::AbortHandle;
+use url::Url;
+
+use crate::error::{CorpusError, Result};
+use crate::shards::Shard;
+
+pub use location::{BucketStore, HubKind, Location};
+pub use retry::RetryPolicy;
+
+/// A file that lies elsewhere.
+#[derive(Debug, Clone)]
+pub struct RemoteFile {
+    /// Name, size and version.
+    pub shard: Shard,
+    /// Its path below the folder, prefix or repository that was listed.
+    pub relative: String,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Url {
+        url: Url,
+        token: Option<String>,
+    },
+    Object {
+        store: BucketStore,
+        bucket: String,
+        path: object_store::path::Path,
+    },
+}
+
+/// Talks to stores. Cheap to clone; all clones share connections.
+#[derive(Clone)]
+pub struct RemoteClient {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runtime: Background,
+    http: reqwest::Client,
+    policy: RetryPolicy,
+    buckets: Mutex<HashMap<(BucketStore, String), Arc<dyn ObjectStore>>>,
+}
+
+/// The runtime. The last owner of a client may be a task of this very runtime, which must not wait for
+/// itself to end, so ending it never waits.
+struct Background {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for RemoteClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteClient")
+            .field("policy", &self.inner.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RemoteClient {
+    /// A client with this policy.
+    ///
+    /// # Errors
+    /// Where the system refuses threads, or has no certificates to trust.
+    pub fn new(policy: RetryPolicy) -> Result<Self> {
+        // Fails only when another part of the program chose a provider before: then that one holds.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let failed = |problem: String| CorpusError::source("remote", problem);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("remote")
+            .enable_all()
+            .build()
+            .map_err(|error| failed(format!("no threads to talk to stores: {error}")))?;
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("smollm3/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(policy.stall)
+            .read_timeout(policy.stall)
+            .build()
+            .map_err(|error| failed(format!("cannot set up HTTP: {error}")))?;
+        Ok(RemoteClient {
+            inner: Arc::new(Inner {
+                runtime: Background {
+                    handle: runtime.handle().clone(),
+                    runtime: Some(runtime),
+                },
+                http,
+                policy,
+                buckets: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Runs `task` in the background, until it ends or is aborted.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.inner.runtime.handle.spawn(task).abort_handle()
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.inner.runtime.handle.block_on(future)
+    }
+
+    fn bucket(&self, store: BucketStore, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
+        let mut buckets = self.inner.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (store, bucket.to_owned());
+        if let Some(known) = buckets.get(&key) {
+            return Ok(known.clone());
+        }
+        let opened = object::open_bucket(store, bucket, &self.inner.policy)
+            .map_err(|error| CorpusError::source(bucket, format!("cannot open the bucket: {error}")))?;
+        buckets.insert(key, opened.clone());
+        Ok(opened)
+    }
+}

@@ -1,0 +1,294 @@
+//! One object as a stream of bytes from a given offset.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use object_store::aws::AmazonS3Builder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig};
+use reqwest::StatusCode;
+use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, ETAG, HeaderMap, RANGE, RETRY_AFTER};
+use url::Url;
+
+use super::retry::{Fault, RetryPolicy};
+use super::{BucketStore, Place, RemoteClient, RemoteFile};
+
+/// A stream of the object's bytes from the offset that was asked for.
+pub(super) type Bytes = BoxStream<'static, Result<Vec<u8>, Fault>>;
+
+/// What a server says of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Described {
+    pub(super) bytes: u64,
+    pub(super) version: Option<String>,
+}
+
+pub(super) fn open_bucket(
+    store: BucketStore,
+    bucket: &str,
+    policy: &RetryPolicy,
+) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    // Waiting and asking again is done in one place, our own.
+    let retry = RetryConfig {
+        max_retries: 0,
+        ..RetryConfig::default()
+    };
+    let options = || {
+        ClientOptions::new()
+            .with_timeout_disabled()
+            .with_read_timeout(policy.stall)
+            .with_connect_timeout(policy.stall)
+    };
+    Ok(match store {
+        BucketStore::S3 => {
+            let allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true");
+            let options = options().with_allow_http(allow_http);
+            let builder = AmazonS3Builder::from_env().with_client_options(options);
+            Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build()?)
+        }
+        BucketStore::Gcs => {
+            let builder = GoogleCloudStorageBuilder::from_env().with_client_options(options());
+            Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build()?)
+        }
+    })
+}
+
+impl RemoteClient {
+    /// Opens `file` at byte `from`.
+    pub(super) async fn open_at(&self, file: &RemoteFile, from: u64) -> Result<Bytes, Fault> {
+        let (described, bytes) = match &file.place {
+            Place::Url { url, token } => self.open_url(url, token.as_deref(), from).await?,
+            Place::Object { store, bucket, path } => {
+                let store = self
+                    .bucket(*store, bucket)
+                    .map_err(|error| Fault::Lasting(error.to_string()))?;
+                open_object(&*store, path, from).await?
+            }
+        };
+        if described.bytes != file.shard.bytes {
+            let problem = format!(
+                "it has {} bytes, it was listed with {}",
+                described.bytes, file.shard.bytes
+            );
+            return Err(Fault::Lasting(problem));
+        }
+        match described.version {
+            Some(version) if file.shard.version.starts_with("etag ") && version != file.shard.version => {
+                Err(Fault::Lasting("it changed while it was being read".to_owned()))
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    async fn open_url(&self, url: &Url, token: Option<&str>, from: u64) -> Result<(Described, Bytes), Fault> {
+        let mut request = self.inner.http.get(url.clone());
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if from > 0 {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        let response = request.send().await.map_err(passing)?;
+        check_status(response.status(), response.headers(), url)?;
+        let version = etag(response.headers());
+        let (bytes, skip) = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let (start, bytes) = content_range(response.headers()).ok_or_else(|| {
+                    Fault::Lasting("the server answers ranges without saying which".to_owned())
+                })?;
+                if start != from {
+                    return Err(Fault::Lasting(format!(
+                        "the server was asked for byte {from} and sent {start}"
+                    )));
+                }
+                (bytes, 0)
+            }
+            // A server without ranges sends everything: what is there already is read past.
+            _ => {
+                let bytes = response.content_length();
+                (
+                    bytes.ok_or_else(|| Fault::Lasting("the server does not tell the size".to_owned()))?,
+                    from,
+                )
+            }
+        };
+        let stream = response
+            .bytes_stream()
+            .map(|chunk| chunk.map(|bytes| bytes.to_vec()).map_err(passing));
+        Ok((Described { bytes, version }, skip_bytes(stream.boxed(), skip)))
+    }
+
+    /// Size and version of what lies behind a URL.
+    pub(super) async fn describe_url(&self, url: &Url, token: Option<&str>) -> Result<Described, Fault> {
+        let mut request = self.inner.http.head(url.clone());
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = request.send().await.map_err(passing)?;
+        let told = response.headers().get(reqwest::header::CONTENT_LENGTH);
+        let told = told.and_then(|length| length.to_str().ok()?.parse().ok());
+        match (response.status().is_success(), told) {
+            (true, Some(bytes)) => Ok(Described {
+                bytes,
+                version: etag(response.headers()),
+            }),
+            // Not every server knows HEAD, or gives a size with it: the answer to GET counts.
+            _ => Ok(self.open_url(url, token, 0).await?.0),
+        }
+    }
+
+    /// The body of a small answer, and the address of the next page if there is one.
+    pub(super) async fn page(&self, url: &Url, token: Option<&str>) -> Result<(String, Option<Url>), Fault> {
+        let mut request = self.inner.http.get(url.clone());
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = request.send().await.map_err(passing)?;
+        check_status(response.status(), response.headers(), url)?;
+        let next = next_page(response.headers()).and_then(|next| url.join(&next).ok());
+        Ok((response.text().await.map_err(passing)?, next))
+    }
+}
+
+async fn open_object(
+    store: &dyn ObjectStore,
+    path: &object_store::path::Path,
+    from: u64,
+) -> Result<(Described, Bytes), Fault> {
+    let range = (from > 0).then_some(GetRange::Offset(from));
+    let options = GetOptions {
+        range,
+        ..GetOptions::default()
+    };
+    let result = store.get_opts(path, options).await.map_err(bucket_fault)?;
+    let described = Described {
+        bytes: result.meta.size,
+        version: result.meta.e_tag.as_deref().map(|tag| format!("etag {tag}")),
+    };
+    let stream = result
+        .into_stream()
+        .map(|chunk| chunk.map(|bytes| bytes.to_vec()).map_err(bucket_fault));
+    Ok((described, stream.boxed()))
+}
+
+/// Drops the first `skip` bytes of a stream.
+fn skip_bytes(stream: Bytes, skip: u64) -> Bytes {
+    let mut left = skip;
+    stream
+        .map(move |chunk| {
+            chunk.map(|mut bytes| {
+                let drop = left.min(bytes.len() as u64);
+                left -= drop;
+                bytes.drain(..drop as usize);
+                bytes
+            })
+        })
+        .boxed()
+}
+
+pub(super) fn bucket_fault(error: object_store::Error) -> Fault {
+    use object_store::Error::{
+        InvalidPath, NotFound, NotSupported, PermissionDenied, Precondition, Unauthenticated,
+        UnknownConfigurationKey,
+    };
+    match &error {
+        PermissionDenied { .. } | Unauthenticated { .. } => Fault::Lasting(format!(
+            "access denied; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3) or \
+             GOOGLE_APPLICATION_CREDENTIALS (gs), or AWS_SKIP_SIGNATURE=true for a public bucket: {error}"
+        )),
+        NotFound { .. }
+        | InvalidPath { .. }
+        | NotSupported { .. }
+        | Precondition { .. }
+        | UnknownConfigurationKey { .. } => Fault::Lasting(error.to_string()),
+        _ => Fault::Passing(with_causes(&error), None),
+    }
+}
+
+fn passing(error: reqwest::Error) -> Fault {
+    let lasting = error.is_builder() || error.is_redirect();
+    // The address is in the message's frame already, and may hold a signature.
+    let message = with_causes(&error.without_url());
+    if lasting {
+        Fault::Lasting(message)
+    } else {
+        Fault::Passing(message, None)
+    }
+}
+
+/// The message and what is behind it: "error sending request" alone says nothing.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = inner.source();
+    }
+    message
+}
+
+fn check_status(status: StatusCode, headers: &HeaderMap, url: &Url) -> Result<(), Fault> {
+    if status.is_success() {
+        return Ok(());
+    }
+    let message = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
+            "the server answered {status}; set HF_TOKEN to a token that may read it, and accept the \
+             conditions of a gated repository on its page"
+        ),
+        _ => format!(
+            "the server {} answered {status}",
+            url.host_str().unwrap_or_default()
+        ),
+    };
+    let passing = status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT;
+    if !passing {
+        return Err(Fault::Lasting(message));
+    }
+    let seconds = headers
+        .get(RETRY_AFTER)
+        .and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+    Err(Fault::Passing(message, seconds.map(Duration::from_secs)))
+}
+
+fn etag(headers: &HeaderMap) -> Option<String> {
+    let tag = headers.get(ETAG)?.to_str().ok()?;
+    Some(format!("etag {tag}"))
+}
+
+/// `bytes 5-99/100` → first byte and size of the whole.
+fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
+    let text = headers
+        .get(CONTENT_RANGE)?
+        .to_str()
+        .ok()?
+        .trim()
+        .strip_prefix("bytes")?
+        .trim();
+    let (range, bytes) = text.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, bytes.trim().parse().ok()?))
+}
+
+/// The address in `Link: <…>; rel="next"`.
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    let links = headers.get(reqwest::header::LINK)?.to_str().ok()?;
+    links.split(',').find_map(|link| {
+        let (address, relation) = link.split_once(';')?;
+        let next = relation.contains("rel=\"next\"") || relation.contains("rel=next");
+        next.then(|| {
+            address
+                .trim()
+                .trim_start_matches('<')
+                .trim_end_matches('>')
+                .to_owned()
+        })
+    })
+}

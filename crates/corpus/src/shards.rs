@@ -1,0 +1,216 @@
+//! The files of a source, wherever they lie, as a numbered list that can be opened on local disk.
+//!
+//! Whoever reads a corpus sees only this: local files are opened in place, remote ones come through the
+//! cache ([`crate::cache`]). The list is sorted by name, so a source means the same everywhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use globset::GlobBuilder;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CorpusError, Result};
+use crate::read::{ROW_FILE_NAMES, RowFormat};
+
+/// One file of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// Its path or URL, for messages; its ending tells the format.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Changes when the contents do: time of change, entity tag, hash.
+    pub version: String,
+}
+
+/// A shard on local disk for as long as this value lives.
+#[derive(Debug)]
+pub struct OpenShard {
+    path: PathBuf,
+    /// Keeps a cached file from being evicted.
+    _pin: Option<crate::cache::Pin>,
+}
+
+impl OpenShard {
+    /// A file that stays where it is.
+    pub fn in_place(path: PathBuf) -> Self {
+        OpenShard { path, _pin: None }
+    }
+
+    pub(crate) fn pinned(path: PathBuf, pin: crate::cache::Pin) -> Self {
+        OpenShard {
+            path,
+            _pin: Some(pin),
+        }
+    }
+
+    /// Where it can be read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A numbered list of files.
+pub trait Shards: Sync {
+    /// The source's name, for messages and reports.
+    fn name(&self) -> &str;
+
+    /// The files, in order.
+    fn shards(&self) -> &[Shard];
+
+    /// Brings file `index` to local disk, if it is not there.
+    ///
+    /// # Errors
+    /// Where it cannot be had; the message names the source.
+    fn open(&self, index: usize) -> Result<OpenShard>;
+
+    /// Says that file `index` will be opened soon. Returns at once.
+    fn prefetch(&self, index: usize) {
+        let _ = index;
+    }
+}
+
+/// Files on local disk.
+#[derive(Debug, Clone)]
+pub struct LocalShards {
+    name: String,
+    shards: Vec<Shard>,
+}
+
+impl LocalShards {
+    /// Lists what `patterns` name: files, folders (with all below them) and globs such as
+    /// `data/**/*.parquet` or `part-{0,1}*.jsonl.gz`. Of folders and globs, files whose names do not tell
+    /// a format are left out.
+    ///
+    /// # Errors
+    /// A pattern that cannot be read or matches nothing.
+    pub fn find<S: AsRef<str>>(name: &str, patterns: &[S]) -> Result<Self> {
+        LocalShards::find_with(name, patterns, &|file| RowFormat::from_name(file).is_some())
+    }
+
+    /// As [`LocalShards::find`], for another kind of file: `wanted` decides by name.
+    ///
+    /// # Errors
+    /// A pattern that cannot be read or matches nothing.
+    pub fn find_with<S: AsRef<str>>(
+        name: &str,
+        patterns: &[S],
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let mut paths = Vec::new();
+        for pattern in patterns.iter().map(AsRef::as_ref) {
+            let path = Path::new(pattern);
+            let before = paths.len();
+            if path.is_file() {
+                paths.push(path.to_owned());
+            } else if path.is_dir() {
+                list_below(path, &mut paths, &|path| wanted(&path.to_string_lossy()))?;
+            } else if has_glob(pattern) {
+                let glob = compile_glob(name, pattern)?;
+                let root = Path::new(literal_root(pattern));
+                if root.as_os_str().is_empty() || root.is_dir() {
+                    list_below(root, &mut paths, &|path| {
+                        wanted(&path.to_string_lossy()) && glob.is_match(path)
+                    })?;
+                }
+            }
+            if paths.len() == before {
+                let problem = match path.exists() || has_glob(pattern) {
+                    true => {
+                        format!("`{pattern}` holds no file it can read; files must end in {ROW_FILE_NAMES}")
+                    }
+                    false => format!("`{pattern}` does not exist"),
+                };
+                return Err(CorpusError::source(name, problem));
+            }
+        }
+        paths.sort();
+        paths.dedup();
+        let shards = paths.iter().map(|path| shard(path)).collect::<Result<_>>()?;
+        Ok(LocalShards {
+            name: name.to_owned(),
+            shards,
+        })
+    }
+}
+
+impl Shards for LocalShards {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    fn open(&self, index: usize) -> Result<OpenShard> {
+        let shard = self.shards.get(index).ok_or_else(|| {
+            CorpusError::source(
+                &self.name,
+                format!("it has no file {index}, it has {}", self.shards.len()),
+            )
+        })?;
+        Ok(OpenShard::in_place(PathBuf::from(&shard.name)))
+    }
+}
+
+fn shard(path: &Path) -> Result<Shard> {
+    let metadata = fs::metadata(path).map_err(CorpusError::io("read", path))?;
+    let modified = metadata
+        .modified()
+        .map_err(CorpusError::io("read the time of", path))?;
+    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Shard {
+        name: path.to_string_lossy().into_owned(),
+        bytes: metadata.len(),
+        version: format!("mtime {}", since.as_nanos()),
+    })
+}
+
+fn list_below(folder: &Path, found: &mut Vec<PathBuf>, wanted: &dyn Fn(&Path) -> bool) -> Result<()> {
+    let shown = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    for entry in fs::read_dir(shown).map_err(CorpusError::io("list", shown))? {
+        let entry = entry.map_err(CorpusError::io("list", shown))?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let path = folder.join(entry.file_name());
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            list_below(&path, found, wanted)?;
+        } else if wanted(&path) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a pattern holds anything but a plain path.
+pub(crate) fn has_glob(pattern: &str) -> bool {
+    pattern.contains(['*', '?', '[', '{'])
+}
+
+/// A glob in which `*` stops at `/` and `**` does not.
+pub(crate) fn compile_glob(source: &str, pattern: &str) -> Result<globset::GlobMatcher> {
+    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+    let glob =
+        glob.map_err(|error| CorpusError::source(source, format!("`{pattern}` is not a pattern: {error}")))?;
+    Ok(glob.compile_matcher())
+}
+
+/// The folder part of a pattern before its first wildcard: `a/b/*.gz` → `a/b`.
+pub(crate) fn literal_root(pattern: &str) -> &str {
+    let wild = pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len());
+    let head = pattern.get(..wild).unwrap_or_default();
+    match head.rfind('/') {
+        Some(0) => "/",
+        Some(slash) => head.get(..slash).unwrap_or_default(),
+        None => "",
+    }
+}

@@ -1,0 +1,137 @@
+//! Pieces: the unit in which a tokenisation of files is finished, and resumed.
+//!
+//! Each input file becomes one or more pieces of a fixed amount of text. A piece is one `.ds` a part and
+//! a small report that says where in the input it began and ended; the report is renamed into place
+//! after the stores, so a piece counts exactly if it is whole. Where a piece ends depends on the rows
+//! alone. A killed job therefore repeats at most one unfinished piece, and gives the same bytes.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{PartReport, Skipped, held_out_folder, train_folder};
+use crate::atomic_file::write_atomically;
+use crate::error::{CorpusError, Result};
+use crate::read::Position;
+use crate::store::StoreWriter;
+
+/// `parts/00003-00001.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PieceReport {
+    /// Where the next piece begins.
+    pub(super) end: Position,
+    /// Whether the input file ends here.
+    pub(super) last: bool,
+    pub(super) train: PartReport,
+    pub(super) held_out: PartReport,
+    pub(super) skipped: Skipped,
+}
+
+/// Where a piece's files are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) file: usize,
+    pub(super) number: usize,
+}
+
+impl Piece<'_> {
+    fn stem(&self) -> String {
+        format!("{:05}-{:05}", self.file, self.number)
+    }
+
+    fn report_path(&self) -> PathBuf {
+        self.folder.join("parts").join(format!("{}.json", self.stem()))
+    }
+
+    /// Its report, if it is whole.
+    pub(super) fn finished(&self) -> Result<Option<PieceReport>> {
+        let path = self.report_path();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(CorpusError::io("read", &path)(error)),
+        };
+        let report: PieceReport = serde_json::from_str(&text)
+            .map_err(|error| CorpusError::store(&path, format!("it cannot be read: {error}; delete it")))?;
+        let there = |part: PathBuf, held: &PartReport| {
+            held.documents == 0 || part.join(format!("{}.ds", self.stem())).is_file()
+        };
+        let whole = there(train_folder(self.folder), &report.train)
+            && there(held_out_folder(self.folder), &report.held_out);
+        Ok(whole.then_some(report))
+    }
+}
+
+/// A piece being written.
+pub(super) struct PieceWriter<'a> {
+    piece: Piece<'a>,
+    tokenizer: &'a str,
+    vocab_size: u64,
+    train: Option<StoreWriter>,
+    held_out: Option<StoreWriter>,
+    pub(super) report: PieceReport,
+}
+
+impl<'a> PieceWriter<'a> {
+    pub(super) fn new(piece: Piece<'a>, start: Position, tokenizer: &'a str, vocab_size: u64) -> Self {
+        let report = PieceReport {
+            end: start,
+            ..PieceReport::default()
+        };
+        PieceWriter {
+            piece,
+            tokenizer,
+            vocab_size,
+            train: None,
+            held_out: None,
+            report,
+        }
+    }
+
+    /// Text taken so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.report.train.bytes + self.report.held_out.bytes
+    }
+
+    /// Appends a document. Files appear with their first document: a piece may have none for a part.
+    pub(super) fn push(&mut self, held_out: bool, bytes: u64, tokens: &[u32]) -> Result<()> {
+        let (part, counts, folder) = match held_out {
+            true => (
+                &mut self.held_out,
+                &mut self.report.held_out,
+                held_out_folder(self.piece.folder),
+            ),
+            false => (
+                &mut self.train,
+                &mut self.report.train,
+                train_folder(self.piece.folder),
+            ),
+        };
+        let writer = match part {
+            Some(writer) => writer,
+            None => {
+                let path = folder.join(format!("{}.ds", self.piece.stem()));
+                part.insert(StoreWriter::create(path, self.tokenizer, self.vocab_size)?)
+            }
+        };
+        counts.count(bytes, tokens.len() as u64);
+        writer.push_document(tokens)
+    }
+
+    /// Finishes the stores, then the report.
+    pub(super) fn finish(mut self, last: bool) -> Result<PieceReport> {
+        self.report.last = last;
+        for writer in [self.train, self.held_out].into_iter().flatten() {
+            writer.finish()?;
+        }
+        let path = self.piece.report_path();
+        let text = serde_json::to_string(&self.report)
+            .map_err(|error| CorpusError::store(&path, error.to_string()))?;
+        write_atomically(&path, text.as_bytes())?;
+        Ok(self.report)
+    }
+}

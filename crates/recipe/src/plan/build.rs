@@ -1,0 +1,240 @@
+//! From a recipe to its numbers.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use super::checks;
+use super::cost::{Memory, days, training_flops_per_token};
+use super::{Facts, Landmark, PhasePlan, Plan, PlanError, SourcePlan, StagePlan};
+use crate::mixture::MixturePart;
+use crate::model_config::ModelConfig;
+use crate::recipe::Recipe;
+use crate::schedule::{AfterWarmup, Schedule};
+use crate::source::Source;
+use crate::stage::{Stage, StageKind, Start};
+use crate::training::{Phase, Training};
+
+/// What a stage passes on to those that start from it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rope {
+    pub(super) theta: f64,
+    pub(super) context: u64,
+}
+
+pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
+    let config = match &facts.architecture {
+        Some(config) => config.clone(),
+        None => recipe.architecture()?,
+    };
+    checks::tokenizers(recipe, facts, &config)?;
+    checks::epochs(recipe, &facts.stores)?;
+    let mut ropes: BTreeMap<&str, Rope> = BTreeMap::new();
+    let mut stages: Vec<StagePlan> = Vec::new();
+    let mut total_tokens: u64 = 0;
+    for stage in &recipe.stages {
+        let Some(training) = stage.training() else {
+            continue;
+        };
+        let before = match &stage.from {
+            Start::Stage(name) => ropes.get(name.as_str()).copied(),
+            _ => None,
+        };
+        let before = before.unwrap_or_else(|| Rope::of(&config));
+        let rope = checks::context(stage, training, before, &config)?;
+        ropes.insert(&stage.name, rope);
+        let planned = plan_stage(recipe, facts, &config, stage, training, rope, total_tokens)?;
+        total_tokens = total_tokens.checked_add(planned.tokens).ok_or_else(|| {
+            let message = "all stages together have more tokens than can be counted (2^64); shorten them";
+            PlanError::refuse(format!("stage.{}", stage.name), message.to_owned())
+        })?;
+        stages.push(planned);
+    }
+    let flops = stages.iter().map(|stage| stage.flops).sum();
+    Ok(Plan {
+        name: recipe.run.name.clone(),
+        fingerprint: recipe.fingerprint(),
+        parameters: config.parameters(),
+        total_tokens,
+        flops,
+        days: stages.iter().map(|stage| stage.days).sum(),
+        cluster: recipe.plan.clone(),
+        stages,
+    })
+}
+
+impl Rope {
+    /// YaRN stretches the length that the model was trained for.
+    fn of(config: &ModelConfig) -> Self {
+        let stretched = config.rope_scaling.as_ref().map_or(0.0, |yarn| {
+            yarn.factor * yarn.original_max_position_embeddings as f64
+        });
+        Self {
+            theta: config.rope_theta,
+            context: (config.max_position_embeddings as u64).max(stretched as u64),
+        }
+    }
+}
+
+fn plan_stage(
+    recipe: &Recipe,
+    facts: &Facts,
+    config: &ModelConfig,
+    stage: &Stage,
+    training: &Training,
+    rope: Rope,
+    tokens_before: u64,
+) -> Result<StagePlan, PlanError> {
+    let devices = recipe.plan.devices_of(&stage.name);
+    let (micro_batch, accumulation) = checks::ranks(stage, training, devices)?;
+    let steps = training.total_steps();
+    let tokens_per_step = training.tokens_per_step();
+    // Checked when the recipe was read: the product fits.
+    let tokens = steps.saturating_mul(tokens_per_step);
+    let sequence_length = training.sequence_length.0;
+    let flops_per_token = training_flops_per_token(config, sequence_length);
+    let flops = flops_per_token * tokens as f64;
+    let phases = training
+        .phases
+        .iter()
+        .zip(training.phase_steps())
+        .map(|(phase, steps)| plan_phase(recipe, training, phase, steps, facts))
+        .collect();
+    Ok(StagePlan {
+        name: stage.name.clone(),
+        kind: match &stage.kind {
+            StageKind::Pretrain(_) => "pretrain".to_owned(),
+            StageKind::LongContext(_) => "long-context".to_owned(),
+        },
+        from: match &stage.from {
+            Start::Random => "random initialisation".to_owned(),
+            Start::Stage(name) => format!("stage {name}"),
+            Start::Folder(folder) => folder.display().to_string(),
+            Start::Hub(id) => format!("{id} on the Hub"),
+        },
+        steps,
+        tokens,
+        tokens_before,
+        sequence_length,
+        sequences_per_step: training.sequences_per_step(),
+        tokens_per_step,
+        micro_batch,
+        accumulation,
+        rope_theta: rope.theta,
+        context: rope.context,
+        learning_rate: landmarks(&training.schedule()?, training),
+        flops_per_token,
+        flops,
+        days: days(flops, &recipe.plan, devices),
+        devices,
+        memory: Memory::of_device(
+            config,
+            recipe.run.precision,
+            sequence_length,
+            micro_batch,
+            training.recompute,
+            devices,
+        ),
+        phases,
+    })
+}
+
+fn plan_phase(
+    recipe: &Recipe,
+    training: &Training,
+    phase: &Phase,
+    steps: RangeInclusive<u64>,
+    facts: &Facts,
+) -> PhasePlan {
+    let (start_step, end_step) = steps.into_inner();
+    let rows = (end_step + 1 - start_step) * training.sequences_per_step();
+    let parts = phase.mixture.parts();
+    let sequence_length = training.sequence_length.0;
+    let mut shares: BTreeMap<String, f64> = BTreeMap::new();
+    let sources = parts
+        .iter()
+        .zip(apportion(parts, rows))
+        .map(|(part, sequences)| {
+            *shares.entry(part.category.clone()).or_default() += sequences as f64 / rows as f64;
+            SourcePlan {
+                name: part.source.clone(),
+                category: part.category.clone(),
+                dataset: recipe
+                    .sources
+                    .get(&part.source)
+                    .and_then(Source::dataset)
+                    .map(str::to_owned),
+                weight: part.weight,
+                sequences,
+                tokens: sequences * sequence_length,
+                epochs: facts
+                    .stores
+                    .get(&part.source)
+                    .map(|tokens| sequences as f64 / checks::windows(*tokens, sequence_length) as f64),
+            }
+        })
+        .collect();
+    PhasePlan {
+        name: phase.name.clone(),
+        until: phase.until.to_string(),
+        start_step,
+        end_step,
+        start_token: (start_step - 1) * training.tokens_per_step(),
+        end_token: end_step * training.tokens_per_step(),
+        shares_asked: phase.mixture.category_shares(),
+        shares,
+        sources,
+    }
+}
+
+/// `rows` divided among the parts by their weights, in whole rows: each gets its part rounded down, and those
+/// that lost most by it get one more, until all rows are given.
+pub(super) fn apportion(parts: &[MixturePart], rows: u64) -> Vec<u64> {
+    let exact = |part: &MixturePart| part.weight * rows as f64;
+    let mut given: Vec<u64> = parts.iter().map(|part| exact(part) as u64).collect();
+    let mut by_loss: Vec<usize> = (0..parts.len()).collect();
+    let loss = |index: &usize| parts.get(*index).map_or(0.0, |part| exact(part).fract());
+    by_loss.sort_by(|a, b| loss(b).total_cmp(&loss(a)).then(a.cmp(b)));
+    let missing = rows.saturating_sub(given.iter().sum());
+    for index in by_loss.into_iter().cycle().take(missing as usize) {
+        if let Some(count) = given.get_mut(index) {
+            *count += 1;
+        }
+    }
+    given
+}
+
+/// The steps at which the schedule or the mixture turns.
+fn landmarks(schedule: &Schedule, training: &Training) -> Vec<Landmark> {
+    let total = training.total_steps();
+    let mut steps: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let mut mark = |step: u64, name: &str| {
+        if (1..=total).contains(&step) {
+            steps.entry(step).or_default().push(name.to_owned());
+        }
+    };
+    mark(1, "first");
+    // Step k uses the index k − 1.
+    if schedule.warmup > 0 {
+        mark(schedule.warmup + 1, "warm-up ends");
+    }
+    match schedule.after_warmup {
+        AfterWarmup::Constant => {}
+        AfterWarmup::Cosine { .. } => mark(schedule.warmup + 2, "decay begins"),
+        AfterWarmup::Decay { start, steps, .. } => {
+            mark(start + 2, "decay begins");
+            mark(start + 2 + steps / 2, "halfway down");
+        }
+    }
+    for (phase, steps) in training.phases.iter().zip(training.phase_steps()).skip(1) {
+        mark(*steps.start(), &format!("{} begins", phase.name));
+    }
+    mark(total, "last");
+    steps
+        .into_iter()
+        .map(|(step, names)| Landmark {
+            name: names.join(", "),
+            step,
+            learning_rate: schedule.learning_rate(step),
+        })
+        .collect()
+}

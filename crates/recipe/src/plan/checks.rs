@@ -1,0 +1,223 @@
+//! What a recipe is refused for, although each of its settings makes sense alone.
+
+use std::collections::BTreeMap;
+
+use super::build::{Rope, apportion};
+use super::{Facts, PlanError, TokenizerFacts};
+use crate::model_config::ModelConfig;
+use crate::recipe::Recipe;
+use crate::run::Tokenizer;
+use crate::stage::{Stage, StageKind, Start};
+use crate::training::Training;
+
+/// The tokenizer and the model number the same tokens, in every stage.
+pub(super) fn tokenizers(recipe: &Recipe, facts: &Facts, config: &ModelConfig) -> Result<(), PlanError> {
+    let model_vocabulary = config.vocab_size as u64;
+    if let Tokenizer::Train(train) = &recipe.tokenizer
+        && u64::from(train.vocab_size) > model_vocabulary
+    {
+        return Err(PlanError::refuse(
+            "tokenizer.train.vocab_size",
+            format!(
+                "{} entries do not fit the model's embedding of {model_vocabulary}; write at most that, or enlarge vocab_size of the model",
+                train.vocab_size
+            ),
+        ));
+    }
+    let Some(tokenizer) = &facts.tokenizer else {
+        return Ok(());
+    };
+    if tokenizer.vocab_size > model_vocabulary {
+        return Err(PlanError::refuse(
+            "tokenizer",
+            format!(
+                "its {} entries do not fit the model's embedding of {model_vocabulary}; take the model's own tokenizer",
+                tokenizer.vocab_size
+            ),
+        ));
+    }
+    let of_model = TokenizerFacts {
+        vocab_size: tokenizer.vocab_size,
+        bos_token_id: config.bos_token_id,
+        eos_token_id: config.eos_token_id,
+    };
+    if let Some(difference) = difference(tokenizer, &of_model) {
+        let message =
+            format!("{difference} in the tokenizer and in the model; set the model's ids to the tokenizer's");
+        return Err(PlanError::refuse("tokenizer", message));
+    }
+    for (stage, other) in &facts.checkpoint_tokenizers {
+        if let Some(difference) = difference(tokenizer, other) {
+            let message = format!(
+                "{difference} in [tokenizer] and in the checkpoint that the stage starts from; \
+                 take the checkpoint's tokenizer for the whole recipe"
+            );
+            return Err(PlanError::refuse(format!("stage.{stage}.from"), message));
+        }
+    }
+    Ok(())
+}
+
+/// The first disagreement of two tokenizers; an id that one of them does not have is none.
+fn difference(ours: &TokenizerFacts, theirs: &TokenizerFacts) -> Option<String> {
+    if ours.vocab_size != theirs.vocab_size {
+        return Some(format!(
+            "the vocabulary has {} and {} entries",
+            ours.vocab_size, theirs.vocab_size
+        ));
+    }
+    [
+        ("bos", ours.bos_token_id, theirs.bos_token_id),
+        ("eos", ours.eos_token_id, theirs.eos_token_id),
+    ]
+    .into_iter()
+    .find_map(|(name, ours, theirs)| match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => {
+            Some(format!("{name}_token_id is {ours} and {theirs}"))
+        }
+        _ => None,
+    })
+}
+
+/// Rows that a store of `tokens` tokens has: each takes one token more than its length, as the last label.
+pub(super) fn windows(tokens: u64, sequence_length: u64) -> u64 {
+    tokens / (sequence_length + 1)
+}
+
+/// No source is gone through more often than the recipe allows, over all stages together.
+pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<(), PlanError> {
+    let mut used: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
+    for training in recipe.stages.iter().filter_map(Stage::training) {
+        let sequence_length = training.sequence_length.0;
+        for (phase, steps) in training.phases.iter().zip(training.phase_steps()) {
+            let rows = (steps.end() + 1 - steps.start()) * training.sequences_per_step();
+            let parts = phase.mixture.parts();
+            for (part, sequences) in parts.iter().zip(apportion(parts, rows)) {
+                let Some(tokens) = stores.get(&part.source) else {
+                    continue;
+                };
+                let windows = windows(*tokens, sequence_length);
+                if windows == 0 && sequences > 0 {
+                    return Err(PlanError::refuse(
+                        format!("source.{}", part.source),
+                        format!(
+                            "its {tokens} tokens do not fill one row of {sequence_length}; add text or shorten the rows"
+                        ),
+                    ));
+                }
+                let (epochs, needed) = used.entry(&part.source).or_default();
+                *epochs += sequences as f64 / windows.max(1) as f64;
+                *needed = needed.saturating_add(sequences.saturating_mul(sequence_length));
+            }
+        }
+    }
+    for (name, (epochs, needed)) in used {
+        let (Some(source), Some(tokens)) = (recipe.sources.get(name), stores.get(name)) else {
+            continue;
+        };
+        // One row in a billion is rounding.
+        if epochs > f64::from(source.max_epochs) * (1.0 + 1e-9) {
+            return Err(PlanError::refuse(
+                format!("source.{name}.max_epochs"),
+                format!(
+                    "the stages draw {needed} tokens from a store of {tokens}, {epochs:.2} epochs where {} \
+                     are allowed; add text, lower its weight, or allow {}",
+                    source.max_epochs,
+                    epochs.ceil()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Rows of one device at once, and how many times in a step.
+pub(super) fn ranks(stage: &Stage, training: &Training, devices: u64) -> Result<(u64, u64), PlanError> {
+    let global = training.sequences_per_step();
+    if !global.is_multiple_of(devices) {
+        let smaller = divisor_below(global, devices);
+        return Err(PlanError::refuse(
+            format!("stage.{}.global_batch", stage.name),
+            format!(
+                "{global} sequences cannot be divided among {devices} devices; write \"{} sequences\", or take {smaller} devices",
+                global.next_multiple_of(devices)
+            ),
+        ));
+    }
+    let of_rank = global / devices;
+    let micro_batch = training.micro_batch.0.min(of_rank);
+    if !of_rank.is_multiple_of(micro_batch) {
+        let smaller = divisor_below(of_rank, micro_batch);
+        return Err(PlanError::refuse(
+            format!("stage.{}.micro_batch", stage.name),
+            format!(
+                "{micro_batch} sequences do not divide the {of_rank} that each of {devices} devices gets; write \"{smaller} sequences\""
+            ),
+        ));
+    }
+    Ok((micro_batch, of_rank / micro_batch))
+}
+
+/// The largest divisor of `number` below `limit`, sought among the first million only.
+fn divisor_below(number: u64, limit: u64) -> u64 {
+    let most = limit.saturating_sub(1).min(number).min(1_000_000);
+    (1..=most)
+        .rev()
+        .find(|divisor| number.is_multiple_of(*divisor))
+        .unwrap_or(1)
+}
+
+/// The RoPE settings after the stage; its rows must fit them.
+pub(super) fn context(
+    stage: &Stage,
+    training: &Training,
+    before: Rope,
+    config: &ModelConfig,
+) -> Result<Rope, PlanError> {
+    let length = training.sequence_length.0;
+    let refuse =
+        |key: &str, message: String| Err(PlanError::refuse(format!("stage.{}.{key}", stage.name), message));
+    match &stage.kind {
+        StageKind::Pretrain(_) if length > before.context => refuse(
+            "sequence_length",
+            format!(
+                "rows of {length} tokens are longer than the {} that theta {} is set for; shorten them, \
+                 or write kind = \"long-context\" with a larger rope_theta",
+                before.context, before.theta
+            ),
+        ),
+        StageKind::Pretrain(_) => Ok(before),
+        StageKind::LongContext(long_context) => {
+            if config.rope_scaling.is_some() && !matches!(stage.from, Start::Stage(_)) {
+                return refuse(
+                    "rope_theta",
+                    "the model's YaRN was set for another theta; remove rope_scaling from its configuration"
+                        .to_owned(),
+                );
+            }
+            if length <= before.context {
+                return refuse(
+                    "sequence_length",
+                    format!(
+                        "rows of {length} tokens are within the {} that the model has already; \
+                         write longer ones, or kind = \"pretrain\"",
+                        before.context
+                    ),
+                );
+            }
+            if long_context.rope_theta < before.theta {
+                return refuse(
+                    "rope_theta",
+                    format!(
+                        "{} is less than the {} of the shorter context before; a longer one needs at least as much",
+                        long_context.rope_theta, before.theta
+                    ),
+                );
+            }
+            Ok(Rope {
+                theta: long_context.rope_theta,
+                context: length,
+            })
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What a recipe comes to, worked out without a device and without data.
+//!
+//! [`Recipe::plan`] walks the stages in order and follows what each passes on: tokens trained, RoPE theta,
+//! context. What the data are like (sizes of stores, tokenizers) can be told in [`Facts`] where it is known, and
+//! is then checked too. The figures of cost are formulas with their sources in [`cost`]; they say what size of
+//! machine a run needs, not what it will measure.
+
+mod build;
+mod checks;
+pub mod cost;
+mod text;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::error::RecipeError;
+use crate::model_config::ModelConfig;
+use crate::recipe::Recipe;
+use crate::run::Cluster;
+pub use cost::Memory;
+
+/// A recipe that cannot be run as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A setting does not fit the others.
+    #[error("`{key}`: {message}")]
+    Refused {
+        /// The dotted key to change.
+        key: String,
+        /// What does not fit and what to write instead.
+        message: String,
+    },
+    /// The architecture is not known.
+    #[error(transparent)]
+    Architecture(#[from] RecipeError),
+}
+
+impl PlanError {
+    fn refuse(key: impl Into<String>, message: String) -> Self {
+        Self::Refused {
+            key: key.into(),
+            message,
+        }
+    }
+}
+
+/// What is known beside the recipe. Everything may be left out; what is there is checked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// The architecture, for a checkpoint that was fetched; else [`Recipe::architecture`] is asked.
+    pub architecture: Option<ModelConfig>,
+    /// Tokens for training in the store of a source, by the source's name.
+    pub stores: BTreeMap<String, u64>,
+    /// The recipe's tokenizer.
+    pub tokenizer: Option<TokenizerFacts>,
+    /// The tokenizers of the checkpoints that stages start from, by the stage's name.
+    pub checkpoint_tokenizers: BTreeMap<String, TokenizerFacts>,
+}
+
+/// What a tokenizer and a model must agree on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenizerFacts {
+    /// Entries, special tokens included.
+    pub vocab_size: u64,
+    /// The token that begins a text.
+    pub bos_token_id: Option<u32>,
+    /// The token that ends a document.
+    pub eos_token_id: Option<u32>,
+}
+
+/// The whole run in numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The run's name.
+    pub name: String,
+    /// The recipe's fingerprint.
+    pub fingerprint: String,
+    /// Numbers in the model, a tied head counted once.
+    pub parameters: u64,
+    /// Tokens of all stages.
+    pub total_tokens: u64,
+    /// Model FLOPs of all stages.
+    pub flops: f64,
+    /// Days of all stages, where the peak rate of the devices is stated.
+    pub days: Option<f64>,
+    /// What days and memory assume.
+    pub cluster: Cluster,
+    /// The stages in order.
+    pub stages: Vec<StagePlan>,
+}
+
+/// One stage in numbers. Steps count from 1.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StagePlan {
+    /// Its name.
+    pub name: String,
+    /// `pretrain` or `long-context`.
+    pub kind: String,
+    /// The weights that it starts from, in words.
+    pub from: String,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens of the stage.
+    pub tokens: u64,
+    /// Tokens of the stages before it in the recipe.
+    pub tokens_before: u64,
+    /// Tokens of a row.
+    pub sequence_length: u64,
+    /// Rows of a step.
+    pub sequences_per_step: u64,
+    /// Tokens of a step.
+    pub tokens_per_step: u64,
+    /// Rows that a device computes at once.
+    pub micro_batch: u64,
+    /// Micro-batches of a device in one step.
+    pub accumulation: u64,
+    /// The base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// The longest row that the model is meant for after the stage.
+    pub context: u64,
+    /// The learning rate where it turns.
+    pub learning_rate: Vec<Landmark>,
+    /// Model FLOPs of one token, forward and backward.
+    pub flops_per_token: f64,
+    /// Model FLOPs of the stage.
+    pub flops: f64,
+    /// Days of the stage, where the peak rate of the devices is stated.
+    pub days: Option<f64>,
+    /// The devices of the stage, each one rank.
+    pub devices: u64,
+    /// Memory of one device.
+    pub memory: Memory,
+    /// Its phases in order.
+    pub phases: Vec<PhasePlan>,
+}
+
+/// The learning rate of one step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Landmark {
+    /// What the step is.
+    pub name: String,
+    /// The step.
+    pub step: u64,
+    /// Its rate.
+    pub learning_rate: f64,
+}
+
+/// One phase in numbers. Steps and tokens count from the beginning of the stage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PhasePlan {
+    /// Its name.
+    pub name: String,
+    /// The end, as the recipe asks for it.
+    pub until: String,
+    /// Its first step.
+    pub start_step: u64,
+    /// Its last step.
+    pub end_step: u64,
+    /// Tokens of the stage before it.
+    pub start_token: u64,
+    /// Tokens of the stage up to its end.
+    pub end_token: u64,
+    /// The share of each category, as asked.
+    pub shares_asked: BTreeMap<String, f64>,
+    /// The share of each category, as whole sequences give it.
+    pub shares: BTreeMap<String, f64>,
+    /// Its sources, in the order of data.
+    pub sources: Vec<SourcePlan>,
+}
+
+/// One source in one phase.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourcePlan {
+    /// Its name.
+    pub name: String,
+    /// Its category.
+    pub category: String,
+    /// The id of the public dataset that it reads or was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// Its part of the phase; the weights of a phase add up to 1.
+    pub weight: f64,
+    /// Sequences of the phase.
+    pub sequences: u64,
+    /// Tokens of the phase.
+    pub tokens: u64,
+    /// How often the phase goes through the source, where its store is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+}
+
+impl Recipe {
+    /// The run in numbers, if it can be run.
+    ///
+    /// # Errors
+    /// The first setting that does not fit the others or the facts, with the key to change.
+    pub fn plan(&self, facts: &Facts) -> Result<Plan, PlanError> {
+        build::plan(self, facts)
+    }
+}

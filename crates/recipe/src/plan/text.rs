@@ -1,0 +1,285 @@
+//! The plan as a page to read, at most 100 columns wide.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{PhasePlan, Plan, SourcePlan, StagePlan};
+
+const WIDTH: usize = 100;
+/// Phases side by side in the table of sources.
+const PHASES_ABREAST: usize = 3;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {} parameters, {} tokens, {:.3e} FLOPs",
+            self.name,
+            short(self.parameters),
+            short(self.total_tokens),
+            self.flops
+        )?;
+        match (self.days, self.cluster.peak_tflops) {
+            (Some(days), Some(peak)) => {
+                let mfu = (self.cluster.mfu * 1000.0).round() / 10.0;
+                writeln!(f, "{days:.1} days at {mfu} % of {peak} TFLOP/s a device")?;
+            }
+            _ => writeln!(f, "no time: write the devices' plan.peak_tflops to see it")?,
+        }
+        writeln!(f, "recipe {}", self.fingerprint)?;
+        self.stages.iter().try_for_each(|stage| write_stage(f, stage))
+    }
+}
+
+fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan) -> fmt::Result {
+    let title = format!("── {} ({}) ", stage.name, stage.kind);
+    writeln!(
+        f,
+        "\n{title}{}",
+        "─".repeat(WIDTH.saturating_sub(title.chars().count()))
+    )?;
+    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
+    line("from", stage.from.clone())?;
+    line(
+        "length",
+        format!(
+            "{} steps, {} tokens; {} when it ends",
+            grouped(stage.steps),
+            short(stage.tokens),
+            short(stage.tokens_before + stage.tokens)
+        ),
+    )?;
+    line(
+        "step",
+        format!(
+            "{} rows of {} = {} tokens; {} device{} with {} × {} rows",
+            grouped(stage.sequences_per_step),
+            grouped(stage.sequence_length),
+            grouped(stage.tokens_per_step),
+            grouped(stage.devices),
+            if stage.devices == 1 { "" } else { "s" },
+            grouped(stage.accumulation),
+            grouped(stage.micro_batch),
+        ),
+    )?;
+    line(
+        "positions",
+        format!(
+            "theta {}, context {}",
+            grouped(stage.rope_theta as u64),
+            grouped(stage.context)
+        ),
+    )?;
+    let days = stage
+        .days
+        .map_or_else(String::new, |days| format!(", {days:.1} days"));
+    line(
+        "compute",
+        format!(
+            "{:.3e} FLOPs a token, {:.3e} in all{days}",
+            stage.flops_per_token, stage.flops
+        ),
+    )?;
+    let memory = &stage.memory;
+    line("memory", format!("{} a device", gigabytes(memory.total)))?;
+    for (name, bytes) in [
+        ("weights", memory.weights),
+        ("masters", memory.masters),
+        ("gradients", memory.gradients),
+        ("Adam moments", memory.moments),
+        ("activations", memory.activations),
+        ("logits", memory.logits),
+    ] {
+        if bytes > 0 {
+            line("", format!("{:>12}  {name}", gigabytes(bytes)))?;
+        }
+    }
+    for (index, landmark) in stage.learning_rate.iter().enumerate() {
+        let title = if index == 0 { "learning rate" } else { "" };
+        line(
+            title,
+            format!(
+                "{:>12}  at step {}: {}",
+                rate(landmark.learning_rate),
+                grouped(landmark.step),
+                landmark.name
+            ),
+        )?;
+    }
+    write_phases(f, &stage.phases)?;
+    stage
+        .phases
+        .chunks(PHASES_ABREAST)
+        .try_for_each(|phases| write_sources(f, phases))
+}
+
+fn write_phases(f: &mut fmt::Formatter<'_>, phases: &[PhasePlan]) -> fmt::Result {
+    let width = name_width(phases.iter().map(|phase| phase.name.as_str()), 5, 26);
+    writeln!(
+        f,
+        "\n  {:<width$}  {:>13}  {:>13}  {:>12}  {:>16}",
+        "phase", "first step", "last step", "ends at", "asked for"
+    )?;
+    phases.iter().try_for_each(|phase| {
+        writeln!(
+            f,
+            "  {:<width$}  {:>13}  {:>13}  {:>12}  {:>16}",
+            clipped(&phase.name, width),
+            grouped(phase.start_step),
+            grouped(phase.end_step),
+            short(phase.end_token),
+            clipped(&phase.until, 16),
+        )
+    })
+}
+
+fn write_sources(f: &mut fmt::Formatter<'_>, phases: &[PhasePlan]) -> fmt::Result {
+    let categories = by_category(phases);
+    let names = categories
+        .iter()
+        .flat_map(|(_, sources)| sources.iter().map(|(name, _)| *name));
+    let width = 2 + name_width(names, 6, 26);
+    let mut line = |text: String| writeln!(f, "{}", text.trim_end());
+    let titles: String = phases
+        .iter()
+        .map(|phase| format!("{:>23}", clipped(&phase.name, 21)))
+        .collect();
+    line(format!("\n  {:<width$}{titles}", "source"))?;
+    for (category, sources) in categories {
+        let mut text = format!("  {:<width$}", clipped(category, width));
+        for phase in phases {
+            let of_category = phase.sources.iter().filter(|source| source.category == category);
+            let tokens: u64 = of_category.map(|source| source.tokens).sum();
+            text += &cell(phase.shares.get(category), tokens, None);
+        }
+        line(text)?;
+        if phases
+            .iter()
+            .any(|phase| share_of(&phase.shares, category) != share_of(&phase.shares_asked, category))
+        {
+            let asked = phases
+                .iter()
+                .map(|phase| format!("{:>6} %{:15}", share_of(&phase.shares_asked, category), ""));
+            line(format!(
+                "    {:<rest$}{}",
+                "asked for",
+                asked.collect::<String>(),
+                rest = width - 2
+            ))?;
+        }
+        for (name, cells) in sources {
+            let mut text = format!("    {:<rest$}", clipped(name, width - 2), rest = width - 2);
+            for (source, phase) in cells.into_iter().zip(phases) {
+                text += &match source {
+                    Some(source) => {
+                        let share = source.tokens as f64 / (phase.end_token - phase.start_token) as f64;
+                        cell(Some(&share), source.tokens, source.epochs)
+                    }
+                    None => format!("{:>6}{:17}", "–", ""),
+                };
+            }
+            line(text)?;
+        }
+    }
+    Ok(())
+}
+
+fn share_of(shares: &BTreeMap<String, f64>, category: &str) -> String {
+    percent(shares.get(category))
+}
+
+/// A share, the tokens that it comes to, and the epochs where they are known.
+fn cell(share: Option<&f64>, tokens: u64, epochs: Option<f64>) -> String {
+    let epochs = epochs.map_or_else(String::new, |epochs| format!("×{epochs:.1}"));
+    format!("{:>6} %{:>9} {epochs:<5}", percent(share), short(tokens))
+}
+
+/// A source's name and what it gives to each phase.
+type Row<'p> = (&'p str, Vec<Option<&'p SourcePlan>>);
+
+/// The sources of each category over the phases; categories and sources with most tokens first.
+fn by_category(phases: &[PhasePlan]) -> Vec<(&str, Vec<Row<'_>>)> {
+    let mut rows: BTreeMap<&str, BTreeMap<&str, Vec<Option<&SourcePlan>>>> = BTreeMap::new();
+    for (column, phase) in phases.iter().enumerate() {
+        for source in &phase.sources {
+            let row = rows
+                .entry(&source.category)
+                .or_default()
+                .entry(&source.name)
+                .or_insert_with(|| vec![None; phases.len()]);
+            if let Some(cell) = row.get_mut(column) {
+                *cell = Some(source);
+            }
+        }
+    }
+    let tokens = |row: &Row<'_>| row.1.iter().flatten().map(|source| source.tokens).sum::<u64>();
+    let mut categories: Vec<(&str, Vec<Row<'_>>)> = rows
+        .into_iter()
+        .map(|(category, rows)| {
+            let mut rows: Vec<Row<'_>> = rows.into_iter().collect();
+            rows.sort_by_key(|row| std::cmp::Reverse(tokens(row)));
+            (category, rows)
+        })
+        .collect();
+    categories.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.iter().map(tokens).sum::<u64>()));
+    categories
+}
+
+/// The width of a column of `names`.
+fn name_width<'n>(names: impl Iterator<Item = &'n str>, least: usize, most: usize) -> usize {
+    names
+        .map(|name| name.chars().count())
+        .max()
+        .unwrap_or(least)
+        .clamp(least, most)
+}
+
+/// `text` in at most `width` characters; what is left out is shown by `…`.
+fn clipped(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A count with three decimals and its multiple: `8.140T`.
+fn short(count: u64) -> String {
+    for (unit, size) in [("T", 1e12), ("B", 1e9), ("M", 1e6)] {
+        if count as f64 >= size {
+            return format!("{:.3}{unit}", count as f64 / size);
+        }
+    }
+    grouped(count)
+}
+
+/// A count with its thousands apart: `4,704,793`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn gigabytes(bytes: u64) -> String {
+    match bytes as f64 / 1e9 {
+        large if large >= 0.1 => format!("{large:.1} GB"),
+        small => format!("{:.1} MB", small * 1e3),
+    }
+}
+
+fn percent(share: Option<&f64>) -> String {
+    format!("{:.2}", 100.0 * share.copied().unwrap_or(0.0))
+}
+
+fn rate(rate: f64) -> String {
+    if rate == 0.0 {
+        "0".to_owned()
+    } else {
+        format!("{rate:.3e}")
+    }
+}

@@ -1,0 +1,199 @@
+//! Quantities that carry their unit: `"8T"`, `"2000 steps"`, `"576 sequences"`, `"4k"`, `"10%"`.
+//!
+//! A bare number where a unit is needed is refused, because a batch of 576 can be meant in sequences or in
+//! tokens and nobody sees which until the run is over. Decimals are read as integers times a power of ten, so
+//! `"11.1T"` is exactly 11,100,000,000,000. Every type prints what it reads: `parse(format(x)) == x`.
+//!
+//! Two readings of *k* live side by side, as they do in the field: tokens count in thousands (`"500k"` is
+//! 500,000 tokens), context lengths in powers of two (`"4k"` is 4,096).
+
+mod parse;
+mod serde;
+
+use std::fmt;
+
+/// A text is not the quantity that was wanted. The message says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnitError(String);
+
+/// A number of tokens. Written with a decimal multiple (`"8T"`, `"11.1T"`, `"50B"`, `"3M"`, `"500k"`) or in full
+/// (`"2359296 tokens"`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Tokens(pub u64);
+
+/// A number of optimizer steps: `"2000 steps"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Steps(pub u64);
+
+/// A number of rows, each one context long: `"576 sequences"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Sequences(pub u64);
+
+/// The length of a row in tokens. `"4k"` is 4,096 and `"1M"` is 1,048,576; a plain integer is itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContextLength(pub u64);
+
+/// An amount of text in bytes, in decimal multiples: `"20MB"`, `"512kB"`, `"800 bytes"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bytes(pub u64);
+
+/// A part of a whole, from `"0%"` to `"100%"`, exact to a millionth of a percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Percent(u32);
+
+/// A stretch of training, in tokens, in steps, or as a part of its stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Span {
+    /// So many tokens.
+    Tokens(Tokens),
+    /// So many steps.
+    Steps(Steps),
+    /// This part of the stage's steps.
+    Percent(Percent),
+}
+
+/// The sequences that make one optimizer step, counted in sequences or in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BatchSize {
+    /// So many rows.
+    Sequences(Sequences),
+    /// So many tokens; a multiple of the sequence length.
+    Tokens(Tokens),
+}
+
+const DECIMAL: [(&str, u32); 4] = [("T", 12), ("B", 9), ("M", 6), ("k", 3)];
+const MICRO_PERCENT: u64 = 1_000_000;
+
+impl Percent {
+    /// `whole` percent.
+    ///
+    /// # Errors
+    /// More than 100.
+    pub fn new(whole: u32) -> Result<Self, UnitError> {
+        Self::from_micro(u64::from(whole) * MICRO_PERCENT)
+    }
+
+    fn from_micro(micro: u64) -> Result<Self, UnitError> {
+        match u32::try_from(micro) {
+            Ok(value) if micro <= 100 * MICRO_PERCENT => Ok(Self(value)),
+            _ => Err(UnitError("a part cannot be more than \"100%\"".to_owned())),
+        }
+    }
+
+    /// The part as a number from 0 to 1.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / (100 * MICRO_PERCENT) as f64
+    }
+
+    /// This part of `whole`, rounded to the nearest integer.
+    pub fn of(self, whole: u64) -> u64 {
+        let denominator = u128::from(100 * MICRO_PERCENT);
+        let part = (u128::from(whole) * u128::from(self.0) + denominator / 2) / denominator;
+        // At most `whole`, since the part is at most 100 %.
+        part as u64
+    }
+}
+
+impl Span {
+    /// The span in steps, rounded to the nearest one.
+    ///
+    /// `tokens_per_step` turns tokens into steps and must not be 0; `stage_steps` is what a percentage is of.
+    pub fn steps(self, tokens_per_step: u64, stage_steps: u64) -> u64 {
+        match self {
+            Self::Steps(Steps(steps)) => steps,
+            Self::Tokens(Tokens(tokens)) => nearest(tokens, tokens_per_step),
+            Self::Percent(percent) => percent.of(stage_steps),
+        }
+    }
+}
+
+/// `value / unit`, rounded to the nearest integer, halves up.
+fn nearest(value: u64, unit: u64) -> u64 {
+    value / unit + u64::from(value % unit >= unit.div_ceil(2))
+}
+
+/// `value / 10^exponent` with every digit, without trailing zeros.
+fn exact_decimal(value: u64, exponent: u32) -> String {
+    let unit = 10_u64.pow(exponent);
+    let fraction = value % unit;
+    if fraction == 0 {
+        return (value / unit).to_string();
+    }
+    let digits = format!("{fraction:0width$}", width = exponent as usize);
+    format!("{}.{}", value / unit, digits.trim_end_matches('0'))
+}
+
+impl fmt::Display for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DECIMAL
+            .iter()
+            .find(|(_, exponent)| self.0 >= 10_u64.pow(*exponent))
+        {
+            Some((unit, exponent)) => write!(f, "{}{unit}", exact_decimal(self.0, *exponent)),
+            None => write_counted(f, self.0, "token"),
+        }
+    }
+}
+
+fn write_counted(f: &mut fmt::Formatter<'_>, count: u64, singular: &str) -> fmt::Result {
+    write!(f, "{count} {singular}{}", if count == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_counted(f, self.0, "step")
+    }
+}
+
+impl fmt::Display for Sequences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_counted(f, self.0, "sequence")
+    }
+}
+
+impl fmt::Display for ContextLength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => write!(f, "0"),
+            length if length.is_multiple_of(1 << 20) => write!(f, "{}M", length >> 20),
+            length if length.is_multiple_of(1 << 10) => write!(f, "{}k", length >> 10),
+            length => write!(f, "{length}"),
+        }
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)];
+        match units.iter().find(|(_, exponent)| self.0 >= 10_u64.pow(*exponent)) {
+            Some((unit, exponent)) => write!(f, "{}{unit}", exact_decimal(self.0, *exponent)),
+            None => write_counted(f, self.0, "byte"),
+        }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", exact_decimal(u64::from(self.0), 6))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tokens(tokens) => tokens.fmt(f),
+            Self::Steps(steps) => steps.fmt(f),
+            Self::Percent(percent) => percent.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for BatchSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sequences(sequences) => sequences.fmt(f),
+            Self::Tokens(tokens) => tokens.fmt(f),
+        }
+    }
+}
