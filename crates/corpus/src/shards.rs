@@ -10,8 +10,10 @@ use std::time::UNIX_EPOCH;
 use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::ShardCache;
 use crate::error::{CorpusError, Result};
 use crate::read::{ROW_FILE_NAMES, RowFormat};
+use crate::remote::{Location, RemoteClient, RetryPolicy};
 
 /// One file of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +72,54 @@ pub trait Shards: Sync {
     fn prefetch(&self, index: usize) {
         let _ = index;
     }
+}
+
+/// Where remote files are kept while they are used.
+#[derive(Debug, Clone)]
+pub struct CacheOptions {
+    /// The folder; each source gets one of its own inside.
+    pub folder: PathBuf,
+    /// Bytes a source may take there.
+    pub bytes: u64,
+    /// How failing stores are treated.
+    pub retry: RetryPolicy,
+}
+
+/// Opens the files `addresses` name (see [`Location`]), all local or all remote: the first are read in
+/// place, the second through a cache.
+///
+/// # Errors
+/// As [`LocalShards::find`], [`RemoteClient::list`] and [`ShardCache::open`]; local and remote mixed.
+pub fn open_rows<S: AsRef<str>>(
+    source: &str,
+    addresses: &[S],
+    cache: &CacheOptions,
+) -> Result<Box<dyn Shards>> {
+    let mut local = Vec::new();
+    for address in addresses.iter().map(AsRef::as_ref) {
+        if let Location::Local(path) = Location::parse(source, address)? {
+            local.push(path);
+        }
+    }
+    if local.len() == addresses.len() {
+        return Ok(Box::new(LocalShards::find(source, &local)?));
+    }
+    if !local.is_empty() {
+        let problem = format!(
+            "`{}` is local and others are remote; give each its own source",
+            local[0]
+        );
+        return Err(CorpusError::source(source, problem));
+    }
+    let client = RemoteClient::new(cache.retry)?;
+    let files = client.list(source, addresses, &|file| RowFormat::from_name(file).is_some())?;
+    Ok(Box::new(ShardCache::open(
+        source,
+        cache.folder.join(source),
+        cache.bytes,
+        files,
+        client,
+    )?))
 }
 
 /// Files on local disk.

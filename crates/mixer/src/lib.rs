@@ -3,12 +3,15 @@
 //! ```text
 //! weights of a phase ── blend (interleave | greedy) ── source, ordinal ─┐
 //! ordinal ── epoch ── permutation ── window of the source ──────────────┴─ batch ── slice of a rank
+//! token store ── window ── inputs, targets, document starts
 //! ```
 //!
-//! * [`interleave`]: any source order's pick `i` at once, within one sequence of each share.
+//! * [`interleave`]: the source of any pick at once, within one sequence of each share.
 //! * [`greedy`]: the original's order, by replay.
 //! * [`permutation`]: the windows of a source, in another order each epoch.
 //! * [`mixer`]: the batch of a step, phases, epochs, ranks.
+//! * [`windows`]: what such a window holds, out of a token store.
+//! * [`bench`]: timings of the above.
 //!
 //! ```
 //! use smollm3_mixer::{Mixer, MixerConfig, Order, PhaseWeights, SourceInfo, WindowOrder};
@@ -35,6 +38,7 @@
 //! # Ok::<(), smollm3_mixer::MixError>(())
 //! ```
 
+pub mod bench;
 pub mod blend;
 pub mod error;
 mod fraction;
@@ -42,6 +46,7 @@ pub mod greedy;
 pub mod interleave;
 pub mod mixer;
 pub mod permutation;
+pub mod windows;
 
 pub use blend::{Blend, Order};
 pub use error::{MixError, Result};
@@ -49,3 +54,4 @@ pub use greedy::Greedy;
 pub use interleave::Interleave;
 pub use mixer::{Mixer, MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder};
 pub use permutation::Permutation;
+pub use windows::{Documents, Sequence, WindowError, WindowReader};

@@ -61,8 +61,8 @@ impl RemoteClient {
         revision: &str,
         folder: &str,
     ) -> Result<Vec<RemoteFile>, Fault> {
-        let token = token();
-        let base = endpoint()?;
+        let token = self.hub_token();
+        let base = self.hub_endpoint()?;
         let api = format!("{base}/api/{}/{repo}", kind.api());
         let url = parse(&format!("{api}/revision/{}", encode(revision, false)))?;
         let (body, _) = self.page(&url, token.as_deref()).await?;
@@ -104,29 +104,29 @@ impl RemoteClient {
         }
         Ok(files)
     }
-}
 
-fn endpoint() -> Result<String, Fault> {
-    let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".to_owned());
-    match Url::parse(&endpoint) {
-        Ok(_) => Ok(endpoint.trim_end_matches('/').to_owned()),
-        Err(error) => Err(Fault::Lasting(format!(
-            "HF_ENDPOINT `{endpoint}` is not a URL: {error}"
-        ))),
+    fn hub_endpoint(&self) -> Result<String, Fault> {
+        let endpoint = self.variable("HF_ENDPOINT").unwrap_or("https://huggingface.co");
+        match Url::parse(endpoint) {
+            Ok(_) => Ok(endpoint.trim_end_matches('/').to_owned()),
+            Err(error) => Err(Fault::Lasting(format!(
+                "HF_ENDPOINT `{endpoint}` is not a URL: {error}"
+            ))),
+        }
     }
-}
 
-/// `HF_TOKEN`, or the file that logging in leaves.
-fn token() -> Option<String> {
-    let from_file = || {
-        let home = std::env::var_os("HF_HOME").map(PathBuf::from).or_else(|| {
-            let home = PathBuf::from(std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"))?);
-            Some(home.join(".cache").join("huggingface"))
-        })?;
-        std::fs::read_to_string(home.join("token")).ok()
-    };
-    let token = std::env::var("HF_TOKEN").ok().or_else(from_file)?;
-    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+    /// `HF_TOKEN`, or the file that logging in leaves.
+    fn hub_token(&self) -> Option<String> {
+        let from_file = || {
+            let home = self.variable("HF_HOME").map(PathBuf::from).or_else(|| {
+                let home = self.variable("HOME").or_else(|| self.variable("USERPROFILE"))?;
+                Some(PathBuf::from(home).join(".cache").join("huggingface"))
+            })?;
+            std::fs::read_to_string(home.join("token")).ok()
+        };
+        let token = self.variable("HF_TOKEN").map(str::to_owned).or_else(from_file)?;
+        Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+    }
 }
 
 fn parse(url: &str) -> Result<Url, Fault> {

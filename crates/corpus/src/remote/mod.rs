@@ -19,6 +19,7 @@ mod object;
 mod retry;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,6 +67,7 @@ struct Inner {
     runtime: Background,
     http: reqwest::Client,
     policy: RetryPolicy,
+    environment: HashMap<String, String>,
     buckets: Mutex<HashMap<(BucketStore, String), Arc<dyn ObjectStore>>>,
 }
 
@@ -93,11 +95,24 @@ impl fmt::Debug for RemoteClient {
 }
 
 impl RemoteClient {
-    /// A client with this policy.
+    /// A client with this policy, and the process's environment for credentials.
     ///
     /// # Errors
     /// Where the system refuses threads, or has no certificates to trust.
     pub fn new(policy: RetryPolicy) -> Result<Self> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        RemoteClient::with_environment(policy, std::env::vars_os().filter_map(text))
+    }
+
+    /// A client that takes credentials and endpoints from these variables only.
+    ///
+    /// # Errors
+    /// As [`RemoteClient::new`].
+    pub fn with_environment(
+        policy: RetryPolicy,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self> {
         // Fails only when another part of the program chose a provider before: then that one holds.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let failed = |problem: String| CorpusError::source("remote", problem);
@@ -121,6 +136,7 @@ impl RemoteClient {
                 },
                 http,
                 policy,
+                environment: environment.into_iter().collect(),
                 buckets: Mutex::default(),
             }),
         })
@@ -129,6 +145,10 @@ impl RemoteClient {
     /// Runs `task` in the background, until it ends or is aborted.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         self.inner.runtime.handle.spawn(task).abort_handle()
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.inner.environment.get(name).map(String::as_str)
     }
 
     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
@@ -141,7 +161,7 @@ impl RemoteClient {
         if let Some(known) = buckets.get(&key) {
             return Ok(known.clone());
         }
-        let opened = object::open_bucket(store, bucket, &self.inner.policy)
+        let opened = object::open_bucket(store, bucket, &self.inner.policy, &self.inner.environment)
             .map_err(|error| CorpusError::source(bucket, format!("cannot open the bucket: {error}")))?;
         buckets.insert(key, opened.clone());
         Ok(opened)

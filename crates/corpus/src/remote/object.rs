@@ -1,5 +1,6 @@
 //! One object as a stream of bytes from a given offset.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub(super) fn open_bucket(
     store: BucketStore,
     bucket: &str,
     policy: &RetryPolicy,
+    environment: &HashMap<String, String>,
 ) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
     // Waiting and asking again is done in one place, our own.
     let retry = RetryConfig {
@@ -41,15 +43,35 @@ pub(super) fn open_bucket(
             .with_read_timeout(policy.stall)
             .with_connect_timeout(policy.stall)
     };
+    // As the builders' own `from_env`, but from the client's environment.
+    let variables = |prefix: &'static str| {
+        let named = environment
+            .iter()
+            .filter(move |(name, _)| name.starts_with(prefix));
+        named.map(|(name, value)| (name.to_ascii_lowercase(), value))
+    };
     Ok(match store {
         BucketStore::S3 => {
-            let allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true");
-            let options = options().with_allow_http(allow_http);
-            let builder = AmazonS3Builder::from_env().with_client_options(options);
+            let mut builder = AmazonS3Builder::new();
+            for (name, value) in variables("AWS_") {
+                if let Ok(key) = name.parse() {
+                    builder = builder.with_config(key, value);
+                }
+            }
+            let allow_http = environment
+                .get("AWS_ALLOW_HTTP")
+                .is_some_and(|value| value == "true");
+            let builder = builder.with_client_options(options().with_allow_http(allow_http));
             Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build()?)
         }
         BucketStore::Gcs => {
-            let builder = GoogleCloudStorageBuilder::from_env().with_client_options(options());
+            let mut builder = GoogleCloudStorageBuilder::new();
+            for (name, value) in variables("GOOGLE_") {
+                if let Ok(key) = name.parse() {
+                    builder = builder.with_config(key, value);
+                }
+            }
+            let builder = builder.with_client_options(options());
             Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build()?)
         }
     })

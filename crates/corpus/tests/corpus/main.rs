@@ -2,7 +2,14 @@
 //!
 //! One binary: the crate links large libraries, and linking them once keeps the tests quick.
 
+mod cache;
+mod fetch;
 mod fixtures;
+mod read;
+mod remote;
+mod rows;
+mod server;
+mod shards;
 mod store;
 mod text;
 mod tokenize;

@@ -187,6 +187,9 @@ fn without_metadata_the_index_tells_the_width_and_without_both_the_caller() {
 }
 
 proptest! {
+    // Each case syncs files, which is what takes the time.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     /// Starts from the binary search equal those from walking all documents.
     #[test]
     fn document_starts_equal_a_walk(lengths in prop::collection::vec(0usize..6, 1..40), span in 1u64..20) {

@@ -49,6 +49,9 @@ fn what_does_not_fit_is_refused() {
 }
 
 proptest! {
+    // Each case syncs files, which is what takes the time.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     #[test]
     fn what_is_written_is_read(
         documents in prop::collection::vec(prop::collection::vec(0u32..65_536, 0..50), 1..30),

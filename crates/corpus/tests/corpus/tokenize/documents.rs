@@ -1,13 +1,12 @@
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use smollm3_corpus::store::Fingerprint;
 use smollm3_corpus::text::{Arithmetic, DocumentSource, shuffled};
 use smollm3_corpus::tokenize::{TokenizeOptions, held_out_folder, is_held_out, tokenize, train_folder};
 use smollm3_corpus::{CorpusError, TokenStore};
 
+use super::files;
 use crate::fixtures::tokenizer;
 
 /// Documents given as they are.
@@ -26,21 +25,6 @@ impl DocumentSource for Given {
     fn fingerprint(&self) -> Fingerprint {
         Fingerprint::from_hex(&"0".repeat(64)).unwrap()
     }
-}
-
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for part in ["train", "held-out"] {
-        for entry in fs::read_dir(folder.join(part)).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            let name = format!("{part}/{}", path.file_name().unwrap().to_str().unwrap());
-            // The record of the fingerprint holds times of files.
-            if !name.ends_with(".blake3") {
-                found.insert(name, fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
 }
 
 #[test]
@@ -233,11 +217,24 @@ fn empty_documents_are_skipped_and_counted_and_empty_sources_refused() {
 }
 
 #[test]
-fn the_held_out_share_is_met() {
-    let source = Arithmetic::new(8, 1);
-    let held_out = (0..20_000)
-        .filter(|index| is_held_out(&source.text(*index), 0.03))
-        .count();
-    // 600 expected, standard deviation 24.
-    assert!((500..700).contains(&held_out), "{held_out}");
+fn token_files_of_others_are_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = train_folder(folder.path()).join("00000.ds");
+    fs::create_dir_all(train_folder(folder.path())).unwrap();
+    fs::write(&theirs, b"mine").unwrap();
+    let source = Arithmetic::new(2, 5);
+    let run = || {
+        tokenize(
+            &source,
+            &tokenizer(),
+            folder.path(),
+            &TokenizeOptions::default(),
+            &mut |_| true,
+        )
+    };
+    let error = run().unwrap_err().to_string();
+    assert!(error.contains("token files of unknown origin"), "{error}");
+    assert_eq!(fs::read(&theirs).unwrap(), b"mine");
+    fs::remove_file(&theirs).unwrap();
+    run().unwrap();
 }
