@@ -18,6 +18,8 @@ pub struct Args {
 pub enum Command {
     /// Run a recipe's stages, going on where an earlier run stopped
     Run(RunArgs),
+    /// Show what a recipe will do, without data or device
+    Plan(PlanArgs),
     /// Continue a prompt with a checkpoint
     Generate(GenerateArgs),
 }
@@ -56,6 +58,16 @@ pub struct RunArgs {
     /// Last stage to run
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
+}
+
+/// `smollm3 plan`.
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `smollm3 generate`.

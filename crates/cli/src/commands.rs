@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::{EngineError, Listeners, Metrics, Run};
 use smollm3_model::hf::Checkpoint;
-use smollm3_recipe::Recipe;
+use smollm3_recipe::{Facts, Recipe};
 
-use crate::args::{DeviceArgs, GenerateArgs, RecipeArgs, RunArgs};
+use crate::args::{DeviceArgs, GenerateArgs, PlanArgs, RecipeArgs, RunArgs};
 use crate::progress::Progress;
 use crate::{sample, summary};
 
@@ -66,6 +66,21 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 
 fn names(recipe: &Recipe) -> String {
     recipe.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
+    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let plan = recipe.plan(&facts(&recipe)?)?;
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&plan)?),
+        false => print!("{plan}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is at hand to check the plan against: the architecture, and the token stores of an earlier run.
+fn facts(recipe: &Recipe) -> Result<Facts> {
+    Ok(Facts { architecture: Some(recipe.architecture()?), ..Facts::default() })
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         .init();
     let outcome = match args.command {
         Command::Run(args) => commands::run(&args),
+        Command::Plan(args) => commands::plan(&args),
         Command::Generate(args) => commands::generate(&args),
     };
     match outcome {

@@ -219,7 +219,7 @@ fn claim(recipe: &Recipe, output: &Path) -> Result<()> {
         }
         fs::create_dir_all(output).map_err(io("create", output))?;
         let draft = output.join(format!(".{RECIPE}.part"));
-        fs::write(&draft, recipe.canonical()).map_err(io("write", &draft))?;
+        fs::write(&draft, recipe.canonical().to_string()).map_err(io("write", &draft))?;
         return fs::rename(&draft, &path).map_err(io("rename", &draft));
     }
     let found = fs::read_to_string(&path).map_err(io("read", &path))?;
