@@ -29,12 +29,22 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let recipe = load(&args.recipe, &args.device)?;
     let position = |name: &str| -> Result<usize> {
         recipe.stage(name)?;
-        Ok(recipe.stages.iter().position(|stage| stage.name == name).unwrap_or(0))
+        Ok(recipe
+            .stages
+            .iter()
+            .position(|stage| stage.name == name)
+            .unwrap_or(0))
     };
     let first = args.from.as_deref().map_or(Ok(0), position)?;
-    let last = args.until.as_deref().map_or(Ok(recipe.stages.len() - 1), position)?;
+    let last = args
+        .until
+        .as_deref()
+        .map_or(Ok(recipe.stages.len() - 1), position)?;
     if first > last {
-        bail!("--from comes after --until; the recipe's order is {}", names(&recipe));
+        bail!(
+            "--from comes after --until; the recipe's order is {}",
+            names(&recipe)
+        );
     }
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -46,7 +56,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         eprintln!("\nstopping after this step, with a checkpoint; once more to stop at once");
     })?;
 
-    let mut listeners = Listeners::default().with(Metrics::default()).with(Progress::new());
+    let mut listeners = Listeners::default()
+        .with(Metrics::default())
+        .with(Progress::new());
     let run = Run::open(recipe, &mut listeners)?;
     for stage in &run.recipe.stages[first..=last] {
         match run.stage(stage, &stop, &mut listeners) {
@@ -65,7 +77,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 }
 
 fn names(recipe: &Recipe) -> String {
-    recipe.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join(", ")
+    recipe
+        .stages
+        .iter()
+        .map(|stage| stage.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
@@ -80,11 +97,18 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
 
 /// What is at hand to check the plan against: the architecture, and the token stores of an earlier run.
 fn facts(recipe: &Recipe) -> Result<Facts> {
-    Ok(Facts { architecture: Some(recipe.architecture()?), ..Facts::default() })
+    Ok(Facts {
+        architecture: Some(recipe.architecture()?),
+        ..Facts::default()
+    })
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
-    let backend = args.device.backend.as_deref().unwrap_or(sample::default_backend());
+    let backend = args
+        .device
+        .backend
+        .as_deref()
+        .unwrap_or(sample::default_backend());
     let device = smollm3_kernels::device(backend, args.device.device.as_deref())?;
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
@@ -93,9 +117,14 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let mut out = stdout().lock();
     write!(out, "{}", args.prompt)?;
     out.flush()?;
-    let text = sample::continue_text(&model, &checkpoint.config, &tokenizer, &args.prompt, args.max_new_tokens, |piece| {
-        write!(out, "{piece}").and_then(|()| out.flush())
-    });
+    let text = sample::continue_text(
+        &model,
+        &checkpoint.config,
+        &tokenizer,
+        &args.prompt,
+        args.max_new_tokens,
+        |piece| write!(out, "{piece}").and_then(|()| out.flush()),
+    );
     text?;
     writeln!(out)?;
     Ok(ExitCode::SUCCESS)

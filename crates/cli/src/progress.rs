@@ -45,7 +45,10 @@ impl Progress {
             self.bar = Some((name.to_owned(), bar));
         }
         // Just filled.
-        self.bar.as_ref().map(|(_, bar)| bar).unwrap_or_else(|| unreachable!())
+        self.bar
+            .as_ref()
+            .map(|(_, bar)| bar)
+            .unwrap_or_else(|| unreachable!())
     }
 
     fn finish(&mut self) {
@@ -116,7 +119,9 @@ impl Listener for Progress {
                 }
             }
             Event::Note(text) => self.line(text),
-            Event::StageStarted { stage, done, total, .. } => {
+            Event::StageStarted {
+                stage, done, total, ..
+            } => {
                 self.finish();
                 (self.stage, self.done, self.total) = (stage.clone(), *done, *total);
                 if *done > 0 && done < total {
@@ -131,7 +136,11 @@ impl Listener for Progress {
                 record.phase, record.category, record.nats_per_token, record.bits_per_byte
             )),
             Event::Saved { step, folder, pause } => {
-                self.line(&format!("saved step {step} in {:.1} s: {}", pause.as_secs_f64(), folder.display()));
+                self.line(&format!(
+                    "saved step {step} in {:.1} s: {}",
+                    pause.as_secs_f64(),
+                    folder.display()
+                ));
             }
             Event::StageEnded { .. } => self.finish(),
         }

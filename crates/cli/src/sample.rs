@@ -13,7 +13,10 @@ const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"
 
 /// The backend used when none is named: the first compiled in.
 pub fn default_backend() -> &'static str {
-    smollm3_kernels::compiled_backends().first().copied().unwrap_or("flex")
+    smollm3_kernels::compiled_backends()
+        .first()
+        .copied()
+        .unwrap_or("flex")
 }
 
 /// Continues `prompt` greedily; `on_text` gets each new piece of text once it is whole.
@@ -33,7 +36,9 @@ pub fn continue_text(
     greedy(model, &ids, &Generation { max_new_tokens, stop }, |token| {
         new.push(token);
         // A character may be spread over tokens: text is shown up to the last whole one.
-        let Ok(text) = tokenizer.decode(&new, true) else { return };
+        let Ok(text) = tokenizer.decode(&new, true) else {
+            return;
+        };
         if let Some(piece) = text.trim_end_matches('\u{fffd}').strip_prefix(shown.as_str())
             && trouble.is_ok()
         {
@@ -47,7 +52,9 @@ pub fn continue_text(
 
 /// What the last stage's checkpoint makes of a few prompts.
 pub fn closing_sample(run: &Run) -> Result<String> {
-    let Some(stage) = run.recipe.stages.last() else { return Ok(String::new()) };
+    let Some(stage) = run.recipe.stages.last() else {
+        return Ok(String::new());
+    };
     let (Some((_, folder)), _) = checkpoint::newest(&run.stage_folder(&stage.name))? else {
         return Ok(String::new());
     };
@@ -59,6 +66,9 @@ pub fn closing_sample(run: &Run) -> Result<String> {
         text.push_str(&format!("\n{prompt}\x1b[1m{}\x1b[0m\n", continued.trim_end()));
     }
     text.push_str(&format!("\nCheckpoint: {}\n", folder.display()));
-    text.push_str(&format!("Try: smollm3 generate {} --prompt \"…\"\n", folder.display()));
+    text.push_str(&format!(
+        "Try: smollm3 generate {} --prompt \"…\"\n",
+        folder.display()
+    ));
     Ok(text)
 }

@@ -18,7 +18,11 @@ pub fn closing_table(run: &Run) -> Result<String> {
             })
             .collect();
         if !records.is_empty() {
-            writeln!(text, "\nHeld-out loss after each phase of {}, nats/token (bits/byte)\n", stage.name)?;
+            writeln!(
+                text,
+                "\nHeld-out loss after each phase of {}, nats/token (bits/byte)\n",
+                stage.name
+            )?;
             text.push_str(&table(&records)?);
         }
     }
@@ -42,9 +46,12 @@ fn table(records: &[HeldOutRecord]) -> Result<String> {
     for (category, records) in rows {
         write!(text, "  {category:<12}")?;
         for phase in &phases {
-            let cell = records.iter().find(|record| record.phase == **phase).map_or("-".to_owned(), |record| {
-                format!("{:.3} ({:.3})", record.nats_per_token, record.bits_per_byte)
-            });
+            let cell = records
+                .iter()
+                .find(|record| record.phase == **phase)
+                .map_or("-".to_owned(), |record| {
+                    format!("{:.3} ({:.3})", record.nats_per_token, record.bits_per_byte)
+                });
             write!(text, "{cell:>18}")?;
         }
         text.push('\n');

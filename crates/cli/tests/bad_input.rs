@@ -19,7 +19,9 @@ fn altered(from: &str, to: &str) -> tempfile::TempDir {
     for entry in fs::read_dir(demo()).unwrap() {
         let path = entry.unwrap().path();
         let config = demo().join("../../configs").canonicalize().unwrap();
-        let text = fs::read_to_string(&path).unwrap().replace("../../configs", config.to_str().unwrap());
+        let text = fs::read_to_string(&path)
+            .unwrap()
+            .replace("../../configs", config.to_str().unwrap());
         fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
     }
     let file = ["recipe.toml", "phase-1.toml"]
@@ -75,23 +77,37 @@ fn missing_files_are_named() {
 
 #[test]
 fn shares_must_be_positive_and_not_all_zero() {
-    let recipe = altered("shares = { web = 85, code = 12, math = 3 }", "shares = { web = 85, code = -12, math = 3 }");
+    let recipe = altered(
+        "shares = { web = 85, code = 12, math = 3 }",
+        "shares = { web = 85, code = -12, math = 3 }",
+    );
     refused(recipe.path(), &[], &["code", "-12"]);
-    let recipe = altered("shares = { web = 85, code = 12, math = 3 }", "shares = { web = 0, code = 0, math = 0 }");
+    let recipe = altered(
+        "shares = { web = 85, code = 12, math = 3 }",
+        "shares = { web = 0, code = 0, math = 0 }",
+    );
     refused(recipe.path(), &[], &["phase-1.toml", "shares"]);
 }
 
 #[test]
 fn heads_must_divide() {
     let arguments = ["--set", "model.config.num_key_value_heads=4"];
-    refused(&demo(), &arguments, &["num_attention_heads = 6", "num_key_value_heads = 4"]);
+    refused(
+        &demo(),
+        &arguments,
+        &["num_attention_heads = 6", "num_key_value_heads = 4"],
+    );
 }
 
 #[test]
 fn backends_that_are_not_compiled_in_say_how_to_get_them() {
     for name in ["tch", "cuda"] {
         if !smollm3_kernels::compiled_backends().contains(&name) {
-            refused(&demo(), &["--backend", name], &[name, "not compiled", "--features"]);
+            refused(
+                &demo(),
+                &["--backend", name],
+                &[name, "not compiled", "--features"],
+            );
         }
     }
     refused(&demo(), &["--backend", "jax"], &["jax", "flex"]);
@@ -101,7 +117,11 @@ fn backends_that_are_not_compiled_in_say_how_to_get_them() {
 #[test]
 fn options_that_cannot_be_honoured_are_refused() {
     refused(&demo(), &["--set", "run.precision=f16"], &["precision", "f16"]);
-    refused(&demo(), &["--set", "stage.pretrain.sequence_length=512"], &["512", "max_position_embeddings"]);
+    refused(
+        &demo(),
+        &["--set", "stage.pretrain.sequence_length=512"],
+        &["512", "max_position_embeddings"],
+    );
     refused(&demo(), &["--until", "sft"], &["sft", "pretrain"]);
     refused(&demo(), &["--set", "nonsense"], &["nonsense"]);
     refused(&demo(), &["--set", "run.sead=3"], &["sead", "seed"]);
@@ -111,7 +131,12 @@ fn options_that_cannot_be_honoured_are_refused() {
 fn checkpoints_that_are_none_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let generate = |folder: &Path| {
-        let assert = smollm3().arg("generate").arg(folder).args(["--prompt", "x"]).assert().failure();
+        let assert = smollm3()
+            .arg("generate")
+            .arg(folder)
+            .args(["--prompt", "x"])
+            .assert()
+            .failure();
         String::from_utf8(assert.get_output().stderr.clone()).unwrap()
     };
     assert!(generate(&folder.path().join("nowhere")).contains("nowhere"));

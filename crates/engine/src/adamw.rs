@@ -35,7 +35,11 @@ const SECOND: &str = "exp_avg_sq.";
 impl AdamW {
     /// An optimizer that has seen nothing.
     pub fn new(settings: Optimizer) -> Self {
-        Self { settings, updates: 0, moments: BTreeMap::new() }
+        Self {
+            settings,
+            updates: 0,
+            moments: BTreeMap::new(),
+        }
     }
 
     /// An optimizer with the moments of `source` for parameters of these names and shapes.
@@ -57,10 +61,20 @@ impl AdamW {
                     let data: TensorData = source.parameter(&format!("{kind}{name}"), &[count])?;
                     Ok(Tensor::from_data(data, device))
                 };
-                moments.insert(name.clone(), Moments { first: read(FIRST)?, second: read(SECOND)? });
+                moments.insert(
+                    name.clone(),
+                    Moments {
+                        first: read(FIRST)?,
+                        second: read(SECOND)?,
+                    },
+                );
             }
         }
-        Ok(Self { settings, updates, moments })
+        Ok(Self {
+            settings,
+            updates,
+            moments,
+        })
     }
 
     /// Updates done.
@@ -93,7 +107,9 @@ impl AdamW {
     /// The factor that brings a gradient norm down to the clip: `min(1, clip / (norm + 1e-6))`, PyTorch's
     /// `clip_grad_norm_`.
     pub fn clip_factor(&self, norm: f64) -> f64 {
-        self.settings.clip.map_or(1.0, |clip| (clip / (norm + 1e-6)).min(1.0))
+        self.settings
+            .clip
+            .map_or(1.0, |clip| (clip / (norm + 1e-6)).min(1.0))
     }
 
     /// One update of every parameter that has a gradient. Gradients are multiplied by `scale` first.
@@ -132,8 +148,14 @@ struct Update<'a> {
 
 impl MapParameters for Update<'_> {
     fn map<const D: usize>(&mut self, name: &str, value: Tensor<D>) -> Tensor<D> {
-        let Some(gradient) = self.gradients.remove(name) else { return value };
-        let gradient = if self.scale == 1.0 { gradient } else { gradient.mul_scalar(self.scale) };
+        let Some(gradient) = self.gradients.remove(name) else {
+            return value;
+        };
+        let gradient = if self.scale == 1.0 {
+            gradient
+        } else {
+            gradient.mul_scalar(self.scale)
+        };
         let [beta1, beta2] = self.settings.betas;
         let moments = self.moments.remove(name);
         let (first, second) = match moments {
@@ -144,10 +166,20 @@ impl MapParameters for Update<'_> {
         let second = second + gradient.square().mul_scalar(1.0 - beta2);
 
         let shape = value.dims();
-        let decay = if self.settings.decays(name) { self.settings.weight_decay } else { 0.0 };
+        let decay = if self.settings.decays(name) {
+            self.settings.weight_decay
+        } else {
+            0.0
+        };
         let count = value.shape().num_elements();
-        let value = value.reshape([count]).mul_scalar(1.0 - self.learning_rate * decay);
-        let root = second.clone().sqrt().div_scalar(self.second_correction).add_scalar(self.settings.epsilon);
+        let value = value
+            .reshape([count])
+            .mul_scalar(1.0 - self.learning_rate * decay);
+        let root = second
+            .clone()
+            .sqrt()
+            .div_scalar(self.second_correction)
+            .add_scalar(self.settings.epsilon);
         let change = (first.clone() / root).mul_scalar(self.learning_rate / self.first_correction);
 
         self.moments.insert(name.to_owned(), Moments { first, second });

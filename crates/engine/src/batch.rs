@@ -35,7 +35,10 @@ impl MicroBatch {
     /// The rows' document starts do not fit their length.
     pub fn new(rows: &[Row], device: &Device) -> Result<Self, DocumentsError> {
         let seq = rows.first().map_or(0, |row| row.ids.len());
-        let ids: Vec<i32> = rows.iter().flat_map(|row| row.ids.iter().map(|id| *id as i32)).collect();
+        let ids: Vec<i32> = rows
+            .iter()
+            .flat_map(|row| row.ids.iter().map(|id| *id as i32))
+            .collect();
         let targets: Vec<Option<u32>> = rows.iter().flat_map(|row| row.targets.iter().copied()).collect();
         let starts = rows.iter().map(|row| row.starts.clone()).collect();
         Ok(Self {

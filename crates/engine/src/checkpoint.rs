@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
-use smollm3_model::hf::{self, FileDtype, TensorFiles, write_shards};
 use smollm3_model::ModelConfig;
+use smollm3_model::hf::{self, FileDtype, TensorFiles, write_shards};
 use smollm3_recipe::Optimizer;
 
 use crate::error::io;
@@ -136,7 +136,10 @@ pub fn newest(stage_folder: &Path) -> Result<(Option<(Progress, PathBuf)>, Vec<S
 /// # Errors
 /// A folder cannot be listed or removed.
 pub fn prune(stage_folder: &Path, keep: usize, permanent: impl Fn(u64) -> bool) -> Result<()> {
-    let mut passing: Vec<_> = list(stage_folder)?.into_iter().filter(|(step, _)| !permanent(*step)).collect();
+    let mut passing: Vec<_> = list(stage_folder)?
+        .into_iter()
+        .filter(|(step, _)| !permanent(*step))
+        .collect();
     passing.truncate(passing.len().saturating_sub(keep));
     for (_, folder) in passing {
         // Renamed first, so that a half-removed checkpoint is never taken for a whole one.
@@ -155,7 +158,9 @@ fn list(stage_folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     }
     for entry in fs::read_dir(stage_folder).map_err(io("list", stage_folder))? {
         let path = entry.map_err(io("list", stage_folder))?.path();
-        let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("step-")?.parse::<u64>().ok());
+        let step = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix("step-")?.parse::<u64>().ok());
         folders.extend(step.map(|step| (step, path)));
     }
     folders.sort_unstable();
@@ -170,7 +175,10 @@ fn verify(folder: &Path) -> std::result::Result<Progress, String> {
     for (name, expected) in &manifest.files {
         let found = entry(&folder.join(name)).map_err(|error| error.to_string())?;
         if found != *expected {
-            return Err(format!("{name} is not what the manifest says ({} bytes, now {})", expected.bytes, found.bytes));
+            return Err(format!(
+                "{name} is not what the manifest says ({} bytes, now {})",
+                expected.bytes, found.bytes
+            ));
         }
     }
     serde_json::from_slice(&read(STATE)?).map_err(|error| format!("{STATE}: {error}"))
@@ -204,7 +212,10 @@ pub fn load(
 fn entry(path: &Path) -> Result<FileEntry> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_mmap_rayon(path).map_err(io("read", path))?;
-    Ok(FileEntry { bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
+    Ok(FileEntry {
+        bytes: hasher.count(),
+        blake3: hasher.finalize().to_hex().to_string(),
+    })
 }
 
 /// Names of the plain files in a folder, sorted.
@@ -221,7 +232,9 @@ fn files(folder: &Path) -> Result<Vec<String>> {
 }
 
 fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(io("sync", path))
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(io("sync", path))
 }
 
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {

@@ -17,13 +17,13 @@ use crate::checkpoint::write_json;
 use crate::error::io;
 use crate::{EngineError, Event, Listener, Result};
 
-/// A source's token stores.
+/// Where a source's tokens lie.
 #[derive(Debug)]
 pub struct SourceStore {
-    /// What is trained on.
-    pub train: TokenStore,
-    /// What is kept out, if anything is.
-    pub held_out: Option<TokenStore>,
+    /// The folder of what is trained on.
+    pub train: PathBuf,
+    /// The folder of what is kept out, if anything is.
+    pub held_out: Option<PathBuf>,
     /// Stands for the training store's contents.
     pub fingerprint: String,
 }
@@ -57,18 +57,31 @@ impl Data {
         for (name, source) in &recipe.sources {
             let store = match (&source.kind, texts.get(name.as_str())) {
                 (SourceKind::Tokens(tokens), _) => {
-                    let train = TokenStore::open(recipe.resolve(&tokens.folder))?;
-                    let fingerprint = train.fingerprint()?.to_hex();
-                    SourceStore { train, held_out: None, fingerprint }
+                    let train = recipe.resolve(&tokens.folder);
+                    let fingerprint = TokenStore::open(&train)?.fingerprint()?.to_hex();
+                    SourceStore {
+                        train,
+                        held_out: None,
+                        fingerprint,
+                    }
                 }
-                (_, Some(text)) => {
-                    prepare_store(recipe, name, text.as_ref(), &tokenizer, &output.join("data").join(name), listener)?
-                }
+                (_, Some(text)) => prepare_store(
+                    recipe,
+                    name,
+                    text.as_ref(),
+                    &tokenizer,
+                    &output.join("data").join(name),
+                    listener,
+                )?,
                 (_, None) => continue,
             };
             stores.insert(name.clone(), store);
         }
-        Ok(Self { tokenizer, tokenizer_folder, stores })
+        Ok(Self {
+            tokenizer,
+            tokenizer_folder,
+            stores,
+        })
     }
 
     /// The store of a source.
@@ -85,7 +98,10 @@ impl Data {
 /// The documents of a source; `None` for one that is tokenised already.
 fn open_text(recipe: &Recipe, name: &str, source: &Source) -> Result<Option<Box<dyn DocumentSource>>> {
     let crates = |text| -> Result<Option<Box<dyn DocumentSource>>> {
-        Ok(Some(Box::new(CargoSources::find(workspace_manifest(recipe)?, text)?)))
+        Ok(Some(Box::new(CargoSources::find(
+            workspace_manifest(recipe)?,
+            text,
+        )?)))
     };
     match &source.kind {
         SourceKind::CargoMarkdown => crates(CargoText::Markdown),
@@ -94,17 +110,21 @@ fn open_text(recipe: &Recipe, name: &str, source: &Source) -> Result<Option<Box<
             Ok(Some(Box::new(Arithmetic::new(settings.seed, settings.documents))))
         }
         SourceKind::Tokens(_) => Ok(None),
-        SourceKind::Jsonl(_) | SourceKind::Parquet(_) | SourceKind::Hub(_) => Err(EngineError::Refused(format!(
-            "source \"{name}\": this kind of source has to be tokenised before the run; tokenise it and write \
+        SourceKind::Jsonl(_) | SourceKind::Parquet(_) | SourceKind::Hub(_) => {
+            Err(EngineError::Refused(format!(
+                "source \"{name}\": this kind of source has to be tokenised before the run; tokenise it and write \
              kind = \"tokens\" with the folder"
-        ))),
+            )))
+        }
     }
 }
 
 /// The `Cargo.toml` beside the nearest `Cargo.lock` above the recipe.
 fn workspace_manifest(recipe: &Recipe) -> Result<PathBuf> {
     let start = fs::canonicalize(&recipe.directory).map_err(io("find", &recipe.directory))?;
-    let found = start.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    let found = start
+        .ancestors()
+        .find(|folder| folder.join("Cargo.lock").is_file());
     found.map(|folder| folder.join("Cargo.toml")).ok_or_else(|| {
         EngineError::Refused(format!(
             "{}: a cargo source needs a Cargo.lock in this folder or above it; put the recipe into a cargo workspace",
@@ -136,7 +156,11 @@ fn prepare_tokenizer(
                 false => train.sources.iter().map(String::as_str).collect(),
             };
             let what = format!("training a tokenizer of {} entries", train.vocab_size);
-            listener.on(&Event::Preparing { what: what.clone(), done: 0, total: 1 })?;
+            listener.on(&Event::Preparing {
+                what: what.clone(),
+                done: 0,
+                total: 1,
+            })?;
             let mut text = Vec::new();
             for name in &names {
                 let Some(source) = texts.get(name) else {
@@ -144,10 +168,18 @@ fn prepare_tokenizer(
                         "tokenizer.train.sources: \"{name}\" is not text; name a source that is"
                     )));
                 };
-                text.extend(sample(source.as_ref(), train.bytes.0 / names.len() as u64, recipe.run.seed)?);
+                text.extend(sample(
+                    source.as_ref(),
+                    train.bytes.0 / names.len() as u64,
+                    recipe.run.seed,
+                )?);
             }
             let tokenizer = Tokenizer::train(text.iter().map(String::as_str), train.vocab_size)?;
-            listener.on(&Event::Preparing { what, done: 1, total: 1 })?;
+            listener.on(&Event::Preparing {
+                what,
+                done: 1,
+                total: 1,
+            })?;
             tokenizer
         }
     };
@@ -189,8 +221,11 @@ fn prepare_store(
     let what = format!("tokenising {name}");
     let mut trouble = None;
     let report = tokenize(text, tokenizer, folder, &options, &mut |progress| {
-        let event =
-            Event::Preparing { what: what.clone(), done: progress.documents, total: progress.of_documents };
+        let event = Event::Preparing {
+            what: what.clone(),
+            done: progress.documents,
+            total: progress.of_documents,
+        };
         trouble = listener.on(&event).err();
         trouble.is_none()
     });
@@ -198,12 +233,9 @@ fn prepare_store(
         (Err(CorpusError::Interrupted), Some(error)) => return Err(error),
         (report, _) => report?,
     };
-    let train = TokenStore::open(train_folder(folder))?;
-    let held_out = match options.held_out > 0.0 {
-        true => Some(TokenStore::open(held_out_folder(folder))?),
-        false => None,
-    };
-    let fingerprint = train.fingerprint()?.to_hex();
+    let train = train_folder(folder);
+    let held_out = (options.held_out > 0.0).then(|| held_out_folder(folder));
+    let fingerprint = TokenStore::open(&train)?.fingerprint()?.to_hex();
     listener.on(&Event::Note(format!(
         "{name}: {} documents, {} tokens ({:.2} bytes each), {} held out; text {}",
         report.train.documents + report.held_out.documents,
@@ -212,7 +244,11 @@ fn prepare_store(
         report.held_out.documents,
         short(&text.fingerprint().to_hex()),
     )))?;
-    Ok(SourceStore { train, held_out, fingerprint })
+    Ok(SourceStore {
+        train,
+        held_out,
+        fingerprint,
+    })
 }
 
 fn short(fingerprint: &str) -> &str {

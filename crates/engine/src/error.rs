@@ -14,6 +14,9 @@ pub enum EngineError {
     /// The order of data.
     #[error(transparent)]
     Mixer(#[from] smollm3_mixer::MixError),
+    /// A window of a token store.
+    #[error(transparent)]
+    Window(#[from] smollm3_mixer::WindowError),
     /// A checkpoint in Hugging Face form.
     #[error(transparent)]
     HuggingFace(#[from] smollm3_model::hf::CheckpointError),
@@ -48,7 +51,9 @@ pub enum EngineError {
         differences: String,
     },
     /// The loss is not a number any more.
-    #[error("stage {stage}, step {step}: the loss is {loss} and the gradient norm {grad_norm}; the update was not made. The last checkpoint is untouched: lower the learning rate or look at the data of this step")]
+    #[error(
+        "stage {stage}, step {step}: the loss is {loss} and the gradient norm {grad_norm}; the update was not made. The last checkpoint is untouched: lower the learning rate or look at the data of this step"
+    )]
     NotFinite {
         /// The stage.
         stage: String,

@@ -15,12 +15,22 @@ pub struct AccumulatedGradients {
 impl AccumulatedGradients {
     /// Adds the gradients that a backward pass left for the parameters of `model`.
     pub fn add(&mut self, model: &SmolLm3, gradients: Gradients) {
-        named_parameters(model, &mut Add { sums: &mut self.by_name, gradients });
+        named_parameters(
+            model,
+            &mut Add {
+                sums: &mut self.by_name,
+                gradients,
+            },
+        );
     }
 
     /// The Euclidean norm of all gradients together; a tied tensor counts once. Waits for the device.
     pub fn global_norm(&self) -> f64 {
-        let squares: Vec<Tensor<1>> = self.by_name.values().map(|sum| sum.clone().square().sum()).collect();
+        let squares: Vec<Tensor<1>> = self
+            .by_name
+            .values()
+            .map(|sum| sum.clone().square().sum())
+            .collect();
         match squares.is_empty() {
             true => 0.0,
             false => f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt(),
@@ -40,7 +50,9 @@ struct Add<'a> {
 
 impl NamedParameters for Add<'_> {
     fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
-        let Some(gradient) = param.val().grad_remove(&mut self.gradients) else { return };
+        let Some(gradient) = param.val().grad_remove(&mut self.gradients) else {
+            return;
+        };
         let count = gradient.shape().num_elements();
         let gradient = gradient.reshape([count]).cast(DType::F32);
         let sum = match self.sums.remove(name) {

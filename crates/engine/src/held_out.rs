@@ -2,10 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use smollm3_corpus::{TokenStore, Tokenizer};
+use smollm3_corpus::Tokenizer;
+use smollm3_mixer::WindowReader;
 use smollm3_model::SmolLm3;
 
-use crate::pretrain::row;
 use crate::{CrossEntropy, MicroBatch, Objective, Result, Row};
 
 /// Summed loss over a piece of text.
@@ -39,25 +39,24 @@ impl std::ops::AddAssign for HeldOut {
     }
 }
 
-/// Loss on up to `most` rows of `sequence_length` tokens, spread evenly over the store, `rows_at_once` at a time.
+/// Loss on up to `most` of the reader's windows, spread evenly over the store, `rows_at_once` at a time.
 ///
 /// # Errors
 /// The store cannot be read.
 pub fn held_out_loss(
     model: &SmolLm3,
-    store: &TokenStore,
+    reader: &WindowReader,
     bytes: &[u32],
-    sequence_length: u64,
     most: u64,
     rows_at_once: usize,
     device: &Device,
 ) -> Result<HeldOut> {
     let model = model.valid();
-    let windows = store.windows(sequence_length);
+    let windows = reader.windows();
     let take = windows.min(most);
     let mut rows = Vec::new();
     for i in 0..take {
-        rows.push(row(&store.window(sequence_length, i * windows / take.max(1))?)?);
+        rows.push(Row::from(&reader.read(i * windows / take.max(1))?));
     }
     let mut total = HeldOut::default();
     for rows in rows.chunks(rows_at_once.max(1)) {
@@ -73,7 +72,12 @@ pub fn held_out_loss(
 }
 
 fn target_bytes(row: &Row, bytes: &[u32]) -> u64 {
-    row.targets.iter().flatten().filter_map(|id| bytes.get(*id as usize)).map(|bytes| u64::from(*bytes)).sum()
+    row.targets
+        .iter()
+        .flatten()
+        .filter_map(|id| bytes.get(*id as usize))
+        .map(|bytes| u64::from(*bytes))
+        .sum()
 }
 
 /// How many bytes of text each token of a byte-level tokenizer stands for; special tokens stand for none.
@@ -84,7 +88,10 @@ pub fn token_bytes(tokenizer: &Tokenizer) -> Vec<u32> {
             Some(token) if token.special => 0,
             Some(token) => token.content.len() as u32,
             // The byte-level alphabet spells each byte as one character.
-            None => tokenizer.inner().id_to_token(id).map_or(0, |token| token.chars().count() as u32),
+            None => tokenizer
+                .inner()
+                .id_to_token(id)
+                .map_or(0, |token| token.chars().count() as u32),
         })
         .collect()
 }

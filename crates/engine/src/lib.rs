@@ -26,6 +26,6 @@ pub use events::{Event, HeldOutRecord, Listener, Listeners, StepRecord};
 pub use gradients::AccumulatedGradients;
 pub use held_out::{HeldOut, held_out_loss, token_bytes};
 pub use metrics::{Metrics, Record, read_metrics};
-pub use pretrain::{MixedRows, row};
+pub use pretrain::MixedRows;
 pub use run::Run;
 pub use step::{Objective, StepResult, TrainState, train_step};

@@ -59,8 +59,10 @@ pub struct Metrics {
 
 impl Metrics {
     fn open(&mut self, stage_folder: &Path, done: u64) -> Result<()> {
-        let kept: Vec<Record> =
-            read_metrics(stage_folder)?.into_iter().filter(|record| record.step() <= done).collect();
+        let kept: Vec<Record> = read_metrics(stage_folder)?
+            .into_iter()
+            .filter(|record| record.step() <= done)
+            .collect();
         fs::create_dir_all(stage_folder).map_err(io("create", stage_folder))?;
         let path = stage_folder.join(METRICS);
         let draft = stage_folder.join(format!(".{METRICS}.part"));
@@ -70,7 +72,10 @@ impl Metrics {
         }
         fs::write(&draft, text).map_err(io("write", &draft))?;
         fs::rename(&draft, &path).map_err(io("rename", &draft))?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(io("open", &path))?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(io("open", &path))?;
         self.file = Some((path, BufWriter::new(file)));
         Ok(())
     }
@@ -78,9 +83,10 @@ impl Metrics {
     fn write(&mut self, record: &Record) -> Result<()> {
         match &mut self.file {
             None => Ok(()),
-            Some((path, file)) => {
-                file.write_all(line(record).as_bytes()).and_then(|()| file.flush()).map_err(io("write", path))
-            }
+            Some((path, file)) => file
+                .write_all(line(record).as_bytes())
+                .and_then(|()| file.flush())
+                .map_err(io("write", path)),
         }
     }
 }

@@ -37,7 +37,9 @@ pub fn prefetch<T: Send>(
         for step in steps {
             let mut take = || match receiver.recv() {
                 Ok(item) => item,
-                Err(_) => Err(EngineError::Refused(format!("step {step}: the reading thread ended"))),
+                Err(_) => Err(EngineError::Refused(format!(
+                    "step {step}: the reading thread ended"
+                ))),
             };
             consume(step, &mut take)?;
         }

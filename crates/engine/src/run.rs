@@ -12,9 +12,11 @@ use smollm3_recipe::{Precision, Recipe, Stage, StageKind, Start, Training};
 use crate::checkpoint::{self, Progress};
 use crate::error::io;
 use crate::held_out::{HeldOut, held_out_loss, token_bytes};
-use crate::pretrain::MixedRows;
+use crate::pretrain::{MixedRows, reader};
 use crate::trainer::{Hooks, LoopSettings, train};
-use crate::{AdamW, CrossEntropy, Data, EngineError, Event, HeldOutRecord, Listener, MicroBatch, Result, TrainState};
+use crate::{
+    AdamW, CrossEntropy, Data, EngineError, Event, HeldOutRecord, Listener, MicroBatch, Result, TrainState,
+};
 
 const RECIPE: &str = "recipe.json";
 /// Rows of held-out text a source that are evaluated at the end of a phase.
@@ -53,7 +55,13 @@ impl Run {
         claim(&recipe, &output)?;
         let data = Data::prepare(&recipe, &output, listener)?;
         let config = with_token_ids(config, &data)?;
-        Ok(Self { recipe, config, data, device, output })
+        Ok(Self {
+            recipe,
+            config,
+            data,
+            device,
+            output,
+        })
     }
 
     /// The folder of a stage.
@@ -91,7 +99,10 @@ impl Run {
         let (state, done) = match found {
             Some((progress, path)) => {
                 let optimizer = &training.optimizer;
-                (checkpoint::load(&path, &self.config, &progress, optimizer, &self.device)?, progress.step)
+                (
+                    checkpoint::load(&path, &self.config, &progress, optimizer, &self.device)?,
+                    progress.step,
+                )
             }
             None => (self.start(stage, training)?, 0),
         };
@@ -112,10 +123,21 @@ impl Run {
         };
         let rows_at_once = training.micro_batch.0 as usize;
         let to_device = |rows: Vec<crate::Row>| -> Result<Vec<MicroBatch>> {
-            rows.chunks(rows_at_once.max(1)).map(|rows| Ok(MicroBatch::new(rows, &self.device)?)).collect()
+            rows.chunks(rows_at_once.max(1))
+                .map(|rows| Ok(MicroBatch::new(rows, &self.device)?))
+                .collect()
         };
         let host = |step| rows.rows(step);
-        train(&settings, state, done, &CrossEntropy, host, to_device, &mut hooks, listener)?;
+        train(
+            &settings,
+            state,
+            done,
+            &CrossEntropy,
+            host,
+            to_device,
+            &mut hooks,
+            listener,
+        )?;
         Ok(())
     }
 
@@ -123,7 +145,11 @@ impl Run {
     fn start(&self, stage: &Stage, training: &Training) -> Result<TrainState> {
         let device = self.device.clone().autodiff();
         let model = match &stage.from {
-            Start::Random => SmolLm3::new(&self.config, &Init::new(&self.config, self.recipe.run.seed), &device)?,
+            Start::Random => SmolLm3::new(
+                &self.config,
+                &Init::new(&self.config, self.recipe.run.seed),
+                &device,
+            )?,
             Start::Stage(earlier) => {
                 let folder = self.stage_folder(earlier);
                 let (found, _) = checkpoint::newest(&folder)?;
@@ -144,7 +170,10 @@ impl Run {
                 )));
             }
         };
-        Ok(TrainState { model, optimizer: AdamW::new(training.optimizer.clone()) })
+        Ok(TrainState {
+            model,
+            optimizer: AdamW::new(training.optimizer.clone()),
+        })
     }
 }
 
@@ -158,7 +187,8 @@ struct PretrainHooks<'a> {
 
 impl Hooks for PretrainHooks<'_> {
     fn save(&mut self, state: &TrainState, step: u64) -> Result<PathBuf> {
-        let fingerprint = |(name, store): (&String, &crate::SourceStore)| (name.clone(), store.fingerprint.clone());
+        let fingerprint =
+            |(name, store): (&String, &crate::SourceStore)| (name.clone(), store.fingerprint.clone());
         let progress = Progress {
             stage: self.stage.to_owned(),
             step,
@@ -170,24 +200,35 @@ impl Hooks for PretrainHooks<'_> {
         };
         let tokenizer = &self.run.data.tokenizer_folder;
         let saved = checkpoint::save(&self.folder, state, &self.run.config, &progress, tokenizer)?;
-        let ends: Vec<u64> = self.training.phases.iter().map(|phase| self.training.end_step(phase)).collect();
+        let ends: Vec<u64> = self
+            .training
+            .phases
+            .iter()
+            .map(|phase| self.training.end_step(phase))
+            .collect();
         let permanent = self.training.checkpoint.permanent;
         let kept = |step| ends.contains(&step) || permanent.is_some_and(|every| step % every.0 == 0);
         checkpoint::prune(&self.folder, self.training.checkpoint.keep as usize, kept)?;
         Ok(saved)
     }
 
-    fn phase_ended(&mut self, state: &TrainState, step: u64, phase: &str, listener: &mut dyn Listener) -> Result<()> {
+    fn phase_ended(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        phase: &str,
+        listener: &mut dyn Listener,
+    ) -> Result<()> {
         let mut by_category: BTreeMap<&str, HeldOut> = BTreeMap::new();
         for (name, store) in &self.run.data.stores {
             let (Some(held_out), Some(source)) = (&store.held_out, self.run.recipe.sources.get(name)) else {
                 continue;
             };
+            let reader = reader(held_out, self.training.sequence_length.0, &self.run.data)?;
             *by_category.entry(&source.category).or_default() += held_out_loss(
                 &state.model,
-                held_out,
+                &reader,
                 &self.bytes,
-                self.training.sequence_length.0,
                 HELD_OUT_ROWS,
                 self.training.micro_batch.0 as usize,
                 &self.run.device,
@@ -229,16 +270,26 @@ fn claim(recipe: &Recipe, output: &Path) -> Result<()> {
     }
     let absent = "(absent)".to_owned();
     let line = |d: &smollm3_recipe::Difference| {
-        format!("  {}: {} here, {} there", d.key, d.ours.as_ref().unwrap_or(&absent), d.theirs.as_ref().unwrap_or(&absent))
+        format!(
+            "  {}: {} here, {} there",
+            d.key,
+            d.ours.as_ref().unwrap_or(&absent),
+            d.theirs.as_ref().unwrap_or(&absent)
+        )
     };
     let differences = differences.iter().map(line).collect::<Vec<_>>().join("\n");
-    Err(EngineError::OtherRecipe { path: output.to_owned(), differences })
+    Err(EngineError::OtherRecipe {
+        path: output.to_owned(),
+        differences,
+    })
 }
 
 /// Rows must fit the positions that RoPE is set for.
 fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
     for stage in &recipe.stages {
-        let Some(training) = stage.training() else { continue };
+        let Some(training) = stage.training() else {
+            continue;
+        };
         let (rows, most) = (training.sequence_length.0, config.max_position_embeddings as u64);
         if matches!(stage.kind, StageKind::Pretrain(_)) && rows > most {
             return Err(EngineError::Refused(format!(

@@ -66,7 +66,11 @@ pub fn train_step<O: Objective>(
     }
 
     let grad_norm = gradients.global_norm();
-    let result = StepResult { loss, targets, grad_norm };
+    let result = StepResult {
+        loss,
+        targets,
+        grad_norm,
+    };
     if !(loss.is_finite() && grad_norm.is_finite()) {
         return (TrainState { model, optimizer }, result);
     }

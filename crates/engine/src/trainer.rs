@@ -7,7 +7,9 @@ use std::time::Instant;
 use smollm3_recipe::{Schedule, Training};
 
 use crate::prefetch::prefetch;
-use crate::{EngineError, Event, Listener, Objective, Result, StepRecord, StepResult, TrainState, train_step};
+use crate::{
+    EngineError, Event, Listener, Objective, Result, StepRecord, StepResult, TrainState, train_step,
+};
 
 /// What a stage gives the loop besides its objective and its data.
 pub struct LoopSettings<'a> {
@@ -35,7 +37,13 @@ pub trait Hooks {
     ///
     /// # Errors
     /// What is measured there cannot be measured.
-    fn phase_ended(&mut self, state: &TrainState, step: u64, phase: &str, listener: &mut dyn Listener) -> Result<()>;
+    fn phase_ended(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        phase: &str,
+        listener: &mut dyn Listener,
+    ) -> Result<()>;
 }
 
 /// Trains from the step after `done` to the end of the stage.
@@ -78,10 +86,18 @@ pub fn train<O: Objective, H: Send>(
         let data_seconds = begin.elapsed().as_secs_f64();
         let learning_rate = settings.schedule.learning_rate(step);
         let before = current.take().ok_or_else(lost)?;
-        let (after, result) =
-            train_step(before, objective, &micro_batches, training.loss.average, learning_rate);
+        let (after, result) = train_step(
+            before,
+            objective,
+            &micro_batches,
+            training.loss.average,
+            learning_rate,
+        );
         check_finite(settings.stage, step, &result)?;
-        let phase = phases.iter().find(|(end, _)| step <= *end).map_or("", |(_, name)| name);
+        let phase = phases
+            .iter()
+            .find(|(end, _)| step <= *end)
+            .map_or("", |(_, name)| name);
         listener.on(&Event::Step(StepRecord {
             step,
             phase: phase.to_owned(),
@@ -98,19 +114,31 @@ pub fn train<O: Objective, H: Send>(
             hooks.phase_ended(&after, step, name, listener)?;
         }
         let stop = settings.stop.load(Ordering::Relaxed) && step < total;
-        let regular = training.checkpoint.every.is_some_and(|every| step.is_multiple_of(every.0));
+        let regular = training
+            .checkpoint
+            .every
+            .is_some_and(|every| step.is_multiple_of(every.0));
         if ended.is_some() || stop || regular {
             let begin = Instant::now();
             let folder = hooks.save(&after, step)?;
-            listener.on(&Event::Saved { step, folder, pause: begin.elapsed() })?;
+            listener.on(&Event::Saved {
+                step,
+                folder,
+                pause: begin.elapsed(),
+            })?;
         }
         current = Some(after);
         match stop {
-            true => Err(EngineError::Interrupted { stage: settings.stage.to_owned(), step }),
+            true => Err(EngineError::Interrupted {
+                stage: settings.stage.to_owned(),
+                step,
+            }),
             false => Ok(()),
         }
     })?;
-    listener.on(&Event::StageEnded { stage: settings.stage.to_owned() })?;
+    listener.on(&Event::StageEnded {
+        stage: settings.stage.to_owned(),
+    })?;
     current.ok_or_else(lost)
 }
 

@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use smollm3_engine::{EngineError, Event, Listener, Listeners, Metrics, Record, Result, Run, checkpoint, read_metrics};
+use smollm3_engine::{
+    EngineError, Event, Listener, Listeners, Metrics, Record, Result, Run, checkpoint, read_metrics,
+};
 use smollm3_kernels::compiled_backends;
 use support::{Recorder, STEPS, recipe};
 
@@ -50,7 +52,12 @@ fn outcome(folder: &Path) -> (BTreeMap<String, Vec<u8>>, Vec<(u64, u64, u64)>) {
     let files = fs::read_dir(&last)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()))
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_str().unwrap().to_owned(),
+                fs::read(&path).unwrap(),
+            )
+        })
         .collect();
     let steps = read_metrics(&stage)
         .unwrap()
@@ -75,9 +82,15 @@ fn a_stopped_run_ends_in_the_same_bits() {
         for at in 1..STEPS {
             let broken = tempfile::tempdir().unwrap();
             let error = run(broken.path(), backend, at).unwrap_err();
-            assert!(matches!(error, EngineError::Interrupted { step, .. } if step == at), "{error}");
+            assert!(
+                matches!(error, EngineError::Interrupted { step, .. } if step == at),
+                "{error}"
+            );
             run(broken.path(), backend, u64::MAX).unwrap();
-            assert!(outcome(broken.path()) == expected, "{backend}: stopped after step {at}");
+            assert!(
+                outcome(broken.path()) == expected,
+                "{backend}: stopped after step {at}"
+            );
         }
     }
 }
@@ -104,7 +117,10 @@ fn a_damaged_checkpoint_is_named_and_passed_over() {
         damage(&last.join(file));
         let (found, damaged) = checkpoint::newest(&stage).unwrap();
         assert_eq!(found.unwrap().0.step, STEPS - 1);
-        assert!(damaged.len() == 1 && damaged[0].contains(file) && damaged[0].contains("step-"), "{damaged:?}");
+        assert!(
+            damaged.len() == 1 && damaged[0].contains(file) && damaged[0].contains("step-"),
+            "{damaged:?}"
+        );
         run(folder.path(), "flex", u64::MAX).unwrap();
         assert!(outcome(folder.path()) == expected, "after damage to {file}");
     }
@@ -134,10 +150,17 @@ fn the_newest_and_the_phase_ends_are_kept() {
 fn a_folder_of_another_recipe_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), "flex", 2).unwrap_err();
-    let changed = recipe(folder.path(), "flex", &["stage.pretrain.optimizer.learning_rate=0.5"]);
+    let changed = recipe(
+        folder.path(),
+        "flex",
+        &["stage.pretrain.optimizer.learning_rate=0.5"],
+    );
     let mut listener = Recorder::default();
     let message = Run::open(changed, &mut listener).err().unwrap().to_string();
-    assert!(message.contains("optimizer.learning_rate") && message.contains("0.5"), "{message}");
+    assert!(
+        message.contains("optimizer.learning_rate") && message.contains("0.5"),
+        "{message}"
+    );
 
     let foreign = tempfile::tempdir().unwrap();
     fs::create_dir_all(foreign.path().join("out")).unwrap();
@@ -154,7 +177,8 @@ fn losses_fall_and_events_come_in_order() {
     let events = std::rc::Rc::clone(&recorder.0);
     let mut listeners = Listeners::default().with(recorder);
     let run = Run::open(recipe(folder.path(), "flex", &[]), &mut listeners).unwrap();
-    run.stage(&run.recipe.stages[0], &AtomicBool::new(false), &mut listeners).unwrap();
+    run.stage(&run.recipe.stages[0], &AtomicBool::new(false), &mut listeners)
+        .unwrap();
     let losses: Vec<f64> = events
         .borrow()
         .iter()
@@ -164,7 +188,11 @@ fn losses_fall_and_events_come_in_order() {
         })
         .collect();
     assert_eq!(losses.len(), STEPS as usize);
-    assert!((losses[0] - 320f64.ln()).abs() < 0.2, "a fresh model is undecided: {}", losses[0]);
+    assert!(
+        (losses[0] - 320f64.ln()).abs() < 0.2,
+        "a fresh model is undecided: {}",
+        losses[0]
+    );
     assert!(losses[5] < losses[0] - 0.5, "{losses:?}");
     let rates: Vec<f64> = events
         .borrow()

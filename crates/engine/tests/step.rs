@@ -22,17 +22,28 @@ fn reference() -> Value {
 fn state(settings: Optimizer, device: &Device) -> TrainState {
     let checkpoint = Checkpoint::open(&path("model/a")).unwrap();
     let model = checkpoint.model(&device.clone().autodiff()).unwrap();
-    TrainState { model, optimizer: AdamW::new(settings) }
+    TrainState {
+        model,
+        optimizer: AdamW::new(settings),
+    }
 }
 
 fn optimizer(run: &Value) -> Optimizer {
     let number = |key: &str| run[key].as_f64().unwrap();
     Optimizer {
         learning_rate: number("peak_lr"),
-        betas: [run["betas"][0].as_f64().unwrap(), run["betas"][1].as_f64().unwrap()],
+        betas: [
+            run["betas"][0].as_f64().unwrap(),
+            run["betas"][1].as_f64().unwrap(),
+        ],
         epsilon: number("eps"),
         weight_decay: number("weight_decay"),
-        no_decay: run["no_decay"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect(),
+        no_decay: run["no_decay"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect(),
         clip: Some(number("clip")),
     }
 }
@@ -58,7 +69,10 @@ struct Norms(Vec<(String, f64)>);
 impl NamedParameters for Norms {
     fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         let values: Vec<f32> = param.val().into_data().iter().collect();
-        self.0.push((name.to_owned(), values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()));
+        self.0.push((
+            name.to_owned(),
+            values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt(),
+        ));
     }
 }
 
@@ -71,7 +85,10 @@ fn weight_norms(model: &SmolLm3) -> Vec<(String, f64)> {
 #[track_caller]
 fn assert_relative(what: &str, found: f64, expected: f64, tolerance: f64) {
     let off = (found - expected).abs() / expected.abs().max(1e-12);
-    assert!(off <= tolerance, "{what}: {found} instead of {expected}, off by {off:e}");
+    assert!(
+        off <= tolerance,
+        "{what}: {found} instead of {expected}, off by {off:e}"
+    );
 }
 
 fn follow(name: &str, device: &Device) -> TrainState {
@@ -83,15 +100,34 @@ fn follow(name: &str, device: &Device) -> TrainState {
         let micro = [batch(k, 0, device)];
         let result;
         (state, result) = train_step(state, &CrossEntropy, &micro, LossAverage::Tokens, rate);
-        assert_relative(&format!("{what}: loss"), result.loss, log["loss"].as_f64().unwrap(), 1e-5);
+        assert_relative(
+            &format!("{what}: loss"),
+            result.loss,
+            log["loss"].as_f64().unwrap(),
+            1e-5,
+        );
         let norm = log["grad_norm_before_clip"].as_f64().unwrap();
         assert_relative(&format!("{what}: gradient norm"), result.grad_norm, norm, 1e-4);
         let expected = log["weight_norms_after"].as_object().unwrap();
-        for (parameter, found) in weight_norms(&state.model).iter().filter(|(name, _)| expected.contains_key(name)) {
-            assert_relative(&format!("{what}: {parameter}"), *found, expected[parameter].as_f64().unwrap(), 1e-5);
+        for (parameter, found) in weight_norms(&state.model)
+            .iter()
+            .filter(|(name, _)| expected.contains_key(name))
+        {
+            assert_relative(
+                &format!("{what}: {parameter}"),
+                *found,
+                expected[parameter].as_f64().unwrap(),
+                1e-5,
+            );
         }
     }
-    let (_, after) = train_step(state.clone(), &CrossEntropy, &[batch(5, 0, device)], LossAverage::Tokens, 0.0);
+    let (_, after) = train_step(
+        state.clone(),
+        &CrossEntropy,
+        &[batch(5, 0, device)],
+        LossAverage::Tokens,
+        0.0,
+    );
     let expected = run["loss_of_batch_5_after"].as_f64().unwrap();
     assert_relative(&format!("{name}: loss afterwards"), after.loss, expected, 1e-5);
     state
@@ -117,15 +153,32 @@ fn warmup_stable_decay_with_clip_and_decay() {
     for (backend, device) in devices() {
         let state = follow("main", &device);
         let expected = Values::read("optim/final_main.safetensors");
-        let mut compare = CompareFinal { expected: &expected, compared: 0 };
+        let mut compare = CompareFinal {
+            expected: &expected,
+            compared: 0,
+        };
         named_parameters(&state.model, &mut compare);
         assert_eq!(compare.compared, 74, "{backend}: every parameter is compared");
-        let names: Vec<_> = expected.names().into_iter().filter(|name| name.starts_with("exp_avg")).collect();
+        let names: Vec<_> = expected
+            .names()
+            .into_iter()
+            .filter(|name| name.starts_with("exp_avg"))
+            .collect();
         assert_eq!(names.len(), 6);
-        for tensor in state.optimizer.state().iter().filter(|tensor| names.contains(&tensor.name)) {
+        for tensor in state
+            .optimizer
+            .state()
+            .iter()
+            .filter(|tensor| names.contains(&tensor.name))
+        {
             let reference = expected.f32(&tensor.name);
             let largest = reference.iter().fold(0f32, |max, x| max.max(x.abs()));
-            assert_close(&format!("{backend}: {}", tensor.name), &(tensor.values)(), &reference, 1e-4 * largest);
+            assert_close(
+                &format!("{backend}: {}", tensor.name),
+                &(tensor.values)(),
+                &reference,
+                1e-4 * largest,
+            );
         }
     }
 }
@@ -162,8 +215,18 @@ fn accumulation_weighs_tokens_or_micro_batches() {
         assert_eq!(tokens.targets as u64, reference["total_labels"].as_u64().unwrap());
         let expected = |key: &str| reference[key].as_f64().unwrap();
         let by_tokens = "grad_norm_token_weighted (average_tokens_across_devices / num_items_in_batch)";
-        assert_relative(&format!("{backend}: by tokens"), tokens.grad_norm, expected(by_tokens), 1e-4);
-        assert_relative(&format!("{backend}: by means"), means.grad_norm, expected("grad_norm_mean_of_means"), 1e-4);
+        assert_relative(
+            &format!("{backend}: by tokens"),
+            tokens.grad_norm,
+            expected(by_tokens),
+            1e-4,
+        );
+        assert_relative(
+            &format!("{backend}: by means"),
+            means.grad_norm,
+            expected("grad_norm_mean_of_means"),
+            1e-4,
+        );
     }
 }
 
@@ -173,14 +236,26 @@ fn a_norm_that_is_not_finite_changes_nothing() {
         let run = &reference()["runs"]["main"];
         let mut state = state(optimizer(run), &device);
         let weight = state.model.model.norm.weight.clone();
-        state.model.model.norm.weight = weight.map(|weight| weight.mul_scalar(f32::NAN).detach().require_grad());
+        state.model.model.norm.weight =
+            weight.map(|weight| weight.mul_scalar(f32::NAN).detach().require_grad());
         let before = weight_norms(&state.model);
-        let (state, result) = train_step(state, &CrossEntropy, &[batch(0, 0, &device)], LossAverage::Tokens, 1e-3);
+        let (state, result) = train_step(
+            state,
+            &CrossEntropy,
+            &[batch(0, 0, &device)],
+            LossAverage::Tokens,
+            1e-3,
+        );
         assert!(!result.loss.is_finite());
         assert_eq!(state.optimizer.updates(), 0);
         assert!(state.optimizer.state().is_empty());
         let after = weight_norms(&state.model);
         assert_eq!(before.len(), after.len());
-        assert!(before.iter().zip(&after).all(|(a, b)| a.1.to_bits() == b.1.to_bits()));
+        assert!(
+            before
+                .iter()
+                .zip(&after)
+                .all(|(a, b)| a.1.to_bits() == b.1.to_bits())
+        );
     }
 }

@@ -25,7 +25,9 @@ pub fn document_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, documents: &
     let scores = q.matmul(k.transpose()).cast(DType::F32); // [batch, kv_heads, group·seq, seq]
     let scores = scores.reshape([batch, heads, seq, seq]);
     let scores = scores.mask_fill(forbidden(documents, &device), f32::NEG_INFINITY);
-    let weights = softmax(scores, 3).cast(dtype).reshape([batch, kv_heads, group * seq, seq]);
+    let weights = softmax(scores, 3)
+        .cast(dtype)
+        .reshape([batch, kv_heads, group * seq, seq]);
     weights.matmul(v).reshape([batch, heads, seq, head_dim])
 }
 
@@ -42,7 +44,10 @@ fn forbidden(documents: &Documents, device: &Device) -> Tensor<4, Bool> {
     let batch = documents.batch();
     let ids = TensorData::new(documents.document_ids(), [batch, seq]);
     let ids = Tensor::<2, Int>::from_data(ids, device);
-    let query = ids.clone().reshape([batch, 1, seq, 1]).expand([batch, 1, seq, seq]);
+    let query = ids
+        .clone()
+        .reshape([batch, 1, seq, 1])
+        .expand([batch, 1, seq, seq]);
     let key = ids.reshape([batch, 1, 1, seq]).expand([batch, 1, seq, seq]);
     query.not_equal(key).bool_or(future.expand([batch, 1, seq, seq]))
 }

@@ -6,7 +6,9 @@ use burn::tensor::Device;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// The name is known, the code is not in this binary.
-    #[error("backend \"{name}\" is not compiled into this binary (it has: {compiled}); build with `--features {name}`")]
+    #[error(
+        "backend \"{name}\" is not compiled into this binary (it has: {compiled}); build with `--features {name}`"
+    )]
     NotCompiled {
         /// The backend asked for.
         name: String,
@@ -36,9 +38,11 @@ pub enum DeviceError {
 /// Backends compiled into this binary.
 pub fn compiled_backends() -> Vec<&'static str> {
     let mut names = Vec::new();
-    for (name, compiled) in
-        [("flex", cfg!(feature = "flex")), ("tch", cfg!(feature = "tch")), ("cuda", cfg!(feature = "cuda"))]
-    {
+    for (name, compiled) in [
+        ("flex", cfg!(feature = "flex")),
+        ("tch", cfg!(feature = "tch")),
+        ("cuda", cfg!(feature = "cuda")),
+    ] {
         if compiled {
             names.push(name);
         }
@@ -57,15 +61,23 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
     if !compiled.contains(&backend) {
         let name = backend.to_owned();
         return Err(match backend {
-            "flex" | "tch" | "cuda" => DeviceError::NotCompiled { name, compiled: listed },
-            _ => DeviceError::Unknown { name, compiled: listed },
+            "flex" | "tch" | "cuda" => DeviceError::NotCompiled {
+                name,
+                compiled: listed,
+            },
+            _ => DeviceError::Unknown {
+                name,
+                compiled: listed,
+            },
         });
     }
     #[allow(unused_variables)]
-    let index = device.and_then(|name| name.strip_prefix("cuda")).and_then(|rest| match rest.strip_prefix(':') {
-        Some(number) => number.parse::<usize>().ok(),
-        None => rest.is_empty().then_some(0),
-    });
+    let index = device
+        .and_then(|name| name.strip_prefix("cuda"))
+        .and_then(|rest| match rest.strip_prefix(':') {
+            Some(number) => number.parse::<usize>().ok(),
+            None => rest.is_empty().then_some(0),
+        });
     let wrong = |expected| {
         Err(DeviceError::Device {
             backend: backend.to_owned(),

@@ -43,11 +43,19 @@ impl Documents {
     pub fn new(starts: Vec<Vec<usize>>, seq: usize) -> Result<Self, DocumentsError> {
         for (row, list) in starts.iter().enumerate() {
             if list.first() != Some(&0) {
-                return Err(DocumentsError::FirstStart { row, start: list.first().copied() });
+                return Err(DocumentsError::FirstStart {
+                    row,
+                    start: list.first().copied(),
+                });
             }
             for pair in list.windows(2) {
                 if pair[1] <= pair[0] || pair[1] >= seq {
-                    return Err(DocumentsError::Order { row, start: pair[1], previous: pair[0], seq });
+                    return Err(DocumentsError::Order {
+                        row,
+                        start: pair[1],
+                        previous: pair[0],
+                        seq,
+                    });
                 }
             }
         }
@@ -56,7 +64,10 @@ impl Documents {
 
     /// `batch` rows of one document each.
     pub fn whole_rows(batch: usize, seq: usize) -> Self {
-        Self { seq, starts: vec![vec![0]; batch] }
+        Self {
+            seq,
+            starts: vec![vec![0]; batch],
+        }
     }
 
     /// Number of rows.
@@ -82,7 +93,10 @@ impl Documents {
     /// `(start, length)` of every document of one row.
     pub fn spans(&self, row: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
         let starts = &self.starts[row];
-        starts.iter().enumerate().map(|(i, &start)| (start, starts.get(i + 1).unwrap_or(&self.seq) - start))
+        starts
+            .iter()
+            .enumerate()
+            .map(|(i, &start)| (start, starts.get(i + 1).unwrap_or(&self.seq) - start))
     }
 
     /// Position of every token inside its document, row after row: `batch · seq` numbers.

@@ -13,7 +13,10 @@ pub struct Targets {
 impl Targets {
     /// Targets of a flat list of positions; `None` where nothing is to be predicted.
     pub fn new(ids: &[Option<u32>], device: &Device) -> Self {
-        let weights: Vec<f32> = ids.iter().map(|id| if id.is_some() { 1.0 } else { 0.0 }).collect();
+        let weights: Vec<f32> = ids
+            .iter()
+            .map(|id| if id.is_some() { 1.0 } else { 0.0 })
+            .collect();
         let count = ids.iter().flatten().count();
         let filled: Vec<i32> = ids.iter().map(|id| id.unwrap_or(0) as i32).collect();
         let shape = [ids.len()];
@@ -46,7 +49,10 @@ pub struct LossSum {
 /// - `weight`: `[vocab_size, hidden_size]`
 /// - `targets`: `tokens` entries
 pub fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> LossSum {
-    LossSum { sum: token_log_probs(hidden, weight, targets).sum().neg(), count: targets.count }
+    LossSum {
+        sum: token_log_probs(hidden, weight, targets).sum().neg(),
+        count: targets.count,
+    }
 }
 
 /// `ln p(target)` of every position, 0 where there is no target. `[tokens]`, `f32`.

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use smollm3_kernels::{Documents, compiled_backends, device, document_attention};
 
 fn devices() -> Vec<Device> {
-    compiled_backends().into_iter().map(|name| device(name, None).unwrap()).collect()
+    compiled_backends()
+        .into_iter()
+        .map(|name| device(name, None).unwrap())
+        .collect()
 }
 
 /// Values of a `[batch, heads, seq, head_dim]` tensor with an index.
@@ -16,7 +19,10 @@ struct Values {
 
 impl Values {
     fn of(tensor: &Tensor<4>) -> Self {
-        Self { data: tensor.to_data().iter::<f64>().collect(), dims: tensor.dims() }
+        Self {
+            data: tensor.to_data().iter::<f64>().collect(),
+            dims: tensor.dims(),
+        }
     }
 
     fn at(&self, b: usize, h: usize, s: usize, d: usize) -> f64 {
@@ -37,14 +43,19 @@ fn by_definition(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, documents: &Docume
             for s in 0..seq {
                 let first = s - starts[b * seq + s] as usize;
                 let score = |t: usize| {
-                    let dot: f64 = (0..dim).map(|d| q.at(b, h, s, d) * k.at(b, h / group, t, d)).sum();
+                    let dot: f64 = (0..dim)
+                        .map(|d| q.at(b, h, s, d) * k.at(b, h / group, t, d))
+                        .sum();
                     (dot / (dim as f64).sqrt()).exp()
                 };
                 let scores: Vec<f64> = (first..=s).map(score).collect();
                 let total: f64 = scores.iter().sum();
                 for d in 0..dim {
-                    let mixed: f64 =
-                        scores.iter().zip(first..).map(|(w, t)| w * v.at(b, h / group, t, d)).sum();
+                    let mixed: f64 = scores
+                        .iter()
+                        .zip(first..)
+                        .map(|(w, t)| w * v.at(b, h / group, t, d))
+                        .sum();
                     out.push(mixed / total);
                 }
             }
@@ -55,15 +66,29 @@ fn by_definition(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, documents: &Docume
 
 fn check(batch: usize, kv_heads: usize, group: usize, dim: usize, lengths: &[usize]) {
     let seq: usize = lengths.iter().sum();
-    let starts: Vec<usize> = lengths.iter().scan(0, |at, length| Some(std::mem::replace(at, *at + length))).collect();
+    let starts: Vec<usize> = lengths
+        .iter()
+        .scan(0, |at, length| Some(std::mem::replace(at, *at + length)))
+        .collect();
     let documents = Documents::new(vec![starts; batch], seq).unwrap();
     for device in devices() {
-        let random = |heads| Tensor::<4>::random([batch, heads, seq, dim], Distribution::Normal(0.0, 1.0), &device);
+        let random =
+            |heads| Tensor::<4>::random([batch, heads, seq, dim], Distribution::Normal(0.0, 1.0), &device);
         let (q, k, v) = (random(kv_heads * group), random(kv_heads), random(kv_heads));
         let expected = by_definition(&q, &k, &v, &documents);
-        let found: Vec<f64> = document_attention(q, k, v, &documents).into_data().iter().collect();
-        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        assert!(found.len() == expected.len() && worst < 2e-6, "off by {worst} for {lengths:?}");
+        let found: Vec<f64> = document_attention(q, k, v, &documents)
+            .into_data()
+            .iter()
+            .collect();
+        let worst = found
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
+        assert!(
+            found.len() == expected.len() && worst < 2e-6,
+            "off by {worst} for {lengths:?}"
+        );
     }
 }
 

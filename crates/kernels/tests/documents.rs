@@ -10,12 +10,22 @@ fn positions_restart_at_each_document() {
     assert_eq!(documents.document_ids(), [0, 0, 0, 1, 2, 2, 0, 0, 0, 0, 0, 0]);
     assert_eq!(documents.spans(0).collect::<Vec<_>>(), [(0, 3), (3, 1), (4, 2)]);
     assert!(!documents.is_whole_rows());
-    assert_eq!(Documents::whole_rows(2, 6), Documents::new(vec![vec![0], vec![0]], 6).unwrap());
+    assert_eq!(
+        Documents::whole_rows(2, 6),
+        Documents::new(vec![vec![0], vec![0]], 6).unwrap()
+    );
 }
 
 #[test]
 fn impossible_starts_are_refused() {
-    let order = |start, previous| Err(DocumentsError::Order { row: 0, start, previous, seq: 6 });
+    let order = |start, previous| {
+        Err(DocumentsError::Order {
+            row: 0,
+            start,
+            previous,
+            seq: 6,
+        })
+    };
     assert_eq!(Documents::new(vec![vec![0, 3, 3]], 6), order(3, 3));
     assert_eq!(Documents::new(vec![vec![0, 4, 2]], 6), order(2, 4));
     assert_eq!(Documents::new(vec![vec![0, 6]], 6), order(6, 0));

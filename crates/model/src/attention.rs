@@ -35,7 +35,13 @@ impl Attention {
         device: &Device,
     ) -> Result<Self, ParameterError> {
         let linear = |part: &str, shape: [usize; 2]| {
-            Linear::new(source, &format!("{name}.{part}"), shape, config.attention_bias, device)
+            Linear::new(
+                source,
+                &format!("{name}.{part}"),
+                shape,
+                config.attention_bias,
+                device,
+            )
         };
         let query = config.num_attention_heads * config.head_dim;
         let key_value = config.num_key_value_heads * config.head_dim;
@@ -70,7 +76,9 @@ impl Attention {
             false => (q, k),
         };
         let width = q.dims()[1] * self.head_dim;
-        let mixed = document_attention(q, k, v, documents).swap_dims(1, 2).reshape([batch, seq, width]);
+        let mixed = document_attention(q, k, v, documents)
+            .swap_dims(1, 2)
+            .reshape([batch, seq, width]);
         self.o_proj.forward(mixed)
     }
 }

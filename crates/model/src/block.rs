@@ -27,7 +27,10 @@ impl RmsNorm {
         device: &Device,
     ) -> Result<Self, ParameterError> {
         let weight = source.param(&format!("{name}.weight"), [config.hidden_size], device)?;
-        Ok(Self { weight, epsilon: config.rms_norm_eps })
+        Ok(Self {
+            weight,
+            epsilon: config.rms_norm_eps,
+        })
     }
 
     /// # Shapes
@@ -107,14 +110,22 @@ impl Block {
             self_attn: Attention::new(source, &name("self_attn"), layer, config, device)?,
             mlp: Mlp::new(source, &name("mlp"), config, device)?,
             input_layernorm: RmsNorm::new(source, &name("input_layernorm"), config, device)?,
-            post_attention_layernorm: RmsNorm::new(source, &name("post_attention_layernorm"), config, device)?,
+            post_attention_layernorm: RmsNorm::new(
+                source,
+                &name("post_attention_layernorm"),
+                config,
+                device,
+            )?,
         })
     }
 
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>, angles: &(Tensor<4>, Tensor<4>), documents: &Documents) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x), angles, documents);
+        let x = x.clone()
+            + self
+                .self_attn
+                .forward(self.input_layernorm.forward(x), angles, documents);
         x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
     }
 }

@@ -12,7 +12,9 @@ pub enum GenerateError {
     #[error("the prompt is empty; give at least one token")]
     EmptyPrompt,
     /// A token that the model has no row for.
-    #[error("token {id} is outside the model's vocabulary of {vocab_size}; is this the model's own tokenizer?")]
+    #[error(
+        "token {id} is outside the model's vocabulary of {vocab_size}; is this the model's own tokenizer?"
+    )]
     Vocabulary {
         /// The token.
         id: u32,
@@ -59,7 +61,10 @@ pub fn greedy(
         return Err(GenerateError::Vocabulary { id, vocab_size });
     }
     if prompt.len() > context {
-        return Err(GenerateError::Context { prompt: prompt.len(), context });
+        return Err(GenerateError::Context {
+            prompt: prompt.len(),
+            context,
+        });
     }
     let device = model.head().device();
     let mut row = prompt.to_vec();

@@ -24,7 +24,11 @@ impl Init {
     /// The initialisation of `config` for a seed.
     pub fn new(config: &ModelConfig, seed: u64) -> Self {
         let std = config.initializer_range;
-        Self { seed, std, output_std: std / (2.0 * config.num_hidden_layers as f64).sqrt() }
+        Self {
+            seed,
+            std,
+            output_std: std / (2.0 * config.num_hidden_layers as f64).sqrt(),
+        }
     }
 
     fn rng(&self, name: &str) -> ChaCha8Rng {
@@ -45,7 +49,11 @@ impl Parameters for Init {
             let output = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
             let std = if output { self.output_std } else { self.std } as f32;
             let draw = |z: f32| z * std;
-            StandardNormal.sample_iter(self.rng(name)).take(count).map(draw).collect()
+            StandardNormal
+                .sample_iter(self.rng(name))
+                .take(count)
+                .map(draw)
+                .collect()
         };
         Ok(TensorData::new(values, shape.to_vec()))
     }

@@ -19,6 +19,8 @@ pub use generate::{GenerateError, Generation, greedy};
 pub use init::Init;
 pub use linear::{Embedding, Linear};
 pub use model::{Backbone, SmolLm3};
-pub use parameters::{MapParameters, NamedParameters, ParameterError, Parameters, map_parameters, named_parameters};
+pub use parameters::{
+    MapParameters, NamedParameters, ParameterError, Parameters, map_parameters, named_parameters,
+};
 pub use rope::{Rope, inverse_frequencies};
 pub use smollm3_recipe::{ModelConfig, ModelType, Yarn};

@@ -27,7 +27,9 @@ impl Linear {
         device: &Device,
     ) -> Result<Self, ParameterError> {
         let weight = source.param(&format!("{name}.weight"), [out, input], device)?;
-        let bias = bias.then(|| source.param(&format!("{name}.bias"), [out], device)).transpose()?;
+        let bias = bias
+            .then(|| source.param(&format!("{name}.bias"), [out], device))
+            .transpose()?;
         Ok(Self { weight, bias })
     }
 
@@ -66,7 +68,9 @@ impl Embedding {
         shape: [usize; 2],
         device: &Device,
     ) -> Result<Self, ParameterError> {
-        Ok(Self { weight: source.param(&format!("{name}.weight"), shape, device)? })
+        Ok(Self {
+            weight: source.param(&format!("{name}.weight"), shape, device)?,
+        })
     }
 
     /// # Shapes

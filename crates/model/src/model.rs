@@ -34,7 +34,11 @@ impl SmolLm3 {
     ///
     /// # Errors
     /// A tensor is missing or has another shape.
-    pub fn new(config: &ModelConfig, source: &impl Parameters, device: &Device) -> Result<Self, ParameterError> {
+    pub fn new(
+        config: &ModelConfig,
+        source: &impl Parameters,
+        device: &Device,
+    ) -> Result<Self, ParameterError> {
         let table = [config.vocab_size, config.hidden_size];
         Ok(Self {
             model: Backbone {
@@ -59,7 +63,9 @@ impl SmolLm3 {
 
     /// The head's matrix, `[vocab_size, hidden]`.
     pub fn head(&self) -> Tensor<2> {
-        self.lm_head.as_ref().map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
+        self.lm_head
+            .as_ref()
+            .map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
     }
 
     /// Hidden states after the final norm.
@@ -87,6 +93,9 @@ impl SmolLm3 {
         let width = hidden.dims()[2];
         let head = self.head();
         let vocab_size = head.dims()[0];
-        hidden.reshape([batch * seq, width]).matmul(head.transpose()).reshape([batch, seq, vocab_size])
+        hidden
+            .reshape([batch * seq, width])
+            .matmul(head.transpose())
+            .reshape([batch, seq, vocab_size])
     }
 }

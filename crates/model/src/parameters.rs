@@ -75,7 +75,10 @@ pub trait NamedParameters {
 
 /// Walks over all float parameters of `module` in the order of its fields.
 pub fn named_parameters<M: Module>(module: &M, visitor: &mut impl NamedParameters) {
-    module.visit(&mut Walk { path: Vec::new(), visitor });
+    module.visit(&mut Walk {
+        path: Vec::new(),
+        visitor,
+    });
 }
 
 struct Walk<'a, V> {
@@ -107,7 +110,10 @@ pub trait MapParameters {
 
 /// Replaces every float parameter of `module` by what `mapper` makes of it; identities and trainability stay.
 pub fn map_parameters<M: Module>(module: M, mapper: &mut impl MapParameters) -> M {
-    module.map(&mut Map { path: Vec::new(), mapper })
+    module.map(&mut Map {
+        path: Vec::new(),
+        mapper,
+    })
 }
 
 struct Map<'a, F> {
@@ -129,7 +135,11 @@ impl<F: MapParameters> ModuleMapper for Map<'_, F> {
         let (id, value, mapper) = param.consume();
         let (autodiff, trainable) = (value.is_autodiff(), value.is_require_grad());
         let value = self.mapper.map(&name, value.without_autodiff());
-        let value = if autodiff { value.autodiff().set_require_grad(trainable) } else { value };
+        let value = if autodiff {
+            value.autodiff().set_require_grad(trainable)
+        } else {
+            value
+        };
         Param::from_mapped_value(id, value, mapper)
     }
 }

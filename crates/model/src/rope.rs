@@ -28,7 +28,11 @@ pub fn inverse_frequencies(config: &ModelConfig) -> (Vec<f32>, f64) {
                 (plain(j) * scale) as f32
             };
             let attention_factor = yarn.attention_factor.unwrap_or_else(|| {
-                if yarn.factor <= 1.0 { 1.0 } else { 0.1 * yarn.factor.ln() + 1.0 }
+                if yarn.factor <= 1.0 {
+                    1.0
+                } else {
+                    0.1 * yarn.factor.ln() + 1.0
+                }
             });
             ((0..half).map(frequency).collect(), attention_factor)
         }
@@ -39,9 +43,8 @@ pub fn inverse_frequencies(config: &ModelConfig) -> (Vec<f32>, f64) {
 fn ramp(yarn: &Yarn, theta: f64, head_dim: usize) -> (f64, f64) {
     let length = yarn.original_max_position_embeddings as f64;
     // The dimension that makes `rotations` turns over the original length.
-    let dimension = |rotations: f64| {
-        head_dim as f64 * (length / (rotations * 2.0 * PI)).ln() / (2.0 * theta.ln())
-    };
+    let dimension =
+        |rotations: f64| head_dim as f64 * (length / (rotations * 2.0 * PI)).ln() / (2.0 * theta.ln());
     let low = dimension(yarn.beta_fast).floor().max(0.0);
     let high = dimension(yarn.beta_slow).ceil().min(head_dim as f64 - 1.0);
     (low, if low == high { high + 0.001 } else { high })
@@ -62,14 +65,19 @@ impl Rope {
             let values: Vec<f32> = (0..length)
                 .flat_map(|position| {
                     // The angle is rounded to f32 first, as transformers does.
-                    frequencies.iter().map(move |frequency| position as f32 * frequency)
+                    frequencies
+                        .iter()
+                        .map(move |frequency| position as f32 * frequency)
                 })
                 .map(|angle| (f64::from(function(angle)) * factor) as f32)
                 .collect();
             let data = TensorData::new(values, [length, frequencies.len()]);
             Tensor::from_data(data, (&device.clone().inner(), DType::F32))
         };
-        Self { cos: table(f32::cos), sin: table(f32::sin) }
+        Self {
+            cos: table(f32::cos),
+            sin: table(f32::sin),
+        }
     }
 
     /// Number of positions in the table.
@@ -82,13 +90,23 @@ impl Rope {
         let (batch, seq) = (documents.batch(), documents.seq());
         let half = self.cos.dims()[1];
         if documents.is_whole_rows() {
-            let rows = |table: &Tensor<2>| table.clone().narrow(0, 0, seq).reshape([1, 1, seq, half]).cast(dtype);
+            let rows = |table: &Tensor<2>| {
+                table
+                    .clone()
+                    .narrow(0, 0, seq)
+                    .reshape([1, 1, seq, half])
+                    .cast(dtype)
+            };
             return (rows(&self.cos), rows(&self.sin));
         }
         let positions = TensorData::new(documents.positions(), [batch * seq]);
         let positions = Tensor::<1, Int>::from_data(positions, &self.cos.device());
         let rows = |table: &Tensor<2>| {
-            table.clone().select(0, positions.clone()).reshape([batch, 1, seq, half]).cast(dtype)
+            table
+                .clone()
+                .select(0, positions.clone())
+                .reshape([batch, 1, seq, half])
+                .cast(dtype)
         };
         (rows(&self.cos), rows(&self.sin))
     }

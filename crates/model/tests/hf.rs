@@ -17,7 +17,8 @@ struct Bits(Vec<(String, Vec<u32>)>);
 impl NamedParameters for Bits {
     fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         let values = param.val().into_data();
-        self.0.push((name.to_owned(), values.iter::<f32>().map(f32::to_bits).collect()));
+        self.0
+            .push((name.to_owned(), values.iter::<f32>().map(f32::to_bits).collect()));
     }
 }
 
@@ -47,9 +48,15 @@ fn parameter_names_are_those_of_the_hub() {
     let (_, device) = devices().remove(0);
     for name in ["a", "c"] {
         let checkpoint = Checkpoint::open(&path(&format!("model/{name}"))).unwrap();
-        let mut names: Vec<_> = bits(&checkpoint.model(&device).unwrap()).into_iter().map(|(name, _)| name).collect();
+        let mut names: Vec<_> = bits(&checkpoint.model(&device).unwrap())
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         names.sort();
-        assert_eq!(names, Values::read(&format!("model/{name}/model.safetensors")).names());
+        assert_eq!(
+            names,
+            Values::read(&format!("model/{name}/model.safetensors")).names()
+        );
     }
 }
 
@@ -61,7 +68,10 @@ fn both_spellings_describe_the_same_model() {
         assert_eq!(config, read("config.transformers5.json"), "model {name}");
         for spelling in [Spelling::Transformers4, Spelling::Transformers5] {
             let text = config.to_hf_json(spelling, "float32").to_string();
-            assert_eq!(ModelConfig::from_hf_json(&text, Path::new("written")).unwrap(), config);
+            assert_eq!(
+                ModelConfig::from_hf_json(&text, Path::new("written")).unwrap(),
+                config
+            );
         }
     }
 }
@@ -76,7 +86,12 @@ fn shards_hold_what_one_file_holds() {
         .into_iter()
         .map(|(name, shape)| {
             let data = source.parameter(&name, &shape).unwrap();
-            NamedTensor { name, shape, dtype: FileDtype::F32, values: Box::new(move || data.iter::<f32>().collect()) }
+            NamedTensor {
+                name,
+                shape,
+                dtype: FileDtype::F32,
+                values: Box::new(move || data.iter::<f32>().collect()),
+            }
         })
         .collect();
     write_shards(folder.path(), "model", &tensors, 200_000).unwrap();
@@ -86,7 +101,13 @@ fn shards_hold_what_one_file_holds() {
     let again = TensorFiles::open(folder.path(), "model").unwrap();
     assert!(again.names().eq(source.names()));
     for (name, shape) in config.parameter_shapes() {
-        let read = |files: &TensorFiles| files.parameter(&name, &shape).unwrap().iter::<f32>().collect::<Vec<_>>();
+        let read = |files: &TensorFiles| {
+            files
+                .parameter(&name, &shape)
+                .unwrap()
+                .iter::<f32>()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(read(&again), read(&source), "{name}");
     }
 }
@@ -102,7 +123,12 @@ fn altered(change: impl Fn(String, Vec<usize>) -> Option<(String, Vec<usize>)>) 
         .filter_map(|(name, shape)| change(name, shape))
         .map(|(name, shape)| {
             let count = shape.iter().product();
-            NamedTensor { name, shape, dtype: FileDtype::Bf16, values: Box::new(move || vec![0.5; count]) }
+            NamedTensor {
+                name,
+                shape,
+                dtype: FileDtype::Bf16,
+                values: Box::new(move || vec![0.5; count]),
+            }
         })
         .collect();
     write_shards(folder.path(), "model", &tensors, usize::MAX).unwrap();
@@ -123,10 +149,24 @@ fn damaged_checkpoints_are_refused() {
     let missing = altered(|name, shape| (name != norm).then_some((name, shape)));
     refused(missing.path(), &["is missing", norm, "model.safetensors"]);
 
-    let misnamed = altered(|name, shape| Some((name.replace("layers.2.input_layernorm", "layers.2.input_layer_norm"), shape)));
-    refused(misnamed.path(), &["is missing", norm, "model.layers.2.input_layer_norm.weight"]);
+    let misnamed = altered(|name, shape| {
+        Some((
+            name.replace("layers.2.input_layernorm", "layers.2.input_layer_norm"),
+            shape,
+        ))
+    });
+    refused(
+        misnamed.path(),
+        &["is missing", norm, "model.layers.2.input_layer_norm.weight"],
+    );
 
-    let misshaped = altered(|name, shape| Some(if name == norm { (name, vec![63]) } else { (name, shape) }));
+    let misshaped = altered(|name, shape| {
+        Some(if name == norm {
+            (name, vec![63])
+        } else {
+            (name, shape)
+        })
+    });
     refused(misshaped.path(), &[norm, "[63]", "[64]"]);
 
     let superfluous = altered(|name, shape| Some((name, shape)));
@@ -137,23 +177,42 @@ fn damaged_checkpoints_are_refused() {
         values: Box::new(|| vec![0.0]),
     };
     let mut json: serde_json::Value = serde_json::json!({ "weight_map": {} });
-    for (name, _) in ModelConfig::from_hf_file(&path("model/a/config.json")).unwrap().parameter_shapes() {
+    for (name, _) in ModelConfig::from_hf_file(&path("model/a/config.json"))
+        .unwrap()
+        .parameter_shapes()
+    {
         json["weight_map"][name] = "model.safetensors".into();
     }
     write_shards(superfluous.path(), "extra", &[extra], usize::MAX).unwrap();
     json["weight_map"]["model.layers.9.mlp.up_proj.weight"] = "extra.safetensors".into();
-    fs::write(superfluous.path().join("model.safetensors.index.json"), json.to_string()).unwrap();
-    refused(superfluous.path(), &["model.layers.9.mlp.up_proj.weight", "no place"]);
+    fs::write(
+        superfluous.path().join("model.safetensors.index.json"),
+        json.to_string(),
+    )
+    .unwrap();
+    refused(
+        superfluous.path(),
+        &["model.layers.9.mlp.up_proj.weight", "no place"],
+    );
 
     json["weight_map"]["model.layers.9.mlp.up_proj.weight"] = "../model.safetensors".into();
-    fs::write(superfluous.path().join("model.safetensors.index.json"), json.to_string()).unwrap();
+    fs::write(
+        superfluous.path().join("model.safetensors.index.json"),
+        json.to_string(),
+    )
+    .unwrap();
     refused(superfluous.path(), &["not the name of a file in this folder"]);
 
     let truncated = altered(|name, shape| Some((name, shape)));
     let file = truncated.path().join("model.safetensors");
     let length = fs::metadata(&file).unwrap().len();
     for keep in [length - 1, length / 2, 100, 7, 0] {
-        fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(keep).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_len(keep)
+            .unwrap();
         let message = Checkpoint::open(truncated.path()).unwrap_err().to_string();
         assert!(message.contains("model.safetensors"), "{keep} bytes: {message}");
     }
@@ -167,26 +226,49 @@ fn impossible_configurations_are_refused() {
     let text = fs::read_to_string(path("model/a/config.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let cases: [(&str, serde_json::Value, &str); 10] = [
-        ("num_key_value_heads", 3.into(), "not a multiple of num_key_value_heads = 3"),
-        ("num_attention_heads", 7.into(), "not a multiple of num_attention_heads = 7"),
+        (
+            "num_key_value_heads",
+            3.into(),
+            "not a multiple of num_key_value_heads = 3",
+        ),
+        (
+            "num_attention_heads",
+            7.into(),
+            "not a multiple of num_attention_heads = 7",
+        ),
         ("num_attention_heads", 0.into(), "num_attention_heads is 0"),
         ("vocab_size", 0.into(), "vocab_size is 0"),
         ("model_type", "qwen3".into(), "\"qwen3\" is not supported"),
         ("hidden_act", "gelu".into(), "\"gelu\" is not supported"),
         ("rope_theta", (-1.0).into(), "rope_theta = -1"),
-        ("no_rope_layers", serde_json::json!([1, 0]), "2 entries for num_hidden_layers = 8"),
-        ("rope_scaling", serde_json::json!({"rope_type": "llama3", "factor": 8.0}), "\"llama3\" is not supported"),
+        (
+            "no_rope_layers",
+            serde_json::json!([1, 0]),
+            "2 entries for num_hidden_layers = 8",
+        ),
+        (
+            "rope_scaling",
+            serde_json::json!({"rope_type": "llama3", "factor": 8.0}),
+            "\"llama3\" is not supported",
+        ),
         ("eos_token_id", 512.into(), "outside the vocabulary"),
     ];
     for (key, value, expected) in cases {
         let mut changed = json.clone();
         changed[key] = value;
-        let message = ModelConfig::from_hf_json(&changed.to_string(), Path::new("config.json")).unwrap_err().to_string();
-        assert!(message.contains(expected), "{key}: {message:?} should contain {expected:?}");
+        let message = ModelConfig::from_hf_json(&changed.to_string(), Path::new("config.json"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains(expected),
+            "{key}: {message:?} should contain {expected:?}"
+        );
     }
     let mut both = json;
     both["rope_parameters"] = serde_json::json!({ "rope_theta": 1.0 });
-    let message = ModelConfig::from_hf_json(&both.to_string(), Path::new("config.json")).unwrap_err().to_string();
+    let message = ModelConfig::from_hf_json(&both.to_string(), Path::new("config.json"))
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("contradict"), "{message}");
 }
 
@@ -195,7 +277,10 @@ struct Zeros;
 
 impl Parameters for Zeros {
     fn parameter(&self, _name: &str, shape: &[usize]) -> Result<TensorData, ParameterError> {
-        Ok(TensorData::new(vec![0f32; shape.iter().product()], shape.to_vec()))
+        Ok(TensorData::new(
+            vec![0f32; shape.iter().product()],
+            shape.to_vec(),
+        ))
     }
 }
 
@@ -220,9 +305,15 @@ fn the_3b_model_has_its_parameters() {
     let nope: Vec<usize> = (0..36).filter(|layer| !config.rope_layers[*layer]).collect();
     assert_eq!(nope, [3, 7, 11, 15, 19, 23, 27, 31, 35]);
 
-    let (_, device) = devices().into_iter().find(|(backend, _)| *backend == "flex").unwrap();
+    let (_, device) = devices()
+        .into_iter()
+        .find(|(backend, _)| *backend == "flex")
+        .unwrap();
     let model = SmolLm3::new(&config, &Zeros, &device).unwrap();
-    let mut count = Count { tensors: 0, numbers: 0 };
+    let mut count = Count {
+        tensors: 0,
+        numbers: 0,
+    };
     named_parameters(&model, &mut count);
     assert_eq!((count.tensors, count.numbers), (326, 3_075_098_624));
 }

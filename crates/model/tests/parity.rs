@@ -17,7 +17,10 @@ const GRADIENTS: f32 = 2e-5;
 const LOSS: f32 = 1e-5;
 
 fn load(name: &str, device: &Device) -> SmolLm3 {
-    Checkpoint::open(&path(&format!("model/{name}"))).unwrap().model(device).unwrap()
+    Checkpoint::open(&path(&format!("model/{name}")))
+        .unwrap()
+        .model(device)
+        .unwrap()
 }
 
 fn reference() -> Value {
@@ -36,7 +39,10 @@ fn next_tokens(ids: &[i64], seq: usize) -> Vec<Option<u32>> {
 
 /// The labels of transformers (already aligned with the inputs, −100 = none), shifted to targets.
 fn shifted_labels(labels: &[i64], seq: usize) -> Vec<Option<u32>> {
-    next_tokens(labels, seq).into_iter().map(|id| id.filter(|id| *id as i32 >= 0)).collect()
+    next_tokens(labels, seq)
+        .into_iter()
+        .map(|id| id.filter(|id| *id as i32 >= 0))
+        .collect()
 }
 
 /// Mean loss of a batch as a graph.
@@ -59,10 +65,21 @@ impl NamedParameters for CompareGradients<'_> {
         if !self.expected.names().iter().any(|expected| expected == name) {
             return;
         }
-        let found: Vec<f32> = param.val().grad(self.gradients).unwrap().into_data().iter().collect();
+        let found: Vec<f32> = param
+            .val()
+            .grad(self.gradients)
+            .unwrap()
+            .into_data()
+            .iter()
+            .collect();
         let expected = self.expected.f32(name);
         let largest = expected.iter().fold(0f32, |max, x| max.max(x.abs()));
-        assert_close(&format!("{}: gradient of {name}", self.what), &found, &expected, GRADIENTS * largest);
+        assert_close(
+            &format!("{}: gradient of {name}", self.what),
+            &found,
+            &expected,
+            GRADIENTS * largest,
+        );
         self.compared += 1;
     }
 }
@@ -70,9 +87,18 @@ impl NamedParameters for CompareGradients<'_> {
 fn compare_gradients(what: &str, model: &SmolLm3, loss: Tensor<1>, file: &str) {
     let expected = Values::read(file);
     let gradients = loss.backward();
-    let mut compare = CompareGradients { what, gradients: &gradients, expected: &expected, compared: 0 };
+    let mut compare = CompareGradients {
+        what,
+        gradients: &gradients,
+        expected: &expected,
+        compared: 0,
+    };
     named_parameters(model, &mut compare);
-    assert_eq!(compare.compared, expected.names().len(), "{what}: every reference gradient is compared");
+    assert_eq!(
+        compare.compared,
+        expected.names().len(),
+        "{what}: every reference gradient is compared"
+    );
 }
 
 fn check(name: &str) {
@@ -91,22 +117,47 @@ fn check(name: &str) {
         let tokens = io.i64("input_ids");
         let targets = Targets::new(&next_tokens(&tokens, 48), &device);
         let hidden = model.forward(ids.clone(), &documents).reshape([96, 64]);
-        let losses: Vec<f32> = token_log_probs(hidden, model.head(), &targets).neg().into_data().iter().collect();
+        let losses: Vec<f32> = token_log_probs(hidden, model.head(), &targets)
+            .neg()
+            .into_data()
+            .iter()
+            .collect();
         let losses: Vec<f32> = losses.chunks(48).flat_map(|row| row[..47].to_vec()).collect();
-        assert_close(&format!("{what}: token losses"), &losses, &io.f32("token_nll"), LOGITS);
+        assert_close(
+            &format!("{what}: token losses"),
+            &losses,
+            &io.f32("token_nll"),
+            LOGITS,
+        );
 
         let masked = Targets::new(&shifted_labels(&io.i64("masked_labels"), 48), &device);
-        assert_eq!(masked.count() as i64, reference["masked_label_count"].as_i64().unwrap());
+        assert_eq!(
+            masked.count() as i64,
+            reference["masked_label_count"].as_i64().unwrap()
+        );
         let loss: f32 = mean_loss(&model, ids.clone(), &documents, &masked).into_scalar();
-        assert_close(&format!("{what}: masked loss"), &[loss], &[number(&reference["loss_masked_mean"])], LOSS);
+        assert_close(
+            &format!("{what}: masked loss"),
+            &[loss],
+            &[number(&reference["loss_masked_mean"])],
+            LOSS,
+        );
 
         let loss = mean_loss(&model, ids, &documents, &targets);
         let value: f32 = loss.clone().into_scalar();
-        assert_close(&format!("{what}: loss"), &[value], &[number(&reference["loss"])], LOSS);
+        assert_close(
+            &format!("{what}: loss"),
+            &[value],
+            &[number(&reference["loss"])],
+            LOSS,
+        );
         compare_gradients(&what, &model, loss, &format!("model/{name}/grads.safetensors"));
 
         let prompt: Vec<u32> = io.i64("prompt_ids").into_iter().map(|id| id as u32).collect();
-        let limits = Generation { max_new_tokens: 16, stop: vec![] };
+        let limits = Generation {
+            max_new_tokens: 16,
+            stop: vec![],
+        };
         let mut row = prompt.clone();
         greedy(&model, &prompt, &limits, |token| row.push(token)).unwrap();
         let expected: Vec<u32> = io.i64("greedy_ids").into_iter().map(|id| id as u32).collect();
@@ -136,7 +187,12 @@ fn yarn_beyond_the_original_length() {
         let model = load("b", &device);
         let logits = model.logits(io.ids("long_input_ids", &device), &Documents::whole_rows(1, 120));
         let last: Vec<f32> = logits.narrow(1, 112, 8).into_data().iter().collect();
-        assert_close(&format!("{backend}: last logits"), &last, &io.f32("long_last8_logits"), LOGITS);
+        assert_close(
+            &format!("{backend}: last logits"),
+            &last,
+            &io.f32("long_last8_logits"),
+            LOGITS,
+        );
     }
 }
 
@@ -163,7 +219,12 @@ fn packed_documents() {
         assert_eq!(targets.count(), 45);
         let loss = mean_loss(&model, ids.clone(), &documents, &targets);
         let value: f32 = loss.clone().into_scalar();
-        assert_close(&format!("{what}: loss"), &[value], &[number(&reference["loss"])], LOSS);
+        assert_close(
+            &format!("{what}: loss"),
+            &[value],
+            &[number(&reference["loss"])],
+            LOSS,
+        );
         compare_gradients(&what, &model, loss, "model/d/grads.safetensors");
 
         let crossing = Targets::new(&next_tokens(&io.i64("input_ids"), 48), &device);
@@ -171,6 +232,11 @@ fn packed_documents() {
         let value: f32 = loss.clone().into_scalar();
         let expected = number(&reference["loss_labels_cross_documents(47 labels)"]);
         assert_close(&format!("{what}: crossing loss"), &[value], &[expected], LOSS);
-        compare_gradients(&what, &model, loss, "model/d/grads_cross_document_labels_some.safetensors");
+        compare_gradients(
+            &what,
+            &model,
+            loss,
+            "model/d/grads_cross_document_labels_some.safetensors",
+        );
     }
 }

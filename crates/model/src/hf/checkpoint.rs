@@ -67,8 +67,14 @@ impl Checkpoint {
         }
         let known: std::collections::HashSet<_> = shapes.iter().map(|(name, _)| name.as_str()).collect();
         let passed_over = |name: &str| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq");
-        if let Some(name) = tensors.names().find(|name| !known.contains(name) && !passed_over(name)) {
-            return Err(CheckpointError::Unexpected { path: folder.to_owned(), name: name.to_owned() });
+        if let Some(name) = tensors
+            .names()
+            .find(|name| !known.contains(name) && !passed_over(name))
+        {
+            return Err(CheckpointError::Unexpected {
+                path: folder.to_owned(),
+                name: name.to_owned(),
+            });
         }
         Ok(Self { config, tensors })
     }
@@ -89,19 +95,30 @@ const SHARD_BYTES: usize = 5_000_000_000;
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn save(folder: &Path, config: &ModelConfig, model: &SmolLm3, dtype: FileDtype) -> Result<(), CheckpointError> {
+pub fn save(
+    folder: &Path,
+    config: &ModelConfig,
+    model: &SmolLm3,
+    dtype: FileDtype,
+) -> Result<(), CheckpointError> {
     let write = |name: &str, value: serde_json::Value| {
         let path = folder.join(name);
         fs::write(&path, format!("{value:#}\n")).map_err(|source| CheckpointError::Write { path, source })
     };
-    write("config.json", config.to_hf_json(Spelling::default(), dtype.name()))?;
+    write(
+        "config.json",
+        config.to_hf_json(Spelling::default(), dtype.name()),
+    )?;
     let generation = json!({
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_id,
         "pad_token_id": config.pad_token_id,
     });
     write("generation_config.json", generation)?;
-    let mut tensors = Collect { dtype, tensors: Vec::new() };
+    let mut tensors = Collect {
+        dtype,
+        tensors: Vec::new(),
+    };
     named_parameters(model, &mut tensors);
     Ok(write_shards(folder, "model", &tensors.tensors, SHARD_BYTES)?)
 }

@@ -78,16 +78,27 @@ impl TensorFiles {
         } else if single.exists() {
             let file = TensorFile::open(&single)?;
             let places = file.names().into_iter().map(|name| (name, 0)).collect();
-            Ok(Self { files: vec![file], places })
+            Ok(Self {
+                files: vec![file],
+                places,
+            })
         } else {
-            Err(ShardError::Empty { path: folder.to_owned(), stem: stem.to_owned() })
+            Err(ShardError::Empty {
+                path: folder.to_owned(),
+                stem: stem.to_owned(),
+            })
         }
     }
 
     fn open_indexed(folder: &Path, index: &Path) -> Result<Self, ShardError> {
-        let wrong = |message: String| ShardError::Index { path: index.to_owned(), message };
-        let text = fs::read_to_string(index)
-            .map_err(|source| ShardError::Read { path: index.to_owned(), source })?;
+        let wrong = |message: String| ShardError::Index {
+            path: index.to_owned(),
+            message,
+        };
+        let text = fs::read_to_string(index).map_err(|source| ShardError::Read {
+            path: index.to_owned(),
+            source,
+        })?;
         let json: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         let map = json
             .get("weight_map")
@@ -97,9 +108,13 @@ impl TensorFiles {
         let mut files = Vec::new();
         let mut places = BTreeMap::new();
         for (name, file) in map {
-            let file = file.as_str().ok_or_else(|| wrong(format!("the file of \"{name}\" is not a string")))?;
+            let file = file
+                .as_str()
+                .ok_or_else(|| wrong(format!("the file of \"{name}\" is not a string")))?;
             if Path::new(file).components().count() != 1 {
-                return Err(wrong(format!("\"{file}\" is not the name of a file in this folder")));
+                return Err(wrong(format!(
+                    "\"{file}\" is not the name of a file in this folder"
+                )));
             }
             let number = match numbers.get(file) {
                 Some(number) => *number,
@@ -130,7 +145,9 @@ impl TensorFiles {
     /// The file that holds a tensor, for messages.
     fn place(&self, name: &str) -> String {
         let file = self.places.get(name).map_or(0, |number| *number);
-        self.files.get(file).map_or_else(String::new, |file| file.path().display().to_string())
+        self.files
+            .get(file)
+            .map_or_else(String::new, |file| file.path().display().to_string())
     }
 
     fn hint(&self, name: &str) -> String {
@@ -140,7 +157,9 @@ impl TensorFiles {
             .filter(|(distance, _)| *distance <= 3)
             .collect();
         near.sort_unstable();
-        near.first().map_or_else(String::new, |(_, other)| format!("; there is a tensor \"{other}\""))
+        near.first().map_or_else(String::new, |(_, other)| {
+            format!("; there is a tensor \"{other}\"")
+        })
     }
 
     /// Finds a tensor of exactly this shape without reading it.
@@ -154,7 +173,12 @@ impl TensorFiles {
         };
         if info.shape != shape {
             let (place, name) = (self.place(name), name.to_owned());
-            return Err(ParameterError::Shape { place, name, found: info.shape.clone(), expected: shape.to_vec() });
+            return Err(ParameterError::Shape {
+                place,
+                name,
+                found: info.shape.clone(),
+                expected: shape.to_vec(),
+            });
         }
         Ok((info, bytes))
     }
@@ -239,20 +263,36 @@ pub fn write_shards(
     let mut weight_map = BTreeMap::new();
     for (number, shard) in shards.into_iter().enumerate() {
         let path = folder.join(file_name(number));
-        weight_map.extend(shard.iter().map(|tensor| (tensor.name.as_str(), file_name(number))));
+        weight_map.extend(
+            shard
+                .iter()
+                .map(|tensor| (tensor.name.as_str(), file_name(number))),
+        );
         let format = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-        serialize_to_file(shard.into_iter().map(|tensor| (tensor.name.as_str(), tensor)), Some(format), &path)
-            .map_err(|error| ShardError::Write { path: path.clone(), message: error.to_string() })?;
+        serialize_to_file(
+            shard.into_iter().map(|tensor| (tensor.name.as_str(), tensor)),
+            Some(format),
+            &path,
+        )
+        .map_err(|error| ShardError::Write {
+            path: path.clone(),
+            message: error.to_string(),
+        })?;
         fs::File::open(&path)
             .and_then(|file| file.sync_all())
-            .map_err(|error| ShardError::Write { path, message: error.to_string() })?;
+            .map_err(|error| ShardError::Write {
+                path,
+                message: error.to_string(),
+            })?;
     }
     if total > 1 {
         let size: usize = tensors.iter().map(NamedTensor::bytes).sum();
         let index = json!({ "metadata": { "total_size": size }, "weight_map": weight_map });
         let path = folder.join(format!("{stem}.safetensors.index.json"));
-        fs::write(&path, format!("{index:#}\n"))
-            .map_err(|error| ShardError::Write { path, message: error.to_string() })?;
+        fs::write(&path, format!("{index:#}\n")).map_err(|error| ShardError::Write {
+            path,
+            message: error.to_string(),
+        })?;
     }
     Ok(())
 }

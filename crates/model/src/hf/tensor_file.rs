@@ -50,8 +50,14 @@ impl FileDtype {
     pub fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Self::Bf16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
-            Self::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+            Self::Bf16 => values
+                .iter()
+                .flat_map(|value| bf16::from_f32(*value).to_le_bytes())
+                .collect(),
+            Self::F16 => values
+                .iter()
+                .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+                .collect(),
         }
     }
 }
@@ -62,7 +68,12 @@ impl FileDtype {
 /// `dtype` is not F32, BF16, F16 or F64; the error is its name.
 pub fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
     fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        bytes.as_chunks::<N>().0.iter().map(|chunk| value(*chunk)).collect()
+        bytes
+            .as_chunks::<N>()
+            .0
+            .iter()
+            .map(|chunk| value(*chunk))
+            .collect()
     }
     match dtype {
         Dtype::F32 => Ok(each(bytes, f32::from_le_bytes)),
@@ -84,14 +95,24 @@ pub(super) struct TensorFile {
 
 impl TensorFile {
     pub(super) fn open(path: &Path) -> Result<Self, ShardError> {
-        let read = |source| ShardError::Read { path: path.to_owned(), source };
+        let read = |source| ShardError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(read)?;
         // SAFETY: the map is private to this process and read-only; a file that another process truncates while
         // it is mapped raises SIGBUS, which is the price every memory-mapped reader of checkpoints pays.
         let map = unsafe { Mmap::map(&file) }.map_err(read)?;
-        let (header, metadata) = SafeTensors::read_metadata(&map)
-            .map_err(|error| ShardError::Format { path: path.to_owned(), message: error.to_string() })?;
-        Ok(Self { path: path.to_owned(), map, metadata, data_start: header + size_of::<u64>() })
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| ShardError::Format {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            map,
+            metadata,
+            data_start: header + size_of::<u64>(),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -106,6 +127,9 @@ impl TensorFile {
     pub(super) fn tensor(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
         let info = self.metadata.info(name)?;
         let (start, end) = info.data_offsets;
-        Some((info, self.map.get(self.data_start + start..self.data_start + end)?))
+        Some((
+            info,
+            self.map.get(self.data_start + start..self.data_start + end)?,
+        ))
     }
 }
