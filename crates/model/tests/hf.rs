@@ -264,12 +264,20 @@ fn impossible_configurations_are_refused() {
             "{key}: {message:?} should contain {expected:?}"
         );
     }
-    let mut both = json;
-    both["rope_parameters"] = serde_json::json!({ "rope_theta": 1.0 });
-    let message = ModelConfig::from_hf_json(&both.to_string(), Path::new("config.json"))
-        .unwrap_err()
-        .to_string();
-    assert!(message.contains("contradict"), "{message}");
+    for (key, value) in [
+        ("rope_parameters", serde_json::json!({ "rope_theta": 1.0 })),
+        (
+            "rope_scaling",
+            serde_json::json!({ "rope_type": "yarn", "type": "default", "factor": 2.0 }),
+        ),
+    ] {
+        let mut both = json.clone();
+        both[key] = value;
+        let message = ModelConfig::from_hf_json(&both.to_string(), Path::new("config.json"))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("contradict"), "{key}: {message}");
+    }
 }
 
 /// Zeros, which cost nothing until they are touched.

@@ -60,8 +60,9 @@ enum OneOrMany {
 
 #[derive(Deserialize)]
 struct RopeParameters {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The older name of `rope_type`.
+    r#type: Option<String>,
     rope_theta: Option<f64>,
     factor: Option<f64>,
     original_max_position_embeddings: Option<usize>,
@@ -283,7 +284,7 @@ fn rope(
     let kinds = [scaling, parameters]
         .into_iter()
         .flatten()
-        .filter(|rope| rope.rope_type.as_deref() != Some("default"));
+        .filter(|rope| rope.kind() != Some("default"));
     let mut yarn = None;
     for rope in kinds {
         let found = rope.into_yarn(max_position_embeddings)?;
@@ -298,8 +299,19 @@ fn rope(
 }
 
 impl RopeParameters {
+    fn kind(&self) -> Option<&str> {
+        self.rope_type.as_deref().or(self.r#type.as_deref())
+    }
+
     fn into_yarn(self, max_position_embeddings: usize) -> Result<Option<Yarn>, String> {
-        match self.rope_type.as_deref() {
+        if let (Some(new), Some(old)) = (&self.rope_type, &self.r#type)
+            && new != old
+        {
+            return Err(format!(
+                "rope_type = \"{new}\" and type = \"{old}\" contradict each other; keep one"
+            ));
+        }
+        match self.kind() {
             // `rope_parameters` with a theta alone.
             None if self.factor.is_none() => Ok(None),
             Some("yarn") => {

@@ -1,5 +1,6 @@
 //! A checkpoint folder as transformers writes it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,18 +63,21 @@ impl Checkpoint {
         let config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
         let tensors = TensorFiles::open(folder, "model")?;
         let shapes = config.parameter_shapes();
-        for (name, shape) in &shapes {
-            tensors.check(name, shape)?;
-        }
-        let known: std::collections::HashSet<_> = shapes.iter().map(|(name, _)| name.as_str()).collect();
+        let known: HashSet<&str> = shapes.iter().map(|(name, _)| name.as_str()).collect();
         let passed_over = |name: &str| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq");
-        if let Some(name) = tensors
+        let superfluous: Vec<&str> = tensors
             .names()
-            .find(|name| !known.contains(name) && !passed_over(name))
-        {
+            .filter(|name| !known.contains(name) && !passed_over(name))
+            .collect();
+        for (name, shape) in &shapes {
+            tensors
+                .check(name, shape)
+                .map_err(|error| with_hint(error, &superfluous))?;
+        }
+        if let Some(name) = superfluous.first() {
             return Err(CheckpointError::Unexpected {
                 path: folder.to_owned(),
-                name: name.to_owned(),
+                name: (*name).to_owned(),
             });
         }
         Ok(Self { config, tensors })
@@ -86,6 +90,20 @@ impl Checkpoint {
     pub fn model(&self, device: &Device) -> Result<SmolLm3, CheckpointError> {
         Ok(SmolLm3::new(&self.config, &self.tensors, device)?)
     }
+}
+
+/// Names the superfluous tensor whose name is nearest to that of a missing one.
+fn with_hint(error: ParameterError, superfluous: &[&str]) -> ParameterError {
+    let ParameterError::Missing { place, name, .. } = error else {
+        return error;
+    };
+    let near = superfluous
+        .iter()
+        .min_by_key(|other| strsim::damerau_levenshtein(&name, other));
+    let hint = near.map_or_else(String::new, |other| {
+        format!("; \"{other}\" is there and has no place in the model")
+    });
+    ParameterError::Missing { place, name, hint }
 }
 
 /// Largest file that [`save`] writes, transformers' default.

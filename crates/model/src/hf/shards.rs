@@ -150,25 +150,13 @@ impl TensorFiles {
             .map_or_else(String::new, |file| file.path().display().to_string())
     }
 
-    fn hint(&self, name: &str) -> String {
-        let mut near: Vec<_> = self
-            .names()
-            .map(|other| (strsim::damerau_levenshtein(name, other), other))
-            .filter(|(distance, _)| *distance <= 3)
-            .collect();
-        near.sort_unstable();
-        near.first().map_or_else(String::new, |(_, other)| {
-            format!("; there is a tensor \"{other}\"")
-        })
-    }
-
     /// Finds a tensor of exactly this shape without reading it.
     ///
     /// # Errors
     /// There is none of that name, or it has another shape.
     pub fn check(&self, name: &str, shape: &[usize]) -> Result<(&TensorInfo, &[u8]), ParameterError> {
         let Some((info, bytes)) = self.get(name) else {
-            let (place, name, hint) = (self.place(name), name.to_owned(), self.hint(name));
+            let (place, name, hint) = (self.place(name), name.to_owned(), String::new());
             return Err(ParameterError::Missing { place, name, hint });
         };
         if info.shape != shape {
