@@ -45,6 +45,15 @@ impl Blend {
         }
     }
 
+    /// Counts that no source exceeds among the first `i` picks, found without replay: exact for the
+    /// even order, up to two too high for the greedy one.
+    pub fn at_most(&self, i: u64) -> Vec<u64> {
+        match self {
+            Self::Even(order) => order.counts(i),
+            Self::Greedy(order) => order.at_most(i),
+        }
+    }
+
     /// The picks of `range` in order: the source and how often it was picked before.
     pub fn picks(&self, range: Range<u64>) -> BlendPicks<'_> {
         match self {

@@ -22,8 +22,7 @@
 //! 2. Straddling jobs are visited from the latest release to the earliest; the chosen ones are the
 //!    earliest deadlines among those visited, never more than `⌈Σφ⌉` of those visited.
 //!
-//! Then a block's jobs (all that the two boundaries' counts differ by) are ordered by EDF, with
-//! deadlines capped at the block's end.
+//! Then a block's jobs (all that the two boundaries' counts differ by) are ordered by EDF.
 //!
 //! # Why that works
 //! Take a boundary `x`. *Backward*: for `s < x` the jobs done by `x` whose window starts at `s` or
@@ -37,22 +36,25 @@
 //!
 //! A block from `x` to `y` needs Hall's condition on each interval: strictly inside it is the fluid
 //! argument, from `x` on it is the forward property of `x`, up to `y` the backward property of `y`,
-//! and the whole block holds exactly `y − x` jobs. Counts must also not fall between boundaries,
-//! which `B ≥ 1/w_min` ensures: every source is due at least once a block.
+//! and the whole block holds exactly `y − x` jobs. So some order keeps every window and ends by `y`
+//! without an idle slot. Then EDF does not idle either (in which slots unit jobs run depends on
+//! their releases alone, as long as none waits needlessly) and ends by `y` too. Counts must also not
+//! fall between boundaries, which `B ≥ 1/w_min` ensures: every source is due at least once a block.
 //!
 //! # What it costs
 //! `O(sources)` memory. Reaching an arbitrary pick costs one boundary (`n log n`) and at most `B`
 //! EDF steps of `O(log n)`, with `B = max(1024, ⌈1/w_min⌉)`; running on from there costs one step a
 //! pick. So a very small share is what makes addressing slow: 5·10⁻⁵, the smallest of the released
-//! SmolLM3 mixtures, means blocks of about 20,000 picks, under a millisecond; 10⁻⁷ means ten
-//! million picks, some tenths of a second. Shares under 2⁻³⁰ are refused.
+//! SmolLM3 mixtures, means blocks of about 20,000 picks, at most a millisecond; 10⁻⁷ means ten
+//! million picks, about half a second. Shares under 2⁻³⁰ are refused.
 //!
 //! # What was not taken
 //! Greedy by deficit, as nanotron does it ([`crate::greedy`]), needs its whole history. Rounding
 //! cumulative shares, and trees of two-way splits, address any pick at once but stray by more than
-//! one. Billiard words (order all points `(k − ½)/w_j`) stray by up to half the number of sources.
-//! Running EDF from approximate boundary counts two blocks back also works, at three times the cost
-//! of the closed form.
+//! one. Billiard words (all points `(k − ½)/w_j` in order) may stray by `½ + w_j·n/2` with `n`
+//! sources. Reaching a boundary's counts by EDF from the block before also works, at three times the
+//! cost of the closed form. Looking for the next source by a scan instead of heaps is slower from
+//! forty sources on, 55 to 85 ns a pick against 35 to 50.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -197,7 +199,7 @@ struct Block {
     slot: u64,
     lanes: Vec<Lane>,
     /// Released jobs by deadline, jobs to come by release; times count from the block's start, so
-    /// that a time (at most 2³⁰ + 1) and a source (below 2²⁰) fit one integer.
+    /// that a time (below 2³²) and a source (below 2²⁰) fit one integer.
     ready: BinaryHeap<Reverse<u64>>,
     waiting: BinaryHeap<Reverse<u64>>,
 }
@@ -264,7 +266,7 @@ impl Block {
         let lane = &self.lanes[source];
         if lane.count == lane.end {
         } else if release <= self.slot {
-            let deadline = (lane.time + u64::from(lane.rest > 0)).min(self.end);
+            let deadline = lane.time + u64::from(lane.rest > 0);
             self.ready.push(key(deadline - self.start, source));
         } else {
             self.waiting.push(key(release - self.start, source));
@@ -374,7 +376,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
+        #![proptest_config(ProptestConfig::with_cases(60))]
 
         /// Short blocks, so that many boundaries are crossed.
         #[test]

@@ -9,9 +9,9 @@
 //! * [`interleave`]: the source of any pick at once, within one sequence of each share.
 //! * [`greedy`]: the original's order, by replay.
 //! * [`permutation`]: the windows of a source, in another order each epoch.
-//! * [`mixer`]: the batch of a step, phases, epochs, ranks.
+//! * [`mixer`]: the batch of a step, phases, epochs; [`slice`](mod@slice): what each rank takes of it.
 //! * [`windows`]: what such a window holds, out of a token store.
-//! * [`bench`]: timings of the above.
+//! * [`mod@bench`]: timings of the above.
 //!
 //! ```
 //! use smollm3_mixer::{Mixer, MixerConfig, Order, PhaseWeights, SourceInfo, WindowOrder};
@@ -40,18 +40,22 @@
 
 pub mod bench;
 pub mod blend;
+pub mod config;
 pub mod error;
 mod fraction;
 pub mod greedy;
 pub mod interleave;
 pub mod mixer;
 pub mod permutation;
+pub mod slice;
 pub mod windows;
 
 pub use blend::{Blend, Order};
+pub use config::{MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder};
 pub use error::{MixError, Result};
 pub use greedy::Greedy;
 pub use interleave::Interleave;
-pub use mixer::{Mixer, MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder};
+pub use mixer::Mixer;
 pub use permutation::Permutation;
+pub use slice::{check_split, slice_batch};
 pub use windows::{Documents, Sequence, WindowError, WindowReader};

@@ -9,84 +9,17 @@
 //! `c` of a source (counted over the stage) stands in epoch `c / windows`, and each epoch has its own
 //! keyed permutation. Whether the data last for the whole stage is decided when the mixer is built.
 //!
-//! Cost: that of the blend, see [`crate::interleave`] and [`crate::greedy`], and about 50 ns a
+//! Cost: that of the blend, see [`crate::interleave`] and [`crate::greedy`], and about 100 ns a
 //! sequence for the permutation. A run of steps ([`Mixer::sequences`]) pays for addressing once.
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::blend::{Blend, BlendPicks, Order};
+use crate::blend::{Blend, BlendPicks};
+use crate::config::{MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder};
 use crate::error::{MixError, Result};
 use crate::permutation::Permutation;
-
-/// Everything the order of a stage depends on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MixerConfig {
-    /// Names the permutations of the windows. The blend itself has no randomness.
-    pub seed: u64,
-    /// How sources take turns.
-    pub order: Order,
-    /// In which order the windows of one source are read.
-    pub windows: WindowOrder,
-    /// Tokens a sequence is trained on; only used to speak of tokens in messages.
-    pub sequence_length: u64,
-    /// Sequences in a step, over all ranks and accumulation steps.
-    pub global_batch: u64,
-    /// The phases in order.
-    pub phases: Vec<PhaseWeights>,
-    /// The sources that phases refer to by position.
-    pub sources: Vec<SourceInfo>,
-}
-
-/// One phase: its length and its mixture.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PhaseWeights {
-    /// Length in sequences.
-    pub sequences: u64,
-    /// (source index, weight) on any scale; a weight of 0 leaves the source out.
-    pub weights: Vec<(usize, f64)>,
-}
-
-/// One source of a stage.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SourceInfo {
-    /// Name, unique in the stage; it names the source's permutations too.
-    pub name: String,
-    /// Whole windows in its store, if the store is at hand.
-    pub windows: Option<u64>,
-    /// How often its data may be read; fractions count.
-    pub max_epochs: f64,
-}
-
-/// In which order the windows of one source are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WindowOrder {
-    /// By a permutation keyed by seed, source and epoch.
-    #[default]
-    Permuted,
-    /// As they lie in the store, as the original does, whose files are shuffled beforehand.
-    Stored,
-}
-
-/// One sequence of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pick {
-    /// Index into the configuration's sources.
-    pub source: usize,
-    /// How many sequences of this source came before, over the whole stage.
-    pub ordinal: u64,
-    /// Where in the source it is read; `None` while the number of windows is not known.
-    pub place: Option<Place>,
-}
-
-/// A window of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// Earlier complete passes over the source.
-    pub epoch: u64,
-    /// Index of the window in the store.
-    pub window: u64,
-}
+use crate::slice::slice_batch;
 
 /// The order of one stage; see the [module documentation](self).
 #[derive(Debug)]
@@ -210,20 +143,13 @@ impl Mixer {
         Ok(self.sequences(start..start + self.config.global_batch).collect())
     }
 
-    /// What `rank` of `world` trains on in a step: for each accumulation step its micro-batch. As in
-    /// the original, accumulation is the outer order: accumulation step `m` covers
-    /// `world · micro_batch` successive sequences of the batch, of which each rank takes a run.
+    /// What `rank` of `world` trains on in a step, a micro-batch for each accumulation step; see
+    /// [`slice_batch`].
     ///
     /// # Errors
     /// A step or rank out of range, or a batch that `world · micro_batch` does not divide.
     pub fn slice(&self, step: u64, rank: u64, world: u64, micro_batch: u64) -> Result<Vec<Vec<Pick>>> {
-        check_split(self.config.global_batch, rank, world, micro_batch)?;
-        Ok(slice_of(
-            &self.batch(step)?,
-            rank as usize,
-            world as usize,
-            micro_batch as usize,
-        ))
+        slice_batch(&self.batch(step)?, rank, world, micro_batch)
     }
 
     /// The sequences from `range.start` on, counted over the whole stage from 0, ending at
@@ -276,19 +202,28 @@ impl Mixer {
 
     /// Compares what the stage reads of each source with what is there.
     fn check(&self) -> Result<()> {
-        if self.config.sources.iter().all(|source| source.windows.is_none()) {
+        // 1.15 epochs of 20 windows are 23, though 1.15 has no exact double: hence the last factor.
+        // Saturates for absurd epochs, which is as good as no limit.
+        let allowed =
+            |windows: u64, epochs: f64| (windows as f64 * epochs * (1.0 + f64::EPSILON)).floor() as u64;
+        let mut at_most = vec![0u64; self.config.sources.len()];
+        for phase in &self.phases {
+            for (&source, count) in phase.sources.iter().zip(phase.blend.at_most(phase.len())) {
+                at_most[source] += count;
+            }
+        }
+        let sources = &self.config.sources;
+        let enough = |(source, count): (&SourceInfo, &u64)| {
+            source
+                .windows
+                .is_none_or(|windows| *count <= allowed(windows, source.max_epochs))
+        };
+        if sources.iter().zip(&at_most).all(enough) {
             return Ok(());
         }
-        for (source, count) in self
-            .config
-            .sources
-            .iter()
-            .zip(self.counts_before_phase(self.phases.len()))
-        {
+        for (source, count) in sources.iter().zip(self.counts_before_phase(self.phases.len())) {
             let Some(windows) = source.windows else { continue };
-            // Saturates for absurd epochs, which is as good as no limit.
-            let allowed = (windows as f64 * source.max_epochs).floor() as u64;
-            if count <= allowed {
+            if count <= allowed(windows, source.max_epochs) {
                 continue;
             }
             let name = source.name.clone();
@@ -311,12 +246,13 @@ impl Mixer {
 }
 
 impl Phase {
+    /// In sequences.
+    fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
     fn add_counts(&self, counts: &mut [u64]) {
-        for (&source, count) in self
-            .sources
-            .iter()
-            .zip(self.blend.counts(self.range.end - self.range.start))
-        {
+        for (&source, count) in self.sources.iter().zip(self.blend.counts(self.len())) {
             counts[source] += count;
         }
     }
@@ -367,38 +303,6 @@ fn permutation_key(seed: u64, name: &str) -> [u8; 32] {
     hash.update(&seed.to_le_bytes());
     hash.update(name.as_bytes());
     *hash.finalize().as_bytes()
-}
-
-/// Checks that `world` ranks can share a batch in micro-batches and that `rank` is one of them.
-///
-/// # Errors
-/// A zero, a rank not below `world`, or a batch that `world · micro_batch` does not divide.
-pub fn check_split(global_batch: u64, rank: u64, world: u64, micro_batch: u64) -> Result<()> {
-    for (what, quantity) in [("the world size", world), ("the micro-batch", micro_batch)] {
-        if quantity == 0 {
-            return Err(MixError::Zero { what });
-        }
-    }
-    if rank >= world {
-        return Err(MixError::Rank { rank, world });
-    }
-    match world.checked_mul(micro_batch) {
-        Some(run) if global_batch.is_multiple_of(run) => Ok(()),
-        _ => Err(MixError::Split {
-            global_batch,
-            world,
-            micro_batch,
-        }),
-    }
-}
-
-/// A rank's micro-batches of a batch; see [`Mixer::slice`]. `world · micro_batch` must divide the
-/// batch and `rank` be below `world` ([`check_split`]).
-pub fn slice_of<T: Clone>(batch: &[T], rank: usize, world: usize, micro_batch: usize) -> Vec<Vec<T>> {
-    batch
-        .chunks_exact(world * micro_batch)
-        .map(|accumulation| accumulation[rank * micro_batch..(rank + 1) * micro_batch].to_vec())
-        .collect()
 }
 
 /// Iterator over the sequences of a stage.

@@ -66,6 +66,22 @@ fn replay_equals_running_on() {
 }
 
 #[test]
+fn the_bound_holds_without_replay() {
+    for stage in released::load().unwrap().phases {
+        let greedy = Greedy::new(&stage.weights).unwrap();
+        for i in [0, 1, 2, 100, 57_600] {
+            let exact = greedy.counts(i);
+            for (count, at_most) in exact.iter().zip(greedy.at_most(i)) {
+                assert!(
+                    *count <= at_most && at_most <= count + 4,
+                    "{count} of {at_most} after {i}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn bad_weights_are_refused() {
     assert_eq!(Greedy::new(&[]), Err(MixError::Empty));
     assert_eq!(

@@ -42,6 +42,44 @@ fn short_mixtures_come_out_even_each_period() {
     }
 }
 
+/// Another order would silently change what a resumed run is trained on. The values come from a
+/// second implementation in Python, with exact fractions and the boundary rule taken literally.
+#[test]
+fn the_order_is_fixed_for_all_time() {
+    let phases = released::load().unwrap().phases;
+    let order = |phase: usize| Interleave::new(&phases[phase].weights).unwrap();
+    let sources: Vec<_> = order(0).picks(0..40).map(|(source, _)| source).collect();
+    let expected = [
+        1, 0, 1, 0, 21, 1, 0, 7, 1, 0, 1, 2, 0, 1, 6, 0, 1, 25, 0, 1, 20, 0, 1, 5, 0, 1, 22, 1, 0, 1, 0, 23,
+        1, 0, 8, 1, 0, 1, 9, 0,
+    ];
+    assert_eq!(sources, expected);
+    let (w, e) = (735_263_993, 661_737_594);
+    let expected = [
+        (34, 1_589_759),
+        (1, w),
+        (0, e),
+        (1, w + 1),
+        (0, e + 1),
+        (35, 993_599),
+        (1, w + 2),
+        (0, e + 2),
+    ];
+    assert!(order(0).picks(1_987_199_980..1_987_199_988).eq(expected));
+    let w = 89_495_252;
+    let expected = [
+        (1, w),
+        (8, 6_562_985),
+        (23, 5_966_350),
+        (1, w + 1),
+        (0, 59_663_502),
+        (7, 5_369_715),
+        (29, 5_369_715),
+        (1, w + 2),
+    ];
+    assert!(order(2).picks(300_003_000..300_003_008).eq(expected));
+}
+
 #[test]
 fn released_mixtures_are_within_one() {
     for phase in released::load().unwrap().phases {

@@ -202,6 +202,25 @@ fn too_little_data_is_found_at_once_and_named() {
     );
 }
 
+/// The greedy order's quick bound is up to two windows a phase too high; near the limit it must
+/// give way to the exact count.
+#[test]
+fn greedy_data_are_counted_exactly_near_the_limit() {
+    let greedy = MixerConfig {
+        order: Order::Greedy,
+        ..small()
+    };
+    let needed = Mixer::new(greedy.clone()).unwrap().counts_before_phase(2);
+    for (source, &needed) in needed.iter().enumerate().take(3) {
+        let mut config = greedy.clone();
+        config.sources[source].max_epochs = 1.0;
+        config.sources[source].windows = Some(needed);
+        assert!(Mixer::new(config.clone()).is_ok());
+        config.sources[source].windows = Some(needed - 1);
+        assert!(matches!(Mixer::new(config), Err(MixError::TooLittleData { .. })));
+    }
+}
+
 #[test]
 fn exactly_enough_data_is_enough() {
     let mut config = small();
