@@ -14,6 +14,23 @@ use crate::Documents;
 /// - `k`, `v`: `[batch, kv_heads, seq, head_dim]`, `heads` a multiple of `kv_heads`
 /// - output: `[batch, heads, seq, head_dim]`
 pub fn document_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, documents: &Documents) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if crate::device::has_flex_kernels(&q) {
+        return crate::flex::attention(q, k, v, documents);
+    }
+    plain_document_attention(q, k, v, documents)
+}
+
+/// [`document_attention`] in plain tensor operations: the reference of the fast ones. Holds all scores.
+///
+/// # Shapes
+/// As [`document_attention`].
+pub fn plain_document_attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    documents: &Documents,
+) -> Tensor<4> {
     let [batch, heads, seq, head_dim] = q.dims();
     let kv_heads = k.dims()[1];
     let group = heads / kv_heads;

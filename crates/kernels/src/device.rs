@@ -103,3 +103,13 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
         _ => wrong("cpu, cuda, cuda:N or mps"),
     }
 }
+
+/// Whether the fused operations of `flex` apply to this tensor.
+#[cfg(feature = "flex")]
+pub(crate) fn has_flex_kernels<const D: usize>(tensor: &burn::Tensor<D>) -> bool {
+    let on_flex = matches!(
+        tensor.device().inner().as_dispatch(),
+        burn::backend::DispatchDevice::Flex(_)
+    );
+    on_flex && tensor.dtype() == burn::tensor::DType::F32
+}

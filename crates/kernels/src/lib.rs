@@ -6,15 +6,17 @@
 mod attention;
 mod device;
 mod documents;
+#[cfg(feature = "flex")]
+mod flex;
 mod loss;
 mod norm;
 mod rotary;
 mod swiglu;
 
-pub use attention::document_attention;
+pub use attention::{document_attention, plain_document_attention};
 pub use device::{DeviceError, compiled_backends, device};
 pub use documents::{Documents, DocumentsError};
-pub use loss::{LossSum, Targets, linear_cross_entropy, token_log_probs};
+pub use loss::{LossSum, Targets, linear_cross_entropy, plain_linear_cross_entropy, token_log_probs};
 pub use norm::rms_norm;
 pub use rotary::rotary;
 pub use swiglu::swiglu;

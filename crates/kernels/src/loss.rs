@@ -1,5 +1,7 @@
 //! Cross-entropy of a linear head, without the caller ever seeing logits.
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
 
 /// The tokens to predict, with gaps.
@@ -7,6 +9,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softm
 pub struct Targets {
     ids: Tensor<1, Int>,
     weights: Tensor<1>,
+    /// The same on the host, −1 where nothing is to be predicted.
+    host: Arc<[i32]>,
     count: usize,
 }
 
@@ -23,6 +27,7 @@ impl Targets {
         Self {
             ids: Tensor::from_data(TensorData::new(filled, shape), device),
             weights: Tensor::from_data(TensorData::new(weights, shape), (device, DType::F32)),
+            host: ids.iter().map(|id| id.map_or(-1, |id| id as i32)).collect(),
             count,
         }
     }
@@ -49,6 +54,22 @@ pub struct LossSum {
 /// - `weight`: `[vocab_size, hidden_size]`
 /// - `targets`: `tokens` entries
 pub fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> LossSum {
+    #[cfg(feature = "flex")]
+    if crate::device::has_flex_kernels(&hidden) {
+        let sum = crate::flex::cross_entropy(hidden, weight, Arc::clone(&targets.host));
+        return LossSum {
+            sum,
+            count: targets.count,
+        };
+    }
+    plain_linear_cross_entropy(hidden, weight, targets)
+}
+
+/// [`linear_cross_entropy`] in plain tensor operations: the reference of the fast ones. Holds all logits.
+///
+/// # Shapes
+/// As [`linear_cross_entropy`].
+pub fn plain_linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> LossSum {
     LossSum {
         sum: token_log_probs(hidden, weight, targets).sum().neg(),
         count: targets.count,

@@ -1,0 +1,332 @@
+//! Causal attention inside documents, a block of queries at a time.
+//!
+//! One task is one document of one key/value head. It goes over its queries in blocks, computes their scores against
+//! the keys they may see, and turns them into weights where they lie; memory is one block of scores a thread, and
+//! time Σ length². The backward pass computes the weights again from the saved log-sum-exp (Dao et al. 2022,
+//! arXiv:2205.14135, without the tiling over keys, which a CPU's cache does not need at these widths).
+
+use gemm::Parallelism;
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::exp::exp;
+use crate::Documents;
+
+/// Queries whose scores are held at once.
+const BLOCK: usize = 64;
+
+/// `[batch, heads, seq, head_dim]` with any strides, the last 1.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub data: &'a [f32],
+    /// Strides of batch, head and position.
+    pub strides: [usize; 3],
+}
+
+impl<'a> View<'a> {
+    /// The matrix of one head from position `start` on, rows `strides[2]` apart.
+    fn head(&self, batch: usize, head: usize, start: usize) -> &'a [f32] {
+        &self.data[batch * self.strides[0] + head * self.strides[1] + start * self.strides[2]..]
+    }
+
+    fn row(&self) -> usize {
+        self.strides[2]
+    }
+}
+
+/// Numbers of heads and their width.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heads {
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub dim: usize,
+}
+
+/// One document of one key/value head.
+struct Task {
+    batch: usize,
+    kv_head: usize,
+    start: usize,
+    length: usize,
+}
+
+fn tasks(documents: &Documents, kv_heads: usize) -> Vec<Task> {
+    let mut tasks: Vec<Task> = (0..documents.batch())
+        .flat_map(|batch| documents.spans(batch).map(move |span| (batch, span)))
+        .flat_map(|(batch, (start, length))| {
+            (0..kv_heads).map(move |kv_head| Task {
+                batch,
+                kv_head,
+                start,
+                length,
+            })
+        })
+        .collect();
+    // Longest first, so that no thread is left with a long one at the end.
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.length));
+    tasks
+}
+
+/// Output `[batch, heads, seq, head_dim]` and log-sum-exp of each query's scores, `[batch, heads, seq]`.
+pub(super) fn forward(
+    q: View<'_>,
+    k: View<'_>,
+    v: View<'_>,
+    heads: Heads,
+    documents: &Documents,
+) -> (Vec<f32>, Vec<f32>) {
+    let seq = documents.seq();
+    let queries = documents.batch() * heads.heads * seq;
+    let mut out = vec![0.0; queries * heads.dim];
+    let mut lse = vec![0.0; queries];
+    let (out_at, lse_at) = (Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr()));
+    let scale = (heads.dim as f32).powf(-0.5);
+    tasks(documents, heads.kv_heads)
+        .par_iter()
+        .for_each_init(Vec::new, |scores, task| {
+            let group = heads.heads / heads.kv_heads;
+            let keys = k.head(task.batch, task.kv_head, task.start);
+            let values = v.head(task.batch, task.kv_head, task.start);
+            for head in task.kv_head * group..(task.kv_head + 1) * group {
+                for begin in (0..task.length).step_by(BLOCK) {
+                    let rows = BLOCK.min(task.length - begin);
+                    let seen = begin + rows;
+                    let queries = q.head(task.batch, head, task.start + begin);
+                    scores.resize(rows * seen, 0.0);
+                    matmul(
+                        scores,
+                        [rows, seen, heads.dim],
+                        seen,
+                        (queries, [q.row(), 1]),
+                        (keys, [1, k.row()]),
+                        false,
+                    );
+                    let at = (task.batch * heads.heads + head) * seq + task.start + begin;
+                    // SAFETY: the rows of a task's queries belong to no other task.
+                    let (out, lse) = unsafe {
+                        (
+                            out_at.slice(at * heads.dim, rows * heads.dim),
+                            lse_at.slice(at, rows),
+                        )
+                    };
+                    Arch::new().dispatch(|| softmax(scores, lse, begin, seen, scale));
+                    matmul(
+                        out,
+                        [rows, heads.dim, seen],
+                        heads.dim,
+                        (scores, [seen, 1]),
+                        (values, [v.row(), 1]),
+                        false,
+                    );
+                }
+            }
+        });
+    (out, lse)
+}
+
+/// Gradients of q, k and v, dense `[batch, heads or kv_heads, seq, head_dim]`.
+pub(super) struct Gradients {
+    pub q: Vec<f32>,
+    pub k: Vec<f32>,
+    pub v: Vec<f32>,
+}
+
+/// What the forward pass was given and left behind.
+pub(super) struct Saved<'a> {
+    pub q: View<'a>,
+    pub k: View<'a>,
+    pub v: View<'a>,
+    pub out: &'a [f32],
+    pub lse: &'a [f32],
+}
+
+/// The backward pass for `grad: [batch, heads, seq, head_dim]`.
+pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, documents: &Documents) -> Gradients {
+    let Saved { q, k, v, out, lse } = *saved;
+    let (seq, dim) = (documents.seq(), heads.dim);
+    let batch = documents.batch();
+    let mut gradients = Gradients {
+        q: vec![0.0; batch * heads.heads * seq * dim],
+        k: vec![0.0; batch * heads.kv_heads * seq * dim],
+        v: vec![0.0; batch * heads.kv_heads * seq * dim],
+    };
+    let dq_at = Shared(gradients.q.as_mut_ptr());
+    let dk_at = Shared(gradients.k.as_mut_ptr());
+    let dv_at = Shared(gradients.v.as_mut_ptr());
+    let scale = (dim as f32).powf(-0.5);
+    tasks(documents, heads.kv_heads).par_iter().for_each_init(
+        <(Vec<f32>, Vec<f32>)>::default,
+        |buffers, task| {
+            let (weights, changes) = buffers;
+            let group = heads.heads / heads.kv_heads;
+            let keys = k.head(task.batch, task.kv_head, task.start);
+            let values = v.head(task.batch, task.kv_head, task.start);
+            let at = ((task.batch * heads.kv_heads + task.kv_head) * seq + task.start) * dim;
+            // SAFETY: a document's keys and values of one head belong to one task.
+            let (dk, dv) = unsafe {
+                (
+                    dk_at.slice(at, task.length * dim),
+                    dv_at.slice(at, task.length * dim),
+                )
+            };
+            for head in task.kv_head * group..(task.kv_head + 1) * group {
+                for begin in (0..task.length).step_by(BLOCK) {
+                    let rows = BLOCK.min(task.length - begin);
+                    let seen = begin + rows;
+                    let queries = q.head(task.batch, head, task.start + begin);
+                    let grads = grad.head(task.batch, head, task.start + begin);
+                    let at = (task.batch * heads.heads + head) * seq + task.start + begin;
+                    weights.resize(rows * seen, 0.0);
+                    changes.resize(rows * seen, 0.0);
+                    matmul(
+                        weights,
+                        [rows, seen, dim],
+                        seen,
+                        (queries, [q.row(), 1]),
+                        (keys, [1, k.row()]),
+                        false,
+                    );
+                    matmul(
+                        changes,
+                        [rows, seen, dim],
+                        seen,
+                        (grads, [grad.row(), 1]),
+                        (values, [1, v.row()]),
+                        false,
+                    );
+                    Arch::new().dispatch(|| {
+                        for row in 0..rows {
+                            let visible = begin + row + 1;
+                            let (out, grads) =
+                                (&out[(at + row) * dim..][..dim], &grads[row * grad.row()..][..dim]);
+                            let mixed: f32 = out.iter().zip(grads).map(|(out, grad)| out * grad).sum();
+                            let weights = &mut weights[row * seen..][..seen];
+                            let changes = &mut changes[row * seen..][..seen];
+                            weights[visible..].fill(0.0);
+                            changes[visible..].fill(0.0);
+                            let lse = lse[at + row];
+                            for (weight, change) in weights[..visible].iter_mut().zip(&mut changes[..visible])
+                            {
+                                *weight = exp(*weight * scale - lse);
+                                *change = *weight * (*change - mixed) * scale;
+                            }
+                        }
+                    });
+                    // SAFETY: the rows of a task's queries belong to no other task.
+                    let dq = unsafe { dq_at.slice(at * dim, rows * dim) };
+                    matmul(
+                        dq,
+                        [rows, dim, seen],
+                        dim,
+                        (changes, [seen, 1]),
+                        (keys, [k.row(), 1]),
+                        false,
+                    );
+                    matmul(
+                        dk,
+                        [seen, dim, rows],
+                        dim,
+                        (changes, [1, seen]),
+                        (queries, [q.row(), 1]),
+                        true,
+                    );
+                    matmul(
+                        dv,
+                        [seen, dim, rows],
+                        dim,
+                        (weights, [1, seen]),
+                        (grads, [grad.row(), 1]),
+                        true,
+                    );
+                }
+            }
+        },
+    );
+    gradients
+}
+
+/// Turns scores of `lse.len()` queries, the first at position `begin`, into weights, and keeps their log-sum-exp.
+#[inline(always)]
+fn softmax(scores: &mut [f32], lse: &mut [f32], begin: usize, seen: usize, scale: f32) {
+    for (row, (scores, lse)) in scores.chunks_exact_mut(seen).zip(lse).enumerate() {
+        let (scores, future) = scores.split_at_mut(begin + row + 1);
+        future.fill(0.0);
+        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
+        let mut sums = [0f32; 16];
+        let (chunks, rest) = scores.as_chunks_mut::<16>();
+        for chunk in chunks {
+            for (score, sum) in chunk.iter_mut().zip(&mut sums) {
+                *score = exp(*score * scale - largest);
+                *sum += *score;
+            }
+        }
+        let mut sum: f32 = sums.iter().sum();
+        for score in rest {
+            *score = exp(*score * scale - largest);
+            sum += *score;
+        }
+        *lse = largest + sum.ln();
+        let scale = 1.0 / sum;
+        scores.iter_mut().for_each(|score| *score *= scale);
+    }
+}
+
+/// `to = left · right` (or `to += …`) on this thread; `to` has `row` numbers between rows, operands `[row, column]`
+/// strides.
+fn matmul(
+    to: &mut [f32],
+    [m, n, k]: [usize; 3],
+    row: usize,
+    (left, left_strides): (&[f32], [usize; 2]),
+    (right, right_strides): (&[f32], [usize; 2]),
+    add: bool,
+) {
+    let reach =
+        |[rows, columns]: [usize; 2], [row, column]: [usize; 2]| (rows - 1) * row + (columns - 1) * column;
+    assert!(m > 0 && n > 0 && k > 0, "product of empty matrices");
+    assert!(to.len() > reach([m, n], [row, 1]), "result too short");
+    assert!(
+        left.len() > reach([m, k], left_strides) && right.len() > reach([k, n], right_strides),
+        "operand too short"
+    );
+    // SAFETY: the lengths were just checked against the strides, and `to` is borrowed exclusively.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            to.as_mut_ptr(),
+            1,
+            row as isize,
+            add,
+            left.as_ptr(),
+            left_strides[1] as isize,
+            left_strides[0] as isize,
+            right.as_ptr(),
+            right_strides[1] as isize,
+            right_strides[0] as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// A buffer whose disjoint parts are written by different threads.
+struct Shared(*mut f32);
+
+// SAFETY: only used through `slice`, whose callers never overlap.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// # Safety
+    /// No other live slice overlaps `start..start + length`, which lies inside the buffer.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn slice(&self, start: usize, length: usize) -> &mut [f32] {
+        // SAFETY: promised by the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), length) }
+    }
+}

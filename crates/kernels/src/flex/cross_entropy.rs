@@ -1,0 +1,155 @@
+//! Cross-entropy of a linear head, with its gradients, a block of tokens at a time.
+//!
+//! The loss is the last thing a step computes, so its gradients are wanted at once: each block's logits are turned
+//! into probabilities and then into gradients where they lie, and the logits of the whole batch never exist. The
+//! work is three matrix products, as without fusion.
+
+use gemm::Parallelism;
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::exp::exp;
+
+/// Tokens whose logits are held at once: at 128k entries 64 MiB.
+const BLOCK: usize = 128;
+
+/// Shapes of `hidden: [tokens, width]` and `weight: [vocab, width]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub tokens: usize,
+    pub width: usize,
+    pub vocab: usize,
+}
+
+/// Gradients of the summed loss.
+#[derive(Debug, Clone)]
+pub(super) struct LossGradients {
+    pub hidden: Vec<f32>,
+    pub weight: Vec<f32>,
+}
+
+/// Σ −ln p(target) over the tokens that have a target (`targets[i] ≥ 0`), and its gradients if asked for.
+pub(super) fn cross_entropy(
+    hidden: &[f32],
+    weight: &[f32],
+    targets: &[i32],
+    shape: Shape,
+    with_gradients: bool,
+) -> (f64, Option<LossGradients>) {
+    let Shape { tokens, width, vocab } = shape;
+    let mut gradients = with_gradients.then(|| LossGradients {
+        hidden: vec![0.0; tokens * width],
+        weight: vec![0.0; vocab * width],
+    });
+    let mut logits = vec![0.0; BLOCK.min(tokens) * vocab];
+    let mut total = 0.0;
+    for start in (0..tokens).step_by(BLOCK) {
+        let rows = BLOCK.min(tokens - start);
+        let logits = &mut logits[..rows * vocab];
+        let block = &hidden[start * width..(start + rows) * width];
+        // logits = block · weightᵀ
+        product(
+            logits,
+            [rows, vocab, width],
+            (block, [width, 1]),
+            (weight, [1, width]),
+            false,
+        );
+        let losses: Vec<f64> = logits
+            .par_chunks_mut(vocab)
+            .zip(&targets[start..start + rows])
+            .map(|(row, target)| Arch::new().dispatch(|| row_loss(row, *target)))
+            .collect();
+        // Summed in order, so that the number of threads does not show.
+        total += losses.iter().sum::<f64>();
+        if let Some(gradients) = &mut gradients {
+            let into = &mut gradients.hidden[start * width..(start + rows) * width];
+            product(
+                into,
+                [rows, width, vocab],
+                (logits, [vocab, 1]),
+                (weight, [width, 1]),
+                false,
+            );
+            product(
+                &mut gradients.weight,
+                [vocab, width, rows],
+                (logits, [1, vocab]),
+                (block, [width, 1]),
+                true,
+            );
+        }
+    }
+    (total, gradients)
+}
+
+/// The loss of one row of logits, which becomes its gradient: probabilities, less one at the target.
+#[inline(always)]
+fn row_loss(row: &mut [f32], target: i32) -> f64 {
+    let Some(&at_target) = usize::try_from(target).ok().and_then(|target| row.get(target)) else {
+        row.fill(0.0);
+        return 0.0;
+    };
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sums = [0f32; 16];
+    let (chunks, rest) = row.as_chunks_mut::<16>();
+    for chunk in chunks {
+        for (value, sum) in chunk.iter_mut().zip(&mut sums) {
+            *value = exp(*value - largest);
+            *sum += *value;
+        }
+    }
+    let mut sum: f32 = sums.iter().sum();
+    for value in rest {
+        *value = exp(*value - largest);
+        sum += *value;
+    }
+    let scale = 1.0 / sum;
+    row.iter_mut().for_each(|value| *value *= scale);
+    row[target as usize] -= 1.0;
+    f64::from(largest) + f64::from(sum).ln() - f64::from(at_target)
+}
+
+/// `to = left · right` (or `to += …`) for `[m, n, k]`, `to` dense, each operand with `[row, column]` strides.
+pub(super) fn product(
+    to: &mut [f32],
+    [m, n, k]: [usize; 3],
+    (left, left_strides): (&[f32], [usize; 2]),
+    (right, right_strides): (&[f32], [usize; 2]),
+    add: bool,
+) {
+    let reach =
+        |[rows, columns]: [usize; 2], [row, column]: [usize; 2]| (rows - 1) * row + (columns - 1) * column;
+    assert!(
+        m > 0 && n > 0 && k > 0 && to.len() >= m * n,
+        "product of empty matrices"
+    );
+    assert!(
+        left.len() > reach([m, k], left_strides) && right.len() > reach([k, n], right_strides),
+        "operand too short"
+    );
+    // SAFETY: the lengths were just checked against the strides, and `to` is borrowed exclusively.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            to.as_mut_ptr(),
+            1,
+            n as isize,
+            add,
+            left.as_ptr(),
+            left_strides[1] as isize,
+            left_strides[0] as isize,
+            right.as_ptr(),
+            right_strides[1] as isize,
+            right_strides[0] as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::Rayon(0),
+        );
+    }
+}

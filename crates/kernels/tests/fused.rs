@@ -1,0 +1,164 @@
+//! Fused operations against their plain bodies, forward and gradient, on random shapes.
+
+use burn::tensor::{Device, Distribution, Tensor};
+use proptest::prelude::*;
+use smollm3_kernels::{
+    Documents, Targets, compiled_backends, device, document_attention, linear_cross_entropy,
+    plain_document_attention, plain_linear_cross_entropy,
+};
+
+fn devices() -> Vec<Device> {
+    compiled_backends()
+        .into_iter()
+        .map(|name| device(name, None).unwrap().autodiff())
+        .collect()
+}
+
+fn random<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(dims, Distribution::Normal(0.0, 1.0), device).require_grad()
+}
+
+/// Largest difference relative to the largest value of the reference, or to 0.1: inputs are of the order of 1, so a
+/// gradient that should be 0 carries their rounding.
+#[track_caller]
+fn assert_close<const D: usize>(what: &str, found: Tensor<D>, expected: Tensor<D>, tolerance: f64) {
+    assert_eq!(found.dims(), expected.dims(), "{what}");
+    let expected: Vec<f64> = expected.into_data().iter().collect();
+    let found: Vec<f64> = found.into_data().iter().collect();
+    let largest = expected.iter().fold(0.1, |max: f64, x| max.max(x.abs()));
+    let worst = found
+        .iter()
+        .zip(&expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f64::max);
+    assert!(
+        worst <= tolerance * largest,
+        "{what}: off by {worst:e} at values up to {largest}"
+    );
+}
+
+type Attention = fn(Tensor<4>, Tensor<4>, Tensor<4>, &Documents) -> Tensor<4>;
+
+fn check_attention(kv_heads: usize, group: usize, dim: usize, rows: &[Vec<usize>], permuted: bool) {
+    let seq: usize = rows[0].iter().sum();
+    let starts = |row: &Vec<usize>| {
+        row.iter()
+            .scan(0, |at, length| Some(std::mem::replace(at, *at + length)))
+            .collect::<Vec<_>>()
+    };
+    let documents = Documents::new(rows.iter().map(starts).collect(), seq).unwrap();
+    let batch = rows.len();
+    for device in devices() {
+        let heads = kv_heads * group;
+        // As the model makes them: `[batch, seq, heads, dim]` in memory, seen as `[batch, heads, seq, dim]`.
+        let input = |heads: usize| match permuted {
+            true => random([batch, seq, heads, dim], &device),
+            false => random([batch, heads, seq, dim], &device),
+        };
+        let seen = |tensor: &Tensor<4>| {
+            if permuted {
+                tensor.clone().swap_dims(1, 2)
+            } else {
+                tensor.clone()
+            }
+        };
+        let (q, k, v) = (input(heads), input(kv_heads), input(kv_heads));
+        let upstream = random([batch, heads, seq, dim], &device).detach();
+        let run = |attention: Attention| {
+            let out = attention(seen(&q), seen(&k), seen(&v), &documents);
+            let gradients = (out.clone() * upstream.clone()).sum().backward();
+            let of = |tensor: &Tensor<4>| tensor.grad(&gradients).unwrap();
+            (out, of(&q), of(&k), of(&v))
+        };
+        let (fast, slow) = (run(document_attention), run(plain_document_attention));
+        assert_close("output", fast.0.inner(), slow.0.inner(), 2e-6);
+        assert_close("gradient of q", fast.1, slow.1, 1e-5);
+        assert_close("gradient of k", fast.2, slow.2, 1e-5);
+        assert_close("gradient of v", fast.3, slow.3, 1e-5);
+    }
+}
+
+/// Rows of the same length, cut into documents at different places.
+fn rows() -> impl Strategy<Value = Vec<Vec<usize>>> {
+    (
+        1usize..90,
+        prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), 1..3),
+    )
+        .prop_map(|(seq, cuts)| {
+            let row = |cuts: Vec<prop::sample::Index>| {
+                let mut cuts: Vec<usize> = cuts
+                    .iter()
+                    .map(|cut| cut.index(seq))
+                    .filter(|cut| *cut > 0)
+                    .collect();
+                cuts.sort_unstable();
+                cuts.dedup();
+                cuts.push(seq);
+                cuts.iter()
+                    .scan(0, |at, cut| Some(cut - std::mem::replace(at, *cut)))
+                    .collect()
+            };
+            cuts.into_iter().map(row).collect()
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn attention(rows in rows(), kv_heads in 1usize..3, group in 1usize..4, half in 1usize..10, permuted: bool) {
+        check_attention(kv_heads, group, 2 * half, &rows, permuted);
+    }
+
+    #[test]
+    fn cross_entropy(
+        tokens in 1usize..300,
+        width in 1usize..20,
+        vocab in 1usize..70,
+        kept in 0.0f64..=1.0,
+        scale in 0.1f64..30.0,
+    ) {
+        for device in devices() {
+            let hidden = random([tokens, width], &device);
+            let weight = random([vocab, width], &device);
+            let ids: Vec<Option<u32>> = (0..tokens)
+                .map(|i| ((i * 7919 % 1000) as f64 / 1000.0 < kept).then_some((i * 31 % vocab) as u32))
+                .collect();
+            let targets = Targets::new(&ids, &device);
+            let run = |fast: bool| {
+                let scaled = weight.clone().mul_scalar(scale);
+                let loss = match fast {
+                    true => linear_cross_entropy(hidden.clone(), scaled, &targets),
+                    false => plain_linear_cross_entropy(hidden.clone(), scaled, &targets),
+                };
+                prop_assert_eq!(loss.count, ids.iter().flatten().count());
+                let gradients = loss.sum.clone().mul_scalar(0.37).backward();
+                Ok((loss.sum, hidden.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap()))
+            };
+            let (fast, slow) = (run(true)?, run(false)?);
+            assert_close("loss", fast.0.inner(), slow.0.inner(), 2e-6);
+            assert_close("gradient of hidden", fast.1, slow.1, 1e-5);
+            assert_close("gradient of weight", fast.2, slow.2, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn long_documents_and_documents_of_one_token() {
+    check_attention(2, 2, 16, &[vec![300, 1, 1, 129, 64, 65]], true);
+    check_attention(1, 4, 8, &[vec![1; 30], vec![30]], true);
+}
+
+#[test]
+fn without_autodiff_the_values_are_the_same() {
+    for device in devices() {
+        let q = random([1, 2, 70, 8], &device).detach();
+        let documents = Documents::new(vec![vec![0, 33]], 70).unwrap();
+        let with = document_attention(q.clone(), q.clone(), q.clone(), &documents).inner();
+        let q = q.inner();
+        let without = document_attention(q.clone(), q.clone(), q, &documents);
+        assert_eq!(
+            with.into_data().to_vec::<f32>().unwrap(),
+            without.into_data().to_vec::<f32>().unwrap()
+        );
+    }
+}
