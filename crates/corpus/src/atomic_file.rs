@@ -5,7 +5,7 @@
 //! and the next run overwrites. The price is one `fsync` a file.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{CorpusError, Result};
@@ -15,7 +15,8 @@ use crate::error::{CorpusError, Result};
 pub(crate) struct AtomicFile {
     target: PathBuf,
     partial: PathBuf,
-    writer: Option<BufWriter<File>>,
+    writer: BufWriter<File>,
+    committed: bool,
 }
 
 impl AtomicFile {
@@ -25,49 +26,43 @@ impl AtomicFile {
         fs::create_dir_all(folder).map_err(CorpusError::io("create", folder))?;
         let partial = partial_name(target)?;
         let file = File::create(&partial).map_err(CorpusError::io("create", &partial))?;
-        let writer = Some(BufWriter::with_capacity(1 << 20, file));
+        let writer = BufWriter::with_capacity(1 << 20, file);
         Ok(AtomicFile {
             target: target.to_owned(),
             partial,
             writer,
+            committed: false,
         })
     }
 
     /// Writes all of `bytes`.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        match &mut self.writer {
-            Some(writer) => writer
-                .write_all(bytes)
-                .map_err(CorpusError::io("write", &self.partial)),
-            None => Ok(()),
-        }
+        self.writer
+            .write_all(bytes)
+            .map_err(CorpusError::io("write", &self.target))
+    }
+
+    /// Brings everything written so far to the disk: where it is full, this is what says so.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        let synced = self
+            .writer
+            .flush()
+            .and_then(|()| self.writer.get_ref().sync_all());
+        synced.map_err(CorpusError::io("write", &self.target))
     }
 
     /// Syncs the contents and gives the file its name.
     pub(crate) fn commit(mut self) -> Result<()> {
-        if let Some(writer) = self.writer.take() {
-            let synced = writer
-                .into_inner()
-                .map_err(io::IntoInnerError::into_error)
-                .and_then(|file| file.sync_all())
-                .and_then(|()| fs::rename(&self.partial, &self.target));
-            if let Err(source) = synced {
-                let _ = fs::remove_file(&self.partial);
-                return Err(CorpusError::Io {
-                    action: "write",
-                    path: self.target.clone(),
-                    source,
-                });
-            }
-            sync_folder(&self.target)?;
-        }
-        Ok(())
+        self.sync()?;
+        fs::rename(&self.partial, &self.target).map_err(CorpusError::io("write", &self.target))?;
+        self.committed = true;
+        sync_folder(&self.target)
     }
 }
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if self.writer.take().is_some() {
+        if !self.committed {
             let _ = fs::remove_file(&self.partial);
         }
     }

@@ -7,8 +7,9 @@
 //!
 //! A folder belongs to one process at a time, which a lock file sees to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,45 @@ use tokio::task::AbortHandle;
 use crate::error::{CorpusError, Result};
 use crate::remote::{RemoteClient, RemoteFile};
 use crate::shards::{OpenShard, Shard, Shards};
+
+/// A remote file and what must lie beside it on disk: it comes and goes as one.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// The file that is opened.
+    pub main: RemoteFile,
+    /// Others, under the first one's name and these suffixes (`.index`).
+    pub beside: Vec<(String, RemoteFile)>,
+}
+
+impl From<RemoteFile> for Bundle {
+    fn from(main: RemoteFile) -> Self {
+        let beside = Vec::new();
+        Bundle { main, beside }
+    }
+}
+
+impl Bundle {
+    fn bytes(&self) -> u64 {
+        self.main.shard.bytes + self.beside.iter().map(|(_, file)| file.shard.bytes).sum::<u64>()
+    }
+
+    /// Each file with the path it has when the main one has `path`. The main one comes last: while it is
+    /// missing the bundle is.
+    fn files(&self, path: &Path) -> Vec<(&RemoteFile, PathBuf)> {
+        let beside = |suffix: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let mut files: Vec<_> = self
+            .beside
+            .iter()
+            .map(|(suffix, file)| (file, beside(suffix)))
+            .collect();
+        files.push((&self.main, path.to_owned()));
+        files
+    }
+}
 
 /// A bounded folder of remote files.
 #[derive(Debug)]
@@ -29,7 +69,7 @@ struct Shared {
     source: String,
     folder: PathBuf,
     most_bytes: u64,
-    files: Vec<RemoteFile>,
+    bundles: Vec<Bundle>,
     shards: Vec<Shard>,
     client: RemoteClient,
     state: Mutex<State>,
@@ -88,16 +128,19 @@ impl ShardCache {
         source: &str,
         folder: impl AsRef<Path>,
         most_bytes: u64,
-        files: Vec<RemoteFile>,
+        files: Vec<impl Into<Bundle>>,
         client: RemoteClient,
     ) -> Result<Self> {
         let folder = folder.as_ref();
-        if let Some(largest) = files.iter().max_by_key(|file| file.shard.bytes)
-            && largest.shard.bytes > most_bytes
+        let bundles: Vec<Bundle> = files.into_iter().map(Into::into).collect();
+        if let Some(largest) = bundles.iter().max_by_key(|bundle| bundle.bytes())
+            && largest.bytes() > most_bytes
         {
             let problem = format!(
-                "`{}` has {} bytes, the cache holds {most_bytes}; raise its size to at least that, twice for prefetching",
-                largest.shard.name, largest.shard.bytes
+                "`{}` has {} bytes, the cache holds {most_bytes}; raise its size to at least that, twice for \
+                 prefetching",
+                largest.main.shard.name,
+                largest.bytes()
             );
             return Err(CorpusError::source(source, problem));
         }
@@ -112,12 +155,16 @@ impl ShardCache {
             }
             Err(TryLockError::Error(error)) => return Err(CorpusError::io("lock", &lock_path)(error)),
         }
-        let shards = files.iter().map(|file| file.shard.clone()).collect();
+        let whole = |bundle: &Bundle| Shard {
+            bytes: bundle.bytes(),
+            ..bundle.main.shard.clone()
+        };
+        let shards = bundles.iter().map(whole).collect();
         let shared = Shared {
             source: source.to_owned(),
             folder: folder.to_owned(),
             most_bytes,
-            files,
+            bundles,
             shards,
             client,
             state: Mutex::default(),
@@ -150,7 +197,7 @@ impl Shards for ShardCache {
         let path = shared.path(index).ok_or_else(|| {
             CorpusError::source(
                 &shared.source,
-                format!("it has no file {index}, it has {}", shared.files.len()),
+                format!("it has no file {index}, it has {}", shared.bundles.len()),
             )
         })?;
         let mut state = shared.state();
@@ -198,7 +245,7 @@ impl Shards for ShardCache {
 
     fn prefetch(&self, index: usize) {
         let mut state = self.shared.state();
-        if index < self.shared.files.len() && !state.entries.contains_key(&index) {
+        if index < self.shared.bundles.len() && !state.entries.contains_key(&index) {
             // What cannot be had now is reported when it is really needed.
             if self.shared.reserve(&mut state, index).unwrap_or(false) {
                 self.start(&mut state, index);
@@ -213,17 +260,9 @@ impl ShardCache {
         let shared = self.shared.clone();
         let client = shared.client.clone();
         let task = client.spawn(async move {
-            let result = match (shared.files.get(index), shared.path(index)) {
-                (Some(file), Some(path)) => {
-                    shared
-                        .client
-                        .download_async(&shared.source, file, &path, &|_| {})
-                        .await
-                }
-                _ => Ok(()),
-            };
+            let result = shared.download(index).await;
             let mut state = shared.state();
-            let bytes = shared.files.get(index).map_or(0, |file| file.shard.bytes);
+            let bytes = shared.shards.get(index).map_or(0, |shard| shard.bytes);
             match result {
                 Ok(()) => {
                     let now = state.tick();
@@ -272,41 +311,82 @@ impl Shared {
     }
 
     fn path(&self, index: usize) -> Option<PathBuf> {
-        let file = self.files.get(index)?;
-        let Shard { name, bytes, version } = &file.shard;
-        let hash = blake3::hash(format!("{name}\n{bytes}\n{version}").as_bytes()).to_hex();
-        let base = file.relative.rsplit('/').next().unwrap_or_default();
+        let bundle = self.bundles.get(index)?;
+        let mut hasher = blake3::Hasher::new();
+        for (file, _) in bundle.files(Path::new("")) {
+            let Shard { name, bytes, version } = &file.shard;
+            hasher.update(format!("{name}\n{bytes}\n{version}\n").as_bytes());
+        }
+        let base = bundle.main.relative.rsplit('/').next().unwrap_or_default();
+        let hash = hasher.finalize().to_hex();
         Some(
             self.folder
                 .join(format!("{}-{base}", hash.get(..16).unwrap_or_default())),
         )
     }
 
+    /// The files of a bundle and where they belong.
+    fn files(&self, index: usize) -> Vec<(&RemoteFile, PathBuf)> {
+        match (self.bundles.get(index), self.path(index)) {
+            (Some(bundle), Some(path)) => bundle.files(&path),
+            _ => Vec::new(),
+        }
+    }
+
+    async fn download(&self, index: usize) -> Result<()> {
+        for (file, path) in self.files(index) {
+            let fetched = self
+                .client
+                .download_async(&self.source, file, &path, &|_| {})
+                .await;
+            if let Err(error) = fetched {
+                // What came of the bundle is of no use and is not counted.
+                self.remove(index)?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, index: usize) -> Result<()> {
+        for (_, path) in self.files(index).into_iter().rev() {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(CorpusError::io("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Counts what earlier runs left; files of other lists and unfinished ones go.
     fn take_stock(&self) -> Result<()> {
-        let known: HashMap<PathBuf, usize> = (0..self.files.len())
-            .filter_map(|index| Some((self.path(index)?, index)))
-            .collect();
         let mut state = self.state();
+        let mut known = HashSet::new();
+        for index in 0..self.bundles.len() {
+            let files = self.files(index);
+            let bytes = self.shards.get(index).map_or(0, |shard| shard.bytes);
+            let there = |(file, path): &(&RemoteFile, PathBuf)| {
+                fs::metadata(path).is_ok_and(|found| found.len() == file.shard.bytes)
+            };
+            if files.iter().all(there) && state.bytes + bytes <= self.most_bytes {
+                state.bytes += bytes;
+                state.entries.insert(
+                    index,
+                    Entry {
+                        stage: Stage::There,
+                        pins: 0,
+                        used_at: 0,
+                    },
+                );
+                known.extend(files.into_iter().map(|(_, path)| path));
+            }
+        }
         for entry in fs::read_dir(&self.folder).map_err(CorpusError::io("list", &self.folder))? {
             let path = entry.map_err(CorpusError::io("list", &self.folder))?.path();
-            let bytes = fs::metadata(&path).map_err(CorpusError::io("read", &path))?.len();
-            let index = known.get(&path).copied();
-            let fits = |index: usize| self.shards.get(index).is_some_and(|shard| shard.bytes == bytes);
-            match index.filter(|index| fits(*index) && state.bytes + bytes <= self.most_bytes) {
-                Some(index) => {
-                    state.bytes += bytes;
-                    state.entries.insert(
-                        index,
-                        Entry {
-                            stage: Stage::There,
-                            pins: 0,
-                            used_at: 0,
-                        },
-                    );
-                }
-                None if is_ours(&path) => fs::remove_file(&path).map_err(CorpusError::io("remove", &path))?,
-                None => {}
+            if is_ours(&path) && !known.contains(&path) {
+                fs::remove_file(&path).map_err(CorpusError::io("remove", &path))?;
             }
         }
         Ok(())
@@ -326,9 +406,7 @@ impl Shared {
             else {
                 return Ok(false);
             };
-            if let Some(path) = self.path(oldest) {
-                fs::remove_file(&path).map_err(CorpusError::io("remove", &path))?;
-            }
+            self.remove(oldest)?;
             state.entries.remove(&oldest);
             state.bytes -= self.shards.get(oldest).map_or(0, |shard| shard.bytes);
         }

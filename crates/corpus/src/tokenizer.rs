@@ -10,6 +10,7 @@
 //! not be able to end itself or open a chat turn. (datatrove parses them; [`SpecialTokens::Parsed`].)
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -70,6 +71,8 @@ pub struct Tokenizer {
     name: String,
     inner: tokenizers::Tokenizer,
     info: TokenizerInfo,
+    /// Kept because writing out a large vocabulary takes a tenth of a second.
+    fingerprint: OnceLock<Fingerprint>,
 }
 
 impl Tokenizer {
@@ -187,6 +190,7 @@ impl Tokenizer {
             name: name.to_owned(),
             inner,
             info,
+            fingerprint: OnceLock::new(),
         })
     }
 
@@ -229,7 +233,11 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::to_json`].
     pub fn fingerprint(&self) -> Result<Fingerprint> {
-        Ok(Fingerprint::from_hash(blake3::hash(self.to_json()?.as_bytes())))
+        if let Some(known) = self.fingerprint.get() {
+            return Ok(*known);
+        }
+        let fingerprint = Fingerprint::from_hash(blake3::hash(self.to_json()?.as_bytes()));
+        Ok(*self.fingerprint.get_or_init(|| fingerprint))
     }
 
     /// Ids of a prompt: special tokens in it are parsed, none are added.

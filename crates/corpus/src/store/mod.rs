@@ -21,11 +21,13 @@
 mod fingerprint;
 mod format;
 mod reader;
+mod streamed;
 mod tokens;
 mod writer;
 
 pub use fingerprint::Fingerprint;
 pub use format::{TokenWidth, human_count};
 pub use reader::{OpenOptions, TokenFile, TokenStore, Window};
+pub use streamed::{StreamedShard, StreamedStore};
 pub use tokens::Tokens;
 pub use writer::{StoreWriter, StoreWritten};

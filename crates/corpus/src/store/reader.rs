@@ -37,6 +37,14 @@ impl OpenOptions {
         self
     }
 
+    pub(super) fn given_width(&self) -> Option<TokenWidth> {
+        self.width
+    }
+
+    pub(super) fn ignores_index(&self) -> bool {
+        self.ignore_index
+    }
+
     /// Opens one `.ds` file, or every `.ds` file of a folder (not of its subfolders) sorted by name.
     ///
     /// # Errors

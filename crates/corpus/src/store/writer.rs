@@ -115,12 +115,15 @@ impl StoreWriter {
     ///
     /// # Errors
     /// A full disk; nothing is left then.
-    pub fn finish(self) -> Result<StoreWritten> {
+    pub fn finish(mut self) -> Result<StoreWritten> {
+        let mut metadata = AtomicFile::create(&beside(&self.path, "metadata"))?;
+        metadata.write(self.metadata.render().as_bytes())?;
+        // All contents first, then all names: a disk that fills up now leaves none of the three.
+        for file in [&mut metadata, &mut self.index, &mut self.tokens] {
+            file.sync()?;
+        }
         self.index.commit()?;
-        crate::atomic_file::write_atomically(
-            &beside(&self.path, "metadata"),
-            self.metadata.render().as_bytes(),
-        )?;
+        metadata.commit()?;
         self.tokens.commit()?;
         fingerprint::record(
             &self.path,

@@ -1,7 +1,7 @@
 //! Files of rows, of any size, to one token store.
 //!
-//! Three stages run at once, joined by channels of two batches: one thread reads, all cores parse and
-//! tokenise a batch, one thread writes. Rows come out in the order they went in, so the output does not
+//! Three stages run at once: one thread reads batches, all cores parse and tokenise a few of them at a
+//! time, one thread writes. Rows come out in the order they went in, so the output does not
 //! depend on the number of threads; memory is a handful of batches of a few megabytes. Pieces
 //! (see `pieces.rs`) make it resumable.
 
@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::job::{FilesJob, Job};
 use super::pieces::{Piece, PieceReport, PieceWriter};
@@ -20,6 +21,9 @@ use crate::error::{CorpusError, Result};
 use crate::read::{self, Batch, Position, RowProblem};
 use crate::shards::Shards;
 use crate::tokenizer::{DocumentEncoder, SpecialTokens, Tokenizer};
+
+/// Batches being tokenised, or done and waiting for the writer.
+const BATCHES_AHEAD: usize = 3;
 
 /// What becomes of a row without usable text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +48,9 @@ pub struct FilesOptions {
     pub bad_rows: BadRows,
     /// Text a piece holds: at most this much is done again after a kill.
     pub piece_bytes: u64,
+    /// Threads that tokenise; `None`: one a core, or what `RAYON_NUM_THREADS` says. Not part of the
+    /// job: the output is the same.
+    pub threads: Option<usize>,
 }
 
 impl Default for FilesOptions {
@@ -54,6 +61,7 @@ impl Default for FilesOptions {
             special_tokens: SpecialTokens::Text,
             bad_rows: BadRows::Stop,
             piece_bytes: 256 << 20,
+            threads: None,
         }
     }
 }
@@ -159,6 +167,12 @@ pub fn tokenize_files(
             ..FilesProgress::default()
         },
         progress,
+        threads: ThreadPoolBuilder::new()
+            .num_threads(options.threads.unwrap_or(0))
+            .build()
+            .map_err(|error| {
+                CorpusError::source(shards.name(), format!("no threads to tokenise: {error}"))
+            })?,
     };
     for file in 0..job.files.len() {
         work.file(file)?;
@@ -195,6 +209,9 @@ struct Work<'a> {
     report: TokenizeReport,
     done: FilesProgress,
     progress: &'a mut (dyn FnMut(FilesProgress) -> bool + Send),
+    /// A pool of its own: the calling thread waits for it, and waiting inside a caller's pool of one
+    /// thread would never end.
+    threads: ThreadPool,
 }
 
 impl Work<'_> {
@@ -254,8 +271,10 @@ impl Work<'_> {
             .map_or("", |shard| shard.name.as_str());
         let batches = read::open(shard.path(), name, &self.options.column, from)?;
 
-        let (to_encoder, from_reader) = sync_channel::<Result<Batch>>(2);
-        let (to_writer, from_encoder) = sync_channel::<Result<Encoded>>(2);
+        let (to_encoder, from_reader) = sync_channel::<Result<Batch>>(1);
+        // What the writer gets are promises, in order: while it waits for the first batch, the next ones
+        // are already being worked on, and no core idles over the last long document of a batch.
+        let (to_writer, promised) = sync_channel::<Receiver<Result<Encoded>>>(BATCHES_AHEAD);
         let encoder = Encoder {
             encoder: &self.encoder,
             held_out: self.options.held_out,
@@ -276,6 +295,7 @@ impl Work<'_> {
             done: self.done,
             progress: &mut *self.progress,
         };
+        let threads = &self.threads;
         let pieces = thread::scope(|scope| {
             scope.spawn(move || {
                 for batch in batches {
@@ -284,16 +304,19 @@ impl Work<'_> {
                     }
                 }
             });
-            let writer = scope.spawn(move || writer.run(from_encoder));
-            // On this thread, so that a caller's own pool of threads is the one used.
-            for batch in from_reader {
-                if to_writer
-                    .send(batch.and_then(|batch| encoder.encode(batch)))
-                    .is_err()
-                {
-                    break;
+            let writer = scope.spawn(move || writer.run(promised));
+            threads.in_place_scope_fifo(|tasks| {
+                for batch in from_reader {
+                    let (done, promise) = sync_channel(1);
+                    if to_writer.send(promise).is_err() {
+                        break;
+                    }
+                    tasks.spawn_fifo(move |_| {
+                        // The writer may be gone, after an error of its own.
+                        let _ = done.send(batch.and_then(|batch| encoder.encode(batch)));
+                    });
                 }
-            }
+            });
             drop(to_writer);
             writer
                 .join()
@@ -326,7 +349,7 @@ impl Encoder<'_> {
             Ok(Some(text)) if text.is_empty() => Row::Empty,
             Ok(Some(text)) => Row::Document {
                 bytes: text.len() as u64,
-                held_out: is_held_out(&text, self.held_out),
+                held_out: self.held_out > 0.0 && is_held_out(&text, self.held_out),
                 tokens: self.encoder.encode(&text)?,
             },
             Err(problem) => Row::Bad(problem),
@@ -350,10 +373,14 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Writes all pieces of the rest of a file.
-    fn run(mut self, batches: Receiver<Result<Encoded>>) -> Result<Vec<PieceReport>> {
+    fn run(mut self, promised: Receiver<Receiver<Result<Encoded>>>) -> Result<Vec<PieceReport>> {
         let mut pieces = Vec::new();
         let mut writer = self.open(self.from);
-        for encoded in batches {
+        for promise in promised {
+            // A promise is broken only when the tokenizer panicked; that panic is raised where it happened.
+            let Ok(encoded) = promise.recv() else {
+                return Err(CorpusError::Interrupted);
+            };
             let Encoded { batch, rows } = encoded?;
             for (index, row) in rows.into_iter().enumerate() {
                 self.row(&mut writer, &batch, index, row)?;

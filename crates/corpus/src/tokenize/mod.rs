@@ -1,7 +1,7 @@
 //! Documents to token stores, on all cores, the same bytes for any number of threads.
 //!
 //! Two ways in, one layout out:
-//! * [`tokenize`] takes numbered documents ([`DocumentSource`]), shuffled, in one go;
+//! * [`tokenize()`] takes numbered documents ([`crate::text::DocumentSource`]), shuffled, in one go;
 //! * [`tokenize_files`] takes files of rows of any size, in their order, and can be killed and resumed.
 //!
 //! ```text
@@ -24,9 +24,6 @@ use crate::error::{CorpusError, Result};
 pub use documents::{TokenizeOptions, TokenizeProgress, tokenize};
 pub use files::{BadRows, FilesOptions, FilesProgress, tokenize_files};
 pub use report::{PartReport, Skipped, TokenizeReport, held_out_folder, report, train_folder};
-
-#[allow(unused_imports)] // for the link above
-use crate::text::DocumentSource;
 
 /// Enters the fingerprint of the inputs; raised when the same settings would give other bytes.
 const FORMAT: u32 = 1;

@@ -1,6 +1,7 @@
 mod fingerprint;
 mod format;
 mod reader;
+mod streamed;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -117,17 +117,16 @@ fn report_of(folder: &Path) -> TokenizeReport {
 fn any_number_of_threads_writes_the_same_bytes() {
     let input = tempfile::tempdir().unwrap();
     corpus(input.path(), 100);
-    let options = FilesOptions {
-        held_out: 0.2,
-        piece_bytes: 15_000,
-        ..FilesOptions::default()
-    };
     let written = [1, 2, 5].map(|threads| {
         let output = tempfile::tempdir().unwrap();
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let options = FilesOptions {
+            held_out: 0.2,
+            piece_bytes: 30_000,
+            threads: Some(threads),
+            ..FilesOptions::default()
+        };
+        // Called from a thread of a pool of one, it must not wait for itself.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         pool.install(|| run(input.path(), output.path(), &options, |_| true))
             .unwrap();
         files(output.path())

@@ -1,0 +1,171 @@
+//! A token store that lies elsewhere, read shard by shard through a bounded cache.
+//!
+//! The list of files and their sizes tell how many tokens and windows there are, so nothing but the
+//! first metadata is fetched to open a store of terabytes. A shard comes whole, with its index, when
+//! one of its windows is needed: an order that stays inside a shard for a while and says which one comes
+//! next ([`StreamedStore::prefetch`]) reads each byte once; one that jumps between more shards than the
+//! cache holds fetches them again and again.
+
+use std::ops::Deref;
+
+use super::format::{Metadata, TokenWidth};
+use super::reader::{OpenOptions, TokenStore};
+use crate::cache::{Bundle, ShardCache};
+use crate::error::{CorpusError, Result};
+use crate::remote::{RemoteClient, RemoteFile};
+use crate::shards::{CacheOptions, OpenShard, Shards};
+
+/// A remote folder of `.ds` files.
+#[derive(Debug)]
+pub struct StreamedStore {
+    cache: ShardCache,
+    options: OpenOptions,
+    /// Tokens of each shard.
+    tokens: Vec<u64>,
+}
+
+/// One shard on local disk, for as long as this value lives.
+#[derive(Debug)]
+pub struct StreamedShard {
+    store: TokenStore,
+    _pin: OpenShard,
+}
+
+impl Deref for StreamedShard {
+    type Target = TokenStore;
+
+    fn deref(&self) -> &TokenStore {
+        &self.store
+    }
+}
+
+impl StreamedStore {
+    /// Opens the `.ds` files that remote `addresses` name, sorted by name, as one store.
+    ///
+    /// # Errors
+    /// As [`RemoteClient::list`] and [`ShardCache::open`]; a `.ds` without index or metadata, or whose
+    /// size does not fit its width.
+    pub fn open<S: AsRef<str>>(
+        source: &str,
+        addresses: &[S],
+        cache: &CacheOptions,
+        options: &OpenOptions,
+        client: RemoteClient,
+    ) -> Result<Self> {
+        let part = |name: &str| {
+            name.ends_with(".ds") || name.ends_with(".ds.index") || name.ends_with(".ds.metadata")
+        };
+        let (main, beside): (Vec<_>, Vec<_>) = client
+            .list(source, addresses, &part)?
+            .into_iter()
+            .partition(|file| file.relative.ends_with(".ds"));
+        let find = |file: &RemoteFile, suffix: &str| {
+            let name = format!("{}{suffix}", file.shard.name);
+            let found = beside.iter().find(|file| file.shard.name == name).cloned();
+            found.map(|found| (suffix.to_owned(), found)).ok_or_else(|| {
+                CorpusError::source(source, format!("`{name}` is missing; every .ds file needs it"))
+            })
+        };
+        let mut bundles = Vec::new();
+        for file in main {
+            let mut bundle = Bundle::from(file);
+            if !options.ignores_index() {
+                bundle.beside.push(find(&bundle.main, ".index")?);
+            }
+            if options.given_width().is_none() {
+                bundle.beside.push(find(&bundle.main, ".metadata")?);
+            }
+            bundles.push(bundle);
+        }
+        let folder = cache.folder.join(source);
+        let width = match (
+            options.given_width(),
+            bundles.first().and_then(|bundle| bundle.beside.last()),
+        ) {
+            (Some(width), _) => width,
+            (None, Some((_, metadata))) => {
+                let path = folder.join("first.metadata");
+                client.download(source, metadata, &path, &|_| {})?;
+                let text = std::fs::read_to_string(&path).map_err(CorpusError::io("read", &path))?;
+                Metadata::parse(&path, &text)?.width
+            }
+            (None, None) => return Err(CorpusError::source(source, "it holds no .ds file")),
+        };
+        let tokens = bundles
+            .iter()
+            .map(|bundle| shard_tokens(source, &bundle.main, width))
+            .collect::<Result<_>>()?;
+        let cache = ShardCache::open(source, folder, cache.bytes, bundles, client)?;
+        Ok(StreamedStore {
+            cache,
+            options: options.clone().width(width),
+            tokens,
+        })
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Number of tokens in all shards.
+    pub fn len_tokens(&self) -> u64 {
+        self.tokens.iter().sum()
+    }
+
+    /// Number of windows of `sequence_length + 1` tokens, counted shard by shard.
+    pub fn windows(&self, sequence_length: u64) -> u64 {
+        self.tokens
+            .iter()
+            .map(|tokens| tokens / sequence_length.saturating_add(1))
+            .sum()
+    }
+
+    /// The shard that holds window `window`, and its number inside.
+    ///
+    /// # Errors
+    /// Past the last window.
+    pub fn locate(&self, sequence_length: u64, window: u64) -> Result<(usize, u64)> {
+        let mut inside = window;
+        for (shard, tokens) in self.tokens.iter().enumerate() {
+            let windows = tokens / sequence_length.saturating_add(1);
+            if inside < windows {
+                return Ok((shard, inside));
+            }
+            inside -= windows;
+        }
+        let available = self.windows(sequence_length);
+        Err(CorpusError::source(
+            self.cache.name(),
+            format!("it has no window {window}, it has {available}"),
+        ))
+    }
+
+    /// Shard `shard` as a store of its own; waits for it if it is not there yet.
+    ///
+    /// # Errors
+    /// Where it cannot be had (with the source's name) or is damaged.
+    pub fn shard(&self, shard: usize) -> Result<StreamedShard> {
+        let open = self.cache.open(shard)?;
+        let store = self.options.open(open.path())?;
+        Ok(StreamedShard { store, _pin: open })
+    }
+
+    /// Says that shard `shard` will be needed soon. Returns at once.
+    pub fn prefetch(&self, shard: usize) {
+        self.cache.prefetch(shard);
+    }
+}
+
+fn shard_tokens(source: &str, file: &RemoteFile, width: TokenWidth) -> Result<u64> {
+    let bytes = file.shard.bytes;
+    if bytes.is_multiple_of(width.bytes()) {
+        return Ok(bytes / width.bytes());
+    }
+    let problem = format!(
+        "`{}` has {bytes} bytes, not a multiple of {} bytes a token",
+        file.shard.name,
+        width.bytes()
+    );
+    Err(CorpusError::source(source, problem))
+}
