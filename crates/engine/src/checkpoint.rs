@@ -116,11 +116,14 @@ fn write(
     sync(folder)
 }
 
+/// What [`newest`] finds: the newest whole checkpoint, and the names and faults of newer ones passed over.
+pub type Newest = (Option<(Progress, PathBuf)>, Vec<String>);
+
 /// The newest checkpoint of a stage that is whole, and the names and faults of those passed over.
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn newest(stage_folder: &Path) -> Result<(Option<(Progress, PathBuf)>, Vec<String>)> {
+pub fn newest(stage_folder: &Path) -> Result<Newest> {
     let mut damaged = Vec::new();
     for (_, folder) in list(stage_folder)?.into_iter().rev() {
         match verify(&folder) {

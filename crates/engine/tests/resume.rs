@@ -45,8 +45,13 @@ fn run(folder: &Path, backend: &str, stop_after: u64) -> Result<()> {
     run.stage(&run.recipe.stages[0], &stop, &mut listener)
 }
 
+/// File contents by name.
+type Files = BTreeMap<String, Vec<u8>>;
+/// Step and two numbers of a metrics record, as bits.
+type Numbers = (u64, u64, u64);
+
 /// Every file of the last checkpoint, by name, and what the metrics say without times.
-fn outcome(folder: &Path) -> (BTreeMap<String, Vec<u8>>, Vec<(u64, u64, u64)>) {
+fn outcome(folder: &Path) -> (Files, Vec<Numbers>) {
     let stage = folder.join("out/pretrain");
     let last = stage.join(checkpoint::folder_name(STEPS));
     let files = fs::read_dir(&last)
@@ -101,7 +106,8 @@ fn a_damaged_checkpoint_is_named_and_passed_over() {
     run(folder.path(), "flex", u64::MAX).unwrap();
     let expected = outcome(folder.path());
     let stage = folder.path().join("out/pretrain");
-    let damage: [(&str, fn(&Path)); 4] = [
+    type Damage = fn(&Path);
+    let damage: [(&str, Damage); 4] = [
         ("model.safetensors", |file| fs::write(file, b"short").unwrap()),
         ("optimizer.safetensors", |file| {
             // One bit, the length stays.
