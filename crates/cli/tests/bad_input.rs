@@ -122,6 +122,11 @@ fn options_that_cannot_be_honoured_are_refused() {
         &["--set", "stage.pretrain.sequence_length=512"],
         &["512", "max_position_embeddings"],
     );
+    refused(
+        &demo(),
+        &["--set", "stage.pretrain.recompute=true"],
+        &["recompute", "pretrain"],
+    );
     refused(&demo(), &["--until", "sft"], &["sft", "pretrain"]);
     refused(&demo(), &["--set", "nonsense"], &["nonsense"]);
     refused(&demo(), &["--set", "run.sead=3"], &["sead", "seed"]);

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use smollm3_model::{Init, ModelConfig, SmolLm3, hf};
-use smollm3_recipe::{Precision, Recipe, Stage, StageKind, Start, Training};
+use smollm3_recipe::{OptimizerState, Precision, Recipe, Stage, StageKind, Start, Training};
 
 use crate::checkpoint::{self, Progress};
 use crate::error::io;
@@ -296,6 +296,20 @@ fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
                 "stage \"{}\": sequence_length = {rows} is longer than the model's max_position_embeddings = {most}",
                 stage.name
             )));
+        }
+        for (key, unsupported) in [
+            ("recompute", training.recompute),
+            (
+                "optimizer_state = \"keep\"",
+                training.optimizer_state == OptimizerState::Keep,
+            ),
+        ] {
+            if unsupported {
+                return Err(EngineError::Refused(format!(
+                    "stage \"{}\": {key} is not supported by this version; remove the key",
+                    stage.name
+                )));
+            }
         }
     }
     Ok(())
