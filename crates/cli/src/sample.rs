@@ -8,7 +8,7 @@ use smollm3_engine::{Run, checkpoint};
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{Generation, ModelConfig, SmolLm3, greedy};
 
-/// What the demo's model is asked to continue, one prompt a category.
+/// What a run's last checkpoint is asked to continue: a sum and a piece of documentation.
 const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"];
 
 /// The backend used when none is named: the first compiled in.
@@ -63,7 +63,7 @@ pub fn closing_sample(run: &Run) -> Result<String> {
     let mut text = String::new();
     for prompt in PROMPTS {
         let continued = continue_text(&model, &found.config, &run.data.tokenizer, prompt, 60, |_| Ok(()))?;
-        text.push_str(&format!("\n{prompt}\x1b[1m{}\x1b[0m\n", continued.trim_end()));
+        text.push_str(&format!("\n{prompt}{}\n", continued.trim_end()));
     }
     text.push_str(&format!("\nCheckpoint: {}\n", folder.display()));
     text.push_str(&format!(
