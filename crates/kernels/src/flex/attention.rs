@@ -5,11 +5,11 @@
 //! time Σ length². The backward pass computes the weights again from the saved log-sum-exp (Dao et al. 2022,
 //! arXiv:2205.14135, without the tiling over keys, which a CPU's cache does not need at these widths).
 
-use gemm::Parallelism;
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::exp::exp;
+use super::matmul::{Threads, matmul};
 use crate::Documents;
 
 /// Queries whose scores are held at once.
@@ -100,6 +100,7 @@ pub(super) fn forward(
                         (queries, [q.row(), 1]),
                         (keys, [1, k.row()]),
                         false,
+                        Threads::This,
                     );
                     let at = (task.batch * heads.heads + head) * seq + task.start + begin;
                     // SAFETY: the rows of a task's queries belong to no other task.
@@ -117,6 +118,7 @@ pub(super) fn forward(
                         (scores, [seen, 1]),
                         (values, [v.row(), 1]),
                         false,
+                        Threads::This,
                     );
                 }
             }
@@ -185,6 +187,7 @@ pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, document
                         (queries, [q.row(), 1]),
                         (keys, [1, k.row()]),
                         false,
+                        Threads::This,
                     );
                     matmul(
                         changes,
@@ -193,6 +196,7 @@ pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, document
                         (grads, [grad.row(), 1]),
                         (values, [1, v.row()]),
                         false,
+                        Threads::This,
                     );
                     Arch::new().dispatch(|| {
                         for row in 0..rows {
@@ -221,6 +225,7 @@ pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, document
                         (changes, [seen, 1]),
                         (keys, [k.row(), 1]),
                         false,
+                        Threads::This,
                     );
                     matmul(
                         dk,
@@ -229,6 +234,7 @@ pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, document
                         (changes, [1, seen]),
                         (queries, [q.row(), 1]),
                         true,
+                        Threads::This,
                     );
                     matmul(
                         dv,
@@ -237,6 +243,7 @@ pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, document
                         (weights, [1, seen]),
                         (grads, [grad.row(), 1]),
                         true,
+                        Threads::This,
                     );
                 }
             }
@@ -268,50 +275,6 @@ fn softmax(scores: &mut [f32], lse: &mut [f32], begin: usize, seen: usize, scale
         *lse = largest + sum.ln();
         let scale = 1.0 / sum;
         scores.iter_mut().for_each(|score| *score *= scale);
-    }
-}
-
-/// `to = left · right` (or `to += …`) on this thread; `to` has `row` numbers between rows, operands `[row, column]`
-/// strides.
-fn matmul(
-    to: &mut [f32],
-    [m, n, k]: [usize; 3],
-    row: usize,
-    (left, left_strides): (&[f32], [usize; 2]),
-    (right, right_strides): (&[f32], [usize; 2]),
-    add: bool,
-) {
-    let reach =
-        |[rows, columns]: [usize; 2], [row, column]: [usize; 2]| (rows - 1) * row + (columns - 1) * column;
-    assert!(m > 0 && n > 0 && k > 0, "product of empty matrices");
-    assert!(to.len() > reach([m, n], [row, 1]), "result too short");
-    assert!(
-        left.len() > reach([m, k], left_strides) && right.len() > reach([k, n], right_strides),
-        "operand too short"
-    );
-    // SAFETY: the lengths were just checked against the strides, and `to` is borrowed exclusively.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            to.as_mut_ptr(),
-            1,
-            row as isize,
-            add,
-            left.as_ptr(),
-            left_strides[1] as isize,
-            left_strides[0] as isize,
-            right.as_ptr(),
-            right_strides[1] as isize,
-            right_strides[0] as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
     }
 }
 

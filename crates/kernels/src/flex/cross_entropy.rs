@@ -4,11 +4,11 @@
 //! into probabilities and then into gradients where they lie, and the logits of the whole batch never exist. The
 //! work is three matrix products, as without fusion.
 
-use gemm::Parallelism;
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::exp::exp;
+use super::matmul::{Threads, matmul};
 
 /// Tokens whose logits are held at once: at 128k entries 64 MiB.
 const BLOCK: usize = 128;
@@ -48,12 +48,14 @@ pub(super) fn cross_entropy(
         let logits = &mut logits[..rows * vocab];
         let block = &hidden[start * width..(start + rows) * width];
         // logits = block · weightᵀ
-        product(
+        matmul(
             logits,
             [rows, vocab, width],
+            vocab,
             (block, [width, 1]),
             (weight, [1, width]),
             false,
+            Threads::All,
         );
         let losses: Vec<f64> = logits
             .par_chunks_mut(vocab)
@@ -64,19 +66,23 @@ pub(super) fn cross_entropy(
         total += losses.iter().sum::<f64>();
         if let Some(gradients) = &mut gradients {
             let into = &mut gradients.hidden[start * width..(start + rows) * width];
-            product(
+            matmul(
                 into,
                 [rows, width, vocab],
+                width,
                 (logits, [vocab, 1]),
                 (weight, [width, 1]),
                 false,
+                Threads::All,
             );
-            product(
+            matmul(
                 &mut gradients.weight,
                 [vocab, width, rows],
+                width,
                 (logits, [1, vocab]),
                 (block, [width, 1]),
                 true,
+                Threads::All,
             );
         }
     }
@@ -108,48 +114,4 @@ fn row_loss(row: &mut [f32], target: i32) -> f64 {
     row.iter_mut().for_each(|value| *value *= scale);
     row[target as usize] -= 1.0;
     f64::from(largest) + f64::from(sum).ln() - f64::from(at_target)
-}
-
-/// `to = left · right` (or `to += …`) for `[m, n, k]`, `to` dense, each operand with `[row, column]` strides.
-pub(super) fn product(
-    to: &mut [f32],
-    [m, n, k]: [usize; 3],
-    (left, left_strides): (&[f32], [usize; 2]),
-    (right, right_strides): (&[f32], [usize; 2]),
-    add: bool,
-) {
-    let reach =
-        |[rows, columns]: [usize; 2], [row, column]: [usize; 2]| (rows - 1) * row + (columns - 1) * column;
-    assert!(
-        m > 0 && n > 0 && k > 0 && to.len() >= m * n,
-        "product of empty matrices"
-    );
-    assert!(
-        left.len() > reach([m, k], left_strides) && right.len() > reach([k, n], right_strides),
-        "operand too short"
-    );
-    // SAFETY: the lengths were just checked against the strides, and `to` is borrowed exclusively.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            to.as_mut_ptr(),
-            1,
-            n as isize,
-            add,
-            left.as_ptr(),
-            left_strides[1] as isize,
-            left_strides[0] as isize,
-            right.as_ptr(),
-            right_strides[1] as isize,
-            right_strides[0] as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::Rayon(0),
-        );
-    }
 }

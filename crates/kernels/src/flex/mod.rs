@@ -7,5 +7,6 @@ mod attention;
 mod cross_entropy;
 mod exp;
 mod extension;
+mod matmul;
 
 pub(crate) use extension::{attention, cross_entropy};
