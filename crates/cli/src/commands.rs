@@ -3,20 +3,18 @@
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use smollm3_corpus::Tokenizer;
-use smollm3_engine::{EngineError, Listeners, Metrics, Run};
+use smollm3_engine::{Listeners, Metrics, Run};
 use smollm3_model::hf::Checkpoint;
-use smollm3_recipe::{Facts, Recipe};
+use smollm3_recipe::{Facts, Recipe, Source, SourceKind, TokenizerFacts};
 
 use crate::args::{DeviceArgs, GenerateArgs, PlanArgs, RecipeArgs, RunArgs};
+use crate::data::found_data;
+use crate::interrupt::{EndsPreparing, STOPPED, flag, is_interrupted};
 use crate::progress::Progress;
 use crate::{sample, summary};
-
-/// Exit code of a run that was stopped and can go on (the shell's code for Ctrl-C).
-const STOPPED: u8 = 130;
 
 fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
     let mut overrides = args.overrides.clone();
@@ -47,29 +45,24 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         );
     }
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(STOPPED));
-        }
-        eprintln!("\nstopping after this step, with a checkpoint; once more to stop at once");
-    })?;
-
+    let stop = flag("stopping at the next safe point; what is done is kept")?;
     let mut listeners = Listeners::default()
         .with(Metrics::default())
-        .with(Progress::new());
-    let run = Run::open(recipe, &mut listeners)?;
-    for stage in &run.recipe.stages[first..=last] {
-        match run.stage(stage, &stop, &mut listeners) {
-            Ok(()) => {}
-            Err(EngineError::Interrupted { stage, step }) => {
-                eprintln!("stopped after step {step} of {stage}; the same command goes on from there");
-                return Ok(ExitCode::from(STOPPED));
-            }
-            Err(error) => return Err(error.into()),
+        .with(Progress::new())
+        .with(EndsPreparing(Arc::clone(&stop)));
+    let trained = Run::open(recipe, &mut listeners).and_then(|run| {
+        for stage in &run.recipe.stages[first..=last] {
+            run.stage(stage, &stop, &mut listeners)?;
         }
-    }
+        Ok(run)
+    });
+    let run = match trained {
+        Err(error) if is_interrupted(&error) => {
+            eprintln!("{error}");
+            return Ok(ExitCode::from(STOPPED));
+        }
+        trained => trained?,
+    };
     drop(listeners);
     print!("{}", summary::closing_table(&run)?);
     print!("{}", sample::closing_sample(&run)?);
@@ -95,12 +88,30 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is at hand to check the plan against: the architecture, and the token stores of an earlier run.
+/// What is at hand to check the plan against: the architecture, and what an earlier run prepared.
 fn facts(recipe: &Recipe) -> Result<Facts> {
-    Ok(Facts {
+    let mut facts = Facts {
         architecture: Some(recipe.architecture()?),
         ..Facts::default()
-    })
+    };
+    let remote =
+        |source: &Source| matches!(&source.kind, SourceKind::Tokens(tokens) if tokens.folder.contains("://"));
+    if !recipe.sources.values().any(remote)
+        && let Some(data) = found_data(recipe)?
+    {
+        let info = data.tokenizer.info();
+        facts.tokenizer = Some(TokenizerFacts {
+            vocab_size: u64::from(info.vocab_size),
+            bos_token_id: info.begin_of_text,
+            eos_token_id: Some(info.end_of_text),
+        });
+        facts.stores = data
+            .stores
+            .into_iter()
+            .map(|(name, store)| (name, store.tokens))
+            .collect();
+    }
+    Ok(facts)
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {

@@ -1,7 +1,10 @@
 //! `smollm3`: the whole SmolLM3 recipe from TOML files.
 
 mod args;
+mod bench;
 mod commands;
+mod data;
+mod interrupt;
 mod progress;
 mod sample;
 mod summary;
@@ -11,7 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, BenchCommand, Command, DataCommand};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -23,6 +26,16 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run(&args),
         Command::Plan(args) => commands::plan(&args),
         Command::Generate(args) => commands::generate(&args),
+        Command::Data(command) => match command {
+            DataCommand::Tokenize(args) => data::tokenize(&args),
+            DataCommand::Fetch(args) => data::fetch_files(&args),
+            DataCommand::Prepare(args) => data::prepare_data(&args),
+            DataCommand::Order(args) => data::order(&args),
+        },
+        Command::Bench(command) => match command {
+            BenchCommand::Mixer(args) => bench::mixer(&args),
+            BenchCommand::Tokenize(args) => bench::tokenize(&args),
+        },
     };
     match outcome {
         Ok(code) => code,

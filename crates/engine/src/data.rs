@@ -8,24 +8,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use smollm3_corpus::text::{Arithmetic, CargoSources, CargoText, DocumentSource, sample};
-use smollm3_corpus::tokenize::{TokenizeOptions, held_out_folder, tokenize, train_folder};
-use smollm3_corpus::{CorpusError, TokenStore, Tokenizer};
-use smollm3_recipe::{Recipe, Source, SourceKind, Tokenizer as TokenizerSpec};
+use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
+use smollm3_corpus::shards::CacheOptions;
+use smollm3_corpus::store::{OpenOptions, StreamedStore};
+use smollm3_corpus::tokenize::{TokenizeReport, held_out_folder, report, train_folder};
+use smollm3_corpus::{TokenStore, Tokenizer};
+use smollm3_mixer::{Documents, SourceReader, StreamedReader, WindowReader};
+use smollm3_recipe::{Recipe, SourceKind, Tokenizer as TokenizerSpec};
 
 use crate::checkpoint::write_json;
 use crate::error::io;
+use crate::source_text::{SourceText, at, cache};
 use crate::{EngineError, Event, Listener, Result};
 
-/// Where a source's tokens lie.
+/// Where a source's tokens lie, and how many there are.
 #[derive(Debug)]
 pub struct SourceStore {
-    /// The folder of what is trained on.
-    pub train: PathBuf,
+    /// What is trained on: a folder, or the address of one.
+    pub train: String,
     /// The folder of what is kept out, if anything is.
     pub held_out: Option<PathBuf>,
     /// Stands for the training store's contents.
     pub fingerprint: String,
+    /// Tokens of the training store.
+    pub tokens: u64,
 }
 
 /// Everything a recipe reads, ready.
@@ -37,42 +43,35 @@ pub struct Data {
     pub tokenizer_folder: PathBuf,
     /// Stores by source name.
     pub stores: BTreeMap<String, SourceStore>,
+    cache: CacheOptions,
 }
 
 impl Data {
     /// Trains or loads the tokenizer and tokenises what is not tokenised yet, below `output`.
     ///
     /// # Errors
-    /// A source or the tokenizer cannot be read, is of a kind that this program does not read, or the disk is full.
+    /// A source or the tokenizer cannot be read, or the disk is full.
     pub fn prepare(recipe: &Recipe, output: &Path, listener: &mut dyn Listener) -> Result<Self> {
         let mut texts = BTreeMap::new();
         for (name, source) in &recipe.sources {
-            if let Some(text) = open_text(recipe, name, source)? {
+            if let Some(text) = SourceText::open(recipe, name, &source.kind, output)? {
                 texts.insert(name.as_str(), text);
             }
         }
-        let tokenizer_folder = output.join("tokenizer");
+        let tokenizer_folder = output.join(TOKENIZER);
         let tokenizer = prepare_tokenizer(recipe, &texts, &tokenizer_folder, listener)?;
         let mut stores = BTreeMap::new();
         for (name, source) in &recipe.sources {
             let store = match (&source.kind, texts.get(name.as_str())) {
                 (SourceKind::Tokens(tokens), _) => {
-                    let train = recipe.resolve(&tokens.folder);
-                    let fingerprint = TokenStore::open(&train)?.fingerprint()?.to_hex();
-                    SourceStore {
-                        train,
-                        held_out: None,
-                        fingerprint,
-                    }
+                    tokenised_store(name, &at(recipe, &tokens.folder), &cache(recipe, output))?
                 }
-                (_, Some(text)) => prepare_store(
-                    recipe,
-                    name,
-                    text.as_ref(),
-                    &tokenizer,
-                    &output.join("data").join(name),
-                    listener,
-                )?,
+                (_, Some(text)) => {
+                    let folder = store_folder(output, name);
+                    let report = text.tokenize(recipe, name, &tokenizer, &folder, listener)?;
+                    listener.on(&Event::Note(describe(name, &report)))?;
+                    own_store(recipe, &folder)?
+                }
                 (_, None) => continue,
             };
             stores.insert(name.clone(), store);
@@ -81,7 +80,42 @@ impl Data {
             tokenizer,
             tokenizer_folder,
             stores,
+            cache: cache(recipe, output),
         })
+    }
+
+    /// What an earlier [`Data::prepare`] left in `output`, if it finished; no text is read.
+    ///
+    /// # Errors
+    /// What is there is damaged.
+    pub fn found(recipe: &Recipe, output: &Path) -> Result<Option<Self>> {
+        let tokenizer_folder = output.join(TOKENIZER);
+        let file = tokenizer_folder.join(TOKENIZER_FILE);
+        if !file.is_file() {
+            return Ok(None);
+        }
+        let mut stores = BTreeMap::new();
+        for (name, source) in &recipe.sources {
+            let store = match &source.kind {
+                SourceKind::Tokens(tokens) => {
+                    tokenised_store(name, &at(recipe, &tokens.folder), &cache(recipe, output))?
+                }
+                _ => {
+                    let folder = store_folder(output, name);
+                    if report(&folder)?.is_none() {
+                        return Ok(None);
+                    }
+                    own_store(recipe, &folder)?
+                }
+            };
+            stores.insert(name.clone(), store);
+        }
+        Ok(Some(Self {
+            tokenizer: Tokenizer::load(&file)?.with_name(&recipe.run.name),
+            tokenizer_folder,
+            stores,
+            cache: cache(recipe, output),
+        }))
     }
 
     /// The store of a source.
@@ -93,62 +127,102 @@ impl Data {
             .get(source)
             .ok_or_else(|| EngineError::Refused(format!("source \"{source}\" has no token store")))
     }
-}
 
-/// The documents of a source; `None` for one that is tokenised already.
-fn open_text(recipe: &Recipe, name: &str, source: &Source) -> Result<Option<Box<dyn DocumentSource>>> {
-    let crates = |text| -> Result<Option<Box<dyn DocumentSource>>> {
-        Ok(Some(Box::new(CargoSources::find(
-            workspace_manifest(recipe)?,
-            text,
-        )?)))
-    };
-    match &source.kind {
-        SourceKind::CargoMarkdown => crates(CargoText::Markdown),
-        SourceKind::CargoRust => crates(CargoText::Rust),
-        SourceKind::Arithmetic(settings) => {
-            Ok(Some(Box::new(Arithmetic::new(settings.seed, settings.documents))))
-        }
-        SourceKind::Tokens(_) => Ok(None),
-        SourceKind::Jsonl(_) | SourceKind::Parquet(_) | SourceKind::Hub(_) => {
-            Err(EngineError::Refused(format!(
-                "source \"{name}\": this kind of source has to be tokenised before the run; tokenise it and write \
-             kind = \"tokens\" with the folder"
-            )))
-        }
+    /// The rows of a source's training store, documents told apart by its index.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn reader(&self, source: &str, sequence_length: u64) -> Result<SourceReader> {
+        let store = self.store(source)?;
+        let vocabulary = self.tokenizer.info().vocab_size;
+        Ok(match store.train.contains("://") {
+            true => SourceReader::Streamed(StreamedReader::new(
+                streamed(source, &store.train, &self.cache)?,
+                sequence_length,
+                vocabulary,
+                Documents::Index,
+            )),
+            false => SourceReader::Local(self.local_reader(Path::new(&store.train), sequence_length)?),
+        })
+    }
+
+    /// The rows of the store in `folder`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn local_reader(&self, folder: &Path, sequence_length: u64) -> Result<WindowReader> {
+        let vocabulary = self.tokenizer.info().vocab_size;
+        Ok(WindowReader::new(
+            TokenStore::open(folder)?,
+            sequence_length,
+            vocabulary,
+            Documents::Index,
+        )?)
     }
 }
 
-/// The `Cargo.toml` beside the nearest `Cargo.lock` above the recipe.
-fn workspace_manifest(recipe: &Recipe) -> Result<PathBuf> {
-    let start = fs::canonicalize(&recipe.directory).map_err(io("find", &recipe.directory))?;
-    let found = start
-        .ancestors()
-        .find(|folder| folder.join("Cargo.lock").is_file());
-    found.map(|folder| folder.join("Cargo.toml")).ok_or_else(|| {
-        EngineError::Refused(format!(
-            "{}: a cargo source needs a Cargo.lock in this folder or above it; put the recipe into a cargo workspace",
-            recipe.directory.display()
-        ))
+const TOKENIZER: &str = "tokenizer";
+const TOKENIZER_FILE: &str = "tokenizer.json";
+
+fn store_folder(output: &Path, source: &str) -> PathBuf {
+    output.join("data").join(source)
+}
+
+/// A store that this program made in `folder`.
+fn own_store(recipe: &Recipe, folder: &Path) -> Result<SourceStore> {
+    let train = train_folder(folder);
+    let store = TokenStore::open(&train)?;
+    Ok(SourceStore {
+        train: train.to_string_lossy().into_owned(),
+        held_out: (recipe.data.held_out.fraction() > 0.0).then(|| held_out_folder(folder)),
+        fingerprint: store.fingerprint()?.to_hex(),
+        tokens: store.len_tokens(),
     })
+}
+
+/// A store that somebody else made, here or behind an address.
+fn tokenised_store(name: &str, place: &str, cache: &CacheOptions) -> Result<SourceStore> {
+    let (fingerprint, tokens) = match place.contains("://") {
+        true => {
+            let store = streamed(name, place, cache)?;
+            (store.fingerprint(), store.len_tokens())
+        }
+        false => {
+            let store = TokenStore::open(place)?;
+            (store.fingerprint()?, store.len_tokens())
+        }
+    };
+    Ok(SourceStore {
+        train: place.to_owned(),
+        held_out: None,
+        fingerprint: fingerprint.to_hex(),
+        tokens,
+    })
+}
+
+fn streamed(name: &str, address: &str, cache: &CacheOptions) -> Result<StreamedStore> {
+    let client = RemoteClient::new(cache.retry)?;
+    Ok(StreamedStore::open(
+        name,
+        &[address],
+        cache,
+        &OpenOptions::default(),
+        client,
+    )?)
 }
 
 fn prepare_tokenizer(
     recipe: &Recipe,
-    texts: &BTreeMap<&str, Box<dyn DocumentSource>>,
+    texts: &BTreeMap<&str, SourceText>,
     folder: &Path,
     listener: &mut dyn Listener,
 ) -> Result<Tokenizer> {
-    let file = folder.join("tokenizer.json");
+    let file = folder.join(TOKENIZER_FILE);
     let tokenizer = match &recipe.tokenizer {
         // The run's folder belongs to this recipe (its fingerprint is checked first), so a file there is the one.
         _ if file.is_file() => Tokenizer::load(&file)?,
         TokenizerSpec::File(path) => Tokenizer::load(recipe.resolve(path))?,
-        TokenizerSpec::Pretrained(repository) => {
-            return Err(EngineError::Refused(format!(
-                "tokenizer.pretrained = \"{repository}\": download its tokenizer.json and write tokenizer.file"
-            )));
-        }
+        TokenizerSpec::Pretrained(repository) => download_tokenizer(repository, folder)?,
         TokenizerSpec::Train(train) => {
             let all = texts.keys().copied();
             let names: Vec<&str> = match train.sources.is_empty() {
@@ -168,11 +242,7 @@ fn prepare_tokenizer(
                         "tokenizer.train.sources: \"{name}\" is not text; name a source that is"
                     )));
                 };
-                text.extend(sample(
-                    source.as_ref(),
-                    train.bytes.0 / names.len() as u64,
-                    recipe.run.seed,
-                )?);
+                text.extend(source.sample(train.bytes.0 / names.len() as u64, recipe)?);
             }
             let tokenizer = Tokenizer::train(text.iter().map(String::as_str), train.vocab_size)?;
             listener.on(&Event::Preparing {
@@ -192,6 +262,20 @@ fn prepare_tokenizer(
     Ok(tokenizer.with_name(&recipe.run.name))
 }
 
+/// The `tokenizer.json` of a repository on the Hub.
+fn download_tokenizer(repository: &str, folder: &Path) -> Result<Tokenizer> {
+    const SOURCE: &str = "tokenizer";
+    let client = RemoteClient::new(RetryPolicy::default())?;
+    let address = format!("hf://{repository}/{TOKENIZER_FILE}");
+    let draft = folder.join(format!(".{TOKENIZER_FILE}.part"));
+    for file in client.list(SOURCE, &[address], &|_| true)? {
+        client.download(SOURCE, &file, &draft, &|_| {})?;
+    }
+    let tokenizer = Tokenizer::load(&draft)?;
+    fs::remove_file(&draft).map_err(io("remove", &draft))?;
+    Ok(tokenizer)
+}
+
 /// What transformers' `AutoTokenizer` needs beside `tokenizer.json`.
 fn write_tokenizer_config(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
     let info = tokenizer.info();
@@ -205,52 +289,17 @@ fn write_tokenizer_config(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
     write_json(&folder.join("tokenizer_config.json"), &config)
 }
 
-fn prepare_store(
-    recipe: &Recipe,
-    name: &str,
-    text: &dyn DocumentSource,
-    tokenizer: &Tokenizer,
-    folder: &Path,
-    listener: &mut dyn Listener,
-) -> Result<SourceStore> {
-    let options = TokenizeOptions {
-        seed: recipe.run.seed,
-        held_out: recipe.data.held_out.fraction(),
-        ..TokenizeOptions::default()
+fn describe(name: &str, report: &TokenizeReport) -> String {
+    let skipped = match report.skipped.total() {
+        0 => String::new(),
+        rows => format!("; {rows} rows skipped, see report.json"),
     };
-    let what = format!("tokenising {name}");
-    let mut trouble = None;
-    let report = tokenize(text, tokenizer, folder, &options, &mut |progress| {
-        let event = Event::Preparing {
-            what: what.clone(),
-            done: progress.documents,
-            total: progress.of_documents,
-        };
-        trouble = listener.on(&event).err();
-        trouble.is_none()
-    });
-    let report = match (report, trouble) {
-        (Err(CorpusError::Interrupted), Some(error)) => return Err(error),
-        (report, _) => report?,
-    };
-    let train = train_folder(folder);
-    let held_out = (options.held_out > 0.0).then(|| held_out_folder(folder));
-    let fingerprint = TokenStore::open(&train)?.fingerprint()?.to_hex();
-    listener.on(&Event::Note(format!(
-        "{name}: {} documents, {} tokens ({:.2} bytes each), {} held out; text {}",
+    format!(
+        "{name}: {} documents, {} tokens ({:.2} bytes each), {} held out{skipped}; text {}",
         report.train.documents + report.held_out.documents,
         report.train.tokens + report.held_out.tokens,
         report.train.bytes_per_token(),
         report.held_out.documents,
-        short(&text.fingerprint().to_hex()),
-    )))?;
-    Ok(SourceStore {
-        train,
-        held_out,
-        fingerprint,
-    })
-}
-
-fn short(fingerprint: &str) -> &str {
-    fingerprint.get(..16).unwrap_or(fingerprint)
+        report.inputs.to_hex().get(..16).unwrap_or_default(),
+    )
 }

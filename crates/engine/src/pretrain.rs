@@ -1,119 +1,185 @@
-//! What a pretraining stage reads: windows of token stores in the mixer's order, as rows.
+//! The pretraining stage: rows of token stores, cross-entropy, held-out loss at the end of each phase.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
-use smollm3_corpus::TokenStore;
-use smollm3_mixer::{
-    Documents, Mixer, MixerConfig, Order as Blend, PhaseWeights, Sequence, SourceInfo, WindowOrder,
-    WindowReader,
+use smollm3_model::{Init, SmolLm3, hf};
+use smollm3_recipe::{Stage, Start, Training};
+
+use crate::checkpoint::{self, Progress};
+use crate::held_out::{HeldOut, held_out_loss, token_bytes};
+use crate::rows::MixedRows;
+use crate::trainer::{Hooks, LoopSettings, train};
+use crate::{
+    AdamW, CrossEntropy, EngineError, Event, HeldOutRecord, Listener, MicroBatch, Result, Row, Run,
+    SourceStore, TrainState,
 };
-use smollm3_recipe::{Order, Recipe, Training};
 
-use crate::{Data, EngineError, Result, Row};
+/// Rows of held-out text a source that are evaluated at the end of a phase.
+const HELD_OUT_ROWS: u64 = 64;
 
-/// The rows of every step of a stage: a pure function of recipe, data and step.
-pub struct MixedRows {
-    mixer: Mixer,
-    /// One a source, in the mixer's order.
-    readers: Vec<WindowReader>,
-}
-
-impl MixedRows {
-    /// The rows of one stage of `recipe`.
-    ///
-    /// # Errors
-    /// The data do not last for the stage, or a store cannot be read.
-    pub fn new(recipe: &Recipe, training: &Training, data: &Data) -> Result<Self> {
-        let sequence_length = training.sequence_length.0;
-        let mut names: Vec<String> = training
-            .phases
-            .iter()
-            .flat_map(|phase| phase.mixture.weights())
-            .map(|(name, _)| name)
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let index: BTreeMap<&str, usize> = names
-            .iter()
-            .enumerate()
-            .map(|(i, name)| (name.as_str(), i))
-            .collect();
-        let mut readers = Vec::new();
-        let mut sources = Vec::new();
-        for name in &names {
-            let reader = reader(&data.store(name)?.train, sequence_length, data)?;
-            let max_epochs = recipe.sources.get(name).map_or(1, |source| source.max_epochs);
-            sources.push(SourceInfo {
-                name: name.clone(),
-                windows: Some(reader.windows()),
-                max_epochs: f64::from(max_epochs),
-            });
-            readers.push(reader);
-        }
-        let phases = training
-            .phases
-            .iter()
-            .zip(training.phase_steps())
-            .map(|(phase, steps)| PhaseWeights {
-                sequences: (steps.end() + 1 - steps.start()) * training.sequences_per_step(),
-                weights: phase
-                    .mixture
-                    .weights()
-                    .into_iter()
-                    .filter_map(|(name, weight)| Some((*index.get(name.as_str())?, weight)))
-                    .collect(),
-            });
-        let mixer = Mixer::new(MixerConfig {
-            seed: recipe.run.seed,
-            order: match recipe.data.order {
-                Order::Even => Blend::Even,
-                Order::Greedy => Blend::Greedy,
-            },
-            windows: WindowOrder::Permuted,
-            sequence_length,
-            global_batch: training.sequences_per_step(),
-            phases: phases.collect(),
-            sources,
-        })?;
-        Ok(Self { mixer, readers })
+/// Runs a pretraining stage to its end, from its newest checkpoint if it has one.
+///
+/// # Errors
+/// See [`train`].
+pub(crate) fn pretrain(
+    run: &Run,
+    stage: &Stage,
+    training: &Training,
+    stop: &AtomicBool,
+    listener: &mut dyn Listener,
+) -> Result<()> {
+    let folder = run.stage_folder(&stage.name);
+    let (found, damaged) = checkpoint::newest(&folder)?;
+    for fault in damaged {
+        listener.on(&Event::Note(format!("passed over a damaged checkpoint: {fault}")))?;
     }
-
-    /// The rows of a step, in batch order.
-    ///
-    /// # Errors
-    /// The step is not one of the stage's, or a store cannot be read.
-    pub fn rows(&self, step: u64) -> Result<Vec<Row>> {
-        let picks = self.mixer.batch(step)?;
-        picks
-            .into_iter()
-            .map(|pick| {
-                let place = pick
-                    .place
-                    .ok_or_else(|| EngineError::Refused(format!("step {step} has no data")))?;
-                Ok(Row::from(&self.readers[pick.source].read(place.window)?))
-            })
+    let (state, done) = match found {
+        Some((progress, path)) => {
+            let optimizer = &training.optimizer;
+            (
+                checkpoint::load(&path, &run.config, &progress, optimizer, &run.device)?,
+                progress.step,
+            )
+        }
+        None => (start(run, stage, training)?, 0),
+    };
+    let rows = MixedRows::new(&run.recipe, training, &run.data)?;
+    let settings = LoopSettings {
+        stage: &stage.name,
+        folder: folder.clone(),
+        training,
+        schedule: training.schedule()?,
+        stop,
+    };
+    let mut hooks = PretrainHooks {
+        run,
+        stage: &stage.name,
+        training,
+        folder,
+        bytes: token_bytes(&run.data.tokenizer),
+    };
+    let rows_at_once = training.micro_batch.0 as usize;
+    let to_device = |rows: Vec<Row>| -> Result<Vec<MicroBatch>> {
+        rows.chunks(rows_at_once.max(1))
+            .map(|rows| Ok(MicroBatch::new(rows, &run.device)?))
             .collect()
-    }
+    };
+    let host = |step| rows.rows(step);
+    train(
+        &settings,
+        state,
+        done,
+        &CrossEntropy,
+        host,
+        to_device,
+        &mut hooks,
+        listener,
+    )?;
+    Ok(())
 }
 
-/// A reader of the token store in `folder`, documents told apart by its index.
-pub(crate) fn reader(folder: &Path, sequence_length: u64, data: &Data) -> Result<WindowReader> {
-    let vocabulary = data.tokenizer.info().vocab_size;
-    Ok(WindowReader::new(
-        TokenStore::open(folder)?,
-        sequence_length,
-        vocabulary,
-        Documents::Index,
-    )?)
-}
-
-impl From<&Sequence> for Row {
-    fn from(sequence: &Sequence) -> Self {
-        Self {
-            ids: sequence.inputs().to_vec(),
-            targets: sequence.targets(),
-            starts: sequence.document_starts(),
+/// The state that a stage begins with.
+fn start(run: &Run, stage: &Stage, training: &Training) -> Result<TrainState> {
+    let device = run.device.clone().autodiff();
+    let model = match &stage.from {
+        Start::Random => SmolLm3::new(&run.config, &Init::new(&run.config, run.recipe.run.seed), &device)?,
+        Start::Stage(earlier) => {
+            let folder = run.stage_folder(earlier);
+            let (found, _) = checkpoint::newest(&folder)?;
+            let (_, path) = found.ok_or_else(|| {
+                EngineError::Refused(format!(
+                    "stage \"{}\" starts from \"{earlier}\", which has no checkpoint in {}; run it first",
+                    stage.name,
+                    folder.display()
+                ))
+            })?;
+            hf::Checkpoint::open(&path)?.model(&device)?
         }
+        Start::Folder(path) => hf::Checkpoint::open(&run.recipe.resolve(path))?.model(&device)?,
+        Start::Hub(repository) => {
+            return Err(EngineError::Refused(format!(
+                "stage \"{}\": download {repository} and write its folder in `from`",
+                stage.name
+            )));
+        }
+    };
+    Ok(TrainState {
+        model,
+        optimizer: AdamW::new(training.optimizer.clone()),
+    })
+}
+
+struct PretrainHooks<'a> {
+    run: &'a Run,
+    stage: &'a str,
+    training: &'a Training,
+    folder: PathBuf,
+    bytes: Vec<u32>,
+}
+
+impl Hooks for PretrainHooks<'_> {
+    fn save(&mut self, state: &TrainState, step: u64) -> Result<PathBuf> {
+        let fingerprint = |(name, store): (&String, &SourceStore)| (name.clone(), store.fingerprint.clone());
+        let progress = Progress {
+            stage: self.stage.to_owned(),
+            step,
+            tokens: step * self.training.tokens_per_step(),
+            updates: state.optimizer.updates(),
+            recipe: self.run.recipe.fingerprint(),
+            data: self.run.data.stores.iter().map(fingerprint).collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let tokenizer = &self.run.data.tokenizer_folder;
+        let saved = checkpoint::save(&self.folder, state, &self.run.config, &progress, tokenizer)?;
+        let ends: Vec<u64> = self
+            .training
+            .phases
+            .iter()
+            .map(|phase| self.training.end_step(phase))
+            .collect();
+        let permanent = self.training.checkpoint.permanent;
+        let kept = |step| ends.contains(&step) || permanent.is_some_and(|every| step % every.0 == 0);
+        checkpoint::prune(&self.folder, self.training.checkpoint.keep as usize, kept)?;
+        Ok(saved)
+    }
+
+    fn phase_ended(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        phase: &str,
+        listener: &mut dyn Listener,
+    ) -> Result<()> {
+        let mut by_category: BTreeMap<&str, HeldOut> = BTreeMap::new();
+        for (name, store) in &self.run.data.stores {
+            let (Some(held_out), Some(source)) = (&store.held_out, self.run.recipe.sources.get(name)) else {
+                continue;
+            };
+            let reader = self
+                .run
+                .data
+                .local_reader(held_out, self.training.sequence_length.0)?;
+            *by_category.entry(&source.category).or_default() += held_out_loss(
+                &state.model,
+                &reader,
+                &self.bytes,
+                HELD_OUT_ROWS,
+                self.training.micro_batch.0 as usize,
+                &self.run.device,
+            )?;
+        }
+        for (category, loss) in by_category.into_iter().filter(|(_, loss)| loss.tokens > 0) {
+            listener.on(&Event::HeldOut(HeldOutRecord {
+                step,
+                phase: phase.to_owned(),
+                category: category.to_owned(),
+                nats_per_token: loss.nats_per_token(),
+                bits_per_byte: loss.bits_per_byte(),
+                tokens: loss.tokens,
+            }))?;
+        }
+        Ok(())
     }
 }

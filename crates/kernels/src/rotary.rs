@@ -7,8 +7,20 @@ use burn::tensor::Tensor;
 ///
 /// # Shapes
 /// - `x`, output: `[batch, heads, seq, head_dim]`
-/// - `cos`, `sin`: `[batch or 1, 1, seq, head_dim / 2]`, in the dtype of `x`
+/// - `cos`, `sin`: `[batch or 1, 1, seq, head_dim / 2]`, in the dtype of `x`; they get no gradient
 pub fn rotary(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if crate::device::has_flex_kernels(&x) {
+        return crate::flex::rotary(x, cos, sin);
+    }
+    plain_rotary(x, cos, sin)
+}
+
+/// [`rotary`] in plain tensor operations: the reference of the fast ones.
+///
+/// # Shapes
+/// As [`rotary`].
+pub fn plain_rotary(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
     let half = x.dims()[3] / 2;
     let first = x.clone().narrow(3, 0, half);
     let second = x.narrow(3, half, half);

@@ -7,5 +7,17 @@ use burn::tensor::{Tensor, activation::silu};
 /// # Shapes
 /// - all: `[batch, seq, intermediate_size]`
 pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if crate::device::has_flex_kernels(&gate) {
+        return crate::flex::swiglu(gate, up);
+    }
+    plain_swiglu(gate, up)
+}
+
+/// [`swiglu`] in plain tensor operations: the reference of the fast ones.
+///
+/// # Shapes
+/// As [`swiglu`].
+pub fn plain_swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
     silu(gate) * up
 }

@@ -4,7 +4,8 @@ use burn::tensor::{Device, Distribution, Tensor};
 use proptest::prelude::*;
 use smollm3_kernels::{
     Documents, Targets, compiled_backends, device, document_attention, linear_cross_entropy,
-    plain_document_attention, plain_linear_cross_entropy,
+    plain_document_attention, plain_linear_cross_entropy, plain_rms_norm, plain_rotary, plain_swiglu,
+    rms_norm, rotary, swiglu,
 };
 
 fn devices() -> Vec<Device> {
@@ -138,6 +139,73 @@ proptest! {
             assert_close("loss", fast.0.inner(), slow.0.inner(), 2e-6);
             assert_close("gradient of hidden", fast.1, slow.1, 1e-5);
             assert_close("gradient of weight", fast.2, slow.2, 1e-5);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+    #[test]
+    fn norm(batch in 1usize..3, seq in 1usize..150, width in 1usize..80, scale in 0.01f64..30.0, turned: bool) {
+        for device in devices() {
+            let x = random([seq, batch, width], &device);
+            let weight = random([width], &device);
+            let upstream = random([batch, seq, width], &device).detach();
+            // As it comes from a transposition, so that its numbers do not lie in order.
+            let seen = || match turned {
+                true => x.clone().swap_dims(0, 1),
+                false => x.clone().reshape([batch, seq, width]),
+            };
+            let run = |f: fn(Tensor<3>, Tensor<1>, f64) -> Tensor<3>| {
+                let out = f(seen().mul_scalar(scale), weight.clone(), 1e-5);
+                let gradients = (out.clone() * upstream.clone()).sum().backward();
+                (out, x.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap())
+            };
+            let (fast, slow) = (run(rms_norm), run(plain_rms_norm));
+            assert_close("output", fast.0.inner(), slow.0.inner(), 2e-6);
+            assert_close("gradient of x", fast.1, slow.1, 1e-5);
+            assert_close("gradient of weight", fast.2, slow.2, 1e-5);
+        }
+    }
+
+    #[test]
+    fn gate(batch in 1usize..3, seq in 1usize..40, width in 1usize..600, scale in 0.1f64..100.0) {
+        for device in devices() {
+            let (gate, up) = (random([batch, seq, width], &device), random([batch, seq, width], &device));
+            let upstream = random([batch, seq, width], &device).detach();
+            let run = |f: fn(Tensor<3>, Tensor<3>) -> Tensor<3>| {
+                let out = f(gate.clone().mul_scalar(scale), up.clone());
+                let gradients = (out.clone() * upstream.clone()).sum().backward();
+                (out, gate.grad(&gradients).unwrap(), up.grad(&gradients).unwrap())
+            };
+            let (fast, slow) = (run(swiglu), run(plain_swiglu));
+            assert_close("output", fast.0.inner(), slow.0.inner(), 2e-6);
+            assert_close("gradient of gate", fast.1, slow.1, 1e-5);
+            assert_close("gradient of up", fast.2, slow.2, 1e-5);
+        }
+    }
+
+    #[test]
+    fn rotation(
+        batch in 1usize..4, heads in 1usize..4, seq in 1usize..40, half in 1usize..20, shared: bool, permuted: bool,
+    ) {
+        for device in devices() {
+            let x = match permuted {
+                true => random([batch, seq, heads, 2 * half], &device),
+                false => random([batch, heads, seq, 2 * half], &device),
+            };
+            let seen = || if permuted { x.clone().swap_dims(1, 2) } else { x.clone() };
+            let table = || random([if shared { 1 } else { batch }, 1, seq, half], &device).detach();
+            let (cos, sin) = (table(), table());
+            let upstream = random([batch, heads, seq, 2 * half], &device).detach();
+            let run = |f: fn(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>| {
+                let out = f(seen(), cos.clone(), sin.clone());
+                let gradients = (out.clone() * upstream.clone()).sum().backward();
+                (out, x.grad(&gradients).unwrap())
+            };
+            let (fast, slow) = (run(rotary), run(plain_rotary));
+            assert_close("output", fast.0.inner(), slow.0.inner(), 2e-6);
+            assert_close("gradient", fast.1, slow.1, 1e-5);
         }
     }
 }

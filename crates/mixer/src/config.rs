@@ -1,5 +1,7 @@
 //! What the order of a stage is made from, and what it gives: plain data, no recipe types.
 
+use std::sync::Arc;
+
 use crate::blend::Order;
 
 /// Everything the order of a stage depends on.
@@ -36,15 +38,41 @@ pub struct SourceInfo {
     /// Name, unique in the stage; it names the source's permutations too.
     pub name: String,
     /// Whole windows in its store, if the store is at hand.
-    pub windows: Option<u64>,
+    pub windows: Option<Windows>,
     /// How often its data may be read; fractions count.
     pub max_epochs: f64,
+}
+
+/// The windows of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Windows {
+    /// All within reach: an epoch is one permutation of them.
+    Whole(u64),
+    /// So many in each file of a store that is fetched file by file. An epoch takes the files in a permuted
+    /// order and the windows of each in another, so that every file is fetched once an epoch.
+    Files(Arc<[u64]>),
+}
+
+impl Windows {
+    /// How many in all.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Whole(windows) => *windows,
+            Self::Files(files) => files.iter().sum(),
+        }
+    }
+}
+
+impl From<u64> for Windows {
+    fn from(windows: u64) -> Self {
+        Self::Whole(windows)
+    }
 }
 
 /// In which order the windows of one source are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WindowOrder {
-    /// By a permutation keyed by seed, source and epoch.
+    /// By permutations keyed by seed, source and epoch.
     #[default]
     Permuted,
     /// As they lie in the store, as the original does, whose files are shuffled beforehand.

@@ -10,13 +10,13 @@
 //! * [`greedy`]: the original's order, by replay.
 //! * [`permutation`]: the windows of a source, in another order each epoch.
 //! * [`mixer`]: the batch of a step, phases, epochs; [`slice`](mod@slice): what each rank takes of it.
-//! * [`windows`]: what such a window holds, out of a token store.
+//! * [`windows`]: what such a window holds, out of a token store; [`source_reader`]: on disk or streamed.
 //! * [`mod@bench`]: timings of the above.
 //!
 //! ```
-//! use smollm3_mixer::{Mixer, MixerConfig, Order, PhaseWeights, SourceInfo, WindowOrder};
+//! use smollm3_mixer::{Mixer, MixerConfig, Order, PhaseWeights, SourceInfo, WindowOrder, Windows};
 //!
-//! let source = |name: &str, windows| SourceInfo { name: name.into(), windows: Some(windows), max_epochs: 4.0 };
+//! let source = |name: &str, windows: u64| SourceInfo { name: name.into(), windows: Some(Windows::Whole(windows)), max_epochs: 4.0 };
 //! let mixer = Mixer::new(MixerConfig {
 //!     seed: 6,
 //!     order: Order::Even,
@@ -41,6 +41,7 @@
 pub mod bench;
 pub mod blend;
 pub mod config;
+mod epoch;
 pub mod error;
 mod fraction;
 pub mod greedy;
@@ -48,14 +49,16 @@ pub mod interleave;
 pub mod mixer;
 pub mod permutation;
 pub mod slice;
+pub mod source_reader;
 pub mod windows;
 
 pub use blend::{Blend, Order};
-pub use config::{MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder};
+pub use config::{MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder, Windows};
 pub use error::{MixError, Result};
 pub use greedy::Greedy;
 pub use interleave::Interleave;
 pub use mixer::Mixer;
 pub use permutation::Permutation;
 pub use slice::{check_split, slice_batch};
+pub use source_reader::{SourceReader, StreamedReader};
 pub use windows::{Documents, Sequence, WindowError, WindowReader};

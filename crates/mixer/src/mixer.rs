@@ -16,9 +16,9 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::blend::{Blend, BlendPicks};
-use crate::config::{MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder};
+use crate::config::{MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder, Windows};
+use crate::epoch::EpochOrder;
 use crate::error::{MixError, Result};
-use crate::permutation::Permutation;
 use crate::slice::slice_batch;
 
 /// The order of one stage; see the [module documentation](self).
@@ -28,6 +28,8 @@ pub struct Mixer {
     phases: Vec<Phase>,
     /// Keys of the sources' permutations.
     keys: Vec<[u8; 32]>,
+    /// Windows of each source, where they are known.
+    windows: Vec<Option<u64>>,
     sequences: u64,
 }
 
@@ -100,7 +102,9 @@ impl Mixer {
             .iter()
             .map(|source| permutation_key(config.seed, &source.name))
             .collect();
+        let count = |source: &SourceInfo| source.windows.as_ref().map(Windows::count);
         let mixer = Self {
+            windows: config.sources.iter().map(count).collect(),
             config,
             phases,
             keys,
@@ -164,7 +168,7 @@ impl Mixer {
             range: range.start.min(end)..end,
             phase,
             picks: None,
-            permutations: vec![None; self.keys.len()],
+            epochs: vec![None; self.keys.len()],
         }
     }
 
@@ -213,16 +217,15 @@ impl Mixer {
             }
         }
         let sources = &self.config.sources;
-        let enough = |(source, count): (&SourceInfo, &u64)| {
-            source
-                .windows
-                .is_none_or(|windows| *count <= allowed(windows, source.max_epochs))
+        let enough = |((source, windows), count): ((&SourceInfo, &Option<u64>), &u64)| {
+            windows.is_none_or(|windows| *count <= allowed(windows, source.max_epochs))
         };
-        if sources.iter().zip(&at_most).all(enough) {
+        if sources.iter().zip(&self.windows).zip(&at_most).all(enough) {
             return Ok(());
         }
-        for (source, count) in sources.iter().zip(self.counts_before_phase(self.phases.len())) {
-            let Some(windows) = source.windows else { continue };
+        let counts = self.counts_before_phase(self.phases.len());
+        for ((source, windows), count) in sources.iter().zip(&self.windows).zip(counts) {
+            let Some(windows) = *windows else { continue };
             if count <= allowed(windows, source.max_epochs) {
                 continue;
             }
@@ -312,26 +315,25 @@ pub struct Sequences<'a> {
     range: Range<u64>,
     phase: usize,
     picks: Option<BlendPicks<'a>>,
-    /// Per source the epoch and its permutation, as successive windows mostly share them.
-    permutations: Vec<Option<(u64, Permutation)>>,
+    /// Per source the epoch and its order, as successive windows mostly share them.
+    epochs: Vec<Option<(u64, EpochOrder)>>,
 }
 
 impl Sequences<'_> {
     fn place(&mut self, source: usize, ordinal: u64) -> Option<Place> {
         let config = &self.mixer.config;
+        let windows = config.sources[source].windows.as_ref()?;
         // A source without windows cannot be drawn from: the mixer refuses it when it is built.
-        let windows = config.sources[source].windows.filter(|&windows| windows > 0)?;
-        let (epoch, index) = (ordinal / windows, ordinal % windows);
+        let count = self.mixer.windows[source].filter(|&count| count > 0)?;
+        let (epoch, index) = (ordinal / count, ordinal % count);
         if config.windows == WindowOrder::Stored {
             return Some(Place { epoch, window: index });
         }
-        let cached = &mut self.permutations[source];
+        let cached = &mut self.epochs[source];
         if cached.as_ref().is_none_or(|&(number, _)| number != epoch) {
-            *cached = Some((epoch, Permutation::new(windows, &self.mixer.keys[source], epoch)));
+            *cached = Some((epoch, EpochOrder::new(windows, &self.mixer.keys[source], epoch)));
         }
-        let window = cached
-            .as_ref()
-            .and_then(|(_, permutation)| permutation.get(index))?;
+        let window = cached.as_mut().and_then(|(_, order)| order.get(index))?;
         Some(Place { epoch, window })
     }
 }

@@ -61,20 +61,20 @@ pub enum WindowError {
 
 /// Reads the windows of one store at one sequence length.
 #[derive(Debug)]
-pub struct WindowReader {
-    store: TokenStore,
+pub struct WindowReader<S = TokenStore> {
+    store: S,
     sequence_length: u64,
     vocabulary: u32,
     documents: Documents,
 }
 
-impl WindowReader {
+impl<S: AsRef<TokenStore>> WindowReader<S> {
     /// A reader of windows of `sequence_length + 1` tokens, all below `vocabulary`.
     ///
     /// # Errors
     /// A sequence length outside `1..=2³¹`.
     pub fn new(
-        store: TokenStore,
+        store: S,
         sequence_length: u64,
         vocabulary: u32,
         documents: Documents,
@@ -92,12 +92,12 @@ impl WindowReader {
 
     /// Number of whole windows: what [`crate::SourceInfo::windows`] asks for.
     pub fn windows(&self) -> u64 {
-        self.store.windows(self.sequence_length)
+        self.store().windows(self.sequence_length)
     }
 
     /// The store.
     pub fn store(&self) -> &TokenStore {
-        &self.store
+        self.store.as_ref()
     }
 
     /// A window as a fresh sequence.
@@ -115,7 +115,7 @@ impl WindowReader {
     /// # Errors
     /// See [`WindowError`].
     pub fn read_into(&self, window: u64, sequence: &mut Sequence) -> Result<(), WindowError> {
-        let stored = self.store.window(self.sequence_length, window)?;
+        let stored = self.store().window(self.sequence_length, window)?;
         let Sequence { tokens, boundaries } = sequence;
         tokens.clear();
         stored.tokens.extend_into(tokens);

@@ -6,13 +6,13 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 use smollm3_mixer::{
-    MixError, Mixer, MixerConfig, Order, PhaseWeights, Pick, Place, SourceInfo, WindowOrder,
+    MixError, Mixer, MixerConfig, Order, PhaseWeights, Pick, Place, SourceInfo, WindowOrder, Windows,
 };
 
 fn source(name: &str, windows: Option<u64>, max_epochs: f64) -> SourceInfo {
     SourceInfo {
         name: name.into(),
-        windows,
+        windows: windows.map(Windows::Whole),
         max_epochs,
     }
 }
@@ -192,7 +192,7 @@ fn too_little_data_is_found_at_once_and_named() {
     assert!(Mixer::new(config.clone()).is_err());
     config.sources[1].max_epochs = 2.58;
     assert!(Mixer::new(config.clone()).is_ok());
-    config.sources[1].windows = Some(0);
+    config.sources[1].windows = Some(Windows::Whole(0));
     assert_eq!(
         Mixer::new(config).unwrap_err(),
         MixError::NoData {
@@ -214,9 +214,9 @@ fn greedy_data_are_counted_exactly_near_the_limit() {
     for (source, &needed) in needed.iter().enumerate().take(3) {
         let mut config = greedy.clone();
         config.sources[source].max_epochs = 1.0;
-        config.sources[source].windows = Some(needed);
+        config.sources[source].windows = Some(Windows::Whole(needed));
         assert!(Mixer::new(config.clone()).is_ok());
-        config.sources[source].windows = Some(needed - 1);
+        config.sources[source].windows = Some(Windows::Whole(needed - 1));
         assert!(matches!(Mixer::new(config), Err(MixError::TooLittleData { .. })));
     }
 }
@@ -224,10 +224,10 @@ fn greedy_data_are_counted_exactly_near_the_limit() {
 #[test]
 fn exactly_enough_data_is_enough() {
     let mut config = small();
-    config.sources[0].windows = Some(50);
+    config.sources[0].windows = Some(Windows::Whole(50));
     // 30 in the first phase, 20 of 41 in the second: "math" goes first.
     assert!(Mixer::new(config.clone()).is_ok());
-    config.sources[0].windows = Some(49);
+    config.sources[0].windows = Some(Windows::Whole(49));
     assert!(matches!(
         Mixer::new(config),
         Err(MixError::TooLittleData {
@@ -434,7 +434,7 @@ proptest! {
 
     #[test]
     fn nothing_is_seen_twice_before_its_epoch_is_full((config, _, _) in stages()) {
-        let windows: Vec<u64> = config.sources.iter().map(|source| source.windows.unwrap()).collect();
+        let windows: Vec<u64> = config.sources.iter().map(|source| source.windows.as_ref().unwrap().count()).collect();
         let mut seen = HashSet::new();
         for pick in Mixer::new(config).unwrap().sequences(0..u64::MAX) {
             let place = pick.place.unwrap();

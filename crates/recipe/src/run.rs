@@ -88,6 +88,30 @@ pub struct Data {
     /// How often a document may be seen, for sources that do not say so themselves.
     #[serde(default = "one", skip_serializing)]
     pub max_epochs: u32,
+    /// What becomes of rows without usable text.
+    #[serde(default)]
+    pub bad_rows: BadRows,
+    /// The folder in which remote files lie while they are used; `cache` in the run's folder when absent.
+    #[serde(default, skip_serializing)]
+    pub cache: Option<PathBuf>,
+    /// Bytes that the remote files of one source may take there.
+    #[serde(default = "cache_size", skip_serializing)]
+    pub cache_size: Bytes,
+}
+
+fn cache_size() -> Bytes {
+    Bytes(50_000_000_000)
+}
+
+/// What becomes of rows without usable text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BadRows {
+    /// The first one ends the work, naming its file and line.
+    #[default]
+    Stop,
+    /// They are left out and counted.
+    Skip,
 }
 
 fn one() -> u32 {

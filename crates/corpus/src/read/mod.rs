@@ -11,6 +11,7 @@
 mod json;
 mod lines;
 mod parquet;
+mod sample;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -20,6 +21,8 @@ use arrow_array::{Array, BinaryArray};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CorpusError, Result};
+
+pub use sample::sample_rows;
 
 /// Text a batch holds at most, give or take one row.
 pub(crate) const BATCH_BYTES: usize = 4 << 20;

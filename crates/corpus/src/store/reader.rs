@@ -404,6 +404,12 @@ impl<'a> Window<'a> {
     }
 }
 
+impl AsRef<TokenStore> for TokenStore {
+    fn as_ref(&self) -> &TokenStore {
+        self
+    }
+}
+
 impl TokenStore {
     /// Opens a `.ds` file or a folder of them with the default [`OpenOptions`].
     ///

@@ -6,8 +6,7 @@
 //! next ([`StreamedStore::prefetch`]) reads each byte once; one that jumps between more shards than the
 //! cache holds fetches them again and again.
 
-use std::ops::Deref;
-
+use super::fingerprint::Fingerprint;
 use super::format::{Metadata, TokenWidth};
 use super::reader::{OpenOptions, TokenStore};
 use crate::cache::{Bundle, ShardCache};
@@ -31,10 +30,8 @@ pub struct StreamedShard {
     _pin: OpenShard,
 }
 
-impl Deref for StreamedShard {
-    type Target = TokenStore;
-
-    fn deref(&self) -> &TokenStore {
+impl AsRef<TokenStore> for StreamedShard {
+    fn as_ref(&self) -> &TokenStore {
         &self.store
     }
 }
@@ -103,6 +100,24 @@ impl StreamedStore {
         })
     }
 
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        self.cache.name()
+    }
+
+    /// Stands for the files by their names, sizes and versions as the store tells them.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = blake3::Hasher::new_derive_key("smollm3 corpus: files of a streamed store, version 1");
+        for shard in self.cache.shards() {
+            for text in [&shard.name, &shard.version] {
+                hash.update(&(text.len() as u64).to_le_bytes());
+                hash.update(text.as_bytes());
+            }
+            hash.update(&shard.bytes.to_le_bytes());
+        }
+        Fingerprint::from_hash(hash.finalize())
+    }
+
     /// Number of shards.
     pub fn shards(&self) -> usize {
         self.tokens.len()
@@ -113,32 +128,10 @@ impl StreamedStore {
         self.tokens.iter().sum()
     }
 
-    /// Number of windows of `sequence_length + 1` tokens, counted shard by shard.
-    pub fn windows(&self, sequence_length: u64) -> u64 {
-        self.tokens
-            .iter()
-            .map(|tokens| tokens / sequence_length.saturating_add(1))
-            .sum()
-    }
-
-    /// The shard that holds window `window`, and its number inside.
-    ///
-    /// # Errors
-    /// Past the last window.
-    pub fn locate(&self, sequence_length: u64, window: u64) -> Result<(usize, u64)> {
-        let mut inside = window;
-        for (shard, tokens) in self.tokens.iter().enumerate() {
-            let windows = tokens / sequence_length.saturating_add(1);
-            if inside < windows {
-                return Ok((shard, inside));
-            }
-            inside -= windows;
-        }
-        let available = self.windows(sequence_length);
-        Err(CorpusError::source(
-            self.cache.name(),
-            format!("it has no window {window}, it has {available}"),
-        ))
+    /// Number of windows of `sequence_length + 1` tokens in each shard.
+    pub fn windows(&self, sequence_length: u64) -> Vec<u64> {
+        let windows = |tokens: &u64| tokens / sequence_length.saturating_add(1);
+        self.tokens.iter().map(windows).collect()
     }
 
     /// Shard `shard` as a store of its own; waits for it if it is not there yet.

@@ -5,34 +5,15 @@
 //! time Σ length². The backward pass computes the weights again from the saved log-sum-exp (Dao et al. 2022,
 //! arXiv:2205.14135, without the tiling over keys, which a CPU's cache does not need at these widths).
 
-use pulp::Arch;
 use rayon::prelude::*;
 
-use super::exp::exp;
+use super::lanes::{exp, exp_row, largest, sum_of_pairs, wide};
 use super::matmul::{Threads, matmul};
+use super::tensor::View;
 use crate::Documents;
 
 /// Queries whose scores are held at once.
 const BLOCK: usize = 64;
-
-/// `[batch, heads, seq, head_dim]` with any strides, the last 1.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct View<'a> {
-    pub data: &'a [f32],
-    /// Strides of batch, head and position.
-    pub strides: [usize; 3],
-}
-
-impl<'a> View<'a> {
-    /// The matrix of one head from position `start` on, rows `strides[2]` apart.
-    fn head(&self, batch: usize, head: usize, start: usize) -> &'a [f32] {
-        &self.data[batch * self.strides[0] + head * self.strides[1] + start * self.strides[2]..]
-    }
-
-    fn row(&self) -> usize {
-        self.strides[2]
-    }
-}
 
 /// Numbers of heads and their width.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +91,10 @@ pub(super) fn forward(
                             lse_at.slice(at, rows),
                         )
                     };
-                    Arch::new().dispatch(|| softmax(scores, lse, begin, seen, scale));
+                    wide(
+                        #[inline(always)]
+                        || softmax(scores, lse, begin, seen, scale),
+                    );
                     matmul(
                         out,
                         [rows, heads.dim, seen],
@@ -198,24 +182,20 @@ pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, document
                         false,
                         Threads::This,
                     );
-                    Arch::new().dispatch(|| {
-                        for row in 0..rows {
-                            let visible = begin + row + 1;
-                            let (out, grads) =
-                                (&out[(at + row) * dim..][..dim], &grads[row * grad.row()..][..dim]);
-                            let mixed: f32 = out.iter().zip(grads).map(|(out, grad)| out * grad).sum();
-                            let weights = &mut weights[row * seen..][..seen];
-                            let changes = &mut changes[row * seen..][..seen];
-                            weights[visible..].fill(0.0);
-                            changes[visible..].fill(0.0);
-                            let lse = lse[at + row];
-                            for (weight, change) in weights[..visible].iter_mut().zip(&mut changes[..visible])
-                            {
-                                *weight = exp(*weight * scale - lse);
-                                *change = *weight * (*change - mixed) * scale;
+                    let grads_of = |row: usize| &grads[row * grad.row()..][..dim];
+                    wide(
+                        #[inline(always)]
+                        || {
+                            for row in 0..rows {
+                                let visible = begin + row + 1;
+                                let out = &out[(at + row) * dim..][..dim];
+                                let mixed = sum_of_pairs(out, grads_of(row), |out, grad| out * grad);
+                                let weights = &mut weights[row * seen..][..seen];
+                                let changes = &mut changes[row * seen..][..seen];
+                                softmax_backward(weights, changes, visible, scale, lse[at + row], mixed);
                             }
-                        }
-                    });
+                        },
+                    );
                     // SAFETY: the rows of a task's queries belong to no other task.
                     let dq = unsafe { dq_at.slice(at * dim, rows * dim) };
                     matmul(
@@ -258,23 +238,32 @@ fn softmax(scores: &mut [f32], lse: &mut [f32], begin: usize, seen: usize, scale
     for (row, (scores, lse)) in scores.chunks_exact_mut(seen).zip(lse).enumerate() {
         let (scores, future) = scores.split_at_mut(begin + row + 1);
         future.fill(0.0);
-        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
-        let mut sums = [0f32; 16];
-        let (chunks, rest) = scores.as_chunks_mut::<16>();
-        for chunk in chunks {
-            for (score, sum) in chunk.iter_mut().zip(&mut sums) {
-                *score = exp(*score * scale - largest);
-                *sum += *score;
-            }
-        }
-        let mut sum: f32 = sums.iter().sum();
-        for score in rest {
-            *score = exp(*score * scale - largest);
-            sum += *score;
-        }
+        let largest = largest(scores) * scale;
+        let sum = exp_row(scores, scale, largest);
         *lse = largest + sum.ln();
         let scale = 1.0 / sum;
         scores.iter_mut().for_each(|score| *score *= scale);
+    }
+}
+
+/// Turns a row of scores into weights, and the gradients of its weights into those of its scores. `mixed` is the
+/// product of the query's output and the gradient of it.
+#[inline(always)]
+fn softmax_backward(
+    weights: &mut [f32],
+    changes: &mut [f32],
+    visible: usize,
+    scale: f32,
+    lse: f32,
+    mixed: f32,
+) {
+    let (weights, future) = weights.split_at_mut(visible);
+    future.fill(0.0);
+    let (changes, future) = changes.split_at_mut(visible);
+    future.fill(0.0);
+    for (weight, change) in weights.iter_mut().zip(changes) {
+        *weight = exp(*weight * scale - lse);
+        *change = *weight * (*change - mixed) * scale;
     }
 }
 

@@ -4,14 +4,18 @@
 //! into probabilities and then into gradients where they lie, and the logits of the whole batch never exist. The
 //! work is three matrix products, as without fusion.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
-use super::exp::exp;
+use super::lanes::{exp_row, largest, wide};
 use super::matmul::{Threads, matmul};
 
-/// Tokens whose logits are held at once: at 128k entries 64 MiB.
-const BLOCK: usize = 128;
+/// Logits that are held at once, 64 MiB, unless the vocabulary is beyond half a million.
+const LOGITS: usize = 16 << 20;
+
+/// Tokens whose logits are held at once. The products want many; beyond some hundreds they gain nothing.
+fn block(vocab: usize) -> usize {
+    (LOGITS / vocab).clamp(32, 512)
+}
 
 /// Shapes of `hidden: [tokens, width]` and `weight: [vocab, width]`.
 #[derive(Debug, Clone, Copy)]
@@ -41,10 +45,11 @@ pub(super) fn cross_entropy(
         hidden: vec![0.0; tokens * width],
         weight: vec![0.0; vocab * width],
     });
-    let mut logits = vec![0.0; BLOCK.min(tokens) * vocab];
+    let most = block(vocab).min(tokens);
+    let mut logits = vec![0.0; most * vocab];
     let mut total = 0.0;
-    for start in (0..tokens).step_by(BLOCK) {
-        let rows = BLOCK.min(tokens - start);
+    for start in (0..tokens).step_by(most.max(1)) {
+        let rows = most.min(tokens - start);
         let logits = &mut logits[..rows * vocab];
         let block = &hidden[start * width..(start + rows) * width];
         // logits = block · weightᵀ
@@ -60,7 +65,12 @@ pub(super) fn cross_entropy(
         let losses: Vec<f64> = logits
             .par_chunks_mut(vocab)
             .zip(&targets[start..start + rows])
-            .map(|(row, target)| Arch::new().dispatch(|| row_loss(row, *target)))
+            .map(|(row, target)| {
+                wide(
+                    #[inline(always)]
+                    || row_loss(row, *target),
+                )
+            })
             .collect();
         // Summed in order, so that the number of threads does not show.
         total += losses.iter().sum::<f64>();
@@ -96,20 +106,8 @@ fn row_loss(row: &mut [f32], target: i32) -> f64 {
         row.fill(0.0);
         return 0.0;
     };
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sums = [0f32; 16];
-    let (chunks, rest) = row.as_chunks_mut::<16>();
-    for chunk in chunks {
-        for (value, sum) in chunk.iter_mut().zip(&mut sums) {
-            *value = exp(*value - largest);
-            *sum += *value;
-        }
-    }
-    let mut sum: f32 = sums.iter().sum();
-    for value in rest {
-        *value = exp(*value - largest);
-        sum += *value;
-    }
+    let largest = largest(row);
+    let sum = exp_row(row, 1.0, largest);
     let scale = 1.0 / sum;
     row.iter_mut().for_each(|value| *value *= scale);
     row[target as usize] -= 1.0;

@@ -1,0 +1,177 @@
+//! `smollm3 bench …`: what this machine does.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Serialize;
+use smollm3_corpus::read::sample_rows;
+use smollm3_corpus::shards::LocalShards;
+use smollm3_corpus::{StoreWriter, TokenStore, bench as corpus_bench};
+use smollm3_engine::stage_order;
+use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
+use smollm3_recipe::Recipe;
+
+use crate::args::{BenchMixerArgs, BenchTokenizeArgs};
+use crate::data::{load_tokenizer, store_folder, training_stage};
+
+/// How long each throughput is measured.
+const DURATION: Duration = Duration::from_secs(3);
+const REPETITIONS: usize = 21;
+
+/// `bench mixer`.
+#[derive(Serialize)]
+struct MixerBench {
+    recipe: String,
+    stage: String,
+    steps: u64,
+    sources: usize,
+    build_milliseconds: f64,
+    addressing: Vec<StepTime>,
+    ordered_sequences_per_second: f64,
+    /// Of the process after all of the ordering; absent where the system does not tell.
+    peak_megabytes: Option<f64>,
+    served_gigabytes_per_second: f64,
+    served_windows_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct StepTime {
+    step: u64,
+    median_milliseconds: f64,
+    longest_milliseconds: f64,
+}
+
+/// `smollm3 bench mixer`.
+pub fn mixer(args: &BenchMixerArgs) -> Result<ExitCode> {
+    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let (stage, training) = training_stage(&recipe, args.stage.as_deref())?;
+    let begin = Instant::now();
+    let mixer = stage_order(&recipe, training, |_| None)?;
+    let built = begin.elapsed();
+    let steps = mixer.steps();
+    // Both ends, the middle, and either side of each boundary between phases.
+    let mut places = vec![1, steps / 2, steps];
+    for phase in &training.phases {
+        let end = training.end_step(phase);
+        places.extend([end, end + 1]);
+    }
+    places.retain(|step| (1..=steps).contains(step));
+    places.sort_unstable();
+    places.dedup();
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let addressing = mixer_bench::addressing(&mixer, &places, REPETITIONS)?
+        .into_iter()
+        .map(|time| StepTime {
+            step: time.step,
+            median_milliseconds: milliseconds(time.median),
+            longest_milliseconds: milliseconds(time.longest),
+        })
+        .collect();
+    let ordering = mixer_bench::ordering(&mixer, 1, DURATION)?;
+    let peak_megabytes = peak_memory().map(|bytes| bytes as f64 / 1e6);
+
+    let made_up = tempfile::tempdir()?;
+    let store = match &args.store {
+        Some(path) => TokenStore::open(store_folder(path))?,
+        None => made_up_store(made_up.path())?,
+    };
+    let reader = WindowReader::new(store, training.sequence_length.0, u32::MAX, Documents::Index)?;
+    let serving = mixer_bench::serving(&reader, DURATION)?;
+    let result = MixerBench {
+        recipe: recipe.run.name.clone(),
+        stage: stage.name.clone(),
+        steps,
+        sources: mixer.config().sources.len(),
+        build_milliseconds: milliseconds(built),
+        addressing,
+        ordered_sequences_per_second: ordering.sequences_per_second(),
+        peak_megabytes,
+        served_gigabytes_per_second: serving.bytes_per_second() / 1e9,
+        served_windows_per_second: serving.sequences_per_second(),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&result)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!(
+        "{}, {}: {} steps of {} sources",
+        result.recipe, result.stage, result.steps, result.sources
+    );
+    println!("  built in {:.2} ms", result.build_milliseconds);
+    for time in &result.addressing {
+        println!(
+            "  step {:>9} addressed in {:.3} ms (longest {:.3})",
+            time.step, time.median_milliseconds, time.longest_milliseconds
+        );
+    }
+    println!(
+        "  {:.0} sequences ordered a second",
+        result.ordered_sequences_per_second
+    );
+    if let Some(peak) = result.peak_megabytes {
+        println!("  {peak:.0} MB of memory at most until here");
+    }
+    println!(
+        "  windows served at {:.2} GB/s, {:.0} a second",
+        result.served_gigabytes_per_second, result.served_windows_per_second
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// 64 million tokens in documents of a thousand.
+fn made_up_store(folder: &std::path::Path) -> Result<TokenStore> {
+    const VOCABULARY: u64 = 128_256;
+    let file = folder.join("made-up.ds");
+    let mut writer = StoreWriter::create(&file, "none", VOCABULARY)?;
+    let mut token = 1u32;
+    let mut document = vec![0; 1000];
+    for _ in 0..64_000 {
+        for id in &mut document {
+            token = token.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *id = token % VOCABULARY as u32;
+        }
+        writer.push_document(&document)?;
+    }
+    writer.finish()?;
+    Ok(TokenStore::open(&file)?)
+}
+
+/// The most memory that the process has taken so far, in bytes.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// `smollm3 bench tokenize`.
+pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
+    let tokenizer = load_tokenizer(&args.tokenizer)?;
+    let files = LocalShards::find("bench", &args.inputs)?;
+    let texts = sample_rows(&files, &args.column, args.bytes.0)?;
+    let work = tempfile::tempdir()?;
+    let result = corpus_bench::tokenize(&texts, &tokenizer, args.rounds, work.path())?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&result)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!(
+        "{} documents, {:.1} MB, {} tokens; {} threads, {} rounds",
+        result.documents,
+        result.text_bytes as f64 / 1e6,
+        result.tokens,
+        result.threads,
+        result.rounds
+    );
+    println!(
+        "  JSON lines to token store: {:.2} MB/s (best round)",
+        result.engine_megabytes_per_second
+    );
+    println!(
+        "  tokenizers crate alone:    {:.2} MB/s (best round)",
+        result.crate_alone_megabytes_per_second
+    );
+    println!("  ratio, median of rounds:   {:.3}", result.ratio);
+    Ok(ExitCode::SUCCESS)
+}

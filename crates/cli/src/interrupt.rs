@@ -1,0 +1,44 @@
+//! Ctrl-C and SIGTERM: once to end cleanly, twice to end at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use smollm3_corpus::CorpusError;
+use smollm3_engine::{EngineError, Event, Listener};
+
+/// Exit code of work that was stopped and can go on (the shell's code for Ctrl-C).
+pub const STOPPED: u8 = 130;
+
+/// A flag that the first signal sets, saying `message`; the second ends the process.
+pub fn flag(message: &'static str) -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(STOPPED));
+        }
+        eprintln!("\n{message}; once more to stop at once");
+    })?;
+    Ok(stop)
+}
+
+/// The listener that ends the preparation of data when the flag is set.
+pub struct EndsPreparing(pub Arc<AtomicBool>);
+
+impl Listener for EndsPreparing {
+    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+        match event {
+            Event::Preparing { .. } if self.0.load(Ordering::Relaxed) => Err(CorpusError::Interrupted.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether an error means that the work was stopped and can go on.
+pub fn is_interrupted(error: &EngineError) -> bool {
+    matches!(
+        error,
+        EngineError::Interrupted { .. } | EngineError::Corpus(CorpusError::Interrupted)
+    )
+}
