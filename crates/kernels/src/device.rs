@@ -55,6 +55,7 @@ pub fn compiled_backends() -> Vec<&'static str> {
 ///
 /// # Errors
 /// The backend is unknown or not compiled in, or has no such device.
+#[allow(deprecated)] // burn-tch is this project's fast path until Burn 0.23 drops it; `cuda` is what stays.
 pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError> {
     let compiled = compiled_backends();
     let listed = compiled.join(", ");

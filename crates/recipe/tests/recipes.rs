@@ -267,3 +267,26 @@ fn sources_that_the_files_link_have_their_dataset() {
         ]
     );
 }
+
+#[test]
+fn the_demo_keeps_the_proportions_and_shares_of_the_original() {
+    let plan = plan(&load("demo"));
+    let [stage] = plan.stages.as_slice() else {
+        panic!("one stage")
+    };
+    let documented = [
+        (8.0 / 11.1, [85.0, 12.0, 3.0]),
+        (10.0 / 11.1, [75.0, 15.0, 10.0]),
+        (1.0, [63.0, 24.0, 13.0]),
+    ];
+    assert_eq!(stage.phases.len(), documented.len());
+    for (phase, (end, shares)) in stage.phases.iter().zip(documented) {
+        let off = phase.end_step as f64 - end * stage.steps as f64;
+        assert!(off.abs() <= 0.5, "{} ends at {}", phase.name, phase.end_step);
+        let sequences = (phase.end_step + 1 - phase.start_step) * stage.sequences_per_step;
+        for (category, share) in ["web", "code", "math"].into_iter().zip(shares) {
+            let off = phase.shares[category] - share / 100.0;
+            assert!(off.abs() * sequences as f64 <= 1.0, "{} {category}", phase.name);
+        }
+    }
+}
