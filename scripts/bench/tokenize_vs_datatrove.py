@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--engine", help="a built example `tokenize`; without it, cargo builds one")
+    parser.add_argument("--engine", help="a built smollm3; without it, cargo builds one")
     parser.add_argument("--datatrove-into", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.datatrove_into:
@@ -69,10 +69,9 @@ def main() -> None:
 
     engine = arguments.engine
     if engine is None:
-        build = ["cargo", "build", "--release", "-p", "smollm3-corpus", "--example", "tokenize"]
-        subprocess.run(build, cwd=REPOSITORY, check=True)
+        subprocess.run(["cargo", "build", "--release"], cwd=REPOSITORY, check=True)
         target = os.environ.get("CARGO_TARGET_DIR", str(REPOSITORY / "target"))
-        engine = str(Path(target) / "release" / "examples" / "tokenize")
+        engine = str(Path(target) / "release" / "smollm3")
 
     # One process with many threads, or many processes with one: the second is datatrove's way, and
     # its library's own threads would only get in the way of the other workers.
@@ -82,7 +81,8 @@ def main() -> None:
     for _ in range(arguments.rounds):
         work = Path(tempfile.mkdtemp(prefix="tokenize-"))
         try:
-            command = [engine, arguments.tokenizer, str(work / "ours"), arguments.folder]
+            command = [engine, "data", "tokenize", arguments.folder]
+            command += ["--tokenizer", arguments.tokenizer, "--out", str(work / "ours")]
             ours.append(timed(command, environment))
             command = [sys.executable, __file__, arguments.tokenizer, arguments.folder]
             command += ["--workers", str(arguments.workers), "--datatrove-into", str(work / "theirs")]

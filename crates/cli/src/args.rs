@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use smollm3_recipe::{Bytes, Percent};
+use smollm3_recipe::{Bytes, ContextLength, Percent};
 
 /// Reruns the SmolLM3 training recipe from TOML files.
 #[derive(Debug, Parser)]
@@ -148,6 +148,45 @@ pub enum BenchCommand {
     Mixer(BenchMixerArgs),
     /// Tokenising JSON lines, against the tokenizers crate alone
     Tokenize(BenchTokenizeArgs),
+    /// A training step of a model with random weights, and where its time goes
+    Step(BenchStepArgs),
+}
+
+/// `smollm3 bench step`.
+#[derive(Debug, ClapArgs)]
+pub struct BenchStepArgs {
+    /// A file of configs/, or a checkpoint's config.json
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Tokens of a row, e.g. 1024 or 4k
+    #[arg(long, default_value = "1024")]
+    pub sequence_length: ContextLength,
+    /// Rows of a step
+    #[arg(long, default_value_t = 4)]
+    pub micro_batch: usize,
+    /// Documents of a row
+    #[arg(long, default_value_t = 4)]
+    pub documents: usize,
+    /// Type of the matrix products: f32 or bf16
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
+    /// Steps that are timed
+    #[arg(long, default_value_t = 7)]
+    pub steps: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Type of matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// Single precision
+    F32,
+    /// bfloat16
+    Bf16,
 }
 
 /// `smollm3 bench mixer`.

@@ -3,17 +3,20 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use smollm3_corpus::read::sample_rows;
 use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::{StoreWriter, TokenStore, bench as corpus_bench};
+use smollm3_engine::bench::{StepSettings, peak_memory, step as step_bench};
 use smollm3_engine::stage_order;
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
-use smollm3_recipe::Recipe;
+use smollm3_model::ModelConfig;
+use smollm3_recipe::{Precision, Recipe};
 
-use crate::args::{BenchMixerArgs, BenchTokenizeArgs};
+use crate::args::{BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs, PrecisionArg};
 use crate::data::{load_tokenizer, store_folder, training_stage};
+use crate::sample::default_backend;
 
 /// How long each throughput is measured.
 const DURATION: Duration = Duration::from_secs(3);
@@ -137,14 +140,6 @@ fn made_up_store(folder: &std::path::Path) -> Result<TokenStore> {
     Ok(TokenStore::open(&file)?)
 }
 
-/// The most memory that the process has taken so far, in bytes.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 /// `smollm3 bench tokenize`.
 pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
     let tokenizer = load_tokenizer(&args.tokenizer)?;
@@ -173,5 +168,62 @@ pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
         result.crate_alone_megabytes_per_second
     );
     println!("  ratio, median of rounds:   {:.3}", result.ratio);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `smollm3 bench step`.
+pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
+    let config = match args
+        .config
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
+        true => ModelConfig::from_hf_file(&args.config)?,
+        false => ModelConfig::from_toml_file(&args.config)?,
+    };
+    let backend = args.device.backend.as_deref().unwrap_or(default_backend());
+    let precision = match args.precision {
+        PrecisionArg::F32 => Precision::F32,
+        PrecisionArg::Bf16 => Precision::Bf16,
+    };
+    if precision == Precision::Bf16 && backend == "flex" {
+        bail!("the backend flex computes in f32 only; write --precision f32, or --backend tch");
+    }
+    let device = smollm3_kernels::device(backend, args.device.device.as_deref())?;
+    let settings = StepSettings {
+        sequence_length: args.sequence_length.0 as usize,
+        micro_batch: args.micro_batch.max(1),
+        documents: args.documents.max(1),
+        precision,
+        steps: args.steps.max(1),
+    };
+    let result = step_bench(&config, &settings, &device)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&result)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!(
+        "{:.1}M parameters, {} tokens a step, {backend}",
+        result.parameters as f64 / 1e6,
+        result.tokens
+    );
+    println!(
+        "  {:.0} tokens/s, {:.1} ms a step",
+        result.tokens_per_second, result.step_milliseconds
+    );
+    println!(
+        "  {:.0} GFLOP/s of the model, {:.0} % of the best matrix product ({:.0} GFLOP/s)",
+        result.gigaflops,
+        result.utilisation * 100.0,
+        result.ceiling_gigaflops
+    );
+    if let Some(peak) = result.peak_megabytes {
+        println!("  {peak:.0} MB of memory at most");
+    }
+    let parts = result.parts;
+    println!(
+        "  ms: attention {:.1}, linears {:.1}, loss {:.1}, optimizer {:.1}, rest {:.1}",
+        parts.attention, parts.linears, parts.loss, parts.optimizer, parts.rest
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Bench(command) => match command {
             BenchCommand::Mixer(args) => bench::mixer(&args),
             BenchCommand::Tokenize(args) => bench::tokenize(&args),
+            BenchCommand::Step(args) => bench::step(&args),
         },
     };
     match outcome {

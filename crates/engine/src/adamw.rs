@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use smollm3_kernels::{AdamWStep, adamw};
 use smollm3_model::hf::{FileDtype, NamedTensor};
 use smollm3_model::{MapParameters, ParameterError, Parameters, SmolLm3, map_parameters};
 use smollm3_recipe::Optimizer;
@@ -151,38 +152,27 @@ impl MapParameters for Update<'_> {
         let Some(gradient) = self.gradients.remove(name) else {
             return value;
         };
-        let gradient = if self.scale == 1.0 {
-            gradient
-        } else {
-            gradient.mul_scalar(self.scale)
+        let (shape, count) = (value.dims(), value.shape().num_elements());
+        let zeros = || gradient.zeros_like();
+        let (first, second) = match self.moments.remove(name) {
+            Some(Moments { first, second }) => (first, second),
+            None => (zeros(), zeros()),
+        };
+        let decay = match self.settings.decays(name) {
+            true => self.settings.weight_decay,
+            false => 0.0,
         };
         let [beta1, beta2] = self.settings.betas;
-        let moments = self.moments.remove(name);
-        let (first, second) = match moments {
-            Some(Moments { first, second }) => (first.mul_scalar(beta1), second.mul_scalar(beta2)),
-            None => (gradient.zeros_like(), gradient.zeros_like()),
+        let step = AdamWStep {
+            betas: [beta1 as f32, beta2 as f32],
+            scale: self.scale as f32,
+            keep: (1.0 - self.learning_rate * decay) as f32,
+            rate: (self.learning_rate / self.first_correction) as f32,
+            second_correction: self.second_correction as f32,
+            epsilon: self.settings.epsilon as f32,
         };
-        let first = first + gradient.clone().mul_scalar(1.0 - beta1);
-        let second = second + gradient.square().mul_scalar(1.0 - beta2);
-
-        let shape = value.dims();
-        let decay = if self.settings.decays(name) {
-            self.settings.weight_decay
-        } else {
-            0.0
-        };
-        let count = value.shape().num_elements();
-        let value = value
-            .reshape([count])
-            .mul_scalar(1.0 - self.learning_rate * decay);
-        let root = second
-            .clone()
-            .sqrt()
-            .div_scalar(self.second_correction)
-            .add_scalar(self.settings.epsilon);
-        let change = (first.clone() / root).mul_scalar(self.learning_rate / self.first_correction);
-
+        let [value, first, second] = adamw([value.reshape([count]), first, second], gradient, step);
         self.moments.insert(name.to_owned(), Moments { first, second });
-        (value - change).reshape(shape)
+        value.reshape(shape)
     }
 }

@@ -5,6 +5,7 @@
 
 mod adamw;
 mod batch;
+pub mod bench;
 pub mod checkpoint;
 mod claim;
 mod data;

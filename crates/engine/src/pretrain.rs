@@ -45,6 +45,10 @@ pub(crate) fn pretrain(
         }
         None => (start(run, stage, training)?, 0),
     };
+    let state = TrainState {
+        model: state.model.with_precision(run.precision()),
+        ..state
+    };
     let rows = MixedRows::new(&run.recipe, training, &run.data)?;
     let settings = LoopSettings {
         stage: &stage.name,

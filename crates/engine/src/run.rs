@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{OptimizerState, Precision, Recipe, Stage, StageKind};
+use smollm3_recipe::{Backend, OptimizerState, Precision, Recipe, Stage, StageKind};
 
 use crate::claim::claim;
 use crate::pretrain::pretrain;
@@ -33,9 +33,11 @@ impl Run {
     /// prepared.
     pub fn open(recipe: Recipe, listener: &mut dyn Listener) -> Result<Self> {
         let device = smollm3_kernels::device(recipe.run.backend.name(), recipe.run.device.as_deref())?;
-        if recipe.run.precision != Precision::F32 {
+        if recipe.run.precision == Precision::Bf16 && recipe.run.backend == Backend::Flex {
             return Err(EngineError::Refused(
-                "run.precision = \"bf16\" is not supported; write precision = \"f32\"".to_owned(),
+                "run.precision = \"bf16\": the backend flex computes in f32 only; write precision = \"f32\", or \
+                 backend = \"tch\""
+                    .to_owned(),
             ));
         }
         let config = recipe.architecture()?;
@@ -50,6 +52,11 @@ impl Run {
             device,
             output,
         })
+    }
+
+    /// The dtype of matrix products.
+    pub fn precision(&self) -> DType {
+        dtype(self.recipe.run.precision)
     }
 
     /// The folder of a stage.
@@ -70,6 +77,13 @@ impl Run {
                 kind_name(other)
             ))),
         }
+    }
+}
+
+pub(crate) fn dtype(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
     }
 }
 

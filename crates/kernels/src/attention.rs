@@ -14,9 +14,9 @@ use crate::Documents;
 /// - `k`, `v`: `[batch, kv_heads, seq, head_dim]`, `heads` a multiple of `kv_heads`
 /// - output: `[batch, heads, seq, head_dim]`
 pub fn document_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, documents: &Documents) -> Tensor<4> {
-    #[cfg(feature = "flex")]
-    if crate::device::has_flex_kernels(&q) {
-        return crate::flex::attention(q, k, v, documents);
+    #[cfg(any(feature = "flex", feature = "tch"))]
+    if crate::device::is_fused(&q) {
+        return crate::fused::attention(q, k, v, documents);
     }
     plain_document_attention(q, k, v, documents)
 }

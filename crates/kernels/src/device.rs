@@ -55,7 +55,6 @@ pub fn compiled_backends() -> Vec<&'static str> {
 ///
 /// # Errors
 /// The backend is unknown or not compiled in, or has no such device.
-#[allow(deprecated)] // burn-tch is this project's fast path until Burn 0.23 drops it; `cuda` is what stays.
 pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError> {
     let compiled = compiled_backends();
     let listed = compiled.join(", ");
@@ -105,12 +104,19 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
     }
 }
 
-/// Whether the fused operations of `flex` apply to this tensor.
-#[cfg(feature = "flex")]
-pub(crate) fn has_flex_kernels<const D: usize>(tensor: &burn::Tensor<D>) -> bool {
-    let on_flex = matches!(
-        tensor.device().inner().as_dispatch(),
-        burn::backend::DispatchDevice::Flex(_)
-    );
-    on_flex && tensor.dtype() == burn::tensor::DType::F32
+/// Whether the fused operations apply to this tensor: `flex` in `f32`, LibTorch on the CPU in `f32` and `bf16`.
+#[cfg(any(feature = "flex", feature = "tch"))]
+pub(crate) fn is_fused<const D: usize>(tensor: &burn::Tensor<D>) -> bool {
+    use burn::backend::DispatchDevice;
+    use burn::tensor::DType;
+    match tensor.device().inner().as_dispatch() {
+        #[cfg(feature = "flex")]
+        DispatchDevice::Flex(_) => tensor.dtype() == DType::F32,
+        #[cfg(feature = "tch")]
+        DispatchDevice::LibTorch(burn::backend::LibTorchDevice::Cpu) => {
+            matches!(tensor.dtype(), DType::F32 | DType::BF16)
+        }
+        #[allow(unreachable_patterns)]
+        _ => false,
+    }
 }

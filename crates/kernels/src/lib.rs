@@ -3,19 +3,32 @@
 //! One file an operation. Each is differentiable, runs on every backend, and computes in the dtype of its
 //! inputs except where `f32` is said: norms, softmax and cross-entropy always reduce in `f32`.
 
+// burn-tch is this project's fast path until Burn 0.23 drops it; `cuda` is the one that stays.
+#![cfg_attr(feature = "tch", allow(deprecated))]
+
+mod adamw;
 mod attention;
 mod device;
 mod documents;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(any(feature = "flex", feature = "tch"))]
+mod fused;
+#[cfg(any(feature = "flex", feature = "tch"))]
+mod host;
+mod linear;
 mod loss;
 mod norm;
 mod rotary;
 mod swiglu;
+#[cfg(feature = "tch")]
+mod tch;
 
+pub use adamw::{AdamWStep, adamw, plain_adamw};
 pub use attention::{document_attention, plain_document_attention};
 pub use device::{DeviceError, compiled_backends, device};
 pub use documents::{Documents, DocumentsError};
+pub use linear::{linear, plain_linear};
 pub use loss::{LossSum, Targets, linear_cross_entropy, plain_linear_cross_entropy, token_log_probs};
 pub use norm::{plain_rms_norm, rms_norm};
 pub use rotary::{plain_rotary, rotary};

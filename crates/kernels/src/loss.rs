@@ -54,9 +54,9 @@ pub struct LossSum {
 /// - `weight`: `[vocab_size, hidden_size]`
 /// - `targets`: `tokens` entries
 pub fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> LossSum {
-    #[cfg(feature = "flex")]
-    if crate::device::has_flex_kernels(&hidden) {
-        let sum = crate::flex::cross_entropy(hidden, weight, Arc::clone(&targets.host));
+    #[cfg(any(feature = "flex", feature = "tch"))]
+    if crate::device::is_fused(&hidden) {
+        let sum = crate::fused::loss(hidden, weight, Arc::clone(&targets.host));
         return LossSum {
             sum,
             count: targets.count,
@@ -82,6 +82,7 @@ pub fn plain_linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets:
 /// As [`linear_cross_entropy`].
 pub fn token_log_probs(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> Tensor<1> {
     let tokens = hidden.dims()[0];
+    let weight = weight.cast(hidden.dtype());
     let logits = hidden.matmul(weight.transpose()).cast(DType::F32); // [tokens, vocab_size]
     let chosen = log_softmax(logits, 1).gather(1, targets.ids.clone().reshape([tokens, 1]));
     chosen.reshape([tokens]) * targets.weights.clone()

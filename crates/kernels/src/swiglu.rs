@@ -7,9 +7,9 @@ use burn::tensor::{Tensor, activation::silu};
 /// # Shapes
 /// - all: `[batch, seq, intermediate_size]`
 pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
-    #[cfg(feature = "flex")]
-    if crate::device::has_flex_kernels(&gate) {
-        return crate::flex::swiglu(gate, up);
+    #[cfg(any(feature = "flex", feature = "tch"))]
+    if crate::device::is_fused(&gate) {
+        return crate::fused::swiglu(gate, up);
     }
     plain_swiglu(gate, up)
 }

@@ -1,11 +1,11 @@
 //! Fused operations against their plain bodies, forward and gradient, on random shapes.
 
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{DType, Device, Distribution, Tensor};
 use proptest::prelude::*;
 use smollm3_kernels::{
-    Documents, Targets, compiled_backends, device, document_attention, linear_cross_entropy,
-    plain_document_attention, plain_linear_cross_entropy, plain_rms_norm, plain_rotary, plain_swiglu,
-    rms_norm, rotary, swiglu,
+    AdamWStep, Documents, Targets, adamw, compiled_backends, device, document_attention, linear,
+    linear_cross_entropy, plain_adamw, plain_document_attention, plain_linear, plain_linear_cross_entropy,
+    plain_rms_norm, plain_rotary, plain_swiglu, rms_norm, rotary, swiglu,
 };
 
 fn devices() -> Vec<Device> {
@@ -156,8 +156,8 @@ proptest! {
                 true => x.clone().swap_dims(0, 1),
                 false => x.clone().reshape([batch, seq, width]),
             };
-            let run = |f: fn(Tensor<3>, Tensor<1>, f64) -> Tensor<3>| {
-                let out = f(seen().mul_scalar(scale), weight.clone(), 1e-5);
+            let run = |f: fn(Tensor<3>, Tensor<1>, f64, DType) -> Tensor<3>| {
+                let out = f(seen().mul_scalar(scale), weight.clone(), 1e-5, DType::F32);
                 let gradients = (out.clone() * upstream.clone()).sum().backward();
                 (out, x.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap())
             };
@@ -208,6 +208,145 @@ proptest! {
             assert_close("output", fast.0.inner(), slow.0.inner(), 2e-6);
             assert_close("gradient", fast.1, slow.1, 1e-5);
         }
+    }
+}
+
+/// What an operation keeps for its backward pass must not be written to by what comes after it.
+#[test]
+fn later_operations_leave_what_is_kept_alone() {
+    for device in devices() {
+        let (x, weight) = (random([1, 8, 12], &device), random([12], &device));
+        let run = |f: fn(Tensor<3>, Tensor<1>, f64, DType) -> Tensor<3>| {
+            // A sum that runs on, as the residual stream does: each addition may happen in place.
+            let mut sum = x.clone().mul_scalar(1.0);
+            for _ in 0..3 {
+                let y = f(sum.clone(), weight.clone(), 1e-5, DType::F32);
+                let y = swiglu(y.clone(), y);
+                sum = sum + y;
+            }
+            let gradients = sum.clone().sum().backward();
+            (
+                sum.inner(),
+                x.grad(&gradients).unwrap(),
+                weight.grad(&gradients).unwrap(),
+            )
+        };
+        let (fast, slow) = (run(rms_norm), run(plain_rms_norm));
+        assert_close("output", fast.0, slow.0, 1e-5);
+        assert_close("gradient of x", fast.1, slow.1, 1e-4);
+        assert_close("gradient of weight", fast.2, slow.2, 1e-4);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn product_with_a_weight(tokens in 1usize..70, input in 1usize..40, out in 1usize..40) {
+        for device in devices() {
+            let (x, weight) = (random([tokens, input], &device), random([out, input], &device));
+            let upstream = random([tokens, out], &device).detach();
+            let run = |f: fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+                let y = f(x.clone(), weight.clone());
+                let gradients = (y.clone() * upstream.clone()).sum().backward();
+                (y, x.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap())
+            };
+            let (fast, slow) = (run(linear), run(plain_linear));
+            assert_close("output", fast.0.inner(), slow.0.inner(), 2e-6);
+            assert_close("gradient of x", fast.1, slow.1, 1e-5);
+            assert_close("gradient of weight", fast.2, slow.2, 1e-5);
+        }
+    }
+
+    #[test]
+    fn update(count in 1usize..40_000, scale in 0.01f32..1.0, updates in 1i32..50) {
+        for device in devices() {
+            let state = || {
+                let first = random([count], &device).detach().inner();
+                let second = first.clone().square() * 0.3;
+                [random([count], &device).detach().inner(), first, second]
+            };
+            let (state, gradient) = (state(), random([count], &device).detach().inner());
+            let step = AdamWStep {
+                betas: [0.9, 0.95],
+                scale,
+                keep: 0.999,
+                rate: 1e-2 / (1.0 - 0.9f32.powi(updates)),
+                second_correction: (1.0 - 0.95f32.powi(updates)).sqrt(),
+                epsilon: 1e-8,
+            };
+            let before = state[0].clone().into_data();
+            let fast = adamw(state.clone(), gradient.clone(), step);
+            // Whoever else holds the old values still has them.
+            prop_assert_eq!(state[0].clone().into_data(), before);
+            let slow = plain_adamw(state, gradient, step);
+            for (what, (fast, slow)) in ["value", "first", "second"].into_iter().zip(fast.into_iter().zip(slow)) {
+                assert_close(what, fast, slow, 2e-6);
+            }
+        }
+    }
+}
+
+/// In bf16 the fused operations are compared with the plain ones in f32 on the same rounded inputs: they compute in
+/// f32 and round once, so they may be off by half a unit in the last place, 2^-9 of a value, and by what a handful
+/// of roundings on the way of a gradient add to that.
+#[test]
+fn half_precision_is_rounding_away_from_single() {
+    for name in compiled_backends().into_iter().filter(|name| *name != "flex") {
+        let device = device(name, None).unwrap().autodiff();
+        let rounded = |tensor: Tensor<4>| tensor.cast(DType::BF16).cast(DType::F32).detach().require_grad();
+        let documents = Documents::new(vec![vec![0, 5, 6, 40], vec![0, 33]], 64).unwrap();
+        let input = |heads: usize| rounded(random([2, 64, heads, 16], &device));
+        let (q, k, v) = (input(4), input(2), input(2));
+        let upstream = rounded(random([2, 4, 64, 16], &device)).detach();
+        let run = |attention: Attention, dtype: DType| {
+            let seen = |tensor: &Tensor<4>| tensor.clone().cast(dtype).swap_dims(1, 2);
+            let out = attention(seen(&q), seen(&k), seen(&v), &documents).cast(DType::F32);
+            let gradients = (out.clone() * upstream.clone()).sum().backward();
+            let of = |tensor: &Tensor<4>| tensor.grad(&gradients).unwrap();
+            (out.inner(), of(&q), of(&k), of(&v))
+        };
+        let (half, single) = (
+            run(document_attention, DType::BF16),
+            run(plain_document_attention, DType::F32),
+        );
+        assert_close("attention", half.0, single.0, 1e-2);
+        assert_close("gradient of q", half.1, single.1, 2e-2);
+        assert_close("gradient of k", half.2, single.2, 2e-2);
+        assert_close("gradient of v", half.3, single.3, 2e-2);
+
+        let gate = rounded(random([1, 2, 30, 50], &device)).reshape([2, 30, 50]);
+        let out = |dtype| {
+            swiglu(gate.clone().cast(dtype), gate.clone().cast(dtype))
+                .cast(DType::F32)
+                .inner()
+        };
+        assert_close("gate", out(DType::BF16), out(DType::F32), 4e-3);
+        let weight = random([50], &device);
+        let out = |dtype| {
+            rms_norm(gate.clone(), weight.clone(), 1e-6, dtype)
+                .cast(DType::F32)
+                .inner()
+        };
+        assert_close("norm", out(DType::BF16), out(DType::F32), 8e-3);
+
+        let hidden = rounded(random([1, 1, 600, 24], &device))
+            .reshape([600, 24])
+            .detach()
+            .require_grad();
+        let weight = rounded(random([1, 1, 90, 24], &device))
+            .reshape([90, 24])
+            .detach()
+            .require_grad();
+        let ids: Vec<Option<u32>> = (0..600).map(|i| (i % 3 > 0).then_some(i % 90)).collect();
+        let targets = Targets::new(&ids, &device);
+        let run = |dtype| {
+            let sum = linear_cross_entropy(hidden.clone().cast(dtype), weight.clone(), &targets).sum;
+            let gradients = sum.clone().backward();
+            (sum.inner(), weight.grad(&gradients).unwrap())
+        };
+        let (half, single) = (run(DType::BF16), run(DType::F32));
+        assert_close("loss", half.0, single.0, 2e-3);
+        assert_close("gradient of the head", half.1, single.1, 2e-2);
     }
 }
 

@@ -22,8 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Checkpoint::open(Path::new(checkpoint))?.model(&device)?;
     let seq = ids.len();
     let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, seq]), &device);
-    let hidden = model.forward(ids, &Documents::new(vec![vec![0]], seq)?);
-    let logits = hidden.matmul(model.head().transpose().unsqueeze());
+    let logits = model.logits(ids, &Documents::whole_rows(1, seq));
     let bytes: Vec<u8> = logits
         .into_data()
         .iter::<f32>()

@@ -1,7 +1,7 @@
 //! One transformer block and its parts.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use smollm3_kernels::{Documents, rms_norm, swiglu};
 use smollm3_recipe::ModelConfig;
 
@@ -33,10 +33,12 @@ impl RmsNorm {
         })
     }
 
+    /// In `dtype`.
+    ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        rms_norm(x, self.weight.val(), self.epsilon)
+    pub fn forward(&self, x: Tensor<3>, dtype: DType) -> Tensor<3> {
+        rms_norm(x, self.weight.val(), self.epsilon, dtype)
     }
 }
 
@@ -119,13 +121,21 @@ impl Block {
         })
     }
 
+    /// The sum that runs through all blocks keeps the dtype of `x`; what is added to it is computed in `dtype`.
+    ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>, angles: &(Tensor<4>, Tensor<4>), documents: &Documents) -> Tensor<3> {
-        let x = x.clone()
-            + self
-                .self_attn
-                .forward(self.input_layernorm.forward(x), angles, documents);
-        x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        angles: &(Tensor<4>, Tensor<4>),
+        documents: &Documents,
+        dtype: DType,
+    ) -> Tensor<3> {
+        let sum = x.dtype();
+        let normed = self.input_layernorm.forward(x.clone(), dtype);
+        let x = x + self.self_attn.forward(normed, angles, documents).cast(sum);
+        let normed = self.post_attention_layernorm.forward(x.clone(), dtype);
+        x + self.mlp.forward(normed).cast(sum)
     }
 }

@@ -1,7 +1,7 @@
 //! Text from a model, one token at a time.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use smollm3_kernels::Documents;
+use smollm3_kernels::{Documents, linear};
 
 use crate::SmolLm3;
 
@@ -75,7 +75,7 @@ pub fn greedy(
         let hidden = model.forward(ids, &Documents::whole_rows(1, length));
         let width = hidden.dims()[2];
         let last = hidden.narrow(1, length - 1, 1).reshape([1, width]);
-        let scores = last.matmul(model.head().transpose()); // [1, vocab_size]
+        let scores = linear(last, model.head()); // [1, vocab_size]
         let token: i64 = scores.argmax(1).into_scalar();
         let token = token as u32;
         row.push(token);

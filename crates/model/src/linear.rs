@@ -2,10 +2,11 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
+use smollm3_kernels::linear;
 
 use crate::{ParameterError, Parameters};
 
-/// `y = x · weightᵀ + bias`.
+/// `y = x · weightᵀ + bias`, in the dtype of `x`.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[out, in]`.
@@ -41,9 +42,12 @@ impl Linear {
         let weight = self.weight.val();
         let out = weight.dims()[0];
         // One two-dimensional product: a batched one would copy the weight for every row.
-        let y = x.reshape([batch * seq, input]).matmul(weight.transpose());
+        let y = linear(x.reshape([batch * seq, input]), weight);
         let y = match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
+            Some(bias) => {
+                let bias = bias.val().cast(y.dtype());
+                y + bias.unsqueeze()
+            }
             None => y,
         };
         y.reshape([batch, seq, out])

@@ -1,8 +1,8 @@
 //! The whole model: embedding, blocks, final norm, head.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
-use smollm3_kernels::Documents;
+use burn::tensor::{DType, Device, Int, Tensor};
+use smollm3_kernels::{Documents, linear};
 use smollm3_recipe::ModelConfig;
 
 use crate::{Block, Embedding, Linear, ParameterError, Parameters, RmsNorm, Rope};
@@ -27,6 +27,8 @@ pub struct SmolLm3 {
     pub lm_head: Option<Linear>,
     #[module(skip)]
     rope: Rope,
+    #[module(skip)]
+    precision: DType,
 }
 
 impl SmolLm3 {
@@ -53,7 +55,13 @@ impl SmolLm3 {
                 false => Some(Linear::new(source, "lm_head", table, false, device)?),
             },
             rope: Rope::new(config, config.max_position_embeddings, device),
+            precision: DType::F32,
         })
+    }
+
+    /// The same model with its matrix products in `precision`; parameters, sums and norms stay as they are.
+    pub fn with_precision(self, precision: DType) -> Self {
+        Self { precision, ..self }
     }
 
     /// The longest row the model can be given.
@@ -68,18 +76,18 @@ impl SmolLm3 {
             .map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
     }
 
-    /// Hidden states after the final norm.
+    /// Hidden states after the final norm, in the model's precision.
     ///
     /// # Shapes
     /// - `ids`: `[batch, seq]`, `seq` at most [`Self::max_positions`]
     /// - output: `[batch, seq, hidden]`
     pub fn forward(&self, ids: Tensor<2, Int>, documents: &Documents) -> Tensor<3> {
         let mut x = self.model.embed_tokens.forward(ids);
-        let angles = self.rope.at(documents, x.dtype());
+        let angles = self.rope.at(documents);
         for block in &self.model.layers {
-            x = block.forward(x, &angles, documents);
+            x = block.forward(x, &angles, documents, self.precision);
         }
-        self.model.norm.forward(x)
+        self.model.norm.forward(x, self.precision)
     }
 
     /// Scores of every next token.
@@ -93,9 +101,6 @@ impl SmolLm3 {
         let width = hidden.dims()[2];
         let head = self.head();
         let vocab_size = head.dims()[0];
-        hidden
-            .reshape([batch * seq, width])
-            .matmul(head.transpose())
-            .reshape([batch, seq, vocab_size])
+        linear(hidden.reshape([batch * seq, width]), head).reshape([batch, seq, vocab_size])
     }
 }

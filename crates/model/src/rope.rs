@@ -85,18 +85,12 @@ impl Rope {
         self.cos.dims()[0]
     }
 
-    /// Cosines and sines of a batch in `dtype`, `[batch, 1, seq, head_dim / 2]` each.
-    pub fn at(&self, documents: &Documents, dtype: DType) -> (Tensor<4>, Tensor<4>) {
+    /// Cosines and sines of a batch, `f32`, `[batch or 1, 1, seq, head_dim / 2]` each.
+    pub fn at(&self, documents: &Documents) -> (Tensor<4>, Tensor<4>) {
         let (batch, seq) = (documents.batch(), documents.seq());
         let half = self.cos.dims()[1];
         if documents.is_whole_rows() {
-            let rows = |table: &Tensor<2>| {
-                table
-                    .clone()
-                    .narrow(0, 0, seq)
-                    .reshape([1, 1, seq, half])
-                    .cast(dtype)
-            };
+            let rows = |table: &Tensor<2>| table.clone().narrow(0, 0, seq).reshape([1, 1, seq, half]);
             return (rows(&self.cos), rows(&self.sin));
         }
         let positions = TensorData::new(documents.positions(), [batch * seq]);
@@ -106,7 +100,6 @@ impl Rope {
                 .clone()
                 .select(0, positions.clone())
                 .reshape([batch, 1, seq, half])
-                .cast(dtype)
         };
         (rows(&self.cos), rows(&self.sin))
     }

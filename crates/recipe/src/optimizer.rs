@@ -32,6 +32,18 @@ pub struct Optimizer {
 
 // The defaults are the values of huggingface/smollm text/pretraining/smollm3/stage1_8T.yaml (a041759).
 impl Optimizer {
+    /// SmolLM3's settings at this learning rate.
+    pub fn new(learning_rate: f64) -> Self {
+        Self {
+            learning_rate,
+            betas: Self::default_betas(),
+            epsilon: Self::default_epsilon(),
+            weight_decay: Self::default_weight_decay(),
+            no_decay: Self::default_no_decay(),
+            clip: Self::default_clip(),
+        }
+    }
+
     fn default_betas() -> [f64; 2] {
         [0.9, 0.95]
     }

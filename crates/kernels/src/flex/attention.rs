@@ -7,10 +7,10 @@
 
 use rayon::prelude::*;
 
-use super::lanes::{exp, exp_row, largest, sum_of_pairs, wide};
 use super::matmul::{Threads, matmul};
-use super::tensor::View;
 use crate::Documents;
+use crate::host::lanes::{exp, exp_row, largest, sum_of_pairs, wide};
+use crate::host::{Shared, View};
 
 /// Queries whose scores are held at once.
 const BLOCK: usize = 64;
@@ -50,9 +50,9 @@ fn tasks(documents: &Documents, kv_heads: usize) -> Vec<Task> {
 
 /// Output `[batch, heads, seq, head_dim]` and log-sum-exp of each query's scores, `[batch, heads, seq]`.
 pub(super) fn forward(
-    q: View<'_>,
-    k: View<'_>,
-    v: View<'_>,
+    q: View<'_, f32>,
+    k: View<'_, f32>,
+    v: View<'_, f32>,
     heads: Heads,
     documents: &Documents,
 ) -> (Vec<f32>, Vec<f32>) {
@@ -60,7 +60,7 @@ pub(super) fn forward(
     let queries = documents.batch() * heads.heads * seq;
     let mut out = vec![0.0; queries * heads.dim];
     let mut lse = vec![0.0; queries];
-    let (out_at, lse_at) = (Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr()));
+    let (out_at, lse_at) = (Shared::new(&mut out), Shared::new(&mut lse));
     let scale = (heads.dim as f32).powf(-0.5);
     tasks(documents, heads.kv_heads)
         .par_iter()
@@ -87,8 +87,8 @@ pub(super) fn forward(
                     // SAFETY: the rows of a task's queries belong to no other task.
                     let (out, lse) = unsafe {
                         (
-                            out_at.slice(at * heads.dim, rows * heads.dim),
-                            lse_at.slice(at, rows),
+                            out_at.part(at * heads.dim, rows * heads.dim),
+                            lse_at.part(at, rows),
                         )
                     };
                     wide(
@@ -119,15 +119,20 @@ pub(super) struct Gradients {
 
 /// What the forward pass was given and left behind.
 pub(super) struct Saved<'a> {
-    pub q: View<'a>,
-    pub k: View<'a>,
-    pub v: View<'a>,
+    pub q: View<'a, f32>,
+    pub k: View<'a, f32>,
+    pub v: View<'a, f32>,
     pub out: &'a [f32],
     pub lse: &'a [f32],
 }
 
 /// The backward pass for `grad: [batch, heads, seq, head_dim]`.
-pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, documents: &Documents) -> Gradients {
+pub(super) fn backward(
+    saved: &Saved<'_>,
+    grad: View<'_, f32>,
+    heads: Heads,
+    documents: &Documents,
+) -> Gradients {
     let Saved { q, k, v, out, lse } = *saved;
     let (seq, dim) = (documents.seq(), heads.dim);
     let batch = documents.batch();
@@ -136,9 +141,8 @@ pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, document
         k: vec![0.0; batch * heads.kv_heads * seq * dim],
         v: vec![0.0; batch * heads.kv_heads * seq * dim],
     };
-    let dq_at = Shared(gradients.q.as_mut_ptr());
-    let dk_at = Shared(gradients.k.as_mut_ptr());
-    let dv_at = Shared(gradients.v.as_mut_ptr());
+    let Gradients { q: dq, k: dk, v: dv } = &mut gradients;
+    let (dq_at, dk_at, dv_at) = (Shared::new(dq), Shared::new(dk), Shared::new(dv));
     let scale = (dim as f32).powf(-0.5);
     tasks(documents, heads.kv_heads).par_iter().for_each_init(
         <(Vec<f32>, Vec<f32>)>::default,
@@ -151,8 +155,8 @@ pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, document
             // SAFETY: a document's keys and values of one head belong to one task.
             let (dk, dv) = unsafe {
                 (
-                    dk_at.slice(at, task.length * dim),
-                    dv_at.slice(at, task.length * dim),
+                    dk_at.part(at, task.length * dim),
+                    dv_at.part(at, task.length * dim),
                 )
             };
             for head in task.kv_head * group..(task.kv_head + 1) * group {
@@ -197,7 +201,7 @@ pub(super) fn backward(saved: &Saved<'_>, grad: View<'_>, heads: Heads, document
                         },
                     );
                     // SAFETY: the rows of a task's queries belong to no other task.
-                    let dq = unsafe { dq_at.slice(at * dim, rows * dim) };
+                    let dq = unsafe { dq_at.part(at * dim, rows * dim) };
                     matmul(
                         dq,
                         [rows, dim, seen],
@@ -264,21 +268,5 @@ fn softmax_backward(
     for (weight, change) in weights.iter_mut().zip(changes) {
         *weight = exp(*weight * scale - lse);
         *change = *weight * (*change - mixed) * scale;
-    }
-}
-
-/// A buffer whose disjoint parts are written by different threads.
-struct Shared(*mut f32);
-
-// SAFETY: only used through `slice`, whose callers never overlap.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// # Safety
-    /// No other live slice overlaps `start..start + length`, which lies inside the buffer.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn slice(&self, start: usize, length: usize) -> &mut [f32] {
-        // SAFETY: promised by the caller.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), length) }
     }
 }

@@ -4,18 +4,8 @@
 //! into probabilities and then into gradients where they lie, and the logits of the whole batch never exist. The
 //! work is three matrix products, as without fusion.
 
-use rayon::prelude::*;
-
-use super::lanes::{exp_row, largest, wide};
-use super::matmul::{Threads, matmul};
-
-/// Logits that are held at once, 64 MiB, unless the vocabulary is beyond half a million.
-const LOGITS: usize = 16 << 20;
-
-/// Tokens whose logits are held at once. The products want many; beyond some hundreds they gain nothing.
-fn block(vocab: usize) -> usize {
-    (LOGITS / vocab).clamp(32, 512)
-}
+use super::matmul::{self, matmul};
+use crate::host::{Threads, loss_block, loss_rows};
 
 /// Shapes of `hidden: [tokens, width]` and `weight: [vocab, width]`.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +35,7 @@ pub(super) fn cross_entropy(
         hidden: vec![0.0; tokens * width],
         weight: vec![0.0; vocab * width],
     });
-    let most = block(vocab).min(tokens);
+    let most = loss_block(vocab).min(tokens);
     let mut logits = vec![0.0; most * vocab];
     let mut total = 0.0;
     for start in (0..tokens).step_by(most.max(1)) {
@@ -60,20 +50,9 @@ pub(super) fn cross_entropy(
             (block, [width, 1]),
             (weight, [1, width]),
             false,
-            Threads::All,
+            matmul::Threads::All,
         );
-        let losses: Vec<f64> = logits
-            .par_chunks_mut(vocab)
-            .zip(&targets[start..start + rows])
-            .map(|(row, target)| {
-                wide(
-                    #[inline(always)]
-                    || row_loss(row, *target),
-                )
-            })
-            .collect();
-        // Summed in order, so that the number of threads does not show.
-        total += losses.iter().sum::<f64>();
+        total += loss_rows(logits, &targets[start..start + rows], Threads::Rayon);
         if let Some(gradients) = &mut gradients {
             let into = &mut gradients.hidden[start * width..(start + rows) * width];
             matmul(
@@ -83,7 +62,7 @@ pub(super) fn cross_entropy(
                 (logits, [vocab, 1]),
                 (weight, [width, 1]),
                 false,
-                Threads::All,
+                matmul::Threads::All,
             );
             matmul(
                 &mut gradients.weight,
@@ -92,24 +71,9 @@ pub(super) fn cross_entropy(
                 (logits, [1, vocab]),
                 (block, [width, 1]),
                 true,
-                Threads::All,
+                matmul::Threads::All,
             );
         }
     }
     (total, gradients)
-}
-
-/// The loss of one row of logits, which becomes its gradient: probabilities, less one at the target.
-#[inline(always)]
-fn row_loss(row: &mut [f32], target: i32) -> f64 {
-    let Some(&at_target) = usize::try_from(target).ok().and_then(|target| row.get(target)) else {
-        row.fill(0.0);
-        return 0.0;
-    };
-    let largest = largest(row);
-    let sum = exp_row(row, 1.0, largest);
-    let scale = 1.0 / sum;
-    row.iter_mut().for_each(|value| *value *= scale);
-    row[target as usize] -= 1.0;
-    f64::from(largest) + f64::from(sum).ln() - f64::from(at_target)
 }

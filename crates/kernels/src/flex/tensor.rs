@@ -3,25 +3,7 @@
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-/// `[batch, heads, seq, head_dim]` with any strides, the last 1.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct View<'a> {
-    pub data: &'a [f32],
-    /// Strides of batch, head and position.
-    pub strides: [usize; 3],
-}
-
-impl<'a> View<'a> {
-    /// The matrix of one head from position `start` on, rows `strides[2]` apart.
-    pub fn head(&self, batch: usize, head: usize, start: usize) -> &'a [f32] {
-        &self.data[batch * self.strides[0] + head * self.strides[1] + start * self.strides[2]..]
-    }
-
-    /// Distance of two positions.
-    pub fn row(&self) -> usize {
-        self.strides[2]
-    }
-}
+use crate::host::View;
 
 /// The tensor itself if its last axis is dense and no stride is negative, else a contiguous copy.
 pub(super) fn inner_dense(tensor: FlexTensor) -> FlexTensor {
@@ -30,7 +12,7 @@ pub(super) fn inner_dense(tensor: FlexTensor) -> FlexTensor {
     if usable { tensor } else { tensor.to_contiguous() }
 }
 
-pub(super) fn view(tensor: &FlexTensor) -> View<'_> {
+pub(super) fn view(tensor: &FlexTensor) -> View<'_, f32> {
     let strides = tensor.layout().strides();
     View {
         data: &tensor.storage::<f32>()[tensor.layout().start_offset()..],
@@ -47,4 +29,15 @@ pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
 pub(super) fn dense(values: Vec<f32>, shape: Shape) -> FlexTensor {
     let bytes = Bytes::from_elems(values);
     FlexTensor::new(bytes, Layout::contiguous(shape), DType::F32)
+}
+
+/// The numbers of a contiguous tensor, copied first where others share them.
+pub(super) fn slice_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+    let start = tensor.layout().start_offset();
+    let end = start + tensor.layout().num_elements();
+    &mut tensor.storage_mut::<f32>()[start..end]
+}
+
+pub(super) fn shape(tensor: &FlexTensor) -> Shape {
+    tensor.layout().shape().clone()
 }

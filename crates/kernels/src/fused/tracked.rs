@@ -8,26 +8,25 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Flex};
-use burn_flex::FlexTensor;
+use burn::backend::{Autodiff, Backend};
 
 /// What an operation of `N` inputs keeps for its backward pass.
-pub(super) trait Saved<const N: usize>: Debug + Clone + Send + 'static {
+pub(crate) trait Saved<B: Backend, const N: usize>: Debug + Clone + Send + 'static {
     /// The gradients of the inputs, given that of the output.
-    fn backward(self, grad: FlexTensor) -> [FlexTensor; N];
+    fn backward(self, grad: FloatTensor<B>) -> [FloatTensor<B>; N];
 }
 
 #[derive(Debug)]
 struct Pass<S>(PhantomData<fn() -> S>);
 
-impl<S: Saved<N>, const N: usize> Backward<Flex, N> for Pass<S> {
+impl<B: Backend, S: Saved<B, N>, const N: usize> Backward<B, N> for Pass<S> {
     type State = S;
 
     fn backward(self, ops: Ops<S, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let grad = grads.consume::<Flex>(&ops.node);
+        let grad = grads.consume::<B>(&ops.node);
         for (node, grad) in ops.parents.into_iter().zip(ops.state.backward(grad)) {
             if let Some(node) = node {
-                grads.register::<Flex>(node.id, grad);
+                grads.register::<B>(node.id, grad);
             }
         }
     }
@@ -35,10 +34,10 @@ impl<S: Saved<N>, const N: usize> Backward<Flex, N> for Pass<S> {
 
 /// Runs an operation and, if one of its inputs wants a gradient, puts it into the graph. `run` is told whether what
 /// the backward pass needs is wanted.
-pub(super) fn tracked<C: CheckpointStrategy, S: Saved<N>, const N: usize>(
+pub(super) fn tracked<B: Backend, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
     inputs: [NodeGuard; N],
-    run: impl FnOnce(bool) -> (FlexTensor, Option<S>),
-) -> FloatTensor<Autodiff<Flex, C>> {
+    run: impl FnOnce(bool) -> (FloatTensor<B>, Option<S>),
+) -> FloatTensor<Autodiff<B, C>> {
     match Pass::<S>(PhantomData)
         .prepare::<C>(inputs)
         .compute_bound()

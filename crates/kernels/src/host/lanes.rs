@@ -10,13 +10,13 @@ use pulp::Arch;
 const LANES: usize = 16;
 
 /// Runs `work` compiled for the widest vectors of this machine. `work` must be an `#[inline(always)]` closure.
-pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     Arch::new().dispatch(work)
 }
 
 /// The largest number of a row; NaN is passed over.
 #[inline(always)]
-pub(super) fn largest(row: &[f32]) -> f32 {
+pub(crate) fn largest(row: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
@@ -28,9 +28,26 @@ pub(super) fn largest(row: &[f32]) -> f32 {
     lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
+/// Σ f(x).
+#[inline(always)]
+pub(crate) fn sum_of(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += f(*value);
+        }
+    }
+    lanes
+        .iter_mut()
+        .zip(rest)
+        .for_each(|(lane, value)| *lane += f(*value));
+    lanes.iter().sum()
+}
+
 /// Σ f(xᵢ, yᵢ) over rows of equal length.
 #[inline(always)]
-pub(super) fn sum_of_pairs(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn sum_of_pairs(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     for (x, y) in x.iter().zip(y) {
@@ -46,7 +63,7 @@ pub(super) fn sum_of_pairs(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) ->
 
 /// Turns a row into exp(scale · x − shift) and returns the sum of that.
 #[inline(always)]
-pub(super) fn exp_row(row: &mut [f32], scale: f32, shift: f32) -> f32 {
+pub(crate) fn exp_row(row: &mut [f32], scale: f32, shift: f32) -> f32 {
     let mut sums = [0.0; LANES];
     let (chunks, rest) = row.as_chunks_mut::<LANES>();
     for chunk in chunks {
@@ -64,7 +81,7 @@ pub(super) fn exp_row(row: &mut [f32], scale: f32, shift: f32) -> f32 {
 
 /// 1 / (1 + e^−x).
 #[inline(always)]
-pub(super) fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     let negative = -x;
     1.0 / (1.0 + exp(if negative < 88.0 { negative } else { 88.0 }))
 }
@@ -74,7 +91,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 /// Range reduction by ln 2 in two parts, then a polynomial on [−ln 2 / 2, ln 2 / 2] (the coefficients of Cephes'
 /// `expf`). The library's `expf` is a call for every number; this is a few vector instructions for sixteen.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5 · 2^23 rounds to an integer, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let clamped = if x > -87.0 { x } else { -87.0 };
@@ -106,6 +123,7 @@ mod tests {
             assert_eq!(largest(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
             let dot: f32 = x.iter().zip(&y).map(|(x, y)| x * y).sum();
             assert!((sum_of_pairs(&x, &y, |x, y| x * y) - dot).abs() < 1e-4);
+            assert!((sum_of(&x, |x| x + 1.0) - x.iter().map(|x| x + 1.0).sum::<f32>()).abs() < 1e-4);
             let mut row = x.clone();
             let sum = exp_row(&mut row, 0.5, 1.0);
             let expected: Vec<f32> = x.iter().map(|x| (0.5 * x - 1.0).exp()).collect();

@@ -1,0 +1,19 @@
+//! The arithmetic of fused operations in the CPU's memory, on slices: what the `flex` backend and LibTorch on a CPU
+//! share. One file an operation; [`lanes`] are vector instructions, [`threads`] the cores, [`Element`] the dtypes.
+
+mod adamw;
+mod element;
+pub(crate) mod lanes;
+mod loss_rows;
+mod rms_norm;
+mod rotary;
+mod swiglu;
+mod threads;
+
+pub(crate) use adamw::adamw;
+pub(crate) use element::Element;
+pub(crate) use loss_rows::{loss_block, loss_rows};
+pub(crate) use rms_norm::{rms_norm, rms_norm_backward};
+pub(crate) use rotary::{Angles, View, rotary};
+pub(crate) use swiglu::{swiglu, swiglu_backward};
+pub(crate) use threads::{Shared, Threads};
