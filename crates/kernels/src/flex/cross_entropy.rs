@@ -4,7 +4,7 @@
 //! into probabilities and then into gradients where they lie, and the logits of the whole batch never exist. The
 //! work is three matrix products, as without fusion.
 
-use super::matmul::{self, matmul};
+use crate::host::matmul::{Cores, matmul};
 use crate::host::{Threads, loss_block, loss_rows};
 
 /// Shapes of `hidden: [tokens, width]` and `weight: [vocab, width]`.
@@ -50,7 +50,7 @@ pub(super) fn cross_entropy(
             (block, [width, 1]),
             (weight, [1, width]),
             false,
-            matmul::Threads::All,
+            Cores::All,
         );
         total += loss_rows(logits, &targets[start..start + rows], Threads::Rayon);
         if let Some(gradients) = &mut gradients {
@@ -62,7 +62,7 @@ pub(super) fn cross_entropy(
                 (logits, [vocab, 1]),
                 (weight, [width, 1]),
                 false,
-                matmul::Threads::All,
+                Cores::All,
             );
             matmul(
                 &mut gradients.weight,
@@ -71,7 +71,7 @@ pub(super) fn cross_entropy(
                 (logits, [1, vocab]),
                 (block, [width, 1]),
                 true,
-                matmul::Threads::All,
+                Cores::All,
             );
         }
     }

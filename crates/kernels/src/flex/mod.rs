@@ -3,9 +3,7 @@
 //! Burn's composed operations write every intermediate to memory, a whole score matrix or the full logits among
 //! them. These keep one block in cache, and their backward passes compute again what is cheap to compute again.
 
-mod attention;
 mod cross_entropy;
-mod matmul;
 mod tensor;
 
 use std::sync::Arc;
@@ -14,10 +12,10 @@ use burn::backend::Flex;
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 
-use self::attention::Heads;
 use self::cross_entropy::LossGradients;
 use self::tensor::{dense, inner_dense, shape, slice, slice_mut, view};
 use crate::fused::{Kernels, Saved};
+use crate::host::attention::{self, Heads};
 use crate::host::{self, Angles, Threads};
 use crate::{AdamWStep, Documents};
 
@@ -35,7 +33,14 @@ impl Kernels for Flex {
         documents: Arc<Documents>,
     ) -> (FlexTensor, SavedAttention) {
         let [q, k, v] = [q, k, v].map(inner_dense);
-        let (values, lse) = attention::forward(view(&q), view(&k), view(&v), heads(&q, &k), &documents);
+        let (values, lse) = attention::forward(
+            view(&q),
+            view(&k),
+            view(&v),
+            heads(&q, &k),
+            &documents,
+            Threads::Rayon,
+        );
         let out = dense(values, shape(&q));
         let saved = SavedAttention {
             q,
@@ -152,7 +157,7 @@ impl Saved<Flex, 3> for SavedAttention {
             lse: &lse,
         };
         let grad = inner_dense(grad);
-        let result = attention::backward(&saved, view(&grad), heads(&q, &k), &documents);
+        let result = attention::backward(&saved, view(&grad), heads(&q, &k), &documents, Threads::Rayon);
         [(result.q, &q), (result.k, &k), (result.v, &v)].map(|(values, like)| dense(values, shape(like)))
     }
 }

@@ -2,9 +2,11 @@
 //! share. One file an operation; [`lanes`] are vector instructions, [`threads`] the cores, [`Element`] the dtypes.
 
 mod adamw;
+pub(crate) mod attention;
 mod element;
 pub(crate) mod lanes;
 mod loss_rows;
+pub(crate) mod matmul;
 mod rms_norm;
 mod rotary;
 mod swiglu;

@@ -1,5 +1,6 @@
-//! The fused operations on LibTorch, in the CPU's memory: its matrix products and fused attention, and between them the
-//! host loops of [`crate::host`] on LibTorch's own threads.
+//! The fused operations on LibTorch, in the CPU's memory: its matrix products, and between them the host loops of
+//! [`crate::host`] on LibTorch's own threads. Attention is one of those, in `f32` whatever the dtype of its inputs:
+//! LibTorch's fused one for the CPU takes more than twice the time (docs/decisions.md).
 
 mod tensor;
 
@@ -13,6 +14,7 @@ use tch::{Kind, Tensor};
 
 use self::tensor::{angles, contiguous, slice, slice_mut, view};
 use crate::fused::{Kernels, Saved};
+use crate::host::attention::{self, Heads};
 use crate::host::{self, Element, Threads, loss_block};
 use crate::{AdamWStep, Documents};
 
@@ -41,36 +43,32 @@ impl Kernels for LibTorch {
         v: TchTensor,
         documents: Arc<Documents>,
     ) -> (TchTensor, SavedAttention) {
-        let spans = spans(&documents);
-        let mut lse = Vec::with_capacity(spans.len());
-        let mut out = like_activations(&q.tensor);
-        for span in &spans {
-            let [q, k, v] = [&q, &k, &v].map(|tensor| span.of(&tensor.tensor));
-            let (part, part_lse) = Tensor::internal_scaled_dot_product_flash_attention_for_cpu(
-                &q,
-                &k,
-                &v,
-                0.0,
-                true,
-                None::<&Tensor>,
-                None,
-            );
-            lse.push(part_lse);
-            match spans.len() {
-                1 => out = part,
-                _ => span.of(&out).copy_(&part),
-            }
-        }
-        let out = TchTensor::new(out);
+        let kind = q.tensor.kind();
+        let [q, k, v] = [q, k, v].map(single);
+        let heads = heads(&q.tensor, &k.tensor);
+        let (values, lse) = attention::forward(
+            view(&q.tensor),
+            view(&k.tensor),
+            view(&v.tensor),
+            heads,
+            &documents,
+            THREADS,
+        );
+        let out = TchTensor::new(Tensor::from_slice(&values).view_(q.tensor.size()));
+        let rounded = out.tensor.to_kind(kind);
+        let rounded = match kind {
+            Kind::Float => out.clone(),
+            _ => TchTensor::new(rounded),
+        };
         let saved = SavedAttention {
             q,
             k,
             v,
-            out: out.clone(),
-            lse: lse.into_iter().map(TchTensor::new).collect(),
+            out,
+            lse: Arc::new(lse),
             documents,
         };
-        (out, saved)
+        (rounded, saved)
     }
 
     fn loss_forward(
@@ -182,33 +180,21 @@ fn own(tensor: TchTensor) -> Tensor {
     }
 }
 
-/// A document of one row, or all rows at once where each is one document.
-struct Span {
-    /// Row, first position, positions; `None`: everything.
-    part: Option<[i64; 3]>,
-}
-
-impl Span {
-    /// The part of `[batch, heads, seq, head_dim]`.
-    fn of(&self, tensor: &Tensor) -> Tensor {
-        match self.part {
-            None => tensor.shallow_clone(),
-            Some([row, start, length]) => tensor.narrow(0, row, 1).narrow(2, start, length),
-        }
+/// In `f32`, with a dense last axis.
+fn single(tensor: TchTensor) -> TchTensor {
+    match tensor.tensor.kind() {
+        Kind::Float if tensor.tensor.stride().last() == Some(&1) => tensor,
+        _ => TchTensor::new(tensor.tensor.to_kind(Kind::Float).contiguous()),
     }
 }
 
-fn spans(documents: &Documents) -> Vec<Span> {
-    if documents.is_whole_rows() {
-        return vec![Span { part: None }];
+fn heads(q: &Tensor, k: &Tensor) -> Heads {
+    let (q, k) = (q.size(), k.size());
+    Heads {
+        heads: q[1] as usize,
+        kv_heads: k[1] as usize,
+        dim: q[3] as usize,
     }
-    (0..documents.batch())
-        .flat_map(|row| {
-            documents.spans(row).map(move |(start, length)| Span {
-                part: Some([row as i64, start as i64, length as i64]),
-            })
-        })
-        .collect()
 }
 
 /// An empty tensor of the shape of `[batch, heads, seq, head_dim]`, in memory `[batch, seq, heads, head_dim]`.
@@ -227,41 +213,27 @@ pub(crate) struct SavedAttention {
     k: TchTensor,
     v: TchTensor,
     out: TchTensor,
-    /// One a span.
-    lse: Vec<TchTensor>,
+    lse: Arc<Vec<f32>>,
     documents: Arc<Documents>,
 }
 
 impl Saved<LibTorch, 3> for SavedAttention {
     fn backward(self, grad: TchTensor) -> [TchTensor; 3] {
-        let [q, k, v, out] = [self.q, self.k, self.v, self.out].map(|tensor| tensor.tensor);
-        let grad = grad.tensor.to_kind(q.kind());
-        let spans = spans(&self.documents);
-        let mut gradients = [&q, &k, &v].map(like_activations);
-        for (span, lse) in spans.iter().zip(&self.lse) {
-            let [grad, q, k, v, out] = [&grad, &q, &k, &v, &out].map(|tensor| span.of(tensor));
-            let (dq, dk, dv) = Tensor::internal_scaled_dot_product_flash_attention_for_cpu_backward(
-                &grad,
-                &q,
-                &k,
-                &v,
-                &out,
-                &lse.tensor,
-                0.0,
-                true,
-                None::<&Tensor>,
-                None,
-            );
-            match spans.len() {
-                1 => gradients = [dq, dk, dv],
-                _ => {
-                    for (to, part) in gradients.iter().zip([dq, dk, dv]) {
-                        span.of(to).copy_(&part);
-                    }
-                }
-            }
-        }
-        gradients.map(TchTensor::new)
+        let kind = grad.tensor.kind();
+        let grad = single(grad);
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|tensor| &tensor.tensor);
+        let saved = attention::Saved {
+            q: view(q),
+            k: view(k),
+            v: view(v),
+            out: slice(&self.out.tensor),
+            lse: &self.lse,
+        };
+        let result = attention::backward(&saved, view(&grad.tensor), heads(q, k), &self.documents, THREADS);
+        [(result.q, q), (result.k, k), (result.v, v)].map(|(values, like)| {
+            let gradient = Tensor::from_slice(&values).view_(like.size());
+            TchTensor::new(gradient.to_kind(kind))
+        })
     }
 }
 

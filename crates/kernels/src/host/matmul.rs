@@ -2,19 +2,19 @@
 
 use gemm::Parallelism;
 
-/// Who computes a product.
+/// What computes a product.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Threads {
+pub(crate) enum Cores {
     /// The calling thread: inside a parallel loop.
-    This,
+    One,
     /// All of rayon's.
     All,
 }
 
-impl Threads {
+impl Cores {
     fn parallelism(self) -> Parallelism {
         match self {
-            Self::This => Parallelism::None,
+            Self::One => Parallelism::None,
             Self::All => Parallelism::Rayon(0),
         }
     }
@@ -23,14 +23,14 @@ impl Threads {
 /// `to = left · right` (or `to += …`) for `[m, n, k]`; `to` has `row` numbers between rows, operands `[row, column]`
 /// strides.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn matmul(
+pub(crate) fn matmul(
     to: &mut [f32],
     [m, n, k]: [usize; 3],
     row: usize,
     (left, left_strides): (&[f32], [usize; 2]),
     (right, right_strides): (&[f32], [usize; 2]),
     add: bool,
-    threads: Threads,
+    cores: Cores,
 ) {
     let reach =
         |[rows, columns]: [usize; 2], [row, column]: [usize; 2]| (rows - 1) * row + (columns - 1) * column;
@@ -61,7 +61,7 @@ pub(super) fn matmul(
             false,
             false,
             false,
-            threads.parallelism(),
+            cores.parallelism(),
         );
     }
 }

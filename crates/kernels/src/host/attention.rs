@@ -5,19 +5,19 @@
 //! time Σ length². The backward pass computes the weights again from the saved log-sum-exp (Dao et al. 2022,
 //! arXiv:2205.14135, without the tiling over keys, which a CPU's cache does not need at these widths).
 
-use rayon::prelude::*;
+use std::cell::RefCell;
 
-use super::matmul::{Threads, matmul};
+use super::lanes::{exp, exp_row, largest, sum_of_pairs, wide};
+use super::matmul::{Cores, matmul};
+use super::{Shared, Threads, View};
 use crate::Documents;
-use crate::host::lanes::{exp, exp_row, largest, sum_of_pairs, wide};
-use crate::host::{Shared, View};
 
 /// Queries whose scores are held at once.
 const BLOCK: usize = 64;
 
 /// Numbers of heads and their width.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Heads {
+pub(crate) struct Heads {
     pub heads: usize,
     pub kv_heads: usize,
     pub dim: usize,
@@ -48,13 +48,22 @@ fn tasks(documents: &Documents, kv_heads: usize) -> Vec<Task> {
     tasks
 }
 
+/// Runs `work` with two buffers that the thread keeps for its next task.
+fn with_scratch(work: impl FnOnce(&mut Vec<f32>, &mut Vec<f32>)) {
+    thread_local! {
+        static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    }
+    SCRATCH.with_borrow_mut(|(first, second)| work(first, second));
+}
+
 /// Output `[batch, heads, seq, head_dim]` and log-sum-exp of each query's scores, `[batch, heads, seq]`.
-pub(super) fn forward(
+pub(crate) fn forward(
     q: View<'_, f32>,
     k: View<'_, f32>,
     v: View<'_, f32>,
     heads: Heads,
     documents: &Documents,
+    threads: Threads,
 ) -> (Vec<f32>, Vec<f32>) {
     let seq = documents.seq();
     let queries = documents.batch() * heads.heads * seq;
@@ -62,9 +71,10 @@ pub(super) fn forward(
     let mut lse = vec![0.0; queries];
     let (out_at, lse_at) = (Shared::new(&mut out), Shared::new(&mut lse));
     let scale = (heads.dim as f32).powf(-0.5);
-    tasks(documents, heads.kv_heads)
-        .par_iter()
-        .for_each_init(Vec::new, |scores, task| {
+    let tasks = tasks(documents, heads.kv_heads);
+    threads.each(tasks.len(), |task| {
+        let task = &tasks[task];
+        with_scratch(|scores, _| {
             let group = heads.heads / heads.kv_heads;
             let keys = k.head(task.batch, task.kv_head, task.start);
             let values = v.head(task.batch, task.kv_head, task.start);
@@ -81,7 +91,7 @@ pub(super) fn forward(
                         (queries, [q.row(), 1]),
                         (keys, [1, k.row()]),
                         false,
-                        Threads::This,
+                        Cores::One,
                     );
                     let at = (task.batch * heads.heads + head) * seq + task.start + begin;
                     // SAFETY: the rows of a task's queries belong to no other task.
@@ -102,23 +112,24 @@ pub(super) fn forward(
                         (scores, [seen, 1]),
                         (values, [v.row(), 1]),
                         false,
-                        Threads::This,
+                        Cores::One,
                     );
                 }
             }
         });
+    });
     (out, lse)
 }
 
 /// Gradients of q, k and v, dense `[batch, heads or kv_heads, seq, head_dim]`.
-pub(super) struct Gradients {
+pub(crate) struct Gradients {
     pub q: Vec<f32>,
     pub k: Vec<f32>,
     pub v: Vec<f32>,
 }
 
 /// What the forward pass was given and left behind.
-pub(super) struct Saved<'a> {
+pub(crate) struct Saved<'a> {
     pub q: View<'a, f32>,
     pub k: View<'a, f32>,
     pub v: View<'a, f32>,
@@ -127,11 +138,12 @@ pub(super) struct Saved<'a> {
 }
 
 /// The backward pass for `grad: [batch, heads, seq, head_dim]`.
-pub(super) fn backward(
+pub(crate) fn backward(
     saved: &Saved<'_>,
     grad: View<'_, f32>,
     heads: Heads,
     documents: &Documents,
+    threads: Threads,
 ) -> Gradients {
     let Saved { q, k, v, out, lse } = *saved;
     let (seq, dim) = (documents.seq(), heads.dim);
@@ -144,10 +156,10 @@ pub(super) fn backward(
     let Gradients { q: dq, k: dk, v: dv } = &mut gradients;
     let (dq_at, dk_at, dv_at) = (Shared::new(dq), Shared::new(dk), Shared::new(dv));
     let scale = (dim as f32).powf(-0.5);
-    tasks(documents, heads.kv_heads).par_iter().for_each_init(
-        <(Vec<f32>, Vec<f32>)>::default,
-        |buffers, task| {
-            let (weights, changes) = buffers;
+    let tasks = tasks(documents, heads.kv_heads);
+    threads.each(tasks.len(), |task| {
+        let task = &tasks[task];
+        with_scratch(|weights, changes| {
             let group = heads.heads / heads.kv_heads;
             let keys = k.head(task.batch, task.kv_head, task.start);
             let values = v.head(task.batch, task.kv_head, task.start);
@@ -175,7 +187,7 @@ pub(super) fn backward(
                         (queries, [q.row(), 1]),
                         (keys, [1, k.row()]),
                         false,
-                        Threads::This,
+                        Cores::One,
                     );
                     matmul(
                         changes,
@@ -184,7 +196,7 @@ pub(super) fn backward(
                         (grads, [grad.row(), 1]),
                         (values, [1, v.row()]),
                         false,
-                        Threads::This,
+                        Cores::One,
                     );
                     let grads_of = |row: usize| &grads[row * grad.row()..][..dim];
                     wide(
@@ -209,7 +221,7 @@ pub(super) fn backward(
                         (changes, [seen, 1]),
                         (keys, [k.row(), 1]),
                         false,
-                        Threads::This,
+                        Cores::One,
                     );
                     matmul(
                         dk,
@@ -218,7 +230,7 @@ pub(super) fn backward(
                         (changes, [1, seen]),
                         (queries, [q.row(), 1]),
                         true,
-                        Threads::This,
+                        Cores::One,
                     );
                     matmul(
                         dv,
@@ -227,12 +239,12 @@ pub(super) fn backward(
                         (weights, [1, seen]),
                         (grads, [grad.row(), 1]),
                         true,
-                        Threads::This,
+                        Cores::One,
                     );
                 }
             }
-        },
-    );
+        });
+    });
     gradients
 }
 
