@@ -170,6 +170,9 @@ pub struct BenchStepArgs {
     /// Type of the matrix products: f32 or bf16
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     pub precision: PrecisionArg,
+    /// Compute layers again on the way back instead of keeping what they computed
+    #[arg(long)]
+    pub recompute: bool,
     /// Steps that are timed
     #[arg(long, default_value_t = 7)]
     pub steps: usize,

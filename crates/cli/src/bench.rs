@@ -195,6 +195,7 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
         micro_batch: args.micro_batch.max(1),
         documents: args.documents.max(1),
         precision,
+        recompute: args.recompute,
         steps: args.steps.max(1),
     };
     let result = step_bench(&config, &settings, &device)?;

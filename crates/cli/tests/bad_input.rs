@@ -124,8 +124,8 @@ fn options_that_cannot_be_honoured_are_refused() {
     );
     refused(
         &demo(),
-        &["--set", "stage.pretrain.recompute=true"],
-        &["recompute", "pretrain"],
+        &["--set", "run.precision=bf16"],
+        &["bf16", "flex", "tch"],
     );
     refused(&demo(), &["--until", "sft"], &["sft", "pretrain"]);
     refused(&demo(), &["--set", "nonsense"], &["nonsense"]);

@@ -2,7 +2,6 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use smollm3_kernels::{Documents, DocumentsError, LossSum, Targets, linear_cross_entropy};
-use smollm3_model::SmolLm3;
 
 use crate::Objective;
 
@@ -60,9 +59,12 @@ impl Objective for CrossEntropy {
         batch.targets.count()
     }
 
-    fn loss(&self, model: &SmolLm3, batch: &MicroBatch) -> LossSum {
-        let hidden = model.forward(batch.ids.clone(), &batch.documents);
+    fn rows<'b>(&self, batch: &'b MicroBatch) -> (Tensor<2, Int>, &'b Documents) {
+        (batch.ids.clone(), &batch.documents)
+    }
+
+    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &MicroBatch) -> LossSum {
         let [rows, seq, width] = hidden.dims();
-        linear_cross_entropy(hidden.reshape([rows * seq, width]), model.head(), &batch.targets)
+        linear_cross_entropy(hidden.reshape([rows * seq, width]), head, &batch.targets)
     }
 }

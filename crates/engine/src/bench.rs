@@ -13,8 +13,9 @@ use smollm3_kernels::{Documents, document_attention, linear};
 use smollm3_model::{Init, ModelConfig, SmolLm3};
 use smollm3_recipe::{LossAverage, Optimizer, Precision};
 
+use crate::backward::forward;
 use crate::run::dtype;
-use crate::{AdamW, CrossEntropy, MicroBatch, Objective, Result, Row, TrainState, train_step};
+use crate::{AdamW, CrossEntropy, MicroBatch, Result, Row, StepMode, TrainState, train_step};
 
 /// What is timed.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct StepSettings {
     pub documents: usize,
     /// Dtype of matrix products.
     pub precision: Precision,
+    /// Whether layers are computed again on the way back.
+    pub recompute: bool,
     /// Steps that are timed, after two that are not.
     pub steps: usize,
 }
@@ -141,11 +144,15 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
         model,
         optimizer: AdamW::new(Optimizer::new(1e-4)),
     };
+    let mode = StepMode {
+        average: LossAverage::Tokens,
+        recompute: settings.recompute,
+    };
     let mut times = Vec::new();
     for step in 0..settings.steps + 2 {
         let begin = Instant::now();
         let batch = [MicroBatch::new(&rows, device)?];
-        let (after, _) = train_step(state, &CrossEntropy, &batch, LossAverage::Tokens, 1e-4);
+        let (after, _) = train_step(state, &CrossEntropy, &batch, mode, 1e-4);
         // The norm of the gradients was waited for; the update is, too, on a device that computes in the background.
         wait(after.model.head());
         state = after;
@@ -290,7 +297,7 @@ fn parts(
             .filter_map(|_| {
                 let TrainState { model, mut optimizer } = current.take()?;
                 let mut gradients = crate::AccumulatedGradients::default();
-                let sum = CrossEntropy.loss(&model, batch).sum;
+                let sum = forward(&CrossEntropy, &model, batch).sum;
                 gradients.add(&model, sum.backward());
                 let begin = Instant::now();
                 let scale = optimizer.clip_factor(gradients.global_norm());

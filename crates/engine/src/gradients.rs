@@ -24,6 +24,17 @@ impl AccumulatedGradients {
         );
     }
 
+    /// Adds the gradients of another micro-batch.
+    pub fn merge(&mut self, other: Self) {
+        for (name, gradient) in other.by_name {
+            let sum = match self.by_name.remove(&name) {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            };
+            self.by_name.insert(name, sum);
+        }
+    }
+
     /// The Euclidean norm of all gradients together; a tied tensor counts once. Waits for the device.
     pub fn global_norm(&self) -> f64 {
         let squares: Vec<Tensor<1>> = self

@@ -6,7 +6,8 @@ use smollm3_corpus::Tokenizer;
 use smollm3_mixer::WindowReader;
 use smollm3_model::SmolLm3;
 
-use crate::{CrossEntropy, MicroBatch, Objective, Result, Row};
+use crate::backward::forward;
+use crate::{CrossEntropy, MicroBatch, Result, Row};
 
 /// Summed loss over a piece of text.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -61,7 +62,7 @@ pub fn held_out_loss(
     let mut total = HeldOut::default();
     for rows in rows.chunks(rows_at_once.max(1)) {
         let batch = MicroBatch::new(rows, device)?;
-        let loss = CrossEntropy.loss(&model, &batch);
+        let loss = forward(&CrossEntropy, &model, &batch);
         total += HeldOut {
             nats: f64::from(loss.sum.into_scalar::<f32>()),
             tokens: loss.count as u64,

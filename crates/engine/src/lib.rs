@@ -4,6 +4,7 @@
 //! tell whoever listens. [`Run`] puts a recipe, its data and a device together and runs its stages.
 
 mod adamw;
+mod backward;
 mod batch;
 pub mod bench;
 pub mod checkpoint;
@@ -33,4 +34,4 @@ pub use held_out::{HeldOut, held_out_loss, token_bytes};
 pub use metrics::{Metrics, Record, read_metrics};
 pub use rows::{MixedRows, stage_order};
 pub use run::{Run, prepare};
-pub use step::{Objective, StepResult, TrainState, train_step};
+pub use step::{Objective, StepMode, StepResult, TrainState, train_step};

@@ -110,19 +110,11 @@ fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
                 stage.name
             )));
         }
-        for (key, unsupported) in [
-            ("recompute", training.recompute),
-            (
-                "optimizer_state = \"keep\"",
-                training.optimizer_state == OptimizerState::Keep,
-            ),
-        ] {
-            if unsupported {
-                return Err(EngineError::Refused(format!(
-                    "stage \"{}\": {key} is not supported by this version; remove the key",
-                    stage.name
-                )));
-            }
+        if training.optimizer_state == OptimizerState::Keep {
+            return Err(EngineError::Refused(format!(
+                "stage \"{}\": optimizer_state = \"keep\" is not supported by this version; remove the key",
+                stage.name
+            )));
         }
     }
     Ok(())

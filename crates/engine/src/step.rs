@@ -1,9 +1,11 @@
 //! One training step.
 
-use smollm3_kernels::LossSum;
+use burn::tensor::{Int, Tensor};
+use smollm3_kernels::{Documents, LossSum};
 use smollm3_model::SmolLm3;
 use smollm3_recipe::LossAverage;
 
+use crate::backward::backward;
 use crate::{AccumulatedGradients, AdamW};
 
 /// What a stage trains: a loss of the model on one of its micro-batches.
@@ -14,8 +16,30 @@ pub trait Objective {
     /// How many targets a micro-batch has, known before anything is computed.
     fn targets(&self, batch: &Self::MicroBatch) -> usize;
 
-    /// The summed loss of a micro-batch.
-    fn loss(&self, model: &SmolLm3, batch: &Self::MicroBatch) -> LossSum;
+    /// What the model is given: `[batch, seq]` token ids and where documents begin.
+    fn rows<'b>(&self, batch: &'b Self::MicroBatch) -> (Tensor<2, Int>, &'b Documents);
+
+    /// The summed loss of a micro-batch, from the model's last hidden states `[batch, seq, hidden]` and its head
+    /// `[vocab_size, hidden]`.
+    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &Self::MicroBatch) -> LossSum;
+}
+
+/// How the steps of a stage are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepMode {
+    /// What the loss is the mean of.
+    pub average: LossAverage,
+    /// Compute layers again on the way back instead of keeping what they computed.
+    pub recompute: bool,
+}
+
+impl From<LossAverage> for StepMode {
+    fn from(average: LossAverage) -> Self {
+        Self {
+            average,
+            recompute: false,
+        }
+    }
 }
 
 /// What changes from step to step.
@@ -46,12 +70,12 @@ pub fn train_step<O: Objective>(
     state: TrainState,
     objective: &O,
     micro_batches: &[O::MicroBatch],
-    average: LossAverage,
+    mode: StepMode,
     learning_rate: f64,
 ) -> (TrainState, StepResult) {
     let TrainState { model, mut optimizer } = state;
     let targets: usize = micro_batches.iter().map(|batch| objective.targets(batch)).sum();
-    let weight = |count: usize| match average {
+    let weight = |count: usize| match mode.average {
         LossAverage::Tokens => 1.0 / targets.max(1) as f64,
         LossAverage::MeanOfMeans => 1.0 / (count.max(1) * micro_batches.len()) as f64,
     };
@@ -59,10 +83,7 @@ pub fn train_step<O: Objective>(
     let mut gradients = AccumulatedGradients::default();
     let mut loss = 0.0;
     for batch in micro_batches {
-        let LossSum { sum, count } = objective.loss(&model, batch);
-        let part = sum.mul_scalar(weight(count));
-        gradients.add(&model, part.backward());
-        loss += f64::from(part.into_scalar::<f32>());
+        loss += backward(objective, &model, batch, weight, mode.recompute, &mut gradients);
     }
 
     let grad_norm = gradients.global_norm();

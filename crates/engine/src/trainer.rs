@@ -8,7 +8,7 @@ use smollm3_recipe::{Schedule, Training};
 
 use crate::prefetch::prefetch;
 use crate::{
-    EngineError, Event, Listener, Objective, Result, StepRecord, StepResult, TrainState, train_step,
+    EngineError, Event, Listener, Objective, Result, StepMode, StepRecord, StepResult, TrainState, train_step,
 };
 
 /// What a stage gives the loop besides its objective and its data.
@@ -65,6 +65,10 @@ pub fn train<O: Objective, H: Send>(
 ) -> Result<TrainState> {
     let training = settings.training;
     let total = training.total_steps();
+    let mode = StepMode {
+        average: training.loss.average,
+        recompute: training.recompute,
+    };
     let started = Event::StageStarted {
         stage: settings.stage.to_owned(),
         done,
@@ -86,13 +90,7 @@ pub fn train<O: Objective, H: Send>(
         let data_seconds = begin.elapsed().as_secs_f64();
         let learning_rate = settings.schedule.learning_rate(step);
         let before = current.take().ok_or_else(lost)?;
-        let (after, result) = train_step(
-            before,
-            objective,
-            &micro_batches,
-            training.loss.average,
-            learning_rate,
-        );
+        let (after, result) = train_step(before, objective, &micro_batches, mode, learning_rate);
         check_finite(settings.stage, step, &result)?;
         let phase = phases
             .iter()

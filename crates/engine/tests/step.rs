@@ -4,10 +4,10 @@
 mod fixture;
 
 use burn::module::Param;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use fixture::{Values, assert_close, devices, path};
 use serde_json::Value;
-use smollm3_engine::{AdamW, CrossEntropy, MicroBatch, Row, StepResult, TrainState, train_step};
+use smollm3_engine::{AdamW, CrossEntropy, MicroBatch, Row, StepMode, StepResult, TrainState, train_step};
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
 use smollm3_recipe::{LossAverage, Optimizer};
@@ -99,7 +99,7 @@ fn follow(name: &str, device: &Device) -> TrainState {
         let rate = log["lr"].as_f64().unwrap();
         let micro = [batch(k, 0, device)];
         let result;
-        (state, result) = train_step(state, &CrossEntropy, &micro, LossAverage::Tokens, rate);
+        (state, result) = train_step(state, &CrossEntropy, &micro, LossAverage::Tokens.into(), rate);
         assert_relative(
             &format!("{what}: loss"),
             result.loss,
@@ -125,7 +125,7 @@ fn follow(name: &str, device: &Device) -> TrainState {
         state.clone(),
         &CrossEntropy,
         &[batch(5, 0, device)],
-        LossAverage::Tokens,
+        LossAverage::Tokens.into(),
         0.0,
     );
     let expected = run["loss_of_batch_5_after"].as_f64().unwrap();
@@ -203,7 +203,7 @@ fn accumulate(average: LossAverage, device: &Device) -> StepResult {
     // In the reference the first 20 labels of the first batch are ignored; a label is the target of the position
     // before it.
     let micro = [batch(6, 20, device), batch(7, 0, device)];
-    train_step(state, &CrossEntropy, &micro, average, 0.0).1
+    train_step(state, &CrossEntropy, &micro, average.into(), 0.0).1
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_norm_that_is_not_finite_changes_nothing() {
             state,
             &CrossEntropy,
             &[batch(0, 0, &device)],
-            LossAverage::Tokens,
+            LossAverage::Tokens.into(),
             1e-3,
         );
         assert!(!result.loss.is_finite());
@@ -258,4 +258,43 @@ fn a_norm_that_is_not_finite_changes_nothing() {
                 .all(|(a, b)| a.1.to_bits() == b.1.to_bits())
         );
     }
+}
+
+/// Recomputation changes what is kept, not what is computed: the same bits in weights and moments after some steps of
+/// several micro-batches, in both precisions.
+#[test]
+fn recomputed_layers_give_the_same_bits() {
+    let run = &reference()["runs"]["main"];
+    for (backend, device) in devices() {
+        for precision in [DType::F32, DType::BF16] {
+            if backend == "flex" && precision == DType::BF16 {
+                continue;
+            }
+            let train = |recompute| {
+                let mut state = state(optimizer(run), &device);
+                state.model = state.model.with_precision(precision);
+                let mode = StepMode {
+                    average: LossAverage::Tokens,
+                    recompute,
+                };
+                let mut results = Vec::new();
+                for step in 0..3 {
+                    let micro = [batch(2 * step, 0, &device), batch(2 * step + 1, 7, &device)];
+                    let result;
+                    (state, result) = train_step(state, &CrossEntropy, &micro, mode, 1e-3);
+                    results.push((result.loss.to_bits(), result.grad_norm.to_bits()));
+                }
+                (results, weight_norms(&state.model), moments(&state))
+            };
+            assert_eq!(train(true), train(false), "{backend} {precision:?}");
+        }
+    }
+}
+
+fn moments(state: &TrainState) -> Vec<(String, Vec<u32>)> {
+    let entry = |tensor: smollm3_model::hf::NamedTensor| {
+        let bits = (tensor.values)().iter().map(|value| value.to_bits()).collect();
+        (tensor.name, bits)
+    };
+    state.optimizer.state().into_iter().map(entry).collect()
 }

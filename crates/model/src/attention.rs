@@ -2,10 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use smollm3_kernels::{Documents, document_attention, rotary};
+use smollm3_kernels::{document_attention, rotary};
 use smollm3_recipe::ModelConfig;
 
-use crate::{Linear, ParameterError, Parameters};
+use crate::{Linear, ParameterError, Parameters, Rows};
 
 /// Projections of one attention layer.
 #[derive(Module, Debug)]
@@ -55,11 +55,9 @@ impl Attention {
         })
     }
 
-    /// `angles` are the cosines and sines of the batch, see [`crate::Rope::at`].
-    ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>, angles: &(Tensor<4>, Tensor<4>), documents: &Documents) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, rows: &Rows<'_>) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
         let heads = |y: Tensor<3>| {
             let count = y.dims()[2] / self.head_dim;
@@ -68,15 +66,13 @@ impl Attention {
         let q = heads(self.q_proj.forward(x.clone()));
         let k = heads(self.k_proj.forward(x.clone()));
         let v = heads(self.v_proj.forward(x));
-        let (q, k) = match self.rope {
-            true => (
-                rotary(q, angles.0.clone(), angles.1.clone()),
-                rotary(k, angles.0.clone(), angles.1.clone()),
-            ),
-            false => (q, k),
+        let turned = |x: Tensor<4>| {
+            let (cos, sin) = rows.angles.clone();
+            if self.rope { rotary(x, cos, sin) } else { x }
         };
+        let (q, k) = (turned(q), turned(k));
         let width = q.dims()[1] * self.head_dim;
-        let mixed = document_attention(q, k, v, documents)
+        let mixed = document_attention(q, k, v, rows.documents)
             .swap_dims(1, 2)
             .reshape([batch, seq, width]);
         self.o_proj.forward(mixed)

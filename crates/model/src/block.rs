@@ -7,6 +7,17 @@ use smollm3_recipe::ModelConfig;
 
 use crate::{Attention, Linear, ParameterError, Parameters};
 
+/// What all layers share about the rows of a batch.
+#[derive(Debug, Clone)]
+pub struct Rows<'d> {
+    /// Cosines and sines of each position, see [`crate::Rope::at`].
+    pub angles: (Tensor<4>, Tensor<4>),
+    /// Document boundaries.
+    pub documents: &'d Documents,
+    /// The dtype of matrix products.
+    pub precision: DType,
+}
+
 /// Root-mean-square normalisation with a weight.
 #[derive(Module, Debug)]
 pub struct RmsNorm {
@@ -121,21 +132,16 @@ impl Block {
         })
     }
 
-    /// The sum that runs through all blocks keeps the dtype of `x`; what is added to it is computed in `dtype`.
+    /// The sum that runs through all blocks keeps the dtype of `x`; what is added to it is computed in the
+    /// model's precision.
     ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        angles: &(Tensor<4>, Tensor<4>),
-        documents: &Documents,
-        dtype: DType,
-    ) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, rows: &Rows<'_>) -> Tensor<3> {
         let sum = x.dtype();
-        let normed = self.input_layernorm.forward(x.clone(), dtype);
-        let x = x + self.self_attn.forward(normed, angles, documents).cast(sum);
-        let normed = self.post_attention_layernorm.forward(x.clone(), dtype);
+        let normed = self.input_layernorm.forward(x.clone(), rows.precision);
+        let x = x + self.self_attn.forward(normed, rows).cast(sum);
+        let normed = self.post_attention_layernorm.forward(x.clone(), rows.precision);
         x + self.mlp.forward(normed).cast(sum)
     }
 }

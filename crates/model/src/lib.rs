@@ -14,7 +14,7 @@ mod parameters;
 mod rope;
 
 pub use attention::Attention;
-pub use block::{Block, Mlp, RmsNorm};
+pub use block::{Block, Mlp, RmsNorm, Rows};
 pub use generate::{GenerateError, Generation, greedy};
 pub use init::Init;
 pub use linear::{Embedding, Linear};

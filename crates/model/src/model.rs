@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 use smollm3_kernels::{Documents, linear};
 use smollm3_recipe::ModelConfig;
 
-use crate::{Block, Embedding, Linear, ParameterError, Parameters, RmsNorm, Rope};
+use crate::{Block, Embedding, Linear, ParameterError, Parameters, RmsNorm, Rope, Rows};
 
 /// Everything but the head; `model.` in a checkpoint.
 #[derive(Module, Debug)]
@@ -82,11 +82,37 @@ impl SmolLm3 {
     /// - `ids`: `[batch, seq]`, `seq` at most [`Self::max_positions`]
     /// - output: `[batch, seq, hidden]`
     pub fn forward(&self, ids: Tensor<2, Int>, documents: &Documents) -> Tensor<3> {
-        let mut x = self.model.embed_tokens.forward(ids);
-        let angles = self.rope.at(documents);
-        for block in &self.model.layers {
-            x = block.forward(x, &angles, documents, self.precision);
+        let rows = self.rows(documents);
+        let x = (0..self.layers()).fold(self.embed(ids), |x, layer| self.layer(layer, x, &rows));
+        self.finish(x)
+    }
+
+    /// What all layers share about the rows of a batch.
+    pub fn rows<'d>(&self, documents: &'d Documents) -> Rows<'d> {
+        Rows {
+            angles: self.rope.at(documents),
+            documents,
+            precision: self.precision,
         }
+    }
+
+    /// The first step of [`Self::forward`]: `[batch, seq]` to `[batch, seq, hidden]`.
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.model.embed_tokens.forward(ids)
+    }
+
+    /// Number of blocks.
+    pub fn layers(&self) -> usize {
+        self.model.layers.len()
+    }
+
+    /// Block `layer` of [`Self::forward`], `[batch, seq, hidden]` to the same.
+    pub fn layer(&self, layer: usize, x: Tensor<3>, rows: &Rows<'_>) -> Tensor<3> {
+        self.model.layers[layer].forward(x, rows)
+    }
+
+    /// The last step of [`Self::forward`], `[batch, seq, hidden]` to the same.
+    pub fn finish(&self, x: Tensor<3>) -> Tensor<3> {
         self.model.norm.forward(x, self.precision)
     }
 

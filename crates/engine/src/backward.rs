@@ -1,0 +1,81 @@
+//! Loss and gradients of one micro-batch: in one graph, or a layer at a time.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use smollm3_kernels::LossSum;
+use smollm3_model::SmolLm3;
+
+use crate::{AccumulatedGradients, Objective};
+
+/// The summed loss of a micro-batch.
+pub(crate) fn forward<O: Objective>(objective: &O, model: &SmolLm3, batch: &O::MicroBatch) -> LossSum {
+    let (ids, documents) = objective.rows(batch);
+    objective.loss(model.forward(ids, documents), model.head(), batch)
+}
+
+/// Adds the gradients of a micro-batch's loss, multiplied by `weight` of its number of targets, and returns that loss.
+///
+/// With `recompute` only the input of each layer is kept on the way forward, and a layer is computed again when its
+/// gradients are wanted: memory for one layer instead of all, for a third more time. The gradients are the same bits.
+pub(crate) fn backward<O: Objective>(
+    objective: &O,
+    model: &SmolLm3,
+    batch: &O::MicroBatch,
+    weight: impl Fn(usize) -> f64,
+    recompute: bool,
+    gradients: &mut AccumulatedGradients,
+) -> f64 {
+    if recompute {
+        return layer_by_layer(objective, model, batch, weight, gradients);
+    }
+    let LossSum { sum, count } = forward(objective, model, batch);
+    let part = sum.mul_scalar(weight(count));
+    gradients.add(model, part.backward());
+    f64::from(part.into_scalar::<f32>())
+}
+
+fn layer_by_layer<O: Objective>(
+    objective: &O,
+    model: &SmolLm3,
+    batch: &O::MicroBatch,
+    weight: impl Fn(usize) -> f64,
+    gradients: &mut AccumulatedGradients,
+) -> f64 {
+    let (ids, documents) = objective.rows(batch);
+    let rows = model.rows(documents);
+    // A graph of its own for each layer: its input is a leaf, whose gradient goes on to the layer below.
+    let leaf = |x: Tensor<3>| x.autodiff().require_grad();
+    let without_graph = model.valid();
+    let mut inputs = vec![without_graph.embed(ids.clone())];
+    for layer in 0..model.layers() {
+        let x = inputs[layer].clone();
+        inputs.push(without_graph.layer(layer, x, &rows));
+    }
+
+    let x = leaf(
+        inputs
+            .pop()
+            .unwrap_or_else(|| unreachable!("the embedding was put there")),
+    );
+    let LossSum { sum, count } = objective.loss(model.finish(x.clone()), model.head(), batch);
+    let part = sum.mul_scalar(weight(count));
+    let mut found = part.backward();
+    let mut upstream = x.grad_remove(&mut found);
+    // Summed by themselves first, as one graph does: a tied embedding has two parts.
+    let mut own = AccumulatedGradients::default();
+    own.add(model, found);
+    for (layer, input) in inputs.into_iter().enumerate().rev() {
+        let Some(gradient) = upstream.take() else { break };
+        let x = leaf(input);
+        let out = model.layer(layer, x.clone(), &rows);
+        let mut found = (out * gradient.autodiff()).sum().backward();
+        upstream = x.grad_remove(&mut found);
+        own.add(model, found);
+    }
+    if let Some(gradient) = upstream {
+        let found = (model.embed(ids) * gradient.autodiff()).sum().backward();
+        own.add(model, found);
+    }
+    gradients.merge(own);
+    f64::from(part.into_scalar::<f32>())
+}
