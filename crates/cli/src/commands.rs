@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use smollm3_corpus::Tokenizer;
-use smollm3_engine::{Listeners, Metrics, Run};
+use smollm3_engine::{Listeners, Metrics, Run, SourceStore};
 use smollm3_model::hf::Checkpoint;
-use smollm3_recipe::{Facts, Recipe, Source, SourceKind, TokenizerFacts};
+use smollm3_recipe::{Facts, Recipe, Source, SourceKind, Start, Tokenizer as TokenizerSpec, TokenizerFacts};
 
 use crate::args::{DeviceArgs, GenerateArgs, PlanArgs, RecipeArgs, RunArgs};
 use crate::data::found_data;
@@ -88,30 +88,43 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is at hand to check the plan against: the architecture, and what an earlier run prepared.
+/// What is at hand to check the plan against: the architecture, tokenizers on disk, and what an earlier run prepared.
 fn facts(recipe: &Recipe) -> Result<Facts> {
     let mut facts = Facts {
         architecture: Some(recipe.architecture()?),
         ..Facts::default()
     };
+    if let TokenizerSpec::File(file) = &recipe.tokenizer {
+        facts.tokenizer = Some(tokenizer_facts(&Tokenizer::load(recipe.resolve(file))?));
+    }
+    for stage in &recipe.stages {
+        if let Start::Folder(folder) = &stage.from {
+            let file = recipe.resolve(folder).join("tokenizer.json");
+            if file.is_file() {
+                let found = tokenizer_facts(&Tokenizer::load(file)?);
+                facts.checkpoint_tokenizers.insert(stage.name.clone(), found);
+            }
+        }
+    }
     let remote =
         |source: &Source| matches!(&source.kind, SourceKind::Tokens(tokens) if tokens.folder.contains("://"));
     if !recipe.sources.values().any(remote)
         && let Some(data) = found_data(recipe)?
     {
-        let info = data.tokenizer.info();
-        facts.tokenizer = Some(TokenizerFacts {
-            vocab_size: u64::from(info.vocab_size),
-            bos_token_id: info.begin_of_text,
-            eos_token_id: Some(info.end_of_text),
-        });
-        facts.stores = data
-            .stores
-            .into_iter()
-            .map(|(name, store)| (name, store.tokens))
-            .collect();
+        facts.tokenizer = Some(tokenizer_facts(&data.tokenizer));
+        let tokens = |(name, store): (String, SourceStore)| (name, store.tokens);
+        facts.stores = data.stores.into_iter().map(tokens).collect();
     }
     Ok(facts)
+}
+
+fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
+    let info = tokenizer.info();
+    TokenizerFacts {
+        vocab_size: u64::from(info.vocab_size),
+        bos_token_id: info.begin_of_text,
+        eos_token_id: Some(info.end_of_text),
+    }
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {

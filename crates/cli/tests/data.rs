@@ -231,6 +231,55 @@ fn the_plan_refuses_a_stage_that_its_stores_cannot_feed() {
 }
 
 #[test]
+fn the_plan_refuses_a_tokenizer_that_the_model_has_no_room_for() {
+    let folder = recipe();
+    smollm3()
+        .args(["data", "prepare"])
+        .arg(folder.path())
+        .assert()
+        .success();
+    let file = folder.path().join("recipe.toml");
+    let toml = fs::read_to_string(&file).unwrap();
+    let trained = "[tokenizer.train]\nvocab_size = 300\nbytes = \"20kB\"\n";
+    assert!(toml.contains(trained));
+    let toml = toml
+        .replace(trained, "[tokenizer]\nfile = \"out/tokenizer/tokenizer.json\"\n")
+        .replace("vocab_size = 300", "vocab_size = 299")
+        .replace("/out\"", "/other\"");
+    fs::write(&file, toml).unwrap();
+    let refused = smollm3().arg("plan").arg(folder.path()).assert().failure();
+    let message = text(&refused.get_output().stderr);
+    assert!(message.contains("299") && message.contains("300"), "{message}");
+}
+
+#[test]
+fn documents_can_be_told_apart_by_the_end_of_text_or_not_at_all() {
+    let folder = recipe();
+    let counts = |documents: &str| -> usize {
+        let out = format!("run.output={}", folder.path().join(documents).display());
+        let set = format!("data.documents={documents}");
+        let overrides = ["--set", &out, "--set", &set];
+        smollm3()
+            .args(["data", "prepare"])
+            .arg(folder.path())
+            .args(overrides)
+            .assert()
+            .success();
+        let arguments = [&["--step", "1", "--count", "10", "--text"], &overrides[..]].concat();
+        let steps = order(folder.path(), &arguments);
+        let sequences = steps
+            .iter()
+            .flat_map(|step| step["sequences"].as_array().unwrap());
+        sequences
+            .map(|sequence| sequence["documents"].as_array().unwrap().len())
+            .sum()
+    };
+    assert_eq!(counts("store"), counts("end-of-text"));
+    assert_eq!(counts("ignored"), 80, "ten steps of eight rows");
+    assert!(counts("store") > 80);
+}
+
+#[test]
 fn tokenize_reports_and_bad_rows_are_named_or_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("in.jsonl");

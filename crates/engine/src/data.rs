@@ -14,7 +14,7 @@ use smollm3_corpus::store::{OpenOptions, StreamedStore};
 use smollm3_corpus::tokenize::{TokenizeReport, held_out_folder, report, train_folder};
 use smollm3_corpus::{TokenStore, Tokenizer};
 use smollm3_mixer::{Documents, SourceReader, StreamedReader, WindowReader};
-use smollm3_recipe::{Recipe, SourceKind, Tokenizer as TokenizerSpec};
+use smollm3_recipe::{DocumentStarts, Recipe, SourceKind, Tokenizer as TokenizerSpec};
 
 use crate::checkpoint::write_json;
 use crate::error::io;
@@ -44,6 +44,7 @@ pub struct Data {
     /// Stores by source name.
     pub stores: BTreeMap<String, SourceStore>,
     cache: CacheOptions,
+    documents: DocumentStarts,
 }
 
 impl Data {
@@ -81,6 +82,7 @@ impl Data {
             tokenizer_folder,
             stores,
             cache: cache(recipe, output),
+            documents: recipe.data.documents,
         })
     }
 
@@ -115,6 +117,7 @@ impl Data {
             tokenizer_folder,
             stores,
             cache: cache(recipe, output),
+            documents: recipe.data.documents,
         }))
     }
 
@@ -128,7 +131,7 @@ impl Data {
             .ok_or_else(|| EngineError::Refused(format!("source \"{source}\" has no token store")))
     }
 
-    /// The rows of a source's training store, documents told apart by its index.
+    /// The rows of a source's training store.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -140,10 +143,18 @@ impl Data {
                 streamed(source, &store.train, &self.cache)?,
                 sequence_length,
                 vocabulary,
-                Documents::Index,
+                self.documents(),
             )),
             false => SourceReader::Local(self.local_reader(Path::new(&store.train), sequence_length)?),
         })
+    }
+
+    fn documents(&self) -> Documents {
+        match self.documents {
+            DocumentStarts::Store => Documents::Index,
+            DocumentStarts::EndOfText => Documents::EndOfText(self.tokenizer.info().end_of_text),
+            DocumentStarts::Ignored => Documents::Ignored,
+        }
     }
 
     /// The rows of the store in `folder`.
@@ -156,7 +167,7 @@ impl Data {
             TokenStore::open(folder)?,
             sequence_length,
             vocabulary,
-            Documents::Index,
+            self.documents(),
         )?)
     }
 }

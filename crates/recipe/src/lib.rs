@@ -51,7 +51,9 @@ pub use plan::{
     Facts, Landmark, Memory, PhasePlan, Plan, PlanError, SourcePlan, StagePlan, TokenizerFacts, cost,
 };
 pub use recipe::{Model, Recipe};
-pub use run::{Backend, BadRows, Cluster, Data, Order, Precision, Run, Tokenizer, TrainTokenizer};
+pub use run::{
+    Backend, BadRows, Cluster, Data, DocumentStarts, Order, Precision, Run, Tokenizer, TrainTokenizer,
+};
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
 pub use source::{Arithmetic, HubDataset, Source, SourceKind, Table, TokenFolder};
 pub use stage::{LongContext, Stage, StageKind, Start};

@@ -91,6 +91,9 @@ pub struct Data {
     /// What becomes of rows without usable text.
     #[serde(default)]
     pub bad_rows: BadRows,
+    /// How a row is known to hold several documents.
+    #[serde(default)]
+    pub documents: DocumentStarts,
     /// The folder in which remote files lie while they are used; `cache` in the run's folder when absent.
     #[serde(default, skip_serializing)]
     pub cache: Option<PathBuf>,
@@ -101,6 +104,19 @@ pub struct Data {
 
 fn cache_size() -> Bytes {
     Bytes(50_000_000_000)
+}
+
+/// How a row is known to hold several documents, which do not see each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DocumentStarts {
+    /// By the index of its token store.
+    #[default]
+    Store,
+    /// By the tokenizer's end-of-text token, as the original: what follows one begins a document.
+    EndOfText,
+    /// Not at all: a row is one document, whatever it holds.
+    Ignored,
 }
 
 /// What becomes of rows without usable text.

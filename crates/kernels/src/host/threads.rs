@@ -130,9 +130,11 @@ mod tests {
 
     #[test]
     fn each_task_runs_once() {
-        let mut kinds = vec![Threads::Rayon];
-        #[cfg(feature = "tch")]
-        kinds.push(Threads::LibTorch);
+        let kinds = [
+            Threads::Rayon,
+            #[cfg(feature = "tch")]
+            Threads::LibTorch,
+        ];
         for threads in kinds {
             for tasks in [0, 1, 2, 1000] {
                 let mut counts = vec![0u8; tasks];
