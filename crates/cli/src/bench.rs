@@ -12,7 +12,7 @@ use smollm3_engine::bench::{StepSettings, peak_memory, step as step_bench};
 use smollm3_engine::stage_order;
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{Precision, Recipe};
+use smollm3_recipe::{Precision, Recipe, Recompute};
 
 use crate::args::{BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs, PrecisionArg};
 use crate::data::{load_tokenizer, store_folder, training_stage};
@@ -195,7 +195,10 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
         micro_batch: args.micro_batch.max(1),
         documents: args.documents.max(1),
         precision,
-        recompute: args.recompute,
+        recompute: match args.recompute {
+            true => Recompute::Layers,
+            false => Recompute::None,
+        },
         steps: args.steps.max(1),
     };
     let result = step_bench(&config, &settings, &device)?;

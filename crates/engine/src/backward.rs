@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use smollm3_kernels::LossSum;
 use smollm3_model::SmolLm3;
+use smollm3_recipe::Recompute;
 
 use crate::{AccumulatedGradients, Objective};
 
@@ -15,17 +16,17 @@ pub(crate) fn forward<O: Objective>(objective: &O, model: &SmolLm3, batch: &O::M
 
 /// Adds the gradients of a micro-batch's loss, multiplied by `weight` of its number of targets, and returns that loss.
 ///
-/// With `recompute` only the input of each layer is kept on the way forward, and a layer is computed again when its
+/// With [`Recompute::Layers`] only the input of each layer is kept on the way forward, and a layer is computed again when its
 /// gradients are wanted: memory for one layer instead of all, for a third more time. The gradients are the same bits.
 pub(crate) fn backward<O: Objective>(
     objective: &O,
     model: &SmolLm3,
     batch: &O::MicroBatch,
     weight: impl Fn(usize) -> f64,
-    recompute: bool,
+    recompute: Recompute,
     gradients: &mut AccumulatedGradients,
 ) -> f64 {
-    if recompute {
+    if recompute == Recompute::Layers {
         return layer_by_layer(objective, model, batch, weight, gradients);
     }
     let LossSum { sum, count } = forward(objective, model, batch);

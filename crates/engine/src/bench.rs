@@ -11,7 +11,7 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use serde::Serialize;
 use smollm3_kernels::{Documents, document_attention, linear};
 use smollm3_model::{Init, ModelConfig, SmolLm3};
-use smollm3_recipe::{LossAverage, Optimizer, Precision};
+use smollm3_recipe::{LossAverage, Optimizer, Precision, Recompute};
 
 use crate::backward::forward;
 use crate::run::dtype;
@@ -28,8 +28,8 @@ pub struct StepSettings {
     pub documents: usize,
     /// Dtype of matrix products.
     pub precision: Precision,
-    /// Whether layers are computed again on the way back.
-    pub recompute: bool,
+    /// What is computed again on the way back.
+    pub recompute: Recompute,
     /// Steps that are timed, after two that are not.
     pub steps: usize,
 }

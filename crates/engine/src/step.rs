@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 use smollm3_kernels::{Documents, LossSum};
 use smollm3_model::SmolLm3;
-use smollm3_recipe::LossAverage;
+use smollm3_recipe::{LossAverage, Recompute};
 
 use crate::backward::backward;
 use crate::{AccumulatedGradients, AdamW};
@@ -29,15 +29,15 @@ pub trait Objective {
 pub struct StepMode {
     /// What the loss is the mean of.
     pub average: LossAverage,
-    /// Compute layers again on the way back instead of keeping what they computed.
-    pub recompute: bool,
+    /// What is computed again on the way back instead of kept.
+    pub recompute: Recompute,
 }
 
 impl From<LossAverage> for StepMode {
     fn from(average: LossAverage) -> Self {
         Self {
             average,
-            recompute: false,
+            recompute: Recompute::None,
         }
     }
 }

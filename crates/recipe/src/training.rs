@@ -26,9 +26,9 @@ pub struct Training {
     /// The moments that the optimizer starts with.
     #[serde(default)]
     pub optimizer_state: OptimizerState,
-    /// Whether activations are computed again in the backward pass instead of kept, layer by layer.
+    /// What is computed again in the backward pass instead of kept.
     #[serde(default)]
-    pub recompute: bool,
+    pub recompute: Recompute,
     /// AdamW.
     pub optimizer: Optimizer,
     /// The learning rate over the stage.
@@ -42,6 +42,17 @@ pub struct Training {
     /// How token losses become one number.
     #[serde(default)]
     pub loss: Loss,
+}
+
+/// What is computed again in the backward pass instead of kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Nothing: the fastest, and the most memory.
+    #[default]
+    None,
+    /// Each layer, from its input: memory for one layer, for a third more time.
+    Layers,
 }
 
 /// The moments that the optimizer of a stage starts with.

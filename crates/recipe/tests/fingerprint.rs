@@ -54,7 +54,7 @@ fn what_cannot_change_a_result_does_not_count() {
         "stage.pretrain.checkpoint.keep=9",
         "stage.pretrain.checkpoint.every=10 steps",
         "stage.pretrain.micro_batch=2 sequences",
-        "stage.pretrain.recompute=true",
+        "stage.pretrain.recompute=layers",
         "plan.devices=8",
     ] {
         assert_eq!(

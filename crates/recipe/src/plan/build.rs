@@ -12,7 +12,7 @@ use crate::recipe::Recipe;
 use crate::schedule::{AfterWarmup, Schedule};
 use crate::source::Source;
 use crate::stage::{Stage, StageKind, Start};
-use crate::training::{Phase, Training};
+use crate::training::{Phase, Recompute, Training};
 
 /// What a stage passes on to those that start from it.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +131,7 @@ fn plan_stage(
             recipe.run.precision,
             sequence_length,
             micro_batch,
-            training.recompute,
+            training.recompute == Recompute::Layers,
             devices,
         ),
         phases,
