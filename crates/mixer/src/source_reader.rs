@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use smollm3_corpus::CorpusError;
 use smollm3_corpus::store::{StreamedShard, StreamedStore};
-use smollm3_corpus::{CorpusError, TokenStore};
 
 use crate::config::Windows;
 use crate::windows::{Documents, Sequence, WindowError, WindowReader};
@@ -106,11 +106,5 @@ impl StreamedReader {
             inside -= windows;
         }
         None
-    }
-}
-
-impl From<WindowReader<TokenStore>> for SourceReader {
-    fn from(reader: WindowReader<TokenStore>) -> Self {
-        Self::Local(reader)
     }
 }

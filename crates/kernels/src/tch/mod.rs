@@ -55,10 +55,9 @@ impl Kernels for LibTorch {
             THREADS,
         );
         let out = TchTensor::new(Tensor::from_slice(&values).view_(q.tensor.size()));
-        let rounded = out.tensor.to_kind(kind);
         let rounded = match kind {
             Kind::Float => out.clone(),
-            _ => TchTensor::new(rounded),
+            _ => TchTensor::new(out.tensor.to_kind(kind)),
         };
         let saved = SavedAttention {
             q,
