@@ -33,6 +33,7 @@ def arguments():
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--backend", default="tch")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--binary", default="target/release/smollm3")
     parser.add_argument("--no-compile", action="store_true")
     return parser.parse_args()
@@ -56,14 +57,15 @@ class Peer:
                                max_position_embeddings=max(ours["max_position_embeddings"], args.sequence_length),
                                pad_token_id=None, attn_implementation="sdpa")
         torch.manual_seed(1)
-        self.model = SmolLM3ForCausalLM(config).train()
+        self.device = args.device
+        self.model = SmolLM3ForCausalLM(config).train().to(args.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, betas=(0.9, 0.95), eps=1e-8,
                                            weight_decay=0.1, fused=True)
         rows, length = args.micro_batch, args.sequence_length
-        self.ids = torch.randint(0, config.vocab_size, (rows, length))
+        self.ids = torch.randint(0, config.vocab_size, (rows, length), device=args.device)
         begin = starts(length, args.documents)
         positions = torch.cat([torch.arange(end - start) for start, end in zip(begin, begin[1:] + [length])])
-        self.positions = positions.expand(rows, length).contiguous()
+        self.positions = positions.expand(rows, length).contiguous().to(args.device)
         self.labels = self.ids.clone()
         self.labels[:, begin] = -100
         self.autocast = args.precision == "bf16"
@@ -73,7 +75,7 @@ class Peer:
         return self.model(input_ids=self.ids, position_ids=self.positions, labels=self.labels).loss
 
     def step(self):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
             loss = self.forward()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -93,6 +95,7 @@ class Peer:
 
 def ours(args):
     command = [args.binary, "bench", "step", "--json", "--config", args.config, "--backend", args.backend,
+               "--device", args.device,
                "--sequence-length", str(args.sequence_length), "--micro-batch", str(args.micro_batch),
                "--documents", str(args.documents), "--precision", args.precision, "--steps", str(args.steps)]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)

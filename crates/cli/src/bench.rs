@@ -10,6 +10,7 @@ use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::{StoreWriter, TokenStore, bench as corpus_bench};
 use smollm3_engine::bench::{StepSettings, peak_memory, step as step_bench};
 use smollm3_engine::stage_order;
+use smollm3_kernels::keep_freed_memory;
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
 use smollm3_model::ModelConfig;
 use smollm3_recipe::{Precision, Recipe, Recompute};
@@ -173,6 +174,7 @@ pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
 
 /// `smollm3 bench step`.
 pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
+    keep_freed_memory();
     let config = match args
         .config
         .extension()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::{Listeners, Metrics, Run, SourceStore};
+use smollm3_kernels::keep_freed_memory;
 use smollm3_model::hf::Checkpoint;
 use smollm3_recipe::{Facts, Recipe, Source, SourceKind, Start, Tokenizer as TokenizerSpec, TokenizerFacts};
 
@@ -24,6 +25,7 @@ fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
 }
 
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    keep_freed_memory();
     let recipe = load(&args.recipe, &args.device)?;
     let position = |name: &str| -> Result<usize> {
         recipe.stage(name)?;

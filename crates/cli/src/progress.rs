@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use smollm3_engine::{Event, Listener, Result, StepRecord};
+use smollm3_engine::{Event, Listener, Result, StageInfo, StepRecord};
 
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -13,9 +13,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub struct Progress {
     terminal: bool,
     bar: Option<(String, ProgressBar)>,
-    stage: String,
-    done: u64,
-    total: u64,
+    stage: Option<StageInfo>,
     tokens_per_second: f64,
     last_line: Option<Instant>,
 }
@@ -26,9 +24,7 @@ impl Progress {
         Self {
             terminal: stderr().is_terminal(),
             bar: None,
-            stage: String::new(),
-            done: 0,
-            total: 0,
+            stage: None,
             tokens_per_second: 0.0,
             last_line: None,
         }
@@ -74,7 +70,18 @@ impl Progress {
     }
 
     fn step(&mut self, record: &StepRecord) {
-        let tokens = record.tokens as f64 / record.step.max(1) as f64;
+        let Some(StageInfo {
+            name,
+            steps,
+            tokens_per_step,
+            flops_per_token,
+            peak_flops,
+            ..
+        }) = self.stage.clone()
+        else {
+            return;
+        };
+        let tokens = tokens_per_step as f64;
         let rate = tokens / record.seconds.max(1e-9);
         self.tokens_per_second = match self.tokens_per_second {
             0.0 => rate,
@@ -82,10 +89,21 @@ impl Progress {
             average => 0.9 * average + 0.1 * rate,
         };
         let left = Duration::from_secs_f64(
-            (self.total - record.step.min(self.total)) as f64 * tokens / self.tokens_per_second,
+            (steps - record.step.min(steps)) as f64 * tokens / self.tokens_per_second,
         );
+        let mfu = peak_flops.map_or(String::new(), |peak| {
+            format!(
+                "  MFU {:.0}%",
+                100.0 * self.tokens_per_second * flops_per_token / peak
+            )
+        });
+        // Reading is hidden behind the step before; what is waited for all the same is worth seeing.
+        let waited = match record.data_seconds / record.seconds.max(1e-9) {
+            part if part > 0.02 => format!("  data wait {:.0}%", 100.0 * part),
+            _ => String::new(),
+        };
         let text = format!(
-            "{}  loss {:.3}  lr {:.2e}  |g| {:.2}  {:.0} tok/s  {} left",
+            "{}  loss {:.3}  lr {:.2e}  |g| {:.2}  {:.0} tok/s{mfu}{waited}  {} left",
             record.phase,
             record.loss,
             record.learning_rate,
@@ -94,12 +112,11 @@ impl Progress {
             clock(left),
         );
         if self.terminal {
-            let (name, total) = (self.stage.clone(), self.total);
-            let bar = self.bar(&name, total, "{prefix} {bar:24.cyan} {pos}/{len}  {wide_msg}");
+            let bar = self.bar(&name, steps, "{prefix} {bar:24.cyan} {pos}/{len}  {wide_msg}");
             bar.set_position(record.step);
             bar.set_message(text);
-        } else if self.due(record.step == self.total) {
-            self.line(&format!("{} {}/{}  {text}", self.stage, record.step, self.total));
+        } else if self.due(record.step == steps) {
+            self.line(&format!("{name} {}/{steps}  {text}", record.step));
         }
     }
 }
@@ -119,15 +136,14 @@ impl Listener for Progress {
                 }
             }
             Event::Note(text) => self.line(text),
-            Event::StageStarted {
-                stage, done, total, ..
-            } => {
+            Event::StageStarted { stage, done } => {
                 self.finish();
-                (self.stage, self.done, self.total) = (stage.clone(), *done, *total);
-                if *done > 0 && done < total {
-                    self.line(&format!("{stage}: going on after step {done} of {total}"));
-                } else if done == total {
-                    self.line(&format!("{stage}: complete ({total} steps)"));
+                self.stage = Some(stage.clone());
+                let (name, steps) = (&stage.name, stage.steps);
+                if *done == steps {
+                    self.line(&format!("{name}: complete ({steps} steps)"));
+                } else if *done > 0 {
+                    self.line(&format!("{name}: going on after step {done} of {steps}"));
                 }
             }
             Event::Step(record) => self.step(record),
@@ -135,13 +151,20 @@ impl Listener for Progress {
                 "{} held out: {} {:.3} nats/token, {:.3} bits/byte",
                 record.phase, record.category, record.nats_per_token, record.bits_per_byte
             )),
-            Event::Saved { step, folder, pause } => {
+            Event::Saved {
+                step,
+                folder,
+                pause,
+                writing,
+            } => {
                 self.line(&format!(
-                    "saved step {step} in {:.1} s: {}",
-                    pause.as_secs_f64(),
+                    "saved step {step} in {:.1} s (training waited {:.0} ms): {}",
+                    writing.as_secs_f64(),
+                    pause.as_secs_f64() * 1e3,
                     folder.display()
                 ));
             }
+            Event::Incident { step, kind } => self.line(&format!("step {step}: {kind}")),
             Event::StageEnded { .. } => self.finish(),
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use smollm3_kernels::{AdamWStep, adamw};
-use smollm3_model::hf::{FileDtype, NamedTensor};
+use smollm3_model::hf::{FileDtype, NamedTensor, Values};
 use smollm3_model::{MapParameters, ParameterError, Parameters, SmolLm3, map_parameters};
 use smollm3_recipe::Optimizer;
 
@@ -91,7 +91,7 @@ impl AdamW {
                 name,
                 shape: value.dims().to_vec(),
                 dtype: FileDtype::F32,
-                values: Box::new(move || value.to_data().iter::<f32>().collect()),
+                values: Values::Later(Box::new(move || value.to_data().iter::<f32>().collect())),
             }
         };
         self.moments

@@ -14,7 +14,30 @@ pub(crate) fn forward<O: Objective>(objective: &O, model: &SmolLm3, batch: &O::M
     objective.loss(model.forward(ids, documents), model.head(), batch)
 }
 
-/// Adds the gradients of a micro-batch's loss, multiplied by `weight` of its number of targets, and returns that loss.
+/// Losses of a micro-batch.
+pub(crate) struct MicroLoss {
+    /// What it adds to the loss of the step.
+    pub part: f64,
+    /// Summed token losses of each row.
+    pub rows: Vec<f64>,
+}
+
+impl MicroLoss {
+    /// Waits for the device.
+    fn read(part: Tensor<1>, losses: Tensor<1>, rows: usize) -> Self {
+        let losses: Vec<f32> = losses.into_data().iter().collect();
+        let row = |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).sum();
+        Self {
+            part: f64::from(part.into_scalar::<f32>()),
+            rows: losses
+                .chunks((losses.len() / rows.max(1)).max(1))
+                .map(row)
+                .collect(),
+        }
+    }
+}
+
+/// Adds the gradients of a micro-batch's loss, multiplied by `weight` of its number of targets, and returns its losses.
 ///
 /// With [`Recompute::Layers`] only the input of each layer is kept on the way forward, and a layer is computed again when its
 /// gradients are wanted: memory for one layer instead of all, for a third more time. The gradients are the same bits.
@@ -25,14 +48,14 @@ pub(crate) fn backward<O: Objective>(
     weight: impl Fn(usize) -> f64,
     recompute: Recompute,
     gradients: &mut AccumulatedGradients,
-) -> f64 {
+) -> MicroLoss {
     if recompute == Recompute::Layers {
         return layer_by_layer(objective, model, batch, weight, gradients);
     }
-    let LossSum { sum, count } = forward(objective, model, batch);
+    let LossSum { sum, losses, count } = forward(objective, model, batch);
     let part = sum.mul_scalar(weight(count));
     gradients.add(model, part.backward());
-    f64::from(part.into_scalar::<f32>())
+    MicroLoss::read(part, losses, objective.origins(batch).len())
 }
 
 fn layer_by_layer<O: Objective>(
@@ -41,7 +64,7 @@ fn layer_by_layer<O: Objective>(
     batch: &O::MicroBatch,
     weight: impl Fn(usize) -> f64,
     gradients: &mut AccumulatedGradients,
-) -> f64 {
+) -> MicroLoss {
     let (ids, documents) = objective.rows(batch);
     let rows = model.rows(documents);
     // A graph of its own for each layer: its input is a leaf, whose gradient goes on to the layer below.
@@ -58,7 +81,7 @@ fn layer_by_layer<O: Objective>(
             .pop()
             .unwrap_or_else(|| unreachable!("the embedding was put there")),
     );
-    let LossSum { sum, count } = objective.loss(model.finish(x.clone()), model.head(), batch);
+    let LossSum { sum, losses, count } = objective.loss(model.finish(x.clone()), model.head(), batch);
     let part = sum.mul_scalar(weight(count));
     let mut found = part.backward();
     let mut upstream = x.grad_remove(&mut found);
@@ -78,5 +101,5 @@ fn layer_by_layer<O: Objective>(
         own.add(model, found);
     }
     gradients.merge(own);
-    f64::from(part.into_scalar::<f32>())
+    MicroLoss::read(part, losses, objective.origins(batch).len())
 }

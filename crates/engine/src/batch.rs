@@ -14,6 +14,17 @@ pub struct Row {
     pub targets: Vec<Option<u32>>,
     /// Document starts, the first 0.
     pub starts: Vec<usize>,
+    /// Where it comes from, as an index into the stage's sources.
+    pub source: usize,
+}
+
+/// Where the losses of one row of a micro-batch are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowOrigin {
+    /// Index into the stage's sources.
+    pub source: usize,
+    /// Targets of the row.
+    pub targets: usize,
 }
 
 /// Rows of equal length on a device.
@@ -25,6 +36,8 @@ pub struct MicroBatch {
     pub documents: Documents,
     /// What is to be predicted, `batch · seq` entries.
     pub targets: Targets,
+    /// One a row.
+    pub origins: Vec<RowOrigin>,
 }
 
 impl MicroBatch {
@@ -44,6 +57,13 @@ impl MicroBatch {
             ids: Tensor::from_data(TensorData::new(ids, [rows.len(), seq]), device),
             documents: Documents::new(starts, seq)?,
             targets: Targets::new(&targets, device),
+            origins: rows
+                .iter()
+                .map(|row| RowOrigin {
+                    source: row.source,
+                    targets: row.targets.iter().flatten().count(),
+                })
+                .collect(),
         })
     }
 }
@@ -57,6 +77,10 @@ impl Objective for CrossEntropy {
 
     fn targets(&self, batch: &MicroBatch) -> usize {
         batch.targets.count()
+    }
+
+    fn origins<'b>(&self, batch: &'b MicroBatch) -> &'b [RowOrigin] {
+        &batch.origins
     }
 
     fn rows<'b>(&self, batch: &'b MicroBatch) -> (Tensor<2, Int>, &'b Documents) {

@@ -13,7 +13,7 @@ use smollm3_kernels::{Documents, document_attention, linear};
 use smollm3_model::{Init, ModelConfig, SmolLm3};
 use smollm3_recipe::{LossAverage, Optimizer, Precision, Recompute};
 
-use crate::backward::forward;
+use crate::backward::backward;
 use crate::run::dtype;
 use crate::{AdamW, CrossEntropy, MicroBatch, Result, Row, StepMode, TrainState, train_step};
 
@@ -100,6 +100,7 @@ fn rows(settings: &StepSettings, vocab_size: usize) -> Vec<Row> {
                 targets: (0..length).map(target).collect(),
                 ids: ids[..length].to_vec(),
                 starts: starts.clone(),
+                source: 0,
             }
         })
         .collect()
@@ -110,9 +111,11 @@ fn median(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Milliseconds of `work`, which must wait for the device itself.
+/// Milliseconds of `work`, which must wait for the device itself. A first time is not counted, unless there is but one.
 fn time(repetitions: usize, mut work: impl FnMut()) -> f64 {
-    work();
+    if repetitions > 1 {
+        work();
+    }
     median(
         (0..repetitions)
             .map(|_| {
@@ -152,7 +155,7 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
     for step in 0..settings.steps + 2 {
         let begin = Instant::now();
         let batch = [MicroBatch::new(&rows, device)?];
-        let (after, _) = train_step(state, &CrossEntropy, &batch, mode, 1e-4);
+        let (after, _) = train_step(state, &CrossEntropy, &batch, mode, 1e-4, |_| true);
         // The norm of the gradients was waited for; the update is, too, on a device that computes in the background.
         wait(after.model.head());
         state = after;
@@ -238,7 +241,8 @@ fn parts(
     device: &Device,
     step: f64,
 ) -> Parts {
-    const REPETITIONS: usize = 3;
+    // Of a step of many seconds, no part is so short that it must be timed more than once.
+    let repetitions = if step > 10_000.0 { 1 } else { 3 };
     let (rows, seq) = (settings.micro_batch, settings.sequence_length);
     let tokens = rows * seq;
     let layers = config.num_hidden_layers as f64;
@@ -265,7 +269,7 @@ fn parts(
     );
     let documents: &Documents = &batch.documents;
     let attention = layers
-        * time(REPETITIONS, || {
+        * time(repetitions, || {
             let out = document_attention(q.clone(), k.clone(), v.clone(), documents);
             let gradients = out.sum().backward();
             q.grad(&gradients).into_iter().for_each(wait);
@@ -277,7 +281,7 @@ fn parts(
             let weight =
                 Tensor::<2>::random([*out, *input], Distribution::Normal(0.0, 1.0), device).require_grad();
             layers
-                * time(REPETITIONS, || {
+                * time(repetitions, || {
                     let gradients = linear(x.clone(), weight.clone()).sum().backward();
                     x.grad(&gradients).into_iter().for_each(wait);
                     weight.grad(&gradients).into_iter().for_each(wait);
@@ -285,7 +289,7 @@ fn parts(
         })
         .sum();
     let hidden = random2([tokens, config.hidden_size]);
-    let loss = time(REPETITIONS, || {
+    let loss = time(repetitions, || {
         let sum =
             smollm3_kernels::linear_cross_entropy(hidden.clone(), state.model.head(), &batch.targets).sum;
         let gradients = sum.backward();
@@ -293,12 +297,19 @@ fn parts(
     });
     let mut current = Some(state.clone());
     let optimizer = median(
-        (0..REPETITIONS)
+        (0..repetitions)
             .filter_map(|_| {
                 let TrainState { model, mut optimizer } = current.take()?;
                 let mut gradients = crate::AccumulatedGradients::default();
-                let sum = forward(&CrossEntropy, &model, batch).sum;
-                gradients.add(&model, sum.backward());
+                let weight = |count: usize| 1.0 / count.max(1) as f64;
+                backward(
+                    &CrossEntropy,
+                    &model,
+                    batch,
+                    weight,
+                    settings.recompute,
+                    &mut gradients,
+                );
                 let begin = Instant::now();
                 let scale = optimizer.clip_factor(gradients.global_norm());
                 let model = optimizer.update(model, gradients, scale, 1e-4);

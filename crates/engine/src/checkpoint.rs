@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use smollm3_model::ModelConfig;
-use smollm3_model::hf::{self, FileDtype, TensorFiles, write_shards};
+use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, write_shards};
 use smollm3_recipe::Optimizer;
 
 use crate::error::io;
+use crate::guard::GuardState;
 use crate::{AdamW, EngineError, Result, TrainState};
 
 const STATE: &str = "state.json";
@@ -23,7 +24,7 @@ const OPTIMIZER: &str = "optimizer";
 const SHARD_BYTES: usize = 5_000_000_000;
 
 /// Where a stage is: `state.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     /// The stage.
@@ -40,6 +41,9 @@ pub struct Progress {
     pub data: BTreeMap<String, String>,
     /// Version of this program.
     pub version: String,
+    /// What the guard remembers.
+    #[serde(default)]
+    pub guard: GuardState,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,25 +62,53 @@ pub fn folder_name(step: u64) -> String {
     format!("step-{step:08}")
 }
 
-/// Writes the checkpoint of `progress.step` into `stage_folder` and returns its folder. Files of `tokenizer_folder`
-/// are copied in.
+/// A checkpoint in the host's memory, to be written while the device goes on.
+pub struct Snapshot {
+    /// The architecture.
+    pub config: ModelConfig,
+    /// Where the stage is.
+    pub progress: Progress,
+    /// Its files are copied into the checkpoint.
+    pub tokenizer_folder: PathBuf,
+    weights: Vec<NamedTensor>,
+    moments: Vec<NamedTensor>,
+}
+
+impl Snapshot {
+    /// Copies weights and moments out of the device.
+    pub fn take(
+        state: &TrainState,
+        config: ModelConfig,
+        progress: Progress,
+        tokenizer_folder: PathBuf,
+    ) -> Self {
+        let fetched = |mut tensors: Vec<NamedTensor>| {
+            tensors.iter_mut().for_each(NamedTensor::fetch);
+            tensors
+        };
+        Self {
+            config,
+            progress,
+            tokenizer_folder,
+            weights: fetched(hf::tensors(&state.model, FileDtype::F32)),
+            moments: fetched(state.optimizer.state()),
+        }
+    }
+}
+
+/// Writes the checkpoint of `snapshot.progress.step` into `stage_folder` and returns its folder.
 ///
 /// # Errors
 /// A file cannot be written; nothing is left under the checkpoint's name then.
-pub fn save(
-    stage_folder: &Path,
-    state: &TrainState,
-    config: &ModelConfig,
-    progress: &Progress,
-    tokenizer_folder: &Path,
-) -> Result<PathBuf> {
-    let target = stage_folder.join(folder_name(progress.step));
-    let draft = stage_folder.join(format!(".{}.part", folder_name(progress.step)));
+pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
+    let step = snapshot.progress.step;
+    let target = stage_folder.join(folder_name(step));
+    let draft = stage_folder.join(format!(".{}.part", folder_name(step)));
     if draft.exists() {
         fs::remove_dir_all(&draft).map_err(io("remove", &draft))?;
     }
     fs::create_dir_all(&draft).map_err(io("create", &draft))?;
-    let written = write(&draft, state, config, progress, tokenizer_folder);
+    let written = write(&draft, snapshot);
     if let Err(error) = written {
         // The error that matters is the first; a draft that cannot be removed is overwritten next time.
         let _ = fs::remove_dir_all(&draft);
@@ -90,20 +122,15 @@ pub fn save(
     Ok(target)
 }
 
-fn write(
-    folder: &Path,
-    state: &TrainState,
-    config: &ModelConfig,
-    progress: &Progress,
-    tokenizer_folder: &Path,
-) -> Result<()> {
-    hf::save(folder, config, &state.model, FileDtype::F32)?;
-    write_shards(folder, OPTIMIZER, &state.optimizer.state(), SHARD_BYTES)?;
+fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
+    hf::save_tensors(folder, &snapshot.config, &snapshot.weights, FileDtype::F32)?;
+    write_shards(folder, OPTIMIZER, &snapshot.moments, SHARD_BYTES)?;
+    let tokenizer_folder = &snapshot.tokenizer_folder;
     for file in files(tokenizer_folder)? {
         let (from, to) = (tokenizer_folder.join(&file), folder.join(&file));
         fs::copy(&from, &to).map_err(io("copy", &from))?;
     }
-    write_json(&folder.join(STATE), progress)?;
+    write_json(&folder.join(STATE), &snapshot.progress)?;
     let mut entries = BTreeMap::new();
     for file in files(folder)? {
         let path = folder.join(&file);
@@ -124,10 +151,19 @@ pub type Newest = (Option<(Progress, PathBuf)>, Vec<String>);
 /// # Errors
 /// The folder cannot be listed.
 pub fn newest(stage_folder: &Path) -> Result<Newest> {
+    newest_of(stage_folder, |_| true)
+}
+
+/// [`newest`] among those that `wanted` says yes to.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn newest_of(stage_folder: &Path, wanted: impl Fn(&Progress) -> bool) -> Result<Newest> {
     let mut damaged = Vec::new();
     for (_, folder) in list(stage_folder)?.into_iter().rev() {
         match verify(&folder) {
-            Ok(progress) => return Ok((Some((progress, folder)), damaged)),
+            Ok(progress) if wanted(&progress) => return Ok((Some((progress, folder)), damaged)),
+            Ok(_) => {}
             Err(fault) => damaged.push(format!("{}: {fault}", folder.display())),
         }
     }
@@ -153,8 +189,11 @@ pub fn prune(stage_folder: &Path, keep: usize, permanent: impl Fn(u64) -> bool) 
     Ok(())
 }
 
-/// `(step, folder)` of the folders called as checkpoints are, by step.
-fn list(stage_folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+/// `(step, folder)` of the folders called as checkpoints are, by step; whether they are whole is not looked at.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn list(stage_folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut folders = Vec::new();
     if !stage_folder.exists() {
         return Ok(folders);
@@ -210,6 +249,55 @@ pub fn load(
     let moments = TensorFiles::open(folder, OPTIMIZER)?;
     let optimizer = AdamW::restore(optimizer.clone(), progress.updates, &shapes, &moments, device)?;
     Ok(TrainState { model, optimizer })
+}
+
+/// The optimizer's state of a checkpoint, for another stage to go on with.
+///
+/// # Errors
+/// The checkpoint has none, or one that does not fit the configuration.
+pub fn load_optimizer(
+    folder: &Path,
+    config: &ModelConfig,
+    optimizer: &Optimizer,
+    device: &Device,
+) -> Result<AdamW> {
+    let progress = verify(folder).map_err(|fault| {
+        EngineError::Refused(format!(
+            "{}: optimizer_state = \"keep\" needs the moments of a training checkpoint: {fault}; write \"fresh\"",
+            folder.display()
+        ))
+    })?;
+    let moments = TensorFiles::open(folder, OPTIMIZER)?;
+    let shapes = config.parameter_shapes();
+    Ok(AdamW::restore(
+        optimizer.clone(),
+        progress.updates,
+        &shapes,
+        &moments,
+        device,
+    )?)
+}
+
+/// Removes what a process that was killed left half-written or half-removed.
+///
+/// # Errors
+/// A folder cannot be listed or removed.
+pub fn sweep(stage_folder: &Path) -> Result<()> {
+    if !stage_folder.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(stage_folder).map_err(io("list", stage_folder))? {
+        let path = entry.map_err(io("list", stage_folder))?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let unfinished = name.starts_with(".step-") && name.ends_with(".part");
+        if path.is_dir() && (unfinished || name.starts_with("step-") && name.ends_with(".removed")) {
+            fs::remove_dir_all(&path).map_err(io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 fn entry(path: &Path) -> Result<FileEntry> {

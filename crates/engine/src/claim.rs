@@ -1,6 +1,8 @@
-//! Whose output folder it is: a run's folder keeps the canonical form of its recipe.
+//! Whose output folder it is: a run's folder keeps the canonical form of its recipe, and is locked by the process that
+//! works in it.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use smollm3_recipe::{Difference, Recipe};
@@ -9,6 +11,49 @@ use crate::error::io;
 use crate::{EngineError, Result};
 
 const RECIPE: &str = "recipe.json";
+const LOCK: &str = ".lock";
+
+/// A folder that no other process works in. The system lets go of it when the process ends, however it does.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// # Errors
+    /// Another process has the folder, or it cannot be written to.
+    pub fn take(folder: &Path) -> Result<Self> {
+        let path = folder.join(LOCK);
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Who it is helps; not to know does no harm.
+                let _ = file.read_to_string(&mut holder);
+                let holder = match holder.trim() {
+                    "" => String::new(),
+                    pid => format!(" (pid {pid})"),
+                };
+                return Err(EngineError::Locked {
+                    path: folder.to_owned(),
+                    holder,
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(io("lock", &path)(source)),
+        }
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(io("write", &path))?;
+        Ok(Self { _file: file })
+    }
+}
 
 /// Whether the recipe's output folder holds a run of this very recipe.
 ///

@@ -50,19 +50,25 @@ pub enum EngineError {
         /// One line a key.
         differences: String,
     },
-    /// The loss is not a number any more.
-    #[error(
-        "stage {stage}, step {step}: the loss is {loss} and the gradient norm {grad_norm}; the update was not made. The last checkpoint is untouched: lower the learning rate or look at the data of this step"
-    )]
-    NotFinite {
+    /// Going back to a checkpoint did not help.
+    #[error("stage {stage}, step {step}: again {patience} steps in a row could not be trained on, after the run went back and left out {}; the last good checkpoint is untouched. incidents.jsonl in the stage's folder has each step and its data; `smollm3 data order` shows the text. Lower the learning rate, or leave the data out", spans(.left_out))]
+    Diverged {
         /// The stage.
         stage: String,
         /// The step.
         step: u64,
-        /// Its loss.
-        loss: f64,
-        /// Its gradient norm.
-        grad_norm: f64,
+        /// Steps without an update in a row.
+        patience: u64,
+        /// First and last steps of the data left out before.
+        left_out: Vec<(u64, u64)>,
+    },
+    /// Another process has the run.
+    #[error("{path}: another process{holder} is working in this folder; wait for it or stop it", path = .path.display())]
+    Locked {
+        /// The output folder.
+        path: PathBuf,
+        /// ` (pid N)`, if known.
+        holder: String,
     },
     /// Anything that the recipe asks for and cannot be had.
     #[error("{0}")]
@@ -75,6 +81,11 @@ pub enum EngineError {
         /// The last step done.
         step: u64,
     },
+}
+
+fn spans(left_out: &[(u64, u64)]) -> String {
+    let span = |(first, last): &(u64, u64)| format!("the data of steps {first} to {last}");
+    left_out.iter().map(span).collect::<Vec<_>>().join(", ")
 }
 
 /// The result of most functions here.

@@ -1,11 +1,13 @@
 //! What a run says while it goes on. Progress bars, metrics files and reports listen; none is needed to train.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::Result;
+use crate::guard::Fault;
+use crate::{Result, SourceLoss};
 
 /// One training step, as it is written to `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,16 +18,185 @@ pub struct StepRecord {
     pub phase: String,
     /// Tokens seen in the stage, this step included.
     pub tokens: u64,
-    /// Mean loss, nats a token.
+    /// Mean loss, nats a token; `null` in the file if it is no number.
+    #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// Learning rate of this step's update.
     pub learning_rate: f64,
-    /// Gradient norm before clipping.
+    /// Gradient norm before clipping; `null` in the file if it is no number.
+    #[serde(deserialize_with = "number_or_null")]
     pub grad_norm: f64,
     /// Seconds the step took.
     pub seconds: f64,
     /// Seconds of them spent waiting for data.
     pub data_seconds: f64,
+    /// Whether the update was made; absent where it was.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub updated: bool,
+    /// The part of each source by name.
+    #[serde(default)]
+    pub sources: BTreeMap<String, SourceRecord>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+/// JSON has no other numbers than finite ones.
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// One source in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// Rows.
+    pub rows: u64,
+    /// Mean loss, nats a token; `null` in the file if it is no number.
+    #[serde(deserialize_with = "number_or_null")]
+    pub loss: f64,
+    /// Targets that it is the mean of.
+    pub targets: u64,
+}
+
+impl From<SourceLoss> for SourceRecord {
+    fn from(part: SourceLoss) -> Self {
+        Self {
+            rows: part.rows,
+            loss: part.sum / part.targets.max(1) as f64,
+            targets: part.targets,
+        }
+    }
+}
+
+/// What a stage is, as `stage.json` in its folder tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageInfo {
+    /// Its name.
+    pub name: String,
+    /// Its folder.
+    #[serde(skip)]
+    pub folder: PathBuf,
+    /// Steps in all.
+    pub steps: u64,
+    /// Tokens of a step.
+    pub tokens_per_step: u64,
+    /// Tokens of a row.
+    pub sequence_length: u64,
+    /// Base of the rotary angles.
+    pub rope_theta: f64,
+    /// Model FLOPs of one token, forward and backward.
+    pub flops_per_token: f64,
+    /// Peak FLOP/s of all devices, if the recipe states it.
+    pub peak_flops: Option<f64>,
+    /// In the order in which rows name them.
+    pub sources: Vec<SourceName>,
+    /// In order.
+    pub phases: Vec<PhaseInfo>,
+}
+
+/// A source of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceName {
+    /// Its name.
+    pub name: String,
+    /// Its category.
+    pub category: String,
+}
+
+/// A phase of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseInfo {
+    /// Its name.
+    pub name: String,
+    /// Its first step.
+    pub first: u64,
+    /// Its last step.
+    pub last: u64,
+    /// The part of its sequences that each source is to give.
+    pub shares: BTreeMap<String, f64>,
+}
+
+/// A row of a step: which window of which source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowRef {
+    /// The source.
+    pub source: String,
+    /// The window of its token store.
+    pub window: u64,
+}
+
+/// Something that should not have happened, or that whoever reads the curves must know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum IncidentKind {
+    /// A step with a loss or a norm out of the ordinary.
+    Fault {
+        /// What is wrong.
+        fault: Fault,
+        /// Its loss.
+        #[serde(deserialize_with = "number_or_null")]
+        loss: f64,
+        /// Its gradient norm.
+        #[serde(deserialize_with = "number_or_null")]
+        grad_norm: f64,
+        /// Whether the update was made all the same.
+        updated: bool,
+        /// What it was given.
+        rows: Vec<RowRef>,
+    },
+    /// After too many steps without an update: the run took up the checkpoint of step `to`, and leaves out the data
+    /// between.
+    WentBack {
+        /// That checkpoint's step.
+        to: u64,
+    },
+    /// A checkpoint cannot be written, for now.
+    NotSaved {
+        /// Why.
+        error: String,
+    },
+    /// A checkpoint is not what its manifest says.
+    Damaged {
+        /// Its folder and what is wrong.
+        fault: String,
+    },
+}
+
+impl std::fmt::Display for IncidentKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fault {
+                fault,
+                loss,
+                grad_norm,
+                updated,
+                ..
+            } => {
+                let update = if *updated { "trained on" } else { "left out" };
+                write!(
+                    f,
+                    "{fault} (loss {loss:.3}, gradient norm {grad_norm:.3}); {update}"
+                )
+            }
+            Self::WentBack { to } => {
+                write!(
+                    f,
+                    "went back to the checkpoint of step {to}; the data since then is left out"
+                )
+            }
+            Self::NotSaved { error } => write!(
+                f,
+                "the checkpoint could not be written and is tried again: {error}"
+            ),
+            Self::Damaged { fault } => write!(f, "passed over a damaged checkpoint: {fault}"),
+        }
+    }
 }
 
 /// Loss on text kept out of training, at the end of a phase.
@@ -61,14 +232,10 @@ pub enum Event {
     Note(String),
     /// A stage begins or goes on.
     StageStarted {
-        /// Its name.
-        stage: String,
+        /// What it is.
+        stage: StageInfo,
         /// Steps done before.
         done: u64,
-        /// Steps in all.
-        total: u64,
-        /// Where its files go.
-        folder: PathBuf,
     },
     /// A step.
     Step(StepRecord),
@@ -80,8 +247,17 @@ pub enum Event {
         step: u64,
         /// Its folder.
         folder: PathBuf,
-        /// Time that training waited.
+        /// Time that training waited for it.
         pause: Duration,
+        /// Time that it took to be written.
+        writing: Duration,
+    },
+    /// Something that should not have happened.
+    Incident {
+        /// The step at which it did.
+        step: u64,
+        /// What.
+        kind: IncidentKind,
     },
     /// All steps of the stage are done.
     StageEnded {

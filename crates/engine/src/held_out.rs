@@ -57,7 +57,7 @@ pub fn held_out_loss(
     let take = windows.min(most);
     let mut rows = Vec::new();
     for i in 0..take {
-        rows.push(Row::from(&reader.read(i * windows / take.max(1))?));
+        rows.push(Row::of(&reader.read(i * windows / take.max(1))?, 0));
     }
     let mut total = HeldOut::default();
     for rows in rows.chunks(rows_at_once.max(1)) {

@@ -13,25 +13,31 @@ mod data;
 mod error;
 mod events;
 mod gradients;
+pub mod guard;
 mod held_out;
 mod metrics;
 mod prefetch;
 mod pretrain;
 mod rows;
 mod run;
+mod saver;
 mod source_text;
 mod step;
 pub mod trainer;
 
 pub use adamw::AdamW;
-pub use batch::{CrossEntropy, MicroBatch, Row};
+pub use batch::{CrossEntropy, MicroBatch, Row, RowOrigin};
 pub use claim::belongs;
 pub use data::{Data, SourceStore};
 pub use error::{EngineError, Result};
-pub use events::{Event, HeldOutRecord, Listener, Listeners, StepRecord};
+pub use events::{
+    Event, HeldOutRecord, IncidentKind, Listener, Listeners, PhaseInfo, RowRef, SourceName, SourceRecord,
+    StageInfo, StepRecord,
+};
 pub use gradients::AccumulatedGradients;
 pub use held_out::{HeldOut, held_out_loss, token_bytes};
-pub use metrics::{Metrics, Record, read_metrics};
+pub use metrics::{Incident, Metrics, Record, read_incidents, read_metrics, read_stage};
 pub use rows::{MixedRows, stage_order};
 pub use run::{Run, prepare};
-pub use step::{Objective, StepMode, StepResult, TrainState, train_step};
+pub use saver::Writing;
+pub use step::{Objective, SourceLoss, StepMode, StepResult, TrainState, train_step};

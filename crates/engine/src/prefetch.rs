@@ -3,7 +3,7 @@
 //! One thread and a bounded channel: the order of data is fixed by the step, so nothing is gained by workers that
 //! race, and a queue of two hides the reading behind the step before.
 
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
@@ -13,14 +13,14 @@ use crate::{EngineError, Result};
 const AHEAD: usize = 2;
 
 /// Calls `consume` with `produce(step)` for each step in order, producing ahead on another thread. Ends at the first
-/// error.
+/// error, or when `consume` says so.
 ///
 /// # Errors
 /// What `produce` or `consume` returned.
 pub fn prefetch<T: Send>(
     steps: RangeInclusive<u64>,
-    produce: impl Fn(u64) -> Result<T> + Send,
-    mut consume: impl FnMut(u64, &mut dyn FnMut() -> Result<T>) -> Result<()>,
+    produce: impl Fn(u64) -> Result<T> + Send + Sync,
+    mut consume: impl FnMut(u64, &mut dyn FnMut() -> Result<T>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
@@ -41,7 +41,9 @@ pub fn prefetch<T: Send>(
                     "step {step}: the reading thread ended"
                 ))),
             };
-            consume(step, &mut take)?;
+            if consume(step, &mut take)?.is_break() {
+                break;
+            }
         }
         Ok(())
     })

@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use smollm3_mixer::Mixer;
 use smollm3_model::{Init, SmolLm3, hf};
-use smollm3_recipe::{Stage, Start, Training};
+use smollm3_recipe::{OptimizerState, Stage, Start, Training, cost::training_flops_per_token};
 
-use crate::checkpoint::{self, Progress};
+use crate::checkpoint::{self, Progress, Snapshot};
+use crate::events::{PhaseInfo, RowRef, SourceName, StageInfo};
+use crate::guard::GuardState;
 use crate::held_out::{HeldOut, held_out_loss, token_bytes};
 use crate::rows::MixedRows;
-use crate::trainer::{Hooks, LoopSettings, train};
+use crate::saver::Writing;
+use crate::trainer::{Hooks, LoopSettings, Reached, train};
 use crate::{
-    AdamW, CrossEntropy, EngineError, Event, HeldOutRecord, Listener, MicroBatch, Result, Row, Run,
-    SourceStore, TrainState,
+    AdamW, CrossEntropy, EngineError, Event, HeldOutRecord, IncidentKind, Listener, MicroBatch, Result, Row,
+    Run, SourceStore, TrainState,
 };
 
 /// Rows of held-out text a source that are evaluated at the end of a phase.
@@ -30,40 +34,23 @@ pub(crate) fn pretrain(
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<()> {
-    let folder = run.stage_folder(&stage.name);
-    let (found, damaged) = checkpoint::newest(&folder)?;
-    for fault in damaged {
-        listener.on(&Event::Note(format!("passed over a damaged checkpoint: {fault}")))?;
-    }
-    let (state, done) = match found {
-        Some((progress, path)) => {
-            let optimizer = &training.optimizer;
-            (
-                checkpoint::load(&path, &run.config, &progress, optimizer, &run.device)?,
-                progress.step,
-            )
-        }
-        None => (start(run, stage, training)?, 0),
-    };
-    let state = TrainState {
-        model: state.model.with_precision(run.precision()),
-        ..state
-    };
     let rows = MixedRows::new(&run.recipe, training, &run.data)?;
     let settings = LoopSettings {
-        stage: &stage.name,
-        folder: folder.clone(),
+        stage: stage_info(run, stage, training, rows.order()),
         training,
         schedule: training.schedule()?,
         stop,
     };
     let mut hooks = PretrainHooks {
         run,
-        stage: &stage.name,
+        stage,
         training,
-        folder,
+        folder: run.stage_folder(&stage.name),
+        order: rows.order(),
         bytes: token_bytes(&run.data.tokenizer),
     };
+    checkpoint::sweep(&hooks.folder)?;
+    let reached = hooks.reached(|_| true, listener)?;
     let rows_at_once = training.micro_batch.0 as usize;
     let to_device = |rows: Vec<Row>| -> Result<Vec<MicroBatch>> {
         rows.chunks(rows_at_once.max(1))
@@ -73,8 +60,7 @@ pub(crate) fn pretrain(
     let host = |step| rows.rows(step);
     train(
         &settings,
-        state,
-        done,
+        reached,
         &CrossEntropy,
         host,
         to_device,
@@ -84,11 +70,54 @@ pub(crate) fn pretrain(
     Ok(())
 }
 
+fn stage_info(run: &Run, stage: &Stage, training: &Training, order: &Mixer) -> StageInfo {
+    let category = |name: &str| {
+        let source = run.recipe.sources.get(name);
+        source.map_or(String::new(), |source| source.category.clone())
+    };
+    let plan = &run.recipe.plan;
+    StageInfo {
+        name: stage.name.clone(),
+        folder: run.stage_folder(&stage.name),
+        steps: training.total_steps(),
+        tokens_per_step: training.tokens_per_step(),
+        sequence_length: training.sequence_length.0,
+        rope_theta: run.config.rope_theta,
+        flops_per_token: training_flops_per_token(&run.config, training.sequence_length.0),
+        peak_flops: plan.peak_tflops.map(|peak| peak * 1e12),
+        sources: order
+            .config()
+            .sources
+            .iter()
+            .map(|source| SourceName {
+                name: source.name.clone(),
+                category: category(&source.name),
+            })
+            .collect(),
+        phases: training
+            .phases
+            .iter()
+            .zip(training.phase_steps())
+            .map(|(phase, steps)| PhaseInfo {
+                name: phase.name.clone(),
+                first: *steps.start(),
+                last: *steps.end(),
+                shares: phase.mixture.weights().into_iter().collect(),
+            })
+            .collect(),
+    }
+}
+
 /// The state that a stage begins with.
 fn start(run: &Run, stage: &Stage, training: &Training) -> Result<TrainState> {
     let device = run.device.clone().autodiff();
-    let model = match &stage.from {
-        Start::Random => SmolLm3::new(&run.config, &Init::new(&run.config, run.recipe.run.seed), &device)?,
+    let folder = match &stage.from {
+        Start::Random => {
+            return Ok(TrainState {
+                model: SmolLm3::new(&run.config, &Init::new(&run.config, run.recipe.run.seed), &device)?,
+                optimizer: AdamW::new(training.optimizer.clone()),
+            });
+        }
         Start::Stage(earlier) => {
             let folder = run.stage_folder(earlier);
             let (found, _) = checkpoint::newest(&folder)?;
@@ -99,9 +128,9 @@ fn start(run: &Run, stage: &Stage, training: &Training) -> Result<TrainState> {
                     folder.display()
                 ))
             })?;
-            hf::Checkpoint::open(&path)?.model(&device)?
+            path
         }
-        Start::Folder(path) => hf::Checkpoint::open(&run.recipe.resolve(path))?.model(&device)?,
+        Start::Folder(path) => run.recipe.resolve(path),
         Start::Hub(repository) => {
             return Err(EngineError::Refused(format!(
                 "stage \"{}\": download {repository} and write its folder in `from`",
@@ -110,43 +139,105 @@ fn start(run: &Run, stage: &Stage, training: &Training) -> Result<TrainState> {
         }
     };
     Ok(TrainState {
-        model,
-        optimizer: AdamW::new(training.optimizer.clone()),
+        model: hf::Checkpoint::open(&folder)?.model(&device)?,
+        optimizer: match training.optimizer_state {
+            OptimizerState::Fresh => AdamW::new(training.optimizer.clone()),
+            OptimizerState::Keep => {
+                checkpoint::load_optimizer(&folder, &run.config, &training.optimizer, &run.device)?
+            }
+        },
     })
 }
 
 struct PretrainHooks<'a> {
     run: &'a Run,
-    stage: &'a str,
+    stage: &'a Stage,
     training: &'a Training,
     folder: PathBuf,
+    order: &'a Mixer,
     bytes: Vec<u32>,
 }
 
+impl PretrainHooks<'_> {
+    /// The newest checkpoint that is `wanted`, or the beginning of the stage.
+    fn reached(&self, wanted: impl Fn(&Progress) -> bool, listener: &mut dyn Listener) -> Result<Reached> {
+        let run = self.run;
+        let (found, damaged) = checkpoint::newest_of(&self.folder, wanted)?;
+        let step = found.as_ref().map_or(0, |(progress, _)| progress.step);
+        for fault in damaged {
+            let kind = IncidentKind::Damaged { fault };
+            listener.on(&Event::Incident { step, kind })?;
+        }
+        let (state, guard) = match found {
+            Some((progress, path)) => {
+                let optimizer = &self.training.optimizer;
+                let state = checkpoint::load(&path, &run.config, &progress, optimizer, &run.device)?;
+                (state, progress.guard)
+            }
+            None => (start(run, self.stage, self.training)?, GuardState::default()),
+        };
+        let state = TrainState {
+            model: state.model.with_precision(run.precision()),
+            ..state
+        };
+        Ok(Reached { state, step, guard })
+    }
+}
+
 impl Hooks for PretrainHooks<'_> {
-    fn save(&mut self, state: &TrainState, step: u64) -> Result<PathBuf> {
+    fn snapshot(&mut self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing> {
         let fingerprint = |(name, store): (&String, &SourceStore)| (name.clone(), store.fingerprint.clone());
         let progress = Progress {
-            stage: self.stage.to_owned(),
+            stage: self.stage.name.clone(),
             step,
             tokens: step * self.training.tokens_per_step(),
             updates: state.optimizer.updates(),
             recipe: self.run.recipe.fingerprint(),
             data: self.run.data.stores.iter().map(fingerprint).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            guard: guard.clone(),
         };
-        let tokenizer = &self.run.data.tokenizer_folder;
-        let saved = checkpoint::save(&self.folder, state, &self.run.config, &progress, tokenizer)?;
+        let tokenizer = self.run.data.tokenizer_folder.clone();
+        let snapshot = Snapshot::take(state, self.run.config.clone(), progress, tokenizer);
         let ends: Vec<u64> = self
             .training
             .phases
             .iter()
             .map(|phase| self.training.end_step(phase))
             .collect();
-        let permanent = self.training.checkpoint.permanent;
-        let kept = |step| ends.contains(&step) || permanent.is_some_and(|every| step % every.0 == 0);
-        checkpoint::prune(&self.folder, self.training.checkpoint.keep as usize, kept)?;
-        Ok(saved)
+        let settings = self.training.checkpoint.clone();
+        let folder = self.folder.clone();
+        Ok(Box::new(move || {
+            let saved = checkpoint::save(&folder, &snapshot)?;
+            let permanent = settings.permanent;
+            let kept = |step| ends.contains(&step) || permanent.is_some_and(|every| step % every.0 == 0);
+            checkpoint::prune(&folder, settings.keep as usize, kept)?;
+            Ok(saved)
+        }))
+    }
+
+    fn last_good(&mut self, listener: &mut dyn Listener) -> Result<Reached> {
+        self.reached(|progress| progress.guard.bad == 0, listener)
+    }
+
+    fn rows_of(&self, step: u64) -> Vec<RowRef> {
+        let picks = self.order.batch(step).unwrap_or_default();
+        let name = |source: usize| {
+            self.order
+                .config()
+                .sources
+                .get(source)
+                .map(|source| source.name.clone())
+        };
+        picks
+            .into_iter()
+            .filter_map(|pick| {
+                Some(RowRef {
+                    source: name(pick.source)?,
+                    window: pick.place?.window,
+                })
+            })
+            .collect()
     }
 
     fn phase_ended(

@@ -142,16 +142,24 @@ impl MixedRows {
     /// # Errors
     /// As [`MixedRows::sequences`].
     pub fn rows(&self, step: u64) -> Result<Vec<Row>> {
-        Ok(self.sequences(step)?.iter().map(Row::from).collect())
+        let sources = self.mixer.batch(step)?.into_iter().map(|pick| pick.source);
+        Ok(self
+            .sequences(step)?
+            .iter()
+            .zip(sources)
+            .map(|(sequence, source)| Row::of(sequence, source))
+            .collect())
     }
 }
 
-impl From<&Sequence> for Row {
-    fn from(sequence: &Sequence) -> Self {
+impl Row {
+    /// The row of a window of the source with this index.
+    pub(crate) fn of(sequence: &Sequence, source: usize) -> Self {
         Self {
             ids: sequence.inputs().to_vec(),
             targets: sequence.targets(),
             starts: sequence.document_starts(),
+            source,
         }
     }
 }

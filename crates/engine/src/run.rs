@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{DType, Device};
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{Backend, OptimizerState, Precision, Recipe, Stage, StageKind};
+use smollm3_recipe::{Backend, OptimizerState, Precision, Recipe, Stage, StageKind, Start};
 
-use crate::claim::claim;
+use crate::claim::{Lock, claim};
 use crate::pretrain::pretrain;
 use crate::{Data, EngineError, Listener, Result};
 
@@ -23,6 +23,8 @@ pub struct Run {
     pub device: Device,
     /// The output folder.
     pub output: PathBuf,
+    /// Keeps other processes out of it.
+    _lock: Lock,
 }
 
 impl Run {
@@ -43,7 +45,9 @@ impl Run {
         let config = recipe.architecture()?;
         check_rows(&recipe, &config)?;
         let output = recipe.run.output.clone();
-        let data = prepare(&recipe, listener)?;
+        claim(&recipe, &output)?;
+        let lock = Lock::take(&output)?;
+        let data = Data::prepare(&recipe, &output, listener)?;
         let config = with_token_ids(config, &data)?;
         Ok(Self {
             recipe,
@@ -51,6 +55,7 @@ impl Run {
             data,
             device,
             output,
+            _lock: lock,
         })
     }
 
@@ -94,6 +99,7 @@ pub(crate) fn dtype(precision: Precision) -> DType {
 pub fn prepare(recipe: &Recipe, listener: &mut dyn Listener) -> Result<Data> {
     let output = &recipe.run.output;
     claim(recipe, output)?;
+    let _lock = Lock::take(output)?;
     Data::prepare(recipe, output, listener)
 }
 
@@ -110,9 +116,9 @@ fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
                 stage.name
             )));
         }
-        if training.optimizer_state == OptimizerState::Keep {
+        if training.optimizer_state == OptimizerState::Keep && stage.from == Start::Random {
             return Err(EngineError::Refused(format!(
-                "stage \"{}\": optimizer_state = \"keep\" is not supported by this version; remove the key",
+                "stage \"{}\": optimizer_state = \"keep\", but it starts from random weights; remove the key",
                 stage.name
             )));
         }

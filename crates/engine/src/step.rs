@@ -1,12 +1,14 @@
 //! One training step.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Int, Tensor};
 use smollm3_kernels::{Documents, LossSum};
 use smollm3_model::SmolLm3;
 use smollm3_recipe::{LossAverage, Recompute};
 
-use crate::backward::backward;
-use crate::{AccumulatedGradients, AdamW};
+use crate::backward::{MicroLoss, backward};
+use crate::{AccumulatedGradients, AdamW, RowOrigin};
 
 /// What a stage trains: a loss of the model on one of its micro-batches.
 pub trait Objective {
@@ -15,6 +17,9 @@ pub trait Objective {
 
     /// How many targets a micro-batch has, known before anything is computed.
     fn targets(&self, batch: &Self::MicroBatch) -> usize;
+
+    /// Where each row's losses are counted.
+    fn origins<'b>(&self, batch: &'b Self::MicroBatch) -> &'b [RowOrigin];
 
     /// What the model is given: `[batch, seq]` token ids and where documents begin.
     fn rows<'b>(&self, batch: &'b Self::MicroBatch) -> (Tensor<2, Int>, &'b Documents);
@@ -52,7 +57,7 @@ pub struct TrainState {
 }
 
 /// What a step did.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepResult {
     /// Mean loss in nats.
     pub loss: f64,
@@ -60,18 +65,35 @@ pub struct StepResult {
     pub targets: usize,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
+    /// Summed losses and targets of each source that has rows in the batch.
+    pub sources: BTreeMap<usize, SourceLoss>,
+    /// Whether the update was made.
+    pub updated: bool,
+}
+
+/// The part of one source in a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SourceLoss {
+    /// Rows.
+    pub rows: u64,
+    /// Summed loss in nats.
+    pub sum: f64,
+    /// Targets.
+    pub targets: u64,
 }
 
 /// Losses of all micro-batches, their gradients, one clip, one update.
 ///
 /// The loss is the sum of token losses over the number of targets of the whole batch, or, as the original, the
-/// mean of the micro-batches' means. A loss or a norm that is not finite changes nothing and comes back as it is.
+/// mean of the micro-batches' means. The update is made only if loss and norm are finite and `accept` says so, which is
+/// asked before anything has changed.
 pub fn train_step<O: Objective>(
     state: TrainState,
     objective: &O,
     micro_batches: &[O::MicroBatch],
     mode: StepMode,
     learning_rate: f64,
+    accept: impl FnOnce(&StepResult) -> bool,
 ) -> (TrainState, StepResult) {
     let TrainState { model, mut optimizer } = state;
     let targets: usize = micro_batches.iter().map(|batch| objective.targets(batch)).sum();
@@ -82,17 +104,29 @@ pub fn train_step<O: Objective>(
 
     let mut gradients = AccumulatedGradients::default();
     let mut loss = 0.0;
+    let mut sources: BTreeMap<usize, SourceLoss> = BTreeMap::new();
     for batch in micro_batches {
-        loss += backward(objective, &model, batch, weight, mode.recompute, &mut gradients);
+        let MicroLoss { part, rows } =
+            backward(objective, &model, batch, weight, mode.recompute, &mut gradients);
+        loss += part;
+        for (origin, sum) in objective.origins(batch).iter().zip(rows) {
+            let source = sources.entry(origin.source).or_default();
+            source.rows += 1;
+            source.sum += sum;
+            source.targets += origin.targets as u64;
+        }
     }
 
     let grad_norm = gradients.global_norm();
-    let result = StepResult {
+    let mut result = StepResult {
         loss,
         targets,
         grad_norm,
+        sources,
+        updated: false,
     };
-    if !(loss.is_finite() && grad_norm.is_finite()) {
+    result.updated = loss.is_finite() && grad_norm.is_finite() && accept(&result);
+    if !result.updated {
         return (TrainState { model, optimizer }, result);
     }
     let scale = optimizer.clip_factor(grad_norm);

@@ -1,23 +1,25 @@
-//! The loop around the training step: data, learning rate, events, checkpoints, a clean stop.
+//! The loop around the training step: data, learning rate, guards, events, checkpoints, a clean stop.
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use smollm3_recipe::{Schedule, Training};
 
+use crate::events::{RowRef, SourceRecord};
+use crate::guard::{Fault, Guard, GuardState};
 use crate::prefetch::prefetch;
+use crate::saver::{Saver, Writing};
 use crate::{
-    EngineError, Event, Listener, Objective, Result, StepMode, StepRecord, StepResult, TrainState, train_step,
+    EngineError, Event, IncidentKind, Listener, Objective, Result, StageInfo, StepMode, StepRecord,
+    StepResult, TrainState, train_step,
 };
 
 /// What a stage gives the loop besides its objective and its data.
 pub struct LoopSettings<'a> {
-    /// The stage's name.
-    pub stage: &'a str,
-    /// Where its checkpoints go.
-    pub folder: PathBuf,
-    /// Batch, phases, loss average, checkpoints.
+    /// The stage, for whoever listens.
+    pub stage: StageInfo,
+    /// Batch, phases, loss average, checkpoints, guards.
     pub training: &'a Training,
     /// Learning rate by step.
     pub schedule: Schedule,
@@ -25,13 +27,32 @@ pub struct LoopSettings<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// Where training stands between two steps.
+pub struct Reached {
+    /// Model and optimizer.
+    pub state: TrainState,
+    /// Steps done.
+    pub step: u64,
+    /// What the guard remembers.
+    pub guard: GuardState,
+}
+
 /// What the loop asks of its stage.
 pub trait Hooks {
-    /// Saves a checkpoint after `step` and returns its folder.
+    /// Copies what a checkpoint after this step holds out of the device, to be written while training goes on.
     ///
     /// # Errors
-    /// It cannot be written.
-    fn save(&mut self, state: &TrainState, step: u64) -> Result<PathBuf>;
+    /// What describes the state cannot be read.
+    fn snapshot(&mut self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing>;
+
+    /// The newest checkpoint that is no step without an update, or the beginning of the stage.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn last_good(&mut self, listener: &mut dyn Listener) -> Result<Reached>;
+
+    /// What a step was given.
+    fn rows_of(&self, step: u64) -> Vec<RowRef>;
 
     /// Called when a phase has ended, before its checkpoint is written.
     ///
@@ -46,108 +67,216 @@ pub trait Hooks {
     ) -> Result<()>;
 }
 
-/// Trains from the step after `done` to the end of the stage.
+/// Trains from the step after `reached` to the end of the stage.
 ///
 /// `host_batch` reads a step's data on another thread; `to_device` makes micro-batches of it.
 ///
 /// # Errors
-/// Data, device or disk fail, the loss is not finite, or the run was stopped (after saving).
-#[allow(clippy::too_many_arguments)]
+/// Data or device fail, the last checkpoint cannot be written, too many steps in a row cannot be trained on, or the
+/// run was stopped (after saving).
 pub fn train<O: Objective, H: Send>(
     settings: &LoopSettings<'_>,
-    state: TrainState,
-    done: u64,
+    reached: Reached,
     objective: &O,
-    host_batch: impl Fn(u64) -> Result<H> + Send,
+    host_batch: impl Fn(u64) -> Result<H> + Send + Sync,
     to_device: impl Fn(H) -> Result<Vec<O::MicroBatch>>,
     hooks: &mut dyn Hooks,
     listener: &mut dyn Listener,
 ) -> Result<TrainState> {
-    let training = settings.training;
-    let total = training.total_steps();
-    let mode = StepMode {
-        average: training.loss.average,
-        recompute: training.recompute,
+    let total = settings.training.total_steps();
+    listener.on(&Event::StageStarted {
+        stage: settings.stage.clone(),
+        done: reached.step,
+    })?;
+    let mut done = reached.step;
+    let mut looped = Loop {
+        settings,
+        guard: Guard::new(settings.training.guards.clone(), reached.guard),
+        saver: Saver::default(),
+        hooks,
+        listener,
     };
-    let started = Event::StageStarted {
-        stage: settings.stage.to_owned(),
-        done,
-        total,
-        folder: settings.folder.clone(),
-    };
-    listener.on(&started)?;
-    let phases: Vec<(u64, &str)> = training
-        .phases
-        .iter()
-        .map(|phase| (training.end_step(phase), phase.name.as_str()))
-        .collect();
     // The step consumes its state; in between it lies here.
-    let mut current = Some(state);
-    let lost = || EngineError::Refused("the training state is gone".to_owned());
-    prefetch(done + 1..=total, host_batch, |step, take| {
-        let begin = Instant::now();
-        let micro_batches = to_device(take()?)?;
-        let data_seconds = begin.elapsed().as_secs_f64();
-        let learning_rate = settings.schedule.learning_rate(step);
-        let before = current.take().ok_or_else(lost)?;
-        let (after, result) = train_step(before, objective, &micro_batches, mode, learning_rate);
-        check_finite(settings.stage, step, &result)?;
-        let phase = phases
-            .iter()
-            .find(|(end, _)| step <= *end)
-            .map_or("", |(_, name)| name);
-        listener.on(&Event::Step(StepRecord {
+    let mut current = Some(reached.state);
+    while done < total {
+        let mut went_wrong = None;
+        prefetch(done + 1..=total, &host_batch, |step, take| {
+            let before = current.take().unwrap_or_else(|| unreachable!("put back below"));
+            let begin = Instant::now();
+            let micro_batches = to_device(take()?)?;
+            let data_seconds = begin.elapsed().as_secs_f64();
+            let (after, good) = looped.step(before, objective, step, &micro_batches, begin, data_seconds)?;
+            if good {
+                looped.after_step(&after, step)?;
+            } else {
+                went_wrong = Some(step);
+            }
+            current = Some(after);
+            Ok(match good {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            })
+        })?;
+        done = total;
+        if let Some(step) = went_wrong {
+            // What has been trained since the last good checkpoint is given up, before another state takes its memory.
+            drop(current.take());
+            current = Some(looped.go_back(step)?);
+            done = step;
+        }
+    }
+    looped.saver.finish(looped.listener)?;
+    listener.on(&Event::StageEnded {
+        stage: settings.stage.name.clone(),
+    })?;
+    Ok(current.unwrap_or_else(|| unreachable!("put back above")))
+}
+
+struct Loop<'a> {
+    settings: &'a LoopSettings<'a>,
+    guard: Guard,
+    saver: Saver,
+    hooks: &'a mut dyn Hooks,
+    listener: &'a mut dyn Listener,
+}
+
+impl Loop<'_> {
+    /// One step, its record and its incidents. False if so many had no update in a row that the run must go back.
+    fn step<O: Objective>(
+        &mut self,
+        before: TrainState,
+        objective: &O,
+        step: u64,
+        micro_batches: &[O::MicroBatch],
+        begin: Instant,
+        data_seconds: f64,
+    ) -> Result<(TrainState, bool)> {
+        let training = self.settings.training;
+        let mode = StepMode {
+            average: training.loss.average,
+            recompute: training.recompute,
+        };
+        let learning_rate = self.settings.schedule.learning_rate(step);
+        let guard = &self.guard;
+        let (after, result) = train_step(before, objective, micro_batches, mode, learning_rate, |result| {
+            guard.accepts(guard.fault(result))
+        });
+        let fault = self.guard.fault(&result);
+        let record = self.record(
             step,
-            phase: phase.to_owned(),
-            tokens: step * training.tokens_per_step(),
+            &result,
+            learning_rate,
+            begin.elapsed().as_secs_f64(),
+            data_seconds,
+        );
+        self.listener.on(&Event::Step(record))?;
+        if let Some(fault) = fault {
+            self.tell(step, fault, &result)?;
+        }
+        let good = !self.guard.remember(&result);
+        Ok((after, good))
+    }
+
+    fn record(
+        &self,
+        step: u64,
+        result: &StepResult,
+        learning_rate: f64,
+        seconds: f64,
+        data_seconds: f64,
+    ) -> StepRecord {
+        let names = &self.settings.stage.sources;
+        let source = |index: &usize| names.get(*index).map(|source| source.name.clone());
+        StepRecord {
+            step,
+            phase: self.phase(step).to_owned(),
+            tokens: step * self.settings.training.tokens_per_step(),
             loss: result.loss,
             learning_rate,
             grad_norm: result.grad_norm,
-            seconds: begin.elapsed().as_secs_f64(),
+            seconds,
             data_seconds,
-        }))?;
-
-        let ended = phases.iter().find(|(end, _)| *end == step);
-        if let Some((_, name)) = ended {
-            hooks.phase_ended(&after, step, name, listener)?;
+            updated: result.updated,
+            sources: result
+                .sources
+                .iter()
+                .filter_map(|(index, part)| Some((source(index)?, SourceRecord::from(*part))))
+                .collect(),
         }
-        let stop = settings.stop.load(Ordering::Relaxed) && step < total;
-        let regular = training
-            .checkpoint
-            .every
-            .is_some_and(|every| step.is_multiple_of(every.0));
-        if ended.is_some() || stop || regular {
-            let begin = Instant::now();
-            let folder = hooks.save(&after, step)?;
-            listener.on(&Event::Saved {
-                step,
-                folder,
-                pause: begin.elapsed(),
-            })?;
-        }
-        current = Some(after);
-        match stop {
-            true => Err(EngineError::Interrupted {
-                stage: settings.stage.to_owned(),
-                step,
-            }),
-            false => Ok(()),
-        }
-    })?;
-    listener.on(&Event::StageEnded {
-        stage: settings.stage.to_owned(),
-    })?;
-    current.ok_or_else(lost)
-}
-
-fn check_finite(stage: &str, step: u64, result: &StepResult) -> Result<()> {
-    if result.loss.is_finite() && result.grad_norm.is_finite() {
-        return Ok(());
     }
-    Err(EngineError::NotFinite {
-        stage: stage.to_owned(),
-        step,
-        loss: result.loss,
-        grad_norm: result.grad_norm,
-    })
+
+    fn tell(&mut self, step: u64, fault: Fault, result: &StepResult) -> Result<()> {
+        let kind = IncidentKind::Fault {
+            fault,
+            loss: result.loss,
+            grad_norm: result.grad_norm,
+            updated: result.updated,
+            rows: self.hooks.rows_of(step),
+        };
+        self.listener.on(&Event::Incident { step, kind })
+    }
+
+    fn phase(&self, step: u64) -> &str {
+        let phases = &self.settings.stage.phases;
+        phases
+            .iter()
+            .find(|phase| step <= phase.last)
+            .map_or("", |phase| phase.name.as_str())
+    }
+
+    /// The end of a phase, checkpoints, a stop asked for.
+    fn after_step(&mut self, state: &TrainState, step: u64) -> Result<()> {
+        let (training, stage) = (self.settings.training, &self.settings.stage);
+        let ended = stage.phases.iter().find(|phase| phase.last == step);
+        if let Some(phase) = ended {
+            self.hooks.phase_ended(state, step, &phase.name, self.listener)?;
+            self.guard.forget();
+        }
+        let stop = self.settings.stop.load(Ordering::Relaxed) && step < stage.steps;
+        // Not in the middle of steps without an update: the one before them is what a run would go back to.
+        let regular = self.guard.state.bad == 0
+            && training
+                .checkpoint
+                .every
+                .is_some_and(|every| step.is_multiple_of(every.0));
+        self.saver.poll(self.listener)?;
+        if ended.is_some() || stop || regular {
+            let (hooks, guard) = (&mut *self.hooks, &self.guard.state);
+            self.saver
+                .start(step, || hooks.snapshot(state, step, guard), self.listener)?;
+        }
+        if stop {
+            self.saver.finish(self.listener)?;
+            return Err(EngineError::Interrupted {
+                stage: stage.name.clone(),
+                step,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes up the last good checkpoint in the place of what step `step` left, so that the data in between is left out;
+    /// if that has been done before, ends the run.
+    fn go_back(&mut self, step: u64) -> Result<TrainState> {
+        // What is being written may be what is gone back to.
+        self.saver.finish(self.listener)?;
+        if !self.guard.state.left_out.is_empty() {
+            return Err(EngineError::Diverged {
+                stage: self.settings.stage.name.clone(),
+                step,
+                patience: self.settings.training.guards.patience.0,
+                left_out: self.guard.state.left_out.clone(),
+            });
+        }
+        let Reached {
+            state,
+            step: to,
+            mut guard,
+        } = self.hooks.last_good(self.listener)?;
+        guard.left_out.push((to + 1, step));
+        self.guard.state = guard;
+        let kind = IncidentKind::WentBack { to };
+        self.listener.on(&Event::Incident { step, kind })?;
+        Ok(state)
+    }
 }

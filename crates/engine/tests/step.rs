@@ -59,6 +59,7 @@ fn batch(k: usize, from: usize, device: &Device) -> MicroBatch {
                 .map(|i| row.get(i + 1).filter(|_| i + 1 >= from).map(|id| *id as u32))
                 .collect(),
             starts: vec![0],
+            source: k,
         })
         .collect();
     MicroBatch::new(&rows, device).unwrap()
@@ -99,7 +100,14 @@ fn follow(name: &str, device: &Device) -> TrainState {
         let rate = log["lr"].as_f64().unwrap();
         let micro = [batch(k, 0, device)];
         let result;
-        (state, result) = train_step(state, &CrossEntropy, &micro, LossAverage::Tokens.into(), rate);
+        (state, result) = train_step(
+            state,
+            &CrossEntropy,
+            &micro,
+            LossAverage::Tokens.into(),
+            rate,
+            |_| true,
+        );
         assert_relative(
             &format!("{what}: loss"),
             result.loss,
@@ -127,6 +135,7 @@ fn follow(name: &str, device: &Device) -> TrainState {
         &[batch(5, 0, device)],
         LossAverage::Tokens.into(),
         0.0,
+        |_| true,
     );
     let expected = run["loss_of_batch_5_after"].as_f64().unwrap();
     assert_relative(&format!("{name}: loss afterwards"), after.loss, expected, 1e-5);
@@ -175,7 +184,7 @@ fn warmup_stable_decay_with_clip_and_decay() {
             let largest = reference.iter().fold(0f32, |max, x| max.max(x.abs()));
             assert_close(
                 &format!("{backend}: {}", tensor.name),
-                &(tensor.values)(),
+                &tensor.read(),
                 &reference,
                 1e-4 * largest,
             );
@@ -203,7 +212,7 @@ fn accumulate(average: LossAverage, device: &Device) -> StepResult {
     // In the reference the first 20 labels of the first batch are ignored; a label is the target of the position
     // before it.
     let micro = [batch(6, 20, device), batch(7, 0, device)];
-    train_step(state, &CrossEntropy, &micro, average.into(), 0.0).1
+    train_step(state, &CrossEntropy, &micro, average.into(), 0.0, |_| true).1
 }
 
 #[test]
@@ -245,6 +254,7 @@ fn a_norm_that_is_not_finite_changes_nothing() {
             &[batch(0, 0, &device)],
             LossAverage::Tokens.into(),
             1e-3,
+            |_| unreachable!("not asked about what is not finite"),
         );
         assert!(!result.loss.is_finite());
         assert_eq!(state.optimizer.updates(), 0);
@@ -281,7 +291,7 @@ fn recomputed_layers_give_the_same_bits() {
                 for step in 0..3 {
                     let micro = [batch(2 * step, 0, &device), batch(2 * step + 1, 7, &device)];
                     let result;
-                    (state, result) = train_step(state, &CrossEntropy, &micro, mode, 1e-3);
+                    (state, result) = train_step(state, &CrossEntropy, &micro, mode, 1e-3, |_| true);
                     results.push((result.loss.to_bits(), result.grad_norm.to_bits()));
                 }
                 (results, weight_norms(&state.model), moments(&state))
@@ -297,7 +307,7 @@ fn recomputed_layers_give_the_same_bits() {
 
 fn moments(state: &TrainState) -> Vec<(String, Vec<u32>)> {
     let entry = |tensor: smollm3_model::hf::NamedTensor| {
-        let bits = (tensor.values)().iter().map(|value| value.to_bits()).collect();
+        let bits = tensor.read().iter().map(|value| value.to_bits()).collect();
         (tensor.name, bits)
     };
     state.optimizer.state().into_iter().map(entry).collect()

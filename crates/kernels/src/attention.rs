@@ -15,7 +15,7 @@ use crate::Documents;
 /// - output: `[batch, heads, seq, head_dim]`
 pub fn document_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, documents: &Documents) -> Tensor<4> {
     #[cfg(any(feature = "flex", feature = "tch"))]
-    if crate::device::is_fused(&q) {
+    if crate::device::is_attention_fused(&q) {
         return crate::fused::attention(q, k, v, documents);
     }
     plain_document_attention(q, k, v, documents)

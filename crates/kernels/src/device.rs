@@ -104,19 +104,50 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
     }
 }
 
-/// Whether the fused operations apply to this tensor: `flex` in `f32`, LibTorch on the CPU in `f32` and `bf16`.
+/// Whether `SMOLLM3_PLAIN_KERNELS` asks for the plain bodies of all operations: to see whether a fault or a speed is the
+/// fused ones'. Read once.
+#[cfg(any(feature = "flex", feature = "tch"))]
+fn are_plain_wanted() -> bool {
+    static WANTED: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        std::env::var_os("SMOLLM3_PLAIN_KERNELS").is_some_and(|value| value == "1")
+    });
+    *WANTED
+}
+
+/// Whether the fused operations apply to this tensor: `flex` in `f32`, LibTorch on the CPU and on CUDA in `f32` and `bf16`.
 #[cfg(any(feature = "flex", feature = "tch"))]
 pub(crate) fn is_fused<const D: usize>(tensor: &burn::Tensor<D>) -> bool {
     use burn::backend::DispatchDevice;
     use burn::tensor::DType;
+    if are_plain_wanted() {
+        return false;
+    }
     match tensor.device().inner().as_dispatch() {
         #[cfg(feature = "flex")]
         DispatchDevice::Flex(_) => tensor.dtype() == DType::F32,
         #[cfg(feature = "tch")]
-        DispatchDevice::LibTorch(burn::backend::LibTorchDevice::Cpu) => {
-            matches!(tensor.dtype(), DType::F32 | DType::BF16)
-        }
+        DispatchDevice::LibTorch(burn::backend::LibTorchDevice::Mps) => false,
+        #[cfg(feature = "tch")]
+        DispatchDevice::LibTorch(_) => matches!(tensor.dtype(), DType::F32 | DType::BF16),
         #[allow(unreachable_patterns)]
         _ => false,
     }
+}
+
+/// Whether fused attention applies to these queries: where [`is_fused`] says so, but on CUDA only as flash attention has it,
+/// in `bf16` with `head_dim` a multiple of 8 up to 256.
+#[cfg(any(feature = "flex", feature = "tch"))]
+pub(crate) fn is_attention_fused(q: &burn::Tensor<4>) -> bool {
+    #[cfg(feature = "tch")]
+    {
+        use burn::backend::{DispatchDevice, LibTorchDevice};
+        if let DispatchDevice::LibTorch(LibTorchDevice::Cuda(_)) = q.device().inner().as_dispatch() {
+            let head_dim = q.dims()[3];
+            return is_fused(q)
+                && q.dtype() == burn::tensor::DType::BF16
+                && head_dim % 8 == 0
+                && head_dim <= 256;
+        }
+    }
+    is_fused(q)
 }

@@ -43,8 +43,20 @@ impl Targets {
 pub struct LossSum {
     /// Σ −ln p(target), in nats, `[1]`, `f32`.
     pub sum: Tensor<1>,
+    /// −ln p(target) of each token, 0 where there is no target, `[tokens]`, `f32`; without gradient.
+    pub losses: Tensor<1>,
     /// Number of targets.
     pub count: usize,
+}
+
+impl LossSum {
+    fn of(losses: Tensor<1>, count: usize) -> Self {
+        Self {
+            sum: losses.clone().sum(),
+            losses: losses.detach(),
+            count,
+        }
+    }
 }
 
 /// Sum of cross-entropies of `softmax(hidden · weightᵀ)` against `targets`.
@@ -56,11 +68,8 @@ pub struct LossSum {
 pub fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> LossSum {
     #[cfg(any(feature = "flex", feature = "tch"))]
     if crate::device::is_fused(&hidden) {
-        let sum = crate::fused::loss(hidden, weight, Arc::clone(&targets.host));
-        return LossSum {
-            sum,
-            count: targets.count,
-        };
+        let losses = crate::fused::loss(hidden, weight, Arc::clone(&targets.host));
+        return LossSum::of(losses, targets.count);
     }
     plain_linear_cross_entropy(hidden, weight, targets)
 }
@@ -70,10 +79,7 @@ pub fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targ
 /// # Shapes
 /// As [`linear_cross_entropy`].
 pub fn plain_linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> LossSum {
-    LossSum {
-        sum: token_log_probs(hidden, weight, targets).sum().neg(),
-        count: targets.count,
-    }
+    LossSum::of(token_log_probs(hidden, weight, targets).neg(), targets.count)
 }
 
 /// `ln p(target)` of every position, 0 where there is no target. `[tokens]`, `f32`.

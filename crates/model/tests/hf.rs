@@ -90,7 +90,7 @@ fn shards_hold_what_one_file_holds() {
                 name,
                 shape,
                 dtype: FileDtype::F32,
-                values: Box::new(move || data.iter::<f32>().collect()),
+                values: hf::Values::Here(data.iter::<f32>().collect()),
             }
         })
         .collect();
@@ -127,7 +127,7 @@ fn altered(change: impl Fn(String, Vec<usize>) -> Option<(String, Vec<usize>)>) 
                 name,
                 shape,
                 dtype: FileDtype::Bf16,
-                values: Box::new(move || vec![0.5; count]),
+                values: hf::Values::Later(Box::new(move || vec![0.5; count])),
             }
         })
         .collect();
@@ -174,7 +174,7 @@ fn damaged_checkpoints_are_refused() {
         name: "model.layers.9.mlp.up_proj.weight".to_owned(),
         shape: vec![1],
         dtype: FileDtype::F32,
-        values: Box::new(|| vec![0.0]),
+        values: hf::Values::Here(vec![0.0]),
     };
     let mut json: serde_json::Value = serde_json::json!({ "weight_map": {} });
     for (name, _) in ModelConfig::from_hf_file(&path("model/a/config.json"))

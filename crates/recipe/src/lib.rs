@@ -57,5 +57,7 @@ pub use run::{
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
 pub use source::{Arithmetic, HubDataset, Source, SourceKind, Table, TokenFolder};
 pub use stage::{LongContext, Stage, StageKind, Start};
-pub use training::{Checkpoints, Loss, LossAverage, OptimizerState, Phase, Recompute, Training};
+pub use training::{
+    Checkpoints, Guards, Loss, LossAverage, OptimizerState, Phase, Recompute, Spikes, Training,
+};
 pub use units::{BatchSize, Bytes, ContextLength, Percent, Sequences, Span, Steps, Tokens, UnitError};

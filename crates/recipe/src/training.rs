@@ -42,6 +42,66 @@ pub struct Training {
     /// How token losses become one number.
     #[serde(default)]
     pub loss: Loss,
+    /// What is done about steps that go wrong.
+    #[serde(default)]
+    pub guards: Guards,
+}
+
+/// `[stage.guards]`: what is done about steps that go wrong. A loss or gradient norm that is not finite is never
+/// trained on; a spike is one far above those of the steps before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guards {
+    /// What becomes of the update of a spike.
+    pub spikes: Spikes,
+    /// How far above the median of the window is a spike, in robust standard deviations (1.4826 times the median
+    /// distance from the median).
+    pub spike_sigma: f64,
+    /// The steps that a step is compared with; until half of them are there, nothing is a spike.
+    pub spike_window: Steps,
+    /// After so many steps without an update in a row, the run goes back to its last checkpoint and leaves out the
+    /// data up to there; if that happens once more, it stops.
+    pub patience: Steps,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self {
+            spikes: Spikes::Log,
+            spike_sigma: 6.0,
+            spike_window: Steps(128),
+            patience: Steps(10),
+        }
+    }
+}
+
+impl Guards {
+    fn check(&self) -> Result<(), Problem> {
+        if !(self.spike_sigma.is_finite() && self.spike_sigma > 0.0) {
+            let message = "it must be a positive number; write 6.0";
+            return Err(Problem::at("spike_sigma", message.to_owned()));
+        }
+        if !(8..=100_000).contains(&self.spike_window.0) {
+            let message = "a window has 8 to 100,000 steps; write \"128 steps\"";
+            return Err(Problem::at("spike_window", message.to_owned()));
+        }
+        if self.patience.0 == 0 {
+            let message = "it must be one step at least; write \"10 steps\"";
+            return Err(Problem::at("patience", message.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of the update of a spike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spikes {
+    /// It is made, and the step is recorded.
+    #[default]
+    Log,
+    /// It is left out, and the step is recorded.
+    Skip,
 }
 
 /// What is computed again in the backward pass instead of kept.
@@ -195,6 +255,9 @@ impl Training {
             .check()
             .map_err(|problem| problem.under(KeyPath::default().key("optimizer")))?;
         self.resolve_schedule()?;
+        self.guards
+            .check()
+            .map_err(|problem| problem.under(KeyPath::default().key("guards")))?;
         for (key, steps) in [
             ("every", self.checkpoint.every),
             ("permanent", self.checkpoint.permanent),

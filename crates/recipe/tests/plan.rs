@@ -128,9 +128,10 @@ fn memory_of_the_3b_model() {
         (memory.masters, memory.moments),
         (4 * n.div_ceil(192), 8 * n.div_ceil(192))
     );
-    // Per position and layer: 4·2048 + 2·2048 + 2·512 + 3·11008 numbers of 2 bytes, and 16 of 4.
-    let layer = 2 * (8_192 + 4_096 + 1_024 + 33_024) + 64;
-    assert_eq!(memory.activations, 3 * 4_096 * (36 * layer + 2 * 2 * 2_048));
+    // Per position and layer: 2·2048 + 2·2048 + 2·512 + 3·11008 numbers of 2 bytes, and 2·2048 + 16 + 2 of 4.
+    let layer = 2 * (4_096 + 4_096 + 1_024 + 33_024) + 4 * (4_096 + 18);
+    let ends = (4 + 2 * 2) * 2_048;
+    assert_eq!(memory.activations, 3 * 4_096 * (36 * layer + ends));
     assert_eq!(memory.logits, 2 * 4 * 1_024 * 128_256);
     let sum = memory.weights + memory.masters + memory.gradients + memory.moments;
     assert_eq!(memory.total, sum + memory.activations + memory.logits);
@@ -138,7 +139,7 @@ fn memory_of_the_3b_model() {
     let recomputed = Memory::of_device(&config, Precision::Bf16, 4_096, 3, true, 192);
     assert_eq!(
         recomputed.activations,
-        3 * 4_096 * (36 * 2 * 2_048 + layer + 2 * 2 * 2_048)
+        3 * 4_096 * (36 * 4 * 2_048 + layer + ends)
     );
     let single = Memory::of_device(&config, Precision::F32, 4_096, 3, false, 1);
     assert_eq!(

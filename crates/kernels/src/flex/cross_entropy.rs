@@ -22,14 +22,15 @@ pub(super) struct LossGradients {
     pub weight: Vec<f32>,
 }
 
-/// Σ −ln p(target) over the tokens that have a target (`targets[i] ≥ 0`), and its gradients if asked for.
+/// −ln p(target) of each token, 0 where there is no target (`targets[i] < 0`), and the gradients of their sum if asked
+/// for.
 pub(super) fn cross_entropy(
     hidden: &[f32],
     weight: &[f32],
     targets: &[i32],
     shape: Shape,
     with_gradients: bool,
-) -> (f64, Option<LossGradients>) {
+) -> (Vec<f32>, Option<LossGradients>) {
     let Shape { tokens, width, vocab } = shape;
     let mut gradients = with_gradients.then(|| LossGradients {
         hidden: vec![0.0; tokens * width],
@@ -37,7 +38,7 @@ pub(super) fn cross_entropy(
     });
     let most = loss_block(vocab).min(tokens);
     let mut logits = vec![0.0; most * vocab];
-    let mut total = 0.0;
+    let mut losses = vec![0.0; tokens];
     for start in (0..tokens).step_by(most.max(1)) {
         let rows = most.min(tokens - start);
         let logits = &mut logits[..rows * vocab];
@@ -52,7 +53,8 @@ pub(super) fn cross_entropy(
             false,
             Cores::All,
         );
-        total += loss_rows(logits, &targets[start..start + rows], Threads::Rayon);
+        let span = start..start + rows;
+        loss_rows(logits, &targets[span.clone()], &mut losses[span], Threads::Rayon);
         if let Some(gradients) = &mut gradients {
             let into = &mut gradients.hidden[start * width..(start + rows) * width];
             matmul(
@@ -75,5 +77,5 @@ pub(super) fn cross_entropy(
             );
         }
     }
-    (total, gradients)
+    (losses, gradients)
 }

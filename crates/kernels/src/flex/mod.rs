@@ -65,13 +65,13 @@ impl Kernels for Flex {
             width: shape(&hidden)[1],
             vocab: shape(&weight)[0],
         };
-        let (sum, gradients) =
+        let (losses, gradients) =
             cross_entropy::cross_entropy(slice(&hidden), slice(&weight), targets, sizes, save);
         let saved = gradients.map(|gradients| SavedLoss {
             gradients: Arc::new(gradients),
             shapes: [shape(&hidden), shape(&weight)],
         });
-        (dense(vec![sum as f32], Shape::from([1])), saved)
+        (dense(losses, Shape::from([sizes.tokens])), saved)
     }
 
     fn rms_norm_forward(
@@ -162,7 +162,7 @@ impl Saved<Flex, 3> for SavedAttention {
     }
 }
 
-/// The loss is linear in its gradient, so that what it is multiplied by can come later.
+/// The summed loss is linear in its gradient, so that what it is multiplied by can come later.
 #[derive(Debug, Clone)]
 pub(crate) struct SavedLoss {
     gradients: Arc<LossGradients>,

@@ -41,7 +41,8 @@ pub(crate) trait Kernels: Backend {
         documents: Arc<Documents>,
     ) -> (FloatTensor<Self>, Self::Attention);
 
-    /// See [`crate::linear_cross_entropy`]; `[1]`. Gradients only if asked to `save`.
+    /// The losses of all tokens, `[tokens]`; see [`crate::linear_cross_entropy`]. Gradients only if asked to `save`, and
+    /// only of their sum: the backward pass takes the first entry of its gradient for all.
     fn loss_forward(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -126,7 +127,7 @@ pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, documents: &Do
     Tensor::from_dispatch(<Dispatch as Fused>::fused_attention(q, k, v, documents))
 }
 
-/// Summed cross-entropy on a device that has it fused.
+/// Cross-entropy of each token on a device that has it fused; only its sum may be differentiated.
 pub(crate) fn loss(hidden: Tensor<2>, weight: Tensor<2>, targets: Arc<[i32]>) -> Tensor<1> {
     let [hidden, weight] = [hidden, weight].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as Fused>::fused_loss(hidden, weight, targets))

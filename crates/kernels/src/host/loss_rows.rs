@@ -11,26 +11,24 @@ pub(crate) fn loss_block(vocab: usize) -> usize {
     (LOGITS / vocab.max(1)).clamp(32, 512)
 }
 
-/// Σ −ln p(target) over the rows that have a target (`targets[i] ≥ 0`). Each row becomes the gradient of its loss.
-pub(crate) fn loss_rows(logits: &mut [f32], targets: &[i32], threads: Threads) -> f64 {
+/// −ln p(target) of each row into `losses`, 0 where there is no target (`targets[i] < 0`). Each row becomes the gradient
+/// of its loss.
+pub(crate) fn loss_rows(logits: &mut [f32], targets: &[i32], losses: &mut [f32], threads: Threads) {
     let vocab = logits.len() / targets.len().max(1);
-    let mut losses = vec![0f64; targets.len()];
-    let (logits, shared) = (Shared::new(logits), Shared::new(&mut losses));
+    let (logits, losses) = (Shared::new(logits), Shared::new(losses));
     threads.each(targets.len(), |row| {
         // SAFETY: each task has a row of its own.
-        let (logits, loss) = unsafe { (logits.part(row * vocab, vocab), shared.part(row, 1)) };
+        let (logits, loss) = unsafe { (logits.part(row * vocab, vocab), losses.part(row, 1)) };
         loss[0] = wide(
             #[inline(always)]
             || loss_row(logits, targets[row]),
         );
     });
-    // Summed in order, so that the number of threads does not show.
-    losses.iter().sum()
 }
 
 /// The loss of one row of logits, which becomes its gradient: probabilities, less one at the target.
 #[inline(always)]
-fn loss_row(row: &mut [f32], target: i32) -> f64 {
+fn loss_row(row: &mut [f32], target: i32) -> f32 {
     let Some(&at_target) = usize::try_from(target).ok().and_then(|target| row.get(target)) else {
         row.fill(0.0);
         return 0.0;
@@ -40,5 +38,5 @@ fn loss_row(row: &mut [f32], target: i32) -> f64 {
     let scale = 1.0 / sum;
     row.iter_mut().for_each(|value| *value *= scale);
     row[target as usize] -= 1.0;
-    f64::from(largest) + f64::from(sum).ln() - f64::from(at_target)
+    (f64::from(largest) + f64::from(sum).ln() - f64::from(at_target)) as f32
 }

@@ -1,7 +1,9 @@
-//! The numbers of LibTorch tensors in the CPU's memory as slices.
+//! Who owns a LibTorch tensor, and its numbers in the CPU's memory as slices.
 
-use half::bf16;
 use std::any::TypeId;
+
+use burn::backend::libtorch::TchTensor;
+use half::bf16;
 use tch::{Device, Kind, Tensor};
 
 use crate::host::{Angles, Element, View};
@@ -10,6 +12,23 @@ pub(super) fn contiguous(tensor: Tensor) -> Tensor {
     match tensor.is_contiguous() {
         true => tensor,
         false => tensor.contiguous(),
+    }
+}
+
+/// A contiguous tensor. Where it is one already, it keeps its count of owners, by which Burn knows that it must not be
+/// written to.
+pub(super) fn dense(tensor: TchTensor) -> TchTensor {
+    match tensor.tensor.is_contiguous() {
+        true => tensor,
+        false => TchTensor::new(tensor.tensor.contiguous()),
+    }
+}
+
+/// A contiguous tensor that nobody else sees.
+pub(super) fn own(tensor: TchTensor) -> Tensor {
+    match tensor.can_mut() && tensor.tensor.is_contiguous() {
+        true => tensor.tensor,
+        false => contiguous(tensor.tensor.copy()),
     }
 }
 

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use serde_json::json;
 use smollm3_recipe::{ModelConfig, ModelConfigError, Spelling};
 
-use super::{FileDtype, NamedTensor, ShardError, TensorFiles, write_shards};
+use super::{FileDtype, NamedTensor, ShardError, TensorFiles, Values, write_shards};
 use crate::{NamedParameters, ParameterError, SmolLm3, named_parameters};
 
 /// A checkpoint cannot be read or written.
@@ -119,6 +119,29 @@ pub fn save(
     model: &SmolLm3,
     dtype: FileDtype,
 ) -> Result<(), CheckpointError> {
+    save_tensors(folder, config, &tensors(model, dtype), dtype)
+}
+
+/// The weights of a model for writing.
+pub fn tensors(model: &SmolLm3, dtype: FileDtype) -> Vec<NamedTensor> {
+    let mut tensors = Collect {
+        dtype,
+        tensors: Vec::new(),
+    };
+    named_parameters(model, &mut tensors);
+    tensors.tensors
+}
+
+/// [`save`] for weights that have been taken out of the model.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn save_tensors(
+    folder: &Path,
+    config: &ModelConfig,
+    tensors: &[NamedTensor],
+    dtype: FileDtype,
+) -> Result<(), CheckpointError> {
     let write = |name: &str, value: serde_json::Value| {
         let path = folder.join(name);
         fs::write(&path, format!("{value:#}\n")).map_err(|source| CheckpointError::Write { path, source })
@@ -133,12 +156,7 @@ pub fn save(
         "pad_token_id": config.pad_token_id,
     });
     write("generation_config.json", generation)?;
-    let mut tensors = Collect {
-        dtype,
-        tensors: Vec::new(),
-    };
-    named_parameters(model, &mut tensors);
-    Ok(write_shards(folder, "model", &tensors.tensors, SHARD_BYTES)?)
+    Ok(write_shards(folder, "model", tensors, SHARD_BYTES)?)
 }
 
 /// Gathers a module's parameters for writing; values stay on the device until their turn.
@@ -154,7 +172,7 @@ impl NamedParameters for Collect {
             name: name.to_owned(),
             shape: value.dims().to_vec(),
             dtype: self.dtype,
-            values: Box::new(move || value.to_data().iter::<f32>().collect()),
+            values: Values::Later(Box::new(move || value.to_data().iter::<f32>().collect())),
         });
     }
 }

@@ -7,6 +7,6 @@ mod checkpoint;
 mod shards;
 mod tensor_file;
 
-pub use checkpoint::{Checkpoint, CheckpointError, save};
-pub use shards::{NamedTensor, ShardError, TensorFiles, write_shards};
+pub use checkpoint::{Checkpoint, CheckpointError, save, save_tensors, tensors};
+pub use shards::{NamedTensor, ShardError, TensorFiles, Values, write_shards};
 pub use tensor_file::{FileDtype, to_f32};

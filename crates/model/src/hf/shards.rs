@@ -192,11 +192,34 @@ pub struct NamedTensor {
     pub shape: Vec<usize>,
     /// Format on disk.
     pub dtype: FileDtype,
-    /// Reads the values, from a device as a rule.
-    pub values: Box<dyn Fn() -> Vec<f32>>,
+    /// The numbers.
+    pub values: Values,
+}
+
+/// Where the numbers of a tensor to be written are.
+pub enum Values {
+    /// On a device, as a rule: read when their turn comes.
+    Later(Box<dyn Fn() -> Vec<f32> + Send>),
+    /// In the host's memory.
+    Here(Vec<f32>),
 }
 
 impl NamedTensor {
+    /// The numbers.
+    pub fn read(&self) -> Cow<'_, [f32]> {
+        match &self.values {
+            Values::Later(read) => read().into(),
+            Values::Here(values) => values.into(),
+        }
+    }
+
+    /// Fetches the numbers, so that the device may change its own.
+    pub fn fetch(&mut self) {
+        if let Values::Later(read) = &self.values {
+            self.values = Values::Here(read());
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.shape.iter().product::<usize>() * self.dtype.bytes()
     }
@@ -212,7 +235,7 @@ impl View for &NamedTensor {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        self.dtype.encode(&(self.values)()).into()
+        self.dtype.encode(&self.read()).into()
     }
 
     fn data_len(&self) -> usize {

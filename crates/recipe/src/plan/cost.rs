@@ -57,10 +57,10 @@ impl Memory {
     ///
     /// Masters and moments are sliced over the devices (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054).
     /// Activations follow the counting of Korthikanti et al. 2022 (arXiv:2205.05198, section 4) for this block:
-    /// a position keeps, per layer, the inputs of the two norms and of the two blocks (4·hidden), queries and
-    /// attention's output (2·query width), keys and values (2·key width), and gate, up and their product
-    /// (3·intermediate), in the run's precision, and one f32 per head for the softmax; attention keeps no
-    /// square matrix. With recomputation a layer keeps its input, and one layer at a time the rest.
+    /// a position keeps, per layer, the inputs of the two norms in f32 (2·hidden), and in the run's precision those
+    /// of the two blocks (2·hidden), queries and attention's output (2·query width), keys and values (2·key width),
+    /// and gate, up and their product (3·intermediate); and one f32 per norm and head. Attention keeps no square
+    /// matrix. With recomputation a layer keeps its input, and one layer at a time the rest.
     pub fn of_device(
         config: &ModelConfig,
         precision: Precision,
@@ -75,17 +75,18 @@ impl Memory {
         let query = heads * config.head_dim as u64;
         let key_value = (config.num_key_value_heads * config.head_dim) as u64;
         let bytes = precision.bytes();
-        let per_layer = bytes
-            * (4 * hidden + 2 * query + 2 * key_value + 3 * config.intermediate_size as u64)
-            + 4 * heads;
+        let intermediate = config.intermediate_size as u64;
+        let per_layer = 8 * hidden
+            + bytes * (2 * hidden + 2 * query + 2 * key_value + 3 * intermediate)
+            + 4 * (heads + 2);
         let layers = config.num_hidden_layers as u64;
         let in_layers = if recompute {
-            layers * bytes * hidden + per_layer
+            layers * 4 * hidden + per_layer
         } else {
             layers * per_layer
         };
-        // The output of the last layer and of the final norm.
-        let position = in_layers + 2 * bytes * hidden;
+        // The output of the last layer, that of the final norm, and the gradient of that.
+        let position = in_layers + (4 + 2 * bytes) * hidden;
         let rows = micro_batch.saturating_mul(sequence_length);
         let mut memory = Self {
             weights: bytes * parameters,

@@ -1,0 +1,353 @@
+//! The fused operations on a GPU, in LibTorch's operations. They save as little as the host's do: an operation keeps its
+//! inputs, not what it computes between.
+
+use std::sync::Arc;
+
+use burn::backend::LibTorch;
+use burn::backend::libtorch::TchTensor;
+use tch::{Device, Kind, Tensor};
+
+use super::SavedLoss;
+use super::shim::{flash_attention, fused_adamw};
+use super::tensor::contiguous;
+use crate::fused::Saved;
+use crate::{AdamWStep, Documents};
+
+/// Tokens whose logits are held at once.
+const LOSS_ROWS: usize = 1024;
+
+/// Tokens of all rows in one list: `[batch, heads, seq, dim]` → `[batch · seq, heads, dim]`. No copy for what the model
+/// makes, which lies in this order.
+fn listed(tensor: &Tensor) -> Tensor {
+    let size = tensor.size();
+    tensor
+        .transpose(1, 2)
+        .reshape([size[0] * size[2], size[1], size[3]])
+}
+
+/// The way back from [`listed`], a view.
+fn in_rows(tensor: &Tensor, batch: i64) -> Tensor {
+    let size = tensor.size();
+    tensor
+        .view([batch, size[0] / batch, size[1], size[2]])
+        .transpose(1, 2)
+}
+
+/// Where each document begins in the list of all tokens, at last the number of tokens; and the longest document.
+fn boundaries(documents: &Documents) -> (Vec<i32>, i64) {
+    let mut starts = vec![0];
+    let mut longest = 0;
+    for row in 0..documents.batch() {
+        for (start, length) in documents.spans(row) {
+            starts.push((row * documents.seq() + start + length) as i32);
+            longest = longest.max(length as i64);
+        }
+    }
+    (starts, longest)
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SavedAttention {
+    q: TchTensor,
+    k: TchTensor,
+    v: TchTensor,
+    /// Output, log-sum-exp, and the two that LibTorch wants back.
+    found: Arc<[Tensor; 4]>,
+    starts: Arc<Tensor>,
+    longest: i64,
+}
+
+fn scale(q: &Tensor) -> f64 {
+    q.size().last().map_or(1.0, |dim| (*dim as f64).powf(-0.5))
+}
+
+/// Variable-length flash attention (Dao 2023, arXiv:2307.08691): `bf16`, `head_dim` a multiple of 8.
+pub(super) fn attention(
+    q: TchTensor,
+    k: TchTensor,
+    v: TchTensor,
+    documents: Arc<Documents>,
+) -> (TchTensor, SavedAttention) {
+    let (starts, longest) = boundaries(&documents);
+    let starts = Tensor::from_slice(&starts).to_device(q.tensor.device());
+    let [listed_q, listed_k, listed_v] = [&q, &k, &v].map(|tensor| listed(&tensor.tensor));
+    let found = flash_attention(
+        &listed_q,
+        &listed_k,
+        &listed_v,
+        &starts,
+        longest,
+        scale(&q.tensor),
+    );
+    let out = TchTensor::new(in_rows(&found[0], q.tensor.size()[0]));
+    let saved = SavedAttention {
+        q,
+        k,
+        v,
+        found: Arc::new(found),
+        starts: Arc::new(starts),
+        longest,
+    };
+    (out, saved)
+}
+
+impl Saved<LibTorch, 3> for SavedAttention {
+    fn backward(self, grad: TchTensor) -> [TchTensor; 3] {
+        let batch = self.q.tensor.size()[0];
+        let [out, lse, random, unused] = &*self.found;
+        let (dq, dk, dv) = Tensor::internal_flash_attention_backward(
+            &contiguous(listed(&grad.tensor)),
+            &listed(&self.q.tensor),
+            &listed(&self.k.tensor),
+            &listed(&self.v.tensor),
+            out,
+            lse,
+            &self.starts,
+            &self.starts,
+            self.longest,
+            self.longest,
+            0.0,
+            true,
+            random,
+            unused,
+            scale(&self.q.tensor),
+            None,
+            None,
+        );
+        [dq, dk, dv].map(|gradient| TchTensor::new(in_rows(&gradient, batch)))
+    }
+}
+
+pub(super) fn loss(
+    hidden: TchTensor,
+    weight: TchTensor,
+    targets: &[i32],
+    save: bool,
+) -> (TchTensor, Option<SavedLoss>) {
+    let hidden = hidden.tensor;
+    let (kind, device) = (hidden.kind(), hidden.device());
+    let dtype = weight.tensor.kind();
+    let weight = weight.tensor.to_kind(kind);
+    let targets = Tensor::from_slice(targets).to_device(device).to_kind(Kind::Int64);
+    let kept = targets.ge(0).to_kind(Kind::Float).unsqueeze(1);
+    let targets = targets.clamp_min(0).unsqueeze(1);
+
+    let tokens = hidden.size()[0];
+    let losses = Tensor::empty([tokens], (Kind::Float, device));
+    let dh = hidden.empty_like();
+    let mut dw = save.then(|| Tensor::zeros(weight.size(), (Kind::Float, device)));
+    for start in (0..tokens).step_by(LOSS_ROWS) {
+        let rows = tokens.min(start + LOSS_ROWS as i64) - start;
+        let [part, targets, kept] = [&hidden, &targets, &kept].map(|tensor| tensor.narrow(0, start, rows));
+        let logits = part.matmul(&weight.tr()).to_kind(Kind::Float);
+        let mut log_probs = logits.log_softmax(-1, Kind::Float);
+        let found = log_probs.gather(1, &targets, false) * &kept;
+        losses.narrow(0, start, rows).copy_(&found.squeeze_dim(1).neg());
+        if let Some(dw) = &mut dw {
+            let mut changes = log_probs.exp_();
+            let _ = changes.scatter_add_(1, &targets, &Tensor::full_like(&kept, -1.0));
+            let changes = changes.g_mul_(&kept).to_kind(kind);
+            dh.narrow(0, start, rows).copy_(&changes.matmul(&weight));
+            *dw += changes.tr().matmul(&part);
+        }
+    }
+    let saved = dw.map(|dw| SavedLoss {
+        hidden: TchTensor::new(dh),
+        weight: TchTensor::new(dw.to_kind(dtype)),
+    });
+    (TchTensor::new(losses), saved)
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SavedNorm {
+    x: TchTensor,
+    weight: TchTensor,
+    /// One over the root of the mean square, `[batch, seq, 1]`.
+    scales: TchTensor,
+}
+
+pub(super) fn rms_norm(x: TchTensor, weight: TchTensor, epsilon: f64, kind: Kind) -> (TchTensor, SavedNorm) {
+    let square = x.tensor.square();
+    let scales = (square.mean_dim([-1].as_slice(), true, Kind::Float) + epsilon).rsqrt();
+    let out = (&x.tensor * &scales).to_kind(kind) * weight.tensor.to_kind(kind);
+    let scales = TchTensor::new(scales);
+    (TchTensor::new(out), SavedNorm { x, weight, scales })
+}
+
+impl Saved<LibTorch, 2> for SavedNorm {
+    fn backward(self, grad: TchTensor) -> [TchTensor; 2] {
+        let grad = grad.tensor.to_kind(Kind::Float);
+        let scales = &self.scales.tensor;
+        let normed = &self.x.tensor * scales;
+        let dw = (&grad * &normed).sum_dim_intlist([0, 1].as_slice(), false, Kind::Float);
+        let weighted = grad * &self.weight.tensor;
+        let along = (&weighted * &normed).mean_dim([-1].as_slice(), true, Kind::Float);
+        let dx = (weighted - normed * along) * scales;
+        [dx, dw].map(TchTensor::new)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SavedGate {
+    gate: TchTensor,
+    up: TchTensor,
+}
+
+pub(super) fn swiglu(gate: TchTensor, up: TchTensor) -> (TchTensor, SavedGate) {
+    let out = gate.tensor.silu() * &up.tensor;
+    (TchTensor::new(out), SavedGate { gate, up })
+}
+
+impl Saved<LibTorch, 2> for SavedGate {
+    fn backward(self, grad: TchTensor) -> [TchTensor; 2] {
+        let (gate, up) = (self.gate.tensor, self.up.tensor);
+        let grad = grad.tensor.to_kind(gate.kind());
+        let dup = gate.silu() * &grad;
+        let dgate = (grad * up).silu_backward(&gate);
+        [dgate, dup].map(TchTensor::new)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SavedRotary {
+    cos: TchTensor,
+    sin: TchTensor,
+}
+
+fn turned(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
+    let kind = x.kind();
+    let halves = x.to_kind(Kind::Float).chunk(2, -1);
+    let (first, second) = (&halves[0], &halves[1]);
+    Tensor::cat(&[first * cos - second * sin, second * cos + first * sin], -1).to_kind(kind)
+}
+
+pub(super) fn rotary(x: TchTensor, cos: TchTensor, sin: TchTensor) -> (TchTensor, SavedRotary) {
+    let out = turned(&x.tensor, &cos.tensor, &sin.tensor);
+    (TchTensor::new(out), SavedRotary { cos, sin })
+}
+
+impl Saved<LibTorch, 1> for SavedRotary {
+    fn backward(self, grad: TchTensor) -> [TchTensor; 1] {
+        let back = turned(&grad.tensor, &self.cos.tensor, &self.sin.tensor.neg());
+        [TchTensor::new(back)]
+    }
+}
+
+pub(super) fn adamw(
+    value: &mut Tensor,
+    first: &mut Tensor,
+    second: &mut Tensor,
+    gradient: TchTensor,
+    step: AdamWStep,
+) {
+    let gradient = contiguous(gradient.tensor) * f64::from(step.scale);
+    fused_adamw(value, first, second, &gradient, step);
+}
+
+/// These operations run on the CPU as well, all but attention: there they are compared with the host's own.
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::cpu;
+    use super::*;
+
+    fn random<const D: usize>(size: [i64; D]) -> TchTensor {
+        TchTensor::new(Tensor::randn(size, (Kind::Float, Device::Cpu)))
+    }
+
+    #[track_caller]
+    fn assert_close<const N: usize>(what: &str, found: [TchTensor; N], expected: [TchTensor; N]) {
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert_eq!(found.tensor.size(), expected.tensor.size(), "{what}");
+            let largest = expected.tensor.abs().max().double_value(&[]).max(0.1);
+            let off = (found.tensor - expected.tensor).abs().max().double_value(&[]);
+            assert!(off <= 2e-5 * largest, "{what}: off by {off:e} at {largest}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+        #[test]
+        fn as_on_the_host(batch in 1i64..3, seq in 1i64..9, heads in 1i64..4, half in 4i64..9) {
+            let width = 2 * half;
+            let (x, weight) = (random([batch, seq, width]), random([width]));
+            let grad = random([batch, seq, width]);
+            let (a, ours) = rms_norm(x.clone(), weight.clone(), 1e-5, Kind::Float);
+            let (b, host) = cpu::rms_norm(x.clone(), weight, 1e-5, Kind::Float);
+            assert_close("norm", [a], [b]);
+            assert_close("gradients of norm", ours.backward(grad.clone()), host.backward(grad.clone()));
+
+            let up = random([batch, seq, width]);
+            let (a, ours) = swiglu(x.clone(), up.clone());
+            let (b, host) = cpu::swiglu(x, up);
+            assert_close("gate", [a], [b]);
+            assert_close("gradients of gate", ours.backward(grad.clone()), host.backward(grad));
+
+            let (x, grad) = (random([batch, heads, seq, width]), random([batch, heads, seq, width]));
+            let (cos, sin) = (random([batch, 1, seq, half]), random([batch, 1, seq, half]));
+            let (a, ours) = rotary(x.clone(), cos.clone(), sin.clone());
+            let (b, host) = cpu::rotary(x, cos, sin);
+            assert_close("rotation", [a], [b]);
+            assert_close("gradient of rotation", ours.backward(grad.clone()), host.backward(grad));
+        }
+
+        #[test]
+        fn the_loss_as_on_the_host(tokens in 1usize..40, width in 1i64..9, vocab in 2i64..30, twice: bool) {
+            // More rows than are held at once, every second time.
+            let tokens = if twice { tokens + LOSS_ROWS } else { tokens };
+            let (hidden, weight) = (random([tokens as i64, width]), random([vocab, width]));
+            let targets: Vec<i32> = (0..tokens as i32).map(|i| if i % 5 == 2 { -1 } else { i * 7 % vocab as i32 }).collect();
+            let (a, ours) = loss(hidden.clone(), weight.clone(), &targets, true);
+            let (b, host) = cpu::loss(hidden, weight, &targets, true);
+            assert_close("loss", [a], [b]);
+            let grad = TchTensor::new(Tensor::full([tokens as i64], 0.37, (Kind::Float, Device::Cpu)));
+            let (ours, host) = (ours.unwrap(), host.unwrap());
+            assert_close("gradients of the loss", ours.backward(grad.clone()), host.backward(grad));
+        }
+
+        #[test]
+        fn the_update_as_on_the_host(count in 1i64..200, updates in 1i32..50, rate in prop::sample::select(vec![0.0f32, 1e-2])) {
+            let step = AdamWStep {
+                betas: [0.9, 0.95],
+                scale: 0.3,
+                keep: 1.0 - rate * 0.1,
+                rate: rate / (1.0 - 0.9f32.powi(updates)),
+                second_correction: (1.0 - 0.95f32.powi(updates)).sqrt(),
+                epsilon: 1e-8,
+            };
+            let state = [random([count]), random([count]), TchTensor::new(random([count]).tensor.square())];
+            let gradient = random([count]);
+            let run = |update: fn(&mut Tensor, &mut Tensor, &mut Tensor, TchTensor, AdamWStep)| {
+                let [mut value, mut first, mut second] = state.clone().map(|tensor| tensor.tensor.copy());
+                update(&mut value, &mut first, &mut second, gradient.clone(), step);
+                [value, first, second].map(TchTensor::new)
+            };
+            assert_close("update", run(adamw), run(cpu::adamw));
+        }
+
+        #[test]
+        fn tokens_in_one_list_and_back(batch in 1i64..4, heads in 1i64..4, seq in 1i64..9) {
+            let x = random([batch, heads, seq, 8]).tensor;
+            let list = listed(&x);
+            prop_assert_eq!(list.get((batch - 1) * seq).get(heads - 1), x.get(batch - 1).get(heads - 1).get(0));
+            prop_assert_eq!(in_rows(&list, batch), x);
+        }
+    }
+
+    #[test]
+    fn documents_of_all_rows_in_one_list() {
+        let documents = Documents::new(vec![vec![0, 5, 6], vec![0]], 9).unwrap();
+        assert_eq!(boundaries(&documents), (vec![0, 5, 6, 9, 18], 9));
+    }
+
+    /// What LibTorch throws comes to Rust as a panic with its text, not as an abort.
+    #[test]
+    fn a_refusal_is_told() {
+        let q = random([1, 2, 4, 8]);
+        let documents = Arc::new(Documents::whole_rows(1, 4));
+        let refused = std::panic::catch_unwind(|| attention(q.clone(), q.clone(), q, documents)).unwrap_err();
+        let text = refused.downcast_ref::<String>().unwrap();
+        assert!(text.contains("_flash_attention_forward"), "{text}");
+    }
+}
