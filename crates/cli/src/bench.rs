@@ -10,7 +10,7 @@ use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::{StoreWriter, TokenStore, bench as corpus_bench};
 use smollm3_engine::bench::{StepSettings, peak_memory, step as step_bench};
 use smollm3_engine::stage_order;
-use smollm3_kernels::keep_freed_memory;
+use smollm3_kernels::FreedMemory;
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
 use smollm3_model::ModelConfig;
 use smollm3_recipe::{Precision, Recipe, Recompute};
@@ -174,7 +174,7 @@ pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
 
 /// `smollm3 bench step`.
 pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
-    keep_freed_memory();
+    FreedMemory::of_run(args.recompute).set();
     let config = match args
         .config
         .extension()
@@ -224,7 +224,12 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
         result.ceiling_gigaflops
     );
     if let Some(peak) = result.peak_megabytes {
-        println!("  {peak:.0} MB of memory at most");
+        let base = result.base_megabytes.unwrap_or(0.0);
+        println!(
+            "  {:.0} MB of memory at most, beside {base:.0} MB of the program; the plan expects {:.0} MB",
+            peak - base,
+            result.planned_megabytes
+        );
     }
     let parts = result.parts;
     println!(

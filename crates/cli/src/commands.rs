@@ -7,9 +7,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::{Listeners, Metrics, Run, SourceStore};
-use smollm3_kernels::keep_freed_memory;
+use smollm3_kernels::FreedMemory;
 use smollm3_model::hf::Checkpoint;
-use smollm3_recipe::{Facts, Recipe, Source, SourceKind, Start, Tokenizer as TokenizerSpec, TokenizerFacts};
+use smollm3_recipe::{
+    Facts, Recipe, Recompute, Source, SourceKind, Stage, Start, Tokenizer as TokenizerSpec, TokenizerFacts,
+};
 
 use crate::args::{DeviceArgs, GenerateArgs, PlanArgs, RecipeArgs, RunArgs};
 use crate::data::found_data;
@@ -25,8 +27,13 @@ fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
 }
 
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    keep_freed_memory();
     let recipe = load(&args.recipe, &args.device)?;
+    let recomputes = |stage: &Stage| {
+        stage
+            .training()
+            .is_some_and(|training| training.recompute == Recompute::Layers)
+    };
+    FreedMemory::of_run(recipe.stages.iter().any(recomputes)).set();
     let position = |name: &str| -> Result<usize> {
         recipe.stage(name)?;
         Ok(recipe

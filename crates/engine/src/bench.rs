@@ -11,7 +11,7 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use serde::Serialize;
 use smollm3_kernels::{Documents, document_attention, linear};
 use smollm3_model::{Init, ModelConfig, SmolLm3};
-use smollm3_recipe::{LossAverage, Optimizer, Precision, Recompute};
+use smollm3_recipe::{LossAverage, Memory, Optimizer, Precision, Recompute};
 
 use crate::backward::backward;
 use crate::run::dtype;
@@ -56,6 +56,10 @@ pub struct StepBench {
     pub utilisation: f64,
     /// The most memory the process has taken, in 10⁶ bytes; absent where the system does not tell.
     pub peak_megabytes: Option<f64>,
+    /// What of it was there before the model: the program and its libraries.
+    pub base_megabytes: Option<f64>,
+    /// What the plan expects on top of that, in 10⁶ bytes.
+    pub planned_megabytes: f64,
     /// Milliseconds by part.
     pub parts: Parts,
 }
@@ -141,6 +145,7 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
     config.max_position_embeddings = config.max_position_embeddings.max(settings.sequence_length);
     let rows = rows(settings, config.vocab_size);
     let tokens = settings.micro_batch * settings.sequence_length;
+    let base_megabytes = peak_memory().map(|bytes| bytes as f64 / 1e6);
     let model =
         SmolLm3::new(&config, &Init::new(&config, 1), &training)?.with_precision(dtype(settings.precision));
     let mut state = TrainState {
@@ -174,6 +179,15 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
     let model_flops = model_flops(&config, tokens, &lengths);
     let gigaflops = model_flops / step_milliseconds / 1e6;
     let ceiling_gigaflops = ceiling(&config, tokens, dtype(settings.precision), device);
+    let planned = Memory::of_device(
+        &config,
+        settings.precision,
+        settings.sequence_length as u64,
+        settings.micro_batch as u64,
+        settings.recompute == Recompute::Layers,
+        1,
+    )
+    .total;
     Ok(StepBench {
         parameters: config.parameters(),
         tokens,
@@ -184,6 +198,8 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
         ceiling_gigaflops,
         utilisation: gigaflops / ceiling_gigaflops,
         peak_megabytes,
+        base_megabytes,
+        planned_megabytes: planned as f64 / 1e6,
         parts,
     })
 }

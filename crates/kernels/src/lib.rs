@@ -31,7 +31,7 @@ pub use device::{DeviceError, compiled_backends, device};
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};
 pub use loss::{LossSum, Targets, linear_cross_entropy, plain_linear_cross_entropy, token_log_probs};
-pub use memory::keep_freed_memory;
+pub use memory::FreedMemory;
 pub use norm::{plain_rms_norm, rms_norm};
 pub use rotary::{plain_rotary, rotary};
 pub use swiglu::{plain_swiglu, swiglu};

@@ -1,16 +1,43 @@
 //! How the process deals with memory that it is done with.
 
-/// Keeps freed memory for the next allocation instead of giving it back to the system.
-///
-/// Every step allocates and frees the same large tensors. The system's allocator maps each of them anew, and the
-/// kernel clears each page again when it is first touched: a fifth of a step on a CPU. For a process that trains; the
-/// peak stays what it was, and what is freed is given back when the process ends. Does nothing but with glibc.
-pub fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: `mallopt` only changes settings of the allocator, under its own lock.
-    unsafe {
-        // No allocation by a mapping of its own, and no trimming of the heap's end.
-        libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+/// What becomes of freed memory, in a process that trains on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreedMemory {
+    /// It is kept for the next allocation. Every step allocates and frees the same large tensors; otherwise the system
+    /// clears each of their pages again when it is first touched, a fifth of a step. But no hole is ever given back, and
+    /// the peak is a fifth above what is in use.
+    Kept,
+    /// It goes back to the system at once: the least memory, for runs that compute again what they do not keep.
+    Returned,
+}
+
+impl FreedMemory {
+    /// Speed for a run that keeps what it computes, the least memory for one that recomputes.
+    pub fn of_run(recomputes: bool) -> Self {
+        match recomputes {
+            true => Self::Returned,
+            false => Self::Kept,
+        }
+    }
+
+    /// Applies to the whole process from here on. Does nothing but with glibc.
+    pub fn set(self) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        // SAFETY: `mallopt` only changes settings of the allocator, under its own lock.
+        unsafe {
+            match self {
+                // No allocation by a mapping of its own, and no trimming of the heap's end.
+                Self::Kept => {
+                    libc::mallopt(libc::M_MMAP_MAX, 0);
+                    libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+                }
+                // Every allocation of a megabyte by a mapping of its own, however many there are. Left alone, glibc
+                // raises that size as it goes, and holes between tensors of different sizes double the peak.
+                Self::Returned => {
+                    libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+                    libc::mallopt(libc::M_MMAP_MAX, i32::MAX);
+                }
+            }
+        }
     }
 }

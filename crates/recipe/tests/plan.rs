@@ -131,7 +131,8 @@ fn memory_of_the_3b_model() {
     // Per position and layer: 2·2048 + 2·2048 + 2·512 + 3·11008 numbers of 2 bytes, and 2·2048 + 16 + 2 of 4.
     let layer = 2 * (4_096 + 4_096 + 1_024 + 33_024) + 4 * (4_096 + 18);
     let ends = (4 + 2 * 2) * 2_048;
-    assert_eq!(memory.activations, 3 * 4_096 * (36 * layer + ends));
+    let backward = 12 * 2_048 + 3 * 2 * 11_008;
+    assert_eq!(memory.activations, 3 * 4_096 * (36 * layer + ends + backward));
     assert_eq!(memory.logits, 2 * 4 * 1_024 * 128_256);
     let sum = memory.weights + memory.masters + memory.gradients + memory.moments;
     assert_eq!(memory.total, sum + memory.activations + memory.logits);

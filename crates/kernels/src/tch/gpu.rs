@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::SavedLoss;
 use super::shim::{flash_attention, fused_adamw};
@@ -52,8 +52,8 @@ pub(crate) struct SavedAttention {
     k: TchTensor,
     v: TchTensor,
     /// Output, log-sum-exp, and the two that LibTorch wants back.
-    found: Arc<[Tensor; 4]>,
-    starts: Arc<Tensor>,
+    found: [TchTensor; 4],
+    starts: TchTensor,
     longest: i64,
 }
 
@@ -84,8 +84,8 @@ pub(super) fn attention(
         q,
         k,
         v,
-        found: Arc::new(found),
-        starts: Arc::new(starts),
+        found: found.map(TchTensor::new),
+        starts: TchTensor::new(starts),
         longest,
     };
     (out, saved)
@@ -94,22 +94,23 @@ pub(super) fn attention(
 impl Saved<LibTorch, 3> for SavedAttention {
     fn backward(self, grad: TchTensor) -> [TchTensor; 3] {
         let batch = self.q.tensor.size()[0];
-        let [out, lse, random, unused] = &*self.found;
+        let [out, lse, random, unused] = self.found.map(|tensor| tensor.tensor);
+        let starts = &self.starts.tensor;
         let (dq, dk, dv) = Tensor::internal_flash_attention_backward(
             &contiguous(listed(&grad.tensor)),
             &listed(&self.q.tensor),
             &listed(&self.k.tensor),
             &listed(&self.v.tensor),
-            out,
-            lse,
-            &self.starts,
-            &self.starts,
+            &out,
+            &lse,
+            starts,
+            starts,
             self.longest,
             self.longest,
             0.0,
             true,
-            random,
-            unused,
+            &random,
+            &unused,
             scale(&self.q.tensor),
             None,
             None,
@@ -203,7 +204,7 @@ impl Saved<LibTorch, 2> for SavedGate {
         let (gate, up) = (self.gate.tensor, self.up.tensor);
         let grad = grad.tensor.to_kind(gate.kind());
         let dup = gate.silu() * &grad;
-        let dgate = (grad * up).silu_backward(&gate);
+        let dgate = gate.silu_backward(&(grad * up));
         [dgate, dup].map(TchTensor::new)
     }
 }
@@ -248,6 +249,8 @@ pub(super) fn adamw(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use tch::Device;
 
     use super::super::cpu;
     use super::*;

@@ -86,7 +86,15 @@ impl Memory {
             layers * per_layer
         };
         // The output of the last layer, that of the final norm, and the gradient of that.
-        let position = in_layers + (4 + 2 * bytes) * hidden;
+        let ends = (4 + 2 * bytes) * hidden;
+        // While all layers are still there, the gradients inside the last: of its residual stream, gate, up and their
+        // product.
+        let backward = if recompute {
+            0
+        } else {
+            12 * hidden + 3 * bytes * intermediate
+        };
+        let position = in_layers + ends + backward;
         let rows = micro_batch.saturating_mul(sequence_length);
         let mut memory = Self {
             weights: bytes * parameters,
