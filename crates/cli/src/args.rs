@@ -9,9 +9,21 @@ use smollm3_recipe::{Bytes, ContextLength, Percent};
 #[derive(Debug, Parser)]
 #[command(name = "smollm3", version, about, max_term_width = 100)]
 pub struct Args {
+    /// How log lines look; `json` also tells every step, in the place of progress bars
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 /// The commands.
@@ -21,6 +33,10 @@ pub enum Command {
     Run(RunArgs),
     /// Show what a recipe will do, without data or device
     Plan(PlanArgs),
+    /// Say where a run is, when it ends, its checkpoints and incidents
+    Status(StatusArgs),
+    /// Draw a run, or several side by side, as one HTML page
+    Report(ReportArgs),
     /// Continue a prompt with a checkpoint
     Generate(GenerateArgs),
     /// Prepare data, and look at the order it is read in
@@ -265,6 +281,27 @@ pub struct RunArgs {
     /// Last stage to run
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
+    /// Serve the present state as Prometheus text on this port of 127.0.0.1 (0: any that is free)
+    #[arg(long, value_name = "PORT")]
+    pub metrics_port: Option<u16>,
+}
+
+/// `smollm3 status`.
+#[derive(Debug, ClapArgs)]
+pub struct StatusArgs {
+    /// The run's folder, as `run.output` names it
+    pub run: PathBuf,
+}
+
+/// `smollm3 report`.
+#[derive(Debug, ClapArgs)]
+pub struct ReportArgs {
+    /// Folders of runs
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The file to write
+    #[arg(long, short, default_value = "report.html")]
+    pub output: PathBuf,
 }
 
 /// `smollm3 plan`.

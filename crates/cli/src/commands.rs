@@ -9,13 +9,17 @@ use smollm3_corpus::Tokenizer;
 use smollm3_engine::{Listeners, Metrics, Run, SourceStore};
 use smollm3_kernels::FreedMemory;
 use smollm3_model::hf::Checkpoint;
+use smollm3_monitor::{Prometheus, RunFiles, TensorBoard};
 use smollm3_recipe::{
     Facts, Recipe, Recompute, Source, SourceKind, Stage, Start, Tokenizer as TokenizerSpec, TokenizerFacts,
 };
 
-use crate::args::{DeviceArgs, GenerateArgs, PlanArgs, RecipeArgs, RunArgs};
+use crate::args::{
+    DeviceArgs, GenerateArgs, LogFormat, PlanArgs, RecipeArgs, ReportArgs, RunArgs, StatusArgs,
+};
 use crate::data::found_data;
 use crate::interrupt::{EndsPreparing, STOPPED, flag, is_interrupted};
+use crate::logs::Logs;
 use crate::progress::Progress;
 use crate::{sample, summary};
 
@@ -26,7 +30,7 @@ fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
     Ok(Recipe::load(&args.recipe, &overrides)?)
 }
 
-pub fn run(args: &RunArgs) -> Result<ExitCode> {
+pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
     let recipe = load(&args.recipe, &args.device)?;
     let recomputes = |stage: &Stage| {
         stage
@@ -57,8 +61,17 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let stop = flag("stopping at the next safe point; what is done is kept")?;
     let mut listeners = Listeners::default()
         .with(Metrics::default())
-        .with(Progress::new())
+        .with(TensorBoard::default())
         .with(EndsPreparing(Arc::clone(&stop)));
+    listeners = match logs {
+        LogFormat::Text => listeners.with(Progress::new()),
+        LogFormat::Json => listeners.with(Logs),
+    };
+    if let Some(port) = args.metrics_port {
+        let served = Prometheus::serve(port)?;
+        eprintln!("metrics at http://{}/metrics", served.address);
+        listeners = listeners.with(served);
+    }
     let trained = Run::open(recipe, &mut listeners).and_then(|run| {
         for stage in &run.recipe.stages[first..=last] {
             run.stage(stage, &stop, &mut listeners)?;
@@ -75,6 +88,20 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     drop(listeners);
     print!("{}", summary::closing_table(&run)?);
     print!("{}", sample::closing_sample(&run)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn status(args: &StatusArgs) -> Result<ExitCode> {
+    print!("{}", smollm3_monitor::status::status(&RunFiles::read(&args.run)?));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn report(args: &ReportArgs) -> Result<ExitCode> {
+    let runs = args.runs.iter().map(|run| RunFiles::read(run));
+    let page = smollm3_monitor::report::report(&runs.collect::<Result<Vec<_>, _>>()?)?;
+    std::fs::write(&args.output, page)
+        .with_context(|| format!("{}: cannot write the report", args.output.display()))?;
+    println!("wrote {}", args.output.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod commands;
 mod data;
 mod interrupt;
+mod logs;
 mod progress;
 mod sample;
 mod summary;
@@ -12,18 +13,16 @@ mod summary;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, BenchCommand, Command, DataCommand};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
-        .with_writer(std::io::stderr)
-        .init();
+    logs::init(args.log_format);
     let outcome = match args.command {
-        Command::Run(args) => commands::run(&args),
+        Command::Run(run) => commands::run(&run, args.log_format),
+        Command::Status(args) => commands::status(&args),
+        Command::Report(args) => commands::report(&args),
         Command::Plan(args) => commands::plan(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Data(command) => match command {

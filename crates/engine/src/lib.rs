@@ -15,6 +15,7 @@ mod events;
 mod gradients;
 pub mod guard;
 mod held_out;
+mod line_file;
 mod metrics;
 mod prefetch;
 mod pretrain;

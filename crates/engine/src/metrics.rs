@@ -3,9 +3,9 @@
 //! A run that goes on from an earlier step first drops the lines of later steps, so the file always tells one
 //! history. `incidents.jsonl` beside it is only ever added to, and `stage.json` says what the stage is.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::write_json;
 use crate::error::io;
+use crate::line_file::{LineFile, line};
 use crate::{EngineError, Event, HeldOutRecord, IncidentKind, Listener, Result, StageInfo, StepRecord};
 
 /// One line.
@@ -98,97 +99,77 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     Ok(records)
 }
 
-/// Writes the metrics and the incidents of each stage that starts.
+/// Writes the metrics and the incidents of each stage that starts. A disk that is full does not end the run.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    file: Option<(PathBuf, BufWriter<File>)>,
-    stage_folder: Option<PathBuf>,
+    files: Option<Files>,
     /// Incidents of a stage that has not started yet, as damaged checkpoints.
-    early: Vec<(u64, IncidentKind)>,
+    early: Vec<Incident>,
+}
+
+#[derive(Debug)]
+struct Files {
+    metrics: LineFile,
+    incidents: LineFile,
 }
 
 impl Metrics {
-    fn open(&mut self, stage_folder: &Path, done: u64) -> Result<()> {
-        let kept: Vec<Record> = read_metrics(stage_folder)?
-            .into_iter()
-            .filter(|record| record.step() <= done)
-            .collect();
-        fs::create_dir_all(stage_folder).map_err(io("create", stage_folder))?;
-        let path = stage_folder.join(METRICS);
-        let draft = stage_folder.join(format!(".{METRICS}.part"));
-        let mut text = String::new();
-        for record in &kept {
-            text.push_str(&line(record));
-        }
-        fs::write(&draft, text).map_err(io("write", &draft))?;
-        fs::rename(&draft, &path).map_err(io("rename", &draft))?;
-        let file = OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .map_err(io("open", &path))?;
-        self.file = Some((path, BufWriter::new(file)));
-        Ok(())
-    }
-
     fn start(&mut self, stage: &StageInfo, done: u64) -> Result<()> {
-        self.open(&stage.folder, done)?;
-        write_json(&stage.folder.join(STAGE), stage)?;
-        self.stage_folder = Some(stage.folder.clone());
-        for (step, kind) in std::mem::take(&mut self.early) {
-            self.incident(step, kind)?;
-        }
+        let folder = &stage.folder;
+        let kept: String = read_metrics(folder)?
+            .iter()
+            .filter(|record| record.step() <= done)
+            .map(line)
+            .collect();
+        fs::create_dir_all(folder).map_err(io("create", folder))?;
+        let (path, draft) = (folder.join(METRICS), folder.join(format!(".{METRICS}.part")));
+        fs::write(&draft, kept).map_err(io("write", &draft))?;
+        fs::rename(&draft, &path).map_err(io("rename", &draft))?;
+        write_json(&folder.join(STAGE), stage)?;
+        let mut files = Files {
+            metrics: LineFile::append_to(&path)?,
+            incidents: LineFile::append_to(&folder.join(INCIDENTS))?,
+        };
+        self.early.drain(..).for_each(|early| files.incidents.add(&early));
+        self.files = Some(files);
         Ok(())
     }
 
-    fn incident(&mut self, step: u64, kind: IncidentKind) -> Result<()> {
-        let Some(folder) = &self.stage_folder else {
-            self.early.push((step, kind));
-            return Ok(());
-        };
+    fn incident(&mut self, step: u64, kind: IncidentKind) {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let incident = Incident {
             time: time.as_secs(),
             step,
             kind,
         };
-        let path = folder.join(INCIDENTS);
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(line(&incident).as_bytes()))
-            .map_err(io("write", &path))
-    }
-
-    fn write(&mut self, record: &Record) -> Result<()> {
-        match &mut self.file {
-            None => Ok(()),
-            Some((path, file)) => file
-                .write_all(line(record).as_bytes())
-                .and_then(|()| file.flush())
-                .map_err(io("write", path)),
+        match &mut self.files {
+            Some(files) => files.incidents.add(&incident),
+            None => self.early.push(incident),
         }
     }
-}
 
-fn line(record: &impl Serialize) -> String {
-    // Numbers and strings always serialise.
-    serde_json::to_string(record).unwrap_or_default() + "\n"
+    fn write(&mut self, record: &Record) {
+        if let Some(files) = &mut self.files {
+            files.metrics.add(record);
+        }
+    }
 }
 
 impl Listener for Metrics {
     fn on(&mut self, event: &Event) -> Result<()> {
         match event {
-            Event::StageStarted { stage, done } => self.start(stage, *done),
+            Event::StageStarted { stage, done } => self.start(stage, *done)?,
             Event::Incident { step, kind } => self.incident(*step, kind.clone()),
             Event::Step(record) => self.write(&Record::Step(record.clone())),
             Event::HeldOut(record) => self.write(&Record::HeldOut(record.clone())),
             Event::StageEnded { .. } => {
-                self.file = None;
-                self.stage_folder = None;
-                Ok(())
+                if let Some(mut files) = self.files.take() {
+                    files.metrics.finish()?;
+                    files.incidents.finish()?;
+                }
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 }

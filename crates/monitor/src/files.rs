@@ -1,0 +1,123 @@
+//! What a run has left in its folder.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use smollm3_engine::{
+    HeldOutRecord, Incident, Record, Result, StageInfo, StepRecord, checkpoint, read_incidents, read_metrics,
+    read_stage,
+};
+
+/// A run's folder.
+#[derive(Debug, Clone)]
+pub struct RunFiles {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The stages that have been started, in the order in which they were.
+    pub stages: Vec<StageFiles>,
+}
+
+/// A stage's folder.
+#[derive(Debug, Clone)]
+pub struct StageFiles {
+    /// What it is.
+    pub info: StageInfo,
+    /// Its steps, in order.
+    pub steps: Vec<StepRecord>,
+    /// Held-out losses.
+    pub held_out: Vec<HeldOutRecord>,
+    /// Incidents, in the order in which they happened.
+    pub incidents: Vec<Incident>,
+    /// Steps of its checkpoints; whether they are whole is not looked at.
+    pub checkpoints: Vec<(u64, PathBuf)>,
+}
+
+impl RunFiles {
+    /// Reads what is there now; a run may be going on.
+    ///
+    /// # Errors
+    /// The folder is no run's, or a file in it cannot be read.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let list = |path: &Path| -> io::Result<Vec<PathBuf>> {
+            fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect()
+        };
+        let entries = list(folder).map_err(|source| smollm3_engine::EngineError::Io {
+            action: "list",
+            path: folder.to_owned(),
+            source,
+        })?;
+        let mut stages = Vec::new();
+        for path in entries {
+            if let Some(info) = read_stage(&path)? {
+                let started = fs::metadata(path.join("stage.json"))
+                    .and_then(|file| file.modified())
+                    .ok();
+                stages.push((started, StageFiles::read(info)?));
+            }
+        }
+        if stages.is_empty() {
+            return Err(smollm3_engine::EngineError::Refused(format!(
+                "{}: no stage has been started in this folder; give the folder that `run.output` names",
+                folder.display()
+            )));
+        }
+        stages.sort_by_key(|(started, stage)| (*started, stage.info.name.clone()));
+        Ok(Self {
+            folder: folder.to_owned(),
+            stages: stages.into_iter().map(|(_, stage)| stage).collect(),
+        })
+    }
+
+    /// The folder's own name.
+    pub fn name(&self) -> String {
+        let name = self
+            .folder
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| self.folder.display().to_string())
+    }
+}
+
+impl StageFiles {
+    fn read(info: StageInfo) -> Result<Self> {
+        let (mut steps, mut held_out) = (Vec::new(), Vec::new());
+        for record in read_metrics(&info.folder)? {
+            match record {
+                Record::Step(record) => steps.push(record),
+                Record::HeldOut(record) => held_out.push(record),
+            }
+        }
+        Ok(Self {
+            incidents: read_incidents(&info.folder)?,
+            checkpoints: checkpoint::list(&info.folder)?,
+            steps,
+            held_out,
+            info,
+        })
+    }
+
+    /// The last step done.
+    pub fn done(&self) -> u64 {
+        self.steps.last().map_or(0, |step| step.step)
+    }
+
+    /// Median seconds of the last steps.
+    pub fn seconds_per_step(&self) -> Option<f64> {
+        const LAST: usize = 50;
+        let mut times: Vec<f64> = self
+            .steps
+            .iter()
+            .rev()
+            .take(LAST)
+            .map(|step| step.seconds)
+            .collect();
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied()
+    }
+
+    /// Tokens a second over the last steps.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        Some(self.info.tokens_per_step as f64 / self.seconds_per_step()?)
+    }
+}

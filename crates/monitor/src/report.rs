@@ -1,0 +1,314 @@
+//! A run, or several side by side, as one HTML page that needs no network.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use smollm3_engine::{EngineError, Result, StepRecord};
+
+use crate::chart::{Line, chart};
+use crate::status::{duration, tokens};
+use crate::{RunFiles, StageFiles};
+
+const STYLE: &str = "
+:root { color-scheme: light; --line: #d9d9de; --soft: #5d5d66; --red: #b00020; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c21; max-width: 1560px; margin: 2rem auto; padding: 0 1.5rem; }
+h1 { font-size: 1.5rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); } h3 { font-size: 1rem; margin: 0 0 .3rem; }
+.grid, .overview { margin-bottom: 1.2rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 1.2rem; }
+.card { border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { text-align: right; padding: .15rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } td.text { text-align: left; white-space: normal; }
+.soft { color: var(--soft); } .bad { color: var(--red); }
+";
+
+/// The page.
+///
+/// # Errors
+/// A chart cannot be drawn.
+pub fn report(runs: &[RunFiles]) -> Result<String> {
+    let names: Vec<String> = runs.iter().map(RunFiles::name).collect();
+    let title = escape(&names.join(", "));
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\
+         <body><h1>{title}</h1>\n"
+    );
+    let mut stages: Vec<&str> = Vec::new();
+    for stage in runs.iter().flat_map(|run| &run.stages) {
+        if !stages.contains(&stage.info.name.as_str()) {
+            stages.push(&stage.info.name);
+        }
+    }
+    for name in stages {
+        let found: Vec<(&str, &StageFiles)> = names
+            .iter()
+            .zip(runs)
+            .filter_map(|(run, files)| {
+                let stage = files.stages.iter().find(|stage| stage.info.name == name)?;
+                Some((run.as_str(), stage))
+            })
+            .collect();
+        // Writing to a string does not fail; a chart may.
+        section(&mut page, name, &found).map_err(|error| {
+            EngineError::Refused(format!("the report of stage {name} cannot be drawn: {error}"))
+        })?;
+    }
+    page.push_str("</body></html>\n");
+    Ok(page)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+type Drawn = std::result::Result<(), String>;
+
+fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) -> Drawn {
+    let _ = writeln!(page, "<h2>{}</h2>", escape(name));
+    overview(page, runs);
+    page.push_str("<div class=\"grid\">\n");
+    let faults = |stage: &StageFiles| {
+        stage
+            .incidents
+            .iter()
+            .map(|incident| incident.step as f64)
+            .collect()
+    };
+    let marks: Vec<f64> = match runs {
+        [(_, stage)] => faults(stage),
+        _ => Vec::new(),
+    };
+    let mut over_steps = |title: &str, label: &str, value: &dyn Fn(&StageFiles, &StepRecord) -> f64| {
+        let lines: Vec<Line> = runs
+            .iter()
+            .map(|(run, stage)| Line {
+                name: (*run).to_owned(),
+                points: stage
+                    .steps
+                    .iter()
+                    .map(|step| (step.step as f64, value(stage, step)))
+                    .collect(),
+            })
+            .collect();
+        card(page, title, &chart(label, &lines, &marks)?);
+        Drawn::Ok(())
+    };
+    over_steps("Loss", "nats/token", &|_, step| step.loss)?;
+    over_steps("Gradient norm before clipping", "norm", &|_, step| step.grad_norm)?;
+    over_steps("Learning rate", "rate", &|_, step| step.learning_rate)?;
+    over_steps("Throughput", "tokens/s", &|stage, step| {
+        stage.info.tokens_per_step as f64 / step.seconds.max(1e-9)
+    })?;
+    for (run, stage) in runs {
+        let of = match runs.len() {
+            1 => String::new(),
+            _ => format!(" · {run}"),
+        };
+        card(
+            page,
+            &format!("Loss by source{of}"),
+            &chart("nats/token", &by_source(stage), &[])?,
+        );
+    }
+    page.push_str("</div>\n");
+    for (run, stage) in runs {
+        let of = match runs.len() {
+            1 => String::new(),
+            _ => format!(" · {run}"),
+        };
+        page.push_str("<div class=\"grid\">\n");
+        card(
+            page,
+            &format!("Shares of sequences, asked and got{of}"),
+            &shares(stage),
+        );
+        if !stage.held_out.is_empty() {
+            card(page, &format!("Held-out loss{of}"), &held_out(stage));
+        }
+        card(page, &format!("Checkpoints{of}"), &checkpoints(stage));
+        card(page, &format!("Incidents{of}"), &incidents(stage));
+        page.push_str("</div>\n");
+    }
+    Ok(())
+}
+
+fn card(page: &mut String, title: &str, content: &str) {
+    let _ = writeln!(
+        page,
+        "<div class=\"card\"><h3>{}</h3>{content}</div>",
+        escape(title)
+    );
+}
+
+fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut text = String::from("<table><tr>");
+    for cell in head {
+        let _ = write!(text, "<th>{}</th>", escape(cell));
+    }
+    text.push_str("</tr>");
+    for row in rows {
+        text.push_str("<tr>");
+        for cell in row {
+            let _ = write!(text, "<td>{}</td>", escape(&cell));
+        }
+        text.push_str("</tr>");
+    }
+    text + "</table>"
+}
+
+fn overview(page: &mut String, runs: &[(&str, &StageFiles)]) {
+    let rows = runs.iter().map(|(run, stage)| {
+        let (info, done) = (&stage.info, stage.done());
+        let rate = stage.tokens_per_second();
+        let mfu = rate
+            .zip(info.peak_flops)
+            .map(|(rate, peak)| format!("{:.1} %", 100.0 * rate * info.flops_per_token / peak));
+        let left = stage
+            .seconds_per_step()
+            .map(|seconds| duration(info.steps.saturating_sub(done) as f64 * seconds));
+        let seconds: f64 = stage.steps.iter().map(|step| step.seconds).sum();
+        let or_none = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
+        vec![
+            (*run).to_owned(),
+            format!("{done} of {}", info.steps),
+            stage
+                .steps
+                .last()
+                .map_or("–".to_owned(), |step| format!("{:.4}", step.loss)),
+            stage
+                .steps
+                .last()
+                .map_or("–".to_owned(), |step| tokens(step.tokens)),
+            or_none(rate.map(|rate| format!("{rate:.0}"))),
+            or_none(mfu),
+            duration(seconds),
+            or_none(left),
+            info.sequence_length.to_string(),
+            format!("{}", info.rope_theta),
+        ]
+    });
+    let head = [
+        "run",
+        "step",
+        "loss",
+        "tokens",
+        "tokens/s",
+        "MFU",
+        "computed",
+        "left",
+        "row",
+        "RoPE theta",
+    ];
+    let _ = writeln!(page, "<div class=\"card overview\">{}</div>", table(&head, rows));
+}
+
+/// One line a source, or one a category where there are many.
+fn by_source(stage: &StageFiles) -> Vec<Line> {
+    const MOST: usize = 12;
+    let many = stage.info.sources.len() > MOST;
+    let label: BTreeMap<&str, &str> = stage
+        .info
+        .sources
+        .iter()
+        .map(|source| {
+            let name = source.name.as_str();
+            (name, if many { source.category.as_str() } else { name })
+        })
+        .collect();
+    let mut lines: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    for step in &stage.steps {
+        let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+        for (name, part) in step.sources.iter().filter(|(_, part)| part.targets > 0) {
+            let sum = sums
+                .entry(label.get(name.as_str()).copied().unwrap_or("?"))
+                .or_default();
+            sum.0 += part.loss * part.targets as f64;
+            sum.1 += part.targets as f64;
+        }
+        for (name, (sum, targets)) in sums {
+            lines
+                .entry(name)
+                .or_default()
+                .push((step.step as f64, sum / targets));
+        }
+    }
+    let line = |(name, points): (&str, _)| Line {
+        name: name.to_owned(),
+        points,
+    };
+    lines.into_iter().map(line).collect()
+}
+
+fn shares(stage: &StageFiles) -> String {
+    let mut rows = Vec::new();
+    for phase in &stage.info.phases {
+        let mut got: BTreeMap<&str, u64> = BTreeMap::new();
+        let steps = stage
+            .steps
+            .iter()
+            .filter(|step| (phase.first..=phase.last).contains(&step.step));
+        for (name, part) in steps.flat_map(|step| &step.sources) {
+            *got.entry(name).or_default() += part.rows;
+        }
+        let total: u64 = got.values().sum();
+        for (name, asked) in &phase.shares {
+            let rows_got = got.get(name.as_str()).copied().unwrap_or(0);
+            let part = match total {
+                0 => "–".to_owned(),
+                _ => format!("{:.2} %", 100.0 * rows_got as f64 / total as f64),
+            };
+            rows.push(vec![
+                phase.name.clone(),
+                name.clone(),
+                format!("{:.2} %", 100.0 * asked),
+                part,
+                rows_got.to_string(),
+            ]);
+        }
+    }
+    table(&["phase", "source", "asked", "got", "sequences"], rows)
+}
+
+fn held_out(stage: &StageFiles) -> String {
+    let row = |record: &smollm3_engine::HeldOutRecord| {
+        vec![
+            record.phase.clone(),
+            record.category.clone(),
+            format!("{:.4}", record.nats_per_token),
+            format!("{:.4}", record.bits_per_byte),
+        ]
+    };
+    table(
+        &["phase", "category", "nats/token", "bits/byte"],
+        stage.held_out.iter().map(row),
+    )
+}
+
+fn checkpoints(stage: &StageFiles) -> String {
+    let row =
+        |(step, folder): &(u64, std::path::PathBuf)| vec![step.to_string(), folder.display().to_string()];
+    match stage.checkpoints.is_empty() {
+        true => "<p class=\"soft\">none yet</p>".to_owned(),
+        false => table(&["step", "folder"], stage.checkpoints.iter().map(row)),
+    }
+}
+
+fn incidents(stage: &StageFiles) -> String {
+    if stage.incidents.is_empty() {
+        return "<p class=\"soft\">none</p>".to_owned();
+    }
+    let mut text = String::from("<table><tr><th>step</th><th style=\"text-align:left\">what</th></tr>");
+    for incident in &stage.incidents {
+        let what = escape(&incident.kind.to_string());
+        let _ = write!(
+            text,
+            "<tr><td>{}</td><td class=\"text bad\">{what}</td></tr>",
+            incident.step
+        );
+    }
+    text + "</table>"
+}

@@ -1,0 +1,218 @@
+//! A small run's files, made by the listeners themselves, and what is shown of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use smollm3_engine::guard::Fault;
+use smollm3_engine::{
+    Event, HeldOutRecord, IncidentKind, Listener, Listeners, Metrics, PhaseInfo, RowRef, SourceName,
+    SourceRecord, StageInfo, StepRecord,
+};
+use smollm3_monitor::{Prometheus, RunFiles, TensorBoard, report, status};
+
+fn stage(folder: &Path) -> StageInfo {
+    let source = |name: &str, category: &str| SourceName {
+        name: name.to_owned(),
+        category: category.to_owned(),
+    };
+    StageInfo {
+        name: "pretrain".to_owned(),
+        folder: folder.join("pretrain"),
+        steps: 40,
+        tokens_per_step: 1_000,
+        sequence_length: 250,
+        rope_theta: 50_000.0,
+        flops_per_token: 2e6,
+        peak_flops: Some(1e10),
+        sources: vec![source("books <&>", "web"), source("sums", "math")],
+        phases: vec![PhaseInfo {
+            name: "phase-1".to_owned(),
+            first: 1,
+            last: 40,
+            shares: [("books <&>".to_owned(), 0.75), ("sums".to_owned(), 0.25)].into(),
+        }],
+    }
+}
+
+fn step(step: u64) -> Event {
+    let part = |rows, loss| SourceRecord {
+        rows,
+        loss,
+        targets: rows * 249,
+    };
+    Event::Step(StepRecord {
+        step,
+        phase: "phase-1".to_owned(),
+        tokens: step * 1_000,
+        loss: 5.0 - step as f64 * 0.1,
+        learning_rate: 1e-3,
+        grad_norm: 0.5,
+        seconds: 2.0,
+        data_seconds: 0.01,
+        updated: true,
+        sources: BTreeMap::from([
+            ("books <&>".to_owned(), part(3, 5.5)),
+            ("sums".to_owned(), part(1, 2.5)),
+        ]),
+    })
+}
+
+/// A run of 20 of 40 steps with an incident and held-out losses.
+fn run(folder: &Path, listeners: &mut dyn Listener) {
+    let mut tell = |event: Event| listeners.on(&event).unwrap();
+    tell(Event::StageStarted {
+        stage: stage(folder),
+        done: 0,
+    });
+    (1..=20).for_each(|at| tell(step(at)));
+    tell(Event::Incident {
+        step: 7,
+        kind: IncidentKind::Fault {
+            fault: Fault::NotFinite,
+            loss: f64::NAN,
+            grad_norm: f64::INFINITY,
+            updated: false,
+            rows: vec![RowRef {
+                source: "sums".to_owned(),
+                window: 3,
+            }],
+        },
+    });
+    tell(Event::HeldOut(HeldOutRecord {
+        step: 20,
+        phase: "phase-1".to_owned(),
+        category: "math".to_owned(),
+        nats_per_token: 2.25,
+        bits_per_byte: 1.125,
+        tokens: 100,
+    }));
+}
+
+#[test]
+fn status_says_where_the_run_is_and_when_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &mut Metrics::default());
+    fs::create_dir(folder.path().join("pretrain/step-00000020")).unwrap();
+    let text = status::status(&RunFiles::read(folder.path()).unwrap());
+    for part in [
+        "pretrain: step 20 of 40 (50.0 %)",
+        "loss 3.000",
+        "500 tokens/s, MFU 10.0 %; 0 min 40 s of computing left",
+        "math 2.250 nats/token",
+        "checkpoints after steps 20",
+        "one incident:",
+        "step 7: the loss or the gradient norm is not finite",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+}
+
+#[test]
+fn a_folder_without_a_run_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path().to_owned(), folder.path().join("absent")] {
+        let error = RunFiles::read(&path).unwrap_err().to_string();
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
+    }
+}
+
+#[test]
+fn a_report_stands_alone_and_shows_what_was_asked_and_got() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a"), folder.path().join("b<script>"));
+    run(&a, &mut Metrics::default());
+    run(&b, &mut Metrics::default());
+    let runs = [RunFiles::read(&a).unwrap(), RunFiles::read(&b).unwrap()];
+    let one = report::report(&runs[..1]).unwrap();
+    // Five charts; 75 % and 25 % as asked; the incident.
+    assert_eq!(one.matches("<svg").count(), 5);
+    assert_eq!(one.matches("75.00 %").count(), 2);
+    assert!(one.contains("not finite") && one.contains("2.2500"));
+    assert!(one.contains("books &lt;&amp;&gt;"));
+    let both = report::report(&runs).unwrap();
+    assert_eq!(both.matches("<svg").count(), 6);
+    assert!(both.contains("b&lt;script&gt;") && !both.contains("<script"));
+    for address in ["http://", "https://", "src=", "href="] {
+        let found = both.replace("http://www.w3.org/2000/svg", "");
+        assert!(!found.contains(address), "the page wants {address}");
+    }
+}
+
+/// Reads the frames of an event file back.
+fn records(path: &Path) -> Vec<Vec<u8>> {
+    let bytes = fs::read(path).unwrap();
+    let mut rest = bytes.as_slice();
+    let mut records = Vec::new();
+    let masked = |data: &[u8]| crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8);
+    while !rest.is_empty() {
+        let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+        assert_eq!(rest[8..12], masked(&rest[..8]).to_le_bytes());
+        let record = rest[12..12 + length].to_vec();
+        assert_eq!(rest[12 + length..16 + length], masked(&record).to_le_bytes());
+        records.push(record);
+        rest = &rest[16 + length..];
+    }
+    records
+}
+
+#[test]
+fn event_files_hold_every_step_and_each_process_adds_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut board = TensorBoard::default();
+    run(folder.path(), &mut board);
+    drop(board);
+    let path = folder.path().join("pretrain/tensorboard");
+    let files: Vec<_> = fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 1);
+    let records = records(&files[0]);
+    // The version, the session's start, 20 steps, one held-out loss.
+    assert_eq!(records.len(), 23);
+    let contains = |record: &[u8], text: &[u8]| record.windows(text.len()).any(|part| part == text);
+    assert!(contains(&records[0], b"brain.Event:2"));
+    assert!(contains(&records[2], b"train/loss") && contains(&records[2], &4.9f32.to_le_bytes()));
+    assert!(contains(&records[2], b"loss_by_source/sums"));
+    assert!(contains(&records[22], b"held_out/math") && contains(&records[22], &2.25f32.to_le_bytes()));
+}
+
+fn get(address: std::net::SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn prometheus_reads_the_present_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Prometheus::serve(0).unwrap();
+    let address = served.address;
+    assert!(address.ip().is_loopback());
+    assert!(get(address, "/metrics").starts_with("HTTP/1.1 200"));
+    let mut listeners = Listeners::default().with(served);
+    run(folder.path(), &mut listeners);
+    let text = get(address, "/metrics");
+    for line in [
+        "smollm3_step{stage=\"pretrain\"} 20",
+        "smollm3_loss{stage=\"pretrain\"} 3",
+        "smollm3_mfu{stage=\"pretrain\"} 0.1",
+        "smollm3_incidents{stage=\"pretrain\"} 1",
+        "# TYPE smollm3_loss gauge",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+    assert!(get(address, "/etc/passwd").starts_with("HTTP/1.1 404"));
+    assert!(Prometheus::serve(address.port()).is_err());
+}
