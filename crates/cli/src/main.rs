@@ -16,6 +16,19 @@ use clap::Parser;
 
 use crate::args::{Args, BenchCommand, Command, DataCommand};
 
+/// An error with its causes, each said once: many messages already end with their cause.
+fn in_full(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for message in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = message;
+        } else if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+    }
+    text
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     logs::init(args.log_format);
@@ -40,7 +53,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_full(&error));
             ExitCode::FAILURE
         }
     }

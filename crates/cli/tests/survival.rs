@@ -315,3 +315,114 @@ fn plain_and_fused_operations_give_one_loss_curve() {
         assert!(worst < 1e-4, "{backend}: off by {worst:e}");
     }
 }
+
+/// What a failing command says on standard error.
+fn refused(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    write_recipe(folder.path(), "flex");
+    // A file where the folder should be, as good as a folder without permission: even root cannot write there.
+    fs::write(folder.path().join("out"), "").unwrap();
+    let text = refused(smollm3().arg("run").arg(folder.path()));
+    assert!(
+        text.contains(folder.path().join("out").to_str().unwrap()),
+        "{text}"
+    );
+    assert_eq!(text.matches("(os error").count(), 1, "{text}");
+}
+
+#[test]
+fn an_output_that_vanishes_ends_the_run_with_its_name_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    write_recipe(folder.path(), "flex");
+    let mut child = start(folder.path());
+    Moment::AfterStep(3, Duration::ZERO).wait(folder.path(), &mut child);
+    fs::rename(folder.path().join("out"), folder.path().join("gone")).unwrap();
+    // It ends by itself, whatever it says, and what was moved is whole.
+    child.wait().unwrap();
+    let moved = folder.path().join("gone/pretrain");
+    let whole = (1..=STEPS).any(|step| moved.join(format!("step-{step:08}/manifest.json")).exists());
+    assert!(whole);
+    let _ = fs::remove_dir_all(folder.path().join("out"));
+    fs::rename(folder.path().join("gone"), folder.path().join("out")).unwrap();
+    finish(folder.path());
+}
+
+#[test]
+fn a_checkpoint_of_another_shape_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write_recipe(folder.path(), "flex");
+    finish(folder.path());
+    let last = stage(folder.path()).join(format!("step-{STEPS:08}"));
+    // Somebody puts a smaller model there, with a manifest that fits it.
+    let config = fs::read_to_string(last.join("config.json")).unwrap();
+    let changed = config.replace("\"intermediate_size\": 128", "\"intermediate_size\": 64");
+    assert_ne!(config, changed);
+    fs::write(last.join("config.json"), &changed).unwrap();
+    let manifest = fs::read_to_string(last.join("manifest.json")).unwrap();
+    let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let bytes = changed.as_bytes();
+    manifest["files"]["config.json"] = serde_json::json!({
+        "bytes": bytes.len(),
+        "blake3": blake3::hash(bytes).to_hex().to_string(),
+    });
+    fs::write(last.join("manifest.json"), manifest.to_string()).unwrap();
+    let text = refused(smollm3().arg("run").arg(folder.path()));
+    assert!(text.contains("step-00000012"), "{text}");
+}
+
+#[test]
+fn json_logs_are_one_object_a_line_and_tell_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    write_recipe(folder.path(), "flex");
+    let output = smollm3()
+        .args(["--log-format", "json", "run"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let steps = lines.iter().filter(|line| line["message"] == "step").count();
+    assert_eq!(steps as u64, STEPS);
+}
+
+#[test]
+fn status_and_report_read_what_a_run_left() {
+    let folder = tempfile::tempdir().unwrap();
+    write_recipe(folder.path(), "flex");
+    finish(folder.path());
+    let out = folder.path().join("out");
+    let status = smollm3()
+        .stdout(Stdio::piped())
+        .arg("status")
+        .arg(&out)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(status.stdout).unwrap();
+    assert!(
+        text.contains("step 12 of 12") && text.contains("complete"),
+        "{text}"
+    );
+    let page = folder.path().join("page.html");
+    let made = smollm3()
+        .arg("report")
+        .arg(&out)
+        .arg("--output")
+        .arg(&page)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    assert!(fs::read_to_string(page).unwrap().contains("Loss by source"));
+    let text = refused(smollm3().arg("status").arg(folder.path()));
+    assert!(text.contains("run.output"), "{text}");
+}

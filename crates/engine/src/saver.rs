@@ -31,6 +31,8 @@ pub(crate) struct Saver {
 struct Running {
     step: u64,
     pause: Duration,
+    /// Whether a failure has been told; one is enough for each checkpoint.
+    told: bool,
     outcomes: Receiver<Outcome>,
     given_up: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -59,6 +61,7 @@ impl Saver {
         self.running = Some(Running {
             step,
             pause: begin.elapsed(),
+            told: false,
             outcomes,
             given_up,
             thread: thread::spawn(move || write(&writing, &sender, &flag)),
@@ -116,11 +119,12 @@ impl Saver {
     }
 
     fn tell(&mut self, outcome: Outcome, listener: &mut dyn Listener) -> Result<()> {
-        let Some(running) = &self.running else {
+        let Some(running) = &mut self.running else {
             return Ok(());
         };
         let step = running.step;
         match outcome {
+            Err(_) if running.told => Ok(()),
             Ok((folder, writing)) => {
                 let pause = running.pause;
                 self.running = None;
@@ -131,12 +135,12 @@ impl Saver {
                     writing,
                 })
             }
-            Err(error) => listener.on(&Event::Incident {
-                step,
-                kind: IncidentKind::NotSaved {
-                    error: error.to_string(),
-                },
-            }),
+            Err(error) => {
+                running.told = true;
+                let error = error.to_string();
+                let kind = IncidentKind::NotSaved { error };
+                listener.on(&Event::Incident { step, kind })
+            }
         }
     }
 }
