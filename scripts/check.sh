@@ -9,6 +9,8 @@ step() { printf '\n== %s\n' "$*"; "$@"; }
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets -- -D warnings
 step cargo test --workspace
+# The same numbers with every fused operation switched off.
+step env SMOLLM3_PLAIN_KERNELS=1 cargo test --workspace --test step --test resume --test parity
 step scripts/demo-short.sh
 
 if [ "${1:-}" = --tch ]; then

@@ -1,7 +1,8 @@
 //! The operations that a transformer spends its time in, as plain functions on Burn tensors.
 //!
 //! One file an operation. Each is differentiable, runs on every backend, and computes in the dtype of its
-//! inputs except where `f32` is said: norms, softmax and cross-entropy always reduce in `f32`.
+//! inputs except where `f32` is said: norms, softmax and cross-entropy always reduce in `f32`. With
+//! `SMOLLM3_PLAIN_KERNELS=1` in the environment the plain bodies run everywhere.
 
 // burn-tch is this project's fast path until Burn 0.23 drops it; `cuda` is the one that stays.
 #![cfg_attr(feature = "tch", allow(deprecated))]
