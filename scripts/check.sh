@@ -9,8 +9,10 @@ step() { printf '\n== %s\n' "$*"; "$@"; }
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets -- -D warnings
 step cargo test --workspace
-# The same numbers with every fused operation switched off.
-step env SMOLLM3_PLAIN_KERNELS=1 cargo test --workspace --test step --test resume --test parity
+# The same numbers with every fused operation switched off; that recomputation changes no bit is true of the fused ones
+# only, whose gradients are summed in one order.
+step env SMOLLM3_PLAIN_KERNELS=1 cargo test --workspace --test step --test resume --test parity -- \
+  --skip recomputed_layers_give_the_same_bits
 step scripts/demo-short.sh
 
 if [ "${1:-}" = --tch ]; then

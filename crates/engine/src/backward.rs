@@ -40,7 +40,8 @@ impl MicroLoss {
 /// Adds the gradients of a micro-batch's loss, multiplied by `weight` of its number of targets, and returns its losses.
 ///
 /// With [`Recompute::Layers`] only the input of each layer is kept on the way forward, and a layer is computed again when its
-/// gradients are wanted: memory for one layer instead of all, for a third more time. The gradients are the same bits.
+/// gradients are wanted: memory for one layer instead of all, for a third more time. The gradients are the same bits with
+/// the fused operations.
 pub(crate) fn backward<O: Objective>(
     objective: &O,
     model: &SmolLm3,

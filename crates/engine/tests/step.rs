@@ -296,11 +296,8 @@ fn recomputed_layers_give_the_same_bits() {
                 }
                 (results, weight_norms(&state.model), moments(&state))
             };
-            assert_eq!(
-                train(Recompute::Layers),
-                train(Recompute::None),
-                "{backend} {precision:?}"
-            );
+            let same = train(Recompute::Layers) == train(Recompute::None);
+            assert!(same, "{backend} {precision:?}");
         }
     }
 }
