@@ -1,4 +1,4 @@
-//! The pretraining stage: rows of token stores, cross-entropy, held-out loss at the end of each phase.
+//! Pretraining and long-context stages: rows of token stores, cross-entropy, held-out loss at the end of each phase.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use smollm3_mixer::Mixer;
 use smollm3_model::{Init, SmolLm3, hf};
-use smollm3_recipe::{OptimizerState, Stage, Start, Training, cost::training_flops_per_token};
+use smollm3_recipe::{ModelConfig, OptimizerState, Stage, Start, Training, cost::training_flops_per_token};
 
 use crate::checkpoint::{self, Progress, Snapshot};
 use crate::events::{PhaseInfo, RowRef, SourceName, StageInfo};
@@ -23,7 +23,7 @@ use crate::{
 /// Rows of held-out text a source that are evaluated at the end of a phase.
 const HELD_OUT_ROWS: u64 = 64;
 
-/// Runs a pretraining stage to its end, from its newest checkpoint if it has one.
+/// Runs a stage on token rows to its end, from its newest checkpoint if it has one.
 ///
 /// # Errors
 /// See [`train`].
@@ -34,9 +34,10 @@ pub(crate) fn pretrain(
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<()> {
+    let config = run.stage_config(stage)?;
     let rows = MixedRows::new(&run.recipe, training, &run.data)?;
     let settings = LoopSettings {
-        stage: stage_info(run, stage, training, rows.order()),
+        stage: stage_info(run, stage, training, &config, rows.order()),
         training,
         schedule: training.schedule()?,
         stop,
@@ -45,6 +46,7 @@ pub(crate) fn pretrain(
         run,
         stage,
         training,
+        config,
         folder: run.stage_folder(&stage.name),
         order: rows.order(),
         bytes: token_bytes(&run.data.tokenizer),
@@ -70,7 +72,13 @@ pub(crate) fn pretrain(
     Ok(())
 }
 
-fn stage_info(run: &Run, stage: &Stage, training: &Training, order: &Mixer) -> StageInfo {
+fn stage_info(
+    run: &Run,
+    stage: &Stage,
+    training: &Training,
+    config: &ModelConfig,
+    order: &Mixer,
+) -> StageInfo {
     let category = |name: &str| {
         let source = run.recipe.sources.get(name);
         source.map_or(String::new(), |source| source.category.clone())
@@ -82,8 +90,8 @@ fn stage_info(run: &Run, stage: &Stage, training: &Training, order: &Mixer) -> S
         steps: training.total_steps(),
         tokens_per_step: training.tokens_per_step(),
         sequence_length: training.sequence_length.0,
-        rope_theta: run.config.rope_theta,
-        flops_per_token: training_flops_per_token(&run.config, training.sequence_length.0),
+        rope_theta: config.rope_theta,
+        flops_per_token: training_flops_per_token(config, training.sequence_length.0),
         peak_flops: plan.peak_tflops.map(|peak| peak * 1e12),
         sources: order
             .config()
@@ -109,27 +117,16 @@ fn stage_info(run: &Run, stage: &Stage, training: &Training, order: &Mixer) -> S
 }
 
 /// The state that a stage begins with.
-fn start(run: &Run, stage: &Stage, training: &Training) -> Result<TrainState> {
+fn start(run: &Run, stage: &Stage, training: &Training, config: &ModelConfig) -> Result<TrainState> {
     let device = run.device.clone().autodiff();
     let folder = match &stage.from {
         Start::Random => {
             return Ok(TrainState {
-                model: SmolLm3::new(&run.config, &Init::new(&run.config, run.recipe.run.seed), &device)?,
+                model: SmolLm3::new(config, &Init::new(config, run.recipe.run.seed), &device)?,
                 optimizer: AdamW::new(training.optimizer.clone()),
             });
         }
-        Start::Stage(earlier) => {
-            let folder = run.stage_folder(earlier);
-            let (found, _) = checkpoint::newest(&folder)?;
-            let (_, path) = found.ok_or_else(|| {
-                EngineError::Refused(format!(
-                    "stage \"{}\" starts from \"{earlier}\", which has no checkpoint in {}; run it first",
-                    stage.name,
-                    folder.display()
-                ))
-            })?;
-            path
-        }
+        Start::Stage(earlier) => run.last_checkpoint(stage, earlier)?,
         Start::Folder(path) => run.recipe.resolve(path),
         Start::Hub(repository) => {
             return Err(EngineError::Refused(format!(
@@ -138,12 +135,14 @@ fn start(run: &Run, stage: &Stage, training: &Training) -> Result<TrainState> {
             )));
         }
     };
+    // Its weights under this stage's theta and length.
+    let weights = hf::Checkpoint::open(&folder)?.tensors;
     Ok(TrainState {
-        model: hf::Checkpoint::open(&folder)?.model(&device)?,
+        model: SmolLm3::new(config, &weights, &device)?,
         optimizer: match training.optimizer_state {
             OptimizerState::Fresh => AdamW::new(training.optimizer.clone()),
             OptimizerState::Keep => {
-                checkpoint::load_optimizer(&folder, &run.config, &training.optimizer, &run.device)?
+                checkpoint::load_optimizer(&folder, config, &training.optimizer, &run.device)?
             }
         },
     })
@@ -153,6 +152,7 @@ struct PretrainHooks<'a> {
     run: &'a Run,
     stage: &'a Stage,
     training: &'a Training,
+    config: ModelConfig,
     folder: PathBuf,
     order: &'a Mixer,
     bytes: Vec<u32>,
@@ -171,10 +171,13 @@ impl PretrainHooks<'_> {
         let (state, guard) = match found {
             Some((progress, path)) => {
                 let optimizer = &self.training.optimizer;
-                let state = checkpoint::load(&path, &run.config, &progress, optimizer, &run.device)?;
+                let state = checkpoint::load(&path, &self.config, &progress, optimizer, &run.device)?;
                 (state, progress.guard)
             }
-            None => (start(run, self.stage, self.training)?, GuardState::default()),
+            None => (
+                start(run, self.stage, self.training, &self.config)?,
+                GuardState::default(),
+            ),
         };
         let state = TrainState {
             model: state.model.with_precision(run.precision()),
@@ -198,7 +201,7 @@ impl Hooks for PretrainHooks<'_> {
             guard: guard.clone(),
         };
         let tokenizer = self.run.data.tokenizer_folder.clone();
-        let snapshot = Snapshot::take(state, self.run.config.clone(), progress, tokenizer);
+        let snapshot = Snapshot::take(state, self.config.clone(), progress, tokenizer);
         let ends: Vec<u64> = self
             .training
             .phases

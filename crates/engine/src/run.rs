@@ -1,15 +1,16 @@
 //! A run: a recipe, its output folder, its data, its device.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{DType, Device};
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{Backend, OptimizerState, Precision, Recipe, Stage, StageKind, Start};
+use smollm3_recipe::{Backend, Precision, Recipe, Stage, StageKind, Start};
 
 use crate::claim::{Lock, claim};
 use crate::pretrain::pretrain;
-use crate::{Data, EngineError, Listener, Result};
+use crate::{Data, EngineError, Listener, Result, checkpoint};
 
 /// A recipe on a device, with its data prepared.
 pub struct Run {
@@ -76,12 +77,53 @@ impl Run {
     pub fn stage(&self, stage: &Stage, stop: &AtomicBool, listener: &mut dyn Listener) -> Result<()> {
         match &stage.kind {
             StageKind::Pretrain(training) => pretrain(self, stage, training, stop, listener),
-            other => Err(EngineError::Refused(format!(
-                "stage \"{}\": {} stages cannot be run by this version",
-                stage.name,
-                kind_name(other)
-            ))),
+            StageKind::LongContext(long) => pretrain(self, stage, &long.training, stop, listener),
         }
+    }
+
+    /// The architecture that a stage trains: that of the checkpoint it starts from, with the RoPE theta and the length
+    /// that the stage sets.
+    ///
+    /// # Errors
+    /// The checkpoint is not there or cannot be read.
+    pub fn stage_config(&self, stage: &Stage) -> Result<ModelConfig> {
+        let checkpoint = match &stage.from {
+            Start::Random | Start::Hub(_) => None,
+            Start::Stage(earlier) => Some(self.last_checkpoint(stage, earlier)?),
+            Start::Folder(path) => Some(self.recipe.resolve(path)),
+        };
+        let mut config = match checkpoint {
+            None => self.config.clone(),
+            Some(folder) => ModelConfig {
+                bos_token_id: self.config.bos_token_id,
+                eos_token_id: self.config.eos_token_id,
+                ..ModelConfig::from_hf_file(&folder.join("config.json"))
+                    .map_err(smollm3_model::hf::CheckpointError::from)?
+            },
+        };
+        let Some(training) = stage.training() else {
+            return Ok(config);
+        };
+        let rows = training.sequence_length.0 as usize;
+        if let StageKind::LongContext(long) = &stage.kind {
+            config.rope_theta = long.rope_theta;
+            config.max_position_embeddings = config.max_position_embeddings.max(rows);
+        }
+        Ok(config)
+    }
+
+    /// The newest checkpoint of the stage that `stage` starts from.
+    pub(crate) fn last_checkpoint(&self, stage: &Stage, earlier: &str) -> Result<PathBuf> {
+        let folder = self.stage_folder(earlier);
+        let (found, _) = checkpoint::newest(&folder)?;
+        let (_, path) = found.ok_or_else(|| {
+            EngineError::Refused(format!(
+                "stage \"{}\" starts from \"{earlier}\", which has no checkpoint in {}; run it first",
+                stage.name,
+                folder.display()
+            ))
+        })?;
+        Ok(path)
     }
 }
 
@@ -103,25 +145,27 @@ pub fn prepare(recipe: &Recipe, listener: &mut dyn Listener) -> Result<Data> {
     Data::prepare(recipe, output, listener)
 }
 
-/// Rows must fit the positions that RoPE is set for.
+/// Rows must fit the positions that RoPE is set for, which long-context stages move.
 fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
+    let mut contexts: BTreeMap<&str, u64> = BTreeMap::new();
     for stage in &recipe.stages {
         let Some(training) = stage.training() else {
             continue;
         };
-        let (rows, most) = (training.sequence_length.0, config.max_position_embeddings as u64);
+        let most = match &stage.from {
+            Start::Stage(earlier) => contexts.get(earlier.as_str()).copied(),
+            Start::Random | Start::Folder(_) | Start::Hub(_) => None,
+        }
+        .unwrap_or(config.max_position_embeddings as u64);
+        let rows = training.sequence_length.0;
         if matches!(stage.kind, StageKind::Pretrain(_)) && rows > most {
             return Err(EngineError::Refused(format!(
-                "stage \"{}\": sequence_length = {rows} is longer than the model's max_position_embeddings = {most}",
+                "stage \"{}\": sequence_length = {rows} is longer than the model's max_position_embeddings = {most}; \
+                 write kind = \"long-context\" with a larger rope_theta",
                 stage.name
             )));
         }
-        if training.optimizer_state == OptimizerState::Keep && stage.from == Start::Random {
-            return Err(EngineError::Refused(format!(
-                "stage \"{}\": optimizer_state = \"keep\", but it starts from random weights; remove the key",
-                stage.name
-            )));
-        }
+        contexts.insert(&stage.name, most.max(rows));
     }
     Ok(())
 }
@@ -144,11 +188,4 @@ fn with_token_ids(mut config: ModelConfig, data: &Data) -> Result<ModelConfig> {
     config.eos_token_id = Some(info.end_of_text);
     config.bos_token_id = config.bos_token_id.or(info.begin_of_text);
     Ok(config)
-}
-
-fn kind_name(kind: &StageKind) -> &'static str {
-    match kind {
-        StageKind::Pretrain(_) => "pretrain",
-        StageKind::LongContext(_) => "long-context",
-    }
 }
