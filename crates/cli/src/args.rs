@@ -325,6 +325,34 @@ pub struct GenerateArgs {
     /// Stop after so many tokens
     #[arg(long, default_value_t = 128)]
     pub max_new_tokens: usize,
+    /// Stop at this text, which is not shown; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// How each token is chosen.
+#[derive(Debug, ClapArgs)]
+pub struct SamplingArgs {
+    /// 0 takes the most probable token, 1 leaves probabilities as they are
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f64,
+    /// Consider so many of the most probable tokens (0: all)
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Consider the most probable tokens that make up this part
+    #[arg(long, default_value_t = 1.0)]
+    pub top_p: f64,
+    /// Consider tokens with at least this part of the largest probability
+    #[arg(long, default_value_t = 0.0)]
+    pub min_p: f64,
+    /// Divide the scores of tokens that are there already by this
+    #[arg(long, default_value_t = 1.0)]
+    pub repetition_penalty: f64,
+    /// The same seed gives the same text
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::{Listeners, Metrics, Run, SourceStore};
 use smollm3_kernels::FreedMemory;
+use smollm3_model::Sampling;
 use smollm3_model::hf::Checkpoint;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard};
 use smollm3_recipe::{
@@ -174,6 +175,19 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
         .context("a checkpoint needs its tokenizer.json to read a prompt")?;
     let model = checkpoint.model(&device)?;
+    let wanted = &args.sampling;
+    let how = sample::Continuation {
+        max_new_tokens: args.max_new_tokens,
+        stop: args.stop.clone(),
+        sampling: Sampling {
+            temperature: wanted.temperature,
+            top_k: wanted.top_k,
+            top_p: wanted.top_p,
+            min_p: wanted.min_p,
+            repetition_penalty: wanted.repetition_penalty,
+            seed: wanted.seed,
+        },
+    };
     let mut out = stdout().lock();
     write!(out, "{}", args.prompt)?;
     out.flush()?;
@@ -182,7 +196,7 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
         &checkpoint.config,
         &tokenizer,
         &args.prompt,
-        args.max_new_tokens,
+        &how,
         |piece| write!(out, "{piece}").and_then(|()| out.flush()),
     );
     text?;

@@ -48,6 +48,59 @@ pub fn plain_document_attention(
     weights.matmul(v).reshape([batch, heads, seq, head_dim])
 }
 
+/// Attention of the last tokens of rows whose earlier keys and values are kept. Plain operations on every backend; memory
+/// is `queries · total`.
+///
+/// # Shapes
+/// - `q`: `[batch, heads, queries, head_dim]`
+/// - `k`, `v`: `[batch, kv_heads, total, head_dim]`
+/// - `mask`: what must not be seen, from [`cache_mask`]
+/// - output: `[batch, heads, queries, head_dim]`
+pub fn cached_attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    mask: Option<&Tensor<4, Bool>>,
+) -> Tensor<4> {
+    let [batch, heads, queries, head_dim] = q.dims();
+    let [_, kv_heads, total, _] = k.dims();
+    let group = heads / kv_heads;
+    let dtype = q.dtype();
+    let q = q.mul_scalar((head_dim as f64).powf(-0.5));
+    let q = q.reshape([batch, kv_heads, group * queries, head_dim]);
+    let scores = q.matmul(k.transpose()).cast(DType::F32); // [batch, kv_heads, group·queries, total]
+    let mut scores = scores.reshape([batch, heads, queries, total]);
+    if let Some(mask) = mask {
+        // Not −∞: a padding token sees nothing, and nobody looks at what becomes of it.
+        scores = scores.mask_fill(mask.clone().expand([batch, heads, queries, total]), -1e30);
+    }
+    let weights = softmax(scores, 3)
+        .cast(dtype)
+        .reshape([batch, kv_heads, group * queries, total]);
+    weights.matmul(v).reshape([batch, heads, queries, head_dim])
+}
+
+/// What the last `queries` of `total` tokens must not see: what comes after each, and what is before its row's start.
+/// `[batch, 1, queries, total]`; nothing if there is nothing to hide.
+pub fn cache_mask(
+    starts: &[usize],
+    queries: usize,
+    total: usize,
+    device: &Device,
+) -> Option<Tensor<4, Bool>> {
+    if queries == 1 && starts.iter().all(|start| *start == 0) {
+        return None;
+    }
+    let before = total - queries;
+    let mask: Vec<bool> = starts
+        .iter()
+        .flat_map(|start| (0..queries).map(move |query| (*start, query)))
+        .flat_map(|(start, query)| (0..total).map(move |key| key > before + query || key < start))
+        .collect();
+    let mask = TensorData::new(mask, [starts.len(), 1, queries, total]);
+    Some(Tensor::from_data(mask, device))
+}
+
 /// `[batch or 1, 1, seq, seq]`: true where a query (third axis) must not see a key (fourth).
 fn forbidden(documents: &Documents, device: &Device) -> Tensor<4, Bool> {
     let seq = documents.seq();

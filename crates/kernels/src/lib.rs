@@ -27,7 +27,7 @@ mod swiglu;
 mod tch;
 
 pub use adamw::{AdamWStep, adamw, plain_adamw};
-pub use attention::{document_attention, plain_document_attention};
+pub use attention::{cache_mask, cached_attention, document_attention, plain_document_attention};
 pub use device::{DeviceError, compiled_backends, device};
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};

@@ -1,10 +1,11 @@
 //! Grouped-query attention with or without RoPE.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
-use smollm3_kernels::{document_attention, rotary};
+use burn::tensor::{Bool, Device, Tensor};
+use smollm3_kernels::{cached_attention, document_attention, rotary};
 use smollm3_recipe::ModelConfig;
 
+use crate::cache::KeysAndValues;
 use crate::{Linear, ParameterError, Parameters, Rows};
 
 /// Projections of one attention layer.
@@ -58,6 +59,28 @@ impl Attention {
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>, rows: &Rows<'_>) -> Tensor<3> {
+        let (q, k, v) = self.heads(x, &rows.angles);
+        self.mixed(document_attention(q, k, v, rows.documents))
+    }
+
+    /// [`Self::forward`] of the tokens that follow those in `kept`, which gets theirs.
+    ///
+    /// # Shapes
+    /// - `x`, output: `[batch, seq, hidden]`
+    pub(crate) fn extend(
+        &self,
+        x: Tensor<3>,
+        angles: &(Tensor<4>, Tensor<4>),
+        kept: &mut KeysAndValues,
+        mask: Option<&Tensor<4, Bool>>,
+    ) -> Tensor<3> {
+        let (q, k, v) = self.heads(x, angles);
+        let (k, v) = kept.push(k, v);
+        self.mixed(cached_attention(q, k, v, mask))
+    }
+
+    /// Queries, keys and values, `[batch, heads or kv_heads, seq, head_dim]`, turned where this layer turns.
+    fn heads(&self, x: Tensor<3>, angles: &(Tensor<4>, Tensor<4>)) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
         let [batch, seq, _] = x.dims();
         let heads = |y: Tensor<3>| {
             let count = y.dims()[2] / self.head_dim;
@@ -67,14 +90,15 @@ impl Attention {
         let k = heads(self.k_proj.forward(x.clone()));
         let v = heads(self.v_proj.forward(x));
         let turned = |x: Tensor<4>| {
-            let (cos, sin) = rows.angles.clone();
+            let (cos, sin) = angles.clone();
             if self.rope { rotary(x, cos, sin) } else { x }
         };
-        let (q, k) = (turned(q), turned(k));
-        let width = q.dims()[1] * self.head_dim;
-        let mixed = document_attention(q, k, v, rows.documents)
-            .swap_dims(1, 2)
-            .reshape([batch, seq, width]);
-        self.o_proj.forward(mixed)
+        (turned(q), turned(k), v)
+    }
+
+    fn mixed(&self, values: Tensor<4>) -> Tensor<3> {
+        let [batch, heads, seq, head_dim] = values.dims();
+        self.o_proj
+            .forward(values.swap_dims(1, 2).reshape([batch, seq, heads * head_dim]))
     }
 }

@@ -138,10 +138,20 @@ impl Block {
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>, rows: &Rows<'_>) -> Tensor<3> {
+        self.around(x, rows.precision, |normed| self.self_attn.forward(normed, rows))
+    }
+
+    /// [`Self::forward`] around another attention.
+    pub(crate) fn around(
+        &self,
+        x: Tensor<3>,
+        precision: DType,
+        attention: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
         let sum = x.dtype();
-        let normed = self.input_layernorm.forward(x.clone(), rows.precision);
-        let x = x + self.self_attn.forward(normed, rows).cast(sum);
-        let normed = self.post_attention_layernorm.forward(x.clone(), rows.precision);
+        let normed = self.input_layernorm.forward(x.clone(), precision);
+        let x = x + attention(normed).cast(sum);
+        let normed = self.post_attention_layernorm.forward(x.clone(), precision);
         x + self.mlp.forward(normed).cast(sum)
     }
 }

@@ -1,9 +1,11 @@
-//! Text from a model, one token at a time.
+//! Text from a model, one token at a time, for several prompts at once.
+
+use std::ops::ControlFlow;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use smollm3_kernels::{Documents, linear};
+use smollm3_kernels::linear;
 
-use crate::SmolLm3;
+use crate::{Cache, Sampling, SmolLm3};
 
 /// A prompt cannot be continued.
 #[derive(Debug, thiserror::Error)]
@@ -31,29 +33,90 @@ pub enum GenerateError {
     },
 }
 
-/// Limits of one continuation.
-#[derive(Debug, Clone)]
+/// How a prompt is continued.
+#[derive(Debug, Clone, Default)]
 pub struct Generation {
     /// Stop after this many new tokens.
     pub max_new_tokens: usize,
     /// Stop after one of these; it is part of the result.
     pub stop: Vec<u32>,
+    /// How each token is chosen.
+    pub sampling: Sampling,
 }
 
-/// The most probable continuation of `prompt`; `on_token` sees each new token as it is found.
-///
-/// The row is recomputed for every token: quadratic in its length, and exact.
+/// Tokens of a prompt that are computed at once: memory is linear in the prompt, not square.
+const CHUNK: usize = 256;
+
+/// Continuations of `prompts`, all at once; `on_token` sees each new token with its prompt's index as it is found, and
+/// ends that row by [`ControlFlow::Break`]. A row also ends at the model's context.
 ///
 /// # Errors
-/// The prompt is empty, longer than the context, or has a token outside the vocabulary.
-pub fn greedy(
+/// A prompt is empty, longer than the context, or has a token outside the vocabulary.
+pub fn generate(
     model: &SmolLm3,
-    prompt: &[u32],
-    limits: &Generation,
-    mut on_token: impl FnMut(u32),
-) -> Result<Vec<u32>, GenerateError> {
-    let vocab_size = model.head().dims()[0];
+    prompts: &[Vec<u32>],
+    settings: &Generation,
+    mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
+) -> Result<Vec<Vec<u32>>, GenerateError> {
     let context = model.max_positions();
+    for prompt in prompts {
+        check(prompt, model.head().dims()[0], context)?;
+    }
+    let batch = prompts.len();
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let starts: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
+    let mut cache = Cache::new(model.layers(), starts.clone());
+    let device = model.head().device();
+    let tensor = |ids: Vec<u32>| {
+        let seq = ids.len() / batch.max(1);
+        let ids: Vec<i32> = ids.into_iter().map(|id| id as i32).collect();
+        Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, seq]), &device)
+    };
+
+    let mut rngs: Vec<_> = (0..batch).map(|row| settings.sampling.rng(row as u64)).collect();
+    let mut new: Vec<Vec<u32>> = vec![Vec::new(); batch];
+    let mut ended = vec![settings.max_new_tokens == 0; batch];
+    if ended.iter().all(|ended| *ended) {
+        return Ok(new);
+    }
+    let mut hidden = None;
+    for begin in (0..longest).step_by(CHUNK) {
+        let end = longest.min(begin + CHUNK);
+        // Padding is token 0; nobody looks at it.
+        let id = |row: usize, at: usize| at.checked_sub(starts[row]).map_or(0, |at| prompts[row][at]);
+        let ids = (0..batch)
+            .flat_map(|row| (begin..end).map(move |at| (row, at)))
+            .map(|(row, at)| id(row, at))
+            .collect();
+        hidden = Some(model.extend(tensor(ids), &mut cache));
+    }
+    while let Some(states) = hidden.take() {
+        let [_, seq, width] = states.dims();
+        let last = states.narrow(1, seq - 1, 1).reshape([batch, width]);
+        let scores: Vec<f32> = linear(last, model.head()).into_data().iter().collect();
+        let vocab_size = scores.len() / batch;
+        let mut next = vec![0; batch];
+        for (row, scores) in scores.chunks(vocab_size).enumerate() {
+            if ended[row] {
+                continue;
+            }
+            let seen: Vec<u32> = prompts[row].iter().chain(&new[row]).copied().collect();
+            let token = settings.sampling.choose(scores, &seen, &mut rngs[row]);
+            next[row] = token;
+            new[row].push(token);
+            ended[row] = on_token(row, token).is_break()
+                || settings.stop.contains(&token)
+                || new[row].len() >= settings.max_new_tokens
+                || prompts[row].len() + new[row].len() > context;
+        }
+        if !ended.iter().all(|ended| *ended) {
+            hidden = Some(model.extend(tensor(next), &mut cache));
+        }
+    }
+    Ok(new)
+}
+
+fn check(prompt: &[u32], vocab_size: usize, context: usize) -> Result<(), GenerateError> {
     if prompt.is_empty() {
         return Err(GenerateError::EmptyPrompt);
     }
@@ -66,24 +129,5 @@ pub fn greedy(
             context,
         });
     }
-    let device = model.head().device();
-    let mut row = prompt.to_vec();
-    let mut new = Vec::new();
-    while new.len() < limits.max_new_tokens && row.len() <= context {
-        let length = row.len();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(row.clone(), [1, length]), &device);
-        let hidden = model.forward(ids, &Documents::whole_rows(1, length));
-        let width = hidden.dims()[2];
-        let last = hidden.narrow(1, length - 1, 1).reshape([1, width]);
-        let scores = linear(last, model.head()); // [1, vocab_size]
-        let token: i64 = scores.argmax(1).into_scalar();
-        let token = token as u32;
-        row.push(token);
-        new.push(token);
-        on_token(token);
-        if limits.stop.contains(&token) {
-            break;
-        }
-    }
-    Ok(new)
+    Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod attention;
 mod block;
+mod cache;
 mod generate;
 pub mod hf;
 mod init;
@@ -12,10 +13,12 @@ mod linear;
 mod model;
 mod parameters;
 mod rope;
+mod sampling;
 
 pub use attention::Attention;
 pub use block::{Block, Mlp, RmsNorm, Rows};
-pub use generate::{GenerateError, Generation, greedy};
+pub use cache::Cache;
+pub use generate::{GenerateError, Generation, generate};
 pub use init::Init;
 pub use linear::{Embedding, Linear};
 pub use model::{Backbone, SmolLm3};
@@ -23,4 +26,5 @@ pub use parameters::{
     MapParameters, NamedParameters, ParameterError, Parameters, map_parameters, named_parameters,
 };
 pub use rope::{Rope, inverse_frequencies};
+pub use sampling::Sampling;
 pub use smollm3_recipe::{ModelConfig, ModelType, Yarn};

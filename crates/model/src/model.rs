@@ -2,9 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
-use smollm3_kernels::{Documents, linear};
+use smollm3_kernels::{Documents, cache_mask, linear};
 use smollm3_recipe::ModelConfig;
 
+use crate::cache::Cache;
 use crate::{Block, Embedding, Linear, ParameterError, Parameters, RmsNorm, Rope, Rows};
 
 /// Everything but the head; `model.` in a checkpoint.
@@ -84,6 +85,31 @@ impl SmolLm3 {
     pub fn forward(&self, ids: Tensor<2, Int>, documents: &Documents) -> Tensor<3> {
         let rows = self.rows(documents);
         let x = (0..self.layers()).fold(self.embed(ids), |x, layer| self.layer(layer, x, &rows));
+        self.finish(x)
+    }
+
+    /// [`Self::forward`] of tokens that follow those in `cache`, which gets theirs.
+    ///
+    /// # Shapes
+    /// - `ids`: `[batch, seq]`; with what is in the cache at most [`Self::max_positions`]
+    /// - output: `[batch, seq, hidden]`
+    pub fn extend(&self, ids: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
+        let [batch, seq] = ids.dims();
+        let mut positions = cache.next_positions(seq);
+        // A row that has ended may be carried on beside longer ones; nobody looks at it.
+        let last = self.max_positions().saturating_sub(1) as u32;
+        positions
+            .iter_mut()
+            .for_each(|position| *position = (*position).min(last));
+        let angles = self.rope.at_positions(&positions, batch);
+        cache.length += seq;
+        let mask = cache_mask(&cache.starts, seq, cache.length, &ids.device());
+        let mut x = self.embed(ids);
+        for (block, kept) in self.model.layers.iter().zip(&mut cache.layers) {
+            x = block.around(x, self.precision, |normed| {
+                block.self_attn.extend(normed, &angles, kept, mask.as_ref())
+            });
+        }
         self.finish(x)
     }
 

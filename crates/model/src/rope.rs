@@ -93,7 +93,13 @@ impl Rope {
             let rows = |table: &Tensor<2>| table.clone().narrow(0, 0, seq).reshape([1, 1, seq, half]);
             return (rows(&self.cos), rows(&self.sin));
         }
-        let positions = TensorData::new(documents.positions(), [batch * seq]);
+        self.at_positions(&documents.positions(), batch)
+    }
+
+    /// Cosines and sines of `batch` rows of positions, one after the other.
+    pub fn at_positions(&self, positions: &[u32], batch: usize) -> (Tensor<4>, Tensor<4>) {
+        let (seq, half) = (positions.len() / batch.max(1), self.cos.dims()[1]);
+        let positions = TensorData::new(positions.to_vec(), [batch * seq]);
         let positions = Tensor::<1, Int>::from_data(positions, &self.cos.device());
         let rows = |table: &Tensor<2>| {
             table

@@ -4,13 +4,15 @@
 
 mod fixture;
 
+use std::ops::ControlFlow;
+
 use burn::module::Param;
 use burn::tensor::{Device, Gradients, Int, Tensor};
 use fixture::{Values, assert_close, devices, path};
 use serde_json::Value;
 use smollm3_kernels::{Documents, Targets, linear_cross_entropy, token_log_probs};
 use smollm3_model::hf::Checkpoint;
-use smollm3_model::{Generation, NamedParameters, SmolLm3, greedy, named_parameters};
+use smollm3_model::{Generation, NamedParameters, SmolLm3, generate, named_parameters};
 
 const LOGITS: f32 = 2e-5;
 const GRADIENTS: f32 = 2e-5;
@@ -156,10 +158,14 @@ fn check(name: &str) {
         let prompt: Vec<u32> = io.i64("prompt_ids").into_iter().map(|id| id as u32).collect();
         let limits = Generation {
             max_new_tokens: 16,
-            stop: vec![],
+            ..Generation::default()
         };
         let mut row = prompt.clone();
-        greedy(&model, &prompt, &limits, |token| row.push(token)).unwrap();
+        let new = generate(&model, &[prompt], &limits, |_, token| {
+            row.push(token);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(new.unwrap()[0], row[row.len() - 16..]);
         let expected: Vec<u32> = io.i64("greedy_ids").into_iter().map(|id| id as u32).collect();
         assert_eq!(row, expected, "{what}: greedy tokens");
     }
