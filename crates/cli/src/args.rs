@@ -39,6 +39,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Continue a prompt with a checkpoint
     Generate(GenerateArgs),
+    /// Write a checkpoint in another dtype, or for a longer context by YaRN
+    Export(ExportArgs),
     /// Prepare data, and look at the order it is read in
     #[command(subcommand)]
     Data(DataCommand),
@@ -284,6 +286,33 @@ pub struct RunArgs {
     /// Serve the present state as Prometheus text on this port of 127.0.0.1 (0: any that is free)
     #[arg(long, value_name = "PORT")]
     pub metrics_port: Option<u16>,
+}
+
+/// `smollm3 export`.
+#[derive(Debug, ClapArgs)]
+pub struct ExportArgs {
+    /// Folder of the checkpoint
+    pub checkpoint: PathBuf,
+    /// The folder to write, which must not exist
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Stretch the context to so many tokens by YaRN, e.g. 128k
+    #[arg(long)]
+    pub context: Option<ContextLength>,
+    /// Type of the numbers in the files
+    #[arg(long, value_enum, default_value_t = DtypeArg::Bf16)]
+    pub dtype: DtypeArg,
+}
+
+/// Type of the numbers in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DtypeArg {
+    /// 32 bits
+    F32,
+    /// 16 bits with the exponent of f32
+    Bf16,
+    /// 16 bits, IEEE half precision
+    F16,
 }
 
 /// `smollm3 status`.

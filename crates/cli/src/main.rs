@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod commands;
 mod data;
+mod export;
 mod interrupt;
 mod logs;
 mod progress;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Report(args) => commands::report(&args),
         Command::Plan(args) => commands::plan(&args),
         Command::Generate(args) => commands::generate(&args),
+        Command::Export(args) => export::export(&args),
         Command::Data(command) => match command {
             DataCommand::Tokenize(args) => data::tokenize(&args),
             DataCommand::Fetch(args) => data::fetch_files(&args),

@@ -145,7 +145,7 @@ pub(crate) fn is_attention_fused(q: &burn::Tensor<4>) -> bool {
             let head_dim = q.dims()[3];
             return is_fused(q)
                 && q.dtype() == burn::tensor::DType::BF16
-                && head_dim % 8 == 0
+                && head_dim.is_multiple_of(8)
                 && head_dim <= 256;
         }
     }

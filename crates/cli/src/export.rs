@@ -1,0 +1,125 @@
+//! `smollm3 export`: a checkpoint as others want it, in another dtype and for a longer context.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use smollm3_model::hf::{Checkpoint, FileDtype, NamedTensor, Values, save_tensors};
+use smollm3_model::{ModelConfig, Parameters, Yarn};
+
+use crate::args::{DtypeArg, ExportArgs};
+
+/// What a folder has besides weights and configuration, if it has it.
+const COMPANIONS: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "README.md",
+];
+
+/// `smollm3 export`.
+pub fn export(args: &ExportArgs) -> Result<ExitCode> {
+    if args.out.exists() {
+        bail!("{} exists; write another --out, or remove it", args.out.display());
+    }
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let config = match args.context {
+        None => checkpoint.config.clone(),
+        Some(context) => stretched(&checkpoint.config, context.0 as usize)?,
+    };
+    let dtype = match args.dtype {
+        DtypeArg::F32 => FileDtype::F32,
+        DtypeArg::Bf16 => FileDtype::Bf16,
+        DtypeArg::F16 => FileDtype::F16,
+    };
+    let tensors = tensors(checkpoint, dtype);
+    let draft = draft(&args.out)?;
+    fs::create_dir_all(&draft).with_context(|| format!("{}: cannot create", draft.display()))?;
+    let written = save_tensors(&draft, &config, &tensors, dtype)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| copy_companions(&args.checkpoint, &draft))
+        .and_then(|()| {
+            fs::rename(&draft, &args.out).with_context(|| format!("{}: cannot create", args.out.display()))
+        });
+    if let Err(error) = written {
+        // The error that matters is the first.
+        let _ = fs::remove_dir_all(&draft);
+        return Err(error);
+    }
+    println!("wrote {} ({})", args.out.display(), dtype.name());
+    if let Some(yarn) = &config.rope_scaling {
+        println!(
+            "context {}: YaRN, factor {} over {}",
+            config.max_position_embeddings, yarn.factor, yarn.original_max_position_embeddings
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the folder is written before it gets its name.
+fn draft(out: &Path) -> Result<PathBuf> {
+    let name = out.file_name().context("--out needs a name for the folder")?;
+    let mut draft = std::ffi::OsString::from(".");
+    draft.push(name);
+    draft.push(".part");
+    let draft = out.with_file_name(draft);
+    if draft.exists() {
+        fs::remove_dir_all(&draft).with_context(|| format!("{}: cannot remove", draft.display()))?;
+    }
+    Ok(draft)
+}
+
+/// The architecture with YaRN from the length it was trained for to `context`.
+fn stretched(config: &ModelConfig, context: usize) -> Result<ModelConfig> {
+    let trained = config
+        .rope_scaling
+        .as_ref()
+        .map_or(config.max_position_embeddings, |yarn| {
+            yarn.original_max_position_embeddings
+        });
+    if context <= trained {
+        bail!(
+            "--context {context} is within the {trained} tokens that the model was trained for; leave it out"
+        );
+    }
+    Ok(ModelConfig {
+        rope_scaling: Some(Yarn::new(context as f64 / trained as f64, trained)),
+        max_position_embeddings: context,
+        ..config.clone()
+    })
+}
+
+/// The weights, read one at a time when their turn comes.
+fn tensors(checkpoint: Checkpoint, dtype: FileDtype) -> Vec<NamedTensor> {
+    let shapes = checkpoint.config.parameter_shapes();
+    let files = Arc::new(checkpoint.tensors);
+    shapes
+        .into_iter()
+        .map(|(name, shape)| {
+            let (files, asked, dims) = (Arc::clone(&files), name.clone(), shape.clone());
+            NamedTensor {
+                name,
+                shape,
+                dtype,
+                // Opening the checkpoint has checked that it is there, with this shape.
+                values: Values::Later(Box::new(move || match files.parameter(&asked, &dims) {
+                    Ok(data) => data.iter::<f32>().collect(),
+                    Err(error) => unreachable!("checked when the checkpoint was opened: {error}"),
+                })),
+            }
+        })
+        .collect()
+}
+
+fn copy_companions(from: &Path, to: &Path) -> Result<()> {
+    for name in COMPANIONS {
+        let file = from.join(name);
+        if file.is_file() {
+            fs::copy(&file, to.join(name)).with_context(|| format!("{}: cannot copy", file.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! A checkpoint written for a longer context, and in other dtypes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use smollm3_model::hf::Checkpoint;
+use smollm3_model::{Parameters, Yarn};
+
+fn model(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/model")
+        .join(name)
+}
+
+fn export(checkpoint: &Path, out: &Path, options: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_smollm3"))
+        .arg("export")
+        .arg(checkpoint)
+        .arg("--out")
+        .arg(out)
+        .args(options)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), text)
+}
+
+fn numbers(checkpoint: &Checkpoint) -> Vec<f32> {
+    checkpoint
+        .config
+        .parameter_shapes()
+        .iter()
+        .flat_map(|(name, shape)| {
+            let data = checkpoint.tensors.parameter(name, shape).unwrap();
+            data.iter::<f32>().collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn a_longer_context_is_yarn_over_what_was_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = Checkpoint::open(&model("a")).unwrap();
+    let trained = original.config.max_position_embeddings;
+    assert!(original.config.rope_scaling.is_none());
+    let out = folder.path().join("long");
+    let twice = (2 * trained).to_string();
+    let (done, text) = export(&model("a"), &out, &["--context", &twice, "--dtype", "f32"]);
+    assert!(done, "{text}");
+    let long = Checkpoint::open(&out).unwrap();
+    assert_eq!(long.config.rope_scaling, Some(Yarn::new(2.0, trained)));
+    assert_eq!(long.config.max_position_embeddings, 2 * trained);
+    assert_eq!(numbers(&long), numbers(&original));
+    let json: Value = serde_json::from_str(&fs::read_to_string(out.join("config.json")).unwrap()).unwrap();
+    assert_eq!(json["rope_scaling"]["rope_type"], "yarn");
+    assert_eq!(json["rope_scaling"]["factor"], 2.0);
+
+    // Stretched again, it is still over what was trained.
+    let again = folder.path().join("longer");
+    let four = (4 * trained).to_string();
+    assert!(export(&out, &again, &["--context", &four]).0);
+    let config = Checkpoint::open(&again).unwrap().config;
+    assert_eq!(config.rope_scaling, Some(Yarn::new(4.0, trained)));
+}
+
+#[test]
+fn numbers_are_rounded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = numbers(&Checkpoint::open(&model("a")).unwrap());
+    for (dtype, bits) in [("bf16", 8), ("f16", 11)] {
+        let out = folder.path().join(dtype);
+        assert!(export(&model("a"), &out, &["--dtype", dtype]).0);
+        let rounded = numbers(&Checkpoint::open(&out).unwrap());
+        // Half a unit in the last place; below that the smallest numbers of f16.
+        let worst = original
+            .iter()
+            .zip(&rounded)
+            .map(|(a, b)| (a - b).abs() / a.abs().max(1e-4))
+            .fold(0f32, f32::max);
+        assert!(worst > 0.0 && worst <= 0.5f32.powi(bits), "{dtype}: {worst:e}");
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_and_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("there");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("thesis.tex"), "").unwrap();
+    let (done, text) = export(&model("a"), &out, &[]);
+    assert!(
+        !done && text.contains("there") && text.contains("--out"),
+        "{text}"
+    );
+    let (done, text) = export(&model("a"), &folder.path().join("short"), &["--context", "8"]);
+    assert!(!done && text.contains("within"), "{text}");
+    let (done, _) = export(&folder.path().join("absent"), &folder.path().join("new"), &[]);
+    assert!(!done);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
