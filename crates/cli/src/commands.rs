@@ -65,7 +65,16 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
         .with(TensorBoard::default())
         .with(EndsPreparing(Arc::clone(&stop)));
     listeners = match logs {
-        LogFormat::Text => listeners.with(Progress::new()),
+        LogFormat::Text => {
+            let tokens = |stage: &Stage| {
+                let training = stage.training();
+                training.map_or(0, |training| training.total_steps() * training.tokens_per_step())
+            };
+            let stages = recipe.stages[first..=last].iter();
+            listeners.with(Progress::of_run(
+                stages.map(|stage| (stage.name.clone(), tokens(stage))).collect(),
+            ))
+        }
         LogFormat::Json => listeners.with(Logs),
     };
     if let Some(port) = args.metrics_port {

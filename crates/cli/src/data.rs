@@ -180,7 +180,7 @@ pub fn prepare_data(args: &PrepareArgs) -> Result<ExitCode> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let stop = flag(STOPPING)?;
     let mut listeners = Listeners::default()
-        .with(Progress::new())
+        .with(Progress::of_run(Vec::new()))
         .with(EndsPreparing(stop));
     match prepare(&recipe, &mut listeners) {
         Ok(_) => Ok(ExitCode::SUCCESS),

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use smollm3_engine::{Event, Listener, Result, StageInfo, StepRecord};
 
 /// How often a plain line is written.
@@ -12,6 +12,11 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// The listener that shows progress on standard error.
 pub struct Progress {
     terminal: bool,
+    bars: MultiProgress,
+    /// The run as a whole, where it has several stages.
+    run: Option<ProgressBar>,
+    /// Names and tokens of its stages.
+    stages: Vec<(String, u64)>,
     bar: Option<(String, ProgressBar)>,
     stage: Option<StageInfo>,
     tokens_per_second: f64,
@@ -19,10 +24,21 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows bars if standard error is a terminal.
-    pub fn new() -> Self {
+    /// Shows bars if standard error is a terminal: of a run of these stages, each with its tokens.
+    pub fn of_run(stages: Vec<(String, u64)>) -> Self {
+        let terminal = stderr().is_terminal();
+        let bars = MultiProgress::new();
+        let run = (terminal && stages.len() > 1).then(|| {
+            let bar = bars.add(ProgressBar::new(stages.iter().map(|(_, tokens)| tokens).sum()));
+            style(&bar, "{prefix} {bar:24.green} {percent}%  {wide_msg}");
+            bar.set_prefix("run");
+            bar
+        });
         Self {
-            terminal: stderr().is_terminal(),
+            terminal,
+            bars,
+            run,
+            stages,
             bar: None,
             stage: None,
             tokens_per_second: 0.0,
@@ -33,10 +49,8 @@ impl Progress {
     fn bar(&mut self, name: &str, total: u64, template: &str) -> &ProgressBar {
         if self.bar.as_ref().is_none_or(|(shown, _)| shown != name) {
             self.finish();
-            let bar = ProgressBar::new(total);
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("━╸ "));
-            }
+            let bar = self.bars.add(ProgressBar::new(total));
+            style(&bar, template);
             bar.set_prefix(name.to_owned());
             self.bar = Some((name.to_owned(), bar));
         }
@@ -49,15 +63,23 @@ impl Progress {
 
     fn finish(&mut self) {
         if let Some((_, bar)) = self.bar.take() {
-            bar.finish();
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
         }
     }
 
     fn line(&mut self, text: &str) {
-        match &self.bar {
-            Some((_, bar)) if self.terminal => bar.println(text),
-            _ => eprintln!("{text}"),
+        match self.terminal {
+            // Above the bars. A terminal that cannot be written to shows nothing either way.
+            true => drop(self.bars.println(text)),
+            false => eprintln!("{text}"),
         }
+    }
+
+    /// Tokens of the stages before this one.
+    fn before(&self, stage: &str) -> u64 {
+        let before = self.stages.iter().take_while(|(name, _)| name != stage);
+        before.map(|(_, tokens)| tokens).sum()
     }
 
     /// Whether enough time has passed for another plain line.
@@ -115,6 +137,9 @@ impl Progress {
             let bar = self.bar(&name, steps, "{prefix} {bar:24.cyan} {pos}/{len}  {wide_msg}");
             bar.set_position(record.step);
             bar.set_message(text);
+            if let Some(run) = &self.run {
+                run.set_position(self.before(&name) + record.tokens);
+            }
         } else if self.due(record.step == steps) {
             self.line(&format!("{name} {}/{steps}  {text}", record.step));
         }
@@ -140,6 +165,12 @@ impl Listener for Progress {
                 self.finish();
                 self.stage = Some(stage.clone());
                 let (name, steps) = (&stage.name, stage.steps);
+                if let Some(run) = &self.run {
+                    let number = self.stages.iter().position(|(known, _)| known == name);
+                    let number = number.map_or(0, |number| number + 1);
+                    run.set_message(format!("stage {number} of {}: {name}", self.stages.len()));
+                    run.set_position(self.before(name) + done * stage.tokens_per_step);
+                }
                 if *done == steps {
                     self.line(&format!("{name}: complete ({steps} steps)"));
                 } else if *done > 0 {
@@ -168,6 +199,21 @@ impl Listener for Progress {
             Event::StageEnded { .. } => self.finish(),
         }
         Ok(())
+    }
+}
+
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━╸ "));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+        if let Some(run) = &self.run {
+            run.abandon();
+        }
     }
 }
 
