@@ -79,7 +79,10 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
     };
     if let Some(port) = args.metrics_port {
         let served = Prometheus::serve(port)?;
-        eprintln!("metrics at http://{}/metrics", served.address);
+        match logs {
+            LogFormat::Text => eprintln!("metrics at http://{}/metrics", served.address),
+            LogFormat::Json => tracing::info!(address = %served.address, "serving metrics"),
+        }
         listeners = listeners.with(served);
     }
     let trained = Run::open(recipe, &mut listeners).and_then(|run| {

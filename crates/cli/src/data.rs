@@ -17,8 +17,9 @@ use smollm3_engine::{Data, Listeners, MixedRows, prepare, stage_order};
 use smollm3_mixer::{Mixer, Pick};
 use smollm3_recipe::{Recipe, Stage, Training};
 
-use crate::args::{self, FetchArgs, OrderArgs, PrepareArgs, TokenizeArgs};
+use crate::args::{self, FetchArgs, LogFormat, OrderArgs, PrepareArgs, TokenizeArgs};
 use crate::interrupt::{EndsPreparing, STOPPED, flag, is_interrupted};
+use crate::logs::Logs;
 use crate::progress::Progress;
 
 const STOPPING: &str = "stopping; what is finished stays";
@@ -176,12 +177,14 @@ pub fn fetch_files(args: &FetchArgs) -> Result<ExitCode> {
 }
 
 /// `smollm3 data prepare`.
-pub fn prepare_data(args: &PrepareArgs) -> Result<ExitCode> {
+pub fn prepare_data(args: &PrepareArgs, logs: LogFormat) -> Result<ExitCode> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let stop = flag(STOPPING)?;
-    let mut listeners = Listeners::default()
-        .with(Progress::of_run(Vec::new()))
-        .with(EndsPreparing(stop));
+    let listeners = Listeners::default().with(EndsPreparing(stop));
+    let mut listeners = match logs {
+        LogFormat::Text => listeners.with(Progress::of_run(Vec::new())),
+        LogFormat::Json => listeners.with(Logs),
+    };
     match prepare(&recipe, &mut listeners) {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(error) if is_interrupted(&error) => Ok(stopped()),

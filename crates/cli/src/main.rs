@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Command::Data(command) => match command {
             DataCommand::Tokenize(args) => data::tokenize(&args),
             DataCommand::Fetch(args) => data::fetch_files(&args),
-            DataCommand::Prepare(args) => data::prepare_data(&args),
+            DataCommand::Prepare(prepare) => data::prepare_data(&prepare, args.log_format),
             DataCommand::Order(args) => data::order(&args),
         },
         Command::Bench(command) => match command {

@@ -241,45 +241,50 @@ fn a_killed_run_ends_in_the_same_bits_wherever_it_was_killed() {
     }
 }
 
+/// A small run may end before anything reaches it; one of so many must not.
+const TRIES: usize = 10;
+
 #[test]
 fn a_second_process_is_kept_out_and_told_who_is_in() {
-    let folder = tempfile::tempdir().unwrap();
-    write_recipe(folder.path(), "flex");
-    let mut first = start(folder.path());
-    Moment::AfterStep(2, Duration::ZERO).wait(folder.path(), &mut first);
-    let second = smollm3().arg("run").arg(folder.path()).output().unwrap();
-    let text = String::from_utf8_lossy(&second.stderr).into_owned();
-    let still_running = first.try_wait().unwrap().is_none();
-    assert!(first.wait().unwrap().success());
-    if still_running {
-        assert!(!second.status.success());
-        assert!(text.contains(&format!("pid {}", first.id())), "{text}");
-    }
-    // The lock ends with its process.
-    finish(folder.path());
+    let kept_out = (0..TRIES).any(|_| {
+        let folder = tempfile::tempdir().unwrap();
+        write_recipe(folder.path(), "flex");
+        let mut first = start(folder.path());
+        Moment::AfterStep(1, Duration::ZERO).wait(folder.path(), &mut first);
+        let second = smollm3().arg("run").arg(folder.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&second.stderr).into_owned();
+        assert!(first.wait().unwrap().success());
+        // The lock ends with its process.
+        finish(folder.path());
+        !second.status.success() && text.contains(&format!("pid {}", first.id()))
+    });
+    assert!(kept_out);
 }
 
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_the_run_after_a_checkpoint_with_a_code_of_its_own() {
     for signal in ["INT", "TERM"] {
-        let folder = tempfile::tempdir().unwrap();
-        write_recipe(folder.path(), "flex");
-        let mut child = start(folder.path());
-        Moment::AfterStep(3, Duration::ZERO).wait(folder.path(), &mut child);
-        let id = child.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status().unwrap();
-        let status = child.wait().unwrap();
-        if sent.success() && status.code() != Some(0) {
-            assert_eq!(status.code(), Some(130), "SIG{signal}");
+        let stopped = (0..TRIES).any(|_| {
+            let folder = tempfile::tempdir().unwrap();
+            write_recipe(folder.path(), "flex");
+            let mut child = start(folder.path());
+            Moment::AfterStep(1, Duration::ZERO).wait(folder.path(), &mut child);
+            let id = child.id().to_string();
+            Command::new("kill").args(["-s", signal, &id]).status().unwrap();
+            let code = child.wait().unwrap().code();
             let steps = lines(&stage(folder.path()).join("metrics.jsonl"))
                 .iter()
                 .filter(|line| line["kind"] == "step")
                 .count();
             let last = stage(folder.path()).join(format!("step-{steps:08}/manifest.json"));
             assert!(last.exists(), "SIG{signal}: no checkpoint of step {steps}");
-        }
-        finish(folder.path());
+            finish(folder.path());
+            // Not what the signal itself would have left, which is no code at all.
+            assert!(matches!(code, Some(0 | 130)), "SIG{signal}: {code:?}");
+            code == Some(130)
+        });
+        assert!(stopped, "SIG{signal} stopped none of {TRIES} runs");
     }
 }
 

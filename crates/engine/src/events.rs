@@ -156,7 +156,7 @@ pub enum IncidentKind {
         /// That checkpoint's step.
         to: u64,
     },
-    /// A checkpoint cannot be written, for now.
+    /// An attempt to write a checkpoint failed; others follow.
     NotSaved {
         /// Why.
         error: String,

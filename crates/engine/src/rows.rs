@@ -117,6 +117,12 @@ impl MixedRows {
     /// # Errors
     /// The step is not one of the stage's, or a store cannot be read.
     pub fn sequences(&self, step: u64) -> Result<Vec<Sequence>> {
+        let sequences = self.picked(step)?.into_iter().map(|(_, sequence)| sequence);
+        Ok(sequences.collect())
+    }
+
+    /// The sequences of a step with the index of their source.
+    fn picked(&self, step: u64) -> Result<Vec<(usize, Sequence)>> {
         let picks = self.mixer.batch(step)?;
         if self.streams {
             let ahead = (step + PREFETCH_STEPS).min(self.mixer.steps());
@@ -132,7 +138,7 @@ impl MixedRows {
                 let place = pick
                     .place
                     .ok_or_else(|| EngineError::Refused(format!("step {step} has no data")))?;
-                Ok(self.readers[pick.source].read(place.window)?)
+                Ok((pick.source, self.readers[pick.source].read(place.window)?))
             })
             .collect()
     }
@@ -142,12 +148,10 @@ impl MixedRows {
     /// # Errors
     /// As [`MixedRows::sequences`].
     pub fn rows(&self, step: u64) -> Result<Vec<Row>> {
-        let sources = self.mixer.batch(step)?.into_iter().map(|pick| pick.source);
-        Ok(self
-            .sequences(step)?
+        let picked = self.picked(step)?;
+        Ok(picked
             .iter()
-            .zip(sources)
-            .map(|(sequence, source)| Row::of(sequence, source))
+            .map(|(source, sequence)| Row::of(sequence, *source))
             .collect())
     }
 }

@@ -105,7 +105,10 @@ impl Saver {
     }
 
     /// Waits for the present attempt and for no other.
-    fn give_up(&mut self, listener: &mut dyn Listener) -> Result<()> {
+    ///
+    /// # Errors
+    /// A listener fails.
+    pub fn give_up(&mut self, listener: &mut dyn Listener) -> Result<()> {
         if let Some(running) = &self.running {
             running.given_up.store(true, Ordering::Relaxed);
         }

@@ -121,7 +121,10 @@ pub fn train<O: Objective, H: Send>(
         if let Some(step) = went_wrong {
             // What has been trained since the last good checkpoint is given up, before another state takes its memory.
             drop(current.take());
-            current = Some(looped.go_back(step)?);
+            let state = looped.go_back(step)?;
+            // It may be the end of a phase or of the stage, as any other step.
+            looped.after_step(&state, step)?;
+            current = Some(state);
             done = step;
         }
     }
@@ -258,8 +261,8 @@ impl Loop<'_> {
     /// Takes up the last good checkpoint in the place of what step `step` left, so that the data in between is left out;
     /// if that has been done before, ends the run.
     fn go_back(&mut self, step: u64) -> Result<TrainState> {
-        // What is being written may be what is gone back to.
-        self.saver.finish(self.listener)?;
+        // What is being written may be what is gone back to; what cannot be written is not waited for.
+        self.saver.give_up(self.listener)?;
         if !self.guard.state.left_out.is_empty() {
             return Err(EngineError::Diverged {
                 stage: self.settings.stage.name.clone(),

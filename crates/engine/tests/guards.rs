@@ -315,7 +315,21 @@ fn after_too_many_bad_steps_the_run_goes_back_and_leaves_their_data_out() {
     assert_eq!(incidents[3], (8, &IncidentKind::WentBack { to: 4 }));
     // Later checkpoints know what was left out.
     assert_eq!(stage.saved[&12].1.left_out, [(5, 8)]);
-    assert!(!stage.saved.contains_key(&6) && !stage.saved.contains_key(&8));
+    assert!(!stage.saved.contains_key(&6));
+    // Step 8 is a multiple of two: what was gone back to is saved under the step that was reached.
+    assert_eq!(Weights::of(&stage.saved[&8].0), stage.expected([1, 2, 3, 4]));
+    assert_eq!(stage.saved[&8].1.left_out, [(5, 8)]);
+}
+
+/// Going back at the very end is still an end: with a checkpoint that later stages start from.
+#[test]
+fn a_run_that_goes_back_at_its_last_step_is_saved() {
+    let mut stage = stage(12, &[PATIENCE, EVERY]);
+    let (ended, events) = stage.run(|step| if step >= 10 { f64::NAN } else { 1.0 });
+    assert_eq!(Weights::of(&ended.unwrap()), stage.expected(1..=8));
+    assert_eq!(stage.saved[&12].1.left_out, [(9, 12)]);
+    let saved = |event: &Event| matches!(event, Event::Saved { step: 12, .. });
+    assert!(events.iter().any(saved));
 }
 
 #[test]

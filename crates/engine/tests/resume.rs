@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use smollm3_engine::{
-    EngineError, Event, Listener, Listeners, Metrics, Record, Result, Run, checkpoint, read_metrics,
+    EngineError, Event, IncidentKind, Listener, Listeners, Metrics, Record, Result, Run, checkpoint,
+    read_incidents, read_metrics,
 };
 use smollm3_kernels::compiled_backends;
 use support::{Recorder, STEPS, recipe};
@@ -129,6 +130,12 @@ fn a_damaged_checkpoint_is_named_and_passed_over() {
         );
         run(folder.path(), "flex", u64::MAX).unwrap();
         assert!(outcome(folder.path()) == expected, "after damage to {file}");
+        let told = read_incidents(&stage).unwrap();
+        let last = &told.last().unwrap().kind;
+        assert!(
+            matches!(last, IncidentKind::Damaged { fault } if fault.contains(file)),
+            "{told:?}"
+        );
     }
 }
 
