@@ -11,9 +11,14 @@ short=(
   --set "stage.pretrain.phase.phase-1.until=4 steps"
   --set "stage.pretrain.phase.phase-2.until=7 steps"
   --set "stage.pretrain.phase.phase-3.until=10 steps"
+  --set "stage.long-context-512.schedule.warmup=1 steps"
+  --set "stage.long-context-512.phase.long-context-512.until=3 steps"
+  --set "stage.long-context-1024.schedule.warmup=1 steps"
+  --set "stage.long-context-1024.phase.long-context-1024.until=3 steps"
+  --set "evaluation.long_context.items=2"
 )
 cargo run --quiet -- plan recipes/demo "${short[@]}"
 cargo run --quiet -- run recipes/demo "${short[@]}"
 # Once more: finds the work done.
 cargo run --quiet -- run recipes/demo "${short[@]}" > /dev/null
-cargo run --quiet -- generate "$work/run/pretrain/step-00000010" --prompt "Question: What is 2 + 3?" --max-new-tokens 8
+cargo run --quiet -- generate "$work/run/long-context-1024/step-00000003" --prompt "Question: What is 2 + 3?" --max-new-tokens 8

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use smollm3_recipe::{Bytes, ContextLength, Percent};
+use smollm3_recipe::{Bytes, ContextLength, Percent, ProbeTask};
 
 /// Reruns the SmolLM3 training recipe from TOML files.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Write a checkpoint in another dtype, or for a longer context by YaRN
     Export(ExportArgs),
+    /// Measure what a checkpoint can do
+    Eval(EvalArgs),
     /// Prepare data, and look at the order it is read in
     #[command(subcommand)]
     Data(DataCommand),
@@ -168,6 +170,8 @@ pub enum BenchCommand {
     Tokenize(BenchTokenizeArgs),
     /// A training step of a model with random weights, and where its time goes
     Step(BenchStepArgs),
+    /// Reading a prompt and continuing it
+    Generate(BenchGenerateArgs),
 }
 
 /// `smollm3 bench step`.
@@ -194,6 +198,33 @@ pub struct BenchStepArgs {
     /// Steps that are timed
     #[arg(long, default_value_t = 7)]
     pub steps: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `smollm3 bench generate`.
+#[derive(Debug, ClapArgs)]
+pub struct BenchGenerateArgs {
+    /// Folder of a checkpoint, or a file of configs/ for random weights
+    pub model: PathBuf,
+    /// Tokens of a prompt, e.g. 512 or 32k
+    #[arg(long, default_value = "512")]
+    pub prompt: ContextLength,
+    /// Tokens it is continued by
+    #[arg(long, default_value_t = 64)]
+    pub new: usize,
+    /// Rows that are continued at once
+    #[arg(long, default_value_t = 1)]
+    pub rows: usize,
+    /// Rounds that are timed, after one that is not; 0 times the only one
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Type of the weights and matrix products: f32 or bf16
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -357,10 +388,89 @@ pub struct GenerateArgs {
     /// Stop at this text, which is not shown; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
+    /// Type of the weights and matrix products: f32 or bf16
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// `smollm3 eval`.
+#[derive(Debug, ClapArgs)]
+pub struct EvalArgs {
+    /// Folder of the checkpoint
+    pub checkpoint: PathBuf,
+    /// What is measured
+    #[arg(long, value_enum, default_value_t = Suite::LongContext)]
+    pub suite: Suite,
+    /// Tokens of a prompt with its answer, e.g. 4k,8k,16k
+    #[arg(long, value_delimiter = ',', default_value = "1k,2k,4k")]
+    pub lengths: Vec<ContextLength>,
+    /// Only these tasks
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub tasks: Vec<TaskArg>,
+    /// Probes of each task at each length
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub items: u32,
+    /// Another seed gives other probes
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// A token store (`smollm3 data tokenize`): adds the loss by position in its long documents
+    #[arg(long)]
+    pub store: Option<PathBuf>,
+    /// Documents of the store at most
+    #[arg(long, default_value_t = 64)]
+    pub documents: usize,
+    /// Write what was found to this file too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Type of the matrix products: f32 or bf16
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `smollm3 eval` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Finding facts, values and words in long texts, after RULER
+    LongContext,
+}
+
+/// A long-context task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TaskArg {
+    /// One fact in a text
+    Single,
+    /// Four facts of one kind, one of which is asked for
+    MultiKey,
+    /// Four numbers of one thing, all asked for
+    MultiValue,
+    /// Four facts, all asked for
+    MultiQuery,
+    /// A value handed on through a chain of variables
+    VariableTracking,
+    /// The most common entries of a list
+    CommonWords,
+    /// The three most frequent of coded words
+    FrequentWords,
+}
+
+impl From<TaskArg> for ProbeTask {
+    fn from(task: TaskArg) -> Self {
+        match task {
+            TaskArg::Single => Self::Single,
+            TaskArg::MultiKey => Self::MultiKey,
+            TaskArg::MultiValue => Self::MultiValue,
+            TaskArg::MultiQuery => Self::MultiQuery,
+            TaskArg::VariableTracking => Self::VariableTracking,
+            TaskArg::CommonWords => Self::CommonWords,
+            TaskArg::FrequentWords => Self::FrequentWords,
+        }
+    }
 }
 
 /// How each token is chosen.

@@ -1,23 +1,25 @@
 //! `smollm3 bench …`: what this machine does.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 use smollm3_corpus::read::sample_rows;
 use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::{StoreWriter, TokenStore, bench as corpus_bench};
-use smollm3_engine::bench::{StepSettings, peak_memory, step as step_bench};
-use smollm3_engine::stage_order;
-use smollm3_kernels::FreedMemory;
+use smollm3_engine::bench::{StepSettings, step as step_bench};
+use smollm3_engine::{dtype, stage_order};
+use smollm3_kernels::{FreedMemory, peak_memory};
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
-use smollm3_model::ModelConfig;
-use smollm3_recipe::{Precision, Recipe, Recompute};
+use smollm3_model::bench::generation;
+use smollm3_model::hf::Checkpoint;
+use smollm3_model::{Init, ModelConfig, Rounded, SmolLm3};
+use smollm3_recipe::{Recipe, Recompute};
 
-use crate::args::{BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs, PrecisionArg};
+use crate::args::{BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
 use crate::data::{load_tokenizer, store_folder, training_stage};
-use crate::sample::default_backend;
 
 /// How long each throughput is measured.
 const DURATION: Duration = Duration::from_secs(3);
@@ -124,7 +126,7 @@ pub fn mixer(args: &BenchMixerArgs) -> Result<ExitCode> {
 }
 
 /// 64 million tokens in documents of a thousand.
-fn made_up_store(folder: &std::path::Path) -> Result<TokenStore> {
+fn made_up_store(folder: &Path) -> Result<TokenStore> {
     const VOCABULARY: u64 = 128_256;
     let file = folder.join("made-up.ds");
     let mut writer = StoreWriter::create(&file, "none", VOCABULARY)?;
@@ -172,26 +174,62 @@ pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `smollm3 bench generate`.
+pub fn generate(args: &BenchGenerateArgs) -> Result<ExitCode> {
+    let precision = dtype(args.device.precision(args.precision)?);
+    let device = args.device.open()?;
+    let longest = args.prompt.0 as usize + args.new.max(2);
+    let model = match args.model.is_dir() {
+        true => {
+            let mut checkpoint = Checkpoint::open(&args.model)?;
+            let positions = &mut checkpoint.config.max_position_embeddings;
+            *positions = longest.max(*positions);
+            checkpoint.model_in(precision, &device)?
+        }
+        false => {
+            let mut config = architecture(&args.model)?;
+            config.max_position_embeddings = config.max_position_embeddings.max(longest);
+            let source = Rounded {
+                source: &Init::new(&config, 1),
+                dtype: precision,
+            };
+            SmolLm3::new(&config, &source, &device)?.with_precision(precision)
+        }
+    };
+    let result = generation(
+        &model,
+        [args.rows.max(1), args.prompt.0 as usize, args.new],
+        args.rounds,
+    )?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&result)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!(
+        "prompt  {:>10.1} tokens/s\nnew     {:>10.1} tokens/s",
+        result.prefill_tokens_per_second, result.decode_tokens_per_second
+    );
+    if let Some(peak) = result.peak_megabytes {
+        println!("memory  {:>10.2} GB at most", peak / 1e3);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn architecture(file: &Path) -> Result<ModelConfig> {
+    Ok(
+        match file.extension().is_some_and(|extension| extension == "json") {
+            true => ModelConfig::from_hf_file(file)?,
+            false => ModelConfig::from_toml_file(file)?,
+        },
+    )
+}
+
 /// `smollm3 bench step`.
 pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
     FreedMemory::of_run(args.recompute).set();
-    let config = match args
-        .config
-        .extension()
-        .is_some_and(|extension| extension == "json")
-    {
-        true => ModelConfig::from_hf_file(&args.config)?,
-        false => ModelConfig::from_toml_file(&args.config)?,
-    };
-    let backend = args.device.backend.as_deref().unwrap_or(default_backend());
-    let precision = match args.precision {
-        PrecisionArg::F32 => Precision::F32,
-        PrecisionArg::Bf16 => Precision::Bf16,
-    };
-    if precision == Precision::Bf16 && backend == "flex" {
-        bail!("the backend flex computes in f32 only; write --precision f32, or --backend tch");
-    }
-    let device = smollm3_kernels::device(backend, args.device.device.as_deref())?;
+    let config = architecture(&args.config)?;
+    let precision = args.device.precision(args.precision)?;
+    let device = args.device.open()?;
     let settings = StepSettings {
         sequence_length: args.sequence_length.0 as usize,
         micro_batch: args.micro_batch.max(1),
@@ -209,9 +247,10 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     println!(
-        "{:.1}M parameters, {} tokens a step, {backend}",
+        "{:.1}M parameters, {} tokens a step, {}",
         result.parameters as f64 / 1e6,
-        result.tokens
+        result.tokens,
+        args.device.backend()
     );
     println!(
         "  {:.0} tokens/s, {:.1} ms a step",

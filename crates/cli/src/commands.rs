@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use smollm3_corpus::Tokenizer;
-use smollm3_engine::{Listeners, Metrics, Run, SourceStore};
+use smollm3_engine::{Listeners, Metrics, Run, SourceStore, dtype};
+use smollm3_eval::{EvalError, evaluate_stage};
 use smollm3_kernels::FreedMemory;
 use smollm3_model::Sampling;
 use smollm3_model::hf::Checkpoint;
@@ -85,21 +86,24 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
         }
         listeners = listeners.with(served);
     }
-    let trained = Run::open(recipe, &mut listeners).and_then(|run| {
-        for stage in &run.recipe.stages[first..=last] {
-            run.stage(stage, &stop, &mut listeners)?;
-        }
-        Ok(run)
-    });
-    let run = match trained {
-        Err(error) if is_interrupted(&error) => {
+    let done = Run::open(recipe, &mut listeners)
+        .map_err(EvalError::from)
+        .and_then(|run| {
+            for stage in &run.recipe.stages[first..=last] {
+                run.stage(stage, &stop, &mut listeners)?;
+                evaluate_stage(&run, stage, &mut listeners)?;
+            }
+            Ok(run)
+        });
+    let run = match done {
+        Err(EvalError::Engine(error)) if is_interrupted(&error) => {
             eprintln!("{error}");
             return Ok(ExitCode::from(STOPPED));
         }
-        trained => trained?,
+        done => done?,
     };
     drop(listeners);
-    print!("{}", summary::closing_table(&run)?);
+    print!("{}", summary::closing_tables(&run)?);
     print!("{}", sample::closing_sample(&run)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -177,16 +181,12 @@ fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
-    let backend = args
-        .device
-        .backend
-        .as_deref()
-        .unwrap_or(sample::default_backend());
-    let device = smollm3_kernels::device(backend, args.device.device.as_deref())?;
+    let device = args.device.open()?;
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
         .context("a checkpoint needs its tokenizer.json to read a prompt")?;
-    let model = checkpoint.model(&device)?;
+    let precision = args.device.precision(args.precision)?;
+    let model = checkpoint.model_in(dtype(precision), &device)?;
     let wanted = &args.sampling;
     let how = sample::Continuation {
         max_new_tokens: args.max_new_tokens,

@@ -4,6 +4,8 @@ mod args;
 mod bench;
 mod commands;
 mod data;
+mod device;
+mod eval;
 mod export;
 mod interrupt;
 mod logs;
@@ -30,8 +32,32 @@ fn in_full(error: &anyhow::Error) -> String {
     text
 }
 
+/// Lets `smollm3 plan … | head` end quietly, as other programs do. Not where sockets are written to: their closing must
+/// stay an error.
+#[cfg(unix)]
+fn end_with_the_reader(command: &Command) {
+    let offline = matches!(
+        command,
+        Command::Plan(_)
+            | Command::Status(_)
+            | Command::Report(_)
+            | Command::Generate(_)
+            | Command::Eval(_)
+            | Command::Bench(_)
+            | Command::Data(DataCommand::Order(_))
+    );
+    if offline {
+        // SAFETY: the default action of a signal, before any thread has started.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    }
+}
+
+#[cfg(not(unix))]
+fn end_with_the_reader(_: &Command) {}
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    end_with_the_reader(&args.command);
     logs::init(args.log_format);
     let outcome = match args.command {
         Command::Run(run) => commands::run(&run, args.log_format),
@@ -40,6 +66,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => commands::plan(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Export(args) => export::export(&args),
+        Command::Eval(args) => eval::eval(&args),
         Command::Data(command) => match command {
             DataCommand::Tokenize(args) => data::tokenize(&args),
             DataCommand::Fetch(args) => data::fetch_files(&args),
@@ -50,6 +77,7 @@ fn main() -> ExitCode {
             BenchCommand::Mixer(args) => bench::mixer(&args),
             BenchCommand::Tokenize(args) => bench::tokenize(&args),
             BenchCommand::Step(args) => bench::step(&args),
+            BenchCommand::Generate(args) => bench::generate(&args),
         },
     };
     match outcome {

@@ -12,14 +12,6 @@ use smollm3_model::{Generation, ModelConfig, Sampling, SmolLm3, generate};
 /// What a run's last checkpoint is asked to continue: a sum and a piece of documentation.
 const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"];
 
-/// The backend used when none is named: the first compiled in.
-pub fn default_backend() -> &'static str {
-    smollm3_kernels::compiled_backends()
-        .first()
-        .copied()
-        .unwrap_or("flex")
-}
-
 /// How a text is continued.
 #[derive(Debug, Default)]
 pub struct Continuation {

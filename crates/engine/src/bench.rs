@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use serde::Serialize;
-use smollm3_kernels::{Documents, document_attention, linear};
+use smollm3_kernels::{Documents, document_attention, linear, peak_memory};
 use smollm3_model::{Init, ModelConfig, SmolLm3};
 use smollm3_recipe::{LossAverage, Memory, Optimizer, Precision, Recompute};
 
@@ -343,12 +343,4 @@ fn parts(
         optimizer,
         rest: step - attention - linears - loss - optimizer,
     }
-}
-
-/// The most memory that the process has taken so far, in bytes.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
 }

@@ -328,8 +328,16 @@ fn sync(path: &Path) -> Result<()> {
         .map_err(io("sync", path))
 }
 
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+/// Writes `value` as JSON, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| EngineError::Refused(format!("{}: {error}", path.display())))?;
-    fs::write(path, text + "\n").map_err(io("write", path))
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".part");
+    let draft = PathBuf::from(draft);
+    fs::write(&draft, text + "\n").map_err(io("write", &draft))?;
+    fs::rename(&draft, path).map_err(io("rename", &draft))
 }

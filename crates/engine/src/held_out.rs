@@ -72,6 +72,15 @@ pub fn held_out_loss(
     Ok(total)
 }
 
+/// −ln p(target) of each token of a batch, 0 where there is no target; nats.
+pub fn token_losses(model: &SmolLm3, batch: &MicroBatch) -> Vec<f32> {
+    forward(&CrossEntropy, model, batch)
+        .losses
+        .into_data()
+        .iter()
+        .collect()
+}
+
 fn target_bytes(row: &Row, bytes: &[u32]) -> u64 {
     row.targets
         .iter()

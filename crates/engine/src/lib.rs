@@ -36,9 +36,9 @@ pub use events::{
     StageInfo, StepRecord,
 };
 pub use gradients::AccumulatedGradients;
-pub use held_out::{HeldOut, held_out_loss, token_bytes};
+pub use held_out::{HeldOut, held_out_loss, token_bytes, token_losses};
 pub use metrics::{Incident, Metrics, Record, read_incidents, read_metrics, read_stage};
 pub use rows::{MixedRows, stage_order};
-pub use run::{Run, prepare};
+pub use run::{Run, dtype, prepare};
 pub use saver::Writing;
 pub use step::{Objective, SourceLoss, StepMode, StepResult, TrainState, train_step};

@@ -127,7 +127,8 @@ impl Run {
     }
 }
 
-pub(crate) fn dtype(precision: Precision) -> DType {
+/// The dtype of matrix products.
+pub fn dtype(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,

@@ -2,6 +2,8 @@
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::softmax};
 
+use std::sync::Arc;
+
 use crate::Documents;
 
 /// Attention of every token to the tokens before it in its own document.
@@ -48,15 +50,44 @@ pub fn plain_document_attention(
     weights.matmul(v).reshape([batch, heads, seq, head_dim])
 }
 
-/// Attention of the last tokens of rows whose earlier keys and values are kept. Plain operations on every backend; memory
-/// is `queries · total`.
+/// What the last tokens of rows see of the tokens before them: those of their own row, which may begin later than
+/// others.
+#[derive(Debug, Clone)]
+pub struct CacheView {
+    starts: Arc<[usize]>,
+    /// What must not be seen, where that is not clear from the starts; `[batch, 1, queries, total]`.
+    hidden: Option<Tensor<4, Bool>>,
+}
+
+impl CacheView {
+    /// Of the last `queries` of `total` tokens of rows that begin at `starts`, computed in `dtype`.
+    pub fn new(starts: &[usize], [queries, total]: [usize; 2], device: &Device, dtype: DType) -> Self {
+        let fused = crate::device::is_on_host(device, dtype);
+        let hidden = (!fused).then(|| hidden(starts, queries, total, device)).flatten();
+        Self {
+            starts: starts.into(),
+            hidden,
+        }
+    }
+}
+
+/// Attention of the last tokens of rows whose earlier keys and values are kept. Not differentiable where it is fused: on
+/// a CPU.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, queries, head_dim]`
 /// - `k`, `v`: `[batch, kv_heads, total, head_dim]`
-/// - `mask`: what must not be seen, from [`cache_mask`]
 /// - output: `[batch, heads, queries, head_dim]`
-pub fn cached_attention(
+pub fn cached_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, view: &CacheView) -> Tensor<4> {
+    #[cfg(any(feature = "flex", feature = "tch"))]
+    if crate::device::is_on_host(&q.device(), q.dtype()) {
+        return crate::fused::cached_attention(q, k, v, Arc::clone(&view.starts));
+    }
+    plain_cached_attention(q, k, v, view.hidden.as_ref())
+}
+
+/// [`cached_attention`] in plain tensor operations; memory is `queries · total`.
+fn plain_cached_attention(
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,
@@ -82,12 +113,7 @@ pub fn cached_attention(
 
 /// What the last `queries` of `total` tokens must not see: what comes after each, and what is before its row's start.
 /// `[batch, 1, queries, total]`; nothing if there is nothing to hide.
-pub fn cache_mask(
-    starts: &[usize],
-    queries: usize,
-    total: usize,
-    device: &Device,
-) -> Option<Tensor<4, Bool>> {
+fn hidden(starts: &[usize], queries: usize, total: usize, device: &Device) -> Option<Tensor<4, Bool>> {
     if queries == 1 && starts.iter().all(|start| *start == 0) {
         return None;
     }

@@ -134,6 +134,30 @@ pub(crate) fn is_fused<const D: usize>(tensor: &burn::Tensor<D>) -> bool {
     }
 }
 
+/// Whether fused operations in `dtype` on this device run in the host's memory.
+pub(crate) fn is_on_host(device: &Device, dtype: burn::tensor::DType) -> bool {
+    #[cfg(any(feature = "flex", feature = "tch"))]
+    {
+        use burn::backend::DispatchDevice;
+        use burn::tensor::DType;
+        if are_plain_wanted() {
+            return false;
+        }
+        return match device.clone().inner().as_dispatch() {
+            #[cfg(feature = "flex")]
+            DispatchDevice::Flex(_) => dtype == DType::F32,
+            #[cfg(feature = "tch")]
+            DispatchDevice::LibTorch(burn::backend::LibTorchDevice::Cpu) => {
+                matches!(dtype, DType::F32 | DType::BF16)
+            }
+            #[allow(unreachable_patterns)]
+            _ => false,
+        };
+    }
+    #[allow(unreachable_code)]
+    false
+}
+
 /// Whether fused attention applies to these queries: where [`is_fused`] says so, but on CUDA only as flash attention has it,
 /// in `bf16` with `head_dim` a multiple of 8 up to 256.
 #[cfg(any(feature = "flex", feature = "tch"))]

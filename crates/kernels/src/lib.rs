@@ -27,12 +27,12 @@ mod swiglu;
 mod tch;
 
 pub use adamw::{AdamWStep, adamw, plain_adamw};
-pub use attention::{cache_mask, cached_attention, document_attention, plain_document_attention};
+pub use attention::{CacheView, cached_attention, document_attention, plain_document_attention};
 pub use device::{DeviceError, compiled_backends, device};
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};
 pub use loss::{LossSum, Targets, linear_cross_entropy, plain_linear_cross_entropy, token_log_probs};
-pub use memory::FreedMemory;
+pub use memory::{FreedMemory, peak_memory};
 pub use norm::{plain_rms_norm, rms_norm};
 pub use rotary::{plain_rotary, rotary};
 pub use swiglu::{plain_swiglu, swiglu};

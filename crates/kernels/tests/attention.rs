@@ -2,7 +2,9 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use proptest::prelude::*;
-use smollm3_kernels::{Documents, compiled_backends, device, document_attention};
+use smollm3_kernels::{
+    CacheView, Documents, cached_attention, compiled_backends, device, document_attention,
+};
 
 fn devices() -> Vec<Device> {
     compiled_backends()
@@ -103,5 +105,41 @@ proptest! {
         lengths in prop::collection::vec(1usize..8, 1..5),
     ) {
         check(batch, kv_heads, group, 2 * half, &lengths);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn the_last_queries_of_cached_rows_are_those_of_whole_rows(
+        (kv_heads, group, dim) in (1usize..4, 1usize..4, 1usize..12),
+        (before, queries) in (0usize..150, 1usize..200),
+        pads in prop::collection::vec(0usize..300, 1..4),
+    ) {
+        let total = before + queries;
+        let starts: Vec<usize> = pads.iter().map(|pad| pad % total).collect();
+        for device in devices() {
+            let random = |heads: usize| {
+                Tensor::<4>::random([starts.len(), heads, total, dim], Distribution::Normal(0.0, 1.0), &device)
+            };
+            let (q, k, v) = (random(kv_heads * group), random(kv_heads), random(kv_heads));
+            // What is before a row's start is a document of its own.
+            let documents = starts.iter().map(|start| match start {
+                0 => vec![0],
+                start => vec![0, *start],
+            });
+            let documents = Documents::new(documents.collect(), total).unwrap();
+            let expected = Values::of(&document_attention(q.clone(), k.clone(), v.clone(), &documents));
+            let view = CacheView::new(&starts, [queries, total], &device, q.dtype());
+            let found = Values::of(&cached_attention(q.narrow(2, before, queries), k, v, &view));
+            for (b, start) in starts.iter().enumerate() {
+                for s in before.max(*start)..total {
+                    for (h, d) in (0..kv_heads * group).flat_map(|h| (0..dim).map(move |d| (h, d))) {
+                        let (a, b) = (found.at(b, h, s - before, d), expected.at(b, h, s, d));
+                        prop_assert!((a - b).abs() < 2e-5, "{a} instead of {b}");
+                    }
+                }
+            }
+        }
     }
 }

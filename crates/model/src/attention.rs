@@ -1,8 +1,8 @@
 //! Grouped-query attention with or without RoPE.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Tensor};
-use smollm3_kernels::{cached_attention, document_attention, rotary};
+use burn::tensor::{Device, Tensor};
+use smollm3_kernels::{CacheView, cached_attention, document_attention, rotary};
 use smollm3_recipe::ModelConfig;
 
 use crate::cache::KeysAndValues;
@@ -72,11 +72,11 @@ impl Attention {
         x: Tensor<3>,
         angles: &(Tensor<4>, Tensor<4>),
         kept: &mut KeysAndValues,
-        mask: Option<&Tensor<4, Bool>>,
+        view: &CacheView,
     ) -> Tensor<3> {
         let (q, k, v) = self.heads(x, angles);
         let (k, v) = kept.push(k, v);
-        self.mixed(cached_attention(q, k, v, mask))
+        self.mixed(cached_attention(q, k, v, view))
     }
 
     /// Queries, keys and values, `[batch, heads or kv_heads, seq, head_dim]`, turned where this layer turns.

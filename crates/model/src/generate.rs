@@ -45,7 +45,7 @@ pub struct Generation {
 }
 
 /// Tokens of a prompt that are computed at once: memory is linear in the prompt, not square.
-const CHUNK: usize = 256;
+const CHUNK: usize = 512;
 
 /// Continuations of `prompts`, all at once; `on_token` sees each new token with its prompt's index as it is found, and
 /// ends that row by [`ControlFlow::Break`]. A row also ends at the model's context.

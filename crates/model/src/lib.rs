@@ -4,6 +4,7 @@
 //! ([`hf`]). It also runs Llama-family checkpoints (RoPE in every layer), SmolLM2 among them.
 
 mod attention;
+pub mod bench;
 mod block;
 mod cache;
 mod generate;
@@ -23,7 +24,7 @@ pub use init::Init;
 pub use linear::{Embedding, Linear};
 pub use model::{Backbone, SmolLm3};
 pub use parameters::{
-    MapParameters, NamedParameters, ParameterError, Parameters, map_parameters, named_parameters,
+    MapParameters, NamedParameters, ParameterError, Parameters, Rounded, map_parameters, named_parameters,
 };
 pub use rope::{Rope, inverse_frequencies};
 pub use sampling::Sampling;

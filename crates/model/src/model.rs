@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
-use smollm3_kernels::{Documents, cache_mask, linear};
+use smollm3_kernels::{CacheView, Documents, linear};
 use smollm3_recipe::ModelConfig;
 
 use crate::cache::Cache;
@@ -103,11 +103,11 @@ impl SmolLm3 {
             .for_each(|position| *position = (*position).min(last));
         let angles = self.rope.at_positions(&positions, batch);
         cache.length += seq;
-        let mask = cache_mask(&cache.starts, seq, cache.length, &ids.device());
+        let view = CacheView::new(&cache.starts, [seq, cache.length], &ids.device(), self.precision);
         let mut x = self.embed(ids);
         for (block, kept) in self.model.layers.iter().zip(&mut cache.layers) {
             x = block.around(x, self.precision, |normed| {
-                block.self_attn.extend(normed, &angles, kept, mask.as_ref())
+                block.self_attn.extend(normed, &angles, kept, &view)
             });
         }
         self.finish(x)
@@ -124,7 +124,8 @@ impl SmolLm3 {
 
     /// The first step of [`Self::forward`]: `[batch, seq]` to `[batch, seq, hidden]`.
     pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        self.model.embed_tokens.forward(ids)
+        // The sum through all blocks is kept in single precision.
+        self.model.embed_tokens.forward(ids).cast(DType::F32)
     }
 
     /// Number of blocks.

@@ -4,7 +4,7 @@
 //! allocated twice, and a missing tensor is found before any work is done.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// A parameter cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,24 @@ pub trait Parameters {
         let data = self.parameter(name, &shape)?;
         let dtype = data.dtype();
         Ok(Param::from_tensor(Tensor::from_data(data, (device, dtype))))
+    }
+}
+
+/// A source whose matrices are rounded to another dtype, for models that are not trained; vectors stay as they are.
+pub struct Rounded<'p, P> {
+    /// Where the values come from.
+    pub source: &'p P,
+    /// The dtype of matrices.
+    pub dtype: DType,
+}
+
+impl<P: Parameters> Parameters for Rounded<'_, P> {
+    fn parameter(&self, name: &str, shape: &[usize]) -> Result<TensorData, ParameterError> {
+        let data = self.source.parameter(name, shape)?;
+        Ok(match shape.len() {
+            2 => data.convert_dtype(self.dtype),
+            _ => data,
+        })
     }
 }
 

@@ -24,6 +24,7 @@
 
 mod document;
 mod error;
+mod evaluation;
 mod fingerprint;
 mod hf_config;
 mod key_path;
@@ -42,6 +43,7 @@ mod training;
 mod units;
 
 pub use error::{Place, RecipeError};
+pub use evaluation::{Evaluation, LongContextProbes, ProbeTask};
 pub use fingerprint::{Canonical, Difference};
 pub use hf_config::Spelling;
 pub use mixture::{Mixture, MixturePart};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::document::Document;
 use crate::error::RecipeError;
+use crate::evaluation::Evaluation;
 use crate::key_path::KeyPath;
 use crate::model_config::ModelConfig;
 use crate::overrides;
@@ -32,6 +33,8 @@ pub struct Recipe {
     pub stages: Vec<Stage>,
     /// `[plan]`.
     pub plan: Cluster,
+    /// `[evaluation]`.
+    pub evaluation: Evaluation,
 }
 
 /// `[model]`: an architecture, or a checkpoint that has one.
@@ -91,6 +94,7 @@ impl Recipe {
         }
         let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
         let plan = Cluster::read(root.section("plan")?, &names)?;
+        let evaluation = Evaluation::read(root.section("evaluation")?)?;
         root.finish()?;
         if data.order == Order::Even {
             // Ties between sources are broken by position, so position must not depend on how a file is written.
@@ -107,6 +111,7 @@ impl Recipe {
             sources,
             stages,
             plan,
+            evaluation,
         })
     }
 

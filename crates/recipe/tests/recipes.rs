@@ -271,9 +271,7 @@ fn sources_that_the_files_link_have_their_dataset() {
 #[test]
 fn the_demo_keeps_the_proportions_and_shares_of_the_original() {
     let plan = plan(&load("demo"));
-    let [stage] = plan.stages.as_slice() else {
-        panic!("one stage")
-    };
+    let stage = &plan.stages[0];
     let documented = [
         (8.0 / 11.1, [85.0, 12.0, 3.0]),
         (10.0 / 11.1, [75.0, 15.0, 10.0]),
@@ -288,5 +286,47 @@ fn the_demo_keeps_the_proportions_and_shares_of_the_original() {
             let off = phase.shares[category] - share / 100.0;
             assert!(off.abs() * sequences as f64 <= 1.0, "{} {category}", phase.name);
         }
+    }
+}
+
+#[test]
+fn the_demo_grows_as_the_original_does() {
+    let rows_and_thetas: Vec<_> = load("demo")
+        .stages
+        .iter()
+        .filter_map(|stage| match &stage.kind {
+            StageKind::LongContext(long) => Some((long.training.sequence_length.0, long.rope_theta)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rows_and_thetas, [(512, 1.5e6), (1024, 5e6)]);
+}
+
+#[test]
+fn an_ablation_changes_what_its_name_says_and_nothing_else() {
+    let load = |name: &str| {
+        let file: PathBuf = [
+            env!("CARGO_MANIFEST_DIR"),
+            "..",
+            "..",
+            "recipes",
+            "ablations",
+            name,
+        ]
+        .iter()
+        .collect();
+        Recipe::load(&file, &[]).unwrap()
+    };
+    let base = load("base.toml").canonical().to_string();
+    for (name, changed) in [
+        ("rope-everywhere.toml", vec!["model.config.rope_layers"]),
+        ("theta-kept.toml", vec!["stage.long.rope_theta"]),
+    ] {
+        let differences = load(name).differences(&base).unwrap();
+        let keys: Vec<&str> = differences
+            .iter()
+            .map(|difference| difference.key.as_str())
+            .collect();
+        assert_eq!(keys, changed, "{name}");
     }
 }

@@ -53,6 +53,21 @@ impl Kernels for Flex {
         (out, saved)
     }
 
+    fn cached_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, starts: &[usize]) -> FlexTensor {
+        let [q, k, v] = [q, k, v].map(inner_dense);
+        let sizes = [shape(&q)[2], shape(&k)[2]];
+        let values = attention::extend(
+            view(&q),
+            view(&k),
+            view(&v),
+            heads(&q, &k),
+            starts,
+            sizes,
+            Threads::Rayon,
+        );
+        dense(values, shape(&q))
+    }
+
     fn loss_forward(
         hidden: FlexTensor,
         weight: FlexTensor,

@@ -13,7 +13,7 @@ use burn::backend::Flex;
 use burn::backend::LibTorch;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Tensor};
 
 use crate::{AdamWStep, Documents};
@@ -40,6 +40,14 @@ pub(crate) trait Kernels: Backend {
         v: FloatTensor<Self>,
         documents: Arc<Documents>,
     ) -> (FloatTensor<Self>, Self::Attention);
+
+    /// See [`crate::cached_attention`]; only in the host's memory.
+    fn cached_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        starts: &[usize],
+    ) -> FloatTensor<Self>;
 
     /// The losses of all tokens, `[tokens]`; see [`crate::linear_cross_entropy`]. Gradients only if asked to `save`, and
     /// only of their sum: the backward pass takes the first entry of its gradient for all.
@@ -88,6 +96,13 @@ pub(crate) trait Fused: Backend {
         documents: Arc<Documents>,
     ) -> FloatTensor<Self>;
 
+    fn fused_cached_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        starts: Arc<[usize]>,
+    ) -> FloatTensor<Self>;
+
     fn fused_loss(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -125,6 +140,12 @@ pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, documents: &Do
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
     let documents = Arc::new(documents.clone());
     Tensor::from_dispatch(<Dispatch as Fused>::fused_attention(q, k, v, documents))
+}
+
+/// Attention of the last tokens of rows in the host's memory.
+pub(crate) fn cached_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, starts: Arc<[usize]>) -> Tensor<4> {
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as Fused>::fused_cached_attention(q, k, v, starts))
 }
 
 /// Cross-entropy of each token on a device that has it fused; only its sum may be differentiated.
@@ -178,6 +199,15 @@ macro_rules! fused_without_autodiff {
                 documents: Arc<Documents>,
             ) -> FloatTensor<Self> {
                 Self::attention_forward(q, k, v, documents).0
+            }
+
+            fn fused_cached_attention(
+                q: FloatTensor<Self>,
+                k: FloatTensor<Self>,
+                v: FloatTensor<Self>,
+                starts: Arc<[usize]>,
+            ) -> FloatTensor<Self> {
+                Self::cached_attention(q, k, v, &starts)
             }
 
             fn fused_loss(
@@ -299,6 +329,17 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
             let (out, saved) = SavedLinear::<B>::forward(x, weight);
             (out, Some(saved))
         })
+    }
+
+    fn fused_cached_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        starts: Arc<[usize]>,
+    ) -> FloatTensor<Self> {
+        let [q, k, v] = [q, k, v].map(|tensor| tensor.primitive().clone());
+        // Outside the graph: nobody trains through a cache.
+        Self::from_inner(B::cached_attention(q, k, v, &starts))
     }
 
     fn fused_adamw(

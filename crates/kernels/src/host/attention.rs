@@ -121,6 +121,74 @@ pub(crate) fn forward(
     (out, lse)
 }
 
+/// Output `[batch, heads, queries, head_dim]` of the last `queries` of `total` tokens of each row, the keys and values of all
+/// of which are there; row `i` begins at `starts[i]`, and what is before it sees nothing. Nothing is kept for a backward
+/// pass, so that each block of queries of each head is a task of its own.
+pub(crate) fn extend(
+    q: View<'_, f32>,
+    k: View<'_, f32>,
+    v: View<'_, f32>,
+    heads: Heads,
+    starts: &[usize],
+    [queries, total]: [usize; 2],
+    threads: Threads,
+) -> Vec<f32> {
+    let mut out = vec![0.0; starts.len() * heads.heads * queries * heads.dim];
+    let out_at = Shared::new(&mut out);
+    let scale = (heads.dim as f32).powf(-0.5);
+    let group = heads.heads / heads.kv_heads;
+    let blocks = queries.div_ceil(BLOCK);
+    threads.each(starts.len() * heads.heads * blocks, |task| {
+        // The last blocks first: they see the most.
+        let (block, row_and_head) = (
+            blocks - 1 - task / (starts.len() * heads.heads),
+            task % (starts.len() * heads.heads),
+        );
+        let (batch, head) = (row_and_head / heads.heads, row_and_head % heads.heads);
+        let (start, before) = (starts[batch], total - queries);
+        // The first query of the block that lies in the row.
+        let begin = (block * BLOCK).max(start.saturating_sub(before));
+        let end = ((block + 1) * BLOCK).min(queries);
+        if begin >= end {
+            return;
+        }
+        let (rows, position) = (end - begin, before + begin - start);
+        let seen = position + rows;
+        let keys = k.head(batch, head / group, start);
+        let values = v.head(batch, head / group, start);
+        with_scratch(|scores, lse| {
+            scores.resize(rows * seen, 0.0);
+            lse.resize(rows, 0.0);
+            matmul(
+                scores,
+                [rows, seen, heads.dim],
+                seen,
+                (q.head(batch, head, begin), [q.row(), 1]),
+                (keys, [1, k.row()]),
+                false,
+                Cores::One,
+            );
+            wide(
+                #[inline(always)]
+                || softmax(scores, lse, position, seen, scale),
+            );
+            let at = (row_and_head * queries + begin) * heads.dim;
+            // SAFETY: the queries of a block belong to one task.
+            let out = unsafe { out_at.part(at, rows * heads.dim) };
+            matmul(
+                out,
+                [rows, heads.dim, seen],
+                heads.dim,
+                (scores, [seen, 1]),
+                (values, [v.row(), 1]),
+                false,
+                Cores::One,
+            );
+        });
+    });
+    out
+}
+
 /// Gradients of q, k and v, dense `[batch, heads or kv_heads, seq, head_dim]`.
 pub(crate) struct Gradients {
     pub q: Vec<f32>,

@@ -53,6 +53,16 @@ pub(super) fn attention(
     (out, saved)
 }
 
+pub(super) fn cached_attention(q: &Tensor, k: &Tensor, v: &Tensor, starts: &[usize]) -> TchTensor {
+    let heads = heads(q, k);
+    let sizes = [q.size()[2] as usize, k.size()[2] as usize];
+    let values = {
+        let [q, k, v] = [q, k, v].map(single);
+        attention::extend(view(&q), view(&k), view(&v), heads, starts, sizes, THREADS)
+    };
+    TchTensor::new(Tensor::from_slice(&values).view_(q.size()).to_kind(q.kind()))
+}
+
 pub(super) fn loss(
     hidden: TchTensor,
     weight: TchTensor,

@@ -64,6 +64,10 @@ impl Kernels for LibTorch {
         by_place!(attention(q, k, v, documents))
     }
 
+    fn cached_attention(q: TchTensor, k: TchTensor, v: TchTensor, starts: &[usize]) -> TchTensor {
+        cpu::cached_attention(&q.tensor, &k.tensor, &v.tensor, starts)
+    }
+
     fn loss_forward(
         hidden: TchTensor,
         weight: TchTensor,

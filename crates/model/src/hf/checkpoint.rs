@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::module::Param;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
 use smollm3_recipe::{ModelConfig, ModelConfigError, Spelling};
 
 use super::{FileDtype, NamedTensor, ShardError, TensorFiles, Values, write_shards};
-use crate::{NamedParameters, ParameterError, SmolLm3, named_parameters};
+use crate::{NamedParameters, ParameterError, Rounded, SmolLm3, named_parameters};
 
 /// A checkpoint cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,18 @@ impl Checkpoint {
     /// A tensor cannot be read.
     pub fn model(&self, device: &Device) -> Result<SmolLm3, CheckpointError> {
         Ok(SmolLm3::new(&self.config, &self.tensors, device)?)
+    }
+
+    /// The model on `device` for use, not for training: its matrices are held in `precision` too.
+    ///
+    /// # Errors
+    /// A tensor cannot be read.
+    pub fn model_in(&self, precision: DType, device: &Device) -> Result<SmolLm3, CheckpointError> {
+        let source = Rounded {
+            source: &self.tensors,
+            dtype: precision,
+        };
+        Ok(SmolLm3::new(&self.config, &source, device)?.with_precision(precision))
     }
 }
 

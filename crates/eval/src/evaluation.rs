@@ -1,0 +1,122 @@
+//! What was found about one checkpoint: `evaluation.json` in its stage's folder.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use smollm3_corpus::TokenStore;
+use smollm3_engine::{Event, Listener, Run, checkpoint};
+use smollm3_model::hf::Checkpoint;
+use smollm3_recipe::{LongContextProbes, Stage};
+
+use crate::{EvalError, PositionLoss, ProbeScore, Result, loss_by_position, probe_scores};
+
+const FILE: &str = "evaluation.json";
+
+/// Documents that loss by position is measured on.
+const LONG_DOCUMENTS: usize = 64;
+
+/// What was found about one checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// Steps of the checkpoint.
+    pub step: u64,
+    /// What was asked, so that a change of it is noticed.
+    pub asked: smollm3_recipe::Evaluation,
+    /// Probes.
+    pub long_context: Vec<ProbeScore>,
+    /// Loss on held-out documents.
+    pub loss_by_position: Vec<PositionLoss>,
+}
+
+/// Measures what the recipe's `[evaluation]` asks for of the newest checkpoint of a stage, and writes
+/// `evaluation.json` into the stage's folder; what is there already and still true is not measured again. `None` if the recipe asks for
+/// nothing.
+///
+/// # Errors
+/// The checkpoint cannot be read or asked, or the listener ends the work.
+pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> Result<Option<Evaluation>> {
+    let asked = &run.recipe.evaluation;
+    let Some(probes) = &asked.long_context else {
+        return Ok(None);
+    };
+    let folder = run.stage_folder(&stage.name);
+    let (Some((progress, path)), _) = checkpoint::newest(&folder)? else {
+        return Ok(None);
+    };
+    if let Some(known) = read_evaluation(&folder)?
+        && known.step == progress.step
+        && known.asked == *asked
+    {
+        return Ok(Some(known));
+    }
+    let found = long_context(run, stage, probes, &path, listener)?;
+    let evaluation = Evaluation {
+        step: progress.step,
+        asked: asked.clone(),
+        long_context: found.0,
+        loss_by_position: found.1,
+    };
+    checkpoint::write_json(&folder.join(FILE), &evaluation)?;
+    Ok(Some(evaluation))
+}
+
+fn long_context(
+    run: &Run,
+    stage: &Stage,
+    probes: &LongContextProbes,
+    path: &Path,
+    listener: &mut dyn Listener,
+) -> Result<(Vec<ProbeScore>, Vec<PositionLoss>)> {
+    let mut lengths: Vec<usize> = probes.lengths.iter().map(|length| length.0 as usize).collect();
+    lengths.sort_unstable();
+    let mut checkpoint = Checkpoint::open(path)?;
+    // Beyond what it was trained for too: that is where a longer context shows.
+    let longest = lengths.last().copied().unwrap_or(0);
+    checkpoint.config.max_position_embeddings = checkpoint.config.max_position_embeddings.max(longest);
+    let model = checkpoint.model_in(run.precision(), &run.device)?;
+    let mut say = |what: &str, done, total| {
+        let what = format!("{}: {what}", stage.name);
+        Ok(listener.on(&Event::Preparing { what, done, total })?)
+    };
+    let scores = probe_scores(&model, &run.data.tokenizer, probes, &mut |done, total| {
+        say("long-context probes", done, total)
+    })?;
+    let stores = run
+        .data
+        .stores
+        .values()
+        .filter_map(|store| store.held_out.as_ref());
+    let stores: Vec<TokenStore> = stores
+        .map(TokenStore::open)
+        .collect::<std::result::Result<_, _>>()?;
+    let losses = loss_by_position(
+        &model,
+        &stores,
+        &lengths,
+        LONG_DOCUMENTS,
+        &run.device,
+        &mut |done, total| say("loss by position", done, total),
+    )?;
+    Ok((scores, losses))
+}
+
+/// What an earlier evaluation left in a stage's folder.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_evaluation(folder: &Path) -> Result<Option<Evaluation>> {
+    let path = folder.join(FILE);
+    let problem = |problem: String| EvalError::Results {
+        path: path.clone(),
+        problem,
+    };
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(problem(error.to_string())),
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| problem(error.to_string())),
+    }
+}

@@ -1,0 +1,72 @@
+//! The evaluation of a stage's checkpoint: beyond its context, kept, and made again when it is no longer true.
+
+#[path = "../../engine/tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::sync::atomic::AtomicBool;
+
+use smollm3_engine::{Listeners, Run};
+use smollm3_eval::{EvalError, evaluate_stage, read_evaluation};
+use smollm3_recipe::ProbeTask;
+use support::{STEPS, recipe};
+
+#[test]
+fn a_stage_is_evaluated_once_for_each_question() {
+    let folder = tempfile::tempdir().unwrap();
+    let asks = [
+        "evaluation.long_context.lengths=[256, 400]",
+        "evaluation.long_context.tasks=[\"single\", \"multi-key\"]",
+        "evaluation.long_context.items=2",
+    ];
+    let open =
+        |asks: &[&str]| Run::open(recipe(folder.path(), "flex", asks), &mut Listeners::default()).unwrap();
+    let run = open(&asks);
+    let stage = &run.recipe.stages[0];
+    let no_checkpoint = evaluate_stage(&run, stage, &mut Listeners::default()).unwrap();
+    assert_eq!(no_checkpoint, None);
+    run.stage(stage, &AtomicBool::new(false), &mut Listeners::default())
+        .unwrap();
+
+    let found = evaluate_stage(&run, stage, &mut Listeners::default())
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.step, STEPS);
+    let asked: Vec<_> = found
+        .long_context
+        .iter()
+        .map(|score| (score.length, score.task, score.items))
+        .collect();
+    let (single, multi_key) = (ProbeTask::Single, ProbeTask::MultiKey);
+    assert_eq!(
+        asked,
+        [
+            (256, single, 2),
+            (256, multi_key, 2),
+            (400, single, 2),
+            (400, multi_key, 2)
+        ]
+    );
+
+    // What is there is taken as it is, as long as the same is asked of the same checkpoint.
+    let file = run.stage_folder("pretrain").join("evaluation.json");
+    let marked = fs::read_to_string(&file)
+        .unwrap()
+        .replacen("\"score\": 0.0", "\"score\": 0.125", 1);
+    fs::write(&file, &marked).unwrap();
+    let again = evaluate_stage(&run, stage, &mut Listeners::default())
+        .unwrap()
+        .unwrap();
+    assert_eq!(again.long_context[0].score, 0.125);
+    drop(run);
+    let other = open(&[asks[0], asks[1], "evaluation.long_context.items=3"]);
+    let anew = evaluate_stage(&other, &other.recipe.stages[0], &mut Listeners::default())
+        .unwrap()
+        .unwrap();
+    assert_eq!((anew.long_context[0].items, anew.long_context[0].score), (3, 0.0));
+
+    fs::write(&file, "{").unwrap();
+    let folder = other.stage_folder("pretrain");
+    let broken = read_evaluation(&folder).unwrap_err();
+    assert!(matches!(broken, EvalError::Results { .. }), "{broken}");
+}

@@ -1,0 +1,82 @@
+//! The entry: checks, groups, and one packer for each group.
+
+use crate::best_fit::best_fit;
+use crate::cut::cut;
+use crate::error::{PackError, Result};
+use crate::ledger::Ledger;
+use crate::open_rows::OpenRows;
+use crate::rows::Rows;
+use crate::settings::{Packing, Settings, TooLong};
+use crate::wrap::wrap;
+
+/// Packs documents of these lengths (in tokens) into rows.
+///
+/// Documents without tokens give no fragment. Rows come out group after group. About 50 bytes a
+/// fragment at the most while it runs, of which the outcome keeps 20.
+///
+/// # Errors
+///
+/// [`PackError`]: settings that contradict one another, a document longer than a row where that is to
+/// be an error, or more fragments than 32 bits number.
+pub fn pack(lengths: &[u32], settings: &Settings) -> Result<Rows> {
+    settings.check()?;
+    let input = lengths.iter().map(|&length| u64::from(length)).sum();
+    check_count(lengths.len() as u64, input, settings)?;
+
+    let mut rows = Rows {
+        fragments: Vec::with_capacity(lengths.len()),
+        row_ends: Vec::new(),
+        ledger: Ledger {
+            documents: lengths.len() as u64,
+            input,
+            row: settings.row,
+            ..Ledger::default()
+        },
+    };
+    match settings.packing {
+        Packing::Wrapped => {
+            for (first, group) in groups(lengths, settings) {
+                wrap(first, group, settings.row, &mut rows);
+            }
+        }
+        Packing::None => {
+            cut(0, lengths, settings, &mut rows.ledger, &mut rows.fragments)?;
+            rows.row_ends.extend(1..=rows.fragments.len());
+        }
+        Packing::Bfd | Packing::BfdSplit => {
+            let mut open = OpenRows::new(settings.row);
+            let mut pieces = Vec::new();
+            for (first, group) in groups(lengths, settings) {
+                pieces.clear();
+                cut(first, group, settings, &mut rows.ledger, &mut pieces)?;
+                best_fit(&pieces, settings.row, &mut open, &mut rows);
+            }
+        }
+    }
+    rows.ledger.rows = rows.len() as u64;
+    Ok(rows)
+}
+
+/// The groups, each with the number of its first document.
+fn groups<'a>(lengths: &'a [u32], settings: &Settings) -> impl Iterator<Item = (u32, &'a [u32])> {
+    let size = settings.group.unwrap_or(lengths.len()).max(1);
+    let mut first = 0;
+    lengths.chunks(size).map(move |group| {
+        let number = first;
+        first += group.len() as u32;
+        (number, group)
+    })
+}
+
+/// Every document is one fragment, and one more for each whole row of tokens where documents are split.
+fn check_count(documents: u64, input: u64, settings: &Settings) -> Result<()> {
+    let cuts = match settings.too_long {
+        TooLong::Split => input / u64::from(settings.row),
+        TooLong::Truncate | TooLong::Drop | TooLong::Error => 0,
+    };
+    let fragments = documents.saturating_add(cuts);
+    if fragments > u64::from(u32::MAX) {
+        return Err(PackError::TooMany { fragments });
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! `[evaluation]`: what is measured of each stage's last checkpoint. It changes no training.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Problem, RecipeError};
+use crate::key_path::KeyPath;
+use crate::section::Section;
+use crate::units::ContextLength;
+
+/// What is measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// `[evaluation.long_context]`.
+    #[serde(default)]
+    pub long_context: Option<LongContextProbes>,
+}
+
+/// Probes at several lengths, and held-out loss by position up to the longest of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongContextProbes {
+    /// Tokens of a prompt with its answer.
+    pub lengths: Vec<ContextLength>,
+    /// The tasks.
+    #[serde(default = "LongContextProbes::all_tasks")]
+    pub tasks: Vec<ProbeTask>,
+    /// Probes of each task at each length.
+    #[serde(default = "LongContextProbes::default_items")]
+    pub items: u32,
+    /// Another seed gives other probes.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// A kind of long-context probe; names in RULER's sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeTask {
+    /// One fact in a text.
+    Single,
+    /// Four facts of one kind, one of which is asked for.
+    MultiKey,
+    /// Four numbers of one thing, all asked for.
+    MultiValue,
+    /// Four facts, all asked for.
+    MultiQuery,
+    /// A value handed on through a chain of variables.
+    VariableTracking,
+    /// The most common entries of a list.
+    CommonWords,
+    /// The three most frequent of coded words.
+    FrequentWords,
+}
+
+impl ProbeTask {
+    /// All tasks.
+    pub const ALL: [Self; 7] = [
+        Self::Single,
+        Self::MultiKey,
+        Self::MultiValue,
+        Self::MultiQuery,
+        Self::VariableTracking,
+        Self::CommonWords,
+        Self::FrequentWords,
+    ];
+
+    /// As recipes and tables call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::MultiKey => "multi-key",
+            Self::MultiValue => "multi-value",
+            Self::MultiQuery => "multi-query",
+            Self::VariableTracking => "variable-tracking",
+            Self::CommonWords => "common-words",
+            Self::FrequentWords => "frequent-words",
+        }
+    }
+}
+
+impl LongContextProbes {
+    /// All tasks.
+    pub fn all_tasks() -> Vec<ProbeTask> {
+        ProbeTask::ALL.to_vec()
+    }
+
+    fn default_items() -> u32 {
+        20
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        let none = |key: &str, example: &str| {
+            let message = format!(
+                "there is nothing to measure; write {example}, or leave out [evaluation.long_context]"
+            );
+            Err(Problem::at(key, message))
+        };
+        if self.lengths.is_empty() {
+            return none("lengths", "lengths = [\"4k\", \"8k\"]");
+        }
+        if self.tasks.is_empty() {
+            return none("tasks", "tasks = [\"single\", \"multi-key\"]");
+        }
+        if self.items == 0 {
+            return none("items", "items = 20");
+        }
+        Ok(())
+    }
+}
+
+impl Evaluation {
+    pub(crate) fn read(mut section: Section<'_>) -> Result<Self, RecipeError> {
+        let evaluation: Self = section.rest()?;
+        if let Some(probes) = &evaluation.long_context {
+            let at = KeyPath::default().key("long_context");
+            probes
+                .check()
+                .map_err(|problem| section.problem(problem.under(at)))?;
+        }
+        Ok(evaluation)
+    }
+}
