@@ -1,0 +1,258 @@
+//! Conversations, as rows of a data set hold them.
+//!
+//! Messages stay JSON values rather than becoming structs: a template may read any key of a message, in the
+//! order in which it was written, and `null` (what a columnar file gives for an absent key) is not the same
+//! to it as a missing key. What is checked is what every template relies on.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{ChatError, Result};
+
+/// The roles that a message may have.
+pub const ROLES: [&str; 5] = ["system", "user", "assistant", "tool", "developer"];
+
+/// Names that a template gets from elsewhere than from a row's `chat_template_kwargs`.
+const RESERVED: [&str; 4] = [
+    "messages",
+    "add_generation_prompt",
+    "continue_final_message",
+    "tokenize",
+];
+
+/// What is rendered: messages, the tools on offer, and what else the template may ask for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conversation {
+    /// Objects with a `role` and a `content`, in order.
+    pub messages: Vec<Value>,
+    /// JSON schemas of functions. `None` and an empty list differ: with a list, a checkpoint's template for
+    /// the use of tools is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<Value>>,
+    /// Further variables of the template (`enable_thinking`, …); `null` is passed on as `none`.
+    #[serde(
+        default,
+        rename = "chat_template_kwargs",
+        skip_serializing_if = "Map::is_empty"
+    )]
+    pub template_kwargs: Map<String, Value>,
+}
+
+impl Conversation {
+    /// Reads a row: `messages`, or `prompt` and `completion` (lists of messages, or two texts, which become
+    /// a user's and an assistant's message); optional `tools` (a list, or one written as JSON) and
+    /// `chat_template_kwargs`. Other columns are not looked at.
+    ///
+    /// # Errors
+    /// A row without a conversation, or one that [`Conversation::validate`] refuses.
+    pub fn from_row(row: &Value) -> Result<Self> {
+        let column = |name: &str| row.get(name).filter(|value| !value.is_null());
+        let messages = match (column("messages"), column("prompt"), column("completion")) {
+            (Some(messages), _, _) => list("messages", messages)?,
+            (None, Some(Value::String(prompt)), Some(Value::String(completion))) => {
+                vec![message("user", prompt), message("assistant", completion)]
+            }
+            (None, Some(prompt), Some(completion)) => {
+                let mut messages = list("prompt", prompt)?;
+                messages.extend(list("completion", completion)?);
+                messages
+            }
+            _ => {
+                let columns = match row {
+                    Value::Object(row) if !row.is_empty() => {
+                        row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+                    }
+                    Value::Object(_) => "nothing".to_owned(),
+                    other => kind(other).to_owned(),
+                };
+                return Err(ChatError::row(format!(
+                    "holds no conversation; it needs `messages`, or `prompt` and `completion`, and has {columns}"
+                )));
+            }
+        };
+        let mut template_kwargs = read_kwargs(row)?;
+        let tools = read_tools(row, &mut template_kwargs)?;
+        let conversation = Conversation {
+            messages,
+            tools,
+            template_kwargs,
+        };
+        conversation.validate()?;
+        Ok(conversation)
+    }
+
+    /// Checks what every template relies on: known roles, text where text is due, tools with names.
+    ///
+    /// Rendering does not call this, and a template may well cope with less.
+    ///
+    /// # Errors
+    /// The first message or tool that is wrong, by its position.
+    pub fn validate(&self) -> Result<()> {
+        if self.messages.is_empty() {
+            return Err(ChatError::NoMessages);
+        }
+        for (index, message) in self.messages.iter().enumerate() {
+            check_message(index, message)?;
+        }
+        for (index, tool) in self.tools.iter().flatten().enumerate() {
+            check_tool(index, tool)?;
+        }
+        Ok(())
+    }
+}
+
+/// The template's variables of a row, tools among them.
+pub(crate) fn read_kwargs(row: &Value) -> Result<Map<String, Value>> {
+    let kwargs = match row.get("chat_template_kwargs") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(kwargs)) => kwargs.clone(),
+        Some(other) => {
+            return Err(ChatError::row(format!(
+                "has {} as `chat_template_kwargs`; write an object such as {{\"enable_thinking\": false}}",
+                kind(other)
+            )));
+        }
+    };
+    match RESERVED.iter().find(|name| kwargs.contains_key(**name)) {
+        None => Ok(kwargs),
+        Some(name) => Err(ChatError::row(format!(
+            "sets `{name}` in `chat_template_kwargs`, which is not a row's to set; remove it"
+        ))),
+    }
+}
+
+/// The tools of a row, from its column or taken out of `kwargs`.
+pub(crate) fn read_tools(row: &Value, kwargs: &mut Map<String, Value>) -> Result<Option<Vec<Value>>> {
+    let column = row.get("tools").filter(|tools| !tools.is_null()).cloned();
+    let inner = kwargs.shift_remove("tools").filter(|tools| !tools.is_null());
+    if column.is_some() && inner.is_some() {
+        return Err(ChatError::row(
+            "gives `tools` twice, as a column and in `chat_template_kwargs`; keep one",
+        ));
+    }
+    match column.or(inner) {
+        None => Ok(None),
+        Some(Value::String(json)) => {
+            let parsed: Value = serde_json::from_str(&json)
+                .map_err(|error| ChatError::row(format!("has `tools` that are not JSON: {error}")))?;
+            list("tools", &parsed).map(Some)
+        }
+        Some(tools) => list("tools", &tools).map(Some),
+    }
+}
+
+/// A list in a column of a row.
+pub(crate) fn list(column: &str, value: &Value) -> Result<Vec<Value>> {
+    match value {
+        Value::Array(items) => Ok(items.clone()),
+        other => Err(ChatError::row(format!(
+            "has {} as `{column}`; write a list",
+            kind(other)
+        ))),
+    }
+}
+
+/// A message of text.
+pub(crate) fn message(role: &str, content: &str) -> Value {
+    serde_json::json!({ "role": role, "content": content })
+}
+
+/// The role of a message, empty where it has none.
+pub(crate) fn role(message: &Value) -> &str {
+    message.get("role").and_then(Value::as_str).unwrap_or_default()
+}
+
+pub(crate) fn check_message(index: usize, message: &Value) -> Result<()> {
+    let wrong = |problem: String| ChatError::Message { index, problem };
+    let Value::Object(message) = message else {
+        return Err(wrong(format!(
+            "is {}; write an object with `role` and `content`",
+            kind(message)
+        )));
+    };
+    let role = match message.get("role") {
+        Some(Value::String(role)) => role.as_str(),
+        Some(other) => return Err(wrong(format!("has {} as role; write a string", kind(other)))),
+        None => {
+            return Err(wrong(format!("has no `role`; write one of {}", ROLES.join(", "))));
+        }
+    };
+    if !ROLES.contains(&role) {
+        return Err(ChatError::UnknownRole {
+            index,
+            role: role.to_owned(),
+        });
+    }
+    let calls_tools = matches!(message.get("tool_calls"), Some(Value::Array(calls)) if !calls.is_empty());
+    match message.get("content") {
+        Some(Value::String(_)) => Ok(()),
+        None | Some(Value::Null) if calls_tools => Ok(()),
+        None | Some(Value::Null) => Err(wrong(
+            "has no `content`; write a string (an empty one if nothing was said) or give it `tool_calls`"
+                .into(),
+        )),
+        Some(Value::Array(parts)) => match parts.iter().position(|part| !part.is_object()) {
+            None => Ok(()),
+            Some(part) => Err(wrong(format!(
+                "has a content part {part} that is no object; write {{\"type\": \"text\", \"text\": …}}"
+            ))),
+        },
+        // What a tool gave back may be data; the template decides how to spell it.
+        Some(Value::Object(_)) if role == "tool" => Ok(()),
+        Some(other) => Err(wrong(format!(
+            "has {} as `content`; write a string or a list of parts",
+            kind(other)
+        ))),
+    }
+}
+
+fn check_tool(index: usize, tool: &Value) -> Result<()> {
+    let wrong = |problem: String| ChatError::Tool { index, problem };
+    let Value::Object(schema) = tool else {
+        return Err(wrong(format!(
+            "is {}; write the JSON schema of a function, an object with `type` and `function`",
+            kind(tool)
+        )));
+    };
+    let (holder, function) = match (schema.get("type"), schema.get("function")) {
+        (Some(Value::String(name)), Some(Value::Object(function))) if name == "function" => {
+            ("`function.name`", function)
+        }
+        (_, Some(Value::Object(_))) => {
+            return Err(wrong(
+                "has a `function` but not `\"type\": \"function\"`; add it".into(),
+            ));
+        }
+        (_, Some(other)) if !other.is_null() => {
+            return Err(wrong(format!(
+                "has {} as `function`; write an object with `name` and `parameters`",
+                kind(other)
+            )));
+        }
+        (Some(Value::String(name)), _) if name == "function" && !schema.contains_key("name") => {
+            return Err(wrong(
+                "says `\"type\": \"function\"` but has no `function`; add an object with `name`".into(),
+            ));
+        }
+        _ => ("`name`", schema),
+    };
+    match function.get("name") {
+        Some(Value::String(name)) if !name.is_empty() => Ok(()),
+        _ => Err(wrong(format!(
+            "has no {holder}; write the function's name as a string"
+        ))),
+    }
+}
+
+/// The type of a value, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

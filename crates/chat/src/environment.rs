@@ -1,0 +1,125 @@
+//! Jinja as transformers sets it up: the filters, functions and printing that chat templates rely on.
+//!
+//! minijinja is close to Jinja2; what differs and matters to templates is set here: numbers and strings in
+//! printed lists, `tojson` without escapes for HTML, tests that follow Python's idea of a sequence, and the
+//! methods of Python's `str`, `list` and `dict`.
+//!
+//! What still differs: iterating over `none` gives nothing where Python fails, `mapping.items` without a call
+//! is the key and not the method, `'…' % values` and the rarer filters and globals (`truncate`, `wordcount`,
+//! `cycler`, `joiner`) are errors.
+//! Source: `_compile_jinja_template` in transformers' `chat_template_utils.py`.
+
+use std::fmt;
+
+use chrono::NaiveDate;
+use chrono::format::{Item, StrftimeItems};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior};
+
+use crate::generation::{FUNCTION, Markers};
+use crate::{methods, python};
+
+/// What `raise_exception` was given, so that it can be told from other failures.
+#[derive(Debug)]
+pub(crate) struct Raised(pub(crate) String);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+/// An environment without templates.
+pub(crate) fn environment(markers: Markers) -> Environment<'static> {
+    let mut environment = Environment::new();
+    // Delimiters stay as they are, which no build refuses.
+    if let Ok(syntax) = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+    {
+        environment.set_syntax(syntax);
+    }
+    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+    environment.set_unknown_method_callback(methods::call);
+    environment.set_formatter(|out, _state, value| {
+        match value.as_str() {
+            Some(text) => out.write_str(text)?,
+            None => out.write_str(&python::str(value))?,
+        }
+        Ok(())
+    });
+    environment.add_filter("tojson", python::tojson);
+    environment.add_filter("string", |value: &Value| python::str(value));
+    environment.add_test("sequence", is_sequence);
+    environment.add_test("iterable", is_iterable);
+    environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+    environment.add_function("raise_exception", raise_exception);
+    mark_with(&mut environment, markers);
+    environment
+}
+
+/// Has generation blocks marked with `markers`.
+pub(crate) fn mark_with(environment: &mut Environment<'static>, markers: Markers) {
+    environment.add_function(
+        FUNCTION,
+        move |state: &mut State<'_, '_>, named: Kwargs| -> Result<String, Error> {
+            let caller: Value = named.get("caller")?;
+            let body = caller.call(state, &[])?;
+            Ok(format!("{}{body}{}", markers.open, markers.close))
+        },
+    );
+}
+
+/// `strftime_now` for one rendering.
+pub(crate) fn strftime_now(date: Option<NaiveDate>) -> Value {
+    Value::from_function(move |format: &str| strftime(date, format))
+}
+
+fn strftime(date: Option<NaiveDate>, format: &str) -> Result<String, Error> {
+    let failed = |problem: String| Error::new(ErrorKind::InvalidOperation, problem);
+    let date = date.ok_or_else(|| {
+        failed(
+            "the template prints the date, and none is set; set one, or two runs on two days differ".into(),
+        )
+    })?;
+    let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();
+    if items.contains(&Item::Error) {
+        return Err(failed(format!(
+            "strftime_now: `{format}` is not a format of strftime"
+        )));
+    }
+    let mut text = String::new();
+    // At midnight and without a time zone, which no template prints.
+    fmt::write(
+        &mut text,
+        format_args!(
+            "{}",
+            date.and_time(chrono::NaiveTime::MIN)
+                .format_with_items(items.iter())
+        ),
+    )
+    .map_err(|_| failed(format!("strftime_now: `{format}` asks for more than a date")))?;
+    Ok(text)
+}
+
+fn raise_exception(message: &Value) -> Result<Value, Error> {
+    let message = python::str(message);
+    Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
+}
+
+/// Jinja2 asks for a length and items: strings, mappings and ranges have both.
+fn is_sequence(value: &Value) -> bool {
+    match value.kind() {
+        ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Undefined => true,
+        ValueKind::Iterable => value.len().is_some(),
+        _ => false,
+    }
+}
+
+fn is_iterable(value: &Value) -> bool {
+    is_sequence(value) || value.kind() == ValueKind::Iterable
+}

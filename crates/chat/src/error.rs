@@ -1,0 +1,150 @@
+//! One error type for the crate: every variant says what is wrong, where, and what to write instead.
+//!
+//! Mistakes in a row of data are told apart from mistakes in a template, because different people mend them.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between a conversation and its tokens.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChatError {
+    /// A row that holds no conversation.
+    #[error("the row {problem}")]
+    Row {
+        /// What is missing or of the wrong type, and what to write.
+        problem: String,
+    },
+
+    /// A conversation without messages.
+    #[error("the conversation has no messages; drop the row or give it at least one")]
+    NoMessages,
+
+    /// A role that no template knows.
+    #[error("message {index} has the role `{role}`; write one of {}", crate::conversation::ROLES.join(", "))]
+    UnknownRole {
+        /// Position in the conversation, from 0.
+        index: usize,
+        /// The role found.
+        role: String,
+    },
+
+    /// A message that is not an object with a role and a content.
+    #[error("message {index} {problem}")]
+    Message {
+        /// Position in the conversation, from 0.
+        index: usize,
+        /// What is wrong and what to write.
+        problem: String,
+    },
+
+    /// A tool that is not described by a JSON schema.
+    #[error("tool {index} {problem}")]
+    Tool {
+        /// Position in the list of tools, from 0.
+        index: usize,
+        /// What is wrong and what to write.
+        problem: String,
+    },
+
+    /// A file that the operating system does not give.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+
+    /// A checkpoint whose chat template cannot be read.
+    #[error("`{}` {problem}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A template that is no valid Jinja.
+    #[error("chat template `{template}`, line {line}, column {column}: {problem}")]
+    Syntax {
+        /// Name of the template.
+        template: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// What the parser says.
+        problem: String,
+    },
+
+    /// The template itself refused the conversation, with `raise_exception`.
+    #[error("chat template `{template}` refuses the conversation: {message}")]
+    Raised {
+        /// Name of the template.
+        template: String,
+        /// The template's own words.
+        message: String,
+    },
+
+    /// The template failed on the conversation.
+    #[error("chat template `{template}`, line {line}: {problem}")]
+    Render {
+        /// Name of the template.
+        template: String,
+        /// Line, from 1; 0 where it is not known.
+        line: usize,
+        /// What failed.
+        problem: String,
+    },
+
+    /// A loss on the assistant's tokens with a template that does not say which those are.
+    #[error(
+        "chat template `{template}` has no {{% generation %}} blocks, so it does not say which tokens are \
+         the assistant's; put the loss on all tokens, mark what the assistant writes with \
+         {{% generation %}} … {{% endgeneration %}}, or take a built-in template that does: {}",
+        crate::template::MARKED.join(", ")
+    )]
+    Unmarked {
+        /// Name of the template.
+        template: String,
+    },
+
+    /// A tokenizer that cuts the markers of a turn into pieces.
+    #[error(
+        "tokenizer `{tokenizer}` has no single token for {}; add them with \
+         `smollm3 tokenizer add-chat-tokens CHECKPOINT --out DIR`", missing.join(", ")
+    )]
+    MissingTokens {
+        /// Name of the tokenizer.
+        tokenizer: String,
+        /// The tokens.
+        missing: Vec<String>,
+    },
+
+    /// A tokenizer that fails on a text or that tokens cannot be added to.
+    #[error("tokenizer `{tokenizer}`: {problem}")]
+    Tokenizer {
+        /// Name of the tokenizer.
+        tokenizer: String,
+        /// What went wrong.
+        problem: String,
+    },
+}
+
+/// `Result` with [`ChatError`].
+pub type Result<T, E = ChatError> = std::result::Result<T, E>;
+
+impl ChatError {
+    pub(crate) fn row(problem: impl Into<String>) -> Self {
+        ChatError::Row {
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn checkpoint(path: &Path, problem: impl Into<String>) -> Self {
+        ChatError::Checkpoint {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}

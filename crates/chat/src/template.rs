@@ -1,0 +1,314 @@
+//! Chat templates: parsed once, rendered for every row.
+//!
+//! A template is a Jinja program; the same text must come out as from transformers, since a model is trained
+//! on the one and served with the other. The date is an argument, never the clock: a corpus tokenised over
+//! midnight, or again next month, would not be the same corpus.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+use chrono::NaiveDate;
+use minijinja::Environment;
+use minijinja::value::Value as Jinja;
+use serde_json::{Map, Value};
+
+use crate::checkpoint;
+use crate::continuation::{cut_off, leave_open};
+use crate::conversation::Conversation;
+use crate::environment::{Raised, environment, mark_with, strftime_now};
+use crate::error::{ChatError, Result};
+use crate::generation::{Markers, private_characters, private_characters_of, rewrite};
+
+/// Names of the built-in templates, for [`Template::builtin`].
+pub const BUILTIN: [&str; 3] = ["smollm3", "chatml", "chatml-masked"];
+
+/// Those of them that mark what the assistant writes.
+pub const MARKED: [&str; 2] = ["smollm3", "chatml-masked"];
+
+/// Name, inside a [`Template`], of the program for conversations with tools.
+const TOOL_USE: &str = "tool_use";
+/// Name of the program for all others.
+const DEFAULT: &str = "default";
+
+/// A parsed chat template.
+#[derive(Debug, Clone)]
+pub struct Template {
+    name: String,
+    environment: Environment<'static>,
+    has_tool_use: bool,
+    marks_assistant: bool,
+    markers: Markers,
+    /// Private-use characters in the source itself.
+    used: BTreeSet<char>,
+    /// `bos_token` and the like, which transformers hands to every template of a checkpoint.
+    special_tokens: Map<String, Value>,
+}
+
+/// How to render.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Render {
+    /// End with what opens an assistant's turn.
+    pub add_generation_prompt: bool,
+    /// Leave the last message open, to be continued. Not together with `add_generation_prompt`.
+    pub continue_final_message: bool,
+    /// What `strftime_now` takes for today. A template that prints the date needs one.
+    pub date: Option<NaiveDate>,
+}
+
+/// A rendered conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The text.
+    pub text: String,
+    /// Byte ranges of the `{% generation %}` blocks, in order and apart.
+    pub assistant: Vec<Range<usize>>,
+}
+
+impl Template {
+    /// Parses a template; `name` stands in messages.
+    ///
+    /// # Errors
+    /// [`ChatError::Syntax`], with the line and the column.
+    pub fn parse(name: &str, source: &str) -> Result<Self> {
+        Template::parse_both(name, source, None)
+    }
+
+    /// Parses a template and the one to take instead where a conversation has a list of tools.
+    pub(crate) fn parse_both(name: &str, source: &str, tool_use: Option<&str>) -> Result<Self> {
+        let mut used = BTreeSet::new();
+        for source in [Some(source), tool_use].into_iter().flatten() {
+            private_characters(source, &mut used);
+        }
+        let markers = markers_avoiding(&used)?;
+        let mut environment = environment(markers);
+        let mut blocks = add(&mut environment, name, DEFAULT, source)?;
+        if let Some(source) = tool_use {
+            blocks += add(&mut environment, name, TOOL_USE, source)?;
+        }
+        Ok(Template {
+            name: name.to_owned(),
+            environment,
+            has_tool_use: tool_use.is_some(),
+            marks_assistant: blocks > 0,
+            markers,
+            used,
+            special_tokens: Map::new(),
+        })
+    }
+
+    /// The template of a checkpoint, with its special tokens: `chat_template.jinja`, else `chat_template` in
+    /// `tokenizer_config.json` (a string, or a list of which `default` and `tool_use` are taken). `None` where
+    /// the folder has neither.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a template that does not parse.
+    pub fn of_checkpoint(folder: &Path) -> Result<Option<Self>> {
+        let Some(found) = checkpoint::read(folder)? else {
+            return Ok(None);
+        };
+        let mut template = Template::parse_both(&found.name, &found.default, found.tool_use.as_deref())?;
+        template.special_tokens = found.special_tokens;
+        Ok(Some(template))
+    }
+
+    /// A built-in template by its name, one of [`BUILTIN`].
+    pub fn builtin(name: &str) -> Option<Self> {
+        let source = match name {
+            "smollm3" => include_str!("templates/smollm3.jinja"),
+            "chatml" => include_str!("templates/chatml.jinja"),
+            "chatml-masked" => include_str!("templates/chatml-masked.jinja"),
+            _ => return None,
+        };
+        Template::parse(name, source).ok()
+    }
+
+    /// The template of SmolLM3's supervised fine-tuning: a system text with the date and the mode of
+    /// reasoning, tools, and the assistant's turns marked.
+    pub fn smollm3() -> Self {
+        Template::builtin("smollm3").expect("the built-in template parses")
+    }
+
+    /// The template of SmolLM3's mid-training: ChatML and nothing else, nothing marked.
+    pub fn chatml() -> Self {
+        Template::builtin("chatml").expect("the built-in template parses")
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has `{% generation %}` blocks, without which no loss on the assistant's tokens alone is
+    /// possible.
+    pub fn marks_assistant(&self) -> bool {
+        self.marks_assistant
+    }
+
+    /// Renders a conversation, unchecked: what a template makes of a missing content is the template's affair
+    /// ([`Conversation::validate`] is the check).
+    ///
+    /// # Errors
+    /// [`ChatError::Raised`] where the template refuses the conversation, [`ChatError::Render`] where it
+    /// fails on it, [`ChatError::Row`] where the last message cannot be continued.
+    pub fn render(&self, conversation: &Conversation, options: &Render) -> Result<Rendered> {
+        let mut used = BTreeSet::new();
+        for value in conversation
+            .messages
+            .iter()
+            .chain(conversation.tools.iter().flatten())
+        {
+            private_characters_of(value, &mut used);
+        }
+        for (key, value) in conversation.template_kwargs.iter().chain(&self.special_tokens) {
+            private_characters(key, &mut used);
+            private_characters_of(value, &mut used);
+        }
+        if !self.markers.clash(&used) {
+            return self.render_with(&self.environment, self.markers, conversation, options);
+        }
+        used.extend(&self.used);
+        let markers = markers_avoiding(&used)?;
+        let mut environment = self.environment.clone();
+        mark_with(&mut environment, markers);
+        self.render_with(&environment, markers, conversation, options)
+    }
+
+    fn render_with(
+        &self,
+        environment: &Environment<'static>,
+        markers: Markers,
+        conversation: &Conversation,
+        options: &Render,
+    ) -> Result<Rendered> {
+        let mut messages = conversation.messages.clone();
+        let mut last_words = None;
+        if options.continue_final_message {
+            if options.add_generation_prompt {
+                return Err(ChatError::row(
+                    "cannot both be continued and get a generation prompt; choose one",
+                ));
+            }
+            last_words = Some(leave_open(&mut messages, markers.cut)?);
+        }
+
+        let mut variables: Vec<(&str, Jinja)> = Vec::new();
+        for (key, value) in self.special_tokens.iter().chain(&conversation.template_kwargs) {
+            variables.push((key, jinja(value)));
+        }
+        let mut set = |name: &'static str, value: Jinja| variables.push((name, value));
+        set("messages", messages.iter().map(jinja).collect());
+        set(
+            "tools",
+            match &conversation.tools {
+                Some(tools) => tools.iter().map(jinja).collect(),
+                None => Jinja::from(()),
+            },
+        );
+        if !conversation.template_kwargs.contains_key("documents") {
+            set("documents", Jinja::from(()));
+        }
+        set(
+            "add_generation_prompt",
+            Jinja::from(options.add_generation_prompt),
+        );
+        set("strftime_now", strftime_now(options.date));
+
+        let program = match self.has_tool_use && conversation.tools.is_some() {
+            true => TOOL_USE,
+            false => DEFAULT,
+        };
+        let marked = environment
+            .get_template(program)
+            .and_then(|template| template.render(Jinja::from_pairs(variables)))
+            .map_err(|error| self.failure(&error))?;
+        let (text, assistant) = markers.take_out(&marked).ok_or_else(|| ChatError::Render {
+            template: self.name.clone(),
+            line: 0,
+            problem: "the text of a `generation` block was cut up after the block; print it as it is".into(),
+        })?;
+        let mut rendered = Rendered { text, assistant };
+        if let Some(last_words) = last_words {
+            cut_off(&mut rendered, markers.cut, &last_words)?;
+        }
+        Ok(rendered)
+    }
+
+    fn failure(&self, error: &minijinja::Error) -> ChatError {
+        let template = self.name.clone();
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        let mut innermost = error;
+        while let Some(current) = cause {
+            if let Some(Raised(message)) = current.downcast_ref() {
+                let message = message.clone();
+                return ChatError::Raised { template, message };
+            }
+            innermost = current.downcast_ref().unwrap_or(innermost);
+            cause = current.source();
+        }
+        ChatError::Render {
+            template,
+            line: innermost.line().or(error.line()).unwrap_or(0),
+            problem: problem(innermost),
+        }
+    }
+}
+
+/// Adds a program to an environment; the number of its generation blocks.
+fn add(environment: &mut Environment<'static>, template: &str, program: &str, source: &str) -> Result<usize> {
+    // Jinja2 reads every kind of line end as "\n".
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    let syntax = |source: &str, at: usize, problem: String| {
+        let before = source.get(..at).unwrap_or(source);
+        ChatError::Syntax {
+            template: template.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before.rsplit('\n').next().unwrap_or(before).chars().count() + 1,
+            problem,
+        }
+    };
+    let (rewritten, blocks) = rewrite(&source).map_err(|error| syntax(&source, error.at, error.problem))?;
+    match environment.add_template_owned(program.to_owned(), rewritten.clone()) {
+        Ok(()) => Ok(blocks),
+        Err(error) => {
+            let line_start = |line: usize| match line.checked_sub(2) {
+                Some(breaks) => rewritten
+                    .match_indices('\n')
+                    .nth(breaks)
+                    .map_or(0, |(at, _)| at + 1),
+                None => 0,
+            };
+            let at = error.range().map(|range| range.start);
+            let at = at.unwrap_or_else(|| line_start(error.line().unwrap_or(1)));
+            Err(syntax(&rewritten, at, problem(&error)))
+        }
+    }
+}
+
+fn problem(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+fn markers_avoiding(used: &BTreeSet<char>) -> Result<Markers> {
+    Markers::avoiding(used)
+        .ok_or_else(|| ChatError::row("uses every private-use character of Unicode; remove some of them"))
+}
+
+/// A JSON value as a template sees it, the order of keys kept.
+fn jinja(value: &Value) -> Jinja {
+    match value {
+        Value::Null => Jinja::from(()),
+        Value::Bool(truth) => Jinja::from(*truth),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(integer), _, _) => Jinja::from(integer),
+            (_, Some(integer), _) => Jinja::from(integer),
+            (_, _, float) => Jinja::from(float.unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => Jinja::from(text.as_str()),
+        Value::Array(items) => items.iter().map(jinja).collect(),
+        Value::Object(entries) => Jinja::from_pairs(entries.iter().map(|(key, value)| (key, jinja(value)))),
+    }
+}
