@@ -35,6 +35,7 @@ const DEFAULT: &str = "default";
 #[derive(Debug, Clone)]
 pub struct Template {
     name: String,
+    source: String,
     environment: Environment<'static>,
     has_tool_use: bool,
     marks_assistant: bool,
@@ -88,6 +89,7 @@ impl Template {
         }
         Ok(Template {
             name: name.to_owned(),
+            source: source.to_owned(),
             environment,
             has_tool_use: tool_use.is_some(),
             marks_assistant: blocks > 0,
@@ -137,6 +139,11 @@ impl Template {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The text that it was parsed from; of two, that for conversations without tools.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Whether it has `{% generation %}` blocks, without which no loss on the assistant's tokens alone is

@@ -1,13 +1,15 @@
 //! One function a command.
 
 use std::io::{Write, stdout};
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use smollm3_corpus::Tokenizer;
-use smollm3_engine::{Listeners, Metrics, Run, SourceStore, dtype};
-use smollm3_eval::{EvalError, evaluate_stage};
+use smollm3_engine::{Listener, Listeners, Metrics, Run, SourceStore, dtype};
+use smollm3_eval::evaluate_stage;
 use smollm3_kernels::FreedMemory;
 use smollm3_model::Sampling;
 use smollm3_model::hf::Checkpoint;
@@ -15,6 +17,7 @@ use smollm3_monitor::{Prometheus, RunFiles, TensorBoard};
 use smollm3_recipe::{
     Facts, Recipe, Recompute, Source, SourceKind, Stage, Start, Tokenizer as TokenizerSpec, TokenizerFacts,
 };
+use smollm3_sft::fine_tune;
 
 use crate::args::{
     DeviceArgs, GenerateArgs, LogFormat, PlanArgs, RecipeArgs, ReportArgs, RunArgs, StatusArgs,
@@ -35,9 +38,8 @@ fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
 pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
     let recipe = load(&args.recipe, &args.device)?;
     let recomputes = |stage: &Stage| {
-        stage
-            .training()
-            .is_some_and(|training| training.recompute == Recompute::Layers)
+        let recompute = stage.training().map(|training| training.recompute);
+        recompute.or_else(|| Some(stage.fine_tuning()?.recompute)) == Some(Recompute::Layers)
     };
     FreedMemory::of_run(recipe.stages.iter().any(recomputes)).set();
     let position = |name: &str| -> Result<usize> {
@@ -68,7 +70,7 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
     listeners = match logs {
         LogFormat::Text => {
             let tokens = |stage: &Stage| {
-                let training = stage.training();
+                let training = stage.planned();
                 training.map_or(0, |training| training.total_steps() * training.tokens_per_step())
             };
             let stages = recipe.stages[first..=last].iter();
@@ -86,17 +88,8 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
         }
         listeners = listeners.with(served);
     }
-    let done = Run::open(recipe, &mut listeners)
-        .map_err(EvalError::from)
-        .and_then(|run| {
-            for stage in &run.recipe.stages[first..=last] {
-                run.stage(stage, &stop, &mut listeners)?;
-                evaluate_stage(&run, stage, &mut listeners)?;
-            }
-            Ok(run)
-        });
-    let run = match done {
-        Err(EvalError::Engine(error)) if is_interrupted(&error) => {
+    let run = match run_stages(recipe, first..=last, &stop, &mut listeners) {
+        Err(error) if is_interrupted(&error) => {
             eprintln!("{error}");
             return Ok(ExitCode::from(STOPPED));
         }
@@ -106,6 +99,24 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
     print!("{}", summary::closing_tables(&run)?);
     print!("{}", sample::closing_sample(&run)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the stages with these numbers, each with its evaluation.
+fn run_stages(
+    recipe: Recipe,
+    numbers: RangeInclusive<usize>,
+    stop: &AtomicBool,
+    listener: &mut dyn Listener,
+) -> Result<Run> {
+    let run = Run::open(recipe, listener)?;
+    for stage in &run.recipe.stages[numbers] {
+        match stage.fine_tuning() {
+            Some(fine_tuning) => fine_tune(&run, stage, fine_tuning, stop, listener)?,
+            None => run.stage(stage, stop, listener)?,
+        }
+        evaluate_stage(&run, stage, listener)?;
+    }
+    Ok(run)
 }
 
 pub fn status(args: &StatusArgs) -> Result<ExitCode> {

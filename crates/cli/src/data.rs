@@ -185,10 +185,10 @@ pub fn prepare_data(args: &PrepareArgs, logs: LogFormat) -> Result<ExitCode> {
         LogFormat::Text => listeners.with(Progress::of_run(Vec::new())),
         LogFormat::Json => listeners.with(Logs),
     };
-    match prepare(&recipe, &mut listeners) {
+    match prepare(&recipe, &mut listeners).map_err(anyhow::Error::from) {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(error) if is_interrupted(&error) => Ok(stopped()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use smollm3_corpus::CorpusError;
 use smollm3_engine::{EngineError, Event, Listener};
+use smollm3_eval::EvalError;
+use smollm3_sft::SftError;
 
 /// Exit code of work that was stopped and can go on (the shell's code for Ctrl-C).
 pub const STOPPED: u8 = 130;
@@ -36,9 +38,16 @@ impl Listener for EndsPreparing {
 }
 
 /// Whether an error means that the work was stopped and can go on.
-pub fn is_interrupted(error: &EngineError) -> bool {
+pub fn is_interrupted(error: &anyhow::Error) -> bool {
+    let inner = match (
+        error.downcast_ref::<EvalError>(),
+        error.downcast_ref::<SftError>(),
+    ) {
+        (Some(EvalError::Engine(inner)), _) | (_, Some(SftError::Engine(inner))) => Some(inner),
+        _ => error.downcast_ref::<EngineError>(),
+    };
     matches!(
-        error,
-        EngineError::Interrupted { .. } | EngineError::Corpus(CorpusError::Interrupted)
+        inner,
+        Some(EngineError::Interrupted { .. } | EngineError::Corpus(CorpusError::Interrupted))
     )
 }

@@ -31,6 +31,7 @@ pub fn closing_tables(run: &Run) -> Result<String> {
         }
     }
     text.push_str(&long_context(&evaluations));
+    text.push_str(&exact_match(&evaluations));
     Ok(text)
 }
 
@@ -99,6 +100,39 @@ fn long_context(evaluations: &[(&str, Evaluation)]) -> String {
         text.push_str(&table("tokens, task", &stages, rows));
     }
     text
+}
+
+/// Sums answered right in each mode, after each stage that taught conversations.
+fn exact_match(evaluations: &[(&str, Evaluation)]) -> String {
+    let asked = evaluations
+        .iter()
+        .filter(|(_, found)| !found.exact_match.is_empty());
+    let asked: Vec<&(&str, Evaluation)> = asked.collect();
+    let Some(items) = asked
+        .first()
+        .and_then(|(_, found)| found.exact_match.first())
+        .map(|score| score.items)
+    else {
+        return String::new();
+    };
+    let stages: Vec<&str> = asked.iter().map(|(stage, _)| *stage).collect();
+    let row = |think: bool| {
+        let cell = |(_, found): &&(&str, Evaluation)| {
+            let score = found.exact_match.iter().find(|score| score.think == think)?;
+            Some(format!(
+                "{:.0} ± {:.0}",
+                100.0 * score.score,
+                100.0 * score.standard_error
+            ))
+        };
+        let name = if think { "/think" } else { "/no_think" };
+        (name.to_owned(), asked.iter().map(cell).collect())
+    };
+    let rows = [row(true), row(false)].into_iter();
+    format!(
+        "\nSums answered right, % of {items} (± standard error), after each stage\n\n{}",
+        table("mode", &stages, rows)
+    )
 }
 
 /// Columns as wide as their names want; `-` where there is nothing.

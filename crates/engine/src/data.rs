@@ -18,7 +18,7 @@ use smollm3_recipe::{DocumentStarts, Recipe, SourceKind, Tokenizer as TokenizerS
 
 use crate::checkpoint::write_json;
 use crate::error::io;
-use crate::source_text::{SourceText, at, cache};
+use crate::source_text::{SourceText, cache};
 use crate::{EngineError, Event, Listener, Result};
 
 /// Where a source's tokens lie, and how many there are.
@@ -65,7 +65,7 @@ impl Data {
         for (name, source) in &recipe.sources {
             let store = match (&source.kind, texts.get(name.as_str())) {
                 (SourceKind::Tokens(tokens), _) => {
-                    tokenised_store(name, &at(recipe, &tokens.folder), &cache(recipe, output))?
+                    tokenised_store(name, &recipe.address(&tokens.folder), &cache(recipe, output))?
                 }
                 (_, Some(text)) => {
                     let folder = store_folder(output, name);
@@ -100,7 +100,7 @@ impl Data {
         for (name, source) in &recipe.sources {
             let store = match &source.kind {
                 SourceKind::Tokens(tokens) => {
-                    tokenised_store(name, &at(recipe, &tokens.folder), &cache(recipe, output))?
+                    tokenised_store(name, &recipe.address(&tokens.folder), &cache(recipe, output))?
                 }
                 _ => {
                     let folder = store_folder(output, name);
@@ -119,6 +119,11 @@ impl Data {
             cache: cache(recipe, output),
             documents: recipe.data.documents,
         }))
+    }
+
+    /// Where remote files lie while they are used.
+    pub fn cache(&self) -> CacheOptions {
+        self.cache.clone()
     }
 
     /// The store of a source.

@@ -52,7 +52,6 @@ pub fn held_out_loss(
     rows_at_once: usize,
     device: &Device,
 ) -> Result<HeldOut> {
-    let model = model.valid();
     let windows = reader.windows();
     let take = windows.min(most);
     let mut rows = Vec::new();
@@ -61,15 +60,23 @@ pub fn held_out_loss(
     }
     let mut total = HeldOut::default();
     for rows in rows.chunks(rows_at_once.max(1)) {
-        let batch = MicroBatch::new(rows, device)?;
-        let loss = forward(&CrossEntropy, &model, &batch);
-        total += HeldOut {
-            nats: f64::from(loss.sum.into_scalar::<f32>()),
-            tokens: loss.count as u64,
-            bytes: rows.iter().map(|row| target_bytes(row, bytes)).sum(),
-        };
+        total += held_out_rows(model, rows, bytes, device)?;
     }
     Ok(total)
+}
+
+/// Loss on rows of one length.
+///
+/// # Errors
+/// The rows' document starts do not fit their length.
+pub fn held_out_rows(model: &SmolLm3, rows: &[Row], bytes: &[u32], device: &Device) -> Result<HeldOut> {
+    let batch = MicroBatch::new(rows, device)?;
+    let loss = forward(&CrossEntropy, &model.valid(), &batch);
+    Ok(HeldOut {
+        nats: f64::from(loss.sum.into_scalar::<f32>()),
+        tokens: loss.count as u64,
+        bytes: rows.iter().map(|row| target_bytes(row, bytes)).sum(),
+    })
 }
 
 /// −ln p(target) of each token of a batch, 0 where there is no target; nats.

@@ -15,6 +15,7 @@ mod events;
 mod gradients;
 pub mod guard;
 mod held_out;
+mod kept;
 mod line_file;
 mod metrics;
 mod prefetch;
@@ -36,7 +37,8 @@ pub use events::{
     StageInfo, StepRecord,
 };
 pub use gradients::AccumulatedGradients;
-pub use held_out::{HeldOut, held_out_loss, token_bytes, token_losses};
+pub use held_out::{HeldOut, held_out_loss, held_out_rows, token_bytes, token_losses};
+pub use kept::Kept;
 pub use metrics::{Incident, Metrics, Record, read_incidents, read_metrics, read_stage};
 pub use rows::{MixedRows, stage_order};
 pub use run::{Run, dtype, prepare};

@@ -78,6 +78,10 @@ impl Run {
         match &stage.kind {
             StageKind::Pretrain(training) => pretrain(self, stage, training, stop, listener),
             StageKind::LongContext(long) => pretrain(self, stage, &long.training, stop, listener),
+            StageKind::MidTrain(_) | StageKind::Sft(_) => Err(EngineError::Refused(format!(
+                "stage \"{}\" is not one on token rows; smollm3-sft runs it",
+                stage.name
+            ))),
         }
     }
 
@@ -113,7 +117,10 @@ impl Run {
     }
 
     /// The newest checkpoint of the stage that `stage` starts from.
-    pub(crate) fn last_checkpoint(&self, stage: &Stage, earlier: &str) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn last_checkpoint(&self, stage: &Stage, earlier: &str) -> Result<PathBuf> {
         let folder = self.stage_folder(earlier);
         let (found, _) = checkpoint::newest(&folder)?;
         let (_, path) = found.ok_or_else(|| {
@@ -150,16 +157,17 @@ pub fn prepare(recipe: &Recipe, listener: &mut dyn Listener) -> Result<Data> {
 fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
     let mut contexts: BTreeMap<&str, u64> = BTreeMap::new();
     for stage in &recipe.stages {
-        let Some(training) = stage.training() else {
-            continue;
+        let rows = match (stage.training(), stage.fine_tuning()) {
+            (Some(training), _) => training.sequence_length.0,
+            (None, Some(fine_tuning)) => fine_tuning.sequence_length.0,
+            (None, None) => continue,
         };
         let most = match &stage.from {
             Start::Stage(earlier) => contexts.get(earlier.as_str()).copied(),
             Start::Random | Start::Folder(_) | Start::Hub(_) => None,
         }
         .unwrap_or(config.max_position_embeddings as u64);
-        let rows = training.sequence_length.0;
-        if matches!(stage.kind, StageKind::Pretrain(_)) && rows > most {
+        if !matches!(stage.kind, StageKind::LongContext(_)) && rows > most {
             return Err(EngineError::Refused(format!(
                 "stage \"{}\": sequence_length = {rows} is longer than the model's max_position_embeddings = {most}; \
                  write kind = \"long-context\" with a larger rope_theta",
@@ -180,7 +188,9 @@ fn with_token_ids(mut config: ModelConfig, data: &Data) -> Result<ModelConfig> {
             info.vocab_size, config.vocab_size
         )));
     }
-    if let Some(eos) = config.eos_token_id.filter(|eos| *eos != info.end_of_text) {
+    // A model of conversations ends with its turn, not with a document.
+    let ends = |id: &u32| *id == info.end_of_text || Some(*id) == info.im_end;
+    if let Some(eos) = config.eos_token_id.filter(|eos| !ends(eos)) {
         return Err(EngineError::Refused(format!(
             "the model's eos_token_id is {eos}, but the tokenizer ends documents with {}; they must agree",
             info.end_of_text

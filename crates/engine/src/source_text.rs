@@ -42,7 +42,7 @@ impl SourceText {
             )?)))
         };
         let rows = |addresses: &[String], column: &str| -> Result<Self> {
-            let addresses: Vec<String> = addresses.iter().map(|address| at(recipe, address)).collect();
+            let addresses: Vec<String> = addresses.iter().map(|address| recipe.address(address)).collect();
             Ok(Self::Rows {
                 files: open_rows(name, &addresses, &cache(recipe, output))?,
                 column: column.to_owned(),
@@ -148,14 +148,6 @@ impl SourceText {
             (Err(CorpusError::Interrupted), Some(error)) => Err(error),
             (report, _) => Ok(report?),
         }
-    }
-}
-
-/// An address of the recipe: a path in it is meant from the recipe's folder.
-pub(crate) fn at(recipe: &Recipe, address: &str) -> String {
-    match address.contains("://") {
-        true => address.to_owned(),
-        false => recipe.resolve(address).to_string_lossy().into_owned(),
     }
 }
 

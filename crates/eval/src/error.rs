@@ -27,6 +27,9 @@ pub enum EvalError {
     /// Text or tokenizer.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
+    /// The template.
+    #[error(transparent)]
+    Chat(#[from] smollm3_chat::ChatError),
     /// The model cannot be asked.
     #[error(transparent)]
     Generate(#[from] GenerateError),

@@ -4,12 +4,16 @@ use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use smollm3_chat::Template;
 use smollm3_corpus::TokenStore;
 use smollm3_engine::{Event, Listener, Run, checkpoint};
+use smollm3_model::SmolLm3;
 use smollm3_model::hf::Checkpoint;
-use smollm3_recipe::{LongContextProbes, Stage};
+use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
 
-use crate::{EvalError, PositionLoss, ProbeScore, Result, loss_by_position, probe_scores};
+use crate::{
+    EvalError, ExactScore, PositionLoss, ProbeScore, Result, exact_match, loss_by_position, probe_scores,
+};
 
 const FILE: &str = "evaluation.json";
 
@@ -23,11 +27,13 @@ pub struct Evaluation {
     /// Steps of the checkpoint.
     pub step: u64,
     /// What was asked, so that a change of it is noticed.
-    pub asked: smollm3_recipe::Evaluation,
+    pub asked: Asked,
     /// Probes.
     pub long_context: Vec<ProbeScore>,
     /// Loss on held-out documents.
     pub loss_by_position: Vec<PositionLoss>,
+    /// Sums, of a checkpoint with a chat template.
+    pub exact_match: Vec<ExactScore>,
 }
 
 /// Measures what the recipe's `[evaluation]` asks for of the newest checkpoint of a stage, and writes
@@ -38,9 +44,9 @@ pub struct Evaluation {
 /// The checkpoint cannot be read or asked, or the listener ends the work.
 pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> Result<Option<Evaluation>> {
     let asked = &run.recipe.evaluation;
-    let Some(probes) = &asked.long_context else {
+    if *asked == Asked::default() {
         return Ok(None);
-    };
+    }
     let folder = run.stage_folder(&stage.name);
     let (Some((progress, path)), _) = checkpoint::newest(&folder)? else {
         return Ok(None);
@@ -51,37 +57,59 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
     {
         return Ok(Some(known));
     }
-    let found = long_context(run, stage, probes, &path, listener)?;
-    let evaluation = Evaluation {
+    let mut evaluation = Evaluation {
         step: progress.step,
         asked: asked.clone(),
-        long_context: found.0,
-        loss_by_position: found.1,
+        long_context: Vec::new(),
+        loss_by_position: Vec::new(),
+        exact_match: Vec::new(),
     };
+    let mut checkpoint = Checkpoint::open(&path)?;
+    // Beyond what it was trained for too: that is where a longer context shows.
+    let lengths = asked.long_context.iter().flat_map(|probes| &probes.lengths);
+    let longest = lengths.map(|length| length.0 as usize).max().unwrap_or(0);
+    checkpoint.config.max_position_embeddings = checkpoint.config.max_position_embeddings.max(longest);
+    let model = checkpoint.model_in(run.precision(), &run.device)?;
+    if let Some(probes) = &asked.long_context {
+        (evaluation.long_context, evaluation.loss_by_position) =
+            long_context(run, stage, probes, &model, listener)?;
+    }
+    if let Some(questions) = &asked.exact_match
+        && let Some(template) = Template::of_checkpoint(&path)?
+    {
+        let stop = checkpoint
+            .config
+            .eos_token_id
+            .unwrap_or(run.data.tokenizer.info().end_of_text);
+        evaluation.exact_match = exact_match(
+            &model,
+            &run.data.tokenizer,
+            &template,
+            stop,
+            questions,
+            &mut |done, total| say(stage, "sums", done, total, listener),
+        )?;
+    }
     checkpoint::write_json(&folder.join(FILE), &evaluation)?;
     Ok(Some(evaluation))
+}
+
+fn say(stage: &Stage, what: &str, done: u64, total: u64, listener: &mut dyn Listener) -> Result<()> {
+    let what = format!("{}: {what}", stage.name);
+    Ok(listener.on(&Event::Preparing { what, done, total })?)
 }
 
 fn long_context(
     run: &Run,
     stage: &Stage,
     probes: &LongContextProbes,
-    path: &Path,
+    model: &SmolLm3,
     listener: &mut dyn Listener,
 ) -> Result<(Vec<ProbeScore>, Vec<PositionLoss>)> {
     let mut lengths: Vec<usize> = probes.lengths.iter().map(|length| length.0 as usize).collect();
     lengths.sort_unstable();
-    let mut checkpoint = Checkpoint::open(path)?;
-    // Beyond what it was trained for too: that is where a longer context shows.
-    let longest = lengths.last().copied().unwrap_or(0);
-    checkpoint.config.max_position_embeddings = checkpoint.config.max_position_embeddings.max(longest);
-    let model = checkpoint.model_in(run.precision(), &run.device)?;
-    let mut say = |what: &str, done, total| {
-        let what = format!("{}: {what}", stage.name);
-        Ok(listener.on(&Event::Preparing { what, done, total })?)
-    };
-    let scores = probe_scores(&model, &run.data.tokenizer, probes, &mut |done, total| {
-        say("long-context probes", done, total)
+    let scores = probe_scores(model, &run.data.tokenizer, probes, &mut |done, total| {
+        say(stage, "long-context probes", done, total, listener)
     })?;
     let stores = run
         .data
@@ -92,12 +120,12 @@ fn long_context(
         .map(TokenStore::open)
         .collect::<std::result::Result<_, _>>()?;
     let losses = loss_by_position(
-        &model,
+        model,
         &stores,
         &lengths,
         LONG_DOCUMENTS,
         &run.device,
-        &mut |done, total| say("loss by position", done, total),
+        &mut |done, total| say(stage, "loss by position", done, total, listener),
     )?;
     Ok((scores, losses))
 }

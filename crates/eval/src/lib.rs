@@ -6,12 +6,14 @@
 
 mod error;
 mod evaluation;
+mod exact_match;
 mod long_context;
 mod position;
 mod probe;
 
 pub use error::{EvalError, Result};
 pub use evaluation::{Evaluation, evaluate_stage, read_evaluation};
+pub use exact_match::{ExactScore, exact_match};
 pub use long_context::{ProbeScore, probe_scores, table};
 pub use position::{PositionLoss, loss_by_position};
 pub use probe::{Probe, Task};

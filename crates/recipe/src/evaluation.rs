@@ -14,6 +14,27 @@ pub struct Evaluation {
     /// `[evaluation.long_context]`.
     #[serde(default)]
     pub long_context: Option<LongContextProbes>,
+    /// `[evaluation.exact_match]`.
+    #[serde(default)]
+    pub exact_match: Option<ExactMatch>,
+}
+
+/// Questions about sums, with thinking and without.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExactMatch {
+    /// Questions in each mode.
+    pub items: u32,
+    /// Another seed gives other questions.
+    #[serde(default = "ExactMatch::default_seed")]
+    pub seed: u64,
+}
+
+impl ExactMatch {
+    /// Far from the seeds that a recipe trains on.
+    fn default_seed() -> u64 {
+        1_000_003
+    }
 }
 
 /// Probes at several lengths, and held-out loss by position up to the longest of them.
@@ -117,6 +138,15 @@ impl Evaluation {
             probes
                 .check()
                 .map_err(|problem| section.problem(problem.under(at)))?;
+        }
+        if evaluation
+            .exact_match
+            .as_ref()
+            .is_some_and(|asked| asked.items == 0)
+        {
+            let message =
+                "there is nothing to measure; write items = 100, or leave out [evaluation.exact_match]";
+            return Err(section.error_at(&["exact_match", "items"], message.to_owned()));
         }
         Ok(evaluation)
     }

@@ -145,6 +145,13 @@ impl Recipe {
 
     fn stage_json(&self, stage: &Stage) -> Value {
         let mut value = to_json(stage);
+        if let (Value::Object(object), Some(fine_tuning)) = (&mut value, stage.fine_tuning()) {
+            object.remove("checkpoint");
+            object.remove("recompute");
+            if fine_tuning.loss.average == LossAverage::Tokens {
+                object.remove("micro_batch");
+            }
+        }
         if let (Value::Object(object), Some(training)) = (&mut value, stage.training()) {
             object.remove("checkpoint");
             object.remove("recompute");

@@ -25,6 +25,7 @@
 mod document;
 mod error;
 mod evaluation;
+mod fine_tuning;
 mod fingerprint;
 mod hf_config;
 mod key_path;
@@ -43,7 +44,8 @@ mod training;
 mod units;
 
 pub use error::{Place, RecipeError};
-pub use evaluation::{Evaluation, LongContextProbes, ProbeTask};
+pub use evaluation::{Evaluation, ExactMatch, LongContextProbes, ProbeTask};
+pub use fine_tuning::{Conversations, Duration, FineTuning, Learned, Sums, TemplateChoice};
 pub use fingerprint::{Canonical, Difference};
 pub use hf_config::Spelling;
 pub use mixture::{Mixture, MixturePart};
@@ -57,6 +59,7 @@ pub use run::{
     Backend, BadRows, Cluster, Data, DocumentStarts, Order, Precision, Run, Tokenizer, TrainTokenizer,
 };
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
+pub use smollm3_packing::{Packing, TooLong};
 pub use source::{Arithmetic, HubDataset, Source, SourceKind, Table, TokenFolder};
 pub use stage::{LongContext, Stage, StageKind, Start};
 pub use training::{

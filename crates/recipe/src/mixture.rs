@@ -15,7 +15,7 @@ use crate::section::unknown;
 use crate::source::Source;
 
 /// `mixture` of a phase, in a file of its own or inline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mixture {
     /// The weight of each source.

@@ -122,7 +122,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// `clip` is a number, or `false`.
-mod clip {
+pub(crate) mod clip {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
     #[derive(Deserialize)]
@@ -132,7 +132,7 @@ mod clip {
         Switch(bool),
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
         match Clip::deserialize(deserializer) {
             Ok(Clip::Norm(norm)) => Ok(Some(norm)),
             Ok(Clip::Switch(false)) => Ok(None),
@@ -142,7 +142,7 @@ mod clip {
         }
     }
 
-    pub(super) fn serialize<S: Serializer>(clip: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(clip: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
         match clip {
             Some(norm) => norm.serialize(serializer),
             None => false.serialize(serializer),

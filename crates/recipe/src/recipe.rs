@@ -69,7 +69,11 @@ impl Recipe {
         for (name, mut section) in root.named_sections("source")? {
             sources.insert(name, Source::read(&mut section, data.max_epochs)?);
         }
-        let tokenizer = Tokenizer::read(root.section("tokenizer")?)?;
+        let of_model = match &model {
+            Model::Checkpoint(Start::Folder(folder)) => Some(folder.join("tokenizer.json")),
+            Model::Checkpoint(_) | Model::Config(_) => None,
+        };
+        let tokenizer = Tokenizer::read(root.section("tokenizer")?, of_model)?;
         if let Tokenizer::Train(train) = &tokenizer {
             let names: Vec<&str> = sources.keys().map(String::as_str).collect();
             if let Some(name) = train.sources.iter().find(|name| !sources.contains_key(*name)) {
@@ -132,6 +136,14 @@ impl Recipe {
     /// A file name of the recipe, from the current folder.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.directory.join(path)
+    }
+
+    /// An address of the recipe: a path is meant from the recipe's folder.
+    pub fn address(&self, address: &str) -> String {
+        match address.contains("://") {
+            true => address.to_owned(),
+            false => self.resolve(address).to_string_lossy().into_owned(),
+        }
     }
 
     /// The architecture: that of `[model]`, read from the checkpoint's `config.json` when it is one.

@@ -171,7 +171,8 @@ pub struct TrainTokenizer {
 }
 
 impl Tokenizer {
-    pub(crate) fn read(mut section: Section<'_>) -> Result<Self, RecipeError> {
+    /// `of_model` is that of the checkpoint in [model], if it is a folder.
+    pub(crate) fn read(mut section: Section<'_>, of_model: Option<PathBuf>) -> Result<Self, RecipeError> {
         const CHOICE: &str = "a tokenizer comes from one of `file`, `pretrained` and [tokenizer.train]";
         let given = ["file", "pretrained", "train"]
             .iter()
@@ -186,6 +187,8 @@ impl Tokenizer {
             Self::Pretrained(repository)
         } else if let Some(train) = section.optional("train")? {
             Self::Train(train)
+        } else if let Some(file) = of_model {
+            Self::File(file)
         } else {
             section.finish()?;
             return Err(section.error("", format!("{CHOICE}; write one of them")));

@@ -3,12 +3,14 @@
 //! A stage has a kind. The kinds that there are share [`Training`]; a new kind is a variant of [`StageKind`], its
 //! struct, and one arm in [`Stage::read`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::error::RecipeError;
+use crate::fine_tuning::{self, FineTuning};
 use crate::section::{Section, unknown};
 use crate::source::Source;
 use crate::training::{OptimizerState, Training};
@@ -33,6 +35,10 @@ pub enum StageKind {
     Pretrain(Training),
     /// The same on longer rows, with another RoPE theta.
     LongContext(LongContext),
+    /// Training on conversations, as a rule on all of their tokens.
+    MidTrain(FineTuning),
+    /// Training on conversations, as a rule on the answers.
+    Sft(FineTuning),
 }
 
 /// Where a stage takes its weights from.
@@ -59,7 +65,7 @@ pub struct LongContext {
     pub training: Training,
 }
 
-const KINDS: [&str; 2] = ["pretrain", "long-context"];
+const KINDS: [&str; 4] = ["pretrain", "long-context", "mid-train", "sft"];
 
 impl Stage {
     /// Reads a stage; `earlier` are the names of the stages before it.
@@ -100,6 +106,8 @@ impl Stage {
                     training: Self::read_training(section, sources)?,
                 })
             }
+            "mid-train" => StageKind::MidTrain(Self::read_fine_tuning(section, &fine_tuning::MID_TRAIN)?),
+            "sft" => StageKind::Sft(Self::read_fine_tuning(section, &fine_tuning::SFT)?),
             other => return Err(section.error("kind", unknown("kind of stage", other, &KINDS))),
         };
         if from == Start::Random {
@@ -107,6 +115,9 @@ impl Stage {
                 StageKind::LongContext(_) => Some("a longer context is taught to a trained model"),
                 StageKind::Pretrain(training) if training.optimizer_state == OptimizerState::Keep => {
                     Some("optimizer_state = \"keep\" needs a checkpoint")
+                }
+                StageKind::MidTrain(_) | StageKind::Sft(_) => {
+                    Some("conversations are taught to a trained model")
                 }
                 StageKind::Pretrain(_) => None,
             };
@@ -130,11 +141,46 @@ impl Stage {
         Ok(training)
     }
 
-    /// Its optimisation, if it is one.
+    fn read_fine_tuning(
+        section: &mut Section<'_>,
+        defaults: &fine_tuning::Defaults,
+    ) -> Result<FineTuning, RecipeError> {
+        let written: fine_tuning::Written = section.rest()?;
+        written
+            .checked(defaults)
+            .map_err(|problem| section.problem(problem))
+    }
+
+    /// Its optimisation over token rows, if it is one.
     pub fn training(&self) -> Option<&Training> {
         match &self.kind {
             StageKind::Pretrain(training) => Some(training),
             StageKind::LongContext(long_context) => Some(&long_context.training),
+            StageKind::MidTrain(_) | StageKind::Sft(_) => None,
+        }
+    }
+
+    /// Its optimisation over conversations, if it is one.
+    pub fn fine_tuning(&self) -> Option<&FineTuning> {
+        match &self.kind {
+            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => Some(fine_tuning),
+            StageKind::Pretrain(_) | StageKind::LongContext(_) => None,
+        }
+    }
+
+    /// Its optimisation, of whichever kind, as far as it is known before any data are.
+    pub fn planned(&self) -> Option<Cow<'_, Training>> {
+        let fine_tuned = || self.fine_tuning()?.planned(&self.name).map(Cow::Owned);
+        self.training().map(Cow::Borrowed).or_else(fine_tuned)
+    }
+
+    /// The word that a recipe has for its kind.
+    pub fn kind_name(&self) -> &'static str {
+        match &self.kind {
+            StageKind::Pretrain(_) => "pretrain",
+            StageKind::LongContext(_) => "long-context",
+            StageKind::MidTrain(_) => "mid-train",
+            StageKind::Sft(_) => "sft",
         }
     }
 
@@ -142,6 +188,7 @@ impl Stage {
         match &mut self.kind {
             StageKind::Pretrain(training) => Some(training),
             StageKind::LongContext(long_context) => Some(&mut long_context.training),
+            StageKind::MidTrain(_) | StageKind::Sft(_) => None,
         }
     }
 }

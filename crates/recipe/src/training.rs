@@ -242,8 +242,7 @@ impl Training {
     }
 
     pub(crate) fn check(&mut self, sources: &BTreeMap<String, Source>) -> Result<(), Problem> {
-        self.check_batch()?;
-        self.check_phases()?;
+        self.check_settings()?;
         for (index, phase) in self.phases.iter_mut().enumerate() {
             let path = KeyPath::default().key("phase").index(index).key("mixture");
             phase
@@ -251,6 +250,13 @@ impl Training {
                 .resolve(sources)
                 .map_err(|problem| problem.under(path))?;
         }
+        Ok(())
+    }
+
+    /// All but the mixtures.
+    pub(crate) fn check_settings(&self) -> Result<(), Problem> {
+        self.check_batch()?;
+        self.check_phases()?;
         self.optimizer
             .check()
             .map_err(|problem| problem.under(KeyPath::default().key("optimizer")))?;

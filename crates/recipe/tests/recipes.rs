@@ -228,7 +228,7 @@ fn the_released_schedules() {
         .iter()
         .filter_map(|stage| match &stage.kind {
             StageKind::LongContext(long_context) => Some(long_context.rope_theta),
-            StageKind::Pretrain(_) => None,
+            _ => None,
         })
         .collect();
     assert_eq!(thetas, [2e6, 5e6]);

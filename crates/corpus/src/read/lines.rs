@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{BATCH_BYTES, Batch, Batches, Compression, Position, Rows};
+use super::{BATCH_BYTES, Compression, Position};
 use crate::error::{CorpusError, Result};
 
 /// A longer line is taken for a file that is not lines at all.
@@ -20,13 +20,45 @@ const LONGEST_LINE: u64 = 1 << 30;
 
 const READ_BYTES: usize = 1 << 20;
 
-pub(super) fn open(
-    path: &Path,
-    name: &str,
-    compression: Compression,
-    column: &str,
-    from: Position,
-) -> Result<Batches> {
+/// A run of lines of one file.
+pub(super) struct LineBatch {
+    /// Where its first line begins.
+    pub(super) start: Position,
+    /// Bytes of the file, as it lies on disk, read when the batch was done.
+    pub(super) file_bytes: u64,
+    pub(super) lines: Lines,
+}
+
+/// Line `i` is `buffer[ends[i - 1]..ends[i]]`, its newline included.
+#[derive(Debug)]
+pub(super) struct Lines {
+    buffer: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes up to the end of line `line`.
+    pub(super) fn bytes_to(&self, line: usize) -> u64 {
+        self.ends.get(line).map_or(0, |end| *end as u64)
+    }
+
+    /// Line `line`; nothing past the last one.
+    pub(super) fn line(&self, line: usize) -> &[u8] {
+        let start = line
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before))
+            .copied()
+            .unwrap_or(0);
+        let end = self.ends.get(line).copied().unwrap_or(start);
+        self.buffer.get(start..end).unwrap_or_default()
+    }
+}
+
+pub(super) fn open(path: &Path, name: &str, compression: Compression, from: Position) -> Result<LineBatches> {
     let mut file = File::open(path).map_err(CorpusError::io("open", path))?;
     let read = Arc::new(AtomicU64::new(0));
     let trouble = |error: io::Error| damaged(name, from, &error);
@@ -66,13 +98,12 @@ pub(super) fn open(
             skip(BufReader::with_capacity(READ_BYTES, unpacked), from.bytes).map_err(trouble)?
         }
     };
-    Ok(Box::new(LineBatches {
+    Ok(LineBatches {
         name: name.to_owned(),
-        column: Arc::from(column),
         stream: Some(stream),
         position: from,
         read,
-    }))
+    })
 }
 
 fn skip(mut stream: impl BufRead + Send + 'static, bytes: u64) -> io::Result<Box<dyn BufRead + Send>> {
@@ -91,9 +122,9 @@ fn damaged(name: &str, at: Position, error: &io::Error) -> CorpusError {
     CorpusError::source(name, problem)
 }
 
-struct LineBatches {
+/// The batches of a file of lines, in order.
+pub(super) struct LineBatches {
     name: String,
-    column: Arc<str>,
     /// `None` after the end or an error.
     stream: Option<Box<dyn BufRead + Send>>,
     position: Position,
@@ -115,7 +146,7 @@ impl Read for Counted {
 }
 
 impl LineBatches {
-    fn fill(&mut self) -> Result<Option<Batch>> {
+    fn fill(&mut self) -> Result<Option<LineBatch>> {
         let Some(stream) = &mut self.stream else {
             return Ok(None);
         };
@@ -152,21 +183,16 @@ impl LineBatches {
             // A byte order mark is not part of the first line, but its bytes count for the position.
             buffer.iter_mut().take(3).for_each(|byte| *byte = b' ');
         }
-        let rows = Rows::Lines {
-            buffer,
-            ends,
-            column: self.column.clone(),
-        };
-        Ok(Some(Batch {
+        Ok(Some(LineBatch {
             start,
             file_bytes: self.read.load(Ordering::Relaxed),
-            rows,
+            lines: Lines { buffer, ends },
         }))
     }
 }
 
 impl Iterator for LineBatches {
-    type Item = Result<Batch>;
+    type Item = Result<LineBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.fill();

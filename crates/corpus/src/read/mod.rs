@@ -1,4 +1,4 @@
-//! Files of rows: Parquet and JSON lines, plain or compressed, as batches of text.
+//! Files of rows: Parquet and JSON lines, plain or compressed, as batches of text or of whole rows.
 //!
 //! A reader hands out batches of a few megabytes in the order of the file, and nothing more than a few
 //! batches exists at any time, whatever the size of the file. What a row means (JSON to parse, UTF-8 to
@@ -7,11 +7,17 @@
 //!
 //! A row that cannot be used is a [`RowProblem`], to be skipped or not as the caller likes; a file that
 //! cannot be read (damaged, no such column) is an error.
+//!
+//! [`open`] gives the text of one column, for pretraining; [`open_values`] and [`rows_of`] whole rows as
+//! JSON, for fine-tuning.
 
+mod arrow_json;
 mod json;
 mod lines;
 mod parquet;
+mod row_groups;
 mod sample;
+mod values;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -23,6 +29,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{CorpusError, Result};
 
 pub use sample::sample_rows;
+pub use values::{ValueBatch, ValueBatches, count_rows, open_values, rows_of};
+
+use lines::{LineBatch, Lines};
 
 /// Text a batch holds at most, give or take one row.
 pub(crate) const BATCH_BYTES: usize = 4 << 20;
@@ -132,12 +141,7 @@ pub struct Batch {
 
 #[derive(Debug)]
 enum Rows {
-    /// Line `i` is `buffer[ends[i - 1]..ends[i]]`, its newline included.
-    Lines {
-        buffer: Vec<u8>,
-        ends: Vec<usize>,
-        column: Arc<str>,
-    },
+    Lines { lines: Lines, column: Arc<str> },
     Column(BinaryArray),
 }
 
@@ -145,7 +149,7 @@ impl Batch {
     /// How many rows.
     pub fn len(&self) -> usize {
         match &self.rows {
-            Rows::Lines { ends, .. } => ends.len(),
+            Rows::Lines { lines, .. } => lines.len(),
             Rows::Column(values) => values.len(),
         }
     }
@@ -161,7 +165,7 @@ impl Batch {
     /// What is wrong with the row.
     pub fn text(&self, row: usize) -> Result<Option<Cow<'_, str>>, RowProblem> {
         match &self.rows {
-            Rows::Lines { column, .. } => json::text_of(self.line(row), column),
+            Rows::Lines { lines, column } => json::text_of(lines.line(row), column),
             Rows::Column(values) if row >= values.len() || values.is_null(row) => Err(RowProblem::Null),
             Rows::Column(values) => match std::str::from_utf8(values.value(row)) {
                 Ok(text) => Ok(Some(Cow::Borrowed(text))),
@@ -173,26 +177,13 @@ impl Batch {
     /// Where the row after `row` begins.
     pub fn position_after(&self, row: usize) -> Position {
         let bytes = match &self.rows {
-            Rows::Lines { ends, .. } => ends.get(row).map_or(0, |end| *end as u64),
+            Rows::Lines { lines, .. } => lines.bytes_to(row),
             Rows::Column(_) => 0,
         };
         Position {
             rows: self.start.rows + row as u64 + 1,
             bytes: self.start.bytes + bytes,
         }
-    }
-
-    fn line(&self, row: usize) -> &[u8] {
-        let Rows::Lines { buffer, ends, .. } = &self.rows else {
-            return &[];
-        };
-        let start = row
-            .checked_sub(1)
-            .and_then(|before| ends.get(before))
-            .copied()
-            .unwrap_or(0);
-        let end = ends.get(row).copied().unwrap_or(start);
-        buffer.get(start..end).unwrap_or_default()
     }
 }
 
@@ -205,12 +196,32 @@ pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 /// # Errors
 /// An unknown kind of file, one that cannot be opened, or a Parquet file without a text column `column`.
 pub fn open(path: &Path, name: &str, column: &str, from: Position) -> Result<Batches> {
-    match RowFormat::from_name(name) {
-        Some(RowFormat::Parquet) => parquet::open(path, name, column, from),
-        Some(RowFormat::JsonLines(compression)) => lines::open(path, name, compression, column, from),
-        None => {
-            let problem = format!("its name does not tell the format; it must end in {ROW_FILE_NAMES}");
-            Err(CorpusError::source(name, problem))
+    match format_of(name)? {
+        RowFormat::Parquet => parquet::open(path, name, column, from),
+        RowFormat::JsonLines(compression) => {
+            let column: Arc<str> = Arc::from(column);
+            let batches = lines::open(path, name, compression, from)?;
+            Ok(Box::new(batches.map(move |batch| {
+                let LineBatch {
+                    start,
+                    file_bytes,
+                    lines,
+                } = batch?;
+                let column = column.clone();
+                Ok(Batch {
+                    start,
+                    file_bytes,
+                    rows: Rows::Lines { lines, column },
+                })
+            })))
         }
     }
+}
+
+/// The format `name` tells, or an error that says what names do.
+fn format_of(name: &str) -> Result<RowFormat> {
+    RowFormat::from_name(name).ok_or_else(|| {
+        let problem = format!("its name does not tell the format; it must end in {ROW_FILE_NAMES}");
+        CorpusError::source(name, problem)
+    })
 }

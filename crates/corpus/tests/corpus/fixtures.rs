@@ -22,3 +22,10 @@ pub fn tokenizer() -> Tokenizer {
 pub fn texts() -> Vec<String> {
     serde_json::from_str(&std::fs::read_to_string(datatrove("texts.json")).unwrap()).unwrap()
 }
+
+/// A file of rows written by pyarrow.
+pub fn rows(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/corpus/rows")
+        .join(name)
+}

@@ -5,13 +5,14 @@ use std::ops::RangeInclusive;
 
 use super::checks;
 use super::cost::{Memory, days, training_flops_per_token};
-use super::{Facts, Landmark, PhasePlan, Plan, PlanError, SourcePlan, StagePlan};
+use super::{ConversationPlan, Facts, Landmark, PhasePlan, Plan, PlanError, SourcePlan, StagePlan};
+use crate::fine_tuning::{Duration, FineTuning};
 use crate::mixture::MixturePart;
 use crate::model_config::ModelConfig;
 use crate::recipe::Recipe;
 use crate::schedule::{AfterWarmup, Schedule};
 use crate::source::Source;
-use crate::stage::{Stage, StageKind, Start};
+use crate::stage::{Stage, Start};
 use crate::training::{Phase, Recompute, Training};
 
 /// What a stage passes on to those that start from it.
@@ -30,19 +31,28 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
     checks::epochs(recipe, &facts.stores)?;
     let mut ropes: BTreeMap<&str, Rope> = BTreeMap::new();
     let mut stages: Vec<StagePlan> = Vec::new();
+    let mut conversations = Vec::new();
     let mut total_tokens: u64 = 0;
     for stage in &recipe.stages {
-        let Some(training) = stage.training() else {
-            continue;
-        };
         let before = match &stage.from {
             Start::Stage(name) => ropes.get(name.as_str()).copied(),
             _ => None,
         };
         let before = before.unwrap_or_else(|| Rope::of(&config));
-        let rope = checks::context(stage, training, before, &config)?;
+        let rows = match (stage.training(), stage.fine_tuning()) {
+            (Some(training), _) => training.sequence_length,
+            (None, Some(fine_tuning)) => fine_tuning.sequence_length,
+            (None, None) => continue,
+        };
+        let rope = checks::context(stage, rows.0, before, &config)?;
         ropes.insert(&stage.name, rope);
-        let planned = plan_stage(recipe, facts, &config, stage, training, rope, total_tokens)?;
+        if let Some(fine_tuning) = stage.fine_tuning() {
+            conversations.push(ConversationPlan::of(stage, fine_tuning));
+        }
+        let Some(training) = stage.planned() else {
+            continue;
+        };
+        let planned = plan_stage(recipe, facts, &config, stage, &training, rope, total_tokens)?;
         total_tokens = total_tokens.checked_add(planned.tokens).ok_or_else(|| {
             let message = "all stages together have more tokens than can be counted (2^64); shorten them";
             PlanError::refuse(format!("stage.{}", stage.name), message.to_owned())
@@ -59,6 +69,7 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
         days: stages.iter().map(|stage| stage.days).sum(),
         cluster: recipe.plan.clone(),
         stages,
+        conversations,
     })
 }
 
@@ -101,16 +112,8 @@ fn plan_stage(
         .collect();
     Ok(StagePlan {
         name: stage.name.clone(),
-        kind: match &stage.kind {
-            StageKind::Pretrain(_) => "pretrain".to_owned(),
-            StageKind::LongContext(_) => "long-context".to_owned(),
-        },
-        from: match &stage.from {
-            Start::Random => "random initialisation".to_owned(),
-            Start::Stage(name) => format!("stage {name}"),
-            Start::Folder(folder) => folder.display().to_string(),
-            Start::Hub(id) => format!("{id} on the Hub"),
-        },
+        kind: stage.kind_name().to_owned(),
+        from: from(stage),
         steps,
         tokens,
         tokens_before,
@@ -136,6 +139,42 @@ fn plan_stage(
         ),
         phases,
     })
+}
+
+fn from(stage: &Stage) -> String {
+    match &stage.from {
+        Start::Random => "random initialisation".to_owned(),
+        Start::Stage(name) => format!("stage {name}"),
+        Start::Folder(folder) => folder.display().to_string(),
+        Start::Hub(id) => format!("{id} on the Hub"),
+    }
+}
+
+impl ConversationPlan {
+    fn of(stage: &Stage, fine_tuning: &FineTuning) -> Self {
+        Self {
+            name: stage.name.clone(),
+            kind: stage.kind_name().to_owned(),
+            from: from(stage),
+            sequence_length: fine_tuning.sequence_length.0,
+            global_batch: fine_tuning.global_batch.to_string(),
+            duration: match fine_tuning.duration {
+                Duration::Epochs(epochs) => {
+                    format!("{epochs} epochs; the steps are known once the rows are packed")
+                }
+                Duration::Until(until) => format!("until {until}"),
+            },
+            template: fine_tuning.template.clone().into(),
+            learned: fine_tuning.learned,
+            packing: fine_tuning.packing,
+            too_long: fine_tuning.too_long,
+            data: fine_tuning
+                .data
+                .iter()
+                .map(|data| (data.name.clone(), data.weight))
+                .collect(),
+        }
+    }
 }
 
 fn plan_phase(

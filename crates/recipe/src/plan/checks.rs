@@ -170,23 +170,24 @@ fn divisor_below(number: u64, limit: u64) -> u64 {
 /// The RoPE settings after the stage; its rows must fit them.
 pub(super) fn context(
     stage: &Stage,
-    training: &Training,
+    length: u64,
     before: Rope,
     config: &ModelConfig,
 ) -> Result<Rope, PlanError> {
-    let length = training.sequence_length.0;
     let refuse =
         |key: &str, message: String| Err(PlanError::refuse(format!("stage.{}.{key}", stage.name), message));
     match &stage.kind {
-        StageKind::Pretrain(_) if length > before.context => refuse(
-            "sequence_length",
-            format!(
-                "rows of {length} tokens are longer than the {} that theta {} is set for; shorten them, \
+        StageKind::Pretrain(_) | StageKind::MidTrain(_) | StageKind::Sft(_) if length > before.context => {
+            refuse(
+                "sequence_length",
+                format!(
+                    "rows of {length} tokens are longer than the {} that theta {} is set for; shorten them, \
                  or write kind = \"long-context\" with a larger rope_theta",
-                before.context, before.theta
-            ),
-        ),
-        StageKind::Pretrain(_) => Ok(before),
+                    before.context, before.theta
+                ),
+            )
+        }
+        StageKind::Pretrain(_) | StageKind::MidTrain(_) | StageKind::Sft(_) => Ok(before),
         StageKind::LongContext(long_context) => {
             if config.rope_scaling.is_some() && !matches!(stage.from, Start::Stage(_)) {
                 return refuse(

@@ -14,7 +14,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use smollm3_packing::{Packing, TooLong};
+
 use crate::error::RecipeError;
+use crate::fine_tuning::Learned;
 use crate::model_config::ModelConfig;
 use crate::recipe::Recipe;
 use crate::run::Cluster;
@@ -86,8 +89,37 @@ pub struct Plan {
     pub days: Option<f64>,
     /// What days and memory assume.
     pub cluster: Cluster,
-    /// The stages in order.
+    /// The stages in order, those left out whose steps depend on data that are not known yet.
     pub stages: Vec<StagePlan>,
+    /// What the stages on conversations read.
+    pub conversations: Vec<ConversationPlan>,
+}
+
+/// What a stage on conversations reads, and how.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ConversationPlan {
+    /// Its name.
+    pub name: String,
+    /// `mid-train` or `sft`.
+    pub kind: String,
+    /// The weights that it starts from, in words.
+    pub from: String,
+    /// Tokens of a row.
+    pub sequence_length: u64,
+    /// What a step sees.
+    pub global_batch: String,
+    /// How long it is, in words.
+    pub duration: String,
+    /// The template.
+    pub template: String,
+    /// The tokens that the loss is about.
+    pub learned: Learned,
+    /// How conversations share rows.
+    pub packing: Packing,
+    /// What becomes of a conversation longer than a row.
+    pub too_long: TooLong,
+    /// Names of the data, and the part of each that is kept.
+    pub data: Vec<(String, f64)>,
 }
 
 /// One stage in numbers. Steps count from 1.

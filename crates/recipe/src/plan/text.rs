@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{PhasePlan, Plan, SourcePlan, StagePlan};
+use super::{ConversationPlan, PhasePlan, Plan, SourcePlan, StagePlan};
+use crate::fine_tuning::Learned;
 
 const WIDTH: usize = 100;
 /// Phases side by side in the table of sources.
@@ -27,8 +28,49 @@ impl fmt::Display for Plan {
             _ => writeln!(f, "no time: write the devices' plan.peak_tflops to see it")?,
         }
         writeln!(f, "recipe {}", self.fingerprint)?;
-        self.stages.iter().try_for_each(|stage| write_stage(f, stage))
+        self.stages.iter().try_for_each(|stage| write_stage(f, stage))?;
+        self.conversations
+            .iter()
+            .try_for_each(|stage| write_conversations(f, stage))
     }
+}
+
+fn write_conversations(f: &mut fmt::Formatter<'_>, stage: &ConversationPlan) -> fmt::Result {
+    let title = format!("── {} ({}): conversations ", stage.name, stage.kind);
+    writeln!(
+        f,
+        "\n{title}{}",
+        "─".repeat(WIDTH.saturating_sub(title.chars().count()))
+    )?;
+    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
+    line("from", stage.from.clone())?;
+    line("length", stage.duration.clone())?;
+    line(
+        "step",
+        format!(
+            "{}, rows of {}",
+            stage.global_batch,
+            grouped(stage.sequence_length)
+        ),
+    )?;
+    line(
+        "packing",
+        format!("{}; longer than a row: {}", stage.packing, stage.too_long),
+    )?;
+    let learned = match stage.learned {
+        Learned::Assistant => "loss on the assistant's tokens",
+        Learned::All => "loss on all tokens",
+        Learned::LastTurn => "loss on the last answer",
+    };
+    line("template", format!("{}; {learned}", stage.template))?;
+    for (index, (name, weight)) in stage.data.iter().enumerate() {
+        let kept = match *weight {
+            1.0 => String::new(),
+            weight => format!(" ({} % of the rows)", (weight * 1e4).round() / 1e2),
+        };
+        line(if index == 0 { "data" } else { "" }, format!("{name}{kept}"))?;
+    }
+    Ok(())
 }
 
 fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan) -> fmt::Result {

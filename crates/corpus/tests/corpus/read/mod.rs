@@ -1,8 +1,13 @@
+mod arrow_json;
 mod lines;
 mod parquet;
+mod values;
 
 use std::path::Path;
 
+use ::parquet::arrow::ArrowWriter;
+use arrow_array::RecordBatch;
+use serde_json::Value;
 use smollm3_corpus::read::{self, Compression, Position, RowFormat, RowProblem};
 
 /// All rows of a file from a position on: text, nothing, or what is wrong; and where each one ends.
@@ -38,6 +43,32 @@ fn error(path: &Path) -> String {
             .map(|error| error.to_string())
             .collect(),
     }
+}
+
+/// All rows of a file as JSON, or the error that opening or reading it ends in. The rows are as many as
+/// `count_rows` says.
+fn values(path: &Path) -> Result<Vec<Value>, String> {
+    let name = path.to_str().unwrap();
+    let mut rows = Vec::new();
+    for batch in read::open_values(path, name).map_err(|error| error.to_string())? {
+        let batch = batch.map_err(|error| error.to_string())?;
+        assert!(!batch.rows.is_empty() && batch.rows.len() <= 1_000);
+        assert_eq!(&*batch.file, name);
+        rows.extend(batch.rows);
+    }
+    assert_eq!(read::count_rows(path, name).unwrap(), rows.len() as u64);
+    Ok(rows)
+}
+
+/// Writes a Parquet file of one row group for each batch.
+fn write_batches(path: &Path, batches: &[RecordBatch]) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batches[0].schema(), None).unwrap();
+    for batch in batches {
+        writer.write(batch).unwrap();
+        writer.flush().unwrap();
+    }
+    writer.close().unwrap();
 }
 
 #[test]

@@ -1,0 +1,223 @@
+//! The row groups of a Parquet file, decoded in parallel and handed out in order.
+//!
+//! Each row group is decoded by a thread of its own into a channel, a few row groups at a time. Memory is
+//! a few batches whatever the size of a row group, and a decoder that panics on a damaged file costs its
+//! thread, not the program.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use arrow_array::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
+
+use super::BATCH_BYTES;
+use crate::error::{CorpusError, Result};
+
+/// What a run of rows becomes; the number is that of its first row, from 0. `Err` says what is wrong.
+type Decode<T> = Box<dyn Fn(&RecordBatch, u64) -> Result<T, String> + Send + Sync>;
+
+/// A Parquet file and what is wanted of it.
+pub(super) struct Source<T> {
+    pub(super) path: PathBuf,
+    /// For messages.
+    pub(super) name: String,
+    pub(super) metadata: ArrowReaderMetadata,
+    pub(super) columns: ProjectionMask,
+    pub(super) decode: Decode<T>,
+}
+
+/// Which rows, and how many at a time.
+pub(super) struct Plan<'a> {
+    /// Rows to leave out at the start of the file.
+    pub(super) from: u64,
+    /// Row groups decoded at once.
+    pub(super) at_once: usize,
+    /// Rows a batch holds at most, however short they are.
+    pub(super) batch_rows: u64,
+    /// Bytes that are wanted of a row group, uncompressed.
+    pub(super) bytes: &'a dyn Fn(&RowGroupMetaData) -> i64,
+}
+
+struct Group {
+    index: usize,
+    first_row: u64,
+    rows: u64,
+    skip: usize,
+    batch_rows: usize,
+}
+
+/// The batches of a file; after an error, none.
+pub(super) struct RowGroups<T> {
+    source: Arc<Source<T>>,
+    at_once: usize,
+    waiting: VecDeque<Group>,
+    /// Row groups being decoded, the first of which is handed out.
+    open: VecDeque<Decoding<T>>,
+}
+
+struct Decoding<T> {
+    group: usize,
+    rows_left: u64,
+    batches: Receiver<Result<(u64, T)>>,
+}
+
+/// What the footer of a file says.
+///
+/// # Errors
+/// Where there is none, or no sense in it.
+pub(super) fn metadata(
+    path: &Path,
+    name: &str,
+    options: ArrowReaderOptions,
+) -> Result<(File, ArrowReaderMetadata)> {
+    let file = File::open(path).map_err(CorpusError::io("open", path))?;
+    let metadata = ArrowReaderMetadata::load(&file, options).map_err(|error| not_readable(name, &error))?;
+    Ok((file, metadata))
+}
+
+pub(super) fn not_readable(name: &str, error: &ParquetError) -> CorpusError {
+    CorpusError::source(name, format!("not a readable Parquet file: {error}"))
+}
+
+/// The rows of all row groups.
+pub(super) fn rows(metadata: &ArrowReaderMetadata) -> u64 {
+    metadata.metadata().row_groups().iter().map(group_rows).sum()
+}
+
+fn group_rows(group: &RowGroupMetaData) -> u64 {
+    u64::try_from(group.num_rows()).unwrap_or(0)
+}
+
+impl<T: Send + 'static> RowGroups<T> {
+    /// Plans the reading of `source`; nothing is read yet.
+    pub(super) fn new(source: Source<T>, plan: &Plan<'_>) -> Self {
+        let mut waiting = VecDeque::new();
+        let mut row = 0;
+        for (index, group) in source.metadata.metadata().row_groups().iter().enumerate() {
+            let rows = group_rows(group);
+            if row + rows > plan.from {
+                let bytes = u64::try_from((plan.bytes)(group)).unwrap_or(0);
+                let batch_rows =
+                    (BATCH_BYTES as u64 * rows / bytes.max(1)).clamp(1, plan.batch_rows) as usize;
+                let skip = plan.from.saturating_sub(row);
+                waiting.push_back(Group {
+                    index,
+                    first_row: row + skip,
+                    rows: rows - skip,
+                    skip: skip as usize,
+                    batch_rows,
+                });
+            }
+            row += rows;
+        }
+        RowGroups {
+            source: Arc::new(source),
+            at_once: plan.at_once,
+            waiting,
+            open: VecDeque::new(),
+        }
+    }
+}
+
+impl<T: Send + 'static> Iterator for RowGroups<T> {
+    type Item = Result<T>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            while self.open.len() < self.at_once
+                && let Some(group) = self.waiting.pop_front()
+            {
+                let (sender, batches) = sync_channel(1);
+                let source = self.source.clone();
+                self.open.push_back(Decoding {
+                    group: group.index,
+                    rows_left: group.rows,
+                    batches,
+                });
+                // It ends with its row group, or at the next batch after this iterator is dropped.
+                thread::spawn(move || read_group(&source, &group, &sender));
+            }
+            let decoding = self.open.front_mut()?;
+            let batch = match decoding.batches.recv() {
+                Ok(batch) => batch,
+                Err(_) if decoding.rows_left == 0 => {
+                    self.open.pop_front();
+                    continue;
+                }
+                // The decoder gave up (it panics on some damaged files): rows must not vanish silently.
+                Err(_) => {
+                    let problem = format!(
+                        "row group {} is damaged: {} rows are missing",
+                        decoding.group, decoding.rows_left
+                    );
+                    Err(CorpusError::source(&self.source.name, problem))
+                }
+            };
+            return Some(match batch {
+                Ok((rows, batch)) => {
+                    decoding.rows_left = decoding.rows_left.saturating_sub(rows);
+                    Ok(batch)
+                }
+                Err(error) => {
+                    self.waiting.clear();
+                    self.open.clear();
+                    Err(error)
+                }
+            });
+        }
+    }
+}
+
+fn read_group<T>(source: &Source<T>, group: &Group, batches: &SyncSender<Result<(u64, T)>>) {
+    let trouble = |error: String| {
+        let problem = format!("row group {} cannot be read: {error}", group.index);
+        CorpusError::source(&source.name, problem)
+    };
+    let reader = match open_group(source, group, &trouble) {
+        Ok(reader) => reader,
+        Err(error) => {
+            let _ = batches.send(Err(error));
+            return;
+        }
+    };
+    let mut row = group.first_row;
+    for batch in reader {
+        let batch = match batch {
+            Ok(batch) => {
+                let rows = batch.num_rows() as u64;
+                let decoded = (source.decode)(&batch, row);
+                row += rows;
+                decoded.map(|decoded| (rows, decoded)).map_err(&trouble)
+            }
+            Err(error) => Err(trouble(error.to_string())),
+        };
+        let failed = batch.is_err();
+        if batches.send(batch).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn open_group<T>(
+    source: &Source<T>,
+    group: &Group,
+    trouble: &dyn Fn(String) -> CorpusError,
+) -> Result<ParquetRecordBatchReader> {
+    let file = File::open(&source.path).map_err(CorpusError::io("open", &source.path))?;
+    ParquetRecordBatchReaderBuilder::new_with_metadata(file, source.metadata.clone())
+        .with_row_groups(vec![group.index])
+        .with_projection(source.columns.clone())
+        .with_batch_size(group.batch_rows)
+        .with_offset(group.skip)
+        .build()
+        .map_err(|error| trouble(error.to_string()))
+}

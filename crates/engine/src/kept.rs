@@ -1,0 +1,138 @@
+//! What a stage of any kind keeps: where it begins, what it has reached, what a checkpoint of it holds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use smollm3_model::{Init, SmolLm3, hf};
+use smollm3_recipe::{ModelConfig, OptimizerState, Stage, Start, Training};
+
+use crate::checkpoint::{self, Progress, Snapshot};
+use crate::guard::GuardState;
+use crate::saver::Writing;
+use crate::trainer::Reached;
+use crate::{AdamW, EngineError, Event, IncidentKind, Listener, Result, Run, TrainState};
+
+/// The checkpoints of one stage.
+pub struct Kept<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// The stage.
+    pub stage: &'a Stage,
+    /// Its optimisation.
+    pub training: &'a Training,
+    /// The architecture that it trains.
+    pub config: ModelConfig,
+    /// The tokenizer's files, which every checkpoint carries.
+    pub tokenizer_folder: PathBuf,
+    /// What stands for each of its data.
+    pub data: BTreeMap<String, String>,
+}
+
+impl Kept<'_> {
+    /// The stage's folder.
+    pub fn folder(&self) -> PathBuf {
+        self.run.stage_folder(&self.stage.name)
+    }
+
+    /// The newest checkpoint that is `wanted`, or the beginning of the stage.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn reached(
+        &self,
+        wanted: impl Fn(&Progress) -> bool,
+        listener: &mut dyn Listener,
+    ) -> Result<Reached> {
+        let run = self.run;
+        let (found, damaged) = checkpoint::newest_of(&self.folder(), wanted)?;
+        let step = found.as_ref().map_or(0, |(progress, _)| progress.step);
+        for fault in damaged {
+            let kind = IncidentKind::Damaged { fault };
+            listener.on(&Event::Incident { step, kind })?;
+        }
+        let (state, guard) = match found {
+            Some((progress, path)) => {
+                let optimizer = &self.training.optimizer;
+                let state = checkpoint::load(&path, &self.config, &progress, optimizer, &run.device)?;
+                (state, progress.guard)
+            }
+            None => (self.start()?, GuardState::default()),
+        };
+        let state = TrainState {
+            model: state.model.with_precision(run.precision()),
+            ..state
+        };
+        Ok(Reached { state, step, guard })
+    }
+
+    /// The state that the stage begins with.
+    fn start(&self) -> Result<TrainState> {
+        let (run, stage, training, config) = (self.run, self.stage, self.training, &self.config);
+        let device = run.device.clone().autodiff();
+        let folder = match &stage.from {
+            Start::Random => {
+                return Ok(TrainState {
+                    model: SmolLm3::new(config, &Init::new(config, run.recipe.run.seed), &device)?,
+                    optimizer: AdamW::new(training.optimizer.clone()),
+                });
+            }
+            Start::Stage(earlier) => run.last_checkpoint(stage, earlier)?,
+            Start::Folder(path) => run.recipe.resolve(path),
+            Start::Hub(repository) => {
+                return Err(EngineError::Refused(format!(
+                    "stage \"{}\": download {repository} and write its folder in `from`",
+                    stage.name
+                )));
+            }
+        };
+        // Its weights under this stage's theta and length.
+        let weights = hf::Checkpoint::open(&folder)?.tensors;
+        Ok(TrainState {
+            model: SmolLm3::new(config, &weights, &device)?,
+            optimizer: match training.optimizer_state {
+                OptimizerState::Fresh => AdamW::new(training.optimizer.clone()),
+                OptimizerState::Keep => {
+                    checkpoint::load_optimizer(&folder, config, &training.optimizer, &run.device)?
+                }
+            },
+        })
+    }
+
+    /// Copies what a checkpoint after `step` holds out of the device, to be written while training goes on.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn snapshot(&self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing> {
+        let progress = Progress {
+            stage: self.stage.name.clone(),
+            step,
+            tokens: step * self.training.tokens_per_step(),
+            updates: state.optimizer.updates(),
+            recipe: self.run.recipe.fingerprint(),
+            data: self.data.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            guard: guard.clone(),
+        };
+        let snapshot = Snapshot::take(
+            state,
+            self.config.clone(),
+            progress,
+            self.tokenizer_folder.clone(),
+        );
+        let ends: Vec<u64> = self
+            .training
+            .phases
+            .iter()
+            .map(|phase| self.training.end_step(phase))
+            .collect();
+        let settings = self.training.checkpoint.clone();
+        let folder = self.folder();
+        Ok(Box::new(move || {
+            let saved = checkpoint::save(&folder, &snapshot)?;
+            let permanent = settings.permanent;
+            let kept = |step| ends.contains(&step) || permanent.is_some_and(|every| step % every.0 == 0);
+            checkpoint::prune(&folder, settings.keep as usize, kept)?;
+            Ok(saved)
+        }))
+    }
+}

@@ -1,0 +1,370 @@
+//! Stages on conversations: `mid-train` and `sft`. One optimisation over rows that conversations are packed into.
+//!
+//! How many rows there are, and so how many steps, is known when the conversations are tokenised; until then a stage
+//! that is counted in epochs has no steps. [`FineTuning::training`] makes the [`Training`] that the loop runs.
+
+use serde::{Deserialize, Serialize};
+use smollm3_packing::{Packing, Settings, TooLong};
+
+use crate::error::Problem;
+use crate::key_path::KeyPath;
+use crate::mixture::Mixture;
+use crate::optimizer::Optimizer;
+use crate::schedule::ScheduleSettings;
+use crate::training::{Checkpoints, Guards, Loss, OptimizerState, Phase, Recompute, Training};
+use crate::units::{BatchSize, ContextLength, Sequences, Span, Steps};
+
+/// One optimisation over packed conversations.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FineTuning {
+    /// Tokens of a row.
+    pub sequence_length: ContextLength,
+    /// What one optimizer step sees, over all ranks.
+    pub global_batch: BatchSize,
+    /// Rows that a device computes at once.
+    pub micro_batch: Sequences,
+    /// How long it is.
+    #[serde(flatten)]
+    pub duration: Duration,
+    /// What turns a conversation into text.
+    pub template: TemplateChoice,
+    /// The date that the template may ask for, `YYYY-MM-DD`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// The tokens that the loss is about.
+    pub learned: Learned,
+    /// How conversations share rows.
+    pub packing: Packing,
+    /// What becomes of a conversation longer than a row.
+    pub too_long: TooLong,
+    /// Pack so many conversations at a time instead of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pack_group: Option<usize>,
+    /// The conversations.
+    pub data: Vec<Conversations>,
+    /// AdamW.
+    pub optimizer: Optimizer,
+    /// The learning rate over the stage.
+    pub schedule: ScheduleSettings,
+    /// The moments that the optimizer starts with.
+    pub optimizer_state: OptimizerState,
+    /// What is computed again in the backward pass instead of kept.
+    pub recompute: Recompute,
+    /// When to save.
+    pub checkpoint: Checkpoints,
+    /// How token losses become one number.
+    pub loss: Loss,
+    /// What is done about steps that go wrong.
+    pub guards: Guards,
+}
+
+/// How long a stage on conversations is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Duration {
+    /// So many times through all rows.
+    Epochs(f64),
+    /// Until so many steps or tokens.
+    Until(Span),
+}
+
+/// Where the template of conversations comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum TemplateChoice {
+    /// One that this project brings along, by name.
+    BuiltIn(String),
+    /// That of the checkpoint which the stage starts from.
+    Checkpoint,
+    /// A file, from the folder of the recipe.
+    File(String),
+}
+
+impl From<String> for TemplateChoice {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "checkpoint" => Self::Checkpoint,
+            path if path.contains(['/', '.']) => Self::File(text),
+            _ => Self::BuiltIn(text),
+        }
+    }
+}
+
+impl From<TemplateChoice> for String {
+    fn from(choice: TemplateChoice) -> Self {
+        match choice {
+            TemplateChoice::Checkpoint => "checkpoint".to_owned(),
+            TemplateChoice::File(text) | TemplateChoice::BuiltIn(text) => text,
+        }
+    }
+}
+
+/// The tokens that the loss is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Learned {
+    /// What the template marks as the assistant's.
+    Assistant,
+    /// All.
+    All,
+    /// The last of the assistant's turns.
+    LastTurn,
+}
+
+/// `[[stage.data]]`: conversations from one place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conversations {
+    /// Their name.
+    pub name: String,
+    /// JSON lines or Parquet: files, folders, globs or addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// In the place of files: generated questions about sums.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sums: Option<Sums>,
+    /// The part of the rows that is kept, chosen by the run's seed.
+    #[serde(default = "whole")]
+    pub weight: f64,
+}
+
+/// Generated conversations about sums.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sums {
+    /// How many.
+    pub conversations: u64,
+    /// The seed of the generator.
+    #[serde(default)]
+    pub seed: u64,
+    /// Whether the answers think first (`/think`) or not (`/no_think`).
+    pub think: bool,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+/// What is written; defaults depend on the kind of stage.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Written {
+    sequence_length: ContextLength,
+    global_batch: BatchSize,
+    micro_batch: Sequences,
+    epochs: Option<f64>,
+    until: Option<Span>,
+    template: Option<TemplateChoice>,
+    date: Option<String>,
+    learned: Option<Learned>,
+    packing: Option<Packing>,
+    too_long: Option<TooLong>,
+    pack_group: Option<usize>,
+    #[serde(default)]
+    data: Vec<Conversations>,
+    optimizer: WrittenOptimizer,
+    schedule: ScheduleSettings,
+    #[serde(default)]
+    optimizer_state: OptimizerState,
+    #[serde(default)]
+    recompute: Recompute,
+    #[serde(default)]
+    checkpoint: Checkpoints,
+    #[serde(default)]
+    loss: Loss,
+    #[serde(default)]
+    guards: Guards,
+}
+
+/// AdamW as the original's fine-tuning sets it: transformers' defaults, and a clip of 0.2.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenOptimizer {
+    learning_rate: f64,
+    #[serde(default = "betas")]
+    betas: [f64; 2],
+    #[serde(default = "epsilon")]
+    epsilon: f64,
+    #[serde(default)]
+    weight_decay: f64,
+    #[serde(default)]
+    no_decay: Vec<String>,
+    #[serde(default = "clip", with = "crate::optimizer::clip")]
+    clip: Option<f64>,
+}
+
+fn betas() -> [f64; 2] {
+    [0.9, 0.999]
+}
+
+fn epsilon() -> f64 {
+    1e-8
+}
+
+fn clip() -> Option<f64> {
+    Some(0.2)
+}
+
+/// What a stage does where the recipe does not say.
+pub(crate) struct Defaults {
+    pub template: &'static str,
+    pub learned: Learned,
+    pub packing: Packing,
+}
+
+/// Reasoning mid-training: plain ChatML, everything is learned, one stream of tokens.
+pub(crate) const MID_TRAIN: Defaults = Defaults {
+    template: "chatml",
+    learned: Learned::All,
+    packing: Packing::Wrapped,
+};
+
+/// Supervised fine-tuning: SmolLM3's template, the answers are learned, best fit.
+pub(crate) const SFT: Defaults = Defaults {
+    template: "smollm3",
+    learned: Learned::Assistant,
+    packing: Packing::Bfd,
+};
+
+impl Written {
+    pub(crate) fn checked(self, defaults: &Defaults) -> Result<FineTuning, Problem> {
+        let duration = match (self.epochs, self.until) {
+            (Some(epochs), None) if epochs.is_finite() && epochs > 0.0 => Duration::Epochs(epochs),
+            (Some(epochs), None) => {
+                let message = format!("{epochs} times through the data is nothing; write a positive number");
+                return Err(Problem::at("epochs", message));
+            }
+            (None, Some(Span::Percent(_))) => {
+                let message = "there is nothing that it could be a part of; write \"200 steps\" or tokens";
+                return Err(Problem::at("until", message.to_owned()));
+            }
+            (None, Some(until)) => Duration::Until(until),
+            _ => {
+                let message = "how long the stage is; write either epochs = 4 or until = \"200 steps\"";
+                return Err(Problem::at("", message.to_owned()));
+            }
+        };
+        let packing = self.packing.unwrap_or(defaults.packing);
+        let optimizer = self.optimizer;
+        let stage = FineTuning {
+            sequence_length: self.sequence_length,
+            global_batch: self.global_batch,
+            micro_batch: self.micro_batch,
+            duration,
+            template: self
+                .template
+                .unwrap_or_else(|| TemplateChoice::BuiltIn(defaults.template.to_owned())),
+            date: self.date,
+            learned: self.learned.unwrap_or(defaults.learned),
+            packing,
+            too_long: self.too_long.unwrap_or(packing.usual_too_long()),
+            pack_group: self.pack_group,
+            data: self.data,
+            optimizer: Optimizer {
+                learning_rate: optimizer.learning_rate,
+                betas: optimizer.betas,
+                epsilon: optimizer.epsilon,
+                weight_decay: optimizer.weight_decay,
+                no_decay: optimizer.no_decay,
+                clip: optimizer.clip,
+            },
+            schedule: self.schedule,
+            optimizer_state: self.optimizer_state,
+            recompute: self.recompute,
+            checkpoint: self.checkpoint,
+            loss: self.loss,
+            guards: self.guards,
+        };
+        stage.check()?;
+        Ok(stage)
+    }
+}
+
+impl FineTuning {
+    /// How conversations become rows.
+    pub fn packing(&self) -> Settings {
+        Settings {
+            row: self.sequence_length.0 as u32,
+            packing: self.packing,
+            too_long: self.too_long,
+            group: self.pack_group,
+        }
+    }
+
+    /// The training of a stage of this name once it is known how many rows there are.
+    pub fn training(&self, name: &str, rows: u64) -> Training {
+        self.training_of(name, self.steps(rows))
+    }
+
+    /// The training, where its steps do not depend on the data.
+    pub fn planned(&self, name: &str) -> Option<Training> {
+        match self.duration {
+            Duration::Until(_) => Some(self.training_of(name, self.steps(0))),
+            Duration::Epochs(_) => None,
+        }
+    }
+
+    fn steps(&self, rows: u64) -> u64 {
+        let one = self.training_of("", 1);
+        let steps = match self.duration {
+            Duration::Epochs(epochs) => {
+                (epochs * rows as f64 / one.sequences_per_step().max(1) as f64).round() as u64
+            }
+            Duration::Until(until) => until.steps(one.tokens_per_step().max(1), 0),
+        };
+        steps.max(1)
+    }
+
+    fn training_of(&self, name: &str, steps: u64) -> Training {
+        Training {
+            sequence_length: self.sequence_length,
+            global_batch: self.global_batch,
+            micro_batch: self.micro_batch,
+            optimizer_state: self.optimizer_state,
+            recompute: self.recompute,
+            optimizer: self.optimizer.clone(),
+            schedule: self.schedule.clone(),
+            phases: vec![Phase {
+                name: name.to_owned(),
+                until: Span::Steps(Steps(steps)),
+                mixture: Mixture::default(),
+            }],
+            checkpoint: self.checkpoint.clone(),
+            loss: self.loss,
+            guards: self.guards.clone(),
+        }
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        // With as many steps as any schedule needs: what is wrong with it then is wrong with all.
+        self.training_of("", self.steps(1 << 40)).check_settings()?;
+        self.packing()
+            .check()
+            .map_err(|error| Problem::at("packing", error.to_string()))?;
+        if self.data.is_empty() {
+            let message = "there are no conversations; write [[stage.data]] with a name and paths";
+            return Err(Problem::at("data", message.to_owned()));
+        }
+        for (index, data) in self.data.iter().enumerate() {
+            let at = |key: &str, message: String| {
+                Err(Problem::at(key, message).under(KeyPath::default().key("data").index(index)))
+            };
+            if self.data[..index].iter().any(|earlier| earlier.name == data.name) {
+                return at("name", format!("`{}` is there already; rename one", data.name));
+            }
+            if data.paths.is_empty() == data.sums.is_none() {
+                let message = "conversations come from paths = [\"chats.jsonl\"] or from sums = { … }; write one of them";
+                return at("paths", message.to_owned());
+            }
+            if !(data.weight > 0.0 && data.weight <= 1.0) {
+                let message = format!(
+                    "{} is no part of the rows; write a number above 0, at most 1 (it is the part that is kept, not a share \
+                     of the mixture)",
+                    data.weight
+                );
+                return at("weight", message);
+            }
+        }
+        Ok(())
+    }
+}

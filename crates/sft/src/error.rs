@@ -1,0 +1,47 @@
+//! What can go wrong with conversations.
+
+use std::path::PathBuf;
+
+use smollm3_chat::ChatError;
+use smollm3_corpus::CorpusError;
+use smollm3_engine::EngineError;
+use smollm3_packing::PackError;
+
+/// A result with an [`SftError`].
+pub type Result<T> = std::result::Result<T, SftError>;
+
+/// A stage on conversations cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum SftError {
+    /// A row of the data.
+    #[error("{place}: {source}")]
+    Row {
+        /// Name of the data, file and row.
+        place: String,
+        /// What is wrong with it.
+        source: ChatError,
+    },
+    /// Template or tokenizer.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// Packing.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// Files of rows, token stores.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The loop.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file of masks or a report.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Anything that the recipe asks for and cannot be had.
+    #[error("{0}")]
+    Refused(String),
+}

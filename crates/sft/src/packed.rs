@@ -1,0 +1,199 @@
+//! Packed rows in the order in which they are trained on: a pure function of the conversations, the settings and the step.
+//!
+//! Conversations are put in an order fixed by the run's seed and packed once; each time through the rows, these come in
+//! another permutation. Sequence `n` of the stage is row `permutation_e(n mod rows)` with `e = n div rows`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use smollm3_engine::Row;
+use smollm3_mixer::Permutation;
+use smollm3_packing::{Fragment, Rows, Settings, pack};
+
+use crate::{ConversationStore, Result, SftError};
+
+/// Where each token of the conversations went. `input = trained + masked + truncated + dropped`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Tokens of all conversations.
+    pub input: u64,
+    /// The loss is about these.
+    pub trained: u64,
+    /// These are only seen: questions, and the first token of each piece.
+    pub masked: u64,
+    /// Cut off conversations of which the rest is used.
+    pub truncated: u64,
+    /// Of conversations that are left out.
+    pub dropped: u64,
+    /// What the packing says.
+    pub packing: smollm3_packing::Ledger,
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |tokens: u64| 100.0 * tokens as f64 / self.input.max(1) as f64;
+        write!(
+            f,
+            "{} conversations of {} tokens in {} rows, {:.1} % full: {} trained on ({:.1} %), {} masked ({:.1} %), \
+             {} truncated ({:.1} %), {} dropped ({:.1} %)",
+            self.packing.documents,
+            self.input,
+            self.packing.rows,
+            100.0 * self.packing.fill(),
+            self.trained,
+            part(self.trained),
+            self.masked,
+            part(self.masked),
+            self.truncated,
+            part(self.truncated),
+            self.dropped,
+            part(self.dropped),
+        )
+    }
+}
+
+/// The rows of a stage.
+pub struct PackedRows {
+    store: ConversationStore,
+    /// Conversation of each document that was packed.
+    order: Permutation,
+    rows: Rows,
+    key: [u8; 32],
+    sequences_per_step: u64,
+    ledger: Ledger,
+}
+
+impl PackedRows {
+    /// Packs the conversations of a store.
+    ///
+    /// # Errors
+    /// A conversation is too long and the settings make that an error, or nothing is left.
+    pub fn new(
+        store: ConversationStore,
+        settings: &Settings,
+        seed: u64,
+        sequences_per_step: u64,
+    ) -> Result<Self> {
+        let key = *blake3::hash(format!("{seed} rows").as_bytes()).as_bytes();
+        let order = Permutation::new(store.len(), &key, u64::MAX);
+        let conversation = |document: u64| order.get(document).unwrap_or(document);
+        let lengths: Vec<u32> = (0..store.len())
+            .map(|document| u32::try_from(store.length(conversation(document))).unwrap_or(u32::MAX))
+            .collect();
+        let rows = pack(&lengths, settings)?;
+        if rows.is_empty() {
+            return Err(SftError::Refused(
+                "no row is left after packing; raise sequence_length or write too_long = \"truncate\""
+                    .to_owned(),
+            ));
+        }
+        let trained = rows
+            .fragments()
+            .iter()
+            .map(|piece| {
+                let conversation = conversation(u64::from(piece.document));
+                store.learned(conversation, u64::from(piece.start), u64::from(piece.length))
+            })
+            .sum();
+        let packing = *rows.ledger();
+        let ledger = Ledger {
+            input: packing.input,
+            trained,
+            masked: packing.kept - trained,
+            truncated: packing.truncated,
+            dropped: packing.dropped,
+            packing,
+        };
+        Ok(Self {
+            store,
+            order,
+            rows,
+            key,
+            sequences_per_step,
+            ledger,
+        })
+    }
+
+    /// Rows of one time through.
+    pub fn len(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// Whether there are none, which is not so.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Where each token went.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Numbers of the rows of a step, from 1.
+    pub fn numbers(&self, step: u64) -> Vec<u64> {
+        let first = (step - 1) * self.sequences_per_step;
+        (first..first + self.sequences_per_step)
+            .map(|sequence| {
+                let (epoch, place) = (sequence / self.len(), sequence % self.len());
+                let order = Permutation::new(self.len(), &self.key, epoch);
+                order.get(place).unwrap_or(place)
+            })
+            .collect()
+    }
+
+    /// The rows of a step, as long as what is in them.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn rows(&self, step: u64) -> Result<Vec<Row>> {
+        self.numbers(step).into_iter().map(|row| self.row(row)).collect()
+    }
+
+    /// Row `number`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn row(&self, number: u64) -> Result<Row> {
+        let mut row = Row {
+            ids: Vec::new(),
+            targets: Vec::new(),
+            starts: Vec::new(),
+            source: 0,
+        };
+        for piece in self.rows.get(number as usize).unwrap_or_default() {
+            let (ids, learned) = self.piece(piece)?;
+            row.starts.push(row.ids.len());
+            row.ids.extend(&ids);
+            let next = ids.iter().zip(&learned).skip(1);
+            row.targets
+                .extend(next.map(|(id, learned)| learned.then_some(*id)));
+            // What follows is another conversation.
+            row.targets.push(None);
+        }
+        Ok(row)
+    }
+
+    fn piece(&self, piece: &Fragment) -> Result<(Vec<u32>, Vec<bool>)> {
+        let conversation = u64::from(piece.document);
+        let conversation = self.order.get(conversation).unwrap_or(conversation);
+        let (ids, learned) = self.store.conversation(conversation)?;
+        let span = piece.start as usize..(piece.start + piece.length) as usize;
+        let part = ids.get(span.clone()).unwrap_or_default().to_vec();
+        let learned = learned.get(span).unwrap_or_default();
+        Ok((part, learned.iter().map(|learned| *learned != 0).collect()))
+    }
+}
+
+/// Rows of one length, so that they can be computed together: the shorter ones end in a document of padding, of which nothing
+/// is predicted.
+pub(crate) fn padded(mut rows: Vec<Row>) -> Vec<Row> {
+    let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
+    for row in &mut rows {
+        if row.ids.len() < longest {
+            row.starts.push(row.ids.len());
+            row.ids.resize(longest, 0);
+            row.targets.resize(longest, None);
+        }
+    }
+    rows
+}

@@ -1,0 +1,253 @@
+//! Conversations tokenised once and kept: `conversations/STAGE/` in the run's folder.
+//!
+//! The folder belongs to what it was made of (files, template, tokenizer, what is learned); if any of that changes it
+//! is made anew. A run that is stopped meanwhile begins again with the data it was at.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use smollm3_corpus::tokenize::is_held_out;
+use smollm3_engine::checkpoint::write_json;
+use smollm3_engine::{Event, Listener, Run};
+use smollm3_mixer::Permutation;
+use smollm3_recipe::{Conversations, FineTuning, Stage};
+
+use crate::source::{Rows, conversation};
+use crate::{ChatSetup, ConversationStore, ConversationWriter, Result, RowBatch, SftError};
+
+/// Raised when the same rows would become other tokens.
+const FORMAT: u32 = 1;
+const REPORT: &str = "report.json";
+
+/// What became of the rows of one `[[stage.data]]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Rows in its files.
+    pub rows: u64,
+    /// Of them kept, as its weight says.
+    pub kept: u64,
+    /// Of those left out because nothing in them is learned.
+    pub nothing_to_learn: u64,
+    /// Of those kept out of training.
+    pub held_out: u64,
+    /// Tokens that are trained on or shown.
+    pub tokens: u64,
+    /// Of them learned.
+    pub learned: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Made {
+    fingerprint: String,
+    data: BTreeMap<String, Report>,
+}
+
+/// The conversations of a stage, tokenised.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What is trained on.
+    pub train: ConversationStore,
+    /// What is not.
+    pub held_out: ConversationStore,
+    /// By name of the data.
+    pub reports: BTreeMap<String, Report>,
+    /// Stands for all of it.
+    pub fingerprint: String,
+}
+
+impl Prepared {
+    /// Opens what is there, or makes it.
+    ///
+    /// # Errors
+    /// A row that is no conversation or that the template refuses, a file that cannot be read or written, or a listener
+    /// that ends the work.
+    pub fn of(
+        run: &Run,
+        stage: &Stage,
+        fine_tuning: &FineTuning,
+        setup: &ChatSetup,
+        listener: &mut dyn Listener,
+    ) -> Result<Self> {
+        let folder = run.output.join("conversations").join(&stage.name);
+        let mut sources = Vec::new();
+        for data in &fine_tuning.data {
+            sources.push((data, Rows::open(&run.recipe, data, &run.data.cache())?));
+        }
+        let fingerprint = fingerprint(run, setup, &sources)?;
+        let report = folder.join(REPORT);
+        let known = fs::read_to_string(&report)
+            .ok()
+            .and_then(|text| serde_json::from_str::<Made>(&text).ok());
+        let made = match known {
+            Some(made) if made.fingerprint == fingerprint => made,
+            _ => {
+                let made = Made {
+                    data: make(run, &folder, &sources, setup, listener)?,
+                    fingerprint,
+                };
+                // Last, because its presence says that the folder is complete.
+                write_json(&report, &made)?;
+                made
+            }
+        };
+        Ok(Self {
+            train: ConversationStore::open(&folder.join("train"))?,
+            held_out: ConversationStore::open(&folder.join("held-out"))?,
+            reports: made.data,
+            fingerprint: made.fingerprint,
+        })
+    }
+}
+
+fn fingerprint(run: &Run, setup: &ChatSetup, sources: &[(&Conversations, Rows)]) -> Result<String> {
+    let data: Vec<_> = sources
+        .iter()
+        .map(|(data, rows)| json!([data.name, data.weight, rows.identity()]))
+        .collect();
+    let all = json!({
+        "format": FORMAT,
+        "tokenizer": run.data.tokenizer.fingerprint()?.to_hex(),
+        "template": setup.template.source(),
+        "date": setup.render.date.map(|date| date.to_string()),
+        "learned": format!("{:?}", setup.learned),
+        "seed": run.recipe.run.seed,
+        "held_out": run.recipe.data.held_out,
+        "data": data,
+    });
+    Ok(blake3::hash(all.to_string().as_bytes()).to_hex().to_string())
+}
+
+/// Two stores in `folder`, from all rows that are kept.
+fn make(
+    run: &Run,
+    folder: &Path,
+    sources: &[(&Conversations, Rows)],
+    setup: &ChatSetup,
+    listener: &mut dyn Listener,
+) -> Result<BTreeMap<String, Report>> {
+    let _ = fs::remove_file(folder.join(REPORT));
+    let tokenizer = &run.data.tokenizer;
+    let vocab_size = u64::from(tokenizer.info().vocab_size);
+    let create = |part: &str| -> Result<ConversationWriter> {
+        let part: PathBuf = folder.join(part);
+        ConversationWriter::create(&part, tokenizer.name(), vocab_size)
+    };
+    let (mut train, mut held_out) = (create("train")?, create("held-out")?);
+    let share = run.recipe.data.held_out.fraction();
+    let mut reports = BTreeMap::new();
+    for (data, rows) in sources {
+        let total = rows.count()?;
+        let wanted = Kept::new(run.recipe.run.seed, data, total);
+        let mut report = Report {
+            rows: total,
+            ..Report::default()
+        };
+        let mut at = 0;
+        rows.each(|batch| {
+            listener.on(&Event::Preparing {
+                what: format!("tokenising {}", data.name),
+                done: at,
+                total,
+            })?;
+            let rows: Vec<usize> = (0..batch.rows().len())
+                .filter(|index| wanted.holds(at + *index as u64))
+                .collect();
+            at += batch.rows().len() as u64;
+            let done: Vec<Tokenised> = rows
+                .into_par_iter()
+                .map(|index| tokenised(run, setup, &batch, index, share))
+                .collect::<Result<_>>()?;
+            for row in done {
+                report.kept += 1;
+                // The first token is nobody's target.
+                let learned = row.learned.iter().skip(1).filter(|learned| **learned).count() as u64;
+                if learned == 0 {
+                    report.nothing_to_learn += 1;
+                    continue;
+                }
+                if row.held_out {
+                    report.held_out += 1;
+                    held_out.push(&row.ids, &row.learned)?;
+                    continue;
+                }
+                report.tokens += row.ids.len() as u64;
+                report.learned += learned;
+                train.push(&row.ids, &row.learned)?;
+            }
+            Ok(())
+        })?;
+        listener.on(&Event::Preparing {
+            what: format!("tokenising {}", data.name),
+            done: total,
+            total,
+        })?;
+        listener.on(&Event::Note(describe(&data.name, &report)))?;
+        reports.insert(data.name.clone(), report);
+    }
+    if train.conversations() == 0 {
+        return Err(SftError::Refused(
+            "no conversation is left to train on; report.json says what became of the rows".to_owned(),
+        ));
+    }
+    train.finish()?;
+    held_out.finish()?;
+    Ok(reports)
+}
+
+struct Tokenised {
+    ids: Vec<u32>,
+    learned: Vec<bool>,
+    held_out: bool,
+}
+
+fn tokenised(run: &Run, setup: &ChatSetup, batch: &RowBatch, index: usize, share: f64) -> Result<Tokenised> {
+    let talk = conversation(batch, index)?;
+    let held_out = share > 0.0 && is_held_out(&json!(talk).to_string(), share);
+    let (ids, learned) = setup
+        .tokens(&run.data.tokenizer, &talk)
+        .map_err(|source| SftError::Row {
+            place: batch.place(index),
+            source,
+        })?;
+    Ok(Tokenised {
+        ids,
+        learned,
+        held_out,
+    })
+}
+
+/// Which rows of one `[[stage.data]]` are kept: the first of a permutation, as many as its weight says, rounded down as the
+/// original does.
+struct Kept {
+    order: Permutation,
+    most: u64,
+}
+
+impl Kept {
+    fn new(seed: u64, data: &Conversations, rows: u64) -> Self {
+        let key = *blake3::hash(format!("{seed} {}", data.name).as_bytes()).as_bytes();
+        Self {
+            order: Permutation::new(rows, &key, 0),
+            most: (rows as f64 * data.weight) as u64,
+        }
+    }
+
+    fn holds(&self, row: u64) -> bool {
+        self.order.get(row).is_some_and(|place| place < self.most)
+    }
+}
+
+fn describe(name: &str, report: &Report) -> String {
+    let nothing = match report.nothing_to_learn {
+        0 => String::new(),
+        rows => format!(", {rows} with nothing to learn left out"),
+    };
+    format!(
+        "{name}: {} of {} rows{nothing}, {} held out; {} tokens, {} of them learned",
+        report.kept, report.rows, report.held_out, report.tokens, report.learned
+    )
+}

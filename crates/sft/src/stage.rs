@@ -1,0 +1,219 @@
+//! Mid-training and supervised fine-tuning as stages of a run.
+
+use std::sync::atomic::AtomicBool;
+
+use smollm3_engine::guard::GuardState;
+use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
+use smollm3_engine::{
+    CrossEntropy, Event, HeldOut, HeldOutRecord, Kept, Listener, MicroBatch, PhaseInfo, Row, RowRef, Run,
+    SourceName, StageInfo, TrainState, Writing, checkpoint, held_out_rows, token_bytes,
+};
+use smollm3_recipe::cost::training_flops_per_token;
+use smollm3_recipe::{FineTuning, ModelConfig, Stage};
+
+use crate::packed::padded;
+use crate::{ChatSetup, ConversationStore, PackedRows, Prepared, Result, SftError, stage_tokenizer};
+
+/// Held-out conversations that are evaluated.
+const HELD_OUT: u64 = 256;
+
+/// Runs a stage on conversations to its end, from its newest checkpoint if it has one.
+///
+/// # Errors
+/// The conversations cannot be had, or as the engine's loop.
+pub fn fine_tune(
+    run: &Run,
+    stage: &Stage,
+    fine_tuning: &FineTuning,
+    stop: &AtomicBool,
+    listener: &mut dyn Listener,
+) -> Result<()> {
+    let setup = ChatSetup::of(run, stage, fine_tuning)?;
+    let prepared = Prepared::of(run, stage, fine_tuning, &setup, listener)?;
+    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &setup.template)?;
+    let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
+    let seed = run.recipe.run.seed;
+    let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;
+    checkpoint::write_json(&run.stage_folder(&stage.name).join("ledger.json"), rows.ledger())?;
+    listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
+
+    let training = fine_tuning.training(&stage.name, rows.len());
+    // A turn's end is where generation stops.
+    let config = ModelConfig {
+        eos_token_id: Some(tokens.im_end),
+        ..run.stage_config(stage)?
+    };
+    let settings = LoopSettings {
+        stage: stage_info(run, stage, &training, &config),
+        training: &training,
+        schedule: training.schedule().map_err(smollm3_engine::EngineError::from)?,
+        stop,
+    };
+    let mut hooks = FineTuningHooks {
+        kept: Kept {
+            run,
+            stage,
+            training: &training,
+            config,
+            tokenizer_folder,
+            data: [(stage.name.clone(), prepared.fingerprint)].into(),
+        },
+        rows: &rows,
+        held_out: prepared.held_out,
+        bytes: token_bytes(&run.data.tokenizer),
+    };
+    checkpoint::sweep(&hooks.kept.folder())?;
+    let reached = hooks.kept.reached(|_| true, listener)?;
+    if reached.step == 0 {
+        hooks.measure(&reached.state, 0, "start", listener)?;
+    }
+    let rows_at_once = training.micro_batch.0 as usize;
+    let to_device = |mut rows: Vec<Row>| -> smollm3_engine::Result<Vec<MicroBatch>> {
+        let mut batches = Vec::new();
+        while !rows.is_empty() {
+            let rest = rows.split_off(rows_at_once.clamp(1, rows.len()));
+            batches.push(MicroBatch::new(&padded(rows), &run.device)?);
+            rows = rest;
+        }
+        Ok(batches)
+    };
+    let host = |step| rows.rows(step).map_err(in_engine);
+    train(
+        &settings,
+        reached,
+        &CrossEntropy,
+        host,
+        to_device,
+        &mut hooks,
+        listener,
+    )?;
+    Ok(())
+}
+
+/// Trouble with the store, as the engine tells it.
+fn in_engine(error: SftError) -> smollm3_engine::EngineError {
+    match error {
+        SftError::Engine(error) => error,
+        SftError::Corpus(error) => error.into(),
+        other => smollm3_engine::EngineError::Refused(other.to_string()),
+    }
+}
+
+fn stage_info(
+    run: &Run,
+    stage: &Stage,
+    training: &smollm3_recipe::Training,
+    config: &ModelConfig,
+) -> StageInfo {
+    StageInfo {
+        name: stage.name.clone(),
+        folder: run.stage_folder(&stage.name),
+        steps: training.total_steps(),
+        tokens_per_step: training.tokens_per_step(),
+        sequence_length: training.sequence_length.0,
+        rope_theta: config.rope_theta,
+        flops_per_token: training_flops_per_token(config, training.sequence_length.0),
+        peak_flops: run.recipe.plan.peak_tflops.map(|peak| peak * 1e12),
+        sources: vec![SourceName {
+            name: "conversations".to_owned(),
+            category: "conversations".to_owned(),
+        }],
+        phases: vec![PhaseInfo {
+            name: stage.name.clone(),
+            first: 1,
+            last: training.total_steps(),
+            shares: [("conversations".to_owned(), 1.0)].into(),
+        }],
+    }
+}
+
+struct FineTuningHooks<'a> {
+    kept: Kept<'a>,
+    rows: &'a PackedRows,
+    held_out: ConversationStore,
+    bytes: Vec<u32>,
+}
+
+impl FineTuningHooks<'_> {
+    /// Loss on conversations that are not trained on.
+    fn measure(
+        &self,
+        state: &TrainState,
+        step: u64,
+        phase: &str,
+        listener: &mut dyn Listener,
+    ) -> smollm3_engine::Result<()> {
+        let Kept { run, training, .. } = &self.kept;
+        let take = self.held_out.len().min(HELD_OUT);
+        let longest = training.sequence_length.0 as usize;
+        let mut rows = Vec::new();
+        for i in 0..take {
+            let (mut ids, learned) = self
+                .held_out
+                .conversation(i * self.held_out.len() / take)
+                .map_err(in_engine)?;
+            ids.truncate(longest);
+            let next = ids.iter().zip(learned).skip(1);
+            let mut targets: Vec<Option<u32>> =
+                next.map(|(id, learned)| (*learned != 0).then_some(*id)).collect();
+            targets.push(None);
+            targets.truncate(ids.len());
+            rows.push(Row {
+                starts: vec![0],
+                targets,
+                ids,
+                source: 0,
+            });
+        }
+        // Those of one length beside each other, so that little is padded.
+        rows.sort_by_key(|row| row.ids.len());
+        let mut loss = HeldOut::default();
+        for rows in rows.chunks(training.micro_batch.0.max(1) as usize) {
+            loss += held_out_rows(&state.model, &padded(rows.to_vec()), &self.bytes, &run.device)?;
+        }
+        if loss.tokens == 0 {
+            return Ok(());
+        }
+        listener.on(&Event::HeldOut(HeldOutRecord {
+            step,
+            phase: phase.to_owned(),
+            category: "conversations".to_owned(),
+            nats_per_token: loss.nats_per_token(),
+            bits_per_byte: loss.bits_per_byte(),
+            tokens: loss.tokens,
+        }))
+    }
+}
+
+impl Hooks for FineTuningHooks<'_> {
+    fn snapshot(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        guard: &GuardState,
+    ) -> smollm3_engine::Result<Writing> {
+        self.kept.snapshot(state, step, guard)
+    }
+
+    fn last_good(&mut self, listener: &mut dyn Listener) -> smollm3_engine::Result<Reached> {
+        self.kept.reached(|progress| progress.guard.bad == 0, listener)
+    }
+
+    fn rows_of(&self, step: u64) -> Vec<RowRef> {
+        let row = |number| RowRef {
+            source: "conversations".to_owned(),
+            window: number,
+        };
+        self.rows.numbers(step).into_iter().map(row).collect()
+    }
+
+    fn phase_ended(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        phase: &str,
+        listener: &mut dyn Listener,
+    ) -> smollm3_engine::Result<()> {
+        self.measure(state, step, phase, listener)
+    }
+}

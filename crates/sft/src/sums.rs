@@ -1,0 +1,65 @@
+//! Generated conversations about sums, for demonstrations: the same question is answered at once or after thinking.
+//!
+//! A model that has seen both answers in the mode it is asked in, so that the effect of `/think` and `/no_think` can be
+//! seen at any size.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+use smollm3_chat::Conversation;
+
+/// A question about a sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What the user asks.
+    pub question: String,
+    /// What is written before the answer in `/think` mode.
+    pub thought: String,
+    /// The answer.
+    pub answer: String,
+}
+
+/// Problem `index` of a seed: two numbers below 100, added column by column.
+pub fn sum(seed: u64, index: u64) -> Problem {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(index);
+    let (a, b) = (rng.random_range(0..100u32), rng.random_range(0..100u32));
+    let ones = a % 10 + b % 10;
+    let carry = ones / 10;
+    let tens = a / 10 + b / 10 + carry;
+    let carried = if carry > 0 { " + 1" } else { "" };
+    Problem {
+        question: format!("What is {a} + {b}?"),
+        thought: format!(
+            "ones: {} + {} = {ones}\ntens: {} + {}{carried} = {tens}",
+            a % 10,
+            b % 10,
+            a / 10,
+            b / 10
+        ),
+        answer: (a + b).to_string(),
+    }
+}
+
+/// The conversation about it.
+pub fn sum_conversation(problem: &Problem, think: bool) -> Conversation {
+    let Problem {
+        question,
+        thought,
+        answer,
+    } = problem;
+    let said = match think {
+        true => format!("<think>\n{thought}\n</think>\n{answer}"),
+        false => answer.clone(),
+    };
+    let mut kwargs = serde_json::Map::new();
+    kwargs.insert("enable_thinking".to_owned(), json!(think));
+    Conversation {
+        messages: vec![
+            json!({"role": "user", "content": question}),
+            json!({"role": "assistant", "content": said}),
+        ],
+        tools: None,
+        template_kwargs: kwargs,
+    }
+}

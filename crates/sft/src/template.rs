@@ -1,0 +1,138 @@
+//! The template, the date and the tokenizer of a stage on conversations.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
+use smollm3_chat::{Conversation, Learned, NaiveDate, Render, Template, encode};
+use smollm3_corpus::Tokenizer;
+use smollm3_engine::{Run, checkpoint::write_json};
+use smollm3_recipe::{FineTuning, Learned as Wanted, Stage, Start, TemplateChoice};
+
+use crate::{Result, SftError};
+
+/// How conversations of a stage become tokens.
+#[derive(Debug, Clone)]
+pub struct ChatSetup {
+    /// The template.
+    pub template: Template,
+    /// The date, where the recipe gives one.
+    pub render: Render,
+    /// The tokens that the loss is about.
+    pub learned: Learned,
+}
+
+impl ChatSetup {
+    /// That of a stage.
+    ///
+    /// # Errors
+    /// There is no such template, it does not parse, the tokenizer has no tokens for turns, or the template does not mark
+    /// what is to be learned.
+    pub fn of(run: &Run, stage: &Stage, fine_tuning: &FineTuning) -> Result<Self> {
+        check_tokens(&run.data.tokenizer)?;
+        let template = match &fine_tuning.template {
+            TemplateChoice::BuiltIn(name) => Template::builtin(name).ok_or_else(|| {
+                SftError::Refused(format!(
+                    "stage.{}.template: there is no template `{name}`; write one of {}, \"checkpoint\", or a file such as \
+                     \"./template.jinja\"",
+                    stage.name,
+                    smollm3_chat::template::BUILTIN.join(", ")
+                ))
+            })?,
+            TemplateChoice::Checkpoint => {
+                let folder = start_folder(run, stage)?;
+                Template::of_checkpoint(&folder)?.ok_or_else(|| {
+                    SftError::Refused(format!("{}: the checkpoint has no chat template; write template = \"smollm3\"", folder.display()))
+                })?
+            }
+            TemplateChoice::File(file) => {
+                let path = run.recipe.resolve(file);
+                let source = fs::read_to_string(&path).map_err(|error| SftError::File {
+                    path: path.clone(),
+                    problem: format!("cannot read the template: {error}"),
+                })?;
+                Template::parse(&path.display().to_string(), &source)?
+            }
+        };
+        let learned = match fine_tuning.learned {
+            Wanted::Assistant => Learned::Assistant,
+            Wanted::All => Learned::All,
+            Wanted::LastTurn => Learned::LastTurn,
+        };
+        template.check_learned(learned)?;
+        let date = fine_tuning.date.as_deref().map(|date| {
+            NaiveDate::parse_from_str(date, "%Y-%m-%d").map_err(|_| {
+                SftError::Refused(format!(
+                    "stage.{}.date: `{date}` is no date; write it as \"2025-07-08\"",
+                    stage.name
+                ))
+            })
+        });
+        let render = Render {
+            date: date.transpose()?,
+            ..Render::default()
+        };
+        Ok(Self {
+            template,
+            render,
+            learned,
+        })
+    }
+
+    /// Tokens of a conversation, and which of them the loss is about.
+    ///
+    /// # Errors
+    /// The template refuses it.
+    pub fn tokens(
+        &self,
+        tokenizer: &Tokenizer,
+        conversation: &Conversation,
+    ) -> smollm3_chat::Result<(Vec<u32>, Vec<bool>)> {
+        let rendered = self.template.render(conversation, &self.render)?;
+        let encoded = encode(tokenizer, &rendered)?;
+        let learned = self.template.mask(&encoded, self.learned)?;
+        Ok((encoded.ids, learned))
+    }
+}
+
+/// The checkpoint that a stage starts from.
+fn start_folder(run: &Run, stage: &Stage) -> Result<PathBuf> {
+    match &stage.from {
+        Start::Stage(earlier) => Ok(run.last_checkpoint(stage, earlier)?),
+        Start::Folder(folder) => Ok(run.recipe.resolve(folder)),
+        Start::Random | Start::Hub(_) => Err(SftError::Refused(format!(
+            "stage \"{}\": template = \"checkpoint\" needs a checkpoint on this machine",
+            stage.name
+        ))),
+    }
+}
+
+/// Writes the tokenizer that the stage's checkpoints carry: the run's, with turns ended by `<|im_end|>` and the template.
+/// Returns its folder.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<(PathBuf, ChatTokens)> {
+    let tokens = check_tokens(&run.data.tokenizer)?;
+    let folder = run.stage_folder(&stage.name).join("tokenizer");
+    let trouble = |path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| SftError::File {
+            path,
+            problem: error.to_string(),
+        }
+    };
+    fs::create_dir_all(&folder).map_err(trouble(&folder))?;
+    let from = &run.data.tokenizer_folder;
+    fs::copy(from.join("tokenizer.json"), folder.join("tokenizer.json")).map_err(trouble(&folder))?;
+    let mut config: Value = fs::read_to_string(from.join("tokenizer_config.json"))
+        .ok()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_else(|| json!({}));
+    config["eos_token"] = json!(IM_END);
+    write_json(&folder.join("tokenizer_config.json"), &config)?;
+    let file = folder.join("chat_template.jinja");
+    fs::write(&file, template.source()).map_err(trouble(&file))?;
+    Ok((folder, tokens))
+}
