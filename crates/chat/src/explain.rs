@@ -4,12 +4,14 @@
 //! template is free to write anything; text of another convention has no roles. A message that spells such a
 //! marker out opens a turn here, as it would for the model.
 
+use serde::Serialize;
+
 use crate::encode::Encoded;
 use crate::template::Rendered;
 use crate::tokens::IM_START;
 
 /// One token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedToken {
     /// Its id.
     pub id: u32,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use smollm3_model::hf::FileDtype;
 use smollm3_recipe::{Bytes, ContextLength, Percent, ProbeTask};
 
 /// Reruns the SmolLM3 training recipe from TOML files.
@@ -39,6 +40,13 @@ pub enum Command {
     Report(ReportArgs),
     /// Continue a prompt with a checkpoint
     Generate(GenerateArgs),
+    /// Talk with a checkpoint
+    Chat(ChatArgs),
+    /// Change a checkpoint's tokenizer
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
+    /// Write the weighted mean of checkpoints
+    Merge(MergeArgs),
     /// Write a checkpoint in another dtype, or for a longer context by YaRN
     Export(ExportArgs),
     /// Measure what a checkpoint can do
@@ -62,6 +70,8 @@ pub enum DataCommand {
     Prepare(PrepareArgs),
     /// Show which window of which source each sequence of a step is
     Order(OrderArgs),
+    /// Show a row of conversations token by token: its text, whose it is, whether it is learned
+    Explain(ExplainArgs),
 }
 
 /// `smollm3 data tokenize`.
@@ -159,6 +169,71 @@ pub struct OrderArgs {
     /// Show the documents too; needs the data (`smollm3 data prepare`)
     #[arg(long)]
     pub text: bool,
+}
+
+/// `smollm3 data explain`.
+#[derive(Debug, ClapArgs)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// The stage; the recipe's last on conversations when left out
+    #[arg(long)]
+    pub stage: Option<String>,
+    /// Which of the stage's data; the first when left out
+    #[arg(long)]
+    pub data: Option<String>,
+    /// The row, from 1
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub row: u64,
+    /// Print one JSON object a token
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `smollm3 tokenizer …`.
+#[derive(Debug, Subcommand)]
+pub enum TokenizerCommand {
+    /// Write a checkpoint with the tokens that mark turns and thinking, its embedding enlarged for them
+    AddChatTokens(AddChatTokensArgs),
+}
+
+/// `smollm3 tokenizer add-chat-tokens`.
+#[derive(Debug, ClapArgs)]
+pub struct AddChatTokensArgs {
+    /// Folder of the checkpoint
+    pub checkpoint: PathBuf,
+    /// The folder to write, which must not exist
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// `smollm3 chat`.
+#[derive(Debug, ClapArgs)]
+pub struct ChatArgs {
+    /// Folder of the checkpoint
+    pub checkpoint: PathBuf,
+    /// What the model is told before the first message
+    #[arg(long)]
+    pub system: Option<String>,
+    /// Begin in /no_think mode
+    #[arg(long)]
+    pub no_think: bool,
+    /// A JSON file with a list of functions that the model may call
+    #[arg(long, value_name = "FILE")]
+    pub tools: Option<PathBuf>,
+    /// The date that the template may tell, YYYY-MM-DD; today when left out
+    #[arg(long)]
+    pub date: Option<String>,
+    /// Stop an answer after so many tokens
+    #[arg(long, default_value_t = 1024)]
+    pub max_new_tokens: usize,
+    /// Type of the weights and matrix products: f32 or bf16
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// `smollm3 bench …`.
@@ -344,6 +419,39 @@ pub enum DtypeArg {
     Bf16,
     /// 16 bits, IEEE half precision
     F16,
+}
+
+/// `smollm3 merge`.
+#[derive(Debug, ClapArgs)]
+pub struct MergeArgs {
+    /// A checkpoint's folder and its weight; may be given several times
+    #[arg(long, value_name = "FOLDER=WEIGHT", required_unless_present = "config")]
+    pub model: Vec<String>,
+    /// mergekit's YAML of a linear merge, in the place of --model
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub config: Option<PathBuf>,
+    /// The folder to write, which must not exist
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Take the weights as they are given instead of dividing them by their sum
+    #[arg(long)]
+    pub as_given: bool,
+    /// Type of the numbers in the files; that of the first checkpoint when left out
+    #[arg(long, value_enum)]
+    pub dtype: Option<DtypeArg>,
+    /// The folder whose tokenizer and chat template are taken; that of the largest weight when left out
+    #[arg(long, value_name = "FOLDER")]
+    pub tokenizer_from: Option<PathBuf>,
+}
+
+impl From<DtypeArg> for FileDtype {
+    fn from(dtype: DtypeArg) -> Self {
+        match dtype {
+            DtypeArg::F32 => Self::F32,
+            DtypeArg::Bf16 => Self::Bf16,
+            DtypeArg::F16 => Self::F16,
+        }
+    }
 }
 
 /// `smollm3 status`.

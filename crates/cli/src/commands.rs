@@ -11,7 +11,6 @@ use smollm3_corpus::Tokenizer;
 use smollm3_engine::{Listener, Listeners, Metrics, Run, SourceStore, dtype};
 use smollm3_eval::evaluate_stage;
 use smollm3_kernels::FreedMemory;
-use smollm3_model::Sampling;
 use smollm3_model::hf::Checkpoint;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard};
 use smollm3_recipe::{
@@ -202,14 +201,8 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let how = sample::Continuation {
         max_new_tokens: args.max_new_tokens,
         stop: args.stop.clone(),
-        sampling: Sampling {
-            temperature: wanted.temperature,
-            top_k: wanted.top_k,
-            top_p: wanted.top_p,
-            min_p: wanted.min_p,
-            repetition_penalty: wanted.repetition_penalty,
-            seed: wanted.seed,
-        },
+        sampling: wanted.into(),
+        ..sample::Continuation::default()
     };
     let mut out = stdout().lock();
     write!(out, "{}", args.prompt)?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use smollm3_model::hf::{Checkpoint, FileDtype, NamedTensor, Values, save_tensors};
 use smollm3_model::{ModelConfig, Parameters, Yarn};
 
-use crate::args::{DtypeArg, ExportArgs};
+use crate::args::ExportArgs;
 
 /// What a folder has besides weights and configuration, if it has it.
 const COMPANIONS: [&str; 5] = [
@@ -22,33 +22,14 @@ const COMPANIONS: [&str; 5] = [
 
 /// `smollm3 export`.
 pub fn export(args: &ExportArgs) -> Result<ExitCode> {
-    if args.out.exists() {
-        bail!("{} exists; write another --out, or remove it", args.out.display());
-    }
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let config = match args.context {
         None => checkpoint.config.clone(),
         Some(context) => stretched(&checkpoint.config, context.0 as usize)?,
     };
-    let dtype = match args.dtype {
-        DtypeArg::F32 => FileDtype::F32,
-        DtypeArg::Bf16 => FileDtype::Bf16,
-        DtypeArg::F16 => FileDtype::F16,
-    };
-    let tensors = tensors(checkpoint, dtype);
-    let draft = draft(&args.out)?;
-    fs::create_dir_all(&draft).with_context(|| format!("{}: cannot create", draft.display()))?;
-    let written = save_tensors(&draft, &config, &tensors, dtype)
-        .map_err(anyhow::Error::from)
-        .and_then(|()| copy_companions(&args.checkpoint, &draft))
-        .and_then(|()| {
-            fs::rename(&draft, &args.out).with_context(|| format!("{}: cannot create", args.out.display()))
-        });
-    if let Err(error) = written {
-        // The error that matters is the first.
-        let _ = fs::remove_dir_all(&draft);
-        return Err(error);
-    }
+    let dtype = args.dtype.into();
+    let tensors = named_tensors(checkpoint, config.parameter_shapes(), dtype, |_, values| values);
+    write_folder(&args.checkpoint, &args.out, &config, &tensors, dtype, |_| Ok(()))?;
     println!("wrote {} ({})", args.out.display(), dtype.name());
     if let Some(yarn) = &config.rope_scaling {
         println!(
@@ -57,6 +38,33 @@ pub fn export(args: &ExportArgs) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a checkpoint's folder, whole or not at all: weights and configuration, what `from` has besides them, and what
+/// `change` makes of it.
+pub fn write_folder(
+    from: &Path,
+    out: &Path,
+    config: &ModelConfig,
+    tensors: &[NamedTensor],
+    dtype: FileDtype,
+    change: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    if out.exists() {
+        bail!("{} exists; write another --out, or remove it", out.display());
+    }
+    let draft = draft(out)?;
+    fs::create_dir_all(&draft).with_context(|| format!("{}: cannot create", draft.display()))?;
+    let written = save_tensors(&draft, config, tensors, dtype)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| copy_companions(from, &draft))
+        .and_then(|()| change(&draft))
+        .and_then(|()| fs::rename(&draft, out).with_context(|| format!("{}: cannot create", out.display())));
+    if written.is_err() {
+        // The error that matters is the first.
+        let _ = fs::remove_dir_all(&draft);
+    }
+    written
 }
 
 /// Where the folder is written before it gets its name.
@@ -92,21 +100,27 @@ fn stretched(config: &ModelConfig, context: usize) -> Result<ModelConfig> {
     })
 }
 
-/// The weights, read one at a time when their turn comes.
-fn tensors(checkpoint: Checkpoint, dtype: FileDtype) -> Vec<NamedTensor> {
-    let shapes = checkpoint.config.parameter_shapes();
+/// The weights of `shapes`, read one at a time when their turn comes; `change` gets each one's name and values.
+pub fn named_tensors(
+    checkpoint: Checkpoint,
+    shapes: Vec<(String, Vec<usize>)>,
+    dtype: FileDtype,
+    change: impl Fn(&str, Vec<f32>) -> Vec<f32> + Clone + Send + 'static,
+) -> Vec<NamedTensor> {
+    let stored = checkpoint.config.parameter_shapes();
     let files = Arc::new(checkpoint.tensors);
     shapes
         .into_iter()
-        .map(|(name, shape)| {
-            let (files, asked, dims) = (Arc::clone(&files), name.clone(), shape.clone());
+        .zip(stored)
+        .map(|((name, shape), (asked, dims))| {
+            let (files, change) = (Arc::clone(&files), change.clone());
             NamedTensor {
                 name,
                 shape,
                 dtype,
                 // Opening the checkpoint has checked that it is there, with this shape.
                 values: Values::Later(Box::new(move || match files.parameter(&asked, &dims) {
-                    Ok(data) => data.iter::<f32>().collect(),
+                    Ok(data) => change(&asked, data.iter::<f32>().collect()),
                     Err(error) => unreachable!("checked when the checkpoint was opened: {error}"),
                 })),
             }

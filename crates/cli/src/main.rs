@@ -2,22 +2,26 @@
 
 mod args;
 mod bench;
+mod chat;
 mod commands;
 mod data;
 mod device;
 mod eval;
+mod explain;
 mod export;
 mod interrupt;
 mod logs;
+mod merge;
 mod progress;
 mod sample;
 mod summary;
+mod tokenizer;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, BenchCommand, Command, DataCommand};
+use crate::args::{Args, BenchCommand, Command, DataCommand, TokenizerCommand};
 
 /// An error with its causes, each said once: many messages already end with their cause.
 fn in_full(error: &anyhow::Error) -> String {
@@ -44,7 +48,7 @@ fn end_with_the_reader(command: &Command) {
             | Command::Generate(_)
             | Command::Eval(_)
             | Command::Bench(_)
-            | Command::Data(DataCommand::Order(_))
+            | Command::Data(DataCommand::Order(_) | DataCommand::Explain(_))
     );
     if offline {
         // SAFETY: the default action of a signal, before any thread has started.
@@ -65,6 +69,9 @@ fn main() -> ExitCode {
         Command::Report(args) => commands::report(&args),
         Command::Plan(args) => commands::plan(&args),
         Command::Generate(args) => commands::generate(&args),
+        Command::Chat(args) => chat::chat(&args),
+        Command::Tokenizer(TokenizerCommand::AddChatTokens(args)) => tokenizer::add_chat_tokens(&args),
+        Command::Merge(args) => merge::merge(&args),
         Command::Export(args) => export::export(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Data(command) => match command {
@@ -72,6 +79,7 @@ fn main() -> ExitCode {
             DataCommand::Fetch(args) => data::fetch_files(&args),
             DataCommand::Prepare(prepare) => data::prepare_data(&prepare, args.log_format),
             DataCommand::Order(args) => data::order(&args),
+            DataCommand::Explain(args) => explain::explain(&args),
         },
         Command::Bench(command) => match command {
             BenchCommand::Mixer(args) => bench::mixer(&args),

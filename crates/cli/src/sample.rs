@@ -9,6 +9,8 @@ use smollm3_engine::{Run, checkpoint};
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{Generation, ModelConfig, Sampling, SmolLm3, generate};
 
+use crate::args::SamplingArgs;
+
 /// What a run's last checkpoint is asked to continue: a sum and a piece of documentation.
 const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"];
 
@@ -19,8 +21,23 @@ pub struct Continuation {
     pub max_new_tokens: usize,
     /// Stop at one of these texts, which is left out.
     pub stop: Vec<String>,
+    /// Stop after one of these tokens, besides the model's own end.
+    pub stop_tokens: Vec<u32>,
     /// How each token is chosen.
     pub sampling: Sampling,
+}
+
+impl From<&SamplingArgs> for Sampling {
+    fn from(wanted: &SamplingArgs) -> Self {
+        Self {
+            temperature: wanted.temperature,
+            top_k: wanted.top_k,
+            top_p: wanted.top_p,
+            min_p: wanted.min_p,
+            repetition_penalty: wanted.repetition_penalty,
+            seed: wanted.seed,
+        }
+    }
 }
 
 /// Continues `prompt`; `on_text` gets each new piece of text once it is whole and can no longer become a stop text.
@@ -34,7 +51,11 @@ pub fn continue_text(
 ) -> Result<String> {
     let settings = Generation {
         max_new_tokens: how.max_new_tokens,
-        stop: config.eos_token_id.into_iter().collect(),
+        stop: config
+            .eos_token_id
+            .into_iter()
+            .chain(how.stop_tokens.iter().copied())
+            .collect(),
         sampling: how.sampling.clone(),
     };
     let mut new = Vec::new();

@@ -118,7 +118,8 @@ impl Metrics {
         let folder = &stage.folder;
         let kept: String = read_metrics(folder)?
             .iter()
-            .filter(|record| record.step() <= done)
+            // What begins anew has nothing yet, not even what was measured before its first step.
+            .filter(|record| done > 0 && record.step() <= done)
             .map(line)
             .collect();
         fs::create_dir_all(folder).map_err(io("create", folder))?;

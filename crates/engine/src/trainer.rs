@@ -54,6 +54,14 @@ pub trait Hooks {
     /// What a step was given.
     fn rows_of(&self, step: u64) -> Vec<RowRef>;
 
+    /// Called before the first step of a stage that begins; not of one that goes on.
+    ///
+    /// # Errors
+    /// What is measured there cannot be measured.
+    fn begins(&mut self, _state: &TrainState, _listener: &mut dyn Listener) -> Result<()> {
+        Ok(())
+    }
+
     /// Called when a phase has ended, before its checkpoint is written.
     ///
     /// # Errors
@@ -89,6 +97,9 @@ pub fn train<O: Objective, H: Send>(
         done: reached.step,
     })?;
     let mut done = reached.step;
+    if done == 0 {
+        hooks.begins(&reached.state, listener)?;
+    }
     let mut looped = Loop {
         settings,
         guard: Guard::new(settings.training.guards.clone(), reached.guard),

@@ -24,7 +24,9 @@ pub enum GenerateError {
         vocab_size: usize,
     },
     /// More tokens than the model has positions for.
-    #[error("the prompt has {prompt} tokens, but the model's context is {context}; shorten the prompt")]
+    #[error(
+        "the prompt has {prompt} tokens, but the model's context is {context}; shorten it, or stretch the context by `smollm3 export --context`"
+    )]
     Context {
         /// Tokens of the prompt.
         prompt: usize,

@@ -19,7 +19,7 @@ mod template;
 pub use error::{Result, SftError};
 pub use packed::{Ledger, PackedRows};
 pub use prepared::{Prepared, Report};
-pub use source::{RowBatch, Rows};
+pub use source::{RowBatch, Rows, conversation};
 pub use stage::fine_tune;
 pub use store::{ConversationStore, ConversationWriter};
 pub use sums::{Problem, sum, sum_conversation};

@@ -51,8 +51,8 @@ struct Made {
 pub struct Prepared {
     /// What is trained on.
     pub train: ConversationStore,
-    /// What is not.
-    pub held_out: ConversationStore,
+    /// What is not, if anything.
+    pub held_out: Option<ConversationStore>,
     /// By name of the data.
     pub reports: BTreeMap<String, Report>,
     /// Stands for all of it.
@@ -96,7 +96,9 @@ impl Prepared {
         };
         Ok(Self {
             train: ConversationStore::open(&folder.join("train"))?,
-            held_out: ConversationStore::open(&folder.join("held-out"))?,
+            held_out: (made.data.values().any(|report| report.held_out > 0))
+                .then(|| ConversationStore::open(&folder.join("held-out")))
+                .transpose()?,
             reports: made.data,
             fingerprint: made.fingerprint,
         })
@@ -106,8 +108,8 @@ impl Prepared {
 fn fingerprint(run: &Run, setup: &ChatSetup, sources: &[(&Conversations, Rows)]) -> Result<String> {
     let data: Vec<_> = sources
         .iter()
-        .map(|(data, rows)| json!([data.name, data.weight, rows.identity()]))
-        .collect();
+        .map(|(data, rows)| Ok(json!([data.name, data.weight, rows.identity()?])))
+        .collect::<Result<_>>()?;
     let all = json!({
         "format": FORMAT,
         "tokenizer": run.data.tokenizer.fingerprint()?.to_hex(),
@@ -194,7 +196,9 @@ fn make(
         ));
     }
     train.finish()?;
-    held_out.finish()?;
+    if held_out.conversations() > 0 {
+        held_out.finish()?;
+    }
     Ok(reports)
 }
 

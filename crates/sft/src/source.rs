@@ -3,7 +3,7 @@
 use serde_json::Value;
 use smollm3_chat::Conversation;
 use smollm3_corpus::read::{ValueBatch, count_rows, rows_of};
-use smollm3_corpus::shards::{CacheOptions, Shards, open_rows};
+use smollm3_corpus::shards::{CacheOptions, LocalShards, Shards, open_rows};
 use smollm3_recipe::{Conversations, Recipe, Sums};
 
 use crate::{Result, SftError, sum, sum_conversation};
@@ -40,8 +40,10 @@ impl RowBatch {
 
 /// Conversations of one `[[stage.data]]`.
 pub enum Rows {
-    /// Files.
-    Files(Box<dyn Shards>),
+    /// Files on this machine.
+    Local(LocalShards),
+    /// Files elsewhere, fetched when their turn comes.
+    Remote(Box<dyn Shards>),
     /// Sums.
     Sums(Sums),
 }
@@ -56,17 +58,43 @@ impl Rows {
             return Ok(Self::Sums(sums.clone()));
         }
         let paths: Vec<String> = data.paths.iter().map(|path| recipe.address(path)).collect();
-        Ok(Self::Files(open_rows(&data.name, &paths, cache)?))
+        Ok(match paths.iter().any(|path| path.contains("://")) {
+            true => Self::Remote(open_rows(&data.name, &paths, cache)?),
+            false => Self::Local(LocalShards::find(&data.name, &paths)?),
+        })
     }
 
-    /// What stands for their contents.
-    pub fn identity(&self) -> Value {
+    fn files(&self) -> Option<&dyn Shards> {
         match self {
-            Self::Sums(sums) => serde_json::json!(sums),
-            Self::Files(files) => files
+            Self::Local(files) => Some(files),
+            Self::Remote(files) => Some(files.as_ref()),
+            Self::Sums(_) => None,
+        }
+    }
+
+    /// What stands for their contents: hashes, or the versions that a store of objects gives.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn identity(&self) -> Result<Value> {
+        match self {
+            Self::Sums(sums) => Ok(serde_json::json!(sums)),
+            Self::Remote(files) => Ok(files
                 .shards()
                 .iter()
                 .map(|shard| serde_json::json!([shard.name, shard.bytes, shard.version]))
+                .collect()),
+            Self::Local(files) => (0..files.shards().len())
+                .map(|index| {
+                    let open = files.open(index)?;
+                    let mut hasher = blake3::Hasher::new();
+                    let hashed = hasher.update_mmap_rayon(open.path());
+                    hashed.map_err(|error| SftError::File {
+                        path: open.path().to_owned(),
+                        problem: error.to_string(),
+                    })?;
+                    Ok(Value::from(hasher.finalize().to_hex().to_string()))
+                })
                 .collect(),
         }
     }
@@ -78,10 +106,12 @@ impl Rows {
     pub fn count(&self) -> Result<u64> {
         match self {
             Self::Sums(sums) => Ok(sums.conversations),
-            Self::Files(files) => {
+            Self::Local(_) | Self::Remote(_) => {
                 let mut rows = 0;
-                for (index, shard) in files.shards().iter().enumerate() {
-                    rows += count_rows(files.open(index)?.path(), &shard.name)?;
+                if let Some(files) = self.files() {
+                    for (index, shard) in files.shards().iter().enumerate() {
+                        rows += count_rows(files.open(index)?.path(), &shard.name)?;
+                    }
                 }
                 Ok(rows)
             }
@@ -103,8 +133,8 @@ impl Rows {
                     ))?;
                 }
             }
-            Self::Files(files) => {
-                for batch in rows_of(files.as_ref()) {
+            Self::Local(_) | Self::Remote(_) => {
+                for batch in self.files().into_iter().flat_map(rows_of) {
                     each(RowBatch::File(batch?))?;
                 }
             }
@@ -119,7 +149,10 @@ fn generated(sums: &Sums, index: u64) -> Value {
 }
 
 /// A row as a conversation.
-pub(crate) fn conversation(batch: &RowBatch, index: usize) -> Result<Conversation> {
+///
+/// # Errors
+/// It is none.
+pub fn conversation(batch: &RowBatch, index: usize) -> Result<Conversation> {
     let row = batch.rows().get(index).unwrap_or(&Value::Null);
     Conversation::from_row(row).map_err(|source| SftError::Row {
         place: batch.place(index),

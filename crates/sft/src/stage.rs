@@ -28,7 +28,7 @@ pub fn fine_tune(
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<()> {
-    let setup = ChatSetup::of(run, stage, fine_tuning)?;
+    let setup = ChatSetup::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
     let prepared = Prepared::of(run, stage, fine_tuning, &setup, listener)?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &setup.template)?;
     let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
@@ -64,9 +64,6 @@ pub fn fine_tune(
     };
     checkpoint::sweep(&hooks.kept.folder())?;
     let reached = hooks.kept.reached(|_| true, listener)?;
-    if reached.step == 0 {
-        hooks.measure(&reached.state, 0, "start", listener)?;
-    }
     let rows_at_once = training.micro_batch.0 as usize;
     let to_device = |mut rows: Vec<Row>| -> smollm3_engine::Result<Vec<MicroBatch>> {
         let mut batches = Vec::new();
@@ -130,7 +127,7 @@ fn stage_info(
 struct FineTuningHooks<'a> {
     kept: Kept<'a>,
     rows: &'a PackedRows,
-    held_out: ConversationStore,
+    held_out: Option<ConversationStore>,
     bytes: Vec<u32>,
 }
 
@@ -144,13 +141,15 @@ impl FineTuningHooks<'_> {
         listener: &mut dyn Listener,
     ) -> smollm3_engine::Result<()> {
         let Kept { run, training, .. } = &self.kept;
-        let take = self.held_out.len().min(HELD_OUT);
+        let Some(held_out) = &self.held_out else {
+            return Ok(());
+        };
+        let take = held_out.len().min(HELD_OUT);
         let longest = training.sequence_length.0 as usize;
         let mut rows = Vec::new();
         for i in 0..take {
-            let (mut ids, learned) = self
-                .held_out
-                .conversation(i * self.held_out.len() / take)
+            let (mut ids, learned) = held_out
+                .conversation(i * held_out.len() / take)
                 .map_err(in_engine)?;
             ids.truncate(longest);
             let next = ids.iter().zip(learned).skip(1);
@@ -193,6 +192,10 @@ impl Hooks for FineTuningHooks<'_> {
         guard: &GuardState,
     ) -> smollm3_engine::Result<Writing> {
         self.kept.snapshot(state, step, guard)
+    }
+
+    fn begins(&mut self, state: &TrainState, listener: &mut dyn Listener) -> smollm3_engine::Result<()> {
+        self.measure(state, 0, "start", listener)
     }
 
     fn last_good(&mut self, listener: &mut dyn Listener) -> smollm3_engine::Result<Reached> {

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
 use smollm3_chat::{Conversation, Learned, NaiveDate, Render, Template, encode};
 use smollm3_corpus::Tokenizer;
-use smollm3_engine::{Run, checkpoint::write_json};
-use smollm3_recipe::{FineTuning, Learned as Wanted, Stage, Start, TemplateChoice};
+use smollm3_engine::Run;
+use smollm3_engine::checkpoint::{self, write_json};
+use smollm3_recipe::{FineTuning, Learned as Wanted, Recipe, Stage, Start, TemplateChoice};
 
 use crate::{Result, SftError};
 
@@ -29,8 +30,13 @@ impl ChatSetup {
     /// # Errors
     /// There is no such template, it does not parse, the tokenizer has no tokens for turns, or the template does not mark
     /// what is to be learned.
-    pub fn of(run: &Run, stage: &Stage, fine_tuning: &FineTuning) -> Result<Self> {
-        check_tokens(&run.data.tokenizer)?;
+    pub fn of(
+        recipe: &Recipe,
+        tokenizer: &Tokenizer,
+        stage: &Stage,
+        fine_tuning: &FineTuning,
+    ) -> Result<Self> {
+        check_tokens(tokenizer)?;
         let template = match &fine_tuning.template {
             TemplateChoice::BuiltIn(name) => Template::builtin(name).ok_or_else(|| {
                 SftError::Refused(format!(
@@ -41,13 +47,13 @@ impl ChatSetup {
                 ))
             })?,
             TemplateChoice::Checkpoint => {
-                let folder = start_folder(run, stage)?;
+                let folder = start_folder(recipe, stage)?;
                 Template::of_checkpoint(&folder)?.ok_or_else(|| {
                     SftError::Refused(format!("{}: the checkpoint has no chat template; write template = \"smollm3\"", folder.display()))
                 })?
             }
             TemplateChoice::File(file) => {
-                let path = run.recipe.resolve(file);
+                let path = recipe.resolve(file);
                 let source = fs::read_to_string(&path).map_err(|error| SftError::File {
                     path: path.clone(),
                     problem: format!("cannot read the template: {error}"),
@@ -97,10 +103,21 @@ impl ChatSetup {
 }
 
 /// The checkpoint that a stage starts from.
-fn start_folder(run: &Run, stage: &Stage) -> Result<PathBuf> {
+fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
     match &stage.from {
-        Start::Stage(earlier) => Ok(run.last_checkpoint(stage, earlier)?),
-        Start::Folder(folder) => Ok(run.recipe.resolve(folder)),
+        Start::Stage(earlier) => {
+            let folder = recipe.run.output.join(earlier);
+            let (found, _) = checkpoint::newest(&folder)?;
+            found.map(|(_, path)| path).ok_or_else(|| {
+                SftError::Refused(format!(
+                    "stage \"{}\": template = \"checkpoint\" is that of \"{earlier}\", which has no checkpoint in {}; run it \
+                     first",
+                    stage.name,
+                    folder.display()
+                ))
+            })
+        }
+        Start::Folder(folder) => Ok(recipe.resolve(folder)),
         Start::Random | Start::Hub(_) => Err(SftError::Refused(format!(
             "stage \"{}\": template = \"checkpoint\" needs a checkpoint on this machine",
             stage.name

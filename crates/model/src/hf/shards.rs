@@ -142,6 +142,12 @@ impl TensorFiles {
         self.files[*self.places.get(name)?].tensor(name)
     }
 
+    /// The file that holds a tensor and where in it its bytes begin, for readers that must not keep a map's pages.
+    pub fn location(&self, name: &str) -> Option<(&Path, u64)> {
+        let file = self.files.get(*self.places.get(name)?)?;
+        Some((file.path(), file.offset(name)?))
+    }
+
     /// The file that holds a tensor, for messages.
     fn place(&self, name: &str) -> String {
         let file = self.places.get(name).map_or(0, |number| *number);

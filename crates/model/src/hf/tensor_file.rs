@@ -31,7 +31,8 @@ impl FileDtype {
         }
     }
 
-    pub(super) fn safetensors(self) -> Dtype {
+    /// The name that safetensors uses.
+    pub fn safetensors(self) -> Dtype {
         match self {
             Self::F32 => Dtype::F32,
             Self::Bf16 => Dtype::BF16,
@@ -39,7 +40,8 @@ impl FileDtype {
         }
     }
 
-    pub(super) fn bytes(self) -> usize {
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::Bf16 | Self::F16 => 2,
@@ -131,5 +133,11 @@ impl TensorFile {
             info,
             self.map.get(self.data_start + start..self.data_start + end)?,
         ))
+    }
+
+    /// Where the bytes of a tensor begin in the file.
+    pub(super) fn offset(&self, name: &str) -> Option<u64> {
+        let (start, _) = self.metadata.info(name)?.data_offsets;
+        Some((self.data_start + start) as u64)
     }
 }

@@ -1,0 +1,135 @@
+//! `smollm3 chat`: a conversation on the terminal, or of the lines of standard input.
+
+use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use smollm3_chat::tokens::check_tokens;
+use smollm3_chat::{Conversation, NaiveDate, Render, Template};
+use smollm3_corpus::Tokenizer;
+use smollm3_engine::dtype;
+use smollm3_model::hf::Checkpoint;
+
+use crate::args::ChatArgs;
+use crate::sample::{Continuation, continue_text};
+
+const HELP: &str =
+    "/think, /no_think: think before answering or not · /clear: begin anew · /exit or Ctrl-D: end";
+
+/// `smollm3 chat`.
+pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
+    let device = args.device.open()?;
+    let precision = args.device.precision(args.precision)?;
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
+        .context("a checkpoint needs its tokenizer.json to talk")?;
+    let tokens = check_tokens(&tokenizer)?;
+    let own = Template::of_checkpoint(&args.checkpoint)?;
+    if own.is_none() {
+        eprintln!("note: the checkpoint has no chat template; SmolLM3's is used");
+    }
+    let template = own.unwrap_or_else(Template::smollm3);
+    let render = Render {
+        add_generation_prompt: true,
+        date: Some(date(args.date.as_deref())?),
+        ..Render::default()
+    };
+    let mut talk = Conversation {
+        messages: first(args.system.as_deref()),
+        tools: args.tools.as_deref().map(tools).transpose()?,
+        ..Conversation::default()
+    };
+    set_thinking(&mut talk, !args.no_think);
+    // With a message, as it will be: tools are checked before anything is asked.
+    let mut asked = talk.clone();
+    asked.messages.push(user("?"));
+    asked.validate()?;
+    let model = checkpoint.model_in(dtype(precision), &device)?;
+    let how = Continuation {
+        max_new_tokens: args.max_new_tokens,
+        stop_tokens: vec![tokens.im_end],
+        sampling: (&args.sampling).into(),
+        ..Continuation::default()
+    };
+
+    let terminal = stdin().is_terminal();
+    if terminal {
+        eprintln!("{HELP}");
+    }
+    let mut lines = stdin().lock().lines();
+    loop {
+        if terminal {
+            eprint!("> ");
+        }
+        let Some(line) = lines.next() else { break };
+        let line = line.context("standard input")?;
+        match line.trim() {
+            "" => continue,
+            "/exit" | "/quit" => break,
+            "/help" => eprintln!("{HELP}"),
+            "/clear" => talk.messages = first(args.system.as_deref()),
+            "/think" => set_thinking(&mut talk, true),
+            "/no_think" => set_thinking(&mut talk, false),
+            message => {
+                talk.messages.push(user(message));
+                let prompt = template.render(&talk, &render)?.text;
+                let mut out = stdout().lock();
+                let answer = continue_text(&model, &checkpoint.config, &tokenizer, &prompt, &how, |piece| {
+                    write!(out, "{piece}").and_then(|()| out.flush())
+                });
+                writeln!(out)?;
+                match answer {
+                    Ok(answer) => talk
+                        .messages
+                        .push(json!({"role": "assistant", "content": answer})),
+                    Err(error) if terminal => {
+                        // The conversation stays as it was.
+                        talk.messages.pop();
+                        eprintln!("error: {error:#}; /clear begins anew");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn user(message: &str) -> Value {
+    json!({"role": "user", "content": message})
+}
+
+fn first(system: Option<&str>) -> Vec<Value> {
+    let system = system.map(|text| json!({"role": "system", "content": text}));
+    system.into_iter().collect()
+}
+
+fn set_thinking(talk: &mut Conversation, think: bool) {
+    talk.template_kwargs
+        .insert("enable_thinking".to_owned(), json!(think));
+}
+
+fn tools(path: &Path) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
+    match serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))? {
+        Value::Array(tools) => Ok(tools),
+        _ => bail!(
+            "{}: write a list of functions, [{{\"type\": \"function\", …}}]",
+            path.display()
+        ),
+    }
+}
+
+fn date(given: Option<&str>) -> Result<NaiveDate> {
+    match given {
+        Some(text) => NaiveDate::parse_from_str(text, "%Y-%m-%d")
+            .with_context(|| format!("--date {text}: write it as 2025-07-08")),
+        None => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+            let days = i32::try_from(now.as_secs() / 86_400)?;
+            NaiveDate::from_epoch_days(days).context("the clock is out of range")
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `smollm3 merge`: a weighted mean of checkpoints.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use smollm3_merge::mergekit::Configuration;
+use smollm3_merge::{MergeSettings, TokenizerFrom, merge as merge_folders};
+
+use crate::args::MergeArgs;
+use crate::interrupt::flag;
+
+/// `smollm3 merge`.
+pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
+    let mut asked = match &args.config {
+        Some(file) => Configuration::read(file)?,
+        None => Configuration {
+            parents: args
+                .model
+                .iter()
+                .map(|text| parent(text))
+                .collect::<Result<_>>()?,
+            settings: MergeSettings::default(),
+        },
+    };
+    if args.as_given {
+        asked.settings.normalise = false;
+    }
+    if let Some(dtype) = args.dtype {
+        asked.settings.dtype = Some(dtype.into());
+    }
+    if let Some(folder) = &args.tokenizer_from {
+        asked.settings.tokenizer_from = TokenizerFrom::Folder(folder.clone());
+    }
+    let stop = flag("stopping; nothing is left behind")?;
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("merging {bar:24} {bytes}/{total_bytes}  {eta} left") {
+        bar.set_style(style.progress_chars("━╸ "));
+    }
+    let report = merge_folders(&asked.parents, &asked.settings, &args.out, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+        match stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    bar.finish_and_clear();
+    println!(
+        "wrote {}: {} parameters as {}; README.md and merge.json say of what",
+        args.out.display(),
+        report.parameters,
+        report.dtype
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `FOLDER=WEIGHT`.
+fn parent(text: &str) -> Result<(PathBuf, f64)> {
+    let Some((folder, weight)) = text.rsplit_once('=') else {
+        bail!("--model {text}: write a folder and its weight, as --model runs/apo=0.9");
+    };
+    let weight = weight
+        .parse()
+        .with_context(|| format!("--model {text}: `{weight}` is no weight; write a number such as 0.9"))?;
+    Ok((folder.into(), weight))
+}

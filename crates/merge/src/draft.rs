@@ -1,0 +1,100 @@
+//! The result's folder: written under a draft name, given its own once everything in it is on the disk.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::error::io;
+use crate::{MergeError, Result};
+
+/// A folder that disappears unless it is committed.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    out: PathBuf,
+    folder: PathBuf,
+    committed: bool,
+}
+
+impl Draft {
+    /// Creates `.NAME.part` beside `out`, in place of one that a killed process left.
+    ///
+    /// # Errors
+    /// `out` exists or names nothing, or the folder cannot be created.
+    pub fn create(out: &Path) -> Result<Self> {
+        if out.symlink_metadata().is_ok() {
+            return Err(MergeError::OutputExists { out: out.to_owned() });
+        }
+        let Some(name) = out.file_name() else {
+            return Err(MergeError::OutputName { out: out.to_owned() });
+        };
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(".part");
+        let folder = out.with_file_name(hidden);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(io("remove", &folder))?;
+        }
+        fs::create_dir_all(&folder).map_err(io("create", &folder))?;
+        Ok(Self {
+            out: out.to_owned(),
+            folder,
+            committed: false,
+        })
+    }
+
+    /// Where to write.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes a small file.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.folder.join(name);
+        fs::write(&path, bytes).map_err(io("write", &path))
+    }
+
+    /// Brings every file to the disk and gives the folder its name.
+    ///
+    /// # Errors
+    /// The disk is full, or `out` has appeared meanwhile.
+    pub fn commit(mut self) -> Result<()> {
+        for entry in fs::read_dir(&self.folder).map_err(io("list", &self.folder))? {
+            sync(&entry.map_err(io("list", &self.folder))?.path())?;
+        }
+        sync_folder(&self.folder)?;
+        if self.out.symlink_metadata().is_ok() {
+            return Err(MergeError::OutputExists {
+                out: self.out.clone(),
+            });
+        }
+        fs::rename(&self.folder, &self.out).map_err(io("create", &self.out))?;
+        self.committed = true;
+        let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_folder(parent.unwrap_or(Path::new(".")))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.committed {
+            // The error that led here is the one that matters.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+fn sync(path: &Path) -> Result<()> {
+    let file = File::options().read(true).write(true).open(path);
+    file.and_then(|file| file.sync_all()).map_err(io("write", path))
+}
+
+/// Makes names in a folder durable. Windows cannot open folders; there it is a no-op.
+fn sync_folder(folder: &Path) -> Result<()> {
+    #[cfg(unix)]
+    File::open(folder)
+        .and_then(|file| file.sync_all())
+        .map_err(io("write", folder))?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Why a merge was refused or failed.
+
+use std::path::{Path, PathBuf};
+
+use smollm3_model::hf::CheckpointError;
+
+/// Checkpoints cannot be merged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// Nothing to merge.
+    #[error("no checkpoints to merge; name at least one with its weight")]
+    NoParents,
+    /// A parent's folder is not there.
+    #[error("{folder}: no such folder; a checkpoint on the Hub has to be downloaded first", folder = .folder.display())]
+    ParentMissing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The result's folder is there already.
+    #[error("{out} exists; name another folder, or remove it", out = .out.display())]
+    OutputExists {
+        /// The folder.
+        out: PathBuf,
+    },
+    /// The result's path has no last component.
+    #[error("{out}: does not name a folder to create", out = .out.display())]
+    OutputName {
+        /// The path.
+        out: PathBuf,
+    },
+    /// A weight that is NaN, infinite, or infinite as `f32`.
+    #[error("{folder}: weight {weight} is not a finite 32-bit number", folder = .folder.display())]
+    Weight {
+        /// The parent.
+        folder: PathBuf,
+        /// Its weight as given.
+        weight: f64,
+    },
+    /// The weights cannot be normalised.
+    #[error("the weights {weights} sum to {sum}, which is zero to 32 bits; change them, or do not normalise")]
+    ZeroSum {
+        /// All weights as given.
+        weights: String,
+        /// Their sum.
+        sum: f64,
+    },
+    /// A parent is not a checkpoint that this project reads.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Two parents have different architectures.
+    #[error(
+        "{field} differs: {first_value} in {first}, {other_value} in {other}; only checkpoints of one architecture \
+         can be merged",
+        first = .first.display(), other = .other.display()
+    )]
+    ConfigDiffers {
+        /// The first field that differs, as `config.json` spells it.
+        field: String,
+        /// The first parent.
+        first: PathBuf,
+        /// Its value.
+        first_value: String,
+        /// The parent that differs.
+        other: PathBuf,
+        /// Its value.
+        other_value: String,
+    },
+    /// Two tokenizers give an id to different tokens.
+    #[error(
+        "token id {id} is {first_token} in {first} and {other_token} in {other}, so rows of the embedding mean \
+         different tokens; if they mean the same, put one tokenizer.json into both folders",
+        first = .first.display(), other = .other.display()
+    )]
+    VocabularyDiffers {
+        /// The smallest id that differs.
+        id: u64,
+        /// The first tokenizer.
+        first: PathBuf,
+        /// Its token in quotes, or `nothing`.
+        first_token: String,
+        /// The other tokenizer.
+        other: PathBuf,
+        /// Its token in quotes, or `nothing`.
+        other_token: String,
+    },
+    /// A tensor does not hold floats.
+    #[error(
+        "{folder}: tensor \"{tensor}\" has format {format}; F32, BF16, F16 and F64 can be merged",
+        folder = .folder.display()
+    )]
+    Format {
+        /// The parent.
+        folder: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its format as safetensors names it.
+        format: String,
+    },
+    /// A parent has a NaN or an infinity.
+    #[error("{folder}: tensor \"{tensor}\" is {value} at {index:?}; this checkpoint is damaged", folder = .folder.display())]
+    NotFinite {
+        /// The parent.
+        folder: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The first such element, one number a dimension.
+        index: Vec<u64>,
+        /// Its value.
+        value: f32,
+    },
+    /// The result does not fit its format.
+    #[error("tensor \"{tensor}\": the result {value} at {index:?} is beyond {dtype}; write a wider format")]
+    Overflow {
+        /// The tensor.
+        tensor: String,
+        /// The first such element, one number a dimension.
+        index: Vec<u64>,
+        /// Its value as `f32`.
+        value: f32,
+        /// The result's format as `config.json` names it.
+        dtype: &'static str,
+    },
+    /// The tokenizer was asked of a parent that is not there.
+    #[error(
+        "the tokenizer is asked of parent number {number}, counted from 0, but there are {parents} parents"
+    )]
+    NoSuchParent {
+        /// The number asked for.
+        number: usize,
+        /// How many there are.
+        parents: usize,
+    },
+    /// A text file is not what its name says.
+    #[error("{path}: {message}", path = .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file operation failed.
+    #[error("{path}: cannot {action}: {source}", path = .path.display())]
+    Io {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The caller's progress function said stop. Nothing is left behind.
+    #[error("the merge was stopped")]
+    Stopped,
+}
+
+/// The result of most functions here.
+pub type Result<T> = std::result::Result<T, MergeError>;
+
+/// For `map_err` on file operations.
+pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> MergeError {
+    move |source| MergeError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,281 @@
+//! Stages on conversations, run, stopped and gone on with; rows that are none.
+
+#[path = "../../engine/tests/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use smollm3_engine::{Event, HeldOutRecord, Listener, Listeners, Record, Run, checkpoint, read_metrics};
+use smollm3_recipe::Recipe;
+use smollm3_sft::{ChatSetup, Prepared, fine_tune};
+use support::{Recorder, recipe};
+
+const STEPS: u64 = 8;
+
+const STAGE: &str = r#"
+[[stage]]
+name = "sft"
+kind = "sft"
+from = "pretrain"
+sequence_length = 64
+global_batch = "4 sequences"
+micro_batch = "2 sequences"
+until = "8 steps"
+template = "chatml-masked"
+optimizer = { learning_rate = 3e-3 }
+schedule = { kind = "cosine", warmup = "1 steps", min_ratio = 0.1 }
+checkpoint = { every = "1 steps", keep = 20 }
+data = [{ name = "chats", paths = ["chats.jsonl"] }, { name = "few", paths = ["few.jsonl"], weight = 0.25 }]
+"#;
+
+fn row(question: &str, answer: &str) -> Value {
+    json!({"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]})
+}
+
+fn write_rows(path: &Path, rows: &[Value]) {
+    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    fs::write(path, text).unwrap();
+}
+
+/// The tiny recipe, with conversations and a stage on them.
+fn talking(folder: &Path, overrides: &[&str]) -> Recipe {
+    recipe(folder, "flex", &[]);
+    let chats: Vec<Value> = (0..200)
+        .map(|i| row(&format!("Is {i} even?"), if i % 2 == 0 { "yes" } else { "no" }))
+        .collect();
+    write_rows(&folder.join("chats.jsonl"), &chats);
+    let few: Vec<Value> = (0..21)
+        .map(|i| row(&format!("Say {i}."), &i.to_string()))
+        .collect();
+    write_rows(&folder.join("few.jsonl"), &few);
+    let file = folder.join("recipe.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text + STAGE).unwrap();
+    let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+    Recipe::load(folder, &overrides).unwrap()
+}
+
+/// Asks for a stop after a step of the last stage.
+struct StopAfter<'a>(u64, &'a AtomicBool, bool);
+
+impl Listener for StopAfter<'_> {
+    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+        match event {
+            Event::StageStarted { stage, .. } => self.2 = stage.name == "sft",
+            Event::Step(record) if self.2 && record.step == self.0 => self.1.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn run(recipe: Recipe, stop_after: u64) -> smollm3_sft::Result<()> {
+    let stop = AtomicBool::new(false);
+    let mut metrics = smollm3_engine::Metrics::default();
+    let run = Run::open(recipe, &mut metrics)?;
+    struct Two<'a, 'b>(&'a mut dyn Listener, &'b mut dyn Listener);
+    impl Listener for Two<'_, '_> {
+        fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+            self.0.on(event)?;
+            self.1.on(event)
+        }
+    }
+    let mut stopper = StopAfter(stop_after, &stop, false);
+    let mut both = Two(&mut metrics, &mut stopper);
+    for stage in &run.recipe.stages {
+        match stage.fine_tuning() {
+            Some(fine_tuning) => fine_tune(&run, stage, fine_tuning, &stop, &mut both)?,
+            None => run.stage(stage, &stop, &mut both)?,
+        }
+    }
+    Ok(())
+}
+
+fn files(folder: &Path, step: u64) -> BTreeMap<String, Vec<u8>> {
+    let last = folder.join("out/sft").join(checkpoint::folder_name(step));
+    let entries = fs::read_dir(last).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                fs::read(entry.path()).unwrap(),
+            )
+        })
+        .collect()
+}
+
+fn held_out(folder: &Path) -> Vec<HeldOutRecord> {
+    let records = read_metrics(&folder.join("out/sft")).unwrap().into_iter();
+    records
+        .filter_map(|record| match record {
+            Record::HeldOut(record) => Some(record),
+            Record::Step(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_stage_learns_answers_and_leaves_a_checkpoint_that_can_talk() {
+    let folder = tempfile::tempdir().unwrap();
+    run(
+        talking(
+            folder.path(),
+            &["stage.sft.until=40 steps", "stage.sft.checkpoint.keep=1"],
+        ),
+        0,
+    )
+    .unwrap();
+    let losses = held_out(folder.path());
+    let [before, after] = losses.as_slice() else {
+        panic!("{losses:?}")
+    };
+    assert_eq!((before.phase.as_str(), before.step, after.step), ("start", 0, 40));
+    // "yes" or "no" and the end of the turn: all but one bit of it can be learnt.
+    assert!(after.nats_per_token < 0.5 * before.nats_per_token, "{losses:?}");
+
+    let found = files(folder.path(), 40);
+    let json = |name: &str| -> Value { serde_json::from_slice(&found[name]).unwrap() };
+    let tokenizer: Value = json("tokenizer.json");
+    let added = tokenizer["added_tokens"].as_array().unwrap();
+    let end = added
+        .iter()
+        .find(|token| token["content"] == "<|im_end|>")
+        .unwrap();
+    assert_eq!(json("config.json")["eos_token_id"], end["id"]);
+    assert_eq!(json("generation_config.json")["eos_token_id"], end["id"]);
+    assert_eq!(json("tokenizer_config.json")["eos_token"], "<|im_end|>");
+    let template = String::from_utf8(found["chat_template.jinja"].clone()).unwrap();
+    assert!(
+        template.contains("{% generation %}") || template.contains("generation"),
+        "{template}"
+    );
+    let ledger: Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("out/sft/ledger.json")).unwrap())
+            .unwrap();
+    let part = |name: &str| ledger[name].as_u64().unwrap();
+    assert!(part("trained") > 0 && part("masked") > 0);
+    assert_eq!(
+        part("input"),
+        part("trained") + part("masked") + part("truncated") + part("dropped")
+    );
+}
+
+#[test]
+fn a_stop_after_any_step_changes_no_bit() {
+    let whole = tempfile::tempdir().unwrap();
+    run(talking(whole.path(), &[]), 0).unwrap();
+    for stop in [1, 3, 7] {
+        let broken = tempfile::tempdir().unwrap();
+        run(talking(broken.path(), &[]), stop).unwrap_err();
+        run(talking(broken.path(), &[]), 0).unwrap();
+        assert!(
+            files(whole.path(), STEPS) == files(broken.path(), STEPS),
+            "stopped after {stop}"
+        );
+        assert_eq!(held_out(whole.path()), held_out(broken.path()));
+    }
+}
+
+fn prepared(recipe: Recipe, notes: &Recorder) -> smollm3_sft::Result<(Prepared, u64)> {
+    let mut listener = Listeners::default().with(Recorder(notes.0.clone()));
+    let run = Run::open(recipe, &mut listener)?;
+    let stage = run.recipe.stages.last().unwrap();
+    let fine_tuning = stage.fine_tuning().unwrap();
+    let setup = ChatSetup::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
+    let prepared = Prepared::of(&run, stage, fine_tuning, &setup, &mut listener)?;
+    let told = |event: &&Event| matches!(event, Event::Note(text) if text.starts_with("chats"));
+    let made = notes.0.borrow().iter().filter(told).count() as u64;
+    Ok((prepared, made))
+}
+
+#[test]
+fn rows_are_tokenised_once_and_again_when_anything_about_them_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let notes = Recorder::default();
+    let (first, made) = prepared(talking(folder.path(), &[]), &notes).unwrap();
+    assert_eq!(made, 1);
+    let (chats, few) = (first.reports["chats"], first.reports["few"]);
+    assert_eq!((chats.rows, chats.kept, few.rows), (200, 200, 21));
+    // A quarter of 21, rounded down as the original does.
+    assert_eq!(few.kept, 5);
+    assert_eq!(first.train.len() + first.held_out.as_ref().unwrap().len(), 205);
+    assert!(!first.held_out.as_ref().unwrap().is_empty());
+    drop(first);
+    assert_eq!(
+        prepared(talking(folder.path(), &[]), &notes).unwrap().1,
+        1,
+        "again: nothing to do"
+    );
+
+    recipe(folder.path(), "flex", &[]);
+    let changed = talking(folder.path(), &[]);
+    let mut rows = fs::read_to_string(folder.path().join("chats.jsonl")).unwrap();
+    rows.push_str(&format!("{}\n", row("One more?", "yes")));
+    fs::write(folder.path().join("chats.jsonl"), rows).unwrap();
+    let (more, made) = prepared(changed, &notes).unwrap();
+    assert_eq!((made, more.reports["chats"].rows), (2, 201));
+}
+
+#[test]
+fn rows_without_anything_to_learn_are_left_out_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = talking(folder.path(), &[]);
+    let mut rows: Vec<Value> = (0..10).map(|i| row(&format!("{i}?"), "yes")).collect();
+    rows.push(json!({"messages": [{"role": "user", "content": "Nobody answers."}]}));
+    write_rows(&folder.path().join("chats.jsonl"), &rows);
+    let (found, _) = prepared(recipe, &Recorder::default()).unwrap();
+    assert_eq!(
+        (
+            found.reports["chats"].kept,
+            found.reports["chats"].nothing_to_learn
+        ),
+        (11, 1)
+    );
+}
+
+#[test]
+fn a_row_that_is_no_conversation_is_named_with_its_file_and_line() {
+    let good = row("Yes?", "yes").to_string();
+    for (bad, words) in [
+        ("{\"messages\": [", vec!["chats.jsonl", "3"]),
+        (
+            r#"{"messages": [{"role": "robot", "content": "x"}]}"#,
+            vec!["line 3", "chats.jsonl", "robot"],
+        ),
+        (r#"{"messages": [{"role": "user"}]}"#, vec!["line 3", "content"]),
+        (r#"{"text": "no conversation"}"#, vec!["line 3", "messages"]),
+        (r#"{"messages": []}"#, vec!["line 3", "chats.jsonl"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = talking(folder.path(), &[]);
+        fs::write(folder.path().join("chats.jsonl"), format!("{good}\n\n{bad}\n")).unwrap();
+        let message = prepared(recipe, &Recorder::default()).unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "{bad}: {message}");
+        }
+        assert!(!folder.path().join("out/conversations/sft/report.json").exists());
+    }
+}
+
+#[test]
+fn what_the_recipe_cannot_have_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    for (change, words) in [
+        ("stage.sft.template=chatml", vec!["chatml", "chatml-masked"]),
+        ("stage.sft.template=llama", vec!["llama", "smollm3"]),
+        ("stage.sft.template=./none.jinja", vec!["none.jinja"]),
+        ("stage.sft.template=checkpoint", vec!["no checkpoint", "pretrain"]),
+        ("stage.sft.date=yesterday", vec!["yesterday", "2025-07-08"]),
+    ] {
+        let message = prepared(talking(folder.path(), &[change]), &Recorder::default());
+        let message = message.unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "{change}: {message}");
+        }
+        fs::remove_dir_all(folder.path().join("out")).unwrap();
+    }
+}
