@@ -127,7 +127,7 @@ fn options_that_cannot_be_honoured_are_refused() {
         &["--set", "run.precision=bf16"],
         &["bf16", "flex", "tch"],
     );
-    refused(&demo(), &["--until", "sft"], &["sft", "pretrain"]);
+    refused(&demo(), &["--until", "nothing"], &["nothing", "pretrain"]);
     refused(&demo(), &["--set", "nonsense"], &["nonsense"]);
     refused(&demo(), &["--set", "run.sead=3"], &["sead", "seed"]);
 }

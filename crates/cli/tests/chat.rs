@@ -205,7 +205,7 @@ data = [{{ name = "rows", paths = ["rows.jsonl"] }}]
     };
     assert_eq!(
         part(false),
-        "<|im_start|>user\nSay it.<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>user\nSay it.<|im_end|>\n<|im_start|>assistant\n\n"
     );
     assert_eq!(part(true), "two<|im_end|>");
     let table = explain(&[]);

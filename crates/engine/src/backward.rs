@@ -97,7 +97,8 @@ fn layer_by_layer<O: Objective>(
         upstream = x.grad_remove(&mut found);
         own.add(model, found);
     }
-    if let Some(gradient) = upstream {
+    // A frozen embedding has no gradient, and no graph to find it by.
+    if let Some(gradient) = upstream.filter(|_| !model.is_adapted()) {
         let found = (model.embed(ids) * gradient.autodiff()).sum().backward();
         own.add(model, found);
     }

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use smollm3_model::ModelConfig;
-use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, write_shards};
-use smollm3_recipe::Optimizer;
+use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
+use smollm3_model::{ModelConfig, SmolLm3};
+use smollm3_recipe::{Lora, Optimizer};
 
 use crate::error::io;
 use crate::guard::GuardState;
@@ -20,6 +20,8 @@ use crate::{AdamW, EngineError, Result, TrainState};
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
 const OPTIMIZER: &str = "optimizer";
+/// PEFT's name.
+const ADAPTERS: &str = "adapter_model";
 /// Shards of optimizer state, the size that transformers uses for weights.
 const SHARD_BYTES: usize = 5_000_000_000;
 
@@ -72,6 +74,8 @@ pub struct Snapshot {
     pub tokenizer_folder: PathBuf,
     weights: Vec<NamedTensor>,
     moments: Vec<NamedTensor>,
+    /// Adapters and their settings, as PEFT has them; the weights have them in them already.
+    adapters: Option<(Vec<NamedTensor>, serde_json::Value)>,
 }
 
 impl Snapshot {
@@ -81,6 +85,7 @@ impl Snapshot {
         config: ModelConfig,
         progress: Progress,
         tokenizer_folder: PathBuf,
+        lora: Option<&Lora>,
     ) -> Self {
         let fetched = |mut tensors: Vec<NamedTensor>| {
             tensors.iter_mut().for_each(NamedTensor::fetch);
@@ -90,7 +95,11 @@ impl Snapshot {
             config,
             progress,
             tokenizer_folder,
-            weights: fetched(hf::tensors(&state.model, FileDtype::F32)),
+            weights: match lora {
+                None => fetched(hf::tensors(&state.model, FileDtype::F32)),
+                Some(_) => fetched(hf::tensors(&state.model.merged(), FileDtype::F32)),
+            },
+            adapters: lora.map(|lora| (fetched(adapter_tensors(&state.model)), peft_config(lora))),
             moments: fetched(state.optimizer.state()),
         }
     }
@@ -125,6 +134,10 @@ pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
 fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     hf::save_tensors(folder, &snapshot.config, &snapshot.weights, FileDtype::F32)?;
     write_shards(folder, OPTIMIZER, &snapshot.moments, SHARD_BYTES)?;
+    if let Some((adapters, config)) = &snapshot.adapters {
+        write_shards(folder, ADAPTERS, adapters, SHARD_BYTES)?;
+        write_json(&folder.join("adapter_config.json"), config)?;
+    }
     let tokenizer_folder = &snapshot.tokenizer_folder;
     for file in files(tokenizer_folder)? {
         let (from, to) = (tokenizer_folder.join(&file), folder.join(&file));
@@ -246,6 +259,53 @@ pub fn load(
     }
     let model = checkpoint.model(&device.clone().autodiff())?;
     let shapes = config.parameter_shapes();
+    let moments = TensorFiles::open(folder, OPTIMIZER)?;
+    let optimizer = AdamW::restore(optimizer.clone(), progress.updates, &shapes, &moments, device)?;
+    Ok(TrainState { model, optimizer })
+}
+
+fn adapter_tensors(model: &SmolLm3) -> Vec<NamedTensor> {
+    let tensor = |(name, _, value): (String, String, Tensor<2>)| NamedTensor {
+        name,
+        shape: value.dims().to_vec(),
+        dtype: FileDtype::F32,
+        values: Values::Later(Box::new(move || value.to_data().iter::<f32>().collect())),
+    };
+    model.adapters().into_iter().map(tensor).collect()
+}
+
+/// `adapter_config.json`, as far as PEFT needs it.
+fn peft_config(lora: &Lora) -> serde_json::Value {
+    serde_json::json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": lora.targets,
+    })
+}
+
+/// The training state of adapters that a checkpoint holds, on the weights that they are of.
+///
+/// # Errors
+/// A file is missing or does not fit.
+pub fn load_adapters(
+    base: SmolLm3,
+    lora: &Lora,
+    folder: &Path,
+    progress: &Progress,
+    optimizer: &Optimizer,
+    device: &Device,
+) -> Result<TrainState> {
+    let adapters = TensorFiles::open(folder, ADAPTERS)?;
+    let model = base.with_adapters(lora, &adapters, &device.clone().autodiff())?;
+    let shapes: Vec<(String, Vec<usize>)> = model
+        .adapters()
+        .into_iter()
+        .map(|(_, name, value)| (name, value.dims().to_vec()))
+        .collect();
     let moments = TensorFiles::open(folder, OPTIMIZER)?;
     let optimizer = AdamW::restore(optimizer.clone(), progress.updates, &shapes, &moments, device)?;
     Ok(TrainState { model, optimizer })

@@ -1,10 +1,10 @@
 //! What a stage of any kind keeps: where it begins, what it has reached, what a checkpoint of it holds.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use smollm3_model::{Init, SmolLm3, hf};
-use smollm3_recipe::{ModelConfig, OptimizerState, Stage, Start, Training};
+use smollm3_model::{FreshAdapters, Init, SmolLm3, hf};
+use smollm3_recipe::{Lora, ModelConfig, OptimizerState, Stage, Start, Training};
 
 use crate::checkpoint::{self, Progress, Snapshot};
 use crate::guard::GuardState;
@@ -26,6 +26,8 @@ pub struct Kept<'a> {
     pub tokenizer_folder: PathBuf,
     /// What stands for each of its data.
     pub data: BTreeMap<String, String>,
+    /// Adapters that are trained in the place of the weights.
+    pub lora: Option<&'a Lora>,
 }
 
 impl Kept<'_> {
@@ -51,6 +53,13 @@ impl Kept<'_> {
             listener.on(&Event::Incident { step, kind })?;
         }
         let (state, guard) = match found {
+            Some((progress, path)) if let Some(lora) = self.lora => {
+                // The checkpoint's weights have the adapters in them: what is frozen is what the stage began with.
+                let optimizer = &self.training.optimizer;
+                let base = self.weights(&self.start_folder()?)?;
+                let state = checkpoint::load_adapters(base, lora, &path, &progress, optimizer, &run.device)?;
+                (state, progress.guard)
+            }
             Some((progress, path)) => {
                 let optimizer = &self.training.optimizer;
                 let state = checkpoint::load(&path, &self.config, &progress, optimizer, &run.device)?;
@@ -67,28 +76,22 @@ impl Kept<'_> {
 
     /// The state that the stage begins with.
     fn start(&self) -> Result<TrainState> {
-        let (run, stage, training, config) = (self.run, self.stage, self.training, &self.config);
+        let (run, training, config) = (self.run, self.training, &self.config);
         let device = run.device.clone().autodiff();
-        let folder = match &stage.from {
-            Start::Random => {
-                return Ok(TrainState {
-                    model: SmolLm3::new(config, &Init::new(config, run.recipe.run.seed), &device)?,
-                    optimizer: AdamW::new(training.optimizer.clone()),
-                });
-            }
-            Start::Stage(earlier) => run.last_checkpoint(stage, earlier)?,
-            Start::Folder(path) => run.recipe.resolve(path),
-            Start::Hub(repository) => {
-                return Err(EngineError::Refused(format!(
-                    "stage \"{}\": download {repository} and write its folder in `from`",
-                    stage.name
-                )));
-            }
-        };
-        // Its weights under this stage's theta and length.
-        let weights = hf::Checkpoint::open(&folder)?.tensors;
+        let seed = run.recipe.run.seed;
+        if self.stage.from == Start::Random {
+            return Ok(TrainState {
+                model: SmolLm3::new(config, &Init::new(config, seed), &device)?,
+                optimizer: AdamW::new(training.optimizer.clone()),
+            });
+        }
+        let folder = self.start_folder()?;
+        let model = self.weights(&folder)?;
         Ok(TrainState {
-            model: SmolLm3::new(config, &weights, &device)?,
+            model: match self.lora {
+                Some(lora) => model.with_adapters(lora, &FreshAdapters { seed }, &device)?,
+                None => model,
+            },
             optimizer: match training.optimizer_state {
                 OptimizerState::Fresh => AdamW::new(training.optimizer.clone()),
                 OptimizerState::Keep => {
@@ -96,6 +99,34 @@ impl Kept<'_> {
                 }
             },
         })
+    }
+
+    /// The checkpoint that the stage starts from.
+    fn start_folder(&self) -> Result<PathBuf> {
+        let refused = |what: String| {
+            Err(EngineError::Refused(format!(
+                "stage \"{}\": {what}",
+                self.stage.name
+            )))
+        };
+        match &self.stage.from {
+            Start::Stage(earlier) => self.run.last_checkpoint(self.stage, earlier),
+            Start::Folder(path) => Ok(self.run.recipe.resolve(path)),
+            Start::Random => refused("it starts from no checkpoint".to_owned()),
+            Start::Hub(repository) => {
+                refused(format!("download {repository} and write its folder in `from`"))
+            }
+        }
+    }
+
+    /// A checkpoint's weights under this stage's theta and length.
+    fn weights(&self, folder: &Path) -> Result<SmolLm3> {
+        let weights = hf::Checkpoint::open(folder)?.tensors;
+        Ok(SmolLm3::new(
+            &self.config,
+            &weights,
+            &self.run.device.clone().autodiff(),
+        )?)
     }
 
     /// Copies what a checkpoint after `step` holds out of the device, to be written while training goes on.
@@ -118,6 +149,7 @@ impl Kept<'_> {
             self.config.clone(),
             progress,
             self.tokenizer_folder.clone(),
+            self.lora,
         );
         let ends: Vec<u64> = self
             .training

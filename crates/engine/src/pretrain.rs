@@ -49,6 +49,7 @@ pub(crate) fn pretrain(
             config,
             tokenizer_folder: run.data.tokenizer_folder.clone(),
             data: run.data.stores.iter().map(fingerprint).collect(),
+            lora: None,
         },
         order: rows.order(),
         bytes: token_bytes(&run.data.tokenizer),

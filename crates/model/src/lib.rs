@@ -11,6 +11,7 @@ mod generate;
 pub mod hf;
 mod init;
 mod linear;
+mod lora;
 mod model;
 mod parameters;
 mod rope;
@@ -22,6 +23,7 @@ pub use cache::Cache;
 pub use generate::{GenerateError, Generation, generate};
 pub use init::Init;
 pub use linear::{Embedding, Linear};
+pub use lora::{Adapter, FreshAdapters};
 pub use model::{Backbone, SmolLm3};
 pub use parameters::{
     MapParameters, NamedParameters, ParameterError, Parameters, Rounded, map_parameters, named_parameters,

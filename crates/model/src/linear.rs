@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 use smollm3_kernels::linear;
 
-use crate::{ParameterError, Parameters};
+use crate::{Adapter, ParameterError, Parameters};
 
 /// `y = x · weightᵀ + bias`, in the dtype of `x`.
 #[derive(Module, Debug)]
@@ -13,6 +13,8 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// What is trained in the weight's place, if it is frozen.
+    pub adapter: Option<Adapter>,
 }
 
 impl Linear {
@@ -31,7 +33,11 @@ impl Linear {
         let bias = bias
             .then(|| source.param(&format!("{name}.bias"), [out], device))
             .transpose()?;
-        Ok(Self { weight, bias })
+        Ok(Self {
+            weight,
+            bias,
+            adapter: None,
+        })
     }
 
     /// # Shapes
@@ -42,7 +48,11 @@ impl Linear {
         let weight = self.weight.val();
         let out = weight.dims()[0];
         // One two-dimensional product: a batched one would copy the weight for every row.
-        let y = linear(x.reshape([batch * seq, input]), weight);
+        let x = x.reshape([batch * seq, input]);
+        let y = match &self.adapter {
+            None => linear(x, weight),
+            Some(adapter) => linear(x.clone(), weight) + adapter.forward(x),
+        };
         let y = match &self.bias {
             Some(bias) => {
                 let bias = bias.val().cast(y.dtype());

@@ -1,10 +1,10 @@
 //! The files of a recipe, read into one tree that remembers where each value came from.
 //!
-//! A mixture, the sources and the architecture may stand in files of their own. They are put into the tree in
-//! place of their file names before anything is interpreted, so that `--set` reaches into them, the fingerprint
-//! does not depend on how a recipe is split, and one pass reads it all. Lines are looked up again in the text
-//! only when an error needs one: plain TOML values keep no positions, and positions would be in the way of
-//! overrides.
+//! A mixture, the conversations of a stage, the sources and the architecture may stand in files of their own.
+//! They are put into the tree in place of their file names before anything is interpreted, so that `--set`
+//! reaches into them, the fingerprint does not depend on how a recipe is split, and one pass reads it all. Lines
+//! are looked up again in the text only when an error needs one: plain TOML values keep no positions, and
+//! positions would be in the way of overrides.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,13 +88,11 @@ impl Document {
             None => Vec::new(),
         };
         for (stage, phases) in stages.into_iter().enumerate() {
+            let stage = KeyPath::default().key("stage").index(stage);
+            self.include_conversations(stage.clone().key("data"))?;
             for phase in 0..phases {
-                let path = KeyPath::default()
-                    .key("stage")
-                    .index(stage)
-                    .key("phase")
-                    .index(phase);
-                self.include_table(path.key("mixture"), "the mixture")?;
+                let phase = stage.clone().key("phase").index(phase);
+                self.include_table(phase.key("mixture"), "the mixture")?;
             }
         }
         Ok(())
@@ -135,6 +133,27 @@ impl Document {
         if let Some(Value::Table(data)) = self.tree.get_mut("data") {
             data.remove("sources");
         }
+        Ok(())
+    }
+
+    /// A file name at `at` is replaced by the `[[data]]` tables in that file.
+    fn include_conversations(&mut self, at: KeyPath) -> Result<(), RecipeError> {
+        let Some(Value::String(name)) = at.find(&self.tree) else {
+            return Ok(());
+        };
+        let (mut table, id) = self.read(self.directory.join(name), "the conversations")?;
+        let data = KeyPath::default().key("data");
+        if let Some(key) = table.keys().find(|key| *key != "data") {
+            let place = self.place_in(id, &KeyPath::default().key(key));
+            return Err(key_error(place, key, CONVERSATIONS_FILE));
+        }
+        let Some(list @ Value::Array(_)) = table.remove("data") else {
+            return Err(key_error(self.place_in(id, &data), "data", CONVERSATIONS_FILE));
+        };
+        if let Some(value) = find_mut(&mut self.tree, &at) {
+            *value = list;
+        }
+        self.origins.push((at, Origin::File(id, data)));
         Ok(())
     }
 
@@ -232,6 +251,9 @@ impl Document {
 }
 
 const SOURCES_FILE: &str = "a file of sources holds [source.NAME] tables and nothing else";
+
+const CONVERSATIONS_FILE: &str =
+    "a file of conversations holds [[data]] tables with a name and paths, and nothing else";
 
 fn key_error(place: Place, key: &str, message: &str) -> RecipeError {
     RecipeError::Key {

@@ -4,14 +4,15 @@
 //! that is counted in epochs has no steps. [`FineTuning::training`] makes the [`Training`] that the loop runs.
 
 use serde::{Deserialize, Serialize};
-use smollm3_packing::{Packing, Settings, TooLong};
+use smollm3_packing::{PackError, Packing, Settings, TooLong};
 
 use crate::error::Problem;
 use crate::key_path::KeyPath;
 use crate::mixture::Mixture;
 use crate::optimizer::Optimizer;
 use crate::schedule::ScheduleSettings;
-use crate::training::{Checkpoints, Guards, Loss, OptimizerState, Phase, Recompute, Training};
+use crate::section::unknown;
+use crate::training::{Checkpoints, Guards, Loss, MOST_TOKENS, OptimizerState, Phase, Recompute, Training};
 use crate::units::{BatchSize, ContextLength, Sequences, Span, Steps};
 
 /// One optimisation over packed conversations.
@@ -40,7 +41,7 @@ pub struct FineTuning {
     /// Pack so many conversations at a time instead of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pack_group: Option<usize>,
-    /// The conversations.
+    /// The conversations: `[[stage.data]]` tables, or `data = "sft.toml"` for a file of `[[data]]` tables.
     pub data: Vec<Conversations>,
     /// AdamW.
     pub optimizer: Optimizer,
@@ -56,6 +57,67 @@ pub struct FineTuning {
     pub loss: Loss,
     /// What is done about steps that go wrong.
     pub guards: Guards,
+    /// Adapters that are trained in the place of the weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
+}
+
+/// `[stage.lora]`: low-rank adapters of matrices.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// Their rank.
+    pub rank: usize,
+    /// They are multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// The matrices of each layer that get one.
+    #[serde(default = "Lora::all_matrices")]
+    pub targets: Vec<String>,
+}
+
+/// The matrices of a layer.
+const MATRICES: [&str; 7] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
+
+impl Lora {
+    fn all_matrices() -> Vec<String> {
+        MATRICES.map(str::to_owned).to_vec()
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        if self.rank == 0 {
+            return Err(Problem::at(
+                "rank",
+                "adapters of rank 0 are none; write rank = 16".to_owned(),
+            ));
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return Err(Problem::at(
+                "alpha",
+                format!("{} is no scale; write alpha = 32", self.alpha),
+            ));
+        }
+        if let Some(other) = self
+            .targets
+            .iter()
+            .find(|target| !MATRICES.contains(&target.as_str()))
+        {
+            return Err(Problem::at("targets", unknown("matrix", other, &MATRICES)));
+        }
+        if self.targets.is_empty() {
+            let message =
+                "nothing would be trained; write targets = [\"q_proj\", \"v_proj\"], or leave it out for all";
+            return Err(Problem::at("targets", message.to_owned()));
+        }
+        Ok(())
+    }
 }
 
 /// How long a stage on conversations is.
@@ -174,6 +236,7 @@ pub(crate) struct Written {
     loss: Loss,
     #[serde(default)]
     guards: Guards,
+    lora: Option<Lora>,
 }
 
 /// AdamW as the original's fine-tuning sets it: transformers' defaults, and a clip of 0.2.
@@ -274,6 +337,7 @@ impl Written {
             checkpoint: self.checkpoint,
             loss: self.loss,
             guards: self.guards,
+            lora: self.lora,
         };
         stage.check()?;
         Ok(stage)
@@ -284,7 +348,8 @@ impl FineTuning {
     /// How conversations become rows.
     pub fn packing(&self) -> Settings {
         Settings {
-            row: self.sequence_length.0 as u32,
+            // Beyond 32 bits a row is too long whatever its length.
+            row: u32::try_from(self.sequence_length.0).unwrap_or(u32::MAX),
             packing: self.packing,
             too_long: self.too_long,
             group: self.pack_group,
@@ -335,12 +400,54 @@ impl FineTuning {
         }
     }
 
+    /// The key that says how long the stage is, and the steps with which its settings are checked.
+    fn steps_to_check(&self) -> Result<(&'static str, u64), Problem> {
+        let per_step = self.training_of("", 1).tokens_per_step().max(1);
+        let Duration::Until(until) = self.duration else {
+            // Not known yet. With as many as there can be: what is wrong with the schedule then is wrong with any.
+            return Ok(("epochs", (MOST_TOKENS / per_step).max(1)));
+        };
+        match until.steps(per_step, 0) {
+            0 => {
+                let message = format!(
+                    "{until} are less than a step of {per_step} tokens; write \"200 steps\" or the like"
+                );
+                Err(Problem::at("until", message))
+            }
+            steps => Ok(("until", steps)),
+        }
+    }
+
     fn check(&self) -> Result<(), Problem> {
-        // With as many steps as any schedule needs: what is wrong with it then is wrong with all.
-        self.training_of("", self.steps(1 << 40)).check_settings()?;
-        self.packing()
-            .check()
-            .map_err(|error| Problem::at("packing", error.to_string()))?;
+        let (key, steps) = self.steps_to_check()?;
+        self.training_of("", steps).check_settings().map_err(|problem| {
+            // The only phase is the stage, and is written as its length.
+            match problem.path.below(&KeyPath::default().key("phase")) {
+                Some(_) => Problem::at(key, problem.message),
+                None => problem,
+            }
+        })?;
+        self.packing().check().map_err(|error| {
+            let key = match error {
+                PackError::Row { .. } => "sequence_length",
+                PackError::EmptyGroup | PackError::GroupOfNone { .. } => "pack_group",
+                _ => "too_long",
+            };
+            Problem::at(key, error.to_string())
+        })?;
+        if let Some(date) = self.date.as_deref().filter(|date| !is_date(date)) {
+            let message = format!("`{date}` is no date; write it as \"2025-07-08\"");
+            return Err(Problem::at("date", message));
+        }
+        if let Some(lora) = &self.lora {
+            lora.check()
+                .map_err(|problem| problem.under(KeyPath::default().key("lora")))?;
+            if self.optimizer_state == OptimizerState::Keep {
+                let message =
+                    "the moments of the checkpoint are of its weights, not of adapters; write \"fresh\"";
+                return Err(Problem::at("optimizer_state", message.to_owned()));
+            }
+        }
         if self.data.is_empty() {
             let message = "there are no conversations; write [[stage.data]] with a name and paths";
             return Err(Problem::at("data", message.to_owned()));
@@ -356,6 +463,10 @@ impl FineTuning {
                 let message = "conversations come from paths = [\"chats.jsonl\"] or from sums = { … }; write one of them";
                 return at("paths", message.to_owned());
             }
+            if data.sums.as_ref().is_some_and(|sums| sums.conversations == 0) {
+                let message = "0 conversations teach nothing; write how many there are to be";
+                return at("sums", message.to_owned());
+            }
             if !(data.weight > 0.0 && data.weight <= 1.0) {
                 let message = format!(
                     "{} is no part of the rows; write a number above 0, at most 1 (it is the part that is kept, not a share \
@@ -367,4 +478,28 @@ impl FineTuning {
         }
         Ok(())
     }
+}
+
+/// Whether `text` is a day that there is, `YYYY-MM-DD`.
+fn is_date(text: &str) -> bool {
+    let shaped = text.bytes().enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    if text.len() != 10 || !shaped {
+        return false;
+    }
+    let number = |from: usize, to: usize| text.get(from..to).and_then(|part| part.parse::<u32>().ok());
+    let (Some(year), Some(month), Some(day)) = (number(0, 4), number(5, 7), number(8, 10)) else {
+        return false;
+    };
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    (1..=days).contains(&day)
 }

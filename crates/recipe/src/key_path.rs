@@ -64,7 +64,7 @@ impl KeyPath {
                         .find(root)
                         .and_then(|element| element.get("name"))
                         .and_then(Value::as_str);
-                    named.push(name.map_or_else(|| index.to_string(), str::to_owned));
+                    named.push(name.map_or_else(|| index.to_string(), quoted));
                 }
             }
         }

@@ -45,14 +45,15 @@ mod units;
 
 pub use error::{Place, RecipeError};
 pub use evaluation::{Evaluation, ExactMatch, LongContextProbes, ProbeTask};
-pub use fine_tuning::{Conversations, Duration, FineTuning, Learned, Sums, TemplateChoice};
+pub use fine_tuning::{Conversations, Duration, FineTuning, Learned, Lora, Sums, TemplateChoice};
 pub use fingerprint::{Canonical, Difference};
 pub use hf_config::Spelling;
 pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType, Yarn};
 pub use optimizer::Optimizer;
 pub use plan::{
-    Facts, Landmark, Memory, PhasePlan, Plan, PlanError, SourcePlan, StagePlan, TokenizerFacts, cost,
+    ConversationPlan, Facts, Landmark, Memory, PhasePlan, Plan, PlanError, SourcePlan, StagePlan,
+    TokenizerFacts, cost,
 };
 pub use recipe::{Model, Recipe};
 pub use run::{

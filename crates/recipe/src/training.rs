@@ -190,7 +190,7 @@ pub enum LossAverage {
 }
 
 /// 9,007T tokens: beyond any run, and still exact when multiplied by a weight in f64.
-const MOST_TOKENS: u64 = 1 << 53;
+pub(crate) const MOST_TOKENS: u64 = 1 << 53;
 
 impl Training {
     /// Rows of one optimizer step.

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use fixture::Folder;
 use proptest::prelude::*;
-use smollm3_recipe::{Facts, Memory, ModelConfig, Plan, Precision, Recipe, TokenizerFacts, cost};
+use smollm3_recipe::{
+    ConversationPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, Recipe, TokenizerFacts,
+    TooLong, cost,
+};
 
 fn plan(folder: &Folder, overrides: &[&str]) -> Plan {
     folder.load(overrides).unwrap().plan(&Facts::default()).unwrap()
@@ -491,5 +494,142 @@ proptest! {
             prop_assert!((source.sequences as f64 - exact).abs() < 1.0 + 1e-6);
         }
         prop_assert!((phase.shares.values().sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+}
+
+const CONVERSATIONS: &str = r#"
+[[stage]]
+name = "sft"
+kind = "sft"
+from = "pretrain"
+sequence_length = "1k"
+global_batch = "8 sequences"
+micro_batch = "2 sequences"
+until = "40 steps"
+optimizer = { learning_rate = 1e-4 }
+schedule = { kind = "cosine", warmup = "10%", min_ratio = 0.1 }
+data = [{ name = "chats", paths = ["chats.jsonl"], weight = 0.125 }, { name = "more", paths = ["more.jsonl"] }]
+"#;
+
+#[test]
+fn a_stage_on_conversations() {
+    let folder = Folder::new();
+    folder.append("recipe.toml", CONVERSATIONS);
+    let whole = plan(&folder, &[]);
+    let [_, stage] = whole.stages.as_slice() else {
+        panic!()
+    };
+    assert_eq!(
+        (stage.kind.as_str(), stage.from.as_str()),
+        ("sft", "stage pretrain")
+    );
+    assert_eq!(
+        (stage.steps, stage.tokens, stage.tokens_before),
+        (40, 40 * 8_192, 901_120)
+    );
+    assert_eq!((stage.accumulation, stage.micro_batch), (4, 2));
+    assert!(stage.phases.iter().all(|phase| phase.sources.is_empty()));
+    let rates: Vec<(&str, u64)> = stage
+        .learning_rate
+        .iter()
+        .map(|landmark| (landmark.name.as_str(), landmark.step))
+        .collect();
+    assert_eq!(
+        rates,
+        [
+            ("first", 1),
+            ("warm-up ends", 5),
+            ("decay begins", 6),
+            ("last", 40)
+        ]
+    );
+
+    let [conversations] = whole.conversations.as_slice() else {
+        panic!()
+    };
+    assert_eq!(
+        conversations,
+        &ConversationPlan {
+            name: "sft".to_owned(),
+            kind: "sft".to_owned(),
+            from: "stage pretrain".to_owned(),
+            sequence_length: 1_024,
+            global_batch: "8 sequences".to_owned(),
+            duration: "until 40 steps".to_owned(),
+            template: "smollm3".to_owned(),
+            learned: Learned::Assistant,
+            packing: Packing::Bfd,
+            too_long: TooLong::Truncate,
+            data: vec![("chats".to_owned(), 0.125), ("more".to_owned(), 1.0)],
+        }
+    );
+    let json = serde_json::to_value(&whole).unwrap();
+    assert_eq!(
+        json["conversations"][0]["data"][0],
+        serde_json::json!(["chats", 0.125])
+    );
+    assert_eq!(json["conversations"][0]["packing"], "bfd");
+
+    let page = whole.to_string();
+    let (before, after) = page.split_once("── sft (sft) ").unwrap();
+    assert!(before.contains("  source"));
+    // It has no mixture, so there is no table of one.
+    assert!(
+        !after.contains("  source") && !after.contains("  phase"),
+        "{after}"
+    );
+    let (_, conversations) = after.split_once("── sft (sft): conversations ").unwrap();
+    let lines: Vec<&str> = conversations.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "  from           stage pretrain",
+            "  length         until 40 steps",
+            "  step           8 sequences, rows of 1,024",
+            "  packing        bfd; longer than a row: truncate",
+            "  template       smollm3; loss on the assistant's tokens",
+            "  data           chats (12.5 % of the rows)",
+            "                 more",
+        ]
+    );
+}
+
+#[test]
+fn a_stage_of_epochs_has_no_steps_yet_but_is_checked() {
+    let folder = Folder::new();
+    folder.append(
+        "recipe.toml",
+        &CONVERSATIONS.replace("until = \"40 steps\"", "epochs = 1"),
+    );
+    let whole = plan(&folder, &[]);
+    assert_eq!((whole.stages.len(), whole.conversations.len()), (1, 1));
+    assert_eq!(whole.total_tokens, 901_120);
+    let page = whole.to_string();
+    assert!(
+        page.contains("1 epoch; the steps are known once the rows are packed"),
+        "{page}"
+    );
+    let message = refusal(&folder, &["plan.stage_devices.sft=3"], &Facts::default());
+    assert_eq!(
+        message,
+        "`stage.sft.global_batch`: 8 sequences cannot be divided among 3 devices; write \"9 sequences\", or take 2 \
+         devices"
+    );
+    let message = refusal(&folder, &["stage.sft.sequence_length=2k"], &Facts::default());
+    assert!(
+        message.starts_with("`stage.sft.sequence_length`: rows of 2048 tokens are longer"),
+        "{message}"
+    );
+}
+
+#[test]
+fn long_names_of_data_keep_to_the_page() {
+    let folder = Folder::new();
+    folder.append(
+        "recipe.toml",
+        &CONVERSATIONS.replace("\"chats\"", &format!("{:?}", "long-".repeat(30))),
+    );
+    for line in plan(&folder, &[]).to_string().lines() {
+        assert!(line.chars().count() <= 100, "{line}");
     }
 }

@@ -166,8 +166,8 @@ fn overrides_that_cannot_be_applied() {
             "unknown kind of source `pdf`; write one of `cargo-markdown`",
         ),
         (
-            "stage.pretrain.kind=sft",
-            "unknown kind of stage `sft`; write one of `pretrain`, `long-context`",
+            "stage.pretrain.kind=rlhf",
+            "unknown kind of stage `rlhf`; write one of `pretrain`, `long-context`, `mid-train`, `sft`",
         ),
     ] {
         let message = folder.load(&[text]).unwrap_err().to_string();

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use smollm3_recipe::{Facts, LossAverage, Plan, Recipe, StageKind};
+use smollm3_recipe::{
+    Duration, Facts, FineTuning, Learned, LossAverage, Packing, Plan, Recipe, Recompute, StageKind, Start,
+    TemplateChoice, TooLong,
+};
 
 fn load(name: &str) -> Recipe {
     let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "recipes", name]
@@ -215,8 +218,7 @@ fn the_released_schedules() {
     assert!(close(rate("long-context-64k", 11_501), 1e-5));
     assert!((rate("long-context-32k", 20_000) / 2e-5 / 6.8e-9 - 1.0).abs() < 0.01);
     assert!((rate("long-context-64k", 22_000) / 2e-5 / 5.6e-9 - 1.0).abs() < 0.01);
-    for stage in &recipe.stages {
-        let training = stage.training().unwrap();
+    for training in recipe.stages.iter().filter_map(|stage| stage.training()) {
         assert_eq!(training.loss.average, LossAverage::MeanOfMeans);
         assert_eq!(training.optimizer.betas, [0.9, 0.95]);
         assert_eq!(training.optimizer.weight_decay, 0.1);
@@ -232,6 +234,164 @@ fn the_released_schedules() {
         })
         .collect();
     assert_eq!(thetas, [2e6, 5e6]);
+}
+
+/// The splits of sft.yaml and the part of each that is kept.
+const SFT_SPLITS: [(&str, f64); 25] = [
+    ("smoltalk_smollm3_everyday_conversations_no_think", 1.0),
+    ("smoltalk_smollm3_systemchats_30k_no_think", 1.0),
+    ("tulu_3_sft_personas_instruction_following_no_think", 1.0),
+    ("hermes_function_calling_v1_no_think", 1.0),
+    ("smoltalk_smollm3_smol_magpie_ultra_no_think", 0.5),
+    ("smoltalk_multilingual_8languages_lang_5_no_think", 1.0),
+    ("table_gpt_no_think", 1.0),
+    ("OpenHermes_2.5_no_think", 0.5),
+    ("OpenThoughts3_1.2M_no_think_no_think", 0.4),
+    ("Mixture_of_Thoughts_science_no_think", 1.0),
+    ("smoltalk_smollm3_explore_instruct_rewriting_no_think", 1.0),
+    ("smoltalk_smollm3_smol_rewrite_no_think", 1.0),
+    ("smoltalk_smollm3_smol_summarize_no_think", 1.0),
+    ("LongAlign_64k_context_lang_annotated_lang_6_no_think", 1.0),
+    ("multi_turn_reasoning_if_think", 1.0),
+    ("smoltalk_everyday_convs_reasoning_Qwen3_32B_think", 1.0),
+    ("smoltalk_systemchats_Qwen3_32B_think", 1.0),
+    ("xlam_traces_no_think", 1.0),
+    ("smolagents_toolcalling_traces_think", 1.0),
+    ("s1k_1.1_think", 1.0),
+    ("LongAlign_64k_Qwen3_32B_yarn_131k_think", 1.0),
+    ("aya_dataset_Qwen3_32B_think", 1.0),
+    ("smoltalk_multilingual8_Qwen3_32B_think", 0.3),
+    ("OpenThoughts3_1.2M_think", 0.02),
+    ("table_gpt_Qwen3_32B_think", 1.0),
+];
+
+const MID_SPLITS: [(&str, f64); 2] = [
+    ("Llama_Nemotron_Post_Training_Dataset_reasoning_r1", 1.0),
+    ("OpenThoughts3_1.2M", 1.0),
+];
+
+fn fine_tuning<'r>(recipe: &'r Recipe, stage: &str) -> &'r FineTuning {
+    recipe.stage(stage).unwrap().fine_tuning().unwrap()
+}
+
+/// What the two recipes have in common, which is what mid.yaml and sft.yaml say and their documents do not contradict.
+#[test]
+fn conversations_as_the_files_have_them() {
+    for name in ["smollm3-3b", "smollm3-3b-released"] {
+        let recipe = load(name);
+        for (stage, from, rows, template, learned, subset, splits) in [
+            (
+                "mid-train",
+                "long-context-64k",
+                32_768,
+                "chatml",
+                Learned::All,
+                "Mid",
+                &MID_SPLITS[..],
+            ),
+            (
+                "sft",
+                "mid-train",
+                65_536,
+                "smollm3",
+                Learned::Assistant,
+                "SFT",
+                &SFT_SPLITS[..],
+            ),
+        ] {
+            let start = Start::Stage(from.to_owned());
+            assert_eq!(recipe.stage(stage).unwrap().from, start, "{name}");
+            let stage = fine_tuning(&recipe, stage);
+            assert_eq!(stage.sequence_length.0, rows);
+            assert_eq!(stage.template, TemplateChoice::BuiltIn(template.to_owned()));
+            assert_eq!(stage.learned, learned);
+            assert_eq!(stage.recompute, Recompute::Layers);
+            assert_eq!(stage.loss.average, LossAverage::Tokens);
+            let optimizer = &stage.optimizer;
+            assert_eq!((optimizer.learning_rate, optimizer.clip), (2e-5, Some(0.2)));
+            assert_eq!((optimizer.betas, optimizer.epsilon), ([0.9, 0.999], 1e-8));
+            assert_eq!(optimizer.weight_decay, 0.0);
+
+            // 8 nodes of 8 GPUs with one row each, twice.
+            let training = stage.training("", 128 * 1_000);
+            assert_eq!((training.sequences_per_step(), training.micro_batch.0), (128, 1));
+            assert_eq!(recipe.plan.devices_of("mid-train"), 64);
+            assert_eq!(recipe.plan.devices_of("sft"), 64);
+            let schedule = training.schedule().unwrap();
+            let total = training.total_steps();
+            assert_eq!(schedule.warmup, total * 3 / 100);
+            assert_eq!(schedule.learning_rate(1), 0.0);
+            assert_eq!(schedule.learning_rate(schedule.warmup + 1), 2e-5);
+            assert!((schedule.factor(total) - 0.1).abs() < 1e-12);
+
+            let data: Vec<(&str, f64)> = stage
+                .data
+                .iter()
+                .map(|data| (data.name.as_str(), data.weight))
+                .collect();
+            assert_eq!(data, splits, "{name}");
+            for data in &stage.data {
+                let path = format!(
+                    "hf://datasets/HuggingFaceTB/smoltalk2/{subset}/{}-*.parquet",
+                    data.name
+                );
+                assert_eq!(data.paths, [path]);
+            }
+        }
+        let dates = ["mid-train", "sft"].map(|stage| fine_tuning(&recipe, stage).date.as_deref());
+        assert_eq!(dates, [None, Some("2025-07-08")]);
+    }
+    let think = SFT_SPLITS.iter().filter(|(name, _)| !name.ends_with("_no_think"));
+    assert_eq!(think.count(), 10);
+}
+
+#[test]
+fn conversations_where_document_and_files_differ() {
+    let (documented, released) = (load("smollm3-3b"), load("smollm3-3b-released"));
+    for (stage, packing, too_long) in [
+        ("mid-train", Packing::Wrapped, TooLong::Split),
+        ("sft", Packing::Bfd, TooLong::Truncate),
+    ] {
+        let ours = fine_tuning(&documented, stage);
+        assert_eq!(ours.duration, Duration::Epochs(4.0));
+        assert_eq!(
+            (ours.packing, ours.too_long, ours.pack_group),
+            (packing, too_long, None)
+        );
+        let theirs = fine_tuning(&released, stage);
+        assert_eq!(theirs.duration, Duration::Epochs(5.0));
+        assert_eq!(
+            (theirs.packing, theirs.too_long, theirs.pack_group),
+            (Packing::Bfd, TooLong::Truncate, Some(1_000))
+        );
+    }
+    // 35B tokens in full rows, four times.
+    let rows = 35_000_000_000 / 32_768;
+    let training = fine_tuning(&documented, "mid-train").training("mid-train", rows);
+    let tokens = (training.total_steps() * training.tokens_per_step()) as f64;
+    assert_eq!(format!("{:.1}B", tokens / 1e9), "140.0B");
+}
+
+#[test]
+fn the_plan_tells_of_conversations_what_is_known_before_they_are_read() {
+    let plan = plan(&load("smollm3-3b"));
+    let names: Vec<(&str, usize)> = plan
+        .conversations
+        .iter()
+        .map(|stage| (stage.name.as_str(), stage.data.len()))
+        .collect();
+    assert_eq!(names, [("mid-train", 2), ("sft", 25)]);
+    let page = plan.to_string();
+    for expected in [
+        "4 epochs; the steps are known once the rows are packed",
+        "128 sequences, rows of 65,536",
+        "OpenThoughts3_1.2M_think (2 % of the rows)",
+    ] {
+        assert!(page.contains(expected), "{expected} in\n{page}");
+    }
+    for line in page.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub fn fine_tune(
             config,
             tokenizer_folder,
             data: [(stage.name.clone(), prepared.fingerprint)].into(),
+            lora: fine_tuning.lora.as_ref(),
         },
         rows: &rows,
         held_out: prepared.held_out,

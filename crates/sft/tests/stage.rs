@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use smollm3_engine::{Event, HeldOutRecord, Listener, Listeners, Record, Run, checkpoint, read_metrics};
+use smollm3_model::Parameters;
+use smollm3_model::hf::{Checkpoint, TensorFiles};
 use smollm3_recipe::Recipe;
 use smollm3_sft::{ChatSetup, Prepared, fine_tune};
 use support::{Recorder, recipe};
@@ -269,7 +271,6 @@ fn what_the_recipe_cannot_have_is_said() {
         ("stage.sft.template=llama", vec!["llama", "smollm3"]),
         ("stage.sft.template=./none.jinja", vec!["none.jinja"]),
         ("stage.sft.template=checkpoint", vec!["no checkpoint", "pretrain"]),
-        ("stage.sft.date=yesterday", vec!["yesterday", "2025-07-08"]),
     ] {
         let message = prepared(talking(folder.path(), &[change]), &Recorder::default());
         let message = message.unwrap_err().to_string();
@@ -278,4 +279,75 @@ fn what_the_recipe_cannot_have_is_said() {
         }
         fs::remove_dir_all(folder.path().join("out")).unwrap();
     }
+}
+
+const LORA: &str =
+    "stage.sft.lora={ rank = 4, alpha = 8, targets = [\"q_proj\", \"v_proj\", \"down_proj\"] }";
+
+#[test]
+fn adapters_are_trained_kept_and_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let longer = [
+        "stage.sft.until=60 steps",
+        "stage.sft.checkpoint.keep=1",
+        "stage.sft.optimizer.learning_rate=2e-2",
+        LORA,
+    ];
+    run(talking(folder.path(), &longer), 0).unwrap();
+    let losses = held_out(folder.path());
+    // The head is frozen and nearly untrained: its rows are so short that no token can get much more than the others.
+    assert!(
+        losses[1].nats_per_token < losses[0].nats_per_token - 0.3,
+        "{losses:?}"
+    );
+
+    // What is not adapted is as it was, what is has changed by a matrix of the adapters' rank.
+    let out = folder.path().join("out");
+    let open =
+        |stage: &str, step| Checkpoint::open(&out.join(stage).join(checkpoint::folder_name(step))).unwrap();
+    let (before, after) = (open("pretrain", support::STEPS), open("sft", 60));
+    let mut changed: Vec<String> = Vec::new();
+    for (name, shape) in before.config.parameter_shapes() {
+        let values = |checkpoint: &Checkpoint| -> Vec<f32> {
+            checkpoint
+                .tensors
+                .parameter(&name, &shape)
+                .unwrap()
+                .iter()
+                .collect()
+        };
+        if values(&before) != values(&after) {
+            changed.push(name.rsplit('.').nth(1).unwrap().to_owned());
+        }
+    }
+    changed.sort();
+    changed.dedup();
+    assert_eq!(changed, ["down_proj", "q_proj", "v_proj"]);
+
+    let adapters = TensorFiles::open(
+        &out.join("sft").join(checkpoint::folder_name(60)),
+        "adapter_model",
+    )
+    .unwrap();
+    let names: Vec<&str> = adapters.names().collect();
+    assert_eq!(names.len(), 4 * 3 * 2);
+    assert!(
+        names.contains(&"base_model.model.model.layers.3.mlp.down_proj.lora_B.weight"),
+        "{names:?}"
+    );
+    let config: Value = serde_json::from_slice(&files(folder.path(), 60)["adapter_config.json"]).unwrap();
+    assert_eq!(
+        (config["r"].as_u64(), config["lora_alpha"].as_f64()),
+        (Some(4), Some(8.0))
+    );
+}
+
+#[test]
+fn a_stop_while_adapters_are_trained_changes_no_bit() {
+    let whole = tempfile::tempdir().unwrap();
+    run(talking(whole.path(), &[LORA, "stage.sft.recompute=layers"]), 0).unwrap();
+    let broken = tempfile::tempdir().unwrap();
+    run(talking(broken.path(), &[LORA, "stage.sft.recompute=layers"]), 3).unwrap_err();
+    run(talking(broken.path(), &[LORA, "stage.sft.recompute=layers"]), 0).unwrap();
+    assert!(files(whole.path(), STEPS) == files(broken.path(), STEPS));
 }

@@ -50,6 +50,10 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
             conversations.push(ConversationPlan::of(stage, fine_tuning));
         }
         let Some(training) = stage.planned() else {
+            if let Some(fine_tuning) = stage.fine_tuning() {
+                let devices = recipe.plan.devices_of(&stage.name);
+                checks::ranks(stage, &fine_tuning.training(&stage.name, 0), devices)?;
+            }
             continue;
         };
         let planned = plan_stage(recipe, facts, &config, stage, &training, rope, total_tokens)?;
@@ -160,7 +164,8 @@ impl ConversationPlan {
             global_batch: fine_tuning.global_batch.to_string(),
             duration: match fine_tuning.duration {
                 Duration::Epochs(epochs) => {
-                    format!("{epochs} epochs; the steps are known once the rows are packed")
+                    let plural = if epochs == 1.0 { "" } else { "s" };
+                    format!("{epochs} epoch{plural}; the steps are known once the rows are packed")
                 }
                 Duration::Until(until) => format!("until {until}"),
             },

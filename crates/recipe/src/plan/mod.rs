@@ -127,7 +127,7 @@ pub struct ConversationPlan {
 pub struct StagePlan {
     /// Its name.
     pub name: String,
-    /// `pretrain` or `long-context`.
+    /// `pretrain`, `long-context`, or one on conversations, which has a phase without sources.
     pub kind: String,
     /// The weights that it starts from, in words.
     pub from: String,

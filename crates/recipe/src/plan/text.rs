@@ -68,7 +68,8 @@ fn write_conversations(f: &mut fmt::Formatter<'_>, stage: &ConversationPlan) -> 
             1.0 => String::new(),
             weight => format!(" ({} % of the rows)", (weight * 1e4).round() / 1e2),
         };
-        line(if index == 0 { "data" } else { "" }, format!("{name}{kept}"))?;
+        let title = if index == 0 { "data" } else { "" };
+        line(title, format!("{}{kept}", clipped(name, 58)))?;
     }
     Ok(())
 }
@@ -147,6 +148,10 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan) -> fmt::Result {
                 landmark.name
             ),
         )?;
+    }
+    // The only phase of a stage on conversations is the stage itself.
+    if stage.phases.iter().all(|phase| phase.sources.is_empty()) {
+        return Ok(());
     }
     write_phases(f, &stage.phases)?;
     stage
