@@ -16,9 +16,14 @@ short=(
   --set "stage.long-context-1024.schedule.warmup=1 steps"
   --set "stage.long-context-1024.phase.long-context-1024.until=3 steps"
   --set "evaluation.long_context.items=2"
+  --set "evaluation.exact_match.items=2"
+  --set "stage.mid-train.until=3 steps"
+  --set "stage.sft.until=3 steps"
 )
 cargo run --quiet -- plan recipes/demo "${short[@]}"
 cargo run --quiet -- run recipes/demo "${short[@]}"
 # Once more: finds the work done.
 cargo run --quiet -- run recipes/demo "${short[@]}" > /dev/null
 cargo run --quiet -- generate "$work/run/long-context-1024/step-00000003" --prompt "Question: What is 2 + 3?" --max-new-tokens 8
+echo "What is 2 + 3?" | cargo run --quiet -- chat "$work/run/sft/step-00000003" --max-new-tokens 8
+cargo run --quiet -- data explain recipes/demo "${short[@]}" --row 2 | head -5

@@ -76,7 +76,7 @@ def ours(args, folder):
 def conversations(folder):
     store = os.path.join(folder, "out", "conversations", "sft", "train", "conversations.ds")
     with open(store + ".metadata") as file:
-        width = int(file.readlines()[1].split("|")[1])
+        width = int(file.readline().rsplit("|", 1)[1])
     tokens = numpy.fromfile(store, dtype="<u2" if width == 2 else "<u4")
     mask = numpy.fromfile(store + ".loss", dtype="u1")
     ends = numpy.fromfile(store + ".index", dtype="<u8")
@@ -99,8 +99,9 @@ class Clock(TrainerCallback):
 def theirs(args, data, folder):
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="sdpa")
     clock = Clock()
+    # The collator takes the masks where they are there; `assistant_only_loss` wants to make them itself.
     settings = SFTConfig(output_dir=os.path.join(folder, "trl"), max_length=args.length, packing=True,
-                         packing_strategy="bfd", assistant_only_loss=True, per_device_train_batch_size=args.batch,
+                         packing_strategy="bfd", per_device_train_batch_size=args.batch,
                          max_steps=args.steps, learning_rate=1e-5, lr_scheduler_type="constant", max_grad_norm=0.2,
                          optim="adamw_torch_fused", bf16=args.precision == "bf16", gradient_checkpointing=False,
                          use_cpu=True, report_to=[], save_strategy="no", logging_steps=1, seed=1)

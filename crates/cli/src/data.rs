@@ -16,6 +16,7 @@ use smollm3_corpus::{CorpusError, Tokenizer};
 use smollm3_engine::{Data, Listeners, MixedRows, prepare, stage_order};
 use smollm3_mixer::{Mixer, Pick};
 use smollm3_recipe::{Recipe, Stage, Training};
+use smollm3_sft::prepare_conversations;
 
 use crate::args::{self, FetchArgs, LogFormat, OrderArgs, PrepareArgs, TokenizeArgs};
 use crate::interrupt::{EndsPreparing, STOPPED, flag, is_interrupted};
@@ -185,7 +186,10 @@ pub fn prepare_data(args: &PrepareArgs, logs: LogFormat) -> Result<ExitCode> {
         LogFormat::Text => listeners.with(Progress::of_run(Vec::new())),
         LogFormat::Json => listeners.with(Logs),
     };
-    match prepare(&recipe, &mut listeners).map_err(anyhow::Error::from) {
+    let prepared = prepare(&recipe, &mut listeners)
+        .map_err(anyhow::Error::from)
+        .and_then(|data| Ok(prepare_conversations(&recipe, &data, &mut listeners)?));
+    match prepared {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(error) if is_interrupted(&error) => Ok(stopped()),
         Err(error) => Err(error),

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::{Run, checkpoint};
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{Generation, ModelConfig, Sampling, SmolLm3, generate};
+use smollm3_recipe::Stage;
 
 use crate::args::SamplingArgs;
 
@@ -101,32 +103,41 @@ fn held_back(text: &str, stop: &[String]) -> usize {
     stop.iter().filter_map(begins).max().unwrap_or(0)
 }
 
-/// What the last stage's checkpoint makes of a few prompts.
+/// What the run's last checkpoint of plain text makes of a few prompts, and how to use the last of all.
 pub fn closing_sample(run: &Run) -> Result<String> {
-    let Some(stage) = run.recipe.stages.last() else {
-        return Ok(String::new());
+    let newest = |stage: &Stage| -> Result<Option<PathBuf>> {
+        let (found, _) = checkpoint::newest(&run.stage_folder(&stage.name))?;
+        Ok(found.map(|(_, folder)| folder))
     };
-    let (Some((_, folder)), _) = checkpoint::newest(&run.stage_folder(&stage.name))? else {
-        return Ok(String::new());
-    };
-    let found = Checkpoint::open(&folder)?;
-    let model = found.model(&run.device)?;
     let mut text = String::new();
-    for prompt in PROMPTS {
-        let how = Continuation {
-            max_new_tokens: 60,
-            ..Continuation::default()
-        };
-        let continued = continue_text(&model, &found.config, &run.data.tokenizer, prompt, &how, |_| {
-            Ok(())
-        })?;
-        text.push_str(&format!("\n{prompt}{}\n", continued.trim_end()));
+    let stages = &run.recipe.stages;
+    if let Some(stage) = stages.iter().rfind(|stage| stage.fine_tuning().is_none())
+        && let Some(folder) = newest(stage)?
+    {
+        let found = Checkpoint::open(&folder)?;
+        let model = found.model(&run.device)?;
+        text.push_str(&format!("\nText continued after {}:\n", stage.name));
+        for prompt in PROMPTS {
+            let how = Continuation {
+                max_new_tokens: 60,
+                ..Continuation::default()
+            };
+            let continued = continue_text(&model, &found.config, &run.data.tokenizer, prompt, &how, |_| {
+                Ok(())
+            })?;
+            text.push_str(&format!("\n{prompt}{}\n", continued.trim_end()));
+        }
     }
-    text.push_str(&format!("\nCheckpoint: {}\n", folder.display()));
-    text.push_str(&format!(
-        "Try: smollm3 generate {} --prompt \"…\"\n",
-        folder.display()
-    ));
+    if let Some(stage) = stages.last()
+        && let Some(folder) = newest(stage)?
+    {
+        let folder = folder.display();
+        text.push_str(&format!("\nCheckpoint: {folder}\n"));
+        text.push_str(&match stage.fine_tuning() {
+            Some(_) => format!("Try: smollm3 chat {folder}\n"),
+            None => format!("Try: smollm3 generate {folder} --prompt \"…\"\n"),
+        });
+    }
     Ok(text)
 }
 

@@ -213,6 +213,16 @@ data = [{{ name = "rows", paths = ["rows.jsonl"] }}]
         table.contains("line 1 of") && table.contains("assistant") && table.contains("yes"),
         "{table}"
     );
+    done(&["data", "prepare", text(&file)], "");
+    let report = fs::read_to_string(folder.path().join("out/conversations/sft/report.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(
+        (
+            report["data"]["rows"]["rows"].as_u64(),
+            report["data"]["rows"]["kept"].as_u64()
+        ),
+        (Some(2), Some(2))
+    );
     refused(&["data", "explain", text(&file), "--row", "3"], &["2 rows"]);
     refused(&["data", "explain", text(&file), "--data", "other"], &["rows"]);
 }

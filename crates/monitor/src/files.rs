@@ -5,9 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use smollm3_engine::{
-    HeldOutRecord, Incident, Record, Result, StageInfo, StepRecord, checkpoint, read_incidents, read_metrics,
-    read_stage,
+    EngineError, HeldOutRecord, Incident, Record, Result, StageInfo, StepRecord, checkpoint, read_incidents,
+    read_metrics, read_stage,
 };
+use smollm3_eval::{Evaluation, read_evaluation};
+use smollm3_sft::{Ledger, read_ledger};
 
 /// A run's folder.
 #[derive(Debug, Clone)]
@@ -29,6 +31,10 @@ pub struct StageFiles {
     pub held_out: Vec<HeldOutRecord>,
     /// Incidents, in the order in which they happened.
     pub incidents: Vec<Incident>,
+    /// Where the tokens of its conversations went, if it has any.
+    pub ledger: Option<Ledger>,
+    /// What was measured of its last checkpoint.
+    pub evaluation: Option<Evaluation>,
     /// Steps of its checkpoints; whether they are whole is not looked at.
     pub checkpoints: Vec<(u64, PathBuf)>,
 }
@@ -42,7 +48,7 @@ impl RunFiles {
         let list = |path: &Path| -> io::Result<Vec<PathBuf>> {
             fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect()
         };
-        let entries = list(folder).map_err(|source| smollm3_engine::EngineError::Io {
+        let entries = list(folder).map_err(|source| EngineError::Io {
             action: "list",
             path: folder.to_owned(),
             source,
@@ -57,7 +63,7 @@ impl RunFiles {
             }
         }
         if stages.is_empty() {
-            return Err(smollm3_engine::EngineError::Refused(format!(
+            return Err(EngineError::Refused(format!(
                 "{}: no stage has been started in this folder; give the folder that `run.output` names",
                 folder.display()
             )));
@@ -79,6 +85,10 @@ impl RunFiles {
     }
 }
 
+fn refused(error: impl std::fmt::Display) -> EngineError {
+    EngineError::Refused(error.to_string())
+}
+
 impl StageFiles {
     fn read(info: StageInfo) -> Result<Self> {
         let (mut steps, mut held_out) = (Vec::new(), Vec::new());
@@ -91,6 +101,8 @@ impl StageFiles {
         Ok(Self {
             incidents: read_incidents(&info.folder)?,
             checkpoints: checkpoint::list(&info.folder)?,
+            ledger: read_ledger(&info.folder).map_err(refused)?,
+            evaluation: read_evaluation(&info.folder).map_err(refused)?,
             steps,
             held_out,
             info,

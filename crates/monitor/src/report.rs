@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use smollm3_engine::{EngineError, Result, StepRecord};
+use smollm3_eval::Evaluation;
+use smollm3_sft::Ledger;
 
 use crate::chart::{Line, chart};
 use crate::status::{duration, tokens};
@@ -129,6 +131,20 @@ fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) -> Drawn
         if !stage.held_out.is_empty() {
             card(page, &format!("Held-out loss{of}"), &held_out(stage));
         }
+        if let Some(ledger) = &stage.ledger {
+            card(
+                page,
+                &format!("Tokens of the conversations{of}"),
+                &ledger_table(ledger),
+            );
+        }
+        if let Some(evaluation) = &stage.evaluation {
+            card(
+                page,
+                &format!("Evaluation of the last checkpoint{of}"),
+                &evaluation_table(evaluation),
+            );
+        }
         card(page, &format!("Checkpoints{of}"), &checkpoints(stage));
         card(page, &format!("Incidents{of}"), &incidents(stage));
         page.push_str("</div>\n");
@@ -158,6 +174,48 @@ fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
         text.push_str("</tr>");
     }
     text + "</table>"
+}
+
+/// Where the tokens went; the parts add up to the first row.
+fn ledger_table(ledger: &Ledger) -> String {
+    let parts = [
+        ("in all", ledger.input),
+        ("trained on", ledger.trained),
+        ("masked", ledger.masked),
+        ("truncated", ledger.truncated),
+        ("dropped", ledger.dropped),
+    ];
+    let rows = parts.map(|(name, count)| {
+        let part = 100.0 * count as f64 / ledger.input.max(1) as f64;
+        vec![name.to_owned(), count.to_string(), format!("{part:.1} %")]
+    });
+    table(&["tokens", "count", "part"], rows)
+}
+
+fn evaluation_table(evaluation: &Evaluation) -> String {
+    let percent = |score: f64, error: f64| format!("{:.1} ± {:.1} %", 100.0 * score, 100.0 * error);
+    let losses = evaluation.loss_by_position.iter().map(|part| {
+        let positions = format!("loss at positions {} to {}", part.from, part.to - 1);
+        vec![
+            positions,
+            format!("{:.3} ± {:.3}", part.loss, part.standard_error),
+        ]
+    });
+    let probes = evaluation.long_context.iter().map(|score| {
+        let name = format!("{} at {} tokens", score.task.name(), score.length);
+        vec![name, percent(score.score, score.standard_error)]
+    });
+    let sums = evaluation.exact_match.iter().map(|score| {
+        let mode = if score.think { "/think" } else { "/no_think" };
+        vec![
+            format!("sums, {mode}"),
+            percent(score.score, score.standard_error),
+        ]
+    });
+    table(
+        &["measured", "result (± standard error)"],
+        losses.chain(probes).chain(sums),
+    )
 }
 
 fn overview(page: &mut String, runs: &[(&str, &StageFiles)]) {

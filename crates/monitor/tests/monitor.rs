@@ -216,3 +216,35 @@ fn prometheus_reads_the_present_state() {
     assert!(get(address, "/etc/passwd").starts_with("HTTP/1.1 404"));
     assert!(Prometheus::serve(address.port()).is_err());
 }
+
+#[test]
+fn the_report_shows_where_tokens_went_and_what_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &mut Metrics::default());
+    let plain = report::report(&[RunFiles::read(folder.path()).unwrap()]).unwrap();
+    assert!(!plain.contains("trained on") && !plain.contains("/no_think"));
+    let stage = folder.path().join("pretrain");
+    let packing = r#"{"documents": 3, "empty_documents": 0, "truncated_documents": 1, "split_documents": 0,
+        "dropped_documents": 0, "input": 1000, "kept": 900, "truncated": 100, "dropped": 0, "rows": 4, "row": 256}"#;
+    let ledger = format!(
+        r#"{{"input": 1000, "trained": 625, "masked": 275, "truncated": 100, "dropped": 0, "packing": {packing}}}"#
+    );
+    fs::write(stage.join("ledger.json"), ledger).unwrap();
+    let evaluation = r#"{"step": 20, "asked": {},
+        "long_context": [{"task": "multi-key", "length": 512, "items": 20, "score": 0.35, "standard_error": 0.1}],
+        "loss_by_position": [{"from": 0, "to": 256, "loss": 4.125, "standard_error": 0.05, "documents": 9}],
+        "exact_match": [{"think": false, "items": 100, "score": 0.07, "standard_error": 0.02}]}"#;
+    fs::write(stage.join("evaluation.json"), evaluation).unwrap();
+    let page = report::report(&[RunFiles::read(folder.path()).unwrap()]).unwrap();
+    for part in [
+        "trained on</td><td>625</td><td>62.5 %",
+        "multi-key at 512 tokens</td><td>35.0 ± 10.0 %",
+        "loss at positions 0 to 255</td><td>4.125 ± 0.050",
+        "sums, /no_think</td><td>7.0 ± 2.0 %",
+    ] {
+        assert!(page.contains(part), "no `{part}`");
+    }
+    fs::write(stage.join("ledger.json"), "{").unwrap();
+    let refused = RunFiles::read(folder.path()).unwrap_err().to_string();
+    assert!(refused.contains("ledger.json"), "{refused}");
+}

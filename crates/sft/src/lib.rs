@@ -17,8 +17,8 @@ mod sums;
 mod template;
 
 pub use error::{Result, SftError};
-pub use packed::{Ledger, PackedRows};
-pub use prepared::{Prepared, Report};
+pub use packed::{Ledger, PackedRows, read_ledger};
+pub use prepared::{Prepared, Report, prepare_conversations};
 pub use source::{RowBatch, Rows, conversation};
 pub use stage::fine_tune;
 pub use store::{ConversationStore, ConversationWriter};

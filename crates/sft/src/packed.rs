@@ -4,9 +4,12 @@
 //! another permutation. Sequence `n` of the stage is row `permutation_e(n mod rows)` with `e = n div rows`.
 
 use std::fmt;
+use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use smollm3_engine::Row;
+use smollm3_engine::checkpoint::write_json;
 use smollm3_mixer::Permutation;
 use smollm3_packing::{Fragment, Rows, Settings, pack};
 
@@ -50,6 +53,35 @@ impl fmt::Display for Ledger {
             part(self.dropped),
         )
     }
+}
+
+const LEDGER: &str = "ledger.json";
+
+impl Ledger {
+    /// Writes it into a stage's folder.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        Ok(write_json(&folder.join(LEDGER), self)?)
+    }
+}
+
+/// The ledger in a stage's folder; none if the stage is not one on conversations.
+///
+/// # Errors
+/// The file is damaged.
+pub fn read_ledger(folder: &Path) -> Result<Option<Ledger>> {
+    let path = folder.join(LEDGER);
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(None);
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| SftError::File {
+            path,
+            problem: error.to_string(),
+        })
 }
 
 /// The rows of a stage.

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use smollm3_corpus::Tokenizer;
 use smollm3_corpus::tokenize::is_held_out;
 use smollm3_engine::checkpoint::write_json;
-use smollm3_engine::{Event, Listener, Run};
+use smollm3_engine::{Data, Event, Listener};
 use smollm3_mixer::Permutation;
-use smollm3_recipe::{Conversations, FineTuning, Stage};
+use smollm3_recipe::{Conversations, FineTuning, Recipe, Stage, Start, TemplateChoice};
 
 use crate::source::{Rows, conversation};
 use crate::{ChatSetup, ConversationStore, ConversationWriter, Result, RowBatch, SftError};
@@ -66,18 +67,19 @@ impl Prepared {
     /// A row that is no conversation or that the template refuses, a file that cannot be read or written, or a listener
     /// that ends the work.
     pub fn of(
-        run: &Run,
+        recipe: &Recipe,
+        data: &Data,
         stage: &Stage,
         fine_tuning: &FineTuning,
         setup: &ChatSetup,
         listener: &mut dyn Listener,
     ) -> Result<Self> {
-        let folder = run.output.join("conversations").join(&stage.name);
+        let folder = recipe.run.output.join("conversations").join(&stage.name);
         let mut sources = Vec::new();
-        for data in &fine_tuning.data {
-            sources.push((data, Rows::open(&run.recipe, data, &run.data.cache())?));
+        for part in &fine_tuning.data {
+            sources.push((part, Rows::open(recipe, part, &data.cache())?));
         }
-        let fingerprint = fingerprint(run, setup, &sources)?;
+        let fingerprint = fingerprint(recipe, &data.tokenizer, setup, &sources)?;
         let report = folder.join(REPORT);
         let known = fs::read_to_string(&report)
             .ok()
@@ -86,7 +88,7 @@ impl Prepared {
             Some(made) if made.fingerprint == fingerprint => made,
             _ => {
                 let made = Made {
-                    data: make(run, &folder, &sources, setup, listener)?,
+                    data: make(recipe, &data.tokenizer, &folder, &sources, setup, listener)?,
                     fingerprint,
                 };
                 // Last, because its presence says that the folder is complete.
@@ -105,19 +107,24 @@ impl Prepared {
     }
 }
 
-fn fingerprint(run: &Run, setup: &ChatSetup, sources: &[(&Conversations, Rows)]) -> Result<String> {
+fn fingerprint(
+    recipe: &Recipe,
+    tokenizer: &Tokenizer,
+    setup: &ChatSetup,
+    sources: &[(&Conversations, Rows)],
+) -> Result<String> {
     let data: Vec<_> = sources
         .iter()
         .map(|(data, rows)| Ok(json!([data.name, data.weight, rows.identity()?])))
         .collect::<Result<_>>()?;
     let all = json!({
         "format": FORMAT,
-        "tokenizer": run.data.tokenizer.fingerprint()?.to_hex(),
+        "tokenizer": tokenizer.fingerprint()?.to_hex(),
         "template": setup.template.source(),
         "date": setup.render.date.map(|date| date.to_string()),
         "learned": format!("{:?}", setup.learned),
-        "seed": run.recipe.run.seed,
-        "held_out": run.recipe.data.held_out,
+        "seed": recipe.run.seed,
+        "held_out": recipe.data.held_out,
         "data": data,
     });
     Ok(blake3::hash(all.to_string().as_bytes()).to_hex().to_string())
@@ -125,25 +132,25 @@ fn fingerprint(run: &Run, setup: &ChatSetup, sources: &[(&Conversations, Rows)])
 
 /// Two stores in `folder`, from all rows that are kept.
 fn make(
-    run: &Run,
+    recipe: &Recipe,
+    tokenizer: &Tokenizer,
     folder: &Path,
     sources: &[(&Conversations, Rows)],
     setup: &ChatSetup,
     listener: &mut dyn Listener,
 ) -> Result<BTreeMap<String, Report>> {
     let _ = fs::remove_file(folder.join(REPORT));
-    let tokenizer = &run.data.tokenizer;
     let vocab_size = u64::from(tokenizer.info().vocab_size);
     let create = |part: &str| -> Result<ConversationWriter> {
         let part: PathBuf = folder.join(part);
         ConversationWriter::create(&part, tokenizer.name(), vocab_size)
     };
     let (mut train, mut held_out) = (create("train")?, create("held-out")?);
-    let share = run.recipe.data.held_out.fraction();
+    let share = recipe.data.held_out.fraction();
     let mut reports = BTreeMap::new();
     for (data, rows) in sources {
         let total = rows.count()?;
-        let wanted = Kept::new(run.recipe.run.seed, data, total);
+        let wanted = Kept::new(recipe.run.seed, data, total);
         let mut report = Report {
             rows: total,
             ..Report::default()
@@ -161,7 +168,7 @@ fn make(
             at += batch.rows().len() as u64;
             let done: Vec<Tokenised> = rows
                 .into_par_iter()
-                .map(|index| tokenised(run, setup, &batch, index, share))
+                .map(|index| tokenised(tokenizer, setup, &batch, index, share))
                 .collect::<Result<_>>()?;
             for row in done {
                 report.kept += 1;
@@ -208,15 +215,19 @@ struct Tokenised {
     held_out: bool,
 }
 
-fn tokenised(run: &Run, setup: &ChatSetup, batch: &RowBatch, index: usize, share: f64) -> Result<Tokenised> {
+fn tokenised(
+    tokenizer: &Tokenizer,
+    setup: &ChatSetup,
+    batch: &RowBatch,
+    index: usize,
+    share: f64,
+) -> Result<Tokenised> {
     let talk = conversation(batch, index)?;
     let held_out = share > 0.0 && is_held_out(&json!(talk).to_string(), share);
-    let (ids, learned) = setup
-        .tokens(&run.data.tokenizer, &talk)
-        .map_err(|source| SftError::Row {
-            place: batch.place(index),
-            source,
-        })?;
+    let (ids, learned) = setup.tokens(tokenizer, &talk).map_err(|source| SftError::Row {
+        place: batch.place(index),
+        source,
+    })?;
     Ok(Tokenised {
         ids,
         learned,
@@ -254,4 +265,28 @@ fn describe(name: &str, report: &Report) -> String {
         "{name}: {} of {} rows{nothing}, {} held out; {} tokens, {} of them learned",
         report.kept, report.rows, report.held_out, report.tokens, report.learned
     )
+}
+
+/// Tokenises the conversations of all stages whose template does not come from a checkpoint that a run has yet to make.
+///
+/// # Errors
+/// As [`Prepared::of`].
+pub fn prepare_conversations(recipe: &Recipe, data: &Data, listener: &mut dyn Listener) -> Result<()> {
+    for stage in &recipe.stages {
+        let Some(fine_tuning) = stage.fine_tuning() else {
+            continue;
+        };
+        let later =
+            fine_tuning.template == TemplateChoice::Checkpoint && matches!(stage.from, Start::Stage(_));
+        if later {
+            listener.on(&Event::Note(format!(
+                "{}: its template is that of the stage before; its conversations are prepared when it runs",
+                stage.name
+            )))?;
+            continue;
+        }
+        let setup = ChatSetup::of(recipe, &data.tokenizer, stage, fine_tuning)?;
+        Prepared::of(recipe, data, stage, fine_tuning, &setup, listener)?;
+    }
+    Ok(())
 }

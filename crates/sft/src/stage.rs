@@ -29,12 +29,12 @@ pub fn fine_tune(
     listener: &mut dyn Listener,
 ) -> Result<()> {
     let setup = ChatSetup::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
-    let prepared = Prepared::of(run, stage, fine_tuning, &setup, listener)?;
+    let prepared = Prepared::of(&run.recipe, &run.data, stage, fine_tuning, &setup, listener)?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &setup.template)?;
     let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;
-    checkpoint::write_json(&run.stage_folder(&stage.name).join("ledger.json"), rows.ledger())?;
+    rows.ledger().write(&run.stage_folder(&stage.name))?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
 
     let training = fine_tuning.training(&stage.name, rows.len());

@@ -188,7 +188,7 @@ fn prepared(recipe: Recipe, notes: &Recorder) -> smollm3_sft::Result<(Prepared, 
     let stage = run.recipe.stages.last().unwrap();
     let fine_tuning = stage.fine_tuning().unwrap();
     let setup = ChatSetup::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
-    let prepared = Prepared::of(&run, stage, fine_tuning, &setup, &mut listener)?;
+    let prepared = Prepared::of(&run.recipe, &run.data, stage, fine_tuning, &setup, &mut listener)?;
     let told = |event: &&Event| matches!(event, Event::Note(text) if text.starts_with("chats"));
     let made = notes.0.borrow().iter().filter(told).count() as u64;
     Ok((prepared, made))
