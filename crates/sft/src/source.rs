@@ -16,7 +16,7 @@ const GENERATED: u64 = 1_000;
 pub enum RowBatch {
     /// Of a file.
     File(ValueBatch),
-    /// Generated, from this number on.
+    /// Generated; the number of the first, from 0.
     Sums(u64, Vec<Value>),
 }
 
@@ -33,7 +33,7 @@ impl RowBatch {
     pub fn place(&self, index: usize) -> String {
         match self {
             Self::File(batch) => batch.place(index),
-            Self::Sums(first, _) => format!("sum {}", first + index as u64),
+            Self::Sums(first, _) => format!("sum {}", first + index as u64 + 1),
         }
     }
 }

@@ -351,3 +351,12 @@ fn a_stop_while_adapters_are_trained_changes_no_bit() {
     run(talking(broken.path(), &[LORA, "stage.sft.recompute=layers"]), 0).unwrap();
     assert!(files(whole.path(), STEPS) == files(broken.path(), STEPS));
 }
+
+#[test]
+fn rows_are_counted_from_one() {
+    let batch = smollm3_sft::RowBatch::Sums(1_000, vec![Value::Null; 2]);
+    assert_eq!(
+        (batch.place(0), batch.place(1)),
+        ("sum 1001".to_owned(), "sum 1002".to_owned())
+    );
+}
