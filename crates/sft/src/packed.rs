@@ -161,7 +161,7 @@ impl PackedRows {
         &self.ledger
     }
 
-    /// Numbers of the rows of a step, from 1.
+    /// The rows of a step, by number; steps count from 1, rows from 0.
     pub fn numbers(&self, step: u64) -> Vec<u64> {
         let first = (step - 1) * self.sequences_per_step;
         (first..first + self.sequences_per_step)

@@ -1,7 +1,7 @@
 //! Conversations tokenised once and kept: `conversations/STAGE/` in the run's folder.
 //!
 //! The folder belongs to what it was made of (files, template, tokenizer, what is learned); if any of that changes it
-//! is made anew. A run that is stopped meanwhile begins again with the data it was at.
+//! is made anew. A run that is stopped meanwhile begins it again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use smollm3_corpus::tokenize::is_held_out;
 use smollm3_engine::checkpoint::write_json;
 use smollm3_engine::{Data, Event, Listener};
 use smollm3_mixer::Permutation;
-use smollm3_recipe::{Conversations, FineTuning, Recipe, Stage, Start, TemplateChoice};
+use smollm3_recipe::{BadRows, Conversations, FineTuning, Recipe, Stage, Start, TemplateChoice};
 
 use crate::source::{Rows, conversation};
 use crate::{ChatSetup, ConversationStore, ConversationWriter, Result, RowBatch, SftError};
@@ -31,6 +31,9 @@ pub struct Report {
     pub rows: u64,
     /// Of them kept, as its weight says.
     pub kept: u64,
+    /// Of those no conversations, or refused by the template; without `data.bad_rows = "skip"` the first ends the work.
+    #[serde(default)]
+    pub skipped: u64,
     /// Of those left out because nothing in them is learned.
     pub nothing_to_learn: u64,
     /// Of those kept out of training.
@@ -125,6 +128,7 @@ fn fingerprint(
         "learned": format!("{:?}", setup.learned),
         "seed": recipe.run.seed,
         "held_out": recipe.data.held_out,
+        "bad_rows": recipe.data.bad_rows,
         "data": data,
     });
     Ok(blake3::hash(all.to_string().as_bytes()).to_hex().to_string())
@@ -166,12 +170,19 @@ fn make(
                 .filter(|index| wanted.holds(at + *index as u64))
                 .collect();
             at += batch.rows().len() as u64;
-            let done: Vec<Tokenised> = rows
+            let done: Vec<Option<Tokenised>> = rows
                 .into_par_iter()
-                .map(|index| tokenised(tokenizer, setup, &batch, index, share))
+                .map(|index| match tokenised(tokenizer, setup, &batch, index, share) {
+                    Err(SftError::Row { .. }) if recipe.data.bad_rows == BadRows::Skip => Ok(None),
+                    row => row.map(Some),
+                })
                 .collect::<Result<_>>()?;
             for row in done {
                 report.kept += 1;
+                let Some(row) = row else {
+                    report.skipped += 1;
+                    continue;
+                };
                 // The first token is nobody's target.
                 let learned = row.learned.iter().skip(1).filter(|learned| **learned).count() as u64;
                 if learned == 0 {
@@ -261,8 +272,12 @@ fn describe(name: &str, report: &Report) -> String {
         0 => String::new(),
         rows => format!(", {rows} with nothing to learn left out"),
     };
+    let skipped = match report.skipped {
+        0 => String::new(),
+        rows => format!(", {rows} that are no conversations left out"),
+    };
     format!(
-        "{name}: {} of {} rows{nothing}, {} held out; {} tokens, {} of them learned",
+        "{name}: {} of {} rows{nothing}{skipped}, {} held out; {} tokens, {} of them learned",
         report.kept, report.rows, report.held_out, report.tokens, report.learned
     )
 }

@@ -360,3 +360,18 @@ fn rows_are_counted_from_one() {
         ("sum 1001".to_owned(), "sum 1002".to_owned())
     );
 }
+
+#[test]
+fn bad_rows_are_left_out_where_the_recipe_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = talking(folder.path(), &["data.bad_rows=skip"]);
+    let mut rows: Vec<Value> = (0..10).map(|i| row(&format!("{i}?"), "yes")).collect();
+    rows.insert(4, json!({"text": "no conversation"}));
+    rows.insert(7, json!({"messages": [{"role": "robot", "content": "x"}]}));
+    write_rows(&folder.path().join("chats.jsonl"), &rows);
+    let (found, _) = prepared(recipe, &Recorder::default()).unwrap();
+    let chats = found.reports["chats"];
+    assert_eq!((chats.rows, chats.kept, chats.skipped), (12, 12, 2));
+    let held_out = found.held_out.as_ref().map_or(0, |store| store.len());
+    assert_eq!(found.train.len() + held_out, 10 + found.reports["few"].kept);
+}
