@@ -1,32 +1,14 @@
 //! Loss by position, against log-softmax of the model's own logits.
 
+#[path = "../../model/tests/tiny/mod.rs"]
+mod tiny;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use smollm3_corpus::{StoreWriter, TokenStore};
 use smollm3_eval::loss_by_position;
 use smollm3_kernels::{Documents, compiled_backends, device};
-use smollm3_model::{Init, ModelConfig, SmolLm3};
-
-const VOCABULARY: u32 = 61;
-
-fn model(device: &Device) -> SmolLm3 {
-    let text = r#"
-vocab_size = 61
-hidden_size = 32
-intermediate_size = 48
-num_hidden_layers = 4
-num_attention_heads = 4
-num_key_value_heads = 2
-max_position_embeddings = 64
-rope_theta = 1000.0
-no_rope_layer_interval = 4
-initializer_range = 0.3
-"#;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("model.toml");
-    std::fs::write(&file, text).unwrap();
-    let config = ModelConfig::from_toml_file(&file).unwrap();
-    SmolLm3::new(&config, &Init::new(&config, 4), device).unwrap()
-}
+use smollm3_model::SmolLm3;
+use tiny::{VOCABULARY, model};
 
 fn document(length: u32, seed: u32) -> Vec<u32> {
     (0..length)

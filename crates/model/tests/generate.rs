@@ -2,6 +2,8 @@
 
 #[path = "fixture/mod.rs"]
 mod fixture;
+#[path = "tiny/mod.rs"]
+mod tiny;
 
 use std::ops::ControlFlow;
 
@@ -9,28 +11,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use fixture::devices;
 use proptest::prelude::*;
 use smollm3_kernels::Documents;
-use smollm3_model::{Cache, GenerateError, Generation, Init, ModelConfig, Sampling, SmolLm3, generate};
-
-/// Four layers, one without rotation, four heads on two.
-fn model(device: &Device) -> SmolLm3 {
-    let text = r#"
-vocab_size = 97
-hidden_size = 32
-intermediate_size = 48
-num_hidden_layers = 4
-num_attention_heads = 4
-num_key_value_heads = 2
-max_position_embeddings = 64
-rope_theta = 1000.0
-no_rope_layer_interval = 4
-initializer_range = 0.3
-"#;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("model.toml");
-    std::fs::write(&file, text).unwrap();
-    let config = ModelConfig::from_toml_file(&file).unwrap();
-    SmolLm3::new(&config, &Init::new(&config, 4), device).unwrap()
-}
+use smollm3_model::{Cache, GenerateError, Generation, Sampling, generate};
+use tiny::{VOCABULARY, model};
 
 fn ids(rows: &[Vec<u32>], device: &Device) -> Tensor<2, Int> {
     let flat: Vec<i32> = rows.iter().flatten().map(|id| *id as i32).collect();
@@ -39,7 +21,7 @@ fn ids(rows: &[Vec<u32>], device: &Device) -> Tensor<2, Int> {
 
 fn row(length: usize, seed: u32) -> Vec<u32> {
     (0..length as u32)
-        .map(|i| (i * i * 7 + i * 3 + seed * 13) % 97)
+        .map(|i| (i * i * 7 + i * 3 + seed * 13) % VOCABULARY)
         .collect()
 }
 

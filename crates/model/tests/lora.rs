@@ -2,35 +2,18 @@
 
 #[path = "fixture/mod.rs"]
 mod fixture;
+#[path = "tiny/mod.rs"]
+mod tiny;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fixture::devices;
 use smollm3_kernels::Documents;
-use smollm3_model::{FreshAdapters, Init, ModelConfig, ParameterError, Parameters, SmolLm3};
+use smollm3_model::{FreshAdapters, ParameterError, Parameters, SmolLm3};
 use smollm3_recipe::Lora;
-
-fn model(device: &Device) -> SmolLm3 {
-    let text = r#"
-vocab_size = 61
-hidden_size = 32
-intermediate_size = 48
-num_hidden_layers = 4
-num_attention_heads = 4
-num_key_value_heads = 2
-max_position_embeddings = 64
-rope_theta = 1000.0
-no_rope_layer_interval = 4
-initializer_range = 0.3
-"#;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("model.toml");
-    std::fs::write(&file, text).unwrap();
-    let config = ModelConfig::from_toml_file(&file).unwrap();
-    SmolLm3::new(&config, &Init::new(&config, 4), device).unwrap()
-}
+use tiny::{VOCABULARY, model};
 
 fn logits(model: &SmolLm3, device: &Device) -> Vec<f32> {
-    let ids: Vec<i32> = (0..20).map(|i| (i * 7 + 3) % 61).collect();
+    let ids: Vec<i32> = (0..20).map(|i| (i * 7 + 3) % VOCABULARY as i32).collect();
     let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, 20]), device);
     model
         .logits(ids, &Documents::whole_rows(1, 20))

@@ -8,10 +8,10 @@ use smollm3_packing::{PackError, Packing, Settings, TooLong};
 
 use crate::error::Problem;
 use crate::key_path::KeyPath;
+use crate::lora::Lora;
 use crate::mixture::Mixture;
 use crate::optimizer::Optimizer;
 use crate::schedule::ScheduleSettings;
-use crate::section::unknown;
 use crate::training::{Checkpoints, Guards, Loss, MOST_TOKENS, OptimizerState, Phase, Recompute, Training};
 use crate::units::{BatchSize, ContextLength, Sequences, Span, Steps};
 
@@ -60,64 +60,6 @@ pub struct FineTuning {
     /// Adapters that are trained in the place of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<Lora>,
-}
-
-/// `[stage.lora]`: low-rank adapters of matrices.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lora {
-    /// Their rank.
-    pub rank: usize,
-    /// They are multiplied by `alpha / rank`.
-    pub alpha: f64,
-    /// The matrices of each layer that get one.
-    #[serde(default = "Lora::all_matrices")]
-    pub targets: Vec<String>,
-}
-
-/// The matrices of a layer.
-const MATRICES: [&str; 7] = [
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-];
-
-impl Lora {
-    fn all_matrices() -> Vec<String> {
-        MATRICES.map(str::to_owned).to_vec()
-    }
-
-    fn check(&self) -> Result<(), Problem> {
-        if self.rank == 0 {
-            return Err(Problem::at(
-                "rank",
-                "adapters of rank 0 are none; write rank = 16".to_owned(),
-            ));
-        }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return Err(Problem::at(
-                "alpha",
-                format!("{} is no scale; write alpha = 32", self.alpha),
-            ));
-        }
-        if let Some(other) = self
-            .targets
-            .iter()
-            .find(|target| !MATRICES.contains(&target.as_str()))
-        {
-            return Err(Problem::at("targets", unknown("matrix", other, &MATRICES)));
-        }
-        if self.targets.is_empty() {
-            let message =
-                "nothing would be trained; write targets = [\"q_proj\", \"v_proj\"], or leave it out for all";
-            return Err(Problem::at("targets", message.to_owned()));
-        }
-        Ok(())
-    }
 }
 
 /// How long a stage on conversations is.

@@ -35,13 +35,15 @@ impl fmt::Display for Plan {
     }
 }
 
+/// A heading that fills the line.
+fn write_title(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let title = format!("── {text} ");
+    let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
+    writeln!(f, "\n{title}{rule}")
+}
+
 fn write_conversations(f: &mut fmt::Formatter<'_>, stage: &ConversationPlan) -> fmt::Result {
-    let title = format!("── {} ({}): conversations ", stage.name, stage.kind);
-    writeln!(
-        f,
-        "\n{title}{}",
-        "─".repeat(WIDTH.saturating_sub(title.chars().count()))
-    )?;
+    write_title(f, &format!("{} ({}): conversations", stage.name, stage.kind))?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     line("from", stage.from.clone())?;
     line("length", stage.duration.clone())?;
@@ -75,12 +77,7 @@ fn write_conversations(f: &mut fmt::Formatter<'_>, stage: &ConversationPlan) -> 
 }
 
 fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan) -> fmt::Result {
-    let title = format!("── {} ({}) ", stage.name, stage.kind);
-    writeln!(
-        f,
-        "\n{title}{}",
-        "─".repeat(WIDTH.saturating_sub(title.chars().count()))
-    )?;
+    write_title(f, &format!("{} ({})", stage.name, stage.kind))?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     line("from", stage.from.clone())?;
     line(
