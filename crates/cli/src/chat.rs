@@ -7,13 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use smollm3_chat::tokens::check_tokens;
-use smollm3_chat::{Conversation, NaiveDate, Render, Template};
-use smollm3_corpus::Tokenizer;
+use smollm3_chat::{Conversation, NaiveDate, Template};
 use smollm3_engine::dtype;
-use smollm3_model::hf::Checkpoint;
+use smollm3_inference::{Continuation, TextModel};
 
 use crate::args::ChatArgs;
-use crate::sample::{Continuation, continue_text};
 
 const HELP: &str =
     "/think, /no_think: think before answering or not · /clear: begin anew · /exit or Ctrl-D: end";
@@ -22,20 +20,7 @@ const HELP: &str =
 pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
-        .context("a checkpoint needs its tokenizer.json to talk")?;
-    let tokens = check_tokens(&tokenizer)?;
-    let own = Template::of_checkpoint(&args.checkpoint)?;
-    if own.is_none() {
-        eprintln!("note: the checkpoint has no chat template; SmolLM3's is used");
-    }
-    let template = own.unwrap_or_else(Template::smollm3);
-    let render = Render {
-        add_generation_prompt: true,
-        date: Some(date(args.date.as_deref())?),
-        ..Render::default()
-    };
+    let date = date(args.date.as_deref())?;
     let mut talk = Conversation {
         messages: first(args.system.as_deref()),
         tools: args.tools.as_deref().map(tools).transpose()?,
@@ -46,10 +31,14 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let mut asked = talk.clone();
     asked.messages.push(user("?"));
     asked.validate()?;
-    let model = checkpoint.model_in(dtype(precision), &device)?;
+    let mut model = TextModel::open(&args.checkpoint, dtype(precision), &device)?;
+    check_tokens(&model.tokenizer)?;
+    if model.template.is_none() {
+        eprintln!("note: the checkpoint has no chat template; SmolLM3's is used");
+        model.template = Some(Template::smollm3());
+    }
     let how = Continuation {
         max_new_tokens: args.max_new_tokens,
-        stop_tokens: vec![tokens.im_end],
         sampling: (&args.sampling).into(),
         ..Continuation::default()
     };
@@ -74,9 +63,9 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
             "/no_think" => set_thinking(&mut talk, false),
             message => {
                 talk.messages.push(user(message));
-                let prompt = template.render(&talk, &render)?.text;
+                let prompt = model.prompt(&talk, Some(date))?;
                 let mut out = stdout().lock();
-                let answer = continue_text(&model, &checkpoint.config, &tokenizer, &prompt, &how, |piece| {
+                let answer = model.continue_text(&prompt, &how, |piece| {
                     write!(out, "{piece}").and_then(|()| out.flush())
                 });
                 writeln!(out)?;
@@ -89,7 +78,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
                         talk.messages.pop();
                         eprintln!("error: {error:#}; /clear begins anew");
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 }
             }
         }

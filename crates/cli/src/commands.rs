@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::{Listener, Listeners, Metrics, Run, SourceStore, dtype};
 use smollm3_eval::evaluate_stage;
+use smollm3_inference::{Continuation, TextModel};
 use smollm3_kernels::FreedMemory;
-use smollm3_model::hf::Checkpoint;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard};
 use smollm3_recipe::{
     Facts, Recipe, Recompute, Source, SourceKind, Stage, Start, Tokenizer as TokenizerSpec, TokenizerFacts,
@@ -192,30 +192,20 @@ fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
 
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
-        .context("a checkpoint needs its tokenizer.json to read a prompt")?;
     let precision = args.device.precision(args.precision)?;
-    let model = checkpoint.model_in(dtype(precision), &device)?;
-    let wanted = &args.sampling;
-    let how = sample::Continuation {
+    let model = TextModel::open(&args.checkpoint, dtype(precision), &device)?;
+    let how = Continuation {
         max_new_tokens: args.max_new_tokens,
         stop: args.stop.clone(),
-        sampling: wanted.into(),
-        ..sample::Continuation::default()
+        sampling: (&args.sampling).into(),
     };
+    let prompt = model.tokenizer.encode(&args.prompt)?;
     let mut out = stdout().lock();
     write!(out, "{}", args.prompt)?;
     out.flush()?;
-    let text = sample::continue_text(
-        &model,
-        &checkpoint.config,
-        &tokenizer,
-        &args.prompt,
-        &how,
-        |piece| write!(out, "{piece}").and_then(|()| out.flush()),
-    );
-    text?;
+    model.continue_text(&prompt, &how, |piece| {
+        write!(out, "{piece}").and_then(|()| out.flush())
+    })?;
     writeln!(out)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,45 @@
+//! What can go wrong between a text and its continuation.
+
+use std::path::PathBuf;
+
+use smollm3_chat::ChatError;
+use smollm3_corpus::CorpusError;
+use smollm3_model::GenerateError;
+use smollm3_model::hf::CheckpointError;
+
+/// A result with an [`InferenceError`].
+pub type Result<T> = std::result::Result<T, InferenceError>;
+
+/// A checkpoint cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum InferenceError {
+    /// Its weights or its architecture.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Its tokenizer.
+    #[error("{}: a checkpoint needs its tokenizer.json to read text: {source}", folder.display())]
+    Tokenizer {
+        /// The checkpoint.
+        folder: PathBuf,
+        /// What is wrong.
+        source: CorpusError,
+    },
+    /// Text that the tokenizer refuses.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// Its template, or a conversation that the template refuses.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// It has no template.
+    #[error("{}: the checkpoint has no chat template; ask it to continue text, or put a chat_template.jinja into it", folder.display())]
+    NoTemplate {
+        /// The checkpoint.
+        folder: PathBuf,
+    },
+    /// A prompt that cannot be continued.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// What was found cannot be shown.
+    #[error("cannot write the text: {0}")]
+    Write(#[from] std::io::Error),
+}

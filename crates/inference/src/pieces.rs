@@ -1,0 +1,107 @@
+//! Tokens that come one by one, as text that can be shown at once.
+//!
+//! Text is held back while a character is not whole, or while it may be the beginning of a stop text. The whole text is
+//! decoded again at each token, because what a token stands for depends on those before it.
+
+use std::ops::Range;
+
+use smollm3_corpus::Tokenizer;
+
+/// The text of one continuation as it grows.
+#[derive(Debug)]
+pub struct Pieces<'a> {
+    tokenizer: &'a Tokenizer,
+    stop: &'a [String],
+    tokens: Vec<u32>,
+    text: String,
+    shown: usize,
+    stopped: bool,
+}
+
+impl<'a> Pieces<'a> {
+    /// A text that ends before the first of `stop`.
+    pub fn new(tokenizer: &'a Tokenizer, stop: &'a [String]) -> Self {
+        Self {
+            tokenizer,
+            stop,
+            tokens: Vec::new(),
+            text: String::new(),
+            shown: 0,
+            stopped: false,
+        }
+    }
+
+    /// Adds a token; returns the text that can be shown now, often none. After a stop text nothing is added.
+    pub fn push(&mut self, token: u32) -> &str {
+        if self.stopped {
+            return "";
+        }
+        self.tokens.push(token);
+        // A character may be spread over tokens: what is not whole yet is left for later.
+        let Ok(decoded) = self.tokenizer.decode(&self.tokens, true) else {
+            return "";
+        };
+        self.text = decoded.trim_end_matches('\u{fffd}').to_owned();
+        let found = self.stop.iter().filter(|stop| !stop.is_empty());
+        if let Some(end) = found.filter_map(|stop| self.text.find(stop.as_str())).min() {
+            self.text.truncate(end);
+            self.stopped = true;
+            return self.finish();
+        }
+        let end = self.text.len() - held_back(&self.text, self.stop);
+        self.show(end)
+    }
+
+    /// What was held back and is not followed by anything.
+    pub fn finish(&mut self) -> &str {
+        self.show(self.text.len())
+    }
+
+    /// Whether a stop text was found.
+    pub fn stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// All of the text so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn show(&mut self, to: usize) -> &str {
+        let new: Range<usize> = self.shown.min(to)..to;
+        self.shown = self.shown.max(to);
+        self.text.get(new).unwrap_or_default()
+    }
+}
+
+/// How many bytes at the end of `text` may be the beginning of a stop text.
+fn held_back(text: &str, stop: &[String]) -> usize {
+    let begins = |stop: &String| {
+        (1..stop.len())
+            .rev()
+            .filter(|length| stop.is_char_boundary(*length))
+            .find(|length| text.ends_with(&stop[..*length]))
+    };
+    stop.iter().filter_map(begins).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_become_a_stop_text_is_held_back() {
+        let stop = ["<end>".to_owned(), "\n\n".to_owned(), "é!".to_owned()];
+        for (text, held) in [
+            ("a", 0),
+            ("a<", 1),
+            ("a<en", 3),
+            ("a\n", 1),
+            ("<end", 4),
+            ("é", 2),
+            ("", 0),
+        ] {
+            assert_eq!(held_back(text, &stop), held, "{text}");
+        }
+    }
+}

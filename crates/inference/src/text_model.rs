@@ -1,0 +1,125 @@
+//! A checkpoint that can be talked to.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, Device};
+use smollm3_chat::tokens::check_tokens;
+use smollm3_chat::{Conversation, NaiveDate, Render, Template, encode};
+use smollm3_corpus::Tokenizer;
+use smollm3_model::hf::Checkpoint;
+use smollm3_model::{Generation, ModelConfig, Sampling, SmolLm3, generate};
+
+use crate::{InferenceError, Pieces, Result};
+
+/// A checkpoint's model, tokenizer and template.
+#[derive(Debug)]
+pub struct TextModel {
+    /// The checkpoint.
+    pub folder: PathBuf,
+    /// The architecture.
+    pub config: ModelConfig,
+    /// The weights.
+    pub model: SmolLm3,
+    /// What turns text into tokens.
+    pub tokenizer: Tokenizer,
+    /// What turns conversations into text, if the checkpoint brings one along.
+    pub template: Option<Template>,
+}
+
+/// How a text is continued.
+#[derive(Debug, Clone, Default)]
+pub struct Continuation {
+    /// Stop after so many tokens.
+    pub max_new_tokens: usize,
+    /// Stop at one of these texts, which is left out.
+    pub stop: Vec<String>,
+    /// How each token is chosen.
+    pub sampling: Sampling,
+}
+
+impl TextModel {
+    /// Opens a checkpoint for use, its matrices in `precision`.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    pub fn open(folder: &Path, precision: DType, device: &Device) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let tokenizer =
+            Tokenizer::load(folder.join("tokenizer.json")).map_err(|source| InferenceError::Tokenizer {
+                folder: folder.to_owned(),
+                source,
+            })?;
+        let template = Template::of_checkpoint(folder)?;
+        let model = checkpoint.model_in(precision, device)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            config: checkpoint.config,
+            model,
+            tokenizer,
+            template,
+        })
+    }
+
+    /// The tokens that end a text: the model's own, and the end of a turn where the tokenizer has one.
+    pub fn end_tokens(&self) -> Vec<u32> {
+        let turn = check_tokens(&self.tokenizer).ok().map(|tokens| tokens.im_end);
+        let mut ends: Vec<u32> = self.config.eos_token_id.into_iter().chain(turn).collect();
+        ends.dedup();
+        ends
+    }
+
+    /// A conversation as the tokens that the assistant's next turn follows.
+    ///
+    /// # Errors
+    /// There is no template, or it refuses the conversation.
+    pub fn prompt(&self, conversation: &Conversation, date: Option<NaiveDate>) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().ok_or_else(|| InferenceError::NoTemplate {
+            folder: self.folder.clone(),
+        })?;
+        let render = Render {
+            add_generation_prompt: true,
+            date,
+            ..Render::default()
+        };
+        let rendered = template.render(conversation, &render)?;
+        Ok(encode(&self.tokenizer, &rendered)?.ids)
+    }
+
+    /// Continues the tokens of `prompt`; `on_text` gets each new piece of text once it is whole and can no longer become a
+    /// stop text.
+    ///
+    /// # Errors
+    /// The prompt cannot be continued, or `on_text` fails.
+    pub fn continue_text(
+        &self,
+        prompt: &[u32],
+        how: &Continuation,
+        mut on_text: impl FnMut(&str) -> io::Result<()>,
+    ) -> Result<String> {
+        let settings = Generation {
+            max_new_tokens: how.max_new_tokens,
+            stop: self.end_tokens(),
+            sampling: how.sampling.clone(),
+        };
+        let mut pieces = Pieces::new(&self.tokenizer, &how.stop);
+        let mut written = Ok(());
+        generate(&self.model, &[prompt.to_vec()], &settings, |_, token| {
+            let piece = pieces.push(token);
+            if !piece.is_empty() {
+                written = on_text(piece);
+            }
+            match written.is_ok() && !pieces.stopped() {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+        written?;
+        let rest = pieces.finish();
+        if !rest.is_empty() {
+            on_text(rest)?;
+        }
+        Ok(pieces.text().to_owned())
+    }
+}

@@ -1,0 +1,46 @@
+//! Whatever way text comes, its pieces are the text, and no stop text is ever shown.
+
+use proptest::prelude::*;
+use smollm3_corpus::Tokenizer;
+use smollm3_inference::Pieces;
+
+fn tokenizer() -> Tokenizer {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/tokenizer/tokenizer.json"
+    );
+    Tokenizer::load(path).unwrap()
+}
+
+fn shown(tokenizer: &Tokenizer, text: &str, stop: &[String]) -> (String, String, bool) {
+    let mut pieces = Pieces::new(tokenizer, stop);
+    let mut shown = String::new();
+    for token in tokenizer.encode(text).unwrap() {
+        shown += pieces.push(token);
+        assert!(stop.iter().all(|stop| !shown.contains(stop.as_str())), "{shown}");
+    }
+    shown += pieces.finish();
+    (shown, pieces.text().to_owned(), pieces.stopped())
+}
+
+#[test]
+fn a_text_ends_before_the_first_stop_text() {
+    let tokenizer = tokenizer();
+    let stop = ["\n\n".to_owned(), "Question:".to_owned()];
+    let (shown, text, stopped) = shown(&tokenizer, "Grüße, 漢字!\nQuest Question: no\n\nnever", &stop);
+    assert_eq!(shown, "Grüße, 漢字!\nQuest ");
+    assert_eq!(text, shown);
+    assert!(stopped);
+}
+
+proptest! {
+    #[test]
+    fn pieces_add_up(text in "[a-c<>é漢\n ]{0,40}", stop in prop::collection::vec("[a-c<>é\n]{1,3}", 0..3)) {
+        let tokenizer = tokenizer();
+        let (shown, text_after, stopped) = shown(&tokenizer, &text, &stop);
+        let end = stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+        prop_assert_eq!(&shown, &text_after);
+        prop_assert_eq!(stopped, end.is_some());
+        prop_assert_eq!(&shown, &text[..end.unwrap_or(text.len())]);
+    }
+}
