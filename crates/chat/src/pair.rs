@@ -71,6 +71,12 @@ impl Pair {
                     .count();
                 // Two equal answers still are answers.
                 let common = common.min(chosen.len().min(rejected.len()).saturating_sub(1));
+                if common == 0 && chosen.len().max(rejected.len()) > 1 {
+                    return Err(ChatError::row(
+                        "has two answers that begin with different messages; both must follow the same prompt, or stand \
+                         without it beside `prompt`",
+                    ));
+                }
                 rejected.drain(..common);
                 (chosen.drain(..common).collect(), chosen, rejected)
             }
@@ -96,6 +102,16 @@ impl Pair {
             if messages.is_empty() {
                 return Err(ChatError::row(format!(
                     "has no messages in `{name}`; a pair needs some"
+                )));
+            }
+            if name != "prompt"
+                && messages
+                    .first()
+                    .is_some_and(|first| ["user", "system"].contains(&role(first)))
+            {
+                return Err(ChatError::row(format!(
+                    "has a `{name}` that begins with the role `{}`; questions belong into `prompt` only",
+                    role(&messages[0])
                 )));
             }
             for (index, message) in messages.iter().enumerate() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
+use smollm3_apo::prefer;
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::{Listener, Listeners, Metrics, Run, SourceStore, dtype};
 use smollm3_eval::evaluate_stage;
@@ -14,7 +15,8 @@ use smollm3_inference::{Continuation, TextModel};
 use smollm3_kernels::FreedMemory;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard};
 use smollm3_recipe::{
-    Facts, Recipe, Recompute, Source, SourceKind, Stage, Start, Tokenizer as TokenizerSpec, TokenizerFacts,
+    Facts, Recipe, Recompute, Source, SourceKind, Stage, StageKind, Start, Tokenizer as TokenizerSpec,
+    TokenizerFacts,
 };
 use smollm3_sft::fine_tune;
 
@@ -36,10 +38,7 @@ fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
 
 pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
     let recipe = load(&args.recipe, &args.device)?;
-    let recomputes = |stage: &Stage| {
-        let recompute = stage.training().map(|training| training.recompute);
-        recompute.or_else(|| Some(stage.fine_tuning()?.recompute)) == Some(Recompute::Layers)
-    };
+    let recomputes = |stage: &Stage| stage.recompute() == Recompute::Layers;
     FreedMemory::of_run(recipe.stages.iter().any(recomputes)).set();
     let position = |name: &str| -> Result<usize> {
         recipe.stage(name)?;
@@ -109,9 +108,12 @@ fn run_stages(
 ) -> Result<Run> {
     let run = Run::open(recipe, listener)?;
     for stage in &run.recipe.stages[numbers] {
-        match stage.fine_tuning() {
-            Some(fine_tuning) => fine_tune(&run, stage, fine_tuning, stop, listener)?,
-            None => run.stage(stage, stop, listener)?,
+        match &stage.kind {
+            StageKind::Pretrain(_) | StageKind::LongContext(_) => run.stage(stage, stop, listener)?,
+            StageKind::MidTrain(tuning) | StageKind::Sft(tuning) => {
+                fine_tune(&run, stage, tuning, stop, listener)?;
+            }
+            StageKind::Apo(preference) => prefer(&run, stage, preference, stop, listener)?,
         }
         evaluate_stage(&run, stage, listener)?;
     }

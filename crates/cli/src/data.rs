@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
+use smollm3_apo::prepare_pairs;
 use smollm3_corpus::fetch::fetch;
 use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
 use smollm3_corpus::shards::{CacheOptions, open_rows};
@@ -188,7 +189,10 @@ pub fn prepare_data(args: &PrepareArgs, logs: LogFormat) -> Result<ExitCode> {
     };
     let prepared = prepare(&recipe, &mut listeners)
         .map_err(anyhow::Error::from)
-        .and_then(|data| Ok(prepare_conversations(&recipe, &data, &mut listeners)?));
+        .and_then(|data| {
+            prepare_conversations(&recipe, &data, &mut listeners)?;
+            Ok(prepare_pairs(&recipe, &data, &mut listeners)?)
+        });
     match prepared {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(error) if is_interrupted(&error) => Ok(stopped()),

@@ -1,15 +1,18 @@
-//! `smollm3 data explain`: what becomes of one row of conversations.
+//! `smollm3 data explain`: what becomes of one row of conversations, or of one pair.
 
 use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+use smollm3_apo::PairEncoder;
+use smollm3_chat::explain::ExplainedToken;
 use smollm3_chat::{encode, explain};
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
-use smollm3_recipe::{Recipe, Stage, Tokenizer as TokenizerSpec};
-use smollm3_sft::{ChatSetup, RowBatch, Rows, conversation};
+use smollm3_recipe::{Recipe, StageKind, Tokenizer as TokenizerSpec};
+use smollm3_sft::{ChatSetup, ConversationEncoder, RowBatch, RowEncoder, Rows, conversation};
 
 use crate::args::ExplainArgs;
 
@@ -21,28 +24,26 @@ const PLAIN: &str = "\u{1b}[0m";
 /// `smollm3 data explain`.
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    let talking = |stage: &&Stage| stage.fine_tuning().is_some();
     let stage = match &args.stage {
         Some(name) => recipe.stage(name)?,
         None => recipe
             .stages
             .iter()
-            .rfind(talking)
+            .rfind(|stage| !stage.rows().is_empty())
             .context("the recipe has no stage on conversations")?,
     };
-    let fine_tuning = stage
-        .fine_tuning()
-        .with_context(|| format!("stage \"{}\" is not one on conversations", stage.name))?;
     let data = match &args.data {
-        None => fine_tuning.data.first(),
-        Some(name) => fine_tuning.data.iter().find(|data| data.name == *name),
+        None => stage.rows().first(),
+        Some(name) => stage.rows().iter().find(|data| data.name == *name),
     };
     let data = data.with_context(|| {
-        let names: Vec<&str> = fine_tuning.data.iter().map(|data| data.name.as_str()).collect();
-        format!("the stage's data are {}", names.join(", "))
+        let names: Vec<&str> = stage.rows().iter().map(|data| data.name.as_str()).collect();
+        match names.is_empty() {
+            true => format!("stage \"{}\" is not one on conversations or pairs", stage.name),
+            false => format!("the stage's data are {}", names.join(", ")),
+        }
     })?;
     let tokenizer = tokenizer(&recipe)?;
-    let setup = ChatSetup::of(&recipe, &tokenizer, stage, fine_tuning)?;
     let cache = CacheOptions {
         folder: recipe
             .data
@@ -52,16 +53,27 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
         bytes: recipe.data.cache_size.0,
         retry: RetryPolicy::default(),
     };
-    let (batch, index) = nth(&Rows::open(&recipe, data, &cache)?, args.row)?;
-    let place = batch.place(index);
-    let talk = conversation(&batch, index)?;
-    let rendered = setup
-        .template
-        .render(&talk, &setup.render)
-        .with_context(|| place.clone())?;
-    let encoded = encode(&tokenizer, &rendered)?;
-    let mask = setup.template.mask(&encoded, setup.learned)?;
-    let tokens = explain::tokens(&encoded, &rendered, &mask);
+    let row =
+        |encoder: &dyn RowEncoder| nth(&Rows::open(&recipe, data, &cache, encoder.generator())?, args.row);
+    let (place, tokens) = match &stage.kind {
+        StageKind::MidTrain(tuning) | StageKind::Sft(tuning) => {
+            let encoder = ConversationEncoder::of(&recipe, &tokenizer, stage, tuning)?;
+            let (batch, index) = row(&encoder)?;
+            (
+                batch.place(index),
+                conversation_tokens(&encoder, &tokenizer, &batch, index)?,
+            )
+        }
+        StageKind::Apo(preference) => {
+            let encoder = PairEncoder::of(&recipe, &tokenizer, stage, preference)?;
+            let (batch, index) = row(&encoder)?;
+            (
+                batch.place(index),
+                pair_tokens(&encoder, &tokenizer, &batch, index)?,
+            )
+        }
+        StageKind::Pretrain(_) | StageKind::LongContext(_) => unreachable!("they read no rows"),
+    };
     if args.json {
         for token in &tokens {
             println!("{}", serde_json::to_string(token)?);
@@ -87,6 +99,54 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn conversation_tokens(
+    encoder: &ConversationEncoder,
+    tokenizer: &Tokenizer,
+    batch: &RowBatch,
+    index: usize,
+) -> Result<Vec<ExplainedToken>> {
+    let talk = conversation(batch, index)?;
+    let ChatSetup { template, render } = &encoder.setup;
+    let rendered = template
+        .render(&talk, render)
+        .with_context(|| batch.place(index))?;
+    let encoded = encode(tokenizer, &rendered)?;
+    let mask = template.mask(&encoded, encoder.learned)?;
+    Ok(explain::tokens(&encoded, &rendered, &mask))
+}
+
+/// Both documents of a pair, one after the other. The role is the part that a token is of.
+fn pair_tokens(
+    encoder: &PairEncoder,
+    tokenizer: &Tokenizer,
+    batch: &RowBatch,
+    index: usize,
+) -> Result<Vec<ExplainedToken>> {
+    let row = batch.rows().get(index).unwrap_or(&Value::Null);
+    let pair = encoder.render(row).with_context(|| batch.place(index))?;
+    let documents = encoder
+        .documents(tokenizer, &pair)
+        .with_context(|| batch.place(index))?;
+    let documents = documents.map_err(|reason| {
+        anyhow!(
+            "{}: it is one of the rows {reason}, which are left out",
+            batch.place(index)
+        )
+    })?;
+    let mut tokens = Vec::new();
+    for (document, answer) in documents.into_iter().zip(["chosen", "rejected"]) {
+        for (id, learned) in document.ids.into_iter().zip(document.learned) {
+            tokens.push(ExplainedToken {
+                text: tokenizer.decode(&[id], false)?,
+                role: Some(if learned { answer } else { "prompt" }.to_owned()),
+                id,
+                learned,
+            });
+        }
+    }
+    Ok(tokens)
 }
 
 /// The run's own tokenizer where it has been prepared, else that of a file.

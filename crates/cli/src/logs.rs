@@ -43,6 +43,7 @@ impl Listener for Logs {
                 grad_norm = step.grad_norm,
                 seconds = step.seconds,
                 data_seconds = step.data_seconds,
+                observed = ?step.observed,
                 "step"
             ),
             Event::HeldOut(record) => info!(
@@ -51,6 +52,14 @@ impl Listener for Logs {
                 category = record.category,
                 nats_per_token = record.nats_per_token,
                 bits_per_byte = record.bits_per_byte,
+                "held out"
+            ),
+            Event::Measured(record) => info!(
+                step = record.step,
+                phase = record.phase,
+                measured = record.name,
+                value = record.value,
+                standard_error = record.standard_error,
                 "held out"
             ),
             Event::Saved {

@@ -124,8 +124,15 @@ impl Progress {
             part if part > 0.02 => format!("  data wait {:.0}%", 100.0 * part),
             _ => String::new(),
         };
+        let margin = record
+            .observed
+            .get("rewards/margins")
+            .zip(record.observed.get("rewards/accuracies"));
+        let margin = margin.map_or(String::new(), |(margin, accuracy)| {
+            format!("  margin {margin:.3}  acc {:.0}%", 100.0 * accuracy)
+        });
         let text = format!(
-            "{}  loss {:.3}  lr {:.2e}  |g| {:.2}  {:.0} tok/s{mfu}{waited}  {} left",
+            "{}  loss {:.3}{margin}  lr {:.2e}  |g| {:.2}  {:.0} tok/s{mfu}{waited}  {} left",
             record.phase,
             record.loss,
             record.learning_rate,
@@ -181,6 +188,10 @@ impl Listener for Progress {
             Event::HeldOut(record) => self.line(&format!(
                 "{} held out: {} {:.3} nats/token, {:.3} bits/byte",
                 record.phase, record.category, record.nats_per_token, record.bits_per_byte
+            )),
+            Event::Measured(record) => self.line(&format!(
+                "{} held out: {} {:.3} ± {:.3} ({} pairs)",
+                record.phase, record.name, record.value, record.standard_error, record.items
             )),
             Event::Saved {
                 step,

@@ -35,7 +35,7 @@ pub fn closing_sample(run: &Run) -> Result<String> {
     };
     let mut text = String::new();
     let stages = &run.recipe.stages;
-    if let Some(stage) = stages.iter().rfind(|stage| stage.fine_tuning().is_none())
+    if let Some(stage) = stages.iter().rfind(|stage| !stage.is_conversational())
         && let Some(folder) = newest(stage)?
     {
         let model = TextModel::open(&folder, DType::F32, &run.device)?;
@@ -55,9 +55,9 @@ pub fn closing_sample(run: &Run) -> Result<String> {
     {
         let folder = folder.display();
         text.push_str(&format!("\nCheckpoint: {folder}\n"));
-        text.push_str(&match stage.fine_tuning() {
-            Some(_) => format!("Try: smollm3 chat {folder}\n"),
-            None => format!("Try: smollm3 generate {folder} --prompt \"…\"\n"),
+        text.push_str(&match stage.is_conversational() {
+            true => format!("Try: smollm3 chat {folder}\n"),
+            false => format!("Try: smollm3 generate {folder} --prompt \"…\"\n"),
         });
     }
     Ok(text)

@@ -16,7 +16,7 @@ pub fn closing_tables(run: &Run) -> Result<String> {
             .into_iter()
             .filter_map(|record| match record {
                 Record::HeldOut(record) => Some(record),
-                Record::Step(_) => None,
+                Record::Step(_) | Record::Measured(_) => None,
             })
             .collect();
         if !records.is_empty() {

@@ -2,14 +2,13 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use smollm3_kernels::LossSum;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::Recompute;
 
-use crate::{AccumulatedGradients, Objective};
+use crate::{AccumulatedGradients, Objective, ObjectiveLoss};
 
 /// The summed loss of a micro-batch.
-pub(crate) fn forward<O: Objective>(objective: &O, model: &SmolLm3, batch: &O::MicroBatch) -> LossSum {
+pub(crate) fn forward<O: Objective>(objective: &O, model: &SmolLm3, batch: &O::MicroBatch) -> ObjectiveLoss {
     let (ids, documents) = objective.rows(batch);
     objective.loss(model.forward(ids, documents), model.head(), batch)
 }
@@ -18,14 +17,16 @@ pub(crate) fn forward<O: Objective>(objective: &O, model: &SmolLm3, batch: &O::M
 pub(crate) struct MicroLoss {
     /// What it adds to the loss of the step.
     pub part: f64,
-    /// Summed token losses of each row.
+    /// Summed losses of each origin.
     pub rows: Vec<f64>,
+    /// What else the objective records, summed.
+    pub observed: Vec<(&'static str, f64)>,
 }
 
 impl MicroLoss {
     /// Waits for the device.
-    fn read(part: Tensor<1>, losses: Tensor<1>, rows: usize) -> Self {
-        let losses: Vec<f32> = losses.into_data().iter().collect();
+    fn read(part: Tensor<1>, loss: ObjectiveLoss, rows: usize) -> Self {
+        let losses: Vec<f32> = loss.losses.into_data().iter().collect();
         let row = |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).sum();
         Self {
             part: f64::from(part.into_scalar::<f32>()),
@@ -33,6 +34,7 @@ impl MicroLoss {
                 .chunks((losses.len() / rows.max(1)).max(1))
                 .map(row)
                 .collect(),
+            observed: loss.observed,
         }
     }
 }
@@ -53,10 +55,10 @@ pub(crate) fn backward<O: Objective>(
     if recompute == Recompute::Layers {
         return layer_by_layer(objective, model, batch, weight, gradients);
     }
-    let LossSum { sum, losses, count } = forward(objective, model, batch);
-    let part = sum.mul_scalar(weight(count));
+    let loss = forward(objective, model, batch);
+    let part = loss.sum.clone().mul_scalar(weight(loss.count));
     gradients.add(model, part.backward());
-    MicroLoss::read(part, losses, objective.origins(batch).len())
+    MicroLoss::read(part, loss, objective.origins(batch).len())
 }
 
 fn layer_by_layer<O: Objective>(
@@ -82,8 +84,8 @@ fn layer_by_layer<O: Objective>(
             .pop()
             .unwrap_or_else(|| unreachable!("the embedding was put there")),
     );
-    let LossSum { sum, losses, count } = objective.loss(model.finish(x.clone()), model.head(), batch);
-    let part = sum.mul_scalar(weight(count));
+    let loss = objective.loss(model.finish(x.clone()), model.head(), batch);
+    let part = loss.sum.clone().mul_scalar(weight(loss.count));
     let mut found = part.backward();
     let mut upstream = x.grad_remove(&mut found);
     // Summed by themselves first, as one graph does: a tied embedding has two parts.
@@ -103,5 +105,5 @@ fn layer_by_layer<O: Objective>(
         own.add(model, found);
     }
     gradients.merge(own);
-    MicroLoss::read(part, losses, objective.origins(batch).len())
+    MicroLoss::read(part, loss, objective.origins(batch).len())
 }

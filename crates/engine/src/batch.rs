@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use smollm3_kernels::{Documents, DocumentsError, LossSum, Targets, linear_cross_entropy};
 
-use crate::Objective;
+use crate::{Objective, ObjectiveLoss};
 
 /// One packed row: inputs, what each position predicts, where documents begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,8 +87,15 @@ impl Objective for CrossEntropy {
         (batch.ids.clone(), &batch.documents)
     }
 
-    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &MicroBatch) -> LossSum {
+    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &MicroBatch) -> ObjectiveLoss {
         let [rows, seq, width] = hidden.dims();
-        linear_cross_entropy(hidden.reshape([rows * seq, width]), head, &batch.targets)
+        let hidden = hidden.reshape([rows * seq, width]);
+        let LossSum { sum, losses, count } = linear_cross_entropy(hidden, head, &batch.targets);
+        ObjectiveLoss {
+            sum,
+            losses,
+            count,
+            observed: Vec::new(),
+        }
     }
 }

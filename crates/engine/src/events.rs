@@ -36,6 +36,14 @@ pub struct StepRecord {
     /// The part of each source by name.
     #[serde(default)]
     pub sources: BTreeMap<String, SourceRecord>,
+    /// What else the stage records, means over the targets, by name; absent where there is nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub observed: BTreeMap<String, f64>,
+}
+
+/// Of every stage whose losses are of tokens.
+pub(crate) fn nats_per_token() -> String {
+    "nats/token".to_owned()
 }
 
 fn yes() -> bool {
@@ -94,6 +102,9 @@ pub struct StageInfo {
     pub flops_per_token: f64,
     /// Peak FLOP/s of all devices, if the recipe states it.
     pub peak_flops: Option<f64>,
+    /// What losses are of.
+    #[serde(default = "nats_per_token")]
+    pub loss_unit: String,
     /// In the order in which rows name them.
     pub sources: Vec<SourceName>,
     /// In order.
@@ -216,6 +227,40 @@ pub struct HeldOutRecord {
     pub tokens: u64,
 }
 
+/// Something measured on what is kept out of training, other than a loss of text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasureRecord {
+    /// Steps done.
+    pub step: u64,
+    /// Phase that just ended, or `start`.
+    pub phase: String,
+    /// What was measured.
+    pub name: String,
+    /// Its mean.
+    pub value: f64,
+    /// Standard error of the mean.
+    pub standard_error: f64,
+    /// What it is the mean of.
+    pub items: u64,
+}
+
+impl MeasureRecord {
+    /// The mean of `values`.
+    pub fn mean(step: u64, phase: &str, name: &str, values: &[f64]) -> Self {
+        let items = values.len().max(1) as f64;
+        let mean = values.iter().sum::<f64>() / items;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Self {
+            step,
+            phase: phase.to_owned(),
+            name: name.to_owned(),
+            value: mean,
+            standard_error: (squares / (items - 1.0).max(1.0) / items).sqrt(),
+            items: values.len() as u64,
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -241,6 +286,8 @@ pub enum Event {
     Step(StepRecord),
     /// Held-out loss of one category.
     HeldOut(HeldOutRecord),
+    /// Something else that was measured.
+    Measured(MeasureRecord),
     /// A checkpoint.
     Saved {
         /// Steps done.

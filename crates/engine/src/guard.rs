@@ -151,6 +151,7 @@ mod tests {
             targets: 1,
             grad_norm,
             sources: BTreeMap::new(),
+            observed: BTreeMap::new(),
             updated: true,
         }
     }

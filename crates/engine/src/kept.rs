@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use smollm3_model::{FreshAdapters, Init, SmolLm3, hf};
-use smollm3_recipe::{Lora, ModelConfig, OptimizerState, Stage, Start, Training};
+use smollm3_recipe::cost::training_flops_per_token;
+use smollm3_recipe::{Lora, ModelConfig, OptimizerState, Phase, Stage, Start, Training};
 
 use crate::checkpoint::{self, Progress, Snapshot};
+use crate::events::nats_per_token;
 use crate::guard::GuardState;
 use crate::saver::Writing;
 use crate::trainer::Reached;
-use crate::{AdamW, EngineError, Event, IncidentKind, Listener, Result, Run, TrainState};
+use crate::{
+    AdamW, Event, IncidentKind, Listener, PhaseInfo, Result, Run, SourceName, StageInfo, TrainState,
+};
 
 /// The checkpoints of one stage.
 pub struct Kept<'a> {
@@ -36,6 +40,39 @@ impl Kept<'_> {
         self.run.stage_folder(&self.stage.name)
     }
 
+    /// What listeners are told of the stage; `shares` are what each phase is to be made of.
+    pub fn stage_info(
+        &self,
+        sources: Vec<SourceName>,
+        shares: impl Fn(&Phase) -> BTreeMap<String, f64>,
+    ) -> StageInfo {
+        let (training, config) = (self.training, &self.config);
+        let length = training.sequence_length.0;
+        StageInfo {
+            name: self.stage.name.clone(),
+            folder: self.folder(),
+            steps: training.total_steps(),
+            tokens_per_step: training.tokens_per_step(),
+            sequence_length: length,
+            rope_theta: config.rope_theta,
+            flops_per_token: training_flops_per_token(config, length),
+            peak_flops: self.run.recipe.plan.peak_tflops.map(|peak| peak * 1e12),
+            loss_unit: nats_per_token(),
+            sources,
+            phases: training
+                .phases
+                .iter()
+                .zip(training.phase_steps())
+                .map(|(phase, steps)| PhaseInfo {
+                    name: phase.name.clone(),
+                    first: *steps.start(),
+                    last: *steps.end(),
+                    shares: shares(phase),
+                })
+                .collect(),
+        }
+    }
+
     /// The newest checkpoint that is `wanted`, or the beginning of the stage.
     ///
     /// # Errors
@@ -56,7 +93,7 @@ impl Kept<'_> {
             Some((progress, path)) if let Some(lora) = self.lora => {
                 // The checkpoint's weights have the adapters in them: what is frozen is what the stage began with.
                 let optimizer = &self.training.optimizer;
-                let base = self.weights(&self.start_folder()?)?;
+                let base = self.weights(&run.checkpoint_of(self.stage, &self.stage.from)?)?;
                 let state = checkpoint::load_adapters(base, lora, &path, &progress, optimizer, &run.device)?;
                 (state, progress.guard)
             }
@@ -85,7 +122,7 @@ impl Kept<'_> {
                 optimizer: AdamW::new(training.optimizer.clone()),
             });
         }
-        let folder = self.start_folder()?;
+        let folder = run.checkpoint_of(self.stage, &self.stage.from)?;
         let model = self.weights(&folder)?;
         Ok(TrainState {
             model: match self.lora {
@@ -101,26 +138,11 @@ impl Kept<'_> {
         })
     }
 
-    /// The checkpoint that the stage starts from.
-    fn start_folder(&self) -> Result<PathBuf> {
-        let refused = |what: String| {
-            Err(EngineError::Refused(format!(
-                "stage \"{}\": {what}",
-                self.stage.name
-            )))
-        };
-        match &self.stage.from {
-            Start::Stage(earlier) => self.run.last_checkpoint(self.stage, earlier),
-            Start::Folder(path) => Ok(self.run.recipe.resolve(path)),
-            Start::Random => refused("it starts from no checkpoint".to_owned()),
-            Start::Hub(repository) => {
-                refused(format!("download {repository} and write its folder in `from`"))
-            }
-        }
-    }
-
     /// A checkpoint's weights under this stage's theta and length.
-    fn weights(&self, folder: &Path) -> Result<SmolLm3> {
+    ///
+    /// # Errors
+    /// It cannot be read, or is of another architecture.
+    pub fn weights(&self, folder: &Path) -> Result<SmolLm3> {
         let weights = hf::Checkpoint::open(folder)?.tensors;
         Ok(SmolLm3::new(
             &self.config,

@@ -33,8 +33,8 @@ pub use claim::belongs;
 pub use data::{Data, SourceStore};
 pub use error::{EngineError, Result};
 pub use events::{
-    Event, HeldOutRecord, IncidentKind, Listener, Listeners, PhaseInfo, RowRef, SourceName, SourceRecord,
-    StageInfo, StepRecord,
+    Event, HeldOutRecord, IncidentKind, Listener, Listeners, MeasureRecord, PhaseInfo, RowRef, SourceName,
+    SourceRecord, StageInfo, StepRecord,
 };
 pub use gradients::AccumulatedGradients;
 pub use held_out::{HeldOut, held_out_loss, held_out_rows, token_bytes, token_losses};
@@ -43,4 +43,4 @@ pub use metrics::{Incident, Metrics, Record, read_incidents, read_metrics, read_
 pub use rows::{MixedRows, stage_order};
 pub use run::{Run, dtype, prepare};
 pub use saver::Writing;
-pub use step::{Objective, SourceLoss, StepMode, StepResult, TrainState, train_step};
+pub use step::{Objective, ObjectiveLoss, SourceLoss, StepMode, StepResult, TrainState, train_step};

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::write_json;
 use crate::error::io;
 use crate::line_file::{LineFile, line};
-use crate::{EngineError, Event, HeldOutRecord, IncidentKind, Listener, Result, StageInfo, StepRecord};
+use crate::{
+    EngineError, Event, HeldOutRecord, IncidentKind, Listener, MeasureRecord, Result, StageInfo, StepRecord,
+};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,8 @@ pub enum Record {
     Step(StepRecord),
     /// A held-out loss.
     HeldOut(HeldOutRecord),
+    /// Something else that was measured.
+    Measured(MeasureRecord),
 }
 
 impl Record {
@@ -31,6 +35,7 @@ impl Record {
         match self {
             Self::Step(record) => record.step,
             Self::HeldOut(record) => record.step,
+            Self::Measured(record) => record.step,
         }
     }
 }
@@ -163,6 +168,7 @@ impl Listener for Metrics {
             Event::Incident { step, kind } => self.incident(*step, kind.clone()),
             Event::Step(record) => self.write(&Record::Step(record.clone())),
             Event::HeldOut(record) => self.write(&Record::HeldOut(record.clone())),
+            Event::Measured(record) => self.write(&Record::Measured(record.clone())),
             Event::StageEnded { .. } => {
                 if let Some(mut files) = self.files.take() {
                     files.metrics.finish()?;

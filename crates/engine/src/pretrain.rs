@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use smollm3_mixer::Mixer;
-use smollm3_recipe::{ModelConfig, Stage, Training, cost::training_flops_per_token};
+use smollm3_recipe::{Stage, Training};
 
 use crate::checkpoint;
-use crate::events::{PhaseInfo, RowRef, SourceName, StageInfo};
+use crate::events::{RowRef, SourceName};
 use crate::guard::GuardState;
 use crate::held_out::{HeldOut, held_out_loss, token_bytes};
 use crate::kept::Kept;
@@ -34,12 +34,6 @@ pub(crate) fn pretrain(
 ) -> Result<()> {
     let config = run.stage_config(stage)?;
     let rows = MixedRows::new(&run.recipe, training, &run.data)?;
-    let settings = LoopSettings {
-        stage: stage_info(run, stage, training, &config, rows.order()),
-        training,
-        schedule: training.schedule()?,
-        stop,
-    };
     let fingerprint = |(name, store): (&String, &SourceStore)| (name.clone(), store.fingerprint.clone());
     let mut hooks = PretrainHooks {
         kept: Kept {
@@ -53,6 +47,23 @@ pub(crate) fn pretrain(
         },
         order: rows.order(),
         bytes: token_bytes(&run.data.tokenizer),
+    };
+    let sources = &rows.order().config().sources;
+    let category = |name: &str| {
+        let source = run.recipe.sources.get(name);
+        source.map_or(String::new(), |source| source.category.clone())
+    };
+    let sources = sources.iter().map(|source| SourceName {
+        name: source.name.clone(),
+        category: category(&source.name),
+    });
+    let settings = LoopSettings {
+        stage: hooks.kept.stage_info(sources.collect(), |phase| {
+            phase.mixture.weights().into_iter().collect()
+        }),
+        training,
+        schedule: training.schedule()?,
+        stop,
     };
     checkpoint::sweep(&hooks.kept.folder())?;
     let reached = hooks.kept.reached(|_| true, listener)?;
@@ -73,50 +84,6 @@ pub(crate) fn pretrain(
         listener,
     )?;
     Ok(())
-}
-
-fn stage_info(
-    run: &Run,
-    stage: &Stage,
-    training: &Training,
-    config: &ModelConfig,
-    order: &Mixer,
-) -> StageInfo {
-    let category = |name: &str| {
-        let source = run.recipe.sources.get(name);
-        source.map_or(String::new(), |source| source.category.clone())
-    };
-    let plan = &run.recipe.plan;
-    StageInfo {
-        name: stage.name.clone(),
-        folder: run.stage_folder(&stage.name),
-        steps: training.total_steps(),
-        tokens_per_step: training.tokens_per_step(),
-        sequence_length: training.sequence_length.0,
-        rope_theta: config.rope_theta,
-        flops_per_token: training_flops_per_token(config, training.sequence_length.0),
-        peak_flops: plan.peak_tflops.map(|peak| peak * 1e12),
-        sources: order
-            .config()
-            .sources
-            .iter()
-            .map(|source| SourceName {
-                name: source.name.clone(),
-                category: category(&source.name),
-            })
-            .collect(),
-        phases: training
-            .phases
-            .iter()
-            .zip(training.phase_steps())
-            .map(|(phase, steps)| PhaseInfo {
-                name: phase.name.clone(),
-                first: *steps.start(),
-                last: *steps.end(),
-                shares: phase.mixture.weights().into_iter().collect(),
-            })
-            .collect(),
-    }
 }
 
 struct PretrainHooks<'a> {

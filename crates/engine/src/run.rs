@@ -78,8 +78,8 @@ impl Run {
         match &stage.kind {
             StageKind::Pretrain(training) => pretrain(self, stage, training, stop, listener),
             StageKind::LongContext(long) => pretrain(self, stage, &long.training, stop, listener),
-            StageKind::MidTrain(_) | StageKind::Sft(_) => Err(EngineError::Refused(format!(
-                "stage \"{}\" is not one on token rows; smollm3-sft runs it",
+            _ => Err(EngineError::Refused(format!(
+                "stage \"{}\" is not one on token rows; the crate of its kind runs it",
                 stage.name
             ))),
         }
@@ -114,6 +114,22 @@ impl Run {
             config.max_position_embeddings = config.max_position_embeddings.max(rows);
         }
         Ok(config)
+    }
+
+    /// The folder of a checkpoint that `stage` starts from or is compared with.
+    ///
+    /// # Errors
+    /// It is none on this machine.
+    pub fn checkpoint_of(&self, stage: &Stage, start: &Start) -> Result<PathBuf> {
+        let refused = |what: String| Err(EngineError::Refused(format!("stage \"{}\": {what}", stage.name)));
+        match start {
+            Start::Stage(earlier) => self.last_checkpoint(stage, earlier),
+            Start::Folder(path) => Ok(self.recipe.resolve(path)),
+            Start::Random => refused("it starts from no checkpoint".to_owned()),
+            Start::Hub(repository) => {
+                refused(format!("download {repository} and write its folder in `from`"))
+            }
+        }
     }
 
     /// The newest checkpoint of the stage that `stage` starts from.
@@ -157,11 +173,7 @@ pub fn prepare(recipe: &Recipe, listener: &mut dyn Listener) -> Result<Data> {
 fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
     let mut contexts: BTreeMap<&str, u64> = BTreeMap::new();
     for stage in &recipe.stages {
-        let rows = match (stage.training(), stage.fine_tuning()) {
-            (Some(training), _) => training.sequence_length.0,
-            (None, Some(fine_tuning)) => fine_tuning.sequence_length.0,
-            (None, None) => continue,
-        };
+        let rows = stage.sequence_length().0;
         let most = match &stage.from {
             Start::Stage(earlier) => contexts.get(earlier.as_str()).copied(),
             Start::Random | Start::Folder(_) | Start::Hub(_) => None,

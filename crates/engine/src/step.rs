@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor};
-use smollm3_kernels::{Documents, LossSum};
+use smollm3_kernels::Documents;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::{LossAverage, Recompute};
 
@@ -26,7 +26,20 @@ pub trait Objective {
 
     /// The summed loss of a micro-batch, from the model's last hidden states `[batch, seq, hidden]` and its head
     /// `[vocab_size, hidden]`.
-    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &Self::MicroBatch) -> LossSum;
+    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &Self::MicroBatch) -> ObjectiveLoss;
+}
+
+/// The loss of a micro-batch.
+#[derive(Debug, Clone)]
+pub struct ObjectiveLoss {
+    /// Summed over the targets, `[1]`, `f32`.
+    pub sum: Tensor<1>,
+    /// What is summed, as many numbers for each origin, one origin after the other; without gradient.
+    pub losses: Tensor<1>,
+    /// Number of targets.
+    pub count: usize,
+    /// What else is recorded, summed over the targets, by name.
+    pub observed: Vec<(&'static str, f64)>,
 }
 
 /// How the steps of a stage are computed.
@@ -67,6 +80,8 @@ pub struct StepResult {
     pub grad_norm: f64,
     /// Summed losses and targets of each source that has rows in the batch.
     pub sources: BTreeMap<usize, SourceLoss>,
+    /// What else the objective records, means over the targets.
+    pub observed: BTreeMap<&'static str, f64>,
     /// Whether the update was made.
     pub updated: bool,
 }
@@ -105,9 +120,16 @@ pub fn train_step<O: Objective>(
     let mut gradients = AccumulatedGradients::default();
     let mut loss = 0.0;
     let mut sources: BTreeMap<usize, SourceLoss> = BTreeMap::new();
+    let mut observed: BTreeMap<&'static str, f64> = BTreeMap::new();
     for batch in micro_batches {
-        let MicroLoss { part, rows } =
-            backward(objective, &model, batch, weight, mode.recompute, &mut gradients);
+        let MicroLoss {
+            part,
+            rows,
+            observed: sums,
+        } = backward(objective, &model, batch, weight, mode.recompute, &mut gradients);
+        for (name, sum) in sums {
+            *observed.entry(name).or_default() += sum / targets.max(1) as f64;
+        }
         loss += part;
         for (origin, sum) in objective.origins(batch).iter().zip(rows) {
             let source = sources.entry(origin.source).or_default();
@@ -123,6 +145,7 @@ pub fn train_step<O: Objective>(
         targets,
         grad_norm,
         sources,
+        observed,
         updated: false,
     };
     result.updated = loss.is_finite() && grad_norm.is_finite() && accept(&result);

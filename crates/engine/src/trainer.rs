@@ -216,6 +216,12 @@ impl Loop<'_> {
                 .iter()
                 .filter_map(|(index, part)| Some((source(index)?, SourceRecord::from(*part))))
                 .collect(),
+            observed: result
+                .observed
+                .iter()
+                .filter(|(_, value)| value.is_finite())
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .collect(),
         }
     }
 

@@ -2,33 +2,69 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax};
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation::log_softmax};
 
 /// The tokens to predict, with gaps.
 #[derive(Debug, Clone)]
 pub struct Targets {
     ids: Tensor<1, Int>,
+    /// 0 where nothing is to be predicted.
     weights: Tensor<1>,
-    /// The same on the host, −1 where nothing is to be predicted.
-    host: Arc<[i32]>,
     count: usize,
+    fused: Arc<Wanted>,
+    /// The positions that `fused` is about, where it leaves gaps out.
+    positions: Option<Tensor<1, Int>>,
+}
+
+/// Targets on the host, as fused operations take them.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// −1 where nothing is to be predicted.
+    pub ids: Vec<i32>,
+    /// What each loss and its gradients are multiplied by.
+    pub weights: Option<Vec<f32>>,
 }
 
 impl Targets {
     /// Targets of a flat list of positions; `None` where nothing is to be predicted.
     pub fn new(ids: &[Option<u32>], device: &Device) -> Self {
-        let weights: Vec<f32> = ids
+        Self::with_weights(ids, None, device)
+    }
+
+    /// Targets whose losses are multiplied by `weights`, one a position.
+    pub fn weighted(ids: &[Option<u32>], weights: &[f32], device: &Device) -> Self {
+        Self::with_weights(ids, Some(weights), device)
+    }
+
+    fn with_weights(ids: &[Option<u32>], weights: Option<&[f32]>, device: &Device) -> Self {
+        let ints = |values: Vec<i32>| {
+            let shape = [values.len()];
+            Tensor::<1, Int>::from_data(TensorData::new(values, shape), device)
+        };
+        let weight = |at: usize| weights.map_or(1.0, |weights| weights.get(at).copied().unwrap_or(0.0));
+        let of_all: Vec<f32> = ids
             .iter()
-            .map(|id| if id.is_some() { 1.0 } else { 0.0 })
+            .enumerate()
+            .map(|(at, id)| id.map_or(0.0, |_| weight(at)))
             .collect();
         let count = ids.iter().flatten().count();
-        let filled: Vec<i32> = ids.iter().map(|id| id.unwrap_or(0) as i32).collect();
-        let shape = [ids.len()];
+        // Leaving rows out costs a copy of the others.
+        let sparse = count > 0 && count * 8 <= ids.len() * 7;
+        let kept: Vec<usize> = (0..ids.len())
+            .filter(|at| !sparse || ids[*at].is_some())
+            .collect();
         Self {
-            ids: Tensor::from_data(TensorData::new(filled, shape), device),
-            weights: Tensor::from_data(TensorData::new(weights, shape), (device, DType::F32)),
-            host: ids.iter().map(|id| id.map_or(-1, |id| id as i32)).collect(),
+            ids: ints(ids.iter().map(|id| id.unwrap_or(0) as i32).collect()),
+            weights: Tensor::from_data(TensorData::new(of_all, [ids.len()]), (device, DType::F32)),
             count,
+            fused: Arc::new(Wanted {
+                ids: kept
+                    .iter()
+                    .map(|at| ids[*at].map_or(-1, |id| id as i32))
+                    .collect(),
+                weights: weights.map(|_| kept.iter().map(|at| weight(*at)).collect()),
+            }),
+            positions: sparse.then(|| ints(kept.iter().map(|at| *at as i32).collect())),
         }
     }
 
@@ -41,9 +77,9 @@ impl Targets {
 /// Summed token losses of a micro-batch and how many tokens they are.
 #[derive(Debug, Clone)]
 pub struct LossSum {
-    /// Σ −ln p(target), in nats, `[1]`, `f32`.
+    /// Σ −ln p(target), in nats, each multiplied by its weight, `[1]`, `f32`.
     pub sum: Tensor<1>,
-    /// −ln p(target) of each token, 0 where there is no target, `[tokens]`, `f32`; without gradient.
+    /// What is summed: of each token, 0 where there is no target, `[tokens]`, `f32`; without gradient.
     pub losses: Tensor<1>,
     /// Number of targets.
     pub count: usize,
@@ -68,8 +104,21 @@ impl LossSum {
 pub fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> LossSum {
     #[cfg(any(feature = "flex", feature = "tch"))]
     if crate::device::is_fused(&hidden) {
-        let losses = crate::fused::loss(hidden, weight, Arc::clone(&targets.host));
-        return LossSum::of(losses, targets.count);
+        let Some(positions) = &targets.positions else {
+            let losses = crate::fused::loss(hidden, weight, Arc::clone(&targets.fused));
+            return LossSum::of(losses, targets.count);
+        };
+        // Only the rows with a target are multiplied with the head.
+        let tokens = hidden.dims()[0];
+        let rows = hidden.select(0, positions.clone());
+        let found = crate::fused::loss(rows, weight, Arc::clone(&targets.fused));
+        let LossSum { sum, losses, count } = LossSum::of(found, targets.count);
+        let zeros = Tensor::zeros([tokens], (&losses.device(), DType::F32));
+        return LossSum {
+            sum,
+            losses: zeros.select_assign(0, positions.clone(), losses, IndexingUpdateOp::Add),
+            count,
+        };
     }
     plain_linear_cross_entropy(hidden, weight, targets)
 }
@@ -82,7 +131,7 @@ pub fn plain_linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets:
     LossSum::of(token_log_probs(hidden, weight, targets).neg(), targets.count)
 }
 
-/// `ln p(target)` of every position, 0 where there is no target. `[tokens]`, `f32`.
+/// `ln p(target)` of every position, multiplied by its weight, 0 where there is no target. `[tokens]`, `f32`.
 ///
 /// # Shapes
 /// As [`linear_cross_entropy`].

@@ -129,6 +129,7 @@ proptest! {
         vocab in 1usize..70,
         kept in 0.0f64..=1.0,
         scale in 0.1f64..30.0,
+        weighted: bool,
     ) {
         for device in devices() {
             let hidden = random([tokens, width], &device);
@@ -136,7 +137,11 @@ proptest! {
             let ids: Vec<Option<u32>> = (0..tokens)
                 .map(|i| ((i * 7919 % 1000) as f64 / 1000.0 < kept).then_some((i * 31 % vocab) as u32))
                 .collect();
-            let targets = Targets::new(&ids, &device);
+            let weights: Vec<f32> = (0..tokens).map(|i| (i * 13 % 7) as f32 - 2.5).collect();
+            let targets = match weighted {
+                true => Targets::weighted(&ids, &weights, &device),
+                false => Targets::new(&ids, &device),
+            };
             let run = |fast: bool| {
                 let scaled = weight.clone().mul_scalar(scale);
                 let loss = match fast {

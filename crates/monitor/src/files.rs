@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use smollm3_engine::{
-    EngineError, HeldOutRecord, Incident, Record, Result, StageInfo, StepRecord, checkpoint, read_incidents,
-    read_metrics, read_stage,
+    EngineError, HeldOutRecord, Incident, MeasureRecord, Record, Result, StageInfo, StepRecord, checkpoint,
+    read_incidents, read_metrics, read_stage,
 };
 use smollm3_eval::{Evaluation, read_evaluation};
 use smollm3_sft::{Ledger, read_ledger};
@@ -29,6 +29,8 @@ pub struct StageFiles {
     pub steps: Vec<StepRecord>,
     /// Held-out losses.
     pub held_out: Vec<HeldOutRecord>,
+    /// What else was measured on what is held out.
+    pub measured: Vec<MeasureRecord>,
     /// Incidents, in the order in which they happened.
     pub incidents: Vec<Incident>,
     /// Where the tokens of its conversations went, if it has any.
@@ -91,11 +93,12 @@ fn refused(error: impl std::fmt::Display) -> EngineError {
 
 impl StageFiles {
     fn read(info: StageInfo) -> Result<Self> {
-        let (mut steps, mut held_out) = (Vec::new(), Vec::new());
+        let (mut steps, mut held_out, mut measured) = (Vec::new(), Vec::new(), Vec::new());
         for record in read_metrics(&info.folder)? {
             match record {
                 Record::Step(record) => steps.push(record),
                 Record::HeldOut(record) => held_out.push(record),
+                Record::Measured(record) => measured.push(record),
             }
         }
         Ok(Self {
@@ -105,6 +108,7 @@ impl StageFiles {
             evaluation: read_evaluation(&info.folder).map_err(refused)?,
             steps,
             held_out,
+            measured,
             info,
         })
     }

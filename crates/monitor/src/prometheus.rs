@@ -96,6 +96,9 @@ impl Shown {
                 step.data_seconds,
             );
             gauge("tokens_per_second", "Tokens a second.", rate);
+            for (name, value) in &step.observed {
+                gauge(&name.replace('/', "_"), "Mean of the step.", *value);
+            }
             if let Some(peak) = stage.peak_flops {
                 gauge(
                     "mfu",

@@ -1,6 +1,6 @@
 //! A run, or several side by side, as one HTML page that needs no network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use smollm3_engine::{EngineError, Result, StepRecord};
@@ -99,12 +99,22 @@ fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) -> Drawn
         card(page, title, &chart(label, &lines, &marks)?);
         Drawn::Ok(())
     };
-    over_steps("Loss", "nats/token", &|_, step| step.loss)?;
+    let unit = runs
+        .first()
+        .map_or("", |(_, stage)| stage.info.loss_unit.as_str());
+    over_steps("Loss", unit, &|_, step| step.loss)?;
     over_steps("Gradient norm before clipping", "norm", &|_, step| step.grad_norm)?;
     over_steps("Learning rate", "rate", &|_, step| step.learning_rate)?;
     over_steps("Throughput", "tokens/s", &|stage, step| {
         stage.info.tokens_per_step as f64 / step.seconds.max(1e-9)
     })?;
+    let first_steps = runs.iter().filter_map(|(_, stage)| stage.steps.first());
+    let observed: BTreeSet<&String> = first_steps.flat_map(|step| step.observed.keys()).collect();
+    for name in observed {
+        over_steps(name, "mean of the step", &|_, step| {
+            step.observed.get(name).copied().unwrap_or(f64::NAN)
+        })?;
+    }
     for (run, stage) in runs {
         let of = match runs.len() {
             1 => String::new(),
@@ -113,7 +123,7 @@ fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) -> Drawn
         card(
             page,
             &format!("Loss by source{of}"),
-            &chart("nats/token", &by_source(stage), &[])?,
+            &chart(unit, &by_source(stage), &[])?,
         );
     }
     page.push_str("</div>\n");
@@ -130,6 +140,9 @@ fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) -> Drawn
         );
         if !stage.held_out.is_empty() {
             card(page, &format!("Held-out loss{of}"), &held_out(stage));
+        }
+        if !stage.measured.is_empty() {
+            card(page, &format!("Held-out pairs{of}"), &measured(stage));
         }
         if let Some(ledger) = &stage.ledger {
             card(
@@ -343,6 +356,21 @@ fn held_out(stage: &StageFiles) -> String {
     table(
         &["phase", "category", "nats/token", "bits/byte"],
         stage.held_out.iter().map(row),
+    )
+}
+
+fn measured(stage: &StageFiles) -> String {
+    let row = |record: &smollm3_engine::MeasureRecord| {
+        vec![
+            record.phase.clone(),
+            record.name.clone(),
+            format!("{:.4} ± {:.4}", record.value, record.standard_error),
+            record.items.to_string(),
+        ]
+    };
+    table(
+        &["phase", "measured", "mean (± standard error)", "pairs"],
+        stage.measured.iter().map(row),
     )
 }
 

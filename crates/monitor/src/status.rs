@@ -58,6 +58,17 @@ fn describe(text: &mut String, stage: &StageFiles) -> std::fmt::Result {
             record.phase, record.category, record.nats_per_token, record.bits_per_byte
         )?;
     }
+    for record in stage
+        .measured
+        .iter()
+        .filter(|record| Some(record.step) == stage.measured.last().map(|last| last.step))
+    {
+        writeln!(
+            text,
+            "  held out after {}: {} {:.3} ± {:.3}",
+            record.phase, record.name, record.value, record.standard_error
+        )?;
+    }
     match stage.checkpoints.last() {
         None => writeln!(text, "  no checkpoint yet")?,
         Some((_, newest)) => {

@@ -145,6 +145,9 @@ impl TensorBoard {
         for (name, source) in &record.sources {
             values.push((format!("loss_by_source/{name}"), source.loss));
         }
+        for (name, value) in &record.observed {
+            values.push((format!("train/{name}"), *value));
+        }
         let event = event(record.step, field::SUMMARY, &scalars(&values));
         self.write(&event, record.step.is_multiple_of(FLUSH_EVERY));
     }
@@ -166,6 +169,10 @@ impl Listener for TensorBoard {
                         record.bits_per_byte,
                     ),
                 ];
+                self.write(&self::event(record.step, field::SUMMARY, &scalars(&values)), true);
+            }
+            Event::Measured(record) => {
+                let values = [(format!("held_out/{}", record.name), record.value)];
                 self.write(&self::event(record.step, field::SUMMARY, &scalars(&values)), true);
             }
             // What is buffered is written when the file is let go of.

@@ -45,6 +45,7 @@ fn step(step: u64) -> Event {
         targets: rows * 249,
     };
     Event::Step(StepRecord {
+        observed: [("rewards/margins".to_owned(), step as f64)].into(),
         step,
         phase: "phase-1".to_owned(),
         tokens: step * 1_000,

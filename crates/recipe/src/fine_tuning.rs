@@ -6,11 +6,12 @@
 use serde::{Deserialize, Serialize};
 use smollm3_packing::{PackError, Packing, Settings, TooLong};
 
+use crate::conversations::{Conversations, Duration, Learned, TemplateChoice, check_data, check_date};
 use crate::error::Problem;
 use crate::key_path::KeyPath;
 use crate::lora::Lora;
 use crate::mixture::Mixture;
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Optimizer, TunedOptimizer};
 use crate::schedule::ScheduleSettings;
 use crate::training::{Checkpoints, Guards, Loss, MOST_TOKENS, OptimizerState, Phase, Recompute, Training};
 use crate::units::{BatchSize, ContextLength, Sequences, Span, Steps};
@@ -62,93 +63,6 @@ pub struct FineTuning {
     pub lora: Option<Lora>,
 }
 
-/// How long a stage on conversations is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Duration {
-    /// So many times through all rows.
-    Epochs(f64),
-    /// Until so many steps or tokens.
-    Until(Span),
-}
-
-/// Where the template of conversations comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub enum TemplateChoice {
-    /// One that this project brings along, by name.
-    BuiltIn(String),
-    /// That of the checkpoint which the stage starts from.
-    Checkpoint,
-    /// A file, from the folder of the recipe.
-    File(String),
-}
-
-impl From<String> for TemplateChoice {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "checkpoint" => Self::Checkpoint,
-            path if path.contains(['/', '.']) => Self::File(text),
-            _ => Self::BuiltIn(text),
-        }
-    }
-}
-
-impl From<TemplateChoice> for String {
-    fn from(choice: TemplateChoice) -> Self {
-        match choice {
-            TemplateChoice::Checkpoint => "checkpoint".to_owned(),
-            TemplateChoice::File(text) | TemplateChoice::BuiltIn(text) => text,
-        }
-    }
-}
-
-/// The tokens that the loss is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Learned {
-    /// What the template marks as the assistant's.
-    Assistant,
-    /// All.
-    All,
-    /// The last of the assistant's turns.
-    LastTurn,
-}
-
-/// `[[stage.data]]`: conversations from one place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Conversations {
-    /// Their name.
-    pub name: String,
-    /// JSON lines or Parquet: files, folders, globs or addresses.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths: Vec<String>,
-    /// In the place of files: generated questions about sums.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sums: Option<Sums>,
-    /// The part of the rows that is kept, chosen by the run's seed.
-    #[serde(default = "whole")]
-    pub weight: f64,
-}
-
-/// Generated conversations about sums.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sums {
-    /// How many.
-    pub conversations: u64,
-    /// The seed of the generator.
-    #[serde(default)]
-    pub seed: u64,
-    /// Whether the answers think first (`/think`) or not (`/no_think`).
-    pub think: bool,
-}
-
-fn whole() -> f64 {
-    1.0
-}
-
 /// What is written; defaults depend on the kind of stage.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,7 +80,7 @@ pub(crate) struct Written {
     pack_group: Option<usize>,
     #[serde(default)]
     data: Vec<Conversations>,
-    optimizer: WrittenOptimizer,
+    optimizer: TunedOptimizer,
     schedule: ScheduleSettings,
     #[serde(default)]
     optimizer_state: OptimizerState,
@@ -179,35 +93,6 @@ pub(crate) struct Written {
     #[serde(default)]
     guards: Guards,
     lora: Option<Lora>,
-}
-
-/// AdamW as the original's fine-tuning sets it: transformers' defaults, and a clip of 0.2.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenOptimizer {
-    learning_rate: f64,
-    #[serde(default = "betas")]
-    betas: [f64; 2],
-    #[serde(default = "epsilon")]
-    epsilon: f64,
-    #[serde(default)]
-    weight_decay: f64,
-    #[serde(default)]
-    no_decay: Vec<String>,
-    #[serde(default = "clip", with = "crate::optimizer::clip")]
-    clip: Option<f64>,
-}
-
-fn betas() -> [f64; 2] {
-    [0.9, 0.999]
-}
-
-fn epsilon() -> f64 {
-    1e-8
-}
-
-fn clip() -> Option<f64> {
-    Some(0.2)
 }
 
 /// What a stage does where the recipe does not say.
@@ -233,24 +118,8 @@ pub(crate) const SFT: Defaults = Defaults {
 
 impl Written {
     pub(crate) fn checked(self, defaults: &Defaults) -> Result<FineTuning, Problem> {
-        let duration = match (self.epochs, self.until) {
-            (Some(epochs), None) if epochs.is_finite() && epochs > 0.0 => Duration::Epochs(epochs),
-            (Some(epochs), None) => {
-                let message = format!("{epochs} times through the data is nothing; write a positive number");
-                return Err(Problem::at("epochs", message));
-            }
-            (None, Some(Span::Percent(_))) => {
-                let message = "there is nothing that it could be a part of; write \"200 steps\" or tokens";
-                return Err(Problem::at("until", message.to_owned()));
-            }
-            (None, Some(until)) => Duration::Until(until),
-            _ => {
-                let message = "how long the stage is; write either epochs = 4 or until = \"200 steps\"";
-                return Err(Problem::at("", message.to_owned()));
-            }
-        };
+        let duration = Duration::of(self.epochs, self.until)?;
         let packing = self.packing.unwrap_or(defaults.packing);
-        let optimizer = self.optimizer;
         let stage = FineTuning {
             sequence_length: self.sequence_length,
             global_batch: self.global_batch,
@@ -265,14 +134,7 @@ impl Written {
             too_long: self.too_long.unwrap_or(packing.usual_too_long()),
             pack_group: self.pack_group,
             data: self.data,
-            optimizer: Optimizer {
-                learning_rate: optimizer.learning_rate,
-                betas: optimizer.betas,
-                epsilon: optimizer.epsilon,
-                weight_decay: optimizer.weight_decay,
-                no_decay: optimizer.no_decay,
-                clip: optimizer.clip,
-            },
+            optimizer: self.optimizer.into(),
             schedule: self.schedule,
             optimizer_state: self.optimizer_state,
             recompute: self.recompute,
@@ -377,10 +239,7 @@ impl FineTuning {
             };
             Problem::at(key, error.to_string())
         })?;
-        if let Some(date) = self.date.as_deref().filter(|date| !is_date(date)) {
-            let message = format!("`{date}` is no date; write it as \"2025-07-08\"");
-            return Err(Problem::at("date", message));
-        }
+        check_date(self.date.as_deref())?;
         if let Some(lora) = &self.lora {
             lora.check()
                 .map_err(|problem| problem.under(KeyPath::default().key("lora")))?;
@@ -390,58 +249,6 @@ impl FineTuning {
                 return Err(Problem::at("optimizer_state", message.to_owned()));
             }
         }
-        if self.data.is_empty() {
-            let message = "there are no conversations; write [[stage.data]] with a name and paths";
-            return Err(Problem::at("data", message.to_owned()));
-        }
-        for (index, data) in self.data.iter().enumerate() {
-            let at = |key: &str, message: String| {
-                Err(Problem::at(key, message).under(KeyPath::default().key("data").index(index)))
-            };
-            if self.data[..index].iter().any(|earlier| earlier.name == data.name) {
-                return at("name", format!("`{}` is there already; rename one", data.name));
-            }
-            if data.paths.is_empty() == data.sums.is_none() {
-                let message = "conversations come from paths = [\"chats.jsonl\"] or from sums = { … }; write one of them";
-                return at("paths", message.to_owned());
-            }
-            if data.sums.as_ref().is_some_and(|sums| sums.conversations == 0) {
-                let message = "0 conversations teach nothing; write how many there are to be";
-                return at("sums", message.to_owned());
-            }
-            if !(data.weight > 0.0 && data.weight <= 1.0) {
-                let message = format!(
-                    "{} is no part of the rows; write a number above 0, at most 1 (it is the part that is kept, not a share \
-                     of the mixture)",
-                    data.weight
-                );
-                return at("weight", message);
-            }
-        }
-        Ok(())
+        check_data(&self.data, "conversations")
     }
-}
-
-/// Whether `text` is a day that there is, `YYYY-MM-DD`.
-fn is_date(text: &str) -> bool {
-    let shaped = text.bytes().enumerate().all(|(at, byte)| match at {
-        4 | 7 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    });
-    if text.len() != 10 || !shaped {
-        return false;
-    }
-    let number = |from: usize, to: usize| text.get(from..to).and_then(|part| part.parse::<u32>().ok());
-    let (Some(year), Some(month), Some(day)) = (number(0, 4), number(5, 7), number(8, 10)) else {
-        return false;
-    };
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => 0,
-    };
-    (1..=days).contains(&day)
 }

@@ -152,6 +152,11 @@ impl Recipe {
                 object.remove("micro_batch");
             }
         }
+        if let (Value::Object(object), Some(_)) = (&mut value, stage.preference()) {
+            for key in ["checkpoint", "recompute", "row_length", "reference"] {
+                object.remove(key);
+            }
+        }
         if let (Value::Object(object), Some(training)) = (&mut value, stage.training()) {
             object.remove("checkpoint");
             object.remove("recompute");

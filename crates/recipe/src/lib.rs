@@ -22,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod conversations;
 mod document;
 mod error;
 mod evaluation;
@@ -35,6 +36,7 @@ mod model_config;
 mod optimizer;
 mod overrides;
 mod plan;
+mod preference;
 mod recipe;
 mod run;
 mod schedule;
@@ -44,9 +46,10 @@ mod stage;
 mod training;
 mod units;
 
+pub use conversations::{Conversations, Duration, Learned, Sums, TemplateChoice};
 pub use error::{Place, RecipeError};
 pub use evaluation::{Evaluation, ExactMatch, LongContextProbes, ProbeTask};
-pub use fine_tuning::{Conversations, Duration, FineTuning, Learned, Sums, TemplateChoice};
+pub use fine_tuning::FineTuning;
 pub use fingerprint::{Canonical, Difference};
 pub use hf_config::Spelling;
 pub use lora::Lora;
@@ -54,9 +57,10 @@ pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType, Yarn};
 pub use optimizer::Optimizer;
 pub use plan::{
-    ConversationPlan, Facts, Landmark, Memory, PhasePlan, Plan, PlanError, SourcePlan, StagePlan,
+    ConversationPlan, Facts, Landmark, Memory, PhasePlan, Plan, PlanError, RowsPlan, SourcePlan, StagePlan,
     TokenizerFacts, cost,
 };
+pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use recipe::{Model, Recipe};
 pub use run::{
     Backend, BadRows, Cluster, Data, DocumentStarts, Order, Precision, Run, Tokenizer, TrainTokenizer,
@@ -68,4 +72,4 @@ pub use stage::{LongContext, Stage, StageKind, Start};
 pub use training::{
     Checkpoints, Guards, Loss, LossAverage, OptimizerState, Phase, Recompute, Spikes, Training,
 };
-pub use units::{BatchSize, Bytes, ContextLength, Percent, Sequences, Span, Steps, Tokens, UnitError};
+pub use units::{BatchSize, Bytes, ContextLength, Pairs, Percent, Sequences, Span, Steps, Tokens, UnitError};

@@ -9,11 +9,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::conversations::Conversations;
 use crate::error::RecipeError;
 use crate::fine_tuning::{self, FineTuning};
+use crate::preference::{self, Preference};
 use crate::section::{Section, unknown};
 use crate::source::Source;
-use crate::training::{OptimizerState, Training};
+use crate::training::{OptimizerState, Recompute, Training};
+use crate::units::ContextLength;
 
 /// One stage of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,6 +42,8 @@ pub enum StageKind {
     MidTrain(FineTuning),
     /// Training on conversations, as a rule on the answers.
     Sft(FineTuning),
+    /// Training on pairs of answers, of which one is preferred.
+    Apo(Preference),
 }
 
 /// Where a stage takes its weights from.
@@ -65,7 +70,7 @@ pub struct LongContext {
     pub training: Training,
 }
 
-const KINDS: [&str; 4] = ["pretrain", "long-context", "mid-train", "sft"];
+const KINDS: [&str; 5] = ["pretrain", "long-context", "mid-train", "sft", "apo"];
 
 impl Stage {
     /// Reads a stage; `earlier` are the names of the stages before it.
@@ -108,6 +113,18 @@ impl Stage {
             }
             "mid-train" => StageKind::MidTrain(Self::read_fine_tuning(section, &fine_tuning::MID_TRAIN)?),
             "sft" => StageKind::Sft(Self::read_fine_tuning(section, &fine_tuning::SFT)?),
+            "apo" => {
+                let reference = section.optional::<String>("reference_from")?.map(|text| {
+                    Start::parse(&text, earlier).map_err(|message| section.error("reference_from", message))
+                });
+                let reference = reference.transpose()?;
+                let written: preference::Written = section.rest()?;
+                StageKind::Apo(
+                    written
+                        .checked(reference)
+                        .map_err(|problem| section.problem(problem))?,
+                )
+            }
             other => return Err(section.error("kind", unknown("kind of stage", other, &KINDS))),
         };
         if from == Start::Random {
@@ -119,6 +136,7 @@ impl Stage {
                 StageKind::MidTrain(_) | StageKind::Sft(_) => {
                     Some("conversations are taught to a trained model")
                 }
+                StageKind::Apo(_) => Some("preferences are taught to a trained model"),
                 StageKind::Pretrain(_) => None,
             };
             if let Some(reason) = needs {
@@ -156,7 +174,7 @@ impl Stage {
         match &self.kind {
             StageKind::Pretrain(training) => Some(training),
             StageKind::LongContext(long_context) => Some(&long_context.training),
-            StageKind::MidTrain(_) | StageKind::Sft(_) => None,
+            StageKind::MidTrain(_) | StageKind::Sft(_) | StageKind::Apo(_) => None,
         }
     }
 
@@ -164,7 +182,49 @@ impl Stage {
     pub fn fine_tuning(&self) -> Option<&FineTuning> {
         match &self.kind {
             StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => Some(fine_tuning),
-            StageKind::Pretrain(_) | StageKind::LongContext(_) => None,
+            StageKind::Pretrain(_) | StageKind::LongContext(_) | StageKind::Apo(_) => None,
+        }
+    }
+
+    /// Its optimisation over pairs of answers, if it is one.
+    pub fn preference(&self) -> Option<&Preference> {
+        match &self.kind {
+            StageKind::Apo(preference) => Some(preference),
+            _ => None,
+        }
+    }
+
+    /// Whether what it makes is talked to.
+    pub fn is_conversational(&self) -> bool {
+        self.training().is_none()
+    }
+
+    /// The rows of conversations or pairs that it reads.
+    pub fn rows(&self) -> &[Conversations] {
+        match &self.kind {
+            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => &fine_tuning.data,
+            StageKind::Apo(preference) => &preference.data,
+            StageKind::Pretrain(_) | StageKind::LongContext(_) => &[],
+        }
+    }
+
+    /// Tokens of its rows.
+    pub fn sequence_length(&self) -> ContextLength {
+        match &self.kind {
+            StageKind::Pretrain(training) => training.sequence_length,
+            StageKind::LongContext(long_context) => long_context.training.sequence_length,
+            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.sequence_length,
+            StageKind::Apo(preference) => preference.sequence_length,
+        }
+    }
+
+    /// What it computes again in the backward pass instead of keeping it.
+    pub fn recompute(&self) -> Recompute {
+        match &self.kind {
+            StageKind::Pretrain(training) => training.recompute,
+            StageKind::LongContext(long_context) => long_context.training.recompute,
+            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.recompute,
+            StageKind::Apo(preference) => preference.recompute,
         }
     }
 
@@ -181,6 +241,7 @@ impl Stage {
             StageKind::LongContext(_) => "long-context",
             StageKind::MidTrain(_) => "mid-train",
             StageKind::Sft(_) => "sft",
+            StageKind::Apo(_) => "apo",
         }
     }
 
@@ -188,7 +249,7 @@ impl Stage {
         match &mut self.kind {
             StageKind::Pretrain(training) => Some(training),
             StageKind::LongContext(long_context) => Some(&mut long_context.training),
-            StageKind::MidTrain(_) | StageKind::Sft(_) => None,
+            StageKind::MidTrain(_) | StageKind::Sft(_) | StageKind::Apo(_) => None,
         }
     }
 }

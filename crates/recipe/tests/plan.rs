@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use fixture::Folder;
 use proptest::prelude::*;
 use smollm3_recipe::{
-    ConversationPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, Recipe, TokenizerFacts,
-    TooLong, cost,
+    ConversationPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, Recipe, RowsPlan,
+    TokenizerFacts, TooLong, cost,
 };
 
 fn plan(folder: &Folder, overrides: &[&str]) -> Plan {
@@ -557,9 +557,11 @@ fn a_stage_on_conversations() {
             global_batch: "8 sequences".to_owned(),
             duration: "until 40 steps".to_owned(),
             template: "smollm3".to_owned(),
-            learned: Learned::Assistant,
-            packing: Packing::Bfd,
-            too_long: TooLong::Truncate,
+            rows: RowsPlan::Packed {
+                learned: Learned::Assistant,
+                packing: Packing::Bfd,
+                too_long: TooLong::Truncate,
+            },
             data: vec![("chats".to_owned(), 0.125), ("more".to_owned(), 1.0)],
         }
     );
@@ -606,7 +608,7 @@ fn a_stage_of_epochs_has_no_steps_yet_but_is_checked() {
     assert_eq!(whole.total_tokens, 901_120);
     let page = whole.to_string();
     assert!(
-        page.contains("1 epoch; the steps are known once the rows are packed"),
+        page.contains("1 epoch; the steps are known once the data are tokenised"),
         "{page}"
     );
     let message = refusal(&folder, &["plan.stage_devices.sft=3"], &Facts::default());

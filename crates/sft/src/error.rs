@@ -45,3 +45,14 @@ pub enum SftError {
     #[error("{0}")]
     Refused(String),
 }
+
+/// As the engine's loop tells it.
+impl From<SftError> for EngineError {
+    fn from(error: SftError) -> Self {
+        match error {
+            SftError::Engine(error) => error,
+            SftError::Corpus(error) => error.into(),
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}

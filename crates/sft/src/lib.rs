@@ -7,6 +7,7 @@
 //! [`Prepared`] tokenises once and keeps the result; [`PackedRows`] says which conversations share a row and which row
 //! comes when; [`fine_tune`] runs a stage. The loop, its checkpoints and its guards are the engine's.
 
+mod encoder;
 mod error;
 mod packed;
 mod prepared;
@@ -16,10 +17,11 @@ mod store;
 mod sums;
 mod template;
 
+pub use encoder::{ConversationEncoder, Document, Encoded, RowEncoder};
 pub use error::{Result, SftError};
 pub use packed::{Ledger, PackedRows, read_ledger};
 pub use prepared::{Prepared, Report, prepare_conversations};
-pub use source::{RowBatch, Rows, conversation};
+pub use source::{Generator, RowBatch, Rows, conversation};
 pub use stage::fine_tune;
 pub use store::{ConversationStore, ConversationWriter};
 pub use sums::{Problem, sum, sum_conversation};

@@ -15,30 +15,30 @@ use smollm3_corpus::tokenize::is_held_out;
 use smollm3_engine::checkpoint::write_json;
 use smollm3_engine::{Data, Event, Listener};
 use smollm3_mixer::Permutation;
-use smollm3_recipe::{BadRows, Conversations, FineTuning, Recipe, Stage, Start, TemplateChoice};
+use smollm3_recipe::{BadRows, Conversations, Recipe, Stage};
 
-use crate::source::{Rows, conversation};
-use crate::{ChatSetup, ConversationStore, ConversationWriter, Result, RowBatch, SftError};
+use crate::encoder::{ConversationEncoder, Document, Encoded, RowEncoder};
+use crate::source::Rows;
+use crate::{ChatSetup, ConversationStore, ConversationWriter, Result, SftError};
 
 /// Raised when the same rows would become other tokens.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const REPORT: &str = "report.json";
 
 /// What became of the rows of one `[[stage.data]]`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Rows in its files.
     pub rows: u64,
     /// Of them kept, as its weight says.
     pub kept: u64,
-    /// Of those no conversations, or refused by the template; without `data.bad_rows = "skip"` the first ends the work.
-    #[serde(default)]
-    pub skipped: u64,
-    /// Of those left out because nothing in them is learned.
-    pub nothing_to_learn: u64,
+    /// Of those left out, by reason. Without `data.bad_rows = "skip"` a row that is not what the stage reads ends the work.
+    pub left_out: BTreeMap<String, u64>,
     /// Of those kept out of training.
     pub held_out: u64,
-    /// Tokens that are trained on or shown.
+    /// Rows that are trained on.
+    pub trained: u64,
+    /// Their tokens.
     pub tokens: u64,
     /// Of them learned.
     pub learned: u64,
@@ -61,28 +61,30 @@ pub struct Prepared {
     pub reports: BTreeMap<String, Report>,
     /// Stands for all of it.
     pub fingerprint: String,
+    /// Where it lies.
+    pub folder: PathBuf,
 }
 
 impl Prepared {
-    /// Opens what is there, or makes it.
+    /// Opens what is there, or makes it of the rows of `parts`.
     ///
     /// # Errors
-    /// A row that is no conversation or that the template refuses, a file that cannot be read or written, or a listener
-    /// that ends the work.
+    /// A row that is not what the stage reads, a file that cannot be read or written, or a listener that ends the work.
     pub fn of(
         recipe: &Recipe,
         data: &Data,
         stage: &Stage,
-        fine_tuning: &FineTuning,
-        setup: &ChatSetup,
+        parts: &[Conversations],
+        encoder: &dyn RowEncoder,
         listener: &mut dyn Listener,
     ) -> Result<Self> {
         let folder = recipe.run.output.join("conversations").join(&stage.name);
         let mut sources = Vec::new();
-        for part in &fine_tuning.data {
-            sources.push((part, Rows::open(recipe, part, &data.cache())?));
+        for part in parts {
+            let rows = Rows::open(recipe, part, &data.cache(), encoder.generator())?;
+            sources.push((part, rows));
         }
-        let fingerprint = fingerprint(recipe, &data.tokenizer, setup, &sources)?;
+        let fingerprint = fingerprint(recipe, &data.tokenizer, encoder, &sources)?;
         let report = folder.join(REPORT);
         let known = fs::read_to_string(&report)
             .ok()
@@ -91,7 +93,7 @@ impl Prepared {
             Some(made) if made.fingerprint == fingerprint => made,
             _ => {
                 let made = Made {
-                    data: make(recipe, &data.tokenizer, &folder, &sources, setup, listener)?,
+                    data: make(recipe, &data.tokenizer, &folder, &sources, encoder, listener)?,
                     fingerprint,
                 };
                 // Last, because its presence says that the folder is complete.
@@ -106,6 +108,7 @@ impl Prepared {
                 .transpose()?,
             reports: made.data,
             fingerprint: made.fingerprint,
+            folder,
         })
     }
 }
@@ -113,7 +116,7 @@ impl Prepared {
 fn fingerprint(
     recipe: &Recipe,
     tokenizer: &Tokenizer,
-    setup: &ChatSetup,
+    encoder: &dyn RowEncoder,
     sources: &[(&Conversations, Rows)],
 ) -> Result<String> {
     let data: Vec<_> = sources
@@ -123,9 +126,7 @@ fn fingerprint(
     let all = json!({
         "format": FORMAT,
         "tokenizer": tokenizer.fingerprint()?.to_hex(),
-        "template": setup.template.source(),
-        "date": setup.render.date.map(|date| date.to_string()),
-        "learned": format!("{:?}", setup.learned),
+        "rows": encoder.identity(),
         "seed": recipe.run.seed,
         "held_out": recipe.data.held_out,
         "bad_rows": recipe.data.bad_rows,
@@ -140,7 +141,7 @@ fn make(
     tokenizer: &Tokenizer,
     folder: &Path,
     sources: &[(&Conversations, Rows)],
-    setup: &ChatSetup,
+    encoder: &dyn RowEncoder,
     listener: &mut dyn Listener,
 ) -> Result<BTreeMap<String, Report>> {
     let _ = fs::remove_file(folder.join(REPORT));
@@ -170,33 +171,40 @@ fn make(
                 .filter(|index| wanted.holds(at + *index as u64))
                 .collect();
             at += batch.rows().len() as u64;
-            let done: Vec<Option<Tokenised>> = rows
+            let done: Vec<Encoded> = rows
                 .into_par_iter()
-                .map(|index| match tokenised(tokenizer, setup, &batch, index, share) {
-                    Err(SftError::Row { .. }) if recipe.data.bad_rows == BadRows::Skip => Ok(None),
-                    row => row.map(Some),
+                .map(|index| match encoder.encode(tokenizer, &batch, index) {
+                    Err(SftError::Row { .. }) if recipe.data.bad_rows == BadRows::Skip => {
+                        Ok(Encoded::LeftOut("that could not be read"))
+                    }
+                    done => done,
                 })
                 .collect::<Result<_>>()?;
             for row in done {
                 report.kept += 1;
-                let Some(row) = row else {
-                    report.skipped += 1;
-                    continue;
+                let (documents, held_out_by) = match row {
+                    Encoded::LeftOut(reason) => {
+                        *report.left_out.entry(reason.to_owned()).or_default() += 1;
+                        continue;
+                    }
+                    Encoded::Kept {
+                        documents,
+                        held_out_by,
+                    } => (documents, held_out_by),
                 };
-                // The first token is nobody's target.
-                let learned = row.learned.iter().skip(1).filter(|learned| **learned).count() as u64;
-                if learned == 0 {
-                    report.nothing_to_learn += 1;
-                    continue;
+                let is_held_out = share > 0.0 && is_held_out(&held_out_by, share);
+                report.held_out += u64::from(is_held_out);
+                report.trained += u64::from(!is_held_out);
+                for Document { ids, learned } in &documents {
+                    if is_held_out {
+                        held_out.push(ids, learned)?;
+                        continue;
+                    }
+                    report.tokens += ids.len() as u64;
+                    // The first token is never predicted.
+                    report.learned += learned.iter().skip(1).filter(|learned| **learned).count() as u64;
+                    train.push(ids, learned)?;
                 }
-                if row.held_out {
-                    report.held_out += 1;
-                    held_out.push(&row.ids, &row.learned)?;
-                    continue;
-                }
-                report.tokens += row.ids.len() as u64;
-                report.learned += learned;
-                train.push(&row.ids, &row.learned)?;
             }
             Ok(())
         })?;
@@ -210,7 +218,7 @@ fn make(
     }
     if train.conversations() == 0 {
         return Err(SftError::Refused(
-            "no conversation is left to train on; report.json says what became of the rows".to_owned(),
+            "nothing is left to train on; report.json says what became of the rows".to_owned(),
         ));
     }
     train.finish()?;
@@ -218,32 +226,6 @@ fn make(
         held_out.finish()?;
     }
     Ok(reports)
-}
-
-struct Tokenised {
-    ids: Vec<u32>,
-    learned: Vec<bool>,
-    held_out: bool,
-}
-
-fn tokenised(
-    tokenizer: &Tokenizer,
-    setup: &ChatSetup,
-    batch: &RowBatch,
-    index: usize,
-    share: f64,
-) -> Result<Tokenised> {
-    let talk = conversation(batch, index)?;
-    let held_out = share > 0.0 && is_held_out(&json!(talk).to_string(), share);
-    let (ids, learned) = setup.tokens(tokenizer, &talk).map_err(|source| SftError::Row {
-        place: batch.place(index),
-        source,
-    })?;
-    Ok(Tokenised {
-        ids,
-        learned,
-        held_out,
-    })
 }
 
 /// Which rows of one `[[stage.data]]` are kept: the first of a permutation, as many as its weight says, rounded down as the
@@ -268,16 +250,12 @@ impl Kept {
 }
 
 fn describe(name: &str, report: &Report) -> String {
-    let nothing = match report.nothing_to_learn {
-        0 => String::new(),
-        rows => format!(", {rows} with nothing to learn left out"),
-    };
-    let skipped = match report.skipped {
-        0 => String::new(),
-        rows => format!(", {rows} that are no conversations left out"),
-    };
+    let left_out = report.left_out.iter();
+    let left_out: String = left_out
+        .map(|(reason, rows)| format!(", {rows} {reason} left out"))
+        .collect();
     format!(
-        "{name}: {} of {} rows{nothing}{skipped}, {} held out; {} tokens, {} of them learned",
+        "{name}: {} of {} rows{left_out}, {} held out; {} tokens, {} of them learned",
         report.kept, report.rows, report.held_out, report.tokens, report.learned
     )
 }
@@ -291,17 +269,15 @@ pub fn prepare_conversations(recipe: &Recipe, data: &Data, listener: &mut dyn Li
         let Some(fine_tuning) = stage.fine_tuning() else {
             continue;
         };
-        let later =
-            fine_tuning.template == TemplateChoice::Checkpoint && matches!(stage.from, Start::Stage(_));
-        if later {
+        if ChatSetup::is_later(stage, &fine_tuning.template) {
             listener.on(&Event::Note(format!(
                 "{}: its template is that of the stage before; its conversations are prepared when it runs",
                 stage.name
             )))?;
             continue;
         }
-        let setup = ChatSetup::of(recipe, &data.tokenizer, stage, fine_tuning)?;
-        Prepared::of(recipe, data, stage, fine_tuning, &setup, listener)?;
+        let encoder = ConversationEncoder::of(recipe, &data.tokenizer, stage, fine_tuning)?;
+        Prepared::of(recipe, data, stage, &fine_tuning.data, &encoder, listener)?;
     }
     Ok(())
 }

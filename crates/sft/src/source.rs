@@ -6,7 +6,7 @@ use smollm3_corpus::read::{ValueBatch, count_rows, rows_of};
 use smollm3_corpus::shards::{CacheOptions, LocalShards, Shards, open_rows};
 use smollm3_recipe::{Conversations, Recipe, Sums};
 
-use crate::{Result, SftError, sum, sum_conversation};
+use crate::{Result, SftError};
 
 /// Rows of generated conversations that are made at once.
 const GENERATED: u64 = 1_000;
@@ -45,17 +45,25 @@ pub enum Rows {
     /// Files elsewhere, fetched when their turn comes.
     Remote(Box<dyn Shards>),
     /// Sums.
-    Sums(Sums),
+    Sums(Sums, Generator),
 }
 
+/// Makes row `index` of generated data.
+pub type Generator = fn(&Sums, u64) -> Value;
+
 impl Rows {
-    /// Finds the files of `data`.
+    /// Finds the files of `data`; what has none is `generated`.
     ///
     /// # Errors
     /// There are none.
-    pub fn open(recipe: &Recipe, data: &Conversations, cache: &CacheOptions) -> Result<Self> {
+    pub fn open(
+        recipe: &Recipe,
+        data: &Conversations,
+        cache: &CacheOptions,
+        generated: Generator,
+    ) -> Result<Self> {
         if let Some(sums) = &data.sums {
-            return Ok(Self::Sums(sums.clone()));
+            return Ok(Self::Sums(sums.clone(), generated));
         }
         let paths: Vec<String> = data.paths.iter().map(|path| recipe.address(path)).collect();
         Ok(match paths.iter().any(|path| path.contains("://")) {
@@ -68,7 +76,7 @@ impl Rows {
         match self {
             Self::Local(files) => Some(files),
             Self::Remote(files) => Some(files.as_ref()),
-            Self::Sums(_) => None,
+            Self::Sums(..) => None,
         }
     }
 
@@ -78,7 +86,7 @@ impl Rows {
     /// A file cannot be read.
     pub fn identity(&self) -> Result<Value> {
         match self {
-            Self::Sums(sums) => Ok(serde_json::json!(sums)),
+            Self::Sums(sums, _) => Ok(serde_json::json!(sums)),
             Self::Remote(files) => Ok(files
                 .shards()
                 .iter()
@@ -105,7 +113,7 @@ impl Rows {
     /// A file cannot be read.
     pub fn count(&self) -> Result<u64> {
         match self {
-            Self::Sums(sums) => Ok(sums.conversations),
+            Self::Sums(sums, _) => Ok(sums.conversations),
             Self::Local(_) | Self::Remote(_) => {
                 let mut rows = 0;
                 if let Some(files) = self.files() {
@@ -124,7 +132,7 @@ impl Rows {
     /// A file cannot be read, or `each` fails.
     pub fn each(&self, mut each: impl FnMut(RowBatch) -> Result<()>) -> Result<()> {
         match self {
-            Self::Sums(sums) => {
+            Self::Sums(sums, generated) => {
                 for first in (0..sums.conversations).step_by(GENERATED as usize) {
                     let last = sums.conversations.min(first + GENERATED);
                     each(RowBatch::Sums(
@@ -141,11 +149,6 @@ impl Rows {
         }
         Ok(())
     }
-}
-
-fn generated(sums: &Sums, index: u64) -> Value {
-    let conversation = sum_conversation(&sum(sums.seed, index), sums.think);
-    serde_json::json!(conversation)
 }
 
 /// A row as a conversation.

@@ -5,17 +5,19 @@ use std::sync::atomic::AtomicBool;
 use smollm3_engine::guard::GuardState;
 use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
 use smollm3_engine::{
-    CrossEntropy, Event, HeldOut, HeldOutRecord, Kept, Listener, MicroBatch, PhaseInfo, Row, RowRef, Run,
-    SourceName, StageInfo, TrainState, Writing, checkpoint, held_out_rows, token_bytes,
+    CrossEntropy, EngineError, Event, HeldOut, HeldOutRecord, Kept, Listener, MicroBatch, Row, RowRef, Run,
+    SourceName, TrainState, Writing, checkpoint, held_out_rows, token_bytes,
 };
-use smollm3_recipe::cost::training_flops_per_token;
 use smollm3_recipe::{FineTuning, ModelConfig, Stage};
 
 use crate::packed::padded;
-use crate::{ChatSetup, ConversationStore, PackedRows, Prepared, Result, SftError, stage_tokenizer};
+use crate::{ConversationEncoder, ConversationStore, PackedRows, Prepared, Result, stage_tokenizer};
 
 /// Held-out conversations that are evaluated.
 const HELD_OUT: u64 = 256;
+
+/// All of them count as one source.
+const CONVERSATIONS: &str = "conversations";
 
 /// Runs a stage on conversations to its end, from its newest checkpoint if it has one.
 ///
@@ -28,9 +30,10 @@ pub fn fine_tune(
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<()> {
-    let setup = ChatSetup::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
-    let prepared = Prepared::of(&run.recipe, &run.data, stage, fine_tuning, &setup, listener)?;
-    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &setup.template)?;
+    let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
+    let data = &fine_tuning.data;
+    let prepared = Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener)?;
+    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;
@@ -42,12 +45,6 @@ pub fn fine_tune(
     let config = ModelConfig {
         eos_token_id: Some(tokens.im_end),
         ..run.stage_config(stage)?
-    };
-    let settings = LoopSettings {
-        stage: stage_info(run, stage, &training, &config),
-        training: &training,
-        schedule: training.schedule().map_err(smollm3_engine::EngineError::from)?,
-        stop,
     };
     let mut hooks = FineTuningHooks {
         kept: Kept {
@@ -63,6 +60,18 @@ pub fn fine_tune(
         held_out: prepared.held_out,
         bytes: token_bytes(&run.data.tokenizer),
     };
+    let source = SourceName {
+        name: CONVERSATIONS.to_owned(),
+        category: CONVERSATIONS.to_owned(),
+    };
+    let settings = LoopSettings {
+        stage: hooks
+            .kept
+            .stage_info(vec![source], |_| [(CONVERSATIONS.to_owned(), 1.0)].into()),
+        training: &training,
+        schedule: training.schedule().map_err(EngineError::from)?,
+        stop,
+    };
     checkpoint::sweep(&hooks.kept.folder())?;
     let reached = hooks.kept.reached(|_| true, listener)?;
     let rows_at_once = training.micro_batch.0 as usize;
@@ -75,7 +84,7 @@ pub fn fine_tune(
         }
         Ok(batches)
     };
-    let host = |step| rows.rows(step).map_err(in_engine);
+    let host = |step| rows.rows(step).map_err(EngineError::from);
     train(
         &settings,
         reached,
@@ -86,43 +95,6 @@ pub fn fine_tune(
         listener,
     )?;
     Ok(())
-}
-
-/// Trouble with the store, as the engine tells it.
-fn in_engine(error: SftError) -> smollm3_engine::EngineError {
-    match error {
-        SftError::Engine(error) => error,
-        SftError::Corpus(error) => error.into(),
-        other => smollm3_engine::EngineError::Refused(other.to_string()),
-    }
-}
-
-fn stage_info(
-    run: &Run,
-    stage: &Stage,
-    training: &smollm3_recipe::Training,
-    config: &ModelConfig,
-) -> StageInfo {
-    StageInfo {
-        name: stage.name.clone(),
-        folder: run.stage_folder(&stage.name),
-        steps: training.total_steps(),
-        tokens_per_step: training.tokens_per_step(),
-        sequence_length: training.sequence_length.0,
-        rope_theta: config.rope_theta,
-        flops_per_token: training_flops_per_token(config, training.sequence_length.0),
-        peak_flops: run.recipe.plan.peak_tflops.map(|peak| peak * 1e12),
-        sources: vec![SourceName {
-            name: "conversations".to_owned(),
-            category: "conversations".to_owned(),
-        }],
-        phases: vec![PhaseInfo {
-            name: stage.name.clone(),
-            first: 1,
-            last: training.total_steps(),
-            shares: [("conversations".to_owned(), 1.0)].into(),
-        }],
-    }
 }
 
 struct FineTuningHooks<'a> {
@@ -151,7 +123,7 @@ impl FineTuningHooks<'_> {
         for i in 0..take {
             let (mut ids, learned) = held_out
                 .conversation(i * held_out.len() / take)
-                .map_err(in_engine)?;
+                .map_err(EngineError::from)?;
             ids.truncate(longest);
             let next = ids.iter().zip(learned).skip(1);
             let mut targets: Vec<Option<u32>> =
@@ -177,7 +149,7 @@ impl FineTuningHooks<'_> {
         listener.on(&Event::HeldOut(HeldOutRecord {
             step,
             phase: phase.to_owned(),
-            category: "conversations".to_owned(),
+            category: CONVERSATIONS.to_owned(),
             nats_per_token: loss.nats_per_token(),
             bits_per_byte: loss.bits_per_byte(),
             tokens: loss.tokens,
@@ -205,7 +177,7 @@ impl Hooks for FineTuningHooks<'_> {
 
     fn rows_of(&self, step: u64) -> Vec<RowRef> {
         let row = |number| RowRef {
-            source: "conversations".to_owned(),
+            source: CONVERSATIONS.to_owned(),
             window: number,
         };
         self.rows.numbers(step).into_iter().map(row).collect()

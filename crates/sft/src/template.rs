@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
-use smollm3_chat::{Conversation, Learned, NaiveDate, Render, Template, encode};
+use smollm3_chat::{NaiveDate, Render, Template};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::Run;
 use smollm3_engine::checkpoint::{self, write_json};
-use smollm3_recipe::{FineTuning, Learned as Wanted, Recipe, Stage, Start, TemplateChoice};
+use smollm3_recipe::{Recipe, Stage, Start, TemplateChoice};
 
 use crate::{Result, SftError};
 
@@ -20,24 +20,22 @@ pub struct ChatSetup {
     pub template: Template,
     /// The date, where the recipe gives one.
     pub render: Render,
-    /// The tokens that the loss is about.
-    pub learned: Learned,
 }
 
 impl ChatSetup {
     /// That of a stage.
     ///
     /// # Errors
-    /// There is no such template, it does not parse, the tokenizer has no tokens for turns, or the template does not mark
-    /// what is to be learned.
+    /// There is no such template, it does not parse, or the tokenizer has no tokens for turns.
     pub fn of(
         recipe: &Recipe,
         tokenizer: &Tokenizer,
         stage: &Stage,
-        fine_tuning: &FineTuning,
+        template: &TemplateChoice,
+        date: Option<&str>,
     ) -> Result<Self> {
         check_tokens(tokenizer)?;
-        let template = match &fine_tuning.template {
+        let template = match template {
             TemplateChoice::BuiltIn(name) => Template::builtin(name).ok_or_else(|| {
                 SftError::Refused(format!(
                     "stage.{}.template: there is no template `{name}`; write one of {}, \"checkpoint\", or a file such as \
@@ -61,13 +59,7 @@ impl ChatSetup {
                 Template::parse(&path.display().to_string(), &source)?
             }
         };
-        let learned = match fine_tuning.learned {
-            Wanted::Assistant => Learned::Assistant,
-            Wanted::All => Learned::All,
-            Wanted::LastTurn => Learned::LastTurn,
-        };
-        template.check_learned(learned)?;
-        let date = fine_tuning.date.as_deref().map(|date| {
+        let date = date.map(|date| {
             NaiveDate::parse_from_str(date, "%Y-%m-%d").map_err(|_| {
                 SftError::Refused(format!(
                     "stage.{}.date: `{date}` is no date; write it as \"2025-07-08\"",
@@ -79,26 +71,20 @@ impl ChatSetup {
             date: date.transpose()?,
             ..Render::default()
         };
-        Ok(Self {
-            template,
-            render,
-            learned,
-        })
+        Ok(Self { template, render })
     }
 
-    /// Tokens of a conversation, and which of them the loss is about.
-    ///
-    /// # Errors
-    /// The template refuses it.
-    pub fn tokens(
-        &self,
-        tokenizer: &Tokenizer,
-        conversation: &Conversation,
-    ) -> smollm3_chat::Result<(Vec<u32>, Vec<bool>)> {
-        let rendered = self.template.render(conversation, &self.render)?;
-        let encoded = encode(tokenizer, &rendered)?;
-        let learned = self.template.mask(&encoded, self.learned)?;
-        Ok((encoded.ids, learned))
+    /// Stands for it.
+    pub fn identity(&self) -> Value {
+        json!([
+            self.template.source(),
+            self.render.date.map(|date| date.to_string())
+        ])
+    }
+
+    /// Whether the template is that of a checkpoint which a run has yet to make.
+    pub fn is_later(stage: &Stage, template: &TemplateChoice) -> bool {
+        *template == TemplateChoice::Checkpoint && matches!(stage.from, Start::Stage(_))
     }
 }
 

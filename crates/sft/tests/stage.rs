@@ -13,7 +13,7 @@ use smollm3_engine::{Event, HeldOutRecord, Listener, Listeners, Record, Run, che
 use smollm3_model::Parameters;
 use smollm3_model::hf::{Checkpoint, TensorFiles};
 use smollm3_recipe::Recipe;
-use smollm3_sft::{ChatSetup, Prepared, fine_tune};
+use smollm3_sft::{ConversationEncoder, Prepared, fine_tune};
 use support::{Recorder, recipe};
 
 const STEPS: u64 = 8;
@@ -115,7 +115,7 @@ fn held_out(folder: &Path) -> Vec<HeldOutRecord> {
     records
         .filter_map(|record| match record {
             Record::HeldOut(record) => Some(record),
-            Record::Step(_) => None,
+            Record::Step(_) | Record::Measured(_) => None,
         })
         .collect()
 }
@@ -187,8 +187,9 @@ fn prepared(recipe: Recipe, notes: &Recorder) -> smollm3_sft::Result<(Prepared, 
     let run = Run::open(recipe, &mut listener)?;
     let stage = run.recipe.stages.last().unwrap();
     let fine_tuning = stage.fine_tuning().unwrap();
-    let setup = ChatSetup::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
-    let prepared = Prepared::of(&run.recipe, &run.data, stage, fine_tuning, &setup, &mut listener)?;
+    let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
+    let data = &fine_tuning.data;
+    let prepared = Prepared::of(&run.recipe, &run.data, stage, data, &encoder, &mut listener)?;
     let told = |event: &&Event| matches!(event, Event::Note(text) if text.starts_with("chats"));
     let made = notes.0.borrow().iter().filter(told).count() as u64;
     Ok((prepared, made))
@@ -200,7 +201,7 @@ fn rows_are_tokenised_once_and_again_when_anything_about_them_changes() {
     let notes = Recorder::default();
     let (first, made) = prepared(talking(folder.path(), &[]), &notes).unwrap();
     assert_eq!(made, 1);
-    let (chats, few) = (first.reports["chats"], first.reports["few"]);
+    let (chats, few) = (&first.reports["chats"], &first.reports["few"]);
     assert_eq!((chats.rows, chats.kept, few.rows), (200, 200, 21));
     // A quarter of 21, rounded down as the original does.
     assert_eq!(few.kept, 5);
@@ -233,7 +234,7 @@ fn rows_without_anything_to_learn_are_left_out_and_counted() {
     assert_eq!(
         (
             found.reports["chats"].kept,
-            found.reports["chats"].nothing_to_learn
+            found.reports["chats"].left_out["with nothing to learn"]
         ),
         (11, 1)
     );
@@ -370,8 +371,11 @@ fn bad_rows_are_left_out_where_the_recipe_says_so() {
     rows.insert(7, json!({"messages": [{"role": "robot", "content": "x"}]}));
     write_rows(&folder.path().join("chats.jsonl"), &rows);
     let (found, _) = prepared(recipe, &Recorder::default()).unwrap();
-    let chats = found.reports["chats"];
-    assert_eq!((chats.rows, chats.kept, chats.skipped), (12, 12, 2));
+    let chats = &found.reports["chats"];
+    assert_eq!(
+        (chats.rows, chats.kept, chats.left_out["that could not be read"]),
+        (12, 12, 2)
+    );
     let held_out = found.held_out.as_ref().map_or(0, |store| store.len());
     assert_eq!(found.train.len() + held_out, 10 + found.reports["few"].kept);
 }

@@ -117,6 +117,14 @@ fn rows_without_a_pair_are_refused() {
             "no messages in `prompt`",
         ),
         (
+            json!({"chosen": [user, assistant], "rejected": [say("user", "other"), assistant]}),
+            "begin with different messages",
+        ),
+        (
+            json!({"prompt": [user], "chosen": [user, assistant], "rejected": [user, assistant]}),
+            "a `chosen` that begins with the role `user`",
+        ),
+        (
             json!({"prompt": [user], "chosen": [say("bot", "a")], "rejected": [assistant]}),
             "wrong in `chosen`: message 0 has the role `bot`",
         ),

@@ -6,6 +6,7 @@
 
 use crate::host::matmul::{Cores, matmul};
 use crate::host::{Threads, loss_block, loss_rows};
+use crate::loss::Wanted;
 
 /// Shapes of `hidden: [tokens, width]` and `weight: [vocab, width]`.
 #[derive(Debug, Clone, Copy)]
@@ -22,12 +23,12 @@ pub(super) struct LossGradients {
     pub weight: Vec<f32>,
 }
 
-/// −ln p(target) of each token, 0 where there is no target (`targets[i] < 0`), and the gradients of their sum if asked
-/// for.
+/// −ln p(target) of each token, multiplied by its weight, 0 where there is no target, and the gradients of their sum if
+/// asked for.
 pub(super) fn cross_entropy(
     hidden: &[f32],
     weight: &[f32],
-    targets: &[i32],
+    targets: &Wanted,
     shape: Shape,
     with_gradients: bool,
 ) -> (Vec<f32>, Option<LossGradients>) {
@@ -54,7 +55,7 @@ pub(super) fn cross_entropy(
             Cores::All,
         );
         let span = start..start + rows;
-        loss_rows(logits, &targets[span.clone()], &mut losses[span], Threads::Rayon);
+        loss_rows(logits, targets, span.clone(), &mut losses[span], Threads::Rayon);
         if let Some(gradients) = &mut gradients {
             let into = &mut gradients.hidden[start * width..(start + rows) * width];
             matmul(

@@ -17,6 +17,7 @@ use self::tensor::{dense, inner_dense, shape, slice, slice_mut, view};
 use crate::fused::{Kernels, Saved};
 use crate::host::attention::{self, Heads};
 use crate::host::{self, Angles, Threads};
+use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
 
 impl Kernels for Flex {
@@ -71,7 +72,7 @@ impl Kernels for Flex {
     fn loss_forward(
         hidden: FlexTensor,
         weight: FlexTensor,
-        targets: &[i32],
+        targets: &Wanted,
         save: bool,
     ) -> (FlexTensor, Option<SavedLoss>) {
         let [hidden, weight] = [hidden, weight].map(|tensor| tensor.to_contiguous());

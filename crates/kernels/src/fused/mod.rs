@@ -16,6 +16,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Tensor};
 
+use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
 pub(crate) use tracked::Saved;
 use tracked::tracked;
@@ -54,7 +55,7 @@ pub(crate) trait Kernels: Backend {
     fn loss_forward(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        targets: &[i32],
+        targets: &Wanted,
         save: bool,
     ) -> (FloatTensor<Self>, Option<Self::Loss>);
 
@@ -106,7 +107,7 @@ pub(crate) trait Fused: Backend {
     fn fused_loss(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        targets: Arc<[i32]>,
+        targets: Arc<Wanted>,
     ) -> FloatTensor<Self>;
 
     fn fused_rms_norm(
@@ -149,7 +150,7 @@ pub(crate) fn cached_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, starts:
 }
 
 /// Cross-entropy of each token on a device that has it fused; only its sum may be differentiated.
-pub(crate) fn loss(hidden: Tensor<2>, weight: Tensor<2>, targets: Arc<[i32]>) -> Tensor<1> {
+pub(crate) fn loss(hidden: Tensor<2>, weight: Tensor<2>, targets: Arc<Wanted>) -> Tensor<1> {
     let [hidden, weight] = [hidden, weight].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as Fused>::fused_loss(hidden, weight, targets))
 }
@@ -213,7 +214,7 @@ macro_rules! fused_without_autodiff {
             fn fused_loss(
                 hidden: FloatTensor<Self>,
                 weight: FloatTensor<Self>,
-                targets: Arc<[i32]>,
+                targets: Arc<Wanted>,
             ) -> FloatTensor<Self> {
                 Self::loss_forward(hidden, weight, &targets, false).0
             }
@@ -279,7 +280,7 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
     fn fused_loss(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        targets: Arc<[i32]>,
+        targets: Arc<Wanted>,
     ) -> FloatTensor<Self> {
         let inputs = [hidden.node(), weight.node()];
         let [hidden, weight] = [hidden, weight].map(|tensor| tensor.primitive().clone());

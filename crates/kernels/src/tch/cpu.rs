@@ -14,6 +14,7 @@ use super::tensor::{angles, contiguous, dense, slice, slice_mut, view};
 use crate::fused::Saved;
 use crate::host::attention::{self, Heads};
 use crate::host::{self, Element, Threads, loss_block};
+use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
 
 const THREADS: Threads = Threads::LibTorch;
@@ -66,14 +67,14 @@ pub(super) fn cached_attention(q: &Tensor, k: &Tensor, v: &Tensor, starts: &[usi
 pub(super) fn loss(
     hidden: TchTensor,
     weight: TchTensor,
-    targets: &[i32],
+    targets: &Wanted,
     save: bool,
 ) -> (TchTensor, Option<SavedLoss>) {
     let hidden = hidden.tensor;
     let kind = hidden.kind();
     let dtype = weight.tensor.kind();
     let weight = weight.tensor.to_kind(kind);
-    let (tokens, vocab) = (targets.len(), weight.size()[0]);
+    let (tokens, vocab) = (targets.ids.len(), weight.size()[0]);
     let dh = hidden.empty_like();
     let mut dw = save.then(|| Tensor::zeros(weight.size(), (Kind::Float, weight.device())));
     let mut losses = Tensor::empty([tokens as i64], (Kind::Float, hidden.device()));
@@ -84,7 +85,7 @@ pub(super) fn loss(
         let mut logits = contiguous(part.matmul(&weight.tr()).to_kind(Kind::Float));
         let span = start..start + rows;
         let found = &mut slice_mut(&mut losses)[span.clone()];
-        host::loss_rows(slice_mut(&mut logits), &targets[span], found, THREADS);
+        host::loss_rows(slice_mut(&mut logits), targets, span, found, THREADS);
         if let Some(dw) = &mut dw {
             let changes = logits.to_kind(kind);
             dh.narrow(0, start as i64, rows as i64)

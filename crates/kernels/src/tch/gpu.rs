@@ -11,6 +11,7 @@ use super::SavedLoss;
 use super::shim::{flash_attention, fused_adamw};
 use super::tensor::contiguous;
 use crate::fused::Saved;
+use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
 
 /// Tokens whose logits are held at once.
@@ -122,16 +123,21 @@ impl Saved<LibTorch, 3> for SavedAttention {
 pub(super) fn loss(
     hidden: TchTensor,
     weight: TchTensor,
-    targets: &[i32],
+    targets: &Wanted,
     save: bool,
 ) -> (TchTensor, Option<SavedLoss>) {
     let hidden = hidden.tensor;
     let (kind, device) = (hidden.kind(), hidden.device());
     let dtype = weight.tensor.kind();
     let weight = weight.tensor.to_kind(kind);
-    let targets = Tensor::from_slice(targets).to_device(device).to_kind(Kind::Int64);
-    let kept = targets.ge(0).to_kind(Kind::Float).unsqueeze(1);
-    let targets = targets.clamp_min(0).unsqueeze(1);
+    let ids = Tensor::from_slice(&targets.ids)
+        .to_device(device)
+        .to_kind(Kind::Int64);
+    let mut kept = ids.ge(0).to_kind(Kind::Float).unsqueeze(1);
+    if let Some(weights) = &targets.weights {
+        kept *= Tensor::from_slice(weights).to_device(device).unsqueeze(1);
+    }
+    let targets = ids.clamp_min(0).unsqueeze(1);
 
     let tokens = hidden.size()[0];
     let losses = Tensor::empty([tokens], (Kind::Float, device));
@@ -296,11 +302,13 @@ mod tests {
         }
 
         #[test]
-        fn the_loss_as_on_the_host(tokens in 1usize..40, width in 1i64..9, vocab in 2i64..30, twice: bool) {
+        fn the_loss_as_on_the_host(tokens in 1usize..40, width in 1i64..9, vocab in 2i64..30, twice: bool, weighted: bool) {
             // More rows than are held at once, every second time.
             let tokens = if twice { tokens + LOSS_ROWS } else { tokens };
             let (hidden, weight) = (random([tokens as i64, width]), random([vocab, width]));
             let targets: Vec<i32> = (0..tokens as i32).map(|i| if i % 5 == 2 { -1 } else { i * 7 % vocab as i32 }).collect();
+            let weights: Vec<f32> = (0..tokens).map(|i| (i % 7) as f32 - 2.5).collect();
+            let targets = Wanted { ids: targets, weights: weighted.then_some(weights) };
             let (a, ours) = loss(hidden.clone(), weight.clone(), &targets, true);
             let (b, host) = cpu::loss(hidden, weight, &targets, true);
             assert_close("loss", [a], [b]);

@@ -14,6 +14,7 @@ use burn::tensor::DType;
 use tch::{Device, Kind};
 
 use crate::fused::{Kernels, Saved};
+use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
 
 /// What an operation keeps, where it was computed.
@@ -71,7 +72,7 @@ impl Kernels for LibTorch {
     fn loss_forward(
         hidden: TchTensor,
         weight: TchTensor,
-        targets: &[i32],
+        targets: &Wanted,
         save: bool,
     ) -> (TchTensor, Option<SavedLoss>) {
         match hidden.tensor.device() {

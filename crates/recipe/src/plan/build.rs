@@ -5,10 +5,12 @@ use std::ops::RangeInclusive;
 
 use super::checks;
 use super::cost::{Memory, days, training_flops_per_token};
-use super::{ConversationPlan, Facts, Landmark, PhasePlan, Plan, PlanError, SourcePlan, StagePlan};
-use crate::fine_tuning::{Duration, FineTuning};
+use super::{ConversationPlan, Facts, Landmark, PhasePlan, Plan, PlanError, RowsPlan, SourcePlan, StagePlan};
+use crate::conversations::{Conversations, Duration};
+use crate::fine_tuning::FineTuning;
 use crate::mixture::MixturePart;
 use crate::model_config::ModelConfig;
+use crate::preference::Preference;
 use crate::recipe::Recipe;
 use crate::schedule::{AfterWarmup, Schedule};
 use crate::source::Source;
@@ -39,21 +41,18 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
             _ => None,
         };
         let before = before.unwrap_or_else(|| Rope::of(&config));
-        let rows = match (stage.training(), stage.fine_tuning()) {
-            (Some(training), _) => training.sequence_length,
-            (None, Some(fine_tuning)) => fine_tuning.sequence_length,
-            (None, None) => continue,
-        };
-        let rope = checks::context(stage, rows.0, before, &config)?;
+        let rope = checks::context(stage, stage.sequence_length().0, before, &config)?;
         ropes.insert(&stage.name, rope);
+        let devices = recipe.plan.devices_of(&stage.name);
         if let Some(fine_tuning) = stage.fine_tuning() {
             conversations.push(ConversationPlan::of(stage, fine_tuning));
+            checks::ranks(stage, &fine_tuning.training(&stage.name, 0), devices)?;
+        }
+        if let Some(preference) = stage.preference() {
+            conversations.push(ConversationPlan::of_pairs(stage, preference));
+            checks::ranks(stage, &preference.training(&stage.name, 0, 0), devices)?;
         }
         let Some(training) = stage.planned() else {
-            if let Some(fine_tuning) = stage.fine_tuning() {
-                let devices = recipe.plan.devices_of(&stage.name);
-                checks::ranks(stage, &fine_tuning.training(&stage.name, 0), devices)?;
-            }
             continue;
         };
         let planned = plan_stage(recipe, facts, &config, stage, &training, rope, total_tokens)?;
@@ -162,24 +161,48 @@ impl ConversationPlan {
             from: from(stage),
             sequence_length: fine_tuning.sequence_length.0,
             global_batch: fine_tuning.global_batch.to_string(),
-            duration: match fine_tuning.duration {
-                Duration::Epochs(epochs) => {
-                    let plural = if epochs == 1.0 { "" } else { "s" };
-                    format!("{epochs} epoch{plural}; the steps are known once the rows are packed")
-                }
-                Duration::Until(until) => format!("until {until}"),
-            },
+            duration: duration(fine_tuning.duration),
             template: fine_tuning.template.clone().into(),
-            learned: fine_tuning.learned,
-            packing: fine_tuning.packing,
-            too_long: fine_tuning.too_long,
-            data: fine_tuning
-                .data
-                .iter()
-                .map(|data| (data.name.clone(), data.weight))
-                .collect(),
+            rows: RowsPlan::Packed {
+                learned: fine_tuning.learned,
+                packing: fine_tuning.packing,
+                too_long: fine_tuning.too_long,
+            },
+            data: kept(&fine_tuning.data),
         }
     }
+
+    fn of_pairs(stage: &Stage, preference: &Preference) -> Self {
+        Self {
+            name: stage.name.clone(),
+            kind: stage.kind_name().to_owned(),
+            from: from(stage),
+            sequence_length: preference.sequence_length.0,
+            global_batch: preference.global_batch.to_string(),
+            duration: duration(preference.duration),
+            template: preference.template.clone().into(),
+            rows: RowsPlan::Pairs {
+                loss: preference.loss,
+                reference: preference.reference,
+                too_long: preference.too_long,
+            },
+            data: kept(&preference.data),
+        }
+    }
+}
+
+fn duration(duration: Duration) -> String {
+    match duration {
+        Duration::Epochs(epochs) => {
+            let plural = if epochs == 1.0 { "" } else { "s" };
+            format!("{epochs} epoch{plural}; the steps are known once the data are tokenised")
+        }
+        Duration::Until(until) => format!("until {until}"),
+    }
+}
+
+fn kept(data: &[Conversations]) -> Vec<(String, f64)> {
+    data.iter().map(|data| (data.name.clone(), data.weight)).collect()
 }
 
 fn plan_phase(

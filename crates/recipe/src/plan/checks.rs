@@ -177,17 +177,6 @@ pub(super) fn context(
     let refuse =
         |key: &str, message: String| Err(PlanError::refuse(format!("stage.{}.{key}", stage.name), message));
     match &stage.kind {
-        StageKind::Pretrain(_) | StageKind::MidTrain(_) | StageKind::Sft(_) if length > before.context => {
-            refuse(
-                "sequence_length",
-                format!(
-                    "rows of {length} tokens are longer than the {} that theta {} is set for; shorten them, \
-                 or write kind = \"long-context\" with a larger rope_theta",
-                    before.context, before.theta
-                ),
-            )
-        }
-        StageKind::Pretrain(_) | StageKind::MidTrain(_) | StageKind::Sft(_) => Ok(before),
         StageKind::LongContext(long_context) => {
             if config.rope_scaling.is_some() && !matches!(stage.from, Start::Stage(_)) {
                 return refuse(
@@ -220,5 +209,14 @@ pub(super) fn context(
                 context: length,
             })
         }
+        _ if length > before.context => refuse(
+            "sequence_length",
+            format!(
+                "rows of {length} tokens are longer than the {} that theta {} is set for; shorten them, \
+                 or write kind = \"long-context\" with a larger rope_theta",
+                before.context, before.theta
+            ),
+        ),
+        _ => Ok(before),
     }
 }

@@ -16,9 +16,10 @@ use serde::Serialize;
 
 use smollm3_packing::{Packing, TooLong};
 
+use crate::conversations::Learned;
 use crate::error::RecipeError;
-use crate::fine_tuning::Learned;
 use crate::model_config::ModelConfig;
+use crate::preference::{PreferenceLoss, Reference, TooLongPair};
 use crate::recipe::Recipe;
 use crate::run::Cluster;
 pub use cost::Memory;
@@ -100,7 +101,7 @@ pub struct Plan {
 pub struct ConversationPlan {
     /// Its name.
     pub name: String,
-    /// `mid-train` or `sft`.
+    /// `mid-train`, `sft` or `apo`.
     pub kind: String,
     /// The weights that it starts from, in words.
     pub from: String,
@@ -112,14 +113,35 @@ pub struct ConversationPlan {
     pub duration: String,
     /// The template.
     pub template: String,
-    /// The tokens that the loss is about.
-    pub learned: Learned,
-    /// How conversations share rows.
-    pub packing: Packing,
-    /// What becomes of a conversation longer than a row.
-    pub too_long: TooLong,
+    /// What becomes of them.
+    #[serde(flatten)]
+    pub rows: RowsPlan,
     /// Names of the data, and the part of each that is kept.
     pub data: Vec<(String, f64)>,
+}
+
+/// How the rows of a stage on conversations come about.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum RowsPlan {
+    /// Conversations share rows.
+    Packed {
+        /// The tokens that the loss is about.
+        learned: Learned,
+        /// How they share rows.
+        packing: Packing,
+        /// What becomes of a conversation longer than a row.
+        too_long: TooLong,
+    },
+    /// Pairs of answers are compared.
+    Pairs {
+        /// What is minimised.
+        loss: PreferenceLoss,
+        /// Where the reference's log-probabilities come from.
+        reference: Reference,
+        /// What becomes of a pair that is too long.
+        too_long: TooLongPair,
+    },
 }
 
 /// One stage in numbers. Steps count from 1.

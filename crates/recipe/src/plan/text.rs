@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{ConversationPlan, PhasePlan, Plan, SourcePlan, StagePlan};
-use crate::fine_tuning::Learned;
+use super::{ConversationPlan, PhasePlan, Plan, RowsPlan, SourcePlan, StagePlan};
+use crate::conversations::Learned;
 
 const WIDTH: usize = 100;
 /// Phases side by side in the table of sources.
@@ -43,7 +43,11 @@ fn write_title(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 }
 
 fn write_conversations(f: &mut fmt::Formatter<'_>, stage: &ConversationPlan) -> fmt::Result {
-    write_title(f, &format!("{} ({}): conversations", stage.name, stage.kind))?;
+    let what = match stage.rows {
+        RowsPlan::Packed { .. } => "conversations",
+        RowsPlan::Pairs { .. } => "pairs of answers",
+    };
+    write_title(f, &format!("{} ({}): {what}", stage.name, stage.kind))?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     line("from", stage.from.clone())?;
     line("length", stage.duration.clone())?;
@@ -55,16 +59,30 @@ fn write_conversations(f: &mut fmt::Formatter<'_>, stage: &ConversationPlan) -> 
             grouped(stage.sequence_length)
         ),
     )?;
-    line(
-        "packing",
-        format!("{}; longer than a row: {}", stage.packing, stage.too_long),
-    )?;
-    let learned = match stage.learned {
-        Learned::Assistant => "loss on the assistant's tokens",
-        Learned::All => "loss on all tokens",
-        Learned::LastTurn => "loss on the last answer",
-    };
-    line("template", format!("{}; {learned}", stage.template))?;
+    match &stage.rows {
+        RowsPlan::Packed {
+            learned,
+            packing,
+            too_long,
+        } => {
+            line("packing", format!("{packing}; longer than a row: {too_long}"))?;
+            let learned = match learned {
+                Learned::Assistant => "loss on the assistant's tokens",
+                Learned::All => "loss on all tokens",
+                Learned::LastTurn => "loss on the last answer",
+            };
+            line("template", format!("{}; {learned}", stage.template))?;
+        }
+        RowsPlan::Pairs {
+            loss,
+            reference,
+            too_long,
+        } => {
+            line("loss", format!("{}, beta {}", loss.kind, loss.beta))?;
+            line("reference", reference.to_string())?;
+            line("template", format!("{}; longer: {too_long}", stage.template))?;
+        }
+    }
     for (index, (name, weight)) in stage.data.iter().enumerate() {
         let kept = match *weight {
             1.0 => String::new(),

@@ -30,6 +30,10 @@ pub struct Steps(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Sequences(pub u64);
 
+/// A number of pairs of answers: `"32 pairs"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Pairs(pub u64);
+
 /// The length of a row in tokens. `"4k"` is 4,096 and `"1M"` is 1,048,576; a plain integer is itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContextLength(pub u64);
@@ -149,6 +153,12 @@ impl fmt::Display for Steps {
 impl fmt::Display for Sequences {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_counted(f, self.0, "sequence")
+    }
+}
+
+impl fmt::Display for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_counted(f, self.0, "pair")
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{BatchSize, Bytes, ContextLength, DECIMAL, Percent, Sequences, Span, Steps, Tokens, UnitError};
+use super::{
+    BatchSize, Bytes, ContextLength, DECIMAL, Pairs, Percent, Sequences, Span, Steps, Tokens, UnitError,
+};
 
 /// `text` as an integer: a decimal number times `10^exponent`, or why it is none.
 fn scaled_decimal(text: &str, exponent: u32) -> Result<u64, &'static str> {
@@ -67,6 +69,10 @@ impl Quantity for Steps {
 impl Quantity for Sequences {
     const NAME: &'static str = "sequences";
     const EXAMPLE: &'static str = "\"576 sequences\"";
+}
+impl Quantity for Pairs {
+    const NAME: &'static str = "pairs";
+    const EXAMPLE: &'static str = "\"32 pairs\"";
 }
 impl Quantity for ContextLength {
     const NAME: &'static str = "a context length";
@@ -140,6 +146,14 @@ impl FromStr for Sequences {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         counted::<Self>(text, "sequences").map(Self)
+    }
+}
+
+impl FromStr for Pairs {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        counted::<Self>(text, "pairs").map(Self)
     }
 }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::parse::Quantity;
-use super::{BatchSize, Bytes, ContextLength, Percent, Sequences, Span, Steps, Tokens};
+use super::{BatchSize, Bytes, ContextLength, Pairs, Percent, Sequences, Span, Steps, Tokens};
 
 /// Reads a [`Quantity`] from a string, and refuses a bare number with the way to write it.
 struct QuantityVisitor<Q>(PhantomData<Q>);
@@ -62,6 +62,7 @@ as_string!(
     Tokens,
     Steps,
     Sequences,
+    Pairs,
     ContextLength,
     Bytes,
     Percent,

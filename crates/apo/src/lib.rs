@@ -1,0 +1,27 @@
+//! Training on pairs of answers, of which one is preferred.
+//!
+//! ```text
+//! rows ── PairEncoder ── two documents a pair ── PairRows: pairs packed into rows ── Preferred ── the engine's loop
+//!                                                     ▲
+//!                     the reference's log-probabilities, computed once
+//! ```
+//!
+//! Prompt and answer of each side are a document of their own, and many share a row without padding; the attention keeps
+//! them apart. [`pair_loss`] is the formula, [`Preferred`] brings it to the engine, [`prefer`] runs a stage. The loop, its
+//! checkpoints and its guards are the engine's.
+
+mod encoder;
+mod loss;
+mod objective;
+mod reference;
+mod rows;
+mod stage;
+mod sums;
+
+pub use encoder::{Cut, PairEncoder, PairLimits};
+pub use loss::{PairLoss, pair_loss};
+pub use objective::{PairBatch, Preferred, answer_log_probs};
+pub use reference::ReferenceLogProbs;
+pub use rows::{PairRow, PairRows, PairSpan, pack_pairs};
+pub use stage::{prefer, prepare_pairs};
+pub use sums::sum_pair;

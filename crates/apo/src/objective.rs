@@ -1,0 +1,188 @@
+//! Preference losses for the engine's training step.
+//!
+//! The gradient of a pair's loss is that of its answers' log-probabilities, times two numbers that are known once these are.
+//! So the log-probabilities are computed first, without a graph and only at the answers' positions, and then a
+//! cross-entropy whose tokens are weighted by these numbers: the logits are never held, and memory is that of
+//! supervised fine-tuning. The price is one more product with the head.
+
+use std::ops::Range;
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use smollm3_engine::{Objective, ObjectiveLoss, RowOrigin};
+use smollm3_kernels::{Documents, DocumentsError, Targets, linear_cross_entropy};
+use smollm3_model::SmolLm3;
+use smollm3_recipe::PreferenceLoss;
+
+use crate::{PairLoss, PairRow, PairSpan, pair_loss};
+
+/// A row of pairs on a device.
+#[derive(Debug, Clone)]
+pub struct PairBatch {
+    /// `[1, tokens]`.
+    ids: Tensor<2, Int>,
+    documents: Documents,
+    targets: Targets,
+    wanted: Vec<Option<u32>>,
+    pairs: Vec<PairSpan>,
+    /// One a pair.
+    origins: Vec<RowOrigin>,
+    /// The reference's log-probabilities of each pair's answers.
+    reference: Vec<[f64; 2]>,
+}
+
+impl PairBatch {
+    /// Moves a row to `device`; `reference` has the log-probabilities of each of its pairs.
+    ///
+    /// # Errors
+    /// The row's documents do not fit its length.
+    pub fn new(row: PairRow, reference: Vec<[f64; 2]>, device: &Device) -> Result<Self, DocumentsError> {
+        let PairRow { row, pairs } = row;
+        let tokens = row.ids.len();
+        let ids: Vec<i32> = row.ids.iter().map(|id| *id as i32).collect();
+        let origin = |pair: &PairSpan| RowOrigin {
+            source: pair.source,
+            targets: 1,
+        };
+        Ok(Self {
+            ids: Tensor::from_data(TensorData::new(ids, [1, tokens]), device),
+            documents: Documents::new(vec![row.starts], tokens)?,
+            targets: Targets::new(&row.targets, device),
+            wanted: row.targets,
+            origins: pairs.iter().map(origin).collect(),
+            pairs,
+            reference,
+        })
+    }
+
+    /// Log-probabilities of each pair's answers, in nats.
+    fn log_probs(&self, hidden: &Tensor<3>, head: &Tensor<2>) -> Vec<[f64; 2]> {
+        let hidden = flat(hidden.clone().detach());
+        let losses = linear_cross_entropy(hidden, head.clone().detach(), &self.targets).losses;
+        let losses: Vec<f32> = losses.into_data().iter().collect();
+        let answer = |positions: &Range<usize>| {
+            let losses = losses.get(positions.clone()).unwrap_or_default();
+            -losses.iter().map(|loss| f64::from(*loss)).sum::<f64>()
+        };
+        self.pairs
+            .iter()
+            .map(|pair| [0, 1].map(|side| answer(&pair.answers[side])))
+            .collect()
+    }
+}
+
+fn flat(hidden: Tensor<3>) -> Tensor<2> {
+    let [rows, seq, width] = hidden.dims();
+    hidden.reshape([rows * seq, width])
+}
+
+/// Log-probabilities of each pair's answers to a model, in nats.
+///
+/// # Errors
+/// The row's documents do not fit its length.
+pub fn answer_log_probs(
+    model: &SmolLm3,
+    row: PairRow,
+    device: &Device,
+) -> Result<Vec<[f64; 2]>, DocumentsError> {
+    let batch = PairBatch::new(row, Vec::new(), device)?;
+    let hidden = model.forward(batch.ids.clone(), &batch.documents);
+    Ok(batch.log_probs(&hidden, &model.head()))
+}
+
+/// A loss of pairs, compared with a reference.
+#[derive(Debug, Clone, Copy)]
+pub struct Preferred(pub PreferenceLoss);
+
+/// What is recorded of each step: means over its pairs. The names of the first six are TRL's.
+struct Observed {
+    settings: PreferenceLoss,
+    sums: [f64; 7],
+}
+
+impl Observed {
+    const NAMES: [&'static str; 7] = [
+        "rewards/chosen",
+        "rewards/rejected",
+        "rewards/margins",
+        "rewards/accuracies",
+        "logps/chosen",
+        "logps/rejected",
+        // As if the answers were the reference's own: nats a token, of the reference from the model.
+        "kl",
+    ];
+
+    fn add(&mut self, log_probs: [f64; 2], ratios: [f64; 2], tokens: usize) {
+        let rewards = ratios.map(|ratio| self.settings.beta * ratio);
+        let kl = -(ratios[0] + ratios[1]) / tokens.max(1) as f64;
+        let values = [
+            rewards[0],
+            rewards[1],
+            rewards[0] - rewards[1],
+            f64::from(u8::from(rewards[0] > rewards[1])),
+            log_probs[0],
+            log_probs[1],
+            kl,
+        ];
+        self.sums
+            .iter_mut()
+            .zip(values)
+            .for_each(|(sum, value)| *sum += value);
+    }
+}
+
+impl Objective for Preferred {
+    type MicroBatch = PairBatch;
+
+    fn targets(&self, batch: &PairBatch) -> usize {
+        batch.pairs.len()
+    }
+
+    fn origins<'b>(&self, batch: &'b PairBatch) -> &'b [RowOrigin] {
+        &batch.origins
+    }
+
+    fn rows<'b>(&self, batch: &'b PairBatch) -> (Tensor<2, Int>, &'b Documents) {
+        (batch.ids.clone(), &batch.documents)
+    }
+
+    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &PairBatch) -> ObjectiveLoss {
+        let Self(settings) = *self;
+        let device = hidden.device();
+        let mut observed = Observed {
+            settings,
+            sums: [0.0; 7],
+        };
+        let mut losses = Vec::new();
+        // What the loss changes by with the loss of each token.
+        let mut weights = vec![0.0f32; batch.wanted.len()];
+        let log_probs = batch.log_probs(&hidden, &head);
+        for ((pair, log_probs), reference) in batch.pairs.iter().zip(log_probs).zip(&batch.reference) {
+            let ratios = [0, 1].map(|side| log_probs[side] - reference[side]);
+            let PairLoss {
+                value,
+                d_chosen,
+                d_rejected,
+            } = pair_loss(&settings, ratios[0], ratios[1]);
+            let [chosen, rejected] = &pair.answers;
+            let own = settings.sft_weight / chosen.len().max(1) as f64;
+            losses.push((value - own * log_probs[0]) as f32);
+            for (positions, weight) in [(chosen, own - d_chosen), (rejected, -d_rejected)] {
+                if let Some(weights) = weights.get_mut(positions.clone()) {
+                    weights.fill(weight as f32);
+                }
+            }
+            observed.add(log_probs, ratios, chosen.len() + rejected.len());
+        }
+        let targets = Targets::weighted(&batch.wanted, &weights, &device);
+        let weighted = linear_cross_entropy(flat(hidden), head, &targets).sum;
+        let count = losses.len();
+        let losses = Tensor::<1>::from_data(TensorData::new(losses, [count]), (&device, DType::F32));
+        ObjectiveLoss {
+            // The value of the loss, with the gradient of the weighted one.
+            sum: weighted.clone() - weighted.detach() + losses.clone().sum(),
+            losses,
+            count,
+            observed: Observed::NAMES.into_iter().zip(observed.sums).collect(),
+        }
+    }
+}

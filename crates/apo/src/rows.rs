@@ -1,0 +1,189 @@
+//! Which pairs a step sees, and how they share rows: a pure function of the pairs, the settings and the step.
+//!
+//! Pairs come in a keyed permutation, another each time through. The pairs of a step are packed by best fit, both answers of a
+//! pair into one row, because their losses depend on each other. Rows are as long as what is in them: nothing is padded.
+
+use std::ops::Range;
+
+use smollm3_engine::Row;
+use smollm3_mixer::Permutation;
+use smollm3_packing::{Packing, Settings, TooLong, pack};
+use smollm3_sft::{ConversationStore, Document, Result};
+
+/// A pair in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairSpan {
+    /// Its number in the store.
+    pub pair: u64,
+    /// Where it comes from, as an index into the stage's sources.
+    pub source: usize,
+    /// The positions that predict the tokens of the chosen answer, and those of the rejected one.
+    pub answers: [Range<usize>; 2],
+}
+
+/// A row of whole pairs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairRow {
+    /// Inputs, targets, document starts.
+    pub row: Row,
+    /// The pairs in it.
+    pub pairs: Vec<PairSpan>,
+}
+
+/// Packs pairs into rows of at most `row_length` tokens. `pairs` are numbers, sources and the documents of both answers.
+///
+/// # Errors
+/// A pair is longer than a row.
+pub fn pack_pairs(pairs: &[(u64, usize, [Document; 2])], row_length: u64) -> Result<Vec<PairRow>> {
+    let lengths: Vec<u32> = pairs
+        .iter()
+        .map(|(_, _, documents)| documents.iter().map(|document| document.ids.len() as u32).sum())
+        .collect();
+    let settings = Settings {
+        row: u32::try_from(row_length).unwrap_or(u32::MAX),
+        packing: Packing::Bfd,
+        too_long: TooLong::Error,
+        group: None,
+    };
+    let rows = pack(&lengths, &settings)?;
+    Ok((0..rows.len())
+        .map(|row| {
+            let fragments = rows.get(row).unwrap_or_default();
+            row_of(
+                fragments
+                    .iter()
+                    .filter_map(|fragment| pairs.get(fragment.document as usize)),
+            )
+        })
+        .collect())
+}
+
+fn row_of<'a>(pairs: impl Iterator<Item = &'a (u64, usize, [Document; 2])>) -> PairRow {
+    let mut row = Row {
+        ids: Vec::new(),
+        targets: Vec::new(),
+        starts: Vec::new(),
+        source: 0,
+    };
+    let spans = pairs.map(|(pair, source, documents)| PairSpan {
+        pair: *pair,
+        source: *source,
+        answers: [0, 1].map(|side| append(&mut row, &documents[side])),
+    });
+    let pairs = spans.collect();
+    PairRow { row, pairs }
+}
+
+/// Appends a document; returns the positions that predict its answer, which is its end.
+fn append(row: &mut Row, document: &Document) -> Range<usize> {
+    let start = row.ids.len();
+    row.starts.push(start);
+    row.ids.extend(&document.ids);
+    let next = document.ids.iter().zip(&document.learned).skip(1);
+    row.targets
+        .extend(next.map(|(id, learned)| learned.then_some(*id)));
+    // What follows is another document.
+    row.targets.push(None);
+    let prompt = document.learned.iter().take_while(|learned| !**learned).count();
+    start + prompt.max(1) - 1..row.ids.len() - 1
+}
+
+/// The pairs of a stage in the order in which they are trained on.
+#[derive(Debug)]
+pub struct PairRows {
+    store: ConversationStore,
+    /// Where the pairs of each source end.
+    ends: Vec<u64>,
+    key: [u8; 32],
+    pairs_per_step: u64,
+    row_length: u64,
+}
+
+impl PairRows {
+    /// The pairs of a store, in which both documents of a pair stand one after the other, and the sources' pairs too, as
+    /// many as `pairs_of_sources` says.
+    pub fn new(
+        store: ConversationStore,
+        pairs_of_sources: &[u64],
+        seed: u64,
+        pairs_per_step: u64,
+        row_length: u64,
+    ) -> Self {
+        let mut end = 0;
+        let ends = pairs_of_sources.iter().map(|pairs| {
+            end += pairs;
+            end
+        });
+        Self {
+            ends: ends.collect(),
+            store,
+            key: *blake3::hash(format!("{seed} pairs").as_bytes()).as_bytes(),
+            pairs_per_step,
+            row_length,
+        }
+    }
+
+    /// Pairs of one time through.
+    pub fn len(&self) -> u64 {
+        self.store.len() / 2
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tokens of all of them, prompts counted twice.
+    pub fn tokens(&self) -> u64 {
+        (0..self.store.len())
+            .map(|document| self.store.length(document))
+            .sum()
+    }
+
+    /// The pairs of a step, by number; steps count from 1, pairs from 0.
+    pub fn numbers(&self, step: u64) -> Vec<u64> {
+        let first = (step - 1) * self.pairs_per_step;
+        (first..first + self.pairs_per_step)
+            .map(|place| {
+                let (epoch, place) = (place / self.len(), place % self.len());
+                let order = Permutation::new(self.len(), &self.key, epoch);
+                order.get(place).unwrap_or(place)
+            })
+            .collect()
+    }
+
+    /// The rows of a step.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn rows(&self, step: u64) -> Result<Vec<PairRow>> {
+        self.rows_of(&self.numbers(step))
+    }
+
+    /// Rows of the pairs with these numbers.
+    ///
+    /// # Errors
+    /// There is no such pair.
+    pub fn rows_of(&self, pairs: &[u64]) -> Result<Vec<PairRow>> {
+        let pairs: Vec<(u64, usize, [Document; 2])> = pairs
+            .iter()
+            .map(|pair| {
+                let source = self.ends.partition_point(|end| end <= pair);
+                Ok((
+                    *pair,
+                    source,
+                    [self.document(2 * pair)?, self.document(2 * pair + 1)?],
+                ))
+            })
+            .collect::<Result<_>>()?;
+        pack_pairs(&pairs, self.row_length)
+    }
+
+    fn document(&self, number: u64) -> Result<Document> {
+        let (ids, learned) = self.store.conversation(number)?;
+        Ok(Document {
+            learned: learned.iter().map(|learned| *learned != 0).collect(),
+            ids,
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! A stage on pairs of answers in a run.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use smollm3_engine::guard::GuardState;
+use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
+use smollm3_engine::{
+    Data, EngineError, Event, Kept, Listener, MeasureRecord, RowRef, Run, SourceName, StageInfo, TrainState,
+    Writing, checkpoint,
+};
+use smollm3_model::{SmolLm3, hf};
+use smollm3_recipe::{ModelConfig, Preference, PreferenceLoss, Recipe, Reference, Stage};
+use smollm3_sft::{ChatSetup, Prepared, Result, SftError, stage_tokenizer};
+
+use crate::reference::identity_of;
+use crate::{
+    PairBatch, PairEncoder, PairRow, PairRows, Preferred, ReferenceLogProbs, answer_log_probs, pair_loss,
+};
+
+/// Held-out pairs that are evaluated.
+const HELD_OUT: u64 = 256;
+
+/// Runs a stage on pairs to its end, from its newest checkpoint if it has one.
+///
+/// # Errors
+/// The pairs or the reference cannot be had, or as the engine's loop.
+pub fn prefer(
+    run: &Run,
+    stage: &Stage,
+    preference: &Preference,
+    stop: &AtomicBool,
+    listener: &mut dyn Listener,
+) -> Result<()> {
+    let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
+    let prepared = Prepared::of(
+        &run.recipe,
+        &run.data,
+        stage,
+        &preference.data,
+        &encoder,
+        listener,
+    )?;
+    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
+    let pairs_of_sources: Vec<u64> = preference
+        .data
+        .iter()
+        .map(|data| {
+            prepared
+                .reports
+                .get(&data.name)
+                .map_or(0, |report| report.trained)
+        })
+        .collect();
+    let seed = run.recipe.run.seed;
+    let rows_of = |store, sources: &[u64]| {
+        PairRows::new(
+            store,
+            sources,
+            seed,
+            preference.global_batch.0,
+            preference.row_length.0,
+        )
+    };
+    let rows = rows_of(prepared.train, &pairs_of_sources);
+    let held_out = prepared.held_out.map(|store| rows_of(store, &[]));
+    listener.on(&Event::Note(format!(
+        "{}: {} pairs of {} tokens, prompts counted twice",
+        stage.name,
+        rows.len(),
+        rows.tokens()
+    )))?;
+
+    let training = preference.training(&stage.name, rows.len(), rows.tokens());
+    // A turn's end is where generation stops.
+    let config = ModelConfig {
+        eos_token_id: Some(tokens.im_end),
+        ..run.stage_config(stage)?
+    };
+    let kept = Kept {
+        run,
+        stage,
+        training: &training,
+        config,
+        tokenizer_folder,
+        data: [(stage.name.clone(), prepared.fingerprint.clone())].into(),
+        lora: preference.lora.as_ref(),
+    };
+    let mut against = Against::open(&kept, preference)?;
+    let mut compare = |rows: &PairRows, what: &str, listener: &mut dyn Listener| {
+        let identity = format!("{what} {} {}", prepared.fingerprint, against.identity);
+        let compute = |pairs: &[u64]| against.log_probs_of(rows, pairs);
+        ReferenceLogProbs::complete(&prepared.folder, &identity, rows.len(), compute, listener)
+    };
+    let held_out = match held_out {
+        Some(rows) => Some((compare(&rows, "held out", listener)?, rows)),
+        None => None,
+    };
+    let cached = match preference.reference {
+        Reference::Cached => Some(compare(&rows, "train", listener)?),
+        Reference::Online => None,
+    };
+    let reference = match &cached {
+        // Its memory is given back.
+        Some(_) => None,
+        None => Some(against.model()?),
+    };
+    drop(against.model.take());
+
+    let names: Vec<String> = preference.data.iter().map(|data| data.name.clone()).collect();
+    let sources = names.iter().map(|name| SourceName {
+        name: name.clone(),
+        category: "pairs".to_owned(),
+    });
+    let share = |pairs: &u64| *pairs as f64 / rows.len().max(1) as f64;
+    let shares = names
+        .iter()
+        .cloned()
+        .zip(pairs_of_sources.iter().map(share))
+        .collect();
+    let settings = LoopSettings {
+        stage: StageInfo {
+            loss_unit: "a pair".to_owned(),
+            ..kept.stage_info(sources.collect(), |_| BTreeMap::clone(&shares))
+        },
+        training: &training,
+        schedule: training.schedule().map_err(EngineError::from)?,
+        stop,
+    };
+    checkpoint::sweep(&kept.folder())?;
+    let mut hooks = PreferenceHooks {
+        kept,
+        rows: &rows,
+        held_out,
+        loss: preference.loss,
+    };
+    let reached = hooks.kept.reached(|_| true, listener)?;
+    let to_device = |rows: Vec<PairRow>| -> smollm3_engine::Result<Vec<PairBatch>> {
+        rows.into_iter()
+            .map(|row| {
+                let known = match (&cached, &reference) {
+                    (Some(cached), _) => cached.of(&row),
+                    (None, Some(reference)) => answer_log_probs(reference, row.clone(), &run.device)?,
+                    (None, None) => Vec::new(),
+                };
+                Ok(PairBatch::new(row, known, &run.device)?)
+            })
+            .collect()
+    };
+    let host = |step| rows.rows(step).map_err(EngineError::from);
+    train(
+        &settings,
+        reached,
+        &Preferred(preference.loss),
+        host,
+        to_device,
+        &mut hooks,
+        listener,
+    )?;
+    Ok(())
+}
+
+/// Tokenises the pairs of all stages whose template does not come from a checkpoint that a run has yet to make.
+///
+/// # Errors
+/// As [`Prepared::of`].
+pub fn prepare_pairs(recipe: &Recipe, data: &Data, listener: &mut dyn Listener) -> Result<()> {
+    for stage in &recipe.stages {
+        let Some(preference) = stage.preference() else {
+            continue;
+        };
+        if ChatSetup::is_later(stage, &preference.template) {
+            listener.on(&Event::Note(format!(
+                "{}: its template is that of the stage before; its pairs are prepared when it runs",
+                stage.name
+            )))?;
+            continue;
+        }
+        let encoder = PairEncoder::of(recipe, &data.tokenizer, stage, preference)?;
+        Prepared::of(recipe, data, stage, &preference.data, &encoder, listener)?;
+    }
+    Ok(())
+}
+
+/// The reference, whose weights are read when they are needed.
+struct Against<'a> {
+    kept: &'a Kept<'a>,
+    checkpoint: hf::Checkpoint,
+    /// Stands for the weights and the precision.
+    identity: String,
+    model: Option<SmolLm3>,
+}
+
+impl<'a> Against<'a> {
+    fn open(kept: &'a Kept<'a>, preference: &Preference) -> Result<Self> {
+        let Kept { run, stage, .. } = kept;
+        let start = preference.reference_from.as_ref().unwrap_or(&stage.from);
+        let folder = run.checkpoint_of(stage, start)?;
+        let checkpoint = hf::Checkpoint::open(&folder).map_err(EngineError::from)?;
+        let (ours, its) = (kept.config.vocab_size, checkpoint.config.vocab_size);
+        if ours != its {
+            return Err(SftError::Refused(format!(
+                "stage \"{}\": the reference {} has a vocabulary of {its}, the model one of {ours}; they must have the same \
+                 tokenizer",
+                stage.name,
+                folder.display()
+            )));
+        }
+        Ok(Self {
+            kept,
+            identity: format!("{} {:?}", identity_of(&folder)?, run.precision()),
+            checkpoint,
+            model: None,
+        })
+    }
+
+    fn model(&mut self) -> Result<SmolLm3> {
+        if self.model.is_none() {
+            let run = self.kept.run;
+            let model = self.checkpoint.model(&run.device).map_err(EngineError::from)?;
+            self.model = Some(model.with_precision(run.precision()));
+        }
+        self.model.clone().ok_or_else(|| unreachable!("it was just read"))
+    }
+
+    fn log_probs_of(&mut self, rows: &PairRows, pairs: &[u64]) -> Result<Vec<[f64; 2]>> {
+        let model = self.model()?;
+        log_probs(&model, rows, pairs, &self.kept.run.device)
+    }
+}
+
+/// Log-probabilities of the answers of some pairs, in their order.
+fn log_probs(model: &SmolLm3, rows: &PairRows, pairs: &[u64], device: &Device) -> Result<Vec<[f64; 2]>> {
+    let mut found: Vec<(u64, [f64; 2])> = Vec::with_capacity(pairs.len());
+    for row in rows.rows_of(pairs)? {
+        let numbers: Vec<u64> = row.pairs.iter().map(|span| span.pair).collect();
+        let values = answer_log_probs(model, row, device).map_err(EngineError::from)?;
+        found.extend(numbers.into_iter().zip(values));
+    }
+    // Rows are in another order, and every pair is in one of them.
+    found.sort_by_key(|(pair, _)| *pair);
+    Ok(found.into_iter().map(|(_, values)| values).collect())
+}
+
+struct PreferenceHooks<'a> {
+    kept: Kept<'a>,
+    rows: &'a PairRows,
+    /// Pairs that are not trained on, and the reference's log-probabilities of them.
+    held_out: Option<(ReferenceLogProbs, PairRows)>,
+    loss: PreferenceLoss,
+}
+
+impl PreferenceHooks<'_> {
+    /// Loss, margin and accuracy on pairs that are not trained on.
+    fn measure(
+        &self,
+        state: &TrainState,
+        step: u64,
+        phase: &str,
+        listener: &mut dyn Listener,
+    ) -> smollm3_engine::Result<()> {
+        let Some((reference, rows)) = &self.held_out else {
+            return Ok(());
+        };
+        let take = rows.len().min(HELD_OUT);
+        let pairs: Vec<u64> = (0..take).map(|i| i * rows.len() / take).collect();
+        let found = log_probs(&state.model.valid(), rows, &pairs, &self.kept.run.device)?;
+        let ratios: Vec<[f64; 2]> = found
+            .into_iter()
+            .zip(&pairs)
+            .map(|(values, pair)| {
+                let known = reference.pair(*pair);
+                [values[0] - known[0], values[1] - known[1]]
+            })
+            .collect();
+        let beta = self.loss.beta;
+        type Measure<'m> = &'m dyn Fn(&[f64; 2]) -> f64;
+        let measures: [(&str, Measure<'_>); 3] = [
+            ("loss of pairs", &|ratios| {
+                pair_loss(&self.loss, ratios[0], ratios[1]).value
+            }),
+            ("reward margin", &|ratios| beta * (ratios[0] - ratios[1])),
+            ("preference accuracy", &|ratios| {
+                f64::from(u8::from(ratios[0] > ratios[1]))
+            }),
+        ];
+        for (name, measure) in measures {
+            let values: Vec<f64> = ratios.iter().map(measure).collect();
+            listener.on(&Event::Measured(MeasureRecord::mean(step, phase, name, &values)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Hooks for PreferenceHooks<'_> {
+    fn snapshot(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        guard: &GuardState,
+    ) -> smollm3_engine::Result<Writing> {
+        self.kept.snapshot(state, step, guard)
+    }
+
+    fn begins(&mut self, state: &TrainState, listener: &mut dyn Listener) -> smollm3_engine::Result<()> {
+        self.measure(state, 0, "start", listener)
+    }
+
+    fn last_good(&mut self, listener: &mut dyn Listener) -> smollm3_engine::Result<Reached> {
+        self.kept.reached(|progress| progress.guard.bad == 0, listener)
+    }
+
+    fn rows_of(&self, step: u64) -> Vec<RowRef> {
+        let row = |number| RowRef {
+            source: "pairs".to_owned(),
+            window: number,
+        };
+        self.rows.numbers(step).into_iter().map(row).collect()
+    }
+
+    fn phase_ended(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        phase: &str,
+        listener: &mut dyn Listener,
+    ) -> smollm3_engine::Result<()> {
+        self.measure(state, step, phase, listener)
+    }
+}

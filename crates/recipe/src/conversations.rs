@@ -1,0 +1,186 @@
+//! What stages on conversations and on pairs of answers have in common: their data, their template, their length.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Problem;
+use crate::key_path::KeyPath;
+use crate::units::Span;
+
+/// How long a stage on conversations is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Duration {
+    /// So many times through all rows.
+    Epochs(f64),
+    /// Until so many steps or tokens.
+    Until(Span),
+}
+
+impl Duration {
+    /// What `epochs` and `until` say, of which one must be written.
+    pub(crate) fn of(epochs: Option<f64>, until: Option<Span>) -> Result<Self, Problem> {
+        match (epochs, until) {
+            (Some(epochs), None) if epochs.is_finite() && epochs > 0.0 => Ok(Self::Epochs(epochs)),
+            (Some(epochs), None) => {
+                let message = format!("{epochs} times through the data is nothing; write a positive number");
+                Err(Problem::at("epochs", message))
+            }
+            (None, Some(Span::Percent(_))) => {
+                let message = "there is nothing that it could be a part of; write \"200 steps\" or tokens";
+                Err(Problem::at("until", message.to_owned()))
+            }
+            (None, Some(until)) => Ok(Self::Until(until)),
+            _ => {
+                let message = "how long the stage is; write either epochs = 4 or until = \"200 steps\"";
+                Err(Problem::at("", message.to_owned()))
+            }
+        }
+    }
+}
+
+/// Where the template of conversations comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum TemplateChoice {
+    /// One that this project brings along, by name.
+    BuiltIn(String),
+    /// That of the checkpoint which the stage starts from.
+    Checkpoint,
+    /// A file, from the folder of the recipe.
+    File(String),
+}
+
+impl From<String> for TemplateChoice {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "checkpoint" => Self::Checkpoint,
+            path if path.contains(['/', '.']) => Self::File(text),
+            _ => Self::BuiltIn(text),
+        }
+    }
+}
+
+impl From<TemplateChoice> for String {
+    fn from(choice: TemplateChoice) -> Self {
+        match choice {
+            TemplateChoice::Checkpoint => "checkpoint".to_owned(),
+            TemplateChoice::File(text) | TemplateChoice::BuiltIn(text) => text,
+        }
+    }
+}
+
+/// The tokens that the loss is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Learned {
+    /// What the template marks as the assistant's.
+    Assistant,
+    /// All.
+    All,
+    /// The last of the assistant's turns.
+    LastTurn,
+}
+
+/// `[[stage.data]]`: conversations from one place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conversations {
+    /// Their name.
+    pub name: String,
+    /// JSON lines or Parquet: files, folders, globs or addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// In the place of files: generated questions about sums.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sums: Option<Sums>,
+    /// The part of the rows that is kept, chosen by the run's seed.
+    #[serde(default = "whole")]
+    pub weight: f64,
+}
+
+/// Generated conversations about sums.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sums {
+    /// How many.
+    pub conversations: u64,
+    /// The seed of the generator.
+    #[serde(default)]
+    pub seed: u64,
+    /// Whether the answers think first (`/think`) or not (`/no_think`).
+    pub think: bool,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+/// Refuses data that are nowhere, twice there, or no part of anything; `what` they are.
+pub(crate) fn check_data(all: &[Conversations], what: &str) -> Result<(), Problem> {
+    if all.is_empty() {
+        let message = format!("there are no {what}; write [[stage.data]] with a name and paths");
+        return Err(Problem::at("data", message));
+    }
+    for (index, data) in all.iter().enumerate() {
+        let at = |key: &str, message: String| {
+            Err(Problem::at(key, message).under(KeyPath::default().key("data").index(index)))
+        };
+        if all[..index].iter().any(|earlier| earlier.name == data.name) {
+            return at("name", format!("`{}` is there already; rename one", data.name));
+        }
+        if data.paths.is_empty() == data.sums.is_none() {
+            let message = format!(
+                "{what} come from paths = [\"chats.jsonl\"] or from sums = {{ … }}; write one of them"
+            );
+            return at("paths", message);
+        }
+        if data.sums.as_ref().is_some_and(|sums| sums.conversations == 0) {
+            let message = "0 of them teach nothing; write how many there are to be";
+            return at("sums", message.to_owned());
+        }
+        if !(data.weight > 0.0 && data.weight <= 1.0) {
+            let message = format!(
+                "{} is no part of the rows; write a number above 0, at most 1 (it is the part that is kept, not a share \
+                 of the mixture)",
+                data.weight
+            );
+            return at("weight", message);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what is no day.
+pub(crate) fn check_date(date: Option<&str>) -> Result<(), Problem> {
+    match date.filter(|date| !is_date(date)) {
+        None => Ok(()),
+        Some(date) => {
+            let message = format!("`{date}` is no date; write it as \"2025-07-08\"");
+            Err(Problem::at("date", message))
+        }
+    }
+}
+
+/// Whether `text` is a day that there is, `YYYY-MM-DD`.
+fn is_date(text: &str) -> bool {
+    let shaped = text.bytes().enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    if text.len() != 10 || !shaped {
+        return false;
+    }
+    let number = |from: usize, to: usize| text.get(from..to).and_then(|part| part.parse::<u32>().ok());
+    let (Some(year), Some(month), Some(day)) = (number(0, 4), number(5, 7), number(8, 10)) else {
+        return false;
+    };
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    (1..=days).contains(&day)
+}
