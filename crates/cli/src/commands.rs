@@ -13,6 +13,7 @@ use smollm3_engine::{Listener, Listeners, Metrics, Run, SourceStore, dtype};
 use smollm3_eval::evaluate_stage;
 use smollm3_inference::{Continuation, TextModel};
 use smollm3_kernels::FreedMemory;
+use smollm3_merge::merge_stage;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard};
 use smollm3_recipe::{
     Facts, Recipe, Recompute, Source, SourceKind, Stage, StageKind, Start, Tokenizer as TokenizerSpec,
@@ -114,6 +115,7 @@ fn run_stages(
                 fine_tune(&run, stage, tuning, stop, listener)?;
             }
             StageKind::Apo(preference) => prefer(&run, stage, preference, stop, listener)?,
+            StageKind::Merge(merging) => merge_stage(&run, stage, merging, stop, listener)?,
         }
         evaluate_stage(&run, stage, listener)?;
     }

@@ -72,7 +72,9 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
                 pair_tokens(&encoder, &tokenizer, &batch, index)?,
             )
         }
-        StageKind::Pretrain(_) | StageKind::LongContext(_) => unreachable!("they read no rows"),
+        StageKind::Pretrain(_) | StageKind::LongContext(_) | StageKind::Merge(_) => {
+            unreachable!("they read no rows")
+        }
     };
     if args.json {
         for token in &tokens {

@@ -178,7 +178,9 @@ impl Listener for Progress {
                     run.set_message(format!("stage {number} of {}: {name}", self.stages.len()));
                     run.set_position(self.before(name) + done * stage.tokens_per_step);
                 }
-                if *done == steps {
+                if steps == 0 {
+                    // A merge: what it does is told as it prepares.
+                } else if *done == steps {
                     self.line(&format!("{name}: complete ({steps} steps)"));
                 } else if *done > 0 {
                     self.line(&format!("{name}: going on after step {done} of {steps}"));

@@ -110,15 +110,28 @@ impl Snapshot {
 /// # Errors
 /// A file cannot be written; nothing is left under the checkpoint's name then.
 pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
-    let step = snapshot.progress.step;
-    let target = stage_folder.join(folder_name(step));
-    let draft = stage_folder.join(format!(".{}.part", folder_name(step)));
+    publish(stage_folder, &snapshot.progress, |draft| {
+        fs::create_dir(draft).map_err(io("create", draft))?;
+        write(draft, snapshot)
+    })
+}
+
+/// Makes a checkpoint of what `write` puts into a new folder, which it is given the path of.
+///
+/// # Errors
+/// A file cannot be written, or as `write`; nothing is left under the checkpoint's name then.
+pub fn publish<E: From<EngineError>>(
+    stage_folder: &Path,
+    progress: &Progress,
+    write: impl FnOnce(&Path) -> std::result::Result<(), E>,
+) -> std::result::Result<PathBuf, E> {
+    let target = stage_folder.join(folder_name(progress.step));
+    let draft = stage_folder.join(format!(".{}.part", folder_name(progress.step)));
     if draft.exists() {
         fs::remove_dir_all(&draft).map_err(io("remove", &draft))?;
     }
-    fs::create_dir_all(&draft).map_err(io("create", &draft))?;
-    let written = write(&draft, snapshot);
-    if let Err(error) = written {
+    fs::create_dir_all(stage_folder).map_err(io("create", stage_folder))?;
+    if let Err(error) = write(&draft).and_then(|()| Ok(seal(&draft, progress)?)) {
         // The error that matters is the first; a draft that cannot be removed is overwritten next time.
         let _ = fs::remove_dir_all(&draft);
         return Err(error);
@@ -143,7 +156,12 @@ fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
         let (from, to) = (tokenizer_folder.join(&file), folder.join(&file));
         fs::copy(&from, &to).map_err(io("copy", &from))?;
     }
-    write_json(&folder.join(STATE), &snapshot.progress)?;
+    Ok(())
+}
+
+/// Says where the stage is and what the files are, and syncs them.
+fn seal(folder: &Path, progress: &Progress) -> Result<()> {
+    write_json(&folder.join(STATE), progress)?;
     let mut entries = BTreeMap::new();
     for file in files(folder)? {
         let path = folder.join(&file);

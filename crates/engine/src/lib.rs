@@ -37,7 +37,7 @@ pub use events::{
     SourceRecord, StageInfo, StepRecord,
 };
 pub use gradients::AccumulatedGradients;
-pub use held_out::{HeldOut, held_out_loss, held_out_rows, token_bytes, token_losses};
+pub use held_out::{HeldOut, held_out_by_category, held_out_loss, held_out_rows, token_bytes, token_losses};
 pub use kept::Kept;
 pub use metrics::{Incident, Metrics, Record, read_incidents, read_metrics, read_stage};
 pub use rows::{MixedRows, stage_order};

@@ -1,6 +1,5 @@
 //! Pretraining and long-context stages: rows of token stores, cross-entropy, held-out loss at the end of each phase.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use smollm3_mixer::Mixer;
@@ -9,7 +8,7 @@ use smollm3_recipe::{Stage, Training};
 use crate::checkpoint;
 use crate::events::{RowRef, SourceName};
 use crate::guard::GuardState;
-use crate::held_out::{HeldOut, held_out_loss, token_bytes};
+use crate::held_out::{held_out_by_category, token_bytes};
 use crate::kept::Kept;
 use crate::rows::MixedRows;
 use crate::saver::Writing;
@@ -128,27 +127,14 @@ impl Hooks for PretrainHooks<'_> {
         phase: &str,
         listener: &mut dyn Listener,
     ) -> Result<()> {
-        let mut by_category: BTreeMap<&str, HeldOut> = BTreeMap::new();
         let Kept { run, training, .. } = &self.kept;
-        for (name, store) in &run.data.stores {
-            let (Some(held_out), Some(source)) = (&store.held_out, run.recipe.sources.get(name)) else {
-                continue;
-            };
-            let reader = run.data.local_reader(held_out, training.sequence_length.0)?;
-            *by_category.entry(&source.category).or_default() += held_out_loss(
-                &state.model,
-                &reader,
-                &self.bytes,
-                HELD_OUT_ROWS,
-                training.micro_batch.0 as usize,
-                &run.device,
-            )?;
-        }
-        for (category, loss) in by_category.into_iter().filter(|(_, loss)| loss.tokens > 0) {
+        let (length, micro_batch) = (training.sequence_length.0, training.micro_batch.0 as usize);
+        let found = held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch, &self.bytes)?;
+        for (category, loss) in found {
             listener.on(&Event::HeldOut(HeldOutRecord {
                 step,
                 phase: phase.to_owned(),
-                category: category.to_owned(),
+                category,
                 nats_per_token: loss.nats_per_token(),
                 bits_per_byte: loss.bits_per_byte(),
                 tokens: loss.tokens,

@@ -173,7 +173,7 @@ pub fn prepare(recipe: &Recipe, listener: &mut dyn Listener) -> Result<Data> {
 fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
     let mut contexts: BTreeMap<&str, u64> = BTreeMap::new();
     for stage in &recipe.stages {
-        let rows = stage.sequence_length().0;
+        let rows = stage.sequence_length().map_or(0, |length| length.0);
         let most = match &stage.from {
             Start::Stage(earlier) => contexts.get(earlier.as_str()).copied(),
             Start::Random | Start::Folder(_) | Start::Hub(_) => None,

@@ -13,10 +13,10 @@ use burn::tensor::{Device, Int, Tensor};
 use smollm3_engine::guard::{Fault, GuardState};
 use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
 use smollm3_engine::{
-    AdamW, CrossEntropy, EngineError, Event, IncidentKind, Listener, MicroBatch, Objective, PhaseInfo,
-    Result, Row, RowOrigin, RowRef, StageInfo, StepMode, TrainState, Writing, train_step,
+    AdamW, CrossEntropy, EngineError, Event, IncidentKind, Listener, MicroBatch, Objective, ObjectiveLoss,
+    PhaseInfo, Result, Row, RowOrigin, RowRef, StageInfo, StepMode, TrainState, Writing, train_step,
 };
-use smollm3_kernels::{Documents, LossSum, device};
+use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
 use smollm3_recipe::{Recipe, Training};
 use support::{Recorder, recipe};
@@ -43,12 +43,11 @@ impl Objective for Faulty {
         CrossEntropy.rows(&batch.0)
     }
 
-    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &Batch) -> LossSum {
-        let LossSum { sum, losses, count } = CrossEntropy.loss(hidden, head, &batch.0);
-        LossSum {
-            sum: sum.mul_scalar(batch.1),
-            losses,
-            count,
+    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &Batch) -> ObjectiveLoss {
+        let found = CrossEntropy.loss(hidden, head, &batch.0);
+        ObjectiveLoss {
+            sum: found.sum.mul_scalar(batch.1),
+            ..found
         }
     }
 }
@@ -109,6 +108,7 @@ impl Stage {
         let training = self.training.clone();
         let settings = LoopSettings {
             stage: StageInfo {
+                loss_unit: "nats/token".to_owned(),
                 name: "stage".to_owned(),
                 folder: PathBuf::new(),
                 steps: training.total_steps(),

@@ -30,6 +30,9 @@ pub enum EvalError {
     /// The template.
     #[error(transparent)]
     Chat(#[from] smollm3_chat::ChatError),
+    /// Conversations or pairs.
+    #[error(transparent)]
+    Sft(#[from] smollm3_sft::SftError),
     /// The model cannot be asked.
     #[error(transparent)]
     Generate(#[from] GenerateError),

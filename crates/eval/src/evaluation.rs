@@ -1,21 +1,26 @@
 //! What was found about one checkpoint: `evaluation.json` in its stage's folder.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use smollm3_chat::Template;
 use smollm3_corpus::TokenStore;
-use smollm3_engine::{Event, Listener, Run, checkpoint};
+use smollm3_engine::{Event, HeldOut, Listener, Run, checkpoint, held_out_by_category, token_bytes};
 use smollm3_model::SmolLm3;
 use smollm3_model::hf::Checkpoint;
 use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
 
 use crate::{
-    EvalError, ExactScore, PositionLoss, ProbeScore, Result, exact_match, loss_by_position, probe_scores,
+    EvalError, ExactScore, PositionLoss, PreferenceScore, ProbeScore, Result, exact_match, loss_by_position,
+    preference, probe_scores,
 };
 
 const FILE: &str = "evaluation.json";
+
+/// Rows of held-out text that are computed at once.
+const ROWS_AT_ONCE: usize = 8;
 
 /// Documents that loss by position is measured on.
 const LONG_DOCUMENTS: usize = 64;
@@ -24,7 +29,9 @@ const LONG_DOCUMENTS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
-    /// Steps of the checkpoint.
+    /// The checkpoint's manifest, hashed, so that another checkpoint is noticed.
+    pub checkpoint: String,
+    /// Its steps.
     pub step: u64,
     /// What was asked, so that a change of it is noticed.
     pub asked: Asked,
@@ -34,6 +41,21 @@ pub struct Evaluation {
     pub loss_by_position: Vec<PositionLoss>,
     /// Sums, of a checkpoint with a chat template.
     pub exact_match: Vec<ExactScore>,
+    /// Loss on text kept out of training, by category.
+    pub held_out: BTreeMap<String, TextLoss>,
+    /// Right sums against wrong ones, of a checkpoint with a chat template.
+    pub preference: Vec<PreferenceScore>,
+}
+
+/// Loss on text.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TextLoss {
+    /// Nats a token.
+    pub nats_per_token: f64,
+    /// Bits a byte.
+    pub bits_per_byte: f64,
+    /// Tokens predicted.
+    pub tokens: u64,
 }
 
 /// Measures what the recipe's `[evaluation]` asks for of the newest checkpoint of a stage, and writes
@@ -51,18 +73,27 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
     let (Some((progress, path)), _) = checkpoint::newest(&folder)? else {
         return Ok(None);
     };
+    let manifest = path.join("manifest.json");
+    let bytes = fs::read(&manifest).map_err(|error| EvalError::Results {
+        path: manifest,
+        problem: error.to_string(),
+    })?;
+    let identity = blake3::hash(&bytes).to_hex().to_string();
     if let Some(known) = read_evaluation(&folder)?
-        && known.step == progress.step
+        && known.checkpoint == identity
         && known.asked == *asked
     {
         return Ok(Some(known));
     }
     let mut evaluation = Evaluation {
+        checkpoint: identity,
         step: progress.step,
         asked: asked.clone(),
         long_context: Vec::new(),
         loss_by_position: Vec::new(),
         exact_match: Vec::new(),
+        held_out: BTreeMap::new(),
+        preference: Vec::new(),
     };
     let mut checkpoint = Checkpoint::open(&path)?;
     // Beyond what it was trained for too: that is where a longer context shows.
@@ -74,9 +105,41 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
         (evaluation.long_context, evaluation.loss_by_position) =
             long_context(run, stage, probes, &model, listener)?;
     }
-    if let Some(questions) = &asked.exact_match
-        && let Some(template) = Template::of_checkpoint(&path)?
-    {
+    if let Some(text) = &asked.held_out {
+        let bytes = token_bytes(&run.data.tokenizer);
+        say(stage, "held-out loss", 0, 1, listener)?;
+        let found = held_out_by_category(
+            run,
+            &model,
+            text.sequence_length.0,
+            text.rows,
+            ROWS_AT_ONCE,
+            &bytes,
+        )?;
+        let loss = |loss: HeldOut| TextLoss {
+            nats_per_token: loss.nats_per_token(),
+            bits_per_byte: loss.bits_per_byte(),
+            tokens: loss.tokens,
+        };
+        evaluation.held_out = found
+            .into_iter()
+            .map(|(category, found)| (category, loss(found)))
+            .collect();
+        say(stage, "held-out loss", 1, 1, listener)?;
+    }
+    let template = Template::of_checkpoint(&path)?;
+    if let (Some(pairs), Some(template)) = (&asked.preference, &template) {
+        let tokenizer = &run.data.tokenizer;
+        evaluation.preference = preference(
+            &model,
+            tokenizer,
+            template,
+            pairs,
+            &run.device,
+            &mut |done, total| say(stage, "pairs of sums", done, total, listener),
+        )?;
+    }
+    if let (Some(questions), Some(template)) = (&asked.exact_match, &template) {
         let stop = checkpoint
             .config
             .eos_token_id
@@ -84,7 +147,7 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
         evaluation.exact_match = exact_match(
             &model,
             &run.data.tokenizer,
-            &template,
+            template,
             stop,
             questions,
             &mut |done, total| say(stage, "sums", done, total, listener),

@@ -9,11 +9,13 @@ mod evaluation;
 mod exact_match;
 mod long_context;
 mod position;
+mod preference;
 mod probe;
 
 pub use error::{EvalError, Result};
-pub use evaluation::{Evaluation, evaluate_stage, read_evaluation};
+pub use evaluation::{Evaluation, TextLoss, evaluate_stage, read_evaluation};
 pub use exact_match::{ExactScore, exact_match};
 pub use long_context::{ProbeScore, probe_scores, table};
 pub use position::{PositionLoss, loss_by_position};
+pub use preference::{PreferenceScore, preference};
 pub use probe::{Probe, Task};

@@ -9,6 +9,7 @@
 //!
 //! * [`merge()`]: the whole of it, from folders to a folder.
 //! * [`arithmetic`]: what is computed for one element, to the bit.
+//! * [`merge_stage`]: the same as a stage of a run.
 //! * [`mergekit`]: the same job out of a mergekit configuration.
 //!
 //! Cost: every parent is read twice, to merge and to hash, the second time out of the system's cache; the result is
@@ -46,8 +47,10 @@ mod parent;
 mod positioned;
 pub mod report;
 mod settings;
+mod stage;
 
 pub use error::{MergeError, Result};
 pub use merge::merge;
 pub use report::{HashedFile, MergeReport, MergedParent};
 pub use settings::{MergeSettings, TokenizerFrom};
+pub use stage::merge_stage;

@@ -72,7 +72,22 @@ type Drawn = std::result::Result<(), String>;
 fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) -> Drawn {
     let _ = writeln!(page, "<h2>{}</h2>", escape(name));
     overview(page, runs);
-    page.push_str("<div class=\"grid\">\n");
+    // A merge has no steps.
+    if runs.iter().any(|(_, stage)| !stage.steps.is_empty()) {
+        page.push_str("<div class=\"grid\">\n");
+        curves(page, runs)?;
+        page.push_str("</div>\n");
+    }
+    for (run, stage) in runs {
+        page.push_str("<div class=\"grid\">\n");
+        tables(page, run, stage, runs.len() > 1);
+        page.push_str("</div>\n");
+    }
+    Ok(())
+}
+
+/// What is drawn over the steps.
+fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) -> Drawn {
     let faults = |stage: &StageFiles| {
         stage
             .incidents
@@ -126,43 +141,45 @@ fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) -> Drawn
             &chart(unit, &by_source(stage), &[])?,
         );
     }
-    page.push_str("</div>\n");
-    for (run, stage) in runs {
-        let of = match runs.len() {
-            1 => String::new(),
-            _ => format!(" · {run}"),
-        };
-        page.push_str("<div class=\"grid\">\n");
+    Ok(())
+}
+
+/// What is told in numbers of one run's stage.
+fn tables(page: &mut String, run: &str, stage: &StageFiles, several: bool) {
+    let of = if several {
+        format!(" · {run}")
+    } else {
+        String::new()
+    };
+    if !stage.info.phases.is_empty() {
         card(
             page,
             &format!("Shares of sequences, asked and got{of}"),
             &shares(stage),
         );
-        if !stage.held_out.is_empty() {
-            card(page, &format!("Held-out loss{of}"), &held_out(stage));
-        }
-        if !stage.measured.is_empty() {
-            card(page, &format!("Held-out pairs{of}"), &measured(stage));
-        }
-        if let Some(ledger) = &stage.ledger {
-            card(
-                page,
-                &format!("Tokens of the conversations{of}"),
-                &ledger_table(ledger),
-            );
-        }
-        if let Some(evaluation) = &stage.evaluation {
-            card(
-                page,
-                &format!("Evaluation of the last checkpoint{of}"),
-                &evaluation_table(evaluation),
-            );
-        }
-        card(page, &format!("Checkpoints{of}"), &checkpoints(stage));
-        card(page, &format!("Incidents{of}"), &incidents(stage));
-        page.push_str("</div>\n");
     }
-    Ok(())
+    if !stage.held_out.is_empty() {
+        card(page, &format!("Held-out loss{of}"), &held_out(stage));
+    }
+    if !stage.measured.is_empty() {
+        card(page, &format!("Held-out pairs{of}"), &measured(stage));
+    }
+    if let Some(ledger) = &stage.ledger {
+        card(
+            page,
+            &format!("Tokens of the conversations{of}"),
+            &ledger_table(ledger),
+        );
+    }
+    if let Some(evaluation) = &stage.evaluation {
+        card(
+            page,
+            &format!("Evaluation of the last checkpoint{of}"),
+            &evaluation_table(evaluation),
+        );
+    }
+    card(page, &format!("Checkpoints{of}"), &checkpoints(stage));
+    card(page, &format!("Incidents{of}"), &incidents(stage));
 }
 
 fn card(page: &mut String, title: &str, content: &str) {
@@ -219,16 +236,32 @@ fn evaluation_table(evaluation: &Evaluation) -> String {
         vec![name, percent(score.score, score.standard_error)]
     });
     let sums = evaluation.exact_match.iter().map(|score| {
-        let mode = if score.think { "/think" } else { "/no_think" };
         vec![
-            format!("sums, {mode}"),
+            format!("sums, {}", mode(score.think)),
+            percent(score.score, score.standard_error),
+        ]
+    });
+    let text = evaluation.held_out.iter().map(|(category, loss)| {
+        let found = format!(
+            "{:.3} nats/token, {:.3} bits/byte",
+            loss.nats_per_token, loss.bits_per_byte
+        );
+        vec![format!("held-out {category}"), found]
+    });
+    let pairs = evaluation.preference.iter().map(|score| {
+        vec![
+            format!("right sums preferred, {}", mode(score.think)),
             percent(score.score, score.standard_error),
         ]
     });
     table(
         &["measured", "result (± standard error)"],
-        losses.chain(probes).chain(sums),
+        text.chain(losses).chain(probes).chain(sums).chain(pairs),
     )
+}
+
+fn mode(think: bool) -> &'static str {
+    if think { "/think" } else { "/no_think" }
 }
 
 fn overview(page: &mut String, runs: &[(&str, &StageFiles)]) {

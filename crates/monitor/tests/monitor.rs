@@ -20,6 +20,7 @@ fn stage(folder: &Path) -> StageInfo {
         category: category.to_owned(),
     };
     StageInfo {
+        loss_unit: "nats/token".to_owned(),
         name: "pretrain".to_owned(),
         folder: folder.join("pretrain"),
         steps: 40,
@@ -129,13 +130,14 @@ fn a_report_stands_alone_and_shows_what_was_asked_and_got() {
     run(&b, &mut Metrics::default());
     let runs = [RunFiles::read(&a).unwrap(), RunFiles::read(&b).unwrap()];
     let one = report::report(&runs[..1]).unwrap();
-    // Five charts; 75 % and 25 % as asked; the incident.
-    assert_eq!(one.matches("<svg").count(), 5);
+    // Five charts and one of what else is observed; 75 % and 25 % as asked; the incident.
+    assert_eq!(one.matches("<svg").count(), 6);
+    assert!(one.contains("<h3>rewards/margins</h3>"));
     assert_eq!(one.matches("75.00 %").count(), 2);
     assert!(one.contains("not finite") && one.contains("2.2500"));
     assert!(one.contains("books &lt;&amp;&gt;"));
     let both = report::report(&runs).unwrap();
-    assert_eq!(both.matches("<svg").count(), 6);
+    assert_eq!(both.matches("<svg").count(), 7);
     assert!(both.contains("b&lt;script&gt;") && !both.contains("<script"));
     for address in ["http://", "https://", "src=", "href="] {
         let found = both.replace("http://www.w3.org/2000/svg", "");
@@ -211,6 +213,7 @@ fn prometheus_reads_the_present_state() {
         "smollm3_mfu{stage=\"pretrain\"} 0.1",
         "smollm3_incidents{stage=\"pretrain\"} 1",
         "# TYPE smollm3_loss gauge",
+        "smollm3_rewards_margins{stage=\"pretrain\"} 20",
     ] {
         assert!(text.contains(line), "no `{line}` in\n{text}");
     }
@@ -231,7 +234,9 @@ fn the_report_shows_where_tokens_went_and_what_was_measured() {
         r#"{{"input": 1000, "trained": 625, "masked": 275, "truncated": 100, "dropped": 0, "packing": {packing}}}"#
     );
     fs::write(stage.join("ledger.json"), ledger).unwrap();
-    let evaluation = r#"{"step": 20, "asked": {},
+    let evaluation = r#"{"checkpoint": "4f", "step": 20, "asked": {},
+        "held_out": {"web": {"nats_per_token": 3.5, "bits_per_byte": 1.25, "tokens": 900}},
+        "preference": [{"think": true, "items": 100, "score": 0.81, "standard_error": 0.04}],
         "long_context": [{"task": "multi-key", "length": 512, "items": 20, "score": 0.35, "standard_error": 0.1}],
         "loss_by_position": [{"from": 0, "to": 256, "loss": 4.125, "standard_error": 0.05, "documents": 9}],
         "exact_match": [{"think": false, "items": 100, "score": 0.07, "standard_error": 0.02}]}"#;
@@ -242,6 +247,8 @@ fn the_report_shows_where_tokens_went_and_what_was_measured() {
         "multi-key at 512 tokens</td><td>35.0 ± 10.0 %",
         "loss at positions 0 to 255</td><td>4.125 ± 0.050",
         "sums, /no_think</td><td>7.0 ± 2.0 %",
+        "held-out web</td><td>3.500 nats/token, 1.250 bits/byte",
+        "right sums preferred, /think</td><td>81.0 ± 4.0 %",
     ] {
         assert!(page.contains(part), "no `{part}`");
     }

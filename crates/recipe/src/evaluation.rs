@@ -17,6 +17,47 @@ pub struct Evaluation {
     /// `[evaluation.exact_match]`.
     #[serde(default)]
     pub exact_match: Option<ExactMatch>,
+    /// `[evaluation.held_out]`.
+    #[serde(default)]
+    pub held_out: Option<HeldOutText>,
+    /// `[evaluation.preference]`.
+    #[serde(default)]
+    pub preference: Option<PreferencePairs>,
+}
+
+/// Loss on the text that is kept out of training, by category.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldOutText {
+    /// Tokens of a row, the same for every stage so that they can be compared.
+    pub sequence_length: ContextLength,
+    /// Rows of each source, at most.
+    #[serde(default = "HeldOutText::default_rows")]
+    pub rows: u64,
+}
+
+impl HeldOutText {
+    fn default_rows() -> u64 {
+        64
+    }
+}
+
+/// Pairs of a right and a wrong sum, in both modes: how often is the right one likelier?
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreferencePairs {
+    /// Pairs in each mode.
+    pub items: u32,
+    /// Another seed gives other pairs.
+    #[serde(default = "PreferencePairs::default_seed")]
+    pub seed: u64,
+}
+
+impl PreferencePairs {
+    /// Far from the seeds that a recipe trains on.
+    fn default_seed() -> u64 {
+        2_000_003
+    }
 }
 
 /// Questions about sums, with thinking and without.
@@ -139,14 +180,27 @@ impl Evaluation {
                 .check()
                 .map_err(|problem| section.problem(problem.under(at)))?;
         }
+        let nothing = |table: &'static str, key: &'static str| {
+            let message =
+                format!("there is nothing to measure; write {key} = 100, or leave out [evaluation.{table}]");
+            Err(section.error_at(&[table, key], message))
+        };
         if evaluation
             .exact_match
             .as_ref()
             .is_some_and(|asked| asked.items == 0)
         {
-            let message =
-                "there is nothing to measure; write items = 100, or leave out [evaluation.exact_match]";
-            return Err(section.error_at(&["exact_match", "items"], message.to_owned()));
+            return nothing("exact_match", "items");
+        }
+        if evaluation
+            .preference
+            .as_ref()
+            .is_some_and(|asked| asked.items == 0)
+        {
+            return nothing("preference", "items");
+        }
+        if evaluation.held_out.as_ref().is_some_and(|asked| asked.rows == 0) {
+            return nothing("held_out", "rows");
         }
         Ok(evaluation)
     }

@@ -31,6 +31,7 @@ mod fingerprint;
 mod hf_config;
 mod key_path;
 mod lora;
+mod merging;
 mod mixture;
 mod model_config;
 mod optimizer;
@@ -48,17 +49,18 @@ mod units;
 
 pub use conversations::{Conversations, Duration, Learned, Sums, TemplateChoice};
 pub use error::{Place, RecipeError};
-pub use evaluation::{Evaluation, ExactMatch, LongContextProbes, ProbeTask};
+pub use evaluation::{Evaluation, ExactMatch, HeldOutText, LongContextProbes, PreferencePairs, ProbeTask};
 pub use fine_tuning::FineTuning;
 pub use fingerprint::{Canonical, Difference};
 pub use hf_config::Spelling;
 pub use lora::Lora;
+pub use merging::{MergedModel, Merging, NumberFormat};
 pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType, Yarn};
 pub use optimizer::Optimizer;
 pub use plan::{
-    ConversationPlan, Facts, Landmark, Memory, PhasePlan, Plan, PlanError, RowsPlan, SourcePlan, StagePlan,
-    TokenizerFacts, cost,
+    ConversationPlan, Facts, Landmark, Memory, MergePlan, PhasePlan, Plan, PlanError, RowsPlan, SourcePlan,
+    StagePlan, TokenizerFacts, cost,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use recipe::{Model, Recipe};

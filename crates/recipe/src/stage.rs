@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::conversations::Conversations;
 use crate::error::RecipeError;
 use crate::fine_tuning::{self, FineTuning};
+use crate::merging::Merging;
 use crate::preference::{self, Preference};
 use crate::section::{Section, unknown};
 use crate::source::Source;
@@ -44,6 +45,8 @@ pub enum StageKind {
     Sft(FineTuning),
     /// Training on pairs of answers, of which one is preferred.
     Apo(Preference),
+    /// The weighted mean of checkpoints.
+    Merge(Merging),
 }
 
 /// Where a stage takes its weights from.
@@ -70,7 +73,7 @@ pub struct LongContext {
     pub training: Training,
 }
 
-const KINDS: [&str; 5] = ["pretrain", "long-context", "mid-train", "sft", "apo"];
+const KINDS: [&str; 6] = ["pretrain", "long-context", "mid-train", "sft", "apo", "merge"];
 
 impl Stage {
     /// Reads a stage; `earlier` are the names of the stages before it.
@@ -125,6 +128,7 @@ impl Stage {
                         .map_err(|problem| section.problem(problem))?,
                 )
             }
+            "merge" => StageKind::Merge(Merging::read(section, earlier)?),
             other => return Err(section.error("kind", unknown("kind of stage", other, &KINDS))),
         };
         if from == Start::Random {
@@ -137,6 +141,7 @@ impl Stage {
                     Some("conversations are taught to a trained model")
                 }
                 StageKind::Apo(_) => Some("preferences are taught to a trained model"),
+                StageKind::Merge(_) => Some("one of the models gives tokenizer and template"),
                 StageKind::Pretrain(_) => None,
             };
             if let Some(reason) = needs {
@@ -174,7 +179,7 @@ impl Stage {
         match &self.kind {
             StageKind::Pretrain(training) => Some(training),
             StageKind::LongContext(long_context) => Some(&long_context.training),
-            StageKind::MidTrain(_) | StageKind::Sft(_) | StageKind::Apo(_) => None,
+            _ => None,
         }
     }
 
@@ -182,7 +187,7 @@ impl Stage {
     pub fn fine_tuning(&self) -> Option<&FineTuning> {
         match &self.kind {
             StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => Some(fine_tuning),
-            StageKind::Pretrain(_) | StageKind::LongContext(_) | StageKind::Apo(_) => None,
+            _ => None,
         }
     }
 
@@ -196,7 +201,7 @@ impl Stage {
 
     /// Whether what it makes is talked to.
     pub fn is_conversational(&self) -> bool {
-        self.training().is_none()
+        !matches!(self.kind, StageKind::Pretrain(_) | StageKind::LongContext(_))
     }
 
     /// The rows of conversations or pairs that it reads.
@@ -204,17 +209,20 @@ impl Stage {
         match &self.kind {
             StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => &fine_tuning.data,
             StageKind::Apo(preference) => &preference.data,
-            StageKind::Pretrain(_) | StageKind::LongContext(_) => &[],
+            StageKind::Pretrain(_) | StageKind::LongContext(_) | StageKind::Merge(_) => &[],
         }
     }
 
-    /// Tokens of its rows.
-    pub fn sequence_length(&self) -> ContextLength {
+    /// Tokens of its rows, if it trains.
+    pub fn sequence_length(&self) -> Option<ContextLength> {
         match &self.kind {
-            StageKind::Pretrain(training) => training.sequence_length,
-            StageKind::LongContext(long_context) => long_context.training.sequence_length,
-            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.sequence_length,
-            StageKind::Apo(preference) => preference.sequence_length,
+            StageKind::Pretrain(training) => Some(training.sequence_length),
+            StageKind::LongContext(long_context) => Some(long_context.training.sequence_length),
+            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => {
+                Some(fine_tuning.sequence_length)
+            }
+            StageKind::Apo(preference) => Some(preference.sequence_length),
+            StageKind::Merge(_) => None,
         }
     }
 
@@ -225,6 +233,7 @@ impl Stage {
             StageKind::LongContext(long_context) => long_context.training.recompute,
             StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.recompute,
             StageKind::Apo(preference) => preference.recompute,
+            StageKind::Merge(_) => Recompute::None,
         }
     }
 
@@ -242,6 +251,7 @@ impl Stage {
             StageKind::MidTrain(_) => "mid-train",
             StageKind::Sft(_) => "sft",
             StageKind::Apo(_) => "apo",
+            StageKind::Merge(_) => "merge",
         }
     }
 
@@ -249,14 +259,14 @@ impl Stage {
         match &mut self.kind {
             StageKind::Pretrain(training) => Some(training),
             StageKind::LongContext(long_context) => Some(&mut long_context.training),
-            StageKind::MidTrain(_) | StageKind::Sft(_) | StageKind::Apo(_) => None,
+            _ => None,
         }
     }
 }
 
 impl Start {
     /// An earlier stage's name, a folder (`./`, `../`, `/`), or a Hub id (`owner/name`).
-    fn parse(text: &str, earlier: &[String]) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, earlier: &[String]) -> Result<Self, String> {
         if earlier.iter().any(|stage| stage == text) {
             return Ok(Self::Stage(text.to_owned()));
         }

@@ -5,16 +5,19 @@ use std::ops::RangeInclusive;
 
 use super::checks;
 use super::cost::{Memory, days, training_flops_per_token};
-use super::{ConversationPlan, Facts, Landmark, PhasePlan, Plan, PlanError, RowsPlan, SourcePlan, StagePlan};
+use super::{
+    ConversationPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError, RowsPlan, SourcePlan, StagePlan,
+};
 use crate::conversations::{Conversations, Duration};
 use crate::fine_tuning::FineTuning;
+use crate::merging::{MergedModel, Merging};
 use crate::mixture::MixturePart;
 use crate::model_config::ModelConfig;
 use crate::preference::Preference;
 use crate::recipe::Recipe;
 use crate::schedule::{AfterWarmup, Schedule};
 use crate::source::Source;
-use crate::stage::{Stage, Start};
+use crate::stage::{Stage, StageKind, Start};
 use crate::training::{Phase, Recompute, Training};
 
 /// What a stage passes on to those that start from it.
@@ -33,7 +36,7 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
     checks::epochs(recipe, &facts.stores)?;
     let mut ropes: BTreeMap<&str, Rope> = BTreeMap::new();
     let mut stages: Vec<StagePlan> = Vec::new();
-    let mut conversations = Vec::new();
+    let (mut conversations, mut merges) = (Vec::new(), Vec::new());
     let mut total_tokens: u64 = 0;
     for stage in &recipe.stages {
         let before = match &stage.from {
@@ -41,7 +44,8 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
             _ => None,
         };
         let before = before.unwrap_or_else(|| Rope::of(&config));
-        let rope = checks::context(stage, stage.sequence_length().0, before, &config)?;
+        let rows = stage.sequence_length().map_or(0, |length| length.0);
+        let rope = checks::context(stage, rows, before, &config)?;
         ropes.insert(&stage.name, rope);
         let devices = recipe.plan.devices_of(&stage.name);
         if let Some(fine_tuning) = stage.fine_tuning() {
@@ -51,6 +55,9 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
         if let Some(preference) = stage.preference() {
             conversations.push(ConversationPlan::of_pairs(stage, preference));
             checks::ranks(stage, &preference.training(&stage.name, 0, 0), devices)?;
+        }
+        if let StageKind::Merge(merging) = &stage.kind {
+            merges.push(MergePlan::of(stage, merging));
         }
         let Some(training) = stage.planned() else {
             continue;
@@ -73,6 +80,7 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
         cluster: recipe.plan.clone(),
         stages,
         conversations,
+        merges,
     })
 }
 
@@ -144,8 +152,30 @@ fn plan_stage(
     })
 }
 
+impl MergePlan {
+    fn of(stage: &Stage, merging: &Merging) -> Self {
+        let sum: f64 = merging.models.iter().map(|model| model.weight).sum();
+        let model = |model: &MergedModel| {
+            let name = match model.last {
+                1 => in_words(&model.checkpoint),
+                last => format!("the newest {last} checkpoints of {}", in_words(&model.checkpoint)),
+            };
+            (name, model.weight / if merging.normalise { sum } else { 1.0 })
+        };
+        Self {
+            name: stage.name.clone(),
+            from: from(stage),
+            models: merging.models.iter().map(model).collect(),
+        }
+    }
+}
+
 fn from(stage: &Stage) -> String {
-    match &stage.from {
+    in_words(&stage.from)
+}
+
+fn in_words(start: &Start) -> String {
+    match start {
         Start::Random => "random initialisation".to_owned(),
         Start::Stage(name) => format!("stage {name}"),
         Start::Folder(folder) => folder.display().to_string(),

@@ -94,6 +94,19 @@ pub struct Plan {
     pub stages: Vec<StagePlan>,
     /// What the stages on conversations read.
     pub conversations: Vec<ConversationPlan>,
+    /// What is merged.
+    pub merges: Vec<MergePlan>,
+}
+
+/// What a merge is made of.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MergePlan {
+    /// The stage's name.
+    pub name: String,
+    /// What gives tokenizer and template, in words.
+    pub from: String,
+    /// The checkpoints in words, and the part of each.
+    pub models: Vec<(String, f64)>,
 }
 
 /// What a stage on conversations reads, and how.

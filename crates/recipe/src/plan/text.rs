@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{ConversationPlan, PhasePlan, Plan, RowsPlan, SourcePlan, StagePlan};
+use super::{ConversationPlan, MergePlan, PhasePlan, Plan, RowsPlan, SourcePlan, StagePlan};
 use crate::conversations::Learned;
 
 const WIDTH: usize = 100;
@@ -31,8 +31,19 @@ impl fmt::Display for Plan {
         self.stages.iter().try_for_each(|stage| write_stage(f, stage))?;
         self.conversations
             .iter()
-            .try_for_each(|stage| write_conversations(f, stage))
+            .try_for_each(|stage| write_conversations(f, stage))?;
+        self.merges.iter().try_for_each(|stage| write_merge(f, stage))
     }
+}
+
+fn write_merge(f: &mut fmt::Formatter<'_>, stage: &MergePlan) -> fmt::Result {
+    write_title(f, &format!("{} (merge)", stage.name))?;
+    writeln!(f, "  {:<15}tokenizer and template of {}", "from", stage.from)?;
+    for (index, (name, part)) in stage.models.iter().enumerate() {
+        let title = if index == 0 { "mean of" } else { "" };
+        writeln!(f, "  {title:<15}{part:.3} × {name}")?;
+    }
+    Ok(())
 }
 
 /// A heading that fills the line.
@@ -51,14 +62,12 @@ fn write_conversations(f: &mut fmt::Formatter<'_>, stage: &ConversationPlan) -> 
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     line("from", stage.from.clone())?;
     line("length", stage.duration.clone())?;
-    line(
-        "step",
-        format!(
-            "{}, rows of {}",
-            stage.global_batch,
-            grouped(stage.sequence_length)
-        ),
-    )?;
+    let length = grouped(stage.sequence_length);
+    let rows = match stage.rows {
+        RowsPlan::Packed { .. } => format!("rows of {length}"),
+        RowsPlan::Pairs { .. } => format!("an answer with its prompt at most {length}"),
+    };
+    line("step", format!("{}, {rows}", stage.global_batch))?;
     match &stage.rows {
         RowsPlan::Packed {
             learned,

@@ -1,0 +1,87 @@
+//! Pairs of a right and a wrong sum: how often is the right answer likelier to the model, without any reference?
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use smollm3_apo::{PairLimits, answer_log_probs, pack_pairs, sum_pair};
+use smollm3_chat::{NaiveDate, Pair, Render, Template, render_pair};
+use smollm3_corpus::Tokenizer;
+use smollm3_engine::EngineError;
+use smollm3_model::SmolLm3;
+use smollm3_recipe::{PreferencePairs, TooLongPair};
+use smollm3_sft::{Document, SftError};
+
+use crate::Result;
+
+/// Tokens that are computed at once.
+const ROW: u64 = 4096;
+
+/// How often the right answer was likelier in one mode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PreferenceScore {
+    /// Whether the answers think first.
+    pub think: bool,
+    /// Pairs.
+    pub items: u32,
+    /// The part whose right answer is likelier, 0 to 1.
+    pub score: f64,
+    /// Standard error of it.
+    pub standard_error: f64,
+}
+
+/// Both modes' scores.
+///
+/// # Errors
+/// The template refuses the pairs, or `progress` ends the work.
+pub fn preference(
+    model: &SmolLm3,
+    tokenizer: &Tokenizer,
+    template: &Template,
+    asked: &PreferencePairs,
+    device: &Device,
+    progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+) -> Result<Vec<PreferenceScore>> {
+    let render = Render {
+        // Any will do: the questions are not about the date.
+        date: NaiveDate::from_ymd_opt(2025, 7, 8),
+        ..Render::default()
+    };
+    let limits = PairLimits {
+        length: (ROW / 2) as usize,
+        prompt: None,
+        too_long: TooLongPair::Error,
+    };
+    let documents = |index: u64, think: bool| -> Result<Option<[Document; 2]>> {
+        let pair = Pair::from_row(&sum_pair(asked.seed, index, think))?;
+        let pair = render_pair(template, &pair, &render)?;
+        let answers = [tokenizer.encode(&pair.chosen)?, tokenizer.encode(&pair.rejected)?];
+        Ok(limits.cut(tokenizer.encode(&pair.prompt)?, answers)?.ok())
+    };
+    let total = 2 * u64::from(asked.items);
+    let (mut done, mut scores) = (0, Vec::new());
+    for think in [true, false] {
+        let mut pairs = Vec::new();
+        for index in 0..u64::from(asked.items) {
+            pairs.extend(documents(index, think)?.map(|documents| (index, 0, documents)));
+        }
+        let mut right = 0u32;
+        for row in pack_pairs(&pairs, ROW).map_err(SftError::from)? {
+            progress(done, total)?;
+            done += row.pairs.len() as u64;
+            let found = answer_log_probs(model, row, device).map_err(EngineError::from)?;
+            right += found
+                .iter()
+                .map(|[right, wrong]| u32::from(right > wrong))
+                .sum::<u32>();
+        }
+        let items = f64::from(asked.items.max(1));
+        let score = f64::from(right) / items;
+        scores.push(PreferenceScore {
+            think,
+            items: asked.items,
+            score,
+            standard_error: (score * (1.0 - score) / items).sqrt(),
+        });
+    }
+    progress(total, total)?;
+    Ok(scores)
+}

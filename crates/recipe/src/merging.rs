@@ -1,0 +1,92 @@
+//! `merge`: the weighted mean of checkpoints, of which one gives tokenizer and chat template.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::RecipeError;
+use crate::section::Section;
+use crate::stage::Start;
+
+/// A mean of checkpoints; what the stage starts from gives the tokenizer and the template.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Merging {
+    /// `[[stage.model]]`: what is averaged.
+    #[serde(rename = "model")]
+    pub models: Vec<MergedModel>,
+    /// Whether weights are divided by their sum.
+    pub normalise: bool,
+    /// The format of the result's numbers; that of the first checkpoint where it is not written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<NumberFormat>,
+}
+
+/// A checkpoint, or the newest few of a stage, and its part of the mean.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MergedModel {
+    /// The stage or the folder.
+    pub checkpoint: Start,
+    /// Its weight.
+    pub weight: f64,
+    /// How many of the stage's newest checkpoints are averaged for it.
+    pub last: u32,
+}
+
+/// How numbers are written in files of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NumberFormat {
+    /// 32 bits.
+    F32,
+    /// 16 bits, the exponent of `f32`.
+    Bf16,
+    /// 16 bits, IEEE 754.
+    F16,
+}
+
+impl Merging {
+    pub(crate) fn read(section: &mut Section<'_>, earlier: &[String]) -> Result<Self, RecipeError> {
+        let mut models = Vec::new();
+        for mut model in section.sections("model")? {
+            let text: String = model.required(
+                "checkpoint",
+                "an earlier stage or a folder, such as checkpoint = \"apo\"",
+            )?;
+            let checkpoint =
+                Start::parse(&text, earlier).map_err(|message| model.error("checkpoint", message))?;
+            let weight: f64 = model.required("weight", "its part of the mean, such as weight = 0.9")?;
+            if !weight.is_finite() {
+                return Err(model.error(
+                    "weight",
+                    format!("{weight} is no weight; write a number such as 0.9"),
+                ));
+            }
+            let last: u32 = model.optional("last")?.unwrap_or(1);
+            if last == 0 || (last > 1 && !matches!(checkpoint, Start::Stage(_))) {
+                let message =
+                    "it is how many checkpoints of an earlier stage are averaged; write 1 or more of a stage";
+                return Err(model.error("last", message.to_owned()));
+            }
+            model.finish()?;
+            models.push(MergedModel {
+                checkpoint,
+                weight,
+                last,
+            });
+        }
+        if models.is_empty() {
+            let message = "there is nothing to merge; write [[stage.model]] with checkpoint and weight";
+            return Err(section.error("model", message.to_owned()));
+        }
+        let normalise = section.optional("normalise")?.unwrap_or(true);
+        if normalise && models.iter().map(|model| model.weight).sum::<f64>() == 0.0 {
+            let message = "the weights add up to 0 and cannot be divided by that; change one, or write normalise = false";
+            return Err(section.error("model", message.to_owned()));
+        }
+        let merging = Self {
+            models,
+            normalise,
+            dtype: section.optional("dtype")?,
+        };
+        section.finish()?;
+        Ok(merging)
+    }
+}
