@@ -97,6 +97,13 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
     drop(listeners);
     print!("{}", summary::closing_tables(&run)?);
     print!("{}", sample::closing_sample(&run)?);
+    let page = run.output.join("report.html");
+    std::fs::write(
+        &page,
+        smollm3_monitor::report::report(&[RunFiles::read(&run.output)?])?,
+    )
+    .with_context(|| format!("{}: cannot write the report", page.display()))?;
+    println!("Report: {}", page.display());
     Ok(ExitCode::SUCCESS)
 }
 

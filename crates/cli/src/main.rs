@@ -9,6 +9,7 @@ mod device;
 mod eval;
 mod explain;
 mod export;
+mod findings;
 mod interrupt;
 mod logs;
 mod merge;

@@ -1,15 +1,18 @@
-//! The tables at the end of a run: held-out loss after each phase, and what each stage's evaluation found.
+//! What a run shows in words when it ends: held-out loss phase by phase, what each stage's checkpoint can do, and what
+//! that says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use smollm3_engine::{HeldOutRecord, Record, Run, read_metrics};
 use smollm3_eval::{Evaluation, read_evaluation};
 
-/// All tables of a run.
+use crate::findings::findings;
+
+/// All of it.
 pub fn closing_tables(run: &Run) -> Result<String> {
     let mut text = String::new();
-    let mut evaluations = Vec::new();
+    let (mut phases, mut evaluations) = (Vec::new(), Vec::new());
     for stage in &run.recipe.stages {
         let folder = run.stage_folder(&stage.name);
         let records: Vec<HeldOutRecord> = read_metrics(&folder)?
@@ -19,19 +22,27 @@ pub fn closing_tables(run: &Run) -> Result<String> {
                 Record::Step(_) | Record::Measured(_) => None,
             })
             .collect();
-        if !records.is_empty() {
+        // What was measured once only is in the table of stages.
+        if records.first().map(|record| &record.phase) != records.last().map(|record| &record.phase) {
             text.push_str(&format!(
                 "\nHeld-out loss after each phase of {}, nats/token (bits/byte)\n\n",
                 stage.name
             ));
             text.push_str(&held_out(&records));
         }
+        phases.extend(records);
         if let Some(found) = read_evaluation(&folder)? {
             evaluations.push((stage.name.as_str(), found));
         }
     }
-    text.push_str(&long_context(&evaluations));
-    text.push_str(&exact_match(&evaluations));
+    if !evaluations.is_empty() {
+        text.push_str("\nWhat each stage's last checkpoint can do (± standard error)\n\n");
+        text.push_str(&stages(&evaluations));
+        for line in findings(&run.recipe.stages, &phases, &evaluations) {
+            text.push_str(&format!("\n- {line}"));
+        }
+        text.push('\n');
+    }
     Ok(text)
 }
 
@@ -52,112 +63,140 @@ fn held_out(records: &[HeldOutRecord]) -> String {
         let cells = phases.iter().map(|phase| cells.get(phase).cloned());
         (category.to_owned(), cells.collect())
     });
-    table("", &phases, rows)
+    let columns: Vec<String> = phases.iter().map(|phase| (*phase).to_owned()).collect();
+    table("", &columns, rows.collect())
 }
 
-/// What each stage's checkpoint does at each length: the first of them was trained on short rows only.
-fn long_context(evaluations: &[(&str, Evaluation)]) -> String {
-    let stages: Vec<&str> = evaluations.iter().map(|(stage, _)| *stage).collect();
-    let mut losses: BTreeMap<(usize, usize), BTreeMap<&str, String>> = BTreeMap::new();
-    let mut scores: BTreeMap<(usize, &str), BTreeMap<&str, String>> = BTreeMap::new();
-    let mut documents = 0;
-    for (stage, found) in evaluations {
-        for part in &found.loss_by_position {
-            documents = part.documents;
-            let cell = format!("{:.3} ± {:.3}", part.loss, part.standard_error);
-            losses
-                .entry((part.from, part.to))
-                .or_default()
-                .insert(stage, cell);
-        }
-        for part in &found.long_context {
-            let cell = format!("{:.0} ± {:.0}", 100.0 * part.score, 100.0 * part.standard_error);
-            scores
-                .entry((part.length, part.task.name()))
-                .or_default()
-                .insert(stage, cell);
-        }
+/// A number that an evaluation found, as a cell.
+type Measure = Box<dyn Fn(&Evaluation) -> Option<String>>;
+
+/// A row a stage, a column a measure; below the table what the columns are.
+fn stages(evaluations: &[(&str, Evaluation)]) -> String {
+    let all = || evaluations.iter().map(|(_, found)| found);
+    let mut columns: Vec<(String, Measure)> = Vec::new();
+    let mut legend: Vec<String> = Vec::new();
+
+    let categories: BTreeSet<String> = all().flat_map(|found| found.held_out.keys().cloned()).collect();
+    if !categories.is_empty() {
+        let names: Vec<&str> = categories.iter().map(String::as_str).collect();
+        legend.push(format!("{}: loss on held-out text, nats/token", names.join(", ")));
     }
-    let of_stages =
-        |cells: &BTreeMap<&str, String>| stages.iter().map(|stage| cells.get(stage).cloned()).collect();
-    let mut text = String::new();
-    if !losses.is_empty() {
-        text.push_str(&format!(
-            "\nLoss by position on {documents} held-out documents, nats/token (± standard error), after each stage\n\n"
+    for category in categories {
+        let name = category.clone();
+        let cell =
+            move |found: &Evaluation| Some(format!("{:.3}", found.held_out.get(&category)?.nats_per_token));
+        columns.push((name, Box::new(cell)));
+    }
+    let last = all()
+        .flat_map(|found| &found.loss_by_position)
+        .max_by_key(|part| part.to);
+    if let Some((from, to, documents)) = last.map(|part| (part.from, part.to, part.documents)) {
+        legend.push(format!(
+            "late: loss at positions {from} to {} of {documents} held-out documents, nats/token",
+            to - 1
         ));
-        let rows = losses
-            .iter()
-            .map(|((from, to), cells)| (format!("{from} to {}", to - 1), of_stages(cells)));
-        text.push_str(&table("position", &stages, rows));
-    }
-    if !scores.is_empty() {
-        text.push_str(
-            "\nLong-context probes, % of the answers found (± standard error), after each stage\n\n",
-        );
-        let rows = scores
-            .iter()
-            .map(|((length, task), cells)| (format!("{length} {task}"), of_stages(cells)));
-        text.push_str(&table("tokens, task", &stages, rows));
-    }
-    text
-}
-
-/// Sums answered right in each mode, after each stage that taught conversations.
-fn exact_match(evaluations: &[(&str, Evaluation)]) -> String {
-    let asked = evaluations
-        .iter()
-        .filter(|(_, found)| !found.exact_match.is_empty());
-    let asked: Vec<&(&str, Evaluation)> = asked.collect();
-    let Some(items) = asked
-        .first()
-        .and_then(|(_, found)| found.exact_match.first())
-        .map(|score| score.items)
-    else {
-        return String::new();
-    };
-    let stages: Vec<&str> = asked.iter().map(|(stage, _)| *stage).collect();
-    let row = |think: bool| {
-        let cell = |(_, found): &&(&str, Evaluation)| {
-            let score = found.exact_match.iter().find(|score| score.think == think)?;
-            Some(format!(
-                "{:.0} ± {:.0}",
-                100.0 * score.score,
-                100.0 * score.standard_error
-            ))
+        let cell = move |found: &Evaluation| {
+            let part = found.loss_by_position.iter().find(|part| part.to == to)?;
+            Some(format!("{:.2} ± {:.2}", part.loss, part.standard_error))
         };
-        let name = if think { "/think" } else { "/no_think" };
-        (name.to_owned(), asked.iter().map(cell).collect())
-    };
-    let rows = [row(true), row(false)].into_iter();
-    format!(
-        "\nSums answered right, % of {items} (± standard error), after each stage\n\n{}",
-        table("mode", &stages, rows)
-    )
+        columns.push(("late".to_owned(), Box::new(cell)));
+    }
+    let longest = all()
+        .flat_map(|found| &found.long_context)
+        .map(|score| score.length)
+        .max();
+    if let Some(length) = longest {
+        legend.push(format!(
+            "found: % of what is asked for in texts of {length} tokens"
+        ));
+        let cell = move |found: &Evaluation| {
+            let scores: Vec<_> = found
+                .long_context
+                .iter()
+                .filter(|score| score.length == length)
+                .collect();
+            let count = scores.len() as f64;
+            let mean = scores.iter().map(|score| score.score).sum::<f64>() / count;
+            let squares: f64 = scores.iter().map(|score| score.standard_error.powi(2)).sum();
+            (!scores.is_empty()).then(|| percent(mean, squares.sqrt() / count))
+        };
+        columns.push(("found".to_owned(), Box::new(cell)));
+    }
+    if let Some(score) = all().find_map(|found| found.exact_match.first()) {
+        legend.push(format!(
+            "/think, /no_think: % of {} sums answered right",
+            score.items
+        ));
+        for think in [true, false] {
+            let cell = move |found: &Evaluation| {
+                let score = found.exact_match.iter().find(|score| score.think == think)?;
+                Some(percent(score.score, score.standard_error))
+            };
+            columns.push((mode(think).to_owned(), Box::new(cell)));
+        }
+    }
+    if let Some(score) = all().find_map(|found| found.preference.first()) {
+        legend.push(format!(
+            "prefers: % of {} pairs in each mode whose right sum is likelier than the wrong one",
+            score.items
+        ));
+        for (think, name) in [(true, "prefers /think"), (false, "prefers /no_think")] {
+            let cell = move |found: &Evaluation| {
+                let score = found.preference.iter().find(|score| score.think == think)?;
+                Some(percent(score.score, score.standard_error))
+            };
+            columns.push((name.to_owned(), Box::new(cell)));
+        }
+    }
+    let rows = evaluations.iter().map(|(stage, found)| {
+        let cells = columns.iter().map(|(_, cell)| cell(found));
+        ((*stage).to_owned(), cells.collect())
+    });
+    let rows = rows.collect();
+    let names: Vec<String> = columns.into_iter().map(|(name, _)| name).collect();
+    let legend: String = legend.iter().map(|line| format!("  {line}\n")).collect();
+    format!("{}\n{legend}", table("stage", &names, rows))
 }
 
-/// Columns as wide as their names want; `-` where there is nothing.
-fn table(
-    corner: &str,
-    columns: &[&str],
-    rows: impl Iterator<Item = (String, Vec<Option<String>>)>,
-) -> String {
-    const LEAST: usize = 16;
-    let width = |column: &str| column.chars().count().max(LEAST) + 2;
-    let line = |name: &str, cells: Vec<Option<String>>| {
-        let cells = columns.iter().zip(cells);
+fn percent(score: f64, error: f64) -> String {
+    format!("{:.0} ± {:.0}", 100.0 * score, 100.0 * error)
+}
+
+/// The word that a conversation has for it.
+pub(crate) fn mode(think: bool) -> &'static str {
+    if think { "/think" } else { "/no_think" }
+}
+
+/// Columns as wide as what is in them; `-` where there is nothing.
+fn table(corner: &str, columns: &[String], rows: Vec<(String, Vec<Option<String>>)>) -> String {
+    let length = |text: &str| text.chars().count();
+    let first = rows
+        .iter()
+        .map(|(name, _)| length(name))
+        .chain([length(corner)])
+        .max()
+        .unwrap_or(0);
+    let widths: Vec<usize> = columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| {
+            let cells = rows.iter().filter_map(|(_, cells)| cells.get(index)?.as_deref());
+            cells.map(length).chain([length(column)]).max().unwrap_or(0) + 2
+        })
+        .collect();
+    let line = |name: &str, cells: &mut dyn Iterator<Item = &str>| {
         let cells: String = cells
-            .map(|(column, cell)| {
-                format!(
-                    "{:>width$}",
-                    cell.as_deref().unwrap_or("-"),
-                    width = width(column)
-                )
-            })
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:>width$}"))
             .collect();
-        format!("  {name:<22}{cells}\n")
+        format!("  {name:<first$}{cells}\n")
     };
-    let head = columns.iter().map(|column| Some((*column).to_owned())).collect();
-    let mut text = line(corner, head);
-    rows.for_each(|(name, cells)| text.push_str(&line(&name, cells)));
+    let mut text = line(corner, &mut columns.iter().map(String::as_str));
+    for (name, cells) in &rows {
+        text.push_str(&line(
+            name,
+            &mut cells.iter().map(|cell| cell.as_deref().unwrap_or("-")),
+        ));
+    }
     text
 }

@@ -71,6 +71,7 @@ fn outcome(folder: &Path) -> (Files, Vec<Numbers>) {
         .map(|record| match record {
             Record::Step(step) => (step.step, step.loss.to_bits(), step.grad_norm.to_bits()),
             Record::HeldOut(held_out) => (held_out.step, held_out.nats_per_token.to_bits(), held_out.tokens),
+            Record::Measured(measured) => (measured.step, measured.value.to_bits(), measured.items),
         })
         .collect();
     (files, steps)

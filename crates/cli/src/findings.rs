@@ -1,0 +1,166 @@
+//! What the table of stages says about the recipe's claims, in words: only what the numbers carry.
+
+use smollm3_engine::HeldOutRecord;
+use smollm3_eval::Evaluation;
+use smollm3_recipe::{Stage, StageKind, Start};
+
+use crate::summary::mode;
+
+/// A mean with its standard error.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    mean: f64,
+    error: f64,
+}
+
+impl Found {
+    fn percent(self) -> String {
+        format!("{:.0} ± {:.0} %", 100.0 * self.mean, 100.0 * self.error)
+    }
+
+    fn nats(self) -> String {
+        format!("{:.2} ± {:.2}", self.mean, self.error)
+    }
+
+    /// Whether the difference is more than twice its standard error, as if the two were measured apart.
+    fn differs(self, other: Self) -> bool {
+        (self.mean - other.mean).abs() > 2.0 * self.error.hypot(other.error)
+    }
+}
+
+/// `differs` in words.
+fn verdict(differs: bool) -> &'static str {
+    if differs { "" } else { ", within the error" }
+}
+
+/// One line a claim of which something was measured: the later mixtures, thinking, preferences and the merge.
+pub fn findings(
+    stages: &[Stage],
+    phases: &[HeldOutRecord],
+    evaluations: &[(&str, Evaluation)],
+) -> Vec<String> {
+    [
+        mixtures(phases),
+        thinking(evaluations),
+        alignment(stages, evaluations),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What fell most over the phases of the first stage with several.
+fn mixtures(records: &[HeldOutRecord]) -> Option<String> {
+    let first = records.first()?;
+    let of = |category: &str| {
+        let mut found = records.iter().filter(|record| record.category == category);
+        let begin = found.next()?;
+        let stage_end = found.take_while(|record| record.step > begin.step).last()?;
+        Some((
+            begin.nats_per_token,
+            stage_end.nats_per_token,
+            stage_end.phase.clone(),
+        ))
+    };
+    let mut categories: Vec<&str> = records.iter().map(|record| record.category.as_str()).collect();
+    categories.sort_unstable();
+    categories.dedup();
+    let mut falls: Vec<(f64, &str, f64, f64, String)> = categories
+        .into_iter()
+        .filter(|category| *category != "conversations")
+        .filter_map(|category| {
+            let (begin, end, phase) = of(category)?;
+            Some((begin - end, category, begin, end, phase))
+        })
+        .collect();
+    falls.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (_, _, _, _, last) = falls.first()?.clone();
+    let parts: Vec<String> = falls
+        .iter()
+        .map(|(_, category, begin, end, _)| format!("{category} {begin:.2} to {end:.2}"))
+        .collect();
+    Some(format!(
+        "Mixtures: from {} to {last}, held-out nats/token: {}; {} changed most.",
+        first.phase,
+        parts.join(", "),
+        falls.first()?.1
+    ))
+}
+
+/// What thinking is worth, of the last stage that was asked.
+fn thinking(evaluations: &[(&str, Evaluation)]) -> Option<String> {
+    // After fine-tuning, before anything that may change it: the best.
+    let best = evaluations.iter().max_by(|(_, a), (_, b)| {
+        let right = |found: &Evaluation| {
+            found
+                .exact_match
+                .iter()
+                .map(|score| score.score)
+                .fold(0.0, f64::max)
+        };
+        right(a).total_cmp(&right(b))
+    });
+    let (stage, found) = best?;
+    let of = |think: bool| {
+        let score = found.exact_match.iter().find(|score| score.think == think)?;
+        Some(Found {
+            mean: score.score,
+            error: score.standard_error,
+        })
+    };
+    let (with, without) = (of(true)?, of(false)?);
+    Some(format!(
+        "Thinking: after {stage}, {} of the sums are right with {} and {} with {}{}.",
+        with.percent(),
+        mode(true),
+        without.percent(),
+        mode(false),
+        verdict(with.differs(without))
+    ))
+}
+
+/// What preferences cost on long texts and in sums, and whether the merge brings it back.
+fn alignment(stages: &[Stage], evaluations: &[(&str, Evaluation)]) -> Option<String> {
+    let started_from = |stage: &Stage, name: &str| matches!(&stage.from, Start::Stage(from) if from == name);
+    let apo = stages.iter().find(|stage| stage.preference().is_some())?;
+    let before = stages.iter().find(|stage| started_from(apo, &stage.name))?;
+    let merged = stages
+        .iter()
+        .find(|stage| matches!(stage.kind, StageKind::Merge(_)) && started_from(stage, &apo.name))?;
+    let of = |stage: &Stage| evaluations.iter().find(|(name, _)| *name == stage.name);
+    let (before, after, merged) = (of(before)?, of(apo)?, of(merged)?);
+    let late = |(_, found): &(&str, Evaluation)| {
+        let part = found.loss_by_position.iter().max_by_key(|part| part.to)?;
+        Some(Found {
+            mean: part.loss,
+            error: part.standard_error,
+        })
+    };
+    let prefers = |(_, found): &(&str, Evaluation)| {
+        let scores = &found.preference;
+        let count = scores.len() as f64;
+        let squares: f64 = scores.iter().map(|score| score.standard_error.powi(2)).sum();
+        let mean = scores.iter().map(|score| score.score).sum::<f64>() / count;
+        let error = squares.sqrt() / count;
+        (!scores.is_empty()).then_some(Found { mean, error })
+    };
+    let preferred = (prefers(before)?, prefers(after)?);
+    let losses = (late(before)?, late(after)?, late(merged)?);
+    Some(format!(
+        "Preferences: right sums are likelier in {} of the pairs after {} and {} after {}{}; loss at late positions is {} after \
+         {}, {} after {}{}, {} after {}{}.",
+        preferred.0.percent(),
+        before.0,
+        preferred.1.percent(),
+        after.0,
+        verdict(preferred.0.differs(preferred.1)),
+        losses.0.nats(),
+        before.0,
+        losses.1.nats(),
+        after.0,
+        verdict(losses.0.differs(losses.1)),
+        losses.2.nats(),
+        merged.0,
+        verdict(losses.1.differs(losses.2)),
+    ))
+}
