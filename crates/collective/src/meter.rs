@@ -1,0 +1,60 @@
+//! What operations cost a rank: time, messages and bytes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What operations have cost a rank.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Operations.
+    pub operations: u64,
+    /// Time in them, waiting for other ranks included.
+    pub time: Duration,
+    /// Bytes sent to other ranks.
+    pub sent: u64,
+    /// Bytes received from other ranks.
+    pub received: u64,
+}
+
+/// Counts it.
+#[derive(Debug, Default)]
+pub struct Meter {
+    operations: AtomicU64,
+    nanoseconds: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Meter {
+    /// Counts an operation and its time.
+    pub fn time<T>(&self, operation: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        let result = operation();
+        self.operations.fetch_add(1, Ordering::Relaxed);
+        let nanoseconds = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        result
+    }
+
+    /// Counts the bytes of an exchange of rank `rank`.
+    pub fn count(&self, rank: usize, send: &[&[u8]], receive: &[&mut [u8]]) {
+        let of_others = |lengths: &mut dyn Iterator<Item = usize>| -> u64 {
+            let lengths = lengths.enumerate().filter(|&(other, _)| other != rank);
+            lengths.map(|(_, length)| length as u64).sum()
+        };
+        let sent = of_others(&mut send.iter().map(|bytes| bytes.len()));
+        let received = of_others(&mut receive.iter().map(|bytes| bytes.len()));
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+        self.received.fetch_add(received, Ordering::Relaxed);
+    }
+
+    /// What has been counted so far.
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            operations: self.operations.load(Ordering::Relaxed),
+            time: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)),
+            sent: self.sent.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+        }
+    }
+}

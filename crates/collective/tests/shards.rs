@@ -1,0 +1,115 @@
+//! Every element has one owner, at any world size, and is found again at any other.
+
+use proptest::prelude::*;
+use smollm3_collective::{Layout, LayoutError, Shards};
+
+#[test]
+fn shards_by_hand() {
+    assert_eq!(Shards::new(10, 4, 1).counts(), [3, 3, 2, 2]);
+    assert_eq!(Shards::new(10, 4, 4).counts(), [4, 4, 0, 2]);
+    assert_eq!(Shards::new(2, 4, 1).counts(), [1, 1, 0, 0]);
+    assert_eq!(Shards::new(0, 3, 8).counts(), [0, 0, 0]);
+    assert_eq!(Shards::new(5, 0, 0).counts(), [5]);
+    assert_eq!(Shards::new(10, 4, 1).range(4), 0..0);
+    assert_eq!(Shards::new(10, 4, 1).counts_within(&(2..7)), [1, 3, 1, 0]);
+    assert_eq!(Shards::from_counts(&[usize::MAX, 2]).total(), usize::MAX);
+}
+
+#[test]
+fn pieces_by_hand() {
+    let layout = Layout::new([("a".into(), 5), ("none".into(), 0), ("b".into(), 5)]).unwrap();
+    let pieces = |range| -> Vec<(String, _, usize)> {
+        let pieces = layout.pieces(&range);
+        pieces
+            .into_iter()
+            .map(|piece| (piece.name.to_owned(), piece.elements, piece.at))
+            .collect()
+    };
+    assert_eq!(pieces(3..7), [("a".into(), 3..5, 0), ("b".into(), 0..2, 2)]);
+    assert_eq!(pieces(5..10), [("b".into(), 0..5, 0)]);
+    assert_eq!(pieces(4..4), []);
+    assert_eq!(layout.total(), 10);
+}
+
+#[test]
+fn names_come_once() {
+    let twice = Layout::new([("a".into(), 1), ("a".into(), 2)]).unwrap_err();
+    assert_eq!(
+        twice.to_string(),
+        "two parameters are called \"a\"; each needs a name of its own"
+    );
+    let many = Layout::new([("a".into(), usize::MAX), ("b".into(), 1)]).unwrap_err();
+    assert_eq!(many, LayoutError::TooMany { name: "b".into() });
+}
+
+proptest! {
+    #[test]
+    fn shards_are_a_balanced_partition(total in 0usize..5000, world in 1usize..40, alignment in 1usize..70) {
+        let shards = Shards::new(total, world, alignment);
+        prop_assert_eq!((shards.world(), shards.total()), (world, total));
+        let mut end = 0;
+        for range in shards.ranges() {
+            prop_assert_eq!(range.start, end);
+            prop_assert!(range.start == total || range.start % alignment == 0);
+            end = range.end;
+        }
+        prop_assert_eq!(end, total);
+        let counts = shards.counts();
+        prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= alignment);
+        prop_assert_eq!(Shards::from_counts(&counts), shards);
+    }
+
+    #[test]
+    fn pieces_put_together_are_the_parameters(
+        lengths in prop::collection::vec(0usize..200, 0..20),
+        world in 1usize..12,
+        alignment in 1usize..16,
+    ) {
+        let named = lengths.iter().enumerate().map(|(index, &length)| (format!("p{index}"), length));
+        let layout = Layout::new(named).unwrap();
+        let shards = Shards::new(layout.total(), world, alignment);
+        let mut owners: Vec<Vec<usize>> = lengths.iter().map(|&length| vec![0; length]).collect();
+        for range in shards.ranges() {
+            let mut filled = 0;
+            for piece in layout.pieces(&range) {
+                prop_assert_eq!(piece.at, filled);
+                filled += piece.elements.len();
+                let index: usize = piece.name[1..].parse().unwrap();
+                owners[index][piece.elements].iter_mut().for_each(|count| *count += 1);
+            }
+            prop_assert_eq!(filled, range.len());
+        }
+        prop_assert!(owners.iter().flatten().all(|&count| count == 1));
+    }
+
+    #[test]
+    fn a_state_of_n_ranks_is_read_by_m(
+        total in 0usize..3000,
+        (from, to) in (1usize..17, 1usize..17),
+        (saved_alignment, alignment) in (1usize..20, 1usize..20),
+    ) {
+        let saved = Shards::new(total, from, saved_alignment);
+        let files: Vec<Vec<usize>> = saved.ranges().map(|range| range.collect()).collect();
+        for range in Shards::new(total, to, alignment).ranges() {
+            let mut read = vec![usize::MAX; range.len()];
+            for piece in saved.saved(&range) {
+                let part = &files[piece.rank][piece.elements];
+                read[piece.at..piece.at + part.len()].copy_from_slice(part);
+            }
+            prop_assert_eq!(read, range.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn counts_within_buckets_sum_to_the_counts(total in 0usize..3000, world in 1usize..9, bucket in 1usize..500) {
+        let shards = Shards::new(total, world, 1);
+        let mut sums = vec![0; world];
+        for start in (0..total).step_by(bucket) {
+            let range = start..(start + bucket).min(total);
+            let counts = shards.counts_within(&range);
+            prop_assert_eq!(counts.iter().sum::<usize>(), range.len());
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+        prop_assert_eq!(sums, shards.counts());
+    }
+}
