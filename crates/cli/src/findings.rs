@@ -164,3 +164,97 @@ fn alignment(stages: &[Stage], evaluations: &[(&str, Evaluation)]) -> Option<Str
         verdict(losses.1.differs(losses.2)),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use smollm3_eval::{ExactScore, PositionLoss, PreferenceScore};
+    use smollm3_recipe::Recipe;
+
+    use super::*;
+
+    fn record(phase: &str, step: u64, category: &str, loss: f64) -> HeldOutRecord {
+        HeldOutRecord {
+            step,
+            phase: phase.to_owned(),
+            category: category.to_owned(),
+            nats_per_token: loss,
+            bits_per_byte: 1.0,
+            tokens: 100,
+        }
+    }
+
+    fn evaluation(late: f64, right: [f64; 2], prefers: f64) -> Evaluation {
+        let modes = [true, false];
+        Evaluation {
+            checkpoint: String::new(),
+            step: 1,
+            asked: smollm3_recipe::Evaluation::default(),
+            long_context: Vec::new(),
+            loss_by_position: vec![PositionLoss {
+                from: 512,
+                to: 1024,
+                loss: late,
+                standard_error: 0.05,
+                documents: 9,
+            }],
+            exact_match: modes
+                .into_iter()
+                .zip(right)
+                .map(|(think, score)| ExactScore {
+                    think,
+                    items: 100,
+                    score,
+                    standard_error: 0.05,
+                })
+                .collect(),
+            held_out: std::collections::BTreeMap::new(),
+            preference: modes
+                .into_iter()
+                .map(|think| PreferenceScore {
+                    think,
+                    items: 100,
+                    score: prefers,
+                    standard_error: 0.04,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn only_what_was_measured_is_claimed() {
+        let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/demo");
+        let stages = Recipe::load(recipe.as_ref(), &[]).unwrap().stages;
+        assert!(findings(&stages, &[], &[]).is_empty());
+        let phases = [
+            record("phase-1", 10, "math", 2.0),
+            record("phase-1", 10, "web", 4.0),
+            record("phase-2", 20, "math", 1.5),
+            record("phase-2", 20, "web", 3.75),
+            // Of the next stage: its steps count from 1 again.
+            record("long", 5, "math", 1.0),
+        ];
+        let evaluations = [
+            ("sft", evaluation(4.0, [0.6, 0.05], 0.5)),
+            ("apo", evaluation(4.05, [0.57, 0.07], 0.9)),
+            ("merged", evaluation(4.5, [0.2, 0.05], 0.6)),
+        ];
+        let found = findings(&stages, &phases, &evaluations);
+        assert_eq!(
+            found,
+            [
+                "Mixtures: from phase-1 to phase-2, held-out nats/token: math 2.00 to 1.50, web 4.00 to 3.75; math changed most.",
+                "Thinking: after sft, 60 ± 5 % of the sums are right with /think and 5 ± 5 % with /no_think.",
+                "Preferences: right sums are likelier in 50 ± 3 % of the pairs after sft and 90 ± 3 % after apo; loss at late \
+                 positions is 4.00 ± 0.05 after sft, 4.05 ± 0.05 after apo, within the error, 4.50 ± 0.05 after merged.",
+            ]
+        );
+        let equal = [("sft", evaluation(4.0, [0.06, 0.05], 0.5))];
+        let found = findings(&stages, &[], &equal);
+        assert_eq!(
+            found,
+            [
+                "Thinking: after sft, 6 ± 5 % of the sums are right with /think and 5 ± 5 % with /no_think, within the error."
+            ]
+        );
+    }
+}

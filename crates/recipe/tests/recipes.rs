@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use smollm3_recipe::{
-    Duration, Facts, FineTuning, Learned, LossAverage, Packing, Plan, Recipe, Recompute, StageKind, Start,
-    TemplateChoice, TooLong,
+    Duration, Facts, FineTuning, Learned, LossAverage, Packing, Plan, PreferenceKind, Recipe, Recompute,
+    StageKind, Start, TemplateChoice, TemplateKwargs, TooLong, TooLongPair,
 };
 
 fn load(name: &str) -> Recipe {
@@ -488,5 +488,50 @@ fn an_ablation_changes_what_its_name_says_and_nothing_else() {
             .map(|difference| difference.key.as_str())
             .collect();
         assert_eq!(keys, changed, "{name}");
+    }
+}
+
+/// Figures of recipes/smollm3/dpo/apo.yaml of the alignment-handbook (925acdf), and the article's weights of the merge.
+#[test]
+fn preferences_and_the_merge_have_the_originals_figures() {
+    for (name, released) in [("smollm3-3b", false), ("smollm3-3b-released", true)] {
+        let recipe = load(name);
+        let stage = recipe.stage("apo").unwrap();
+        let apo = stage.preference().unwrap();
+        assert_eq!((apo.sequence_length.0, apo.global_batch.0), (24_576, 32));
+        assert_eq!((apo.loss.kind, apo.loss.beta), (PreferenceKind::ApoZero, 0.05));
+        assert_eq!(
+            (apo.optimizer.learning_rate, apo.optimizer.clip),
+            (1e-6, Some(0.2))
+        );
+        let data: Vec<(&str, f64)> = apo
+            .data
+            .iter()
+            .map(|data| (data.name.as_str(), data.weight))
+            .collect();
+        assert_eq!(
+            data,
+            [
+                ("llama_3.1_tulu_3_8b_preference_mixture_no_think", 0.5),
+                ("tulu_3_8b_pref_mix_Qwen3_32B_Qwen3_0.6B_think", 0.25)
+            ]
+        );
+        let training = apo.training("apo", 64_000, 64_000_000);
+        assert_eq!(training.total_steps(), 2_000);
+        let schedule = training.schedule().unwrap();
+        assert_eq!((schedule.warmup, schedule.learning_rate(201)), (200, 1e-6));
+        assert_eq!(apo.extra_eos, released);
+        assert_eq!(apo.prompt_limit.map(|limit| limit.0), released.then_some(512));
+        assert_eq!(apo.too_long == TooLongPair::KeepEnd, released);
+        assert_eq!(apo.template_kwargs == TemplateKwargs::Ignore, released);
+        let StageKind::Merge(merge) = &recipe.stage("merged").unwrap().kind else {
+            panic!()
+        };
+        let weights: Vec<f64> = merge.models.iter().map(|model| model.weight).collect();
+        assert_eq!(weights, [0.9, 0.1]);
+        assert_eq!(
+            merge.models[1].checkpoint,
+            Start::Stage("long-context-64k".to_owned())
+        );
     }
 }
