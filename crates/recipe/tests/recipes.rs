@@ -380,7 +380,7 @@ fn the_plan_tells_of_conversations_what_is_known_before_they_are_read() {
         .iter()
         .map(|stage| (stage.name.as_str(), stage.data.len()))
         .collect();
-    assert_eq!(names, [("mid-train", 2), ("sft", 25)]);
+    assert_eq!(names, [("mid-train", 2), ("sft", 25), ("apo", 2)]);
     let page = plan.to_string();
     for expected in [
         "4 epochs; the steps are known once the rows are packed",
