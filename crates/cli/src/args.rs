@@ -1,10 +1,14 @@
 //! What can be typed.
 
+mod eval;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use smollm3_model::hf::FileDtype;
-use smollm3_recipe::{Bytes, ContextLength, Percent, ProbeTask};
+use smollm3_recipe::{Bytes, ContextLength, Percent};
+
+pub use eval::{EvalArgs, Kind as EvalKind};
 
 /// Reruns the SmolLM3 training recipe from TOML files.
 #[derive(Debug, Parser)]
@@ -50,7 +54,7 @@ pub enum Command {
     /// Write a checkpoint in another dtype, or for a longer context by YaRN
     Export(ExportArgs),
     /// Measure what a checkpoint can do
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     /// Prepare data, and look at the order it is read in
     #[command(subcommand)]
     Data(DataCommand),
@@ -503,82 +507,6 @@ pub struct GenerateArgs {
     pub sampling: SamplingArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
-}
-
-/// `smollm3 eval`.
-#[derive(Debug, ClapArgs)]
-pub struct EvalArgs {
-    /// Folder of the checkpoint
-    pub checkpoint: PathBuf,
-    /// What is measured
-    #[arg(long, value_enum, default_value_t = Suite::LongContext)]
-    pub suite: Suite,
-    /// Tokens of a prompt with its answer, e.g. 4k,8k,16k
-    #[arg(long, value_delimiter = ',', default_value = "1k,2k,4k")]
-    pub lengths: Vec<ContextLength>,
-    /// Only these tasks
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub tasks: Vec<TaskArg>,
-    /// Probes of each task at each length
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub items: u32,
-    /// Another seed gives other probes
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// A token store (`smollm3 data tokenize`): adds the loss by position in its long documents
-    #[arg(long)]
-    pub store: Option<PathBuf>,
-    /// Documents of the store at most
-    #[arg(long, default_value_t = 64)]
-    pub documents: usize,
-    /// Write what was found to this file too
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Type of the matrix products: f32 or bf16
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    pub precision: PrecisionArg,
-    #[command(flatten)]
-    pub device: DeviceArgs,
-}
-
-/// What `smollm3 eval` measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Suite {
-    /// Finding facts, values and words in long texts, after RULER
-    LongContext,
-}
-
-/// A long-context task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TaskArg {
-    /// One fact in a text
-    Single,
-    /// Four facts of one kind, one of which is asked for
-    MultiKey,
-    /// Four numbers of one thing, all asked for
-    MultiValue,
-    /// Four facts, all asked for
-    MultiQuery,
-    /// A value handed on through a chain of variables
-    VariableTracking,
-    /// The most common entries of a list
-    CommonWords,
-    /// The three most frequent of coded words
-    FrequentWords,
-}
-
-impl From<TaskArg> for ProbeTask {
-    fn from(task: TaskArg) -> Self {
-        match task {
-            TaskArg::Single => Self::Single,
-            TaskArg::MultiKey => Self::MultiKey,
-            TaskArg::MultiValue => Self::MultiValue,
-            TaskArg::MultiQuery => Self::MultiQuery,
-            TaskArg::VariableTracking => Self::VariableTracking,
-            TaskArg::CommonWords => Self::CommonWords,
-            TaskArg::FrequentWords => Self::FrequentWords,
-        }
-    }
 }
 
 /// How each token is chosen.

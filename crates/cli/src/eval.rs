@@ -1,107 +1,176 @@
-//! `smollm3 eval`: what a checkpoint can do, as tables and as JSON.
+//! `smollm3 eval`: what a checkpoint can do, as tables, as JSON, and item by item.
+
+mod choice;
+mod long_context;
+mod loss;
+mod problems;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
-use smollm3_corpus::{TokenStore, Tokenizer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use smollm3_engine::dtype;
-use smollm3_eval::{PositionLoss, loss_by_position, probe_scores, table};
-use smollm3_model::hf::Checkpoint;
-use smollm3_recipe::LongContextProbes;
+use smollm3_eval::{DataRow, EvalError, ItemLog, checkpoint_hash, data_hash, read_rows, write_whole};
+use smollm3_inference::TextModel;
 
-use crate::args::{EvalArgs, Suite};
+use crate::args::{EvalArgs, EvalKind};
+use crate::interrupt::{STOPPED, flag};
 
 /// `smollm3 eval`.
 pub fn eval(args: &EvalArgs) -> Result<ExitCode> {
-    let Suite::LongContext = args.suite;
-    let device = args.device.open()?;
-    let precision = args.device.precision(args.precision)?;
-    let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
-        .context("a checkpoint needs its tokenizer.json to read probes")?;
-    let mut lengths: Vec<usize> = args.lengths.iter().map(|length| length.0 as usize).collect();
-    lengths.sort_unstable();
-    lengths.dedup();
-    let Some(&longest) = lengths.last() else {
-        bail!("there is no length; write --lengths 4k,8k");
+    args.check()?;
+    let done = match args.suite.kind() {
+        EvalKind::LongContext => return long_context::long_context(args),
+        EvalKind::Loss => loss::loss(args),
+        EvalKind::Choice(task) => choice::choice(args, task),
+        EvalKind::Problems(task) => problems::problems(args, task),
     };
-    let context = checkpoint.config.max_position_embeddings;
-    if longest > context {
-        eprintln!(
-            "note: the model's context is {context}; what it does at {longest} is measured beyond it. `smollm3 export \
-             --context` stretches it by YaRN."
-        );
-        checkpoint.config.max_position_embeddings = longest;
+    match done {
+        Err(error) if matches!(error.downcast_ref(), Some(EvalError::Interrupted { .. })) => {
+            eprintln!("{error}");
+            Ok(ExitCode::from(STOPPED))
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok(ExitCode::SUCCESS),
     }
-    let model = checkpoint.model_in(dtype(precision), &device)?;
-    let probes = LongContextProbes {
-        lengths: args.lengths.clone(),
-        tasks: match args.tasks.is_empty() {
-            true => LongContextProbes::all_tasks(),
-            false => args.tasks.iter().map(|task| (*task).into()).collect(),
-        },
-        items: args.items,
-        seed: args.seed,
-    };
-    let bar = bar("probes");
-    let scores = probe_scores(&model, &tokenizer, &probes, &mut |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    println!("Long-context probes, part of the answers found (± standard error)\n");
-    print!("{}", table(&scores));
-
-    let mut losses = Vec::new();
-    if let Some(store) = &args.store {
-        let bar = self::bar("loss by position");
-        let stores = [TokenStore::open(store)?];
-        losses = loss_by_position(
-            &model,
-            &stores,
-            &lengths,
-            args.documents,
-            &device,
-            &mut |done, total| {
-                bar.set_length(total);
-                bar.set_position(done);
-                Ok(())
-            },
-        )?;
-        bar.finish_and_clear();
-        println!("\n{}", positions(&losses, longest));
-    }
-    if let Some(path) = &args.json {
-        let found = json!({
-            "checkpoint": args.checkpoint,
-            "asked": probes,
-            "long_context": scores,
-            "loss_by_position": losses,
-        });
-        std::fs::write(path, serde_json::to_string_pretty(&found)? + "\n")
-            .with_context(|| format!("{}: cannot write", path.display()))?;
-        println!("\nwrote {}", path.display());
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn positions(losses: &[PositionLoss], longest: usize) -> String {
-    let Some(documents) = losses.first().map(|part| part.documents) else {
-        return format!("No document of the store has {longest} tokens; give shorter --lengths.\n");
-    };
-    let mut text = format!("Loss by position, nats/token, on {documents} documents (± standard error)\n\n");
-    for part in losses {
-        text.push_str(&format!(
-            "  {:<20}{:>8.3} ± {:.3}\n",
-            format!("{} to {}", part.from, part.to - 1),
-            part.loss,
-            part.standard_error
-        ));
+/// An evaluation at work: its model, what it was asked, its log and its progress.
+struct Work<'a, R> {
+    args: &'a EvalArgs,
+    model: TextModel,
+    settings: Map<String, Value>,
+    log: ItemLog<R>,
+    progress: Progress,
+}
+
+/// Shows how far the work is, and ends it when the user asks for that.
+struct Progress {
+    bar: ProgressBar,
+    stop: Arc<AtomicBool>,
+    kept: bool,
+}
+
+impl Progress {
+    fn tell(&self, done: u64, total: u64) -> smollm3_eval::Result<()> {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        match self.stop.load(Ordering::Relaxed) {
+            true => {
+                self.bar.finish_and_clear();
+                Err(EvalError::Interrupted { kept: self.kept })
+            }
+            false => Ok(()),
+        }
     }
-    text
+}
+
+impl<'a, R: Serialize + DeserializeOwned> Work<'a, R> {
+    /// Opens the log of an evaluation that is described by the suite's own settings.
+    fn begin(args: &'a EvalArgs, model: TextModel, own: Value) -> Result<Self> {
+        let settings = settings_of(args, own)?;
+        let log = match &args.out {
+            Some(folder) => ItemLog::open(folder, &settings)?,
+            None => ItemLog::in_memory(),
+        };
+        let known = log.records().len();
+        if known > 0 {
+            eprintln!("{known} items are there already");
+        }
+        Ok(Self {
+            args,
+            model,
+            settings,
+            log,
+            progress: Progress {
+                bar: bar(args.suite.name()),
+                stop: flag("stopping")?,
+                kept: args.out.is_some(),
+            },
+        })
+    }
+
+    /// Shows the results and writes them where they were asked for.
+    fn finish(self, title: &str, results: Value, table: &str) -> Result<()> {
+        self.progress.bar.finish_and_clear();
+        println!("{title}\n\n{table}");
+        let all = json!({
+            "checkpoint": self.args.checkpoint,
+            "suite": self.args.suite.name(),
+            "settings": self.settings,
+            "results": results,
+        });
+        write_json(self.args, &all)?;
+        if let Some(folder) = &self.args.out {
+            let markdown = format!(
+                "# {title}\n\n{table}\n`items.jsonl` has each item, `settings.json` what was asked.\n"
+            );
+            self.log.finish(&all, &markdown)?;
+            println!("wrote {}", folder.display());
+        }
+        Ok(())
+    }
+}
+
+/// What decides the figures: the suite's settings, what computes, and, for a folder that is gone on with, the files by their
+/// contents.
+fn settings_of(args: &EvalArgs, own: Value) -> Result<Map<String, Value>> {
+    let mut settings = Map::new();
+    let mut set = |key: &str, value: Value| settings.insert(key.to_owned(), value);
+    set("smollm3", json!(env!("CARGO_PKG_VERSION")));
+    set("suite", json!(args.suite.name()));
+    if args.out.is_some() {
+        set("checkpoint_blake3", json!(checkpoint_hash(&args.checkpoint)?));
+        let files = [
+            ("data", &args.data),
+            ("shots_from", &args.shots_from),
+            ("text", &args.text),
+        ];
+        for (key, files) in files.into_iter().filter(|(_, files)| !files.is_empty()) {
+            set(&format!("{key}_blake3"), json!(data_hash(files)?));
+        }
+    }
+    set("limit", json!(args.limit));
+    set("backend", json!(args.device.backend()));
+    set("precision", json!(format!("{:?}", args.precision).to_lowercase()));
+    if let Value::Object(own) = own {
+        settings.extend(own);
+    }
+    Ok(settings)
+}
+
+/// The checkpoint with tokenizer and template.
+fn open(args: &EvalArgs) -> Result<TextModel> {
+    let device = args.device.open()?;
+    let precision = args.device.precision(args.precision)?;
+    Ok(TextModel::open(&args.checkpoint, dtype(precision), &device)?)
+}
+
+/// Rows of `--data`.
+fn data_rows(args: &EvalArgs) -> Result<Vec<DataRow>> {
+    if args.data.is_empty() {
+        bail!("--suite {} needs questions: write --data FILE", args.suite.name());
+    }
+    Ok(read_rows(&args.data)?)
+}
+
+/// The first items, as many as `--limit` says.
+fn limited<T: Clone>(args: &EvalArgs, items: &[T]) -> Vec<T> {
+    let most = args.limit.map_or(usize::MAX, |limit| limit as usize);
+    items.iter().take(most).cloned().collect()
+}
+
+fn write_json(args: &EvalArgs, found: &Value) -> Result<()> {
+    if let Some(path) = &args.json {
+        write_whole(path, format!("{found:#}\n").as_bytes())?;
+        println!("\nwrote {}", path.display());
+    }
+    Ok(())
 }
 
 fn bar(what: &'static str) -> ProgressBar {

@@ -1,9 +1,10 @@
 //! What can go wrong in an evaluation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use smollm3_corpus::CorpusError;
 use smollm3_engine::EngineError;
+use smollm3_inference::InferenceError;
 use smollm3_model::GenerateError;
 use smollm3_model::hf::CheckpointError;
 use smollm3_recipe::ProbeTask;
@@ -24,6 +25,109 @@ pub enum EvalError {
         /// Tokens that are needed.
         least: usize,
     },
+    /// A file without rows.
+    #[error("{files}: there is no row to evaluate on")]
+    Empty {
+        /// What was read.
+        files: String,
+    },
+    /// Columns of another data set.
+    #[error("{place}: {suite} reads the columns {needed}; there are {found}")]
+    Columns {
+        /// The row.
+        place: String,
+        /// The suite.
+        suite: String,
+        /// What it needs.
+        needed: String,
+        /// What is there.
+        found: String,
+    },
+    /// A row that cannot be used.
+    #[error("{place}: {problem}")]
+    Row {
+        /// The row.
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Too few examples.
+    #[error(
+        "{asked} examples are asked for{of}, and there are {found}; write --shots {found} or give more rows by --shots-from"
+    )]
+    Shots {
+        /// `--shots`.
+        asked: usize,
+        /// ` of this subject`.
+        of: String,
+        /// Rows that can be examples.
+        found: usize,
+    },
+    /// A continuation that is one token with the end of its context.
+    #[error("{continuation:?} has no token of its own after its context")]
+    NoContinuation {
+        /// The continuation.
+        continuation: String,
+    },
+    /// A model whose numbers have overflowed.
+    #[error("the model's log-likelihood of {continuation:?} is {value}, which is no score")]
+    NotFinite {
+        /// The continuation.
+        continuation: String,
+        /// Its log-likelihood.
+        value: f64,
+    },
+    /// Text that the model cannot be given.
+    #[error("{place}: {problem}")]
+    Item {
+        /// The item.
+        place: String,
+        /// What is wrong with it.
+        problem: Box<EvalError>,
+    },
+    /// A folder of results belongs to something else.
+    #[error("{} holds another evaluation; these differ:\n{differences}\nWrite --out with a new folder, or remove this one", folder.display())]
+    OtherSettings {
+        /// The folder.
+        folder: PathBuf,
+        /// One line a setting.
+        differences: String,
+    },
+    /// A folder that is no evaluation's.
+    #[error("{} exists, is not empty and holds no evaluation; write --out with a new folder", folder.display())]
+    NotOurs {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Another process works in the folder.
+    #[error("{}: another process is working in this folder; wait for it or stop it", folder.display())]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A store of another tokenizer.
+    #[error("{}: token {id} is outside the model's vocabulary of {vocab_size}; tokenise the text with the checkpoint's tokenizer", store.display())]
+    OtherTokenizer {
+        /// The store.
+        store: PathBuf,
+        /// The token.
+        id: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// The checkpoint with its tokenizer and template.
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
     /// Text or tokenizer.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
@@ -42,6 +146,12 @@ pub enum EvalError {
     /// The run cannot be read, or was stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Stopped by the user.
+    #[error("stopped before the end{}", if *.kept { "; run the same command again to go on" } else { "" })]
+    Interrupted {
+        /// Whether what was found so far is kept in a folder.
+        kept: bool,
+    },
     /// A file of results cannot be read.
     #[error("{}: {problem}; remove the file to measure again", path.display())]
     Results {
@@ -50,4 +160,20 @@ pub enum EvalError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// For `map_err` on file operations.
+pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EvalError {
+    let path = path.to_owned();
+    move |source| EvalError::Io { action, path, source }
+}
+
+impl EvalError {
+    /// The same with the item that it is about.
+    pub(crate) fn at(self, place: &str) -> Self {
+        Self::Item {
+            place: place.to_owned(),
+            problem: Box::new(self),
+        }
+    }
 }

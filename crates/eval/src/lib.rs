@@ -1,21 +1,51 @@
 //! What a checkpoint can do.
 //!
-//! [`Probe`] makes long-context tasks, [`probe_scores`] lets a model do them, [`loss_by_position`] tells whether a
-//! longer context makes the next token easier. [`Evaluation`] is what was found about one checkpoint, as a file and as
-//! a table.
+//! * [`choose`]: multiple choice by log-likelihood ([`log_likelihoods`]), in the public sets' own columns
+//!   ([`ChoiceTask`]).
+//! * [`solve`]: problems whose answer is taken out of a generated solution ([`extract`], [`normalise`]).
+//! * [`text_loss`]: nats a token and bits a byte on text.
+//! * [`Probe`] makes long-context tasks, [`probe_scores`] lets a model do them, [`loss_by_position`] tells whether a
+//!   longer context makes the next token easier.
+//! * [`Evaluation`] is what a recipe asks about the checkpoint of a stage.
+//!
+//! What is found goes into an [`ItemLog`], item by item, from which a stopped evaluation goes on; figures are
+//! [`Estimate`]s, with standard errors; [`report`] makes tables of them.
 
+mod choice;
 mod error;
+mod estimate;
 mod evaluation;
 mod exact_match;
+mod identity;
+mod item_log;
+mod likelihood;
 mod long_context;
+mod loss;
 mod position;
 mod preference;
 mod probe;
+mod problems;
+pub mod report;
+mod rows;
 
+pub use choice::{
+    ChoiceRecord, ChoiceScore, ChoiceTask, Choices, Form, Item, Prompts, Question, ScoredChoice,
+    choice_score, choose,
+};
 pub use error::{EvalError, Result};
+pub use estimate::Estimate;
 pub use evaluation::{Evaluation, TextLoss, evaluate_stage, read_evaluation};
 pub use exact_match::{ExactScore, exact_match};
+pub use identity::{checkpoint_hash, data_hash};
+pub use item_log::{ItemLog, write_whole};
+pub use likelihood::{LogLikelihood, Request, log_likelihoods, prefix_token};
 pub use long_context::{ProbeScore, probe_scores, table};
+pub use loss::{DocumentLoss, LossSettings, LossSource, SourceLoss, source_losses, text_loss};
 pub use position::{PositionLoss, loss_by_position};
 pub use preference::{PreferenceScore, preference};
 pub use probe::{Probe, Task};
+pub use problems::{
+    Asking, Extracted, INSTRUCTION, Majority, Mode, Problem, ProblemRecord, ProblemScore, ProblemTask,
+    Solution, extract, normalise, problem_score, solve,
+};
+pub use rows::{DataRow, read_rows};

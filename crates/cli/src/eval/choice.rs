@@ -1,0 +1,62 @@
+//! Multiple choice: `--suite hellaswag`, `mmlu`, ….
+
+use anyhow::Result;
+use serde_json::json;
+use smollm3_eval::{
+    ChoiceRecord, ChoiceTask, DataRow, Form, Item, Prompts, choice_score, choose, read_rows, report,
+};
+
+use super::{Work, data_rows, limited, open};
+use crate::args::EvalArgs;
+
+/// Tokens of a row where nothing else is asked for.
+const TOKENS_AT_ONCE: usize = 4096;
+
+/// Accuracy on a set.
+pub fn choice(args: &EvalArgs, task: ChoiceTask) -> Result<()> {
+    let items = |rows: &[DataRow]| -> Result<Vec<Item>> {
+        Ok(rows
+            .iter()
+            .map(|row| task.item(row))
+            .collect::<smollm3_eval::Result<_>>()?)
+    };
+    let all = items(&data_rows(args)?)?;
+    let prompts = Prompts {
+        task,
+        form: args.form.map_or(task.usual_form(), Into::into),
+        shots: args.shots.unwrap_or(0),
+        examples: match (args.shots.unwrap_or(0), args.shots_from.is_empty()) {
+            (0, _) => Vec::new(),
+            (_, true) => all.clone(),
+            (_, false) => items(&read_rows(&args.shots_from)?)?,
+        },
+    };
+    let asked = limited(args, &all);
+    // Before the weights are read: nobody waits for a wrong file.
+    asked
+        .iter()
+        .try_for_each(|item| prompts.questions(item).map(drop))?;
+    let own = json!({"form": prompts.form, "shots": prompts.shots});
+    let mut work: Work<'_, ChoiceRecord> = Work::begin(args, open(args)?, own)?;
+    choose(
+        &work.model,
+        &asked,
+        &prompts,
+        args.tokens_at_once(TOKENS_AT_ONCE),
+        &mut work.log,
+        &mut |done, total| work.progress.tell(done, total),
+    )?;
+    let (score, subjects) = choice_score(work.log.records().values());
+    let form = match prompts.form {
+        Form::Cloze => "cloze",
+        Form::Lettered => "lettered",
+    };
+    let title = format!(
+        "{}, {form}, {}-shot: {}",
+        task.name(),
+        prompts.shots,
+        args.checkpoint.display()
+    );
+    let table = report::choices(&score, &subjects);
+    work.finish(&title, json!({"all": score, "subjects": subjects}), &table)
+}

@@ -1,0 +1,111 @@
+//! `--suite long-context`: probes after RULER, and loss by position in long documents.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use smollm3_corpus::{TokenStore, Tokenizer};
+use smollm3_engine::dtype;
+use smollm3_eval::{PositionLoss, loss_by_position, probe_scores, table};
+use smollm3_model::hf::Checkpoint;
+use smollm3_recipe::{ContextLength, LongContextProbes};
+
+use super::{bar, write_json};
+use crate::args::EvalArgs;
+
+/// Lengths where none are given.
+const LENGTHS: [u64; 3] = [1 << 10, 2 << 10, 4 << 10];
+
+/// Scores by task and length, and loss by position where there is a store.
+pub fn long_context(args: &EvalArgs) -> Result<ExitCode> {
+    let device = args.device.open()?;
+    let precision = args.device.precision(args.precision)?;
+    let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
+        .context("a checkpoint needs its tokenizer.json to read probes")?;
+    let asked = match args.lengths.is_empty() {
+        true => LENGTHS.map(ContextLength).to_vec(),
+        false => args.lengths.clone(),
+    };
+    let mut lengths: Vec<usize> = asked.iter().map(|length| length.0 as usize).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    let longest = lengths.last().copied().unwrap_or(0);
+    let context = checkpoint.config.max_position_embeddings;
+    if longest > context {
+        eprintln!(
+            "note: the model's context is {context}; what it does at {longest} is measured beyond it. `smollm3 export \
+             --context` stretches it by YaRN."
+        );
+        checkpoint.config.max_position_embeddings = longest;
+    }
+    let model = checkpoint.model_in(dtype(precision), &device)?;
+    let probes = LongContextProbes {
+        lengths: asked,
+        tasks: match args.tasks.is_empty() {
+            true => LongContextProbes::all_tasks(),
+            false => args.tasks.iter().map(|task| (*task).into()).collect(),
+        },
+        items: args.items.unwrap_or(20),
+        seed: args.seed.unwrap_or(0),
+    };
+    let bar = bar("probes");
+    let scores = probe_scores(&model, &tokenizer, &probes, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    println!("Long-context probes, part of the answers found (± standard error)\n");
+    print!("{}", table(&scores));
+
+    let mut losses = Vec::new();
+    if !args.store.is_empty() {
+        let bar = super::bar("loss by position");
+        let stores: Vec<TokenStore> = args
+            .store
+            .iter()
+            .map(TokenStore::open)
+            .collect::<Result<_, _>>()?;
+        losses = loss_by_position(
+            &model,
+            &stores,
+            &lengths,
+            args.documents.unwrap_or(64),
+            &device,
+            &mut |done, total| {
+                bar.set_length(total);
+                bar.set_position(done);
+                Ok(())
+            },
+        )?;
+        bar.finish_and_clear();
+        println!("\n{}", positions(&losses, longest));
+    }
+    write_json(
+        args,
+        &json!({
+            "checkpoint": args.checkpoint,
+            "asked": probes,
+            "long_context": scores,
+            "loss_by_position": losses,
+        }),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn positions(losses: &[PositionLoss], longest: usize) -> String {
+    let Some(documents) = losses.first().map(|part| part.documents) else {
+        return format!("No document of the store has {longest} tokens; give shorter --lengths.\n");
+    };
+    let mut text = format!("Loss by position, nats/token, on {documents} documents (± standard error)\n\n");
+    for part in losses {
+        text.push_str(&format!(
+            "  {:<20}{:>8.3} ± {:.3}\n",
+            format!("{} to {}", part.from, part.to - 1),
+            part.loss,
+            part.standard_error
+        ));
+    }
+    text
+}

@@ -1,0 +1,125 @@
+//! Problems whose solution is written: `--suite gsm8k`, `math`.
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use smollm3_eval::{
+    Asking, DataRow, INSTRUCTION, Mode, Problem, ProblemRecord, ProblemTask, problem_score, read_rows,
+    report, solve,
+};
+use smollm3_inference::InferenceError;
+use smollm3_model::Sampling;
+
+use super::{Work, data_rows, limited, open};
+use crate::args::EvalArgs;
+
+/// Tokens of the solutions that are written together where nothing else is asked for.
+const TOKENS_AT_ONCE: usize = 32_768;
+/// Tokens of a solution where nothing else is asked for.
+const LONGEST: u64 = 1024;
+
+/// Exact match on a set.
+pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
+    let problems = |rows: &[DataRow]| -> Result<Vec<Problem>> {
+        Ok(rows
+            .iter()
+            .map(|row| task.problem(row))
+            .collect::<smollm3_eval::Result<_>>()?)
+    };
+    let all = problems(&data_rows(args)?)?;
+    let shots = args.shots.unwrap_or(0);
+    let examples = match (shots, args.shots_from.is_empty()) {
+        (0, _) => Vec::new(),
+        (_, true) => all.clone(),
+        (_, false) => problems(&read_rows(&args.shots_from)?)?,
+    };
+    let asked = limited(args, &all);
+    let sampling = sampling(args)?;
+    let model = open(args)?;
+    let mode = match (args.think, args.no_think, args.plain) {
+        (true, _, _) => Mode::Think,
+        (_, true, _) => Mode::NoThink,
+        (_, _, true) => Mode::Plain,
+        _ if model.template.is_some() => Mode::NoThink,
+        _ => Mode::Plain,
+    };
+    if mode != Mode::Plain && model.template.is_none() {
+        return Err(InferenceError::NoTemplate { folder: model.folder }.into());
+    }
+    if mode == Mode::Plain && args.instruction.is_some() {
+        bail!(
+            "--instruction stands in conversations only; leave it out, or ask for one by --no-think or --think"
+        );
+    }
+    let asking = Asking {
+        task,
+        mode,
+        instruction: args.instruction.clone().unwrap_or_else(|| INSTRUCTION.to_owned()),
+        shots,
+        examples,
+        samples: args.samples.unwrap_or(1) as usize,
+        max_new_tokens: args.max_new_tokens.unwrap_or(LONGEST) as usize,
+        sampling,
+    };
+    let own = json!({
+        "mode": mode,
+        "instruction": (mode != Mode::Plain).then_some(&asking.instruction),
+        "shots": shots,
+        "samples": asking.samples,
+        "max_new_tokens": asking.max_new_tokens,
+        "temperature": asking.sampling.temperature,
+        "top_p": asking.sampling.top_p,
+        "seed": asking.sampling.seed,
+        "tokens_at_once": args.tokens_at_once(TOKENS_AT_ONCE),
+    });
+    let mut work: Work<'_, ProblemRecord> = Work::begin(args, model, own)?;
+    solve(
+        &work.model,
+        &asked,
+        &asking,
+        args.tokens_at_once(TOKENS_AT_ONCE),
+        &mut work.log,
+        &mut |done, total| work.progress.tell(done, total),
+    )?;
+    let score = problem_score(work.log.records().values());
+    let mode = match mode {
+        Mode::Plain => "plain text",
+        Mode::NoThink => "/no_think",
+        Mode::Think => "/think",
+    };
+    let title = format!(
+        "{}, {mode}, {shots}-shot: {}",
+        task.name(),
+        args.checkpoint.display()
+    );
+    let table = report::problems(&score);
+    work.finish(&title, json!(score), &table)
+}
+
+/// One solution is the most probable one; several are drawn as SmolLM3's model card recommends.
+fn sampling(args: &EvalArgs) -> Result<Sampling> {
+    let several = args.samples.unwrap_or(1) > 1;
+    let temperature = args.temperature.unwrap_or(if several { 0.6 } else { 0.0 });
+    let drawn = temperature > 0.0;
+    let top_p = args.top_p.unwrap_or(if several { 0.95 } else { 1.0 });
+    if !(temperature >= 0.0 && temperature.is_finite()) {
+        bail!("--temperature {temperature}: write 0 or a positive number");
+    }
+    if !(top_p > 0.0 && top_p <= 1.0) {
+        bail!("--top-p {top_p}: write a number above 0 and up to 1");
+    }
+    if several && !drawn {
+        bail!("--samples with --temperature 0 would write the same solution again; write --temperature 0.6");
+    }
+    if args.top_p.is_some() && !drawn {
+        bail!("--top-p says nothing at temperature 0; write --temperature 0.6 too");
+    }
+    if args.seed.is_some() && !drawn {
+        bail!("--seed says nothing at temperature 0; write --temperature 0.6 too");
+    }
+    Ok(Sampling {
+        temperature,
+        top_p,
+        seed: args.seed.unwrap_or(0),
+        ..Sampling::default()
+    })
+}

@@ -1,0 +1,17 @@
+//! Problems whose answer is written by the model: a solution is generated, and the answer taken out of it.
+//!
+//! ```text
+//! row ── Problem ── Asking ── prompt ── generate ── extract ── normalise ── ProblemRecord ── ProblemScore
+//! ```
+
+mod extract;
+mod normal;
+mod problem;
+mod score;
+mod solve;
+
+pub use extract::{Extracted, extract};
+pub use normal::normalise;
+pub use problem::{Problem, ProblemTask};
+pub use score::{Majority, ProblemRecord, ProblemScore, Solution, problem_score};
+pub use solve::{Asking, INSTRUCTION, Mode, solve};
