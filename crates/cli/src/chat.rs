@@ -111,7 +111,8 @@ fn tools(path: &Path) -> Result<Vec<Value>> {
     }
 }
 
-fn date(given: Option<&str>) -> Result<NaiveDate> {
+/// The date that a user gives, or today.
+pub fn date(given: Option<&str>) -> Result<NaiveDate> {
     match given {
         Some(text) => NaiveDate::parse_from_str(text, "%Y-%m-%d")
             .with_context(|| format!("--date {text}: write it as 2025-07-08")),

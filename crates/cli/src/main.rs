@@ -16,6 +16,7 @@ mod merge;
 mod progress;
 mod sample;
 mod summary;
+mod synthesis;
 mod tokenizer;
 
 use std::process::ExitCode;
@@ -81,6 +82,8 @@ fn main() -> ExitCode {
             DataCommand::Prepare(prepare) => data::prepare_data(&prepare, args.log_format),
             DataCommand::Order(args) => data::order(&args),
             DataCommand::Explain(args) => explain::explain(&args),
+            DataCommand::Responses(args) => synthesis::responses(&args),
+            DataCommand::Pairs(args) => synthesis::pairs(&args),
         },
         Command::Bench(command) => match command {
             BenchCommand::Mixer(args) => bench::mixer(&args),

@@ -230,7 +230,8 @@ impl Drop for Progress {
     }
 }
 
-fn clock(time: Duration) -> String {
+/// A time to wait, in words.
+pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),

@@ -1,6 +1,6 @@
 //! Files that are either whole or not there.
 //!
-//! Everything this crate leaves on disk is written under a hidden temporary name in the same folder,
+//! What is left on disk is written under a hidden temporary name in the same folder,
 //! synced, and renamed; a kill or a full disk leaves at most a `.name.partial`, which no reader opens
 //! and the next run overwrites. The price is one `fsync` a file.
 
@@ -12,7 +12,7 @@ use crate::error::{CorpusError, Result};
 
 /// A buffered file that appears under its name only when [`AtomicFile::commit`] succeeds.
 #[derive(Debug)]
-pub(crate) struct AtomicFile {
+pub struct AtomicFile {
     target: PathBuf,
     partial: PathBuf,
     writer: BufWriter<File>,
@@ -21,7 +21,10 @@ pub(crate) struct AtomicFile {
 
 impl AtomicFile {
     /// Creates the folder of `target` where needed, and opens the temporary file beside it.
-    pub(crate) fn create(target: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Either cannot be made.
+    pub fn create(target: &Path) -> Result<Self> {
         let folder = target.parent().unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(folder).map_err(CorpusError::io("create", folder))?;
         let partial = partial_name(target)?;
@@ -36,14 +39,20 @@ impl AtomicFile {
     }
 
     /// Writes all of `bytes`.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    ///
+    /// # Errors
+    /// They cannot be written, which may show as late as in [`AtomicFile::sync`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.writer
             .write_all(bytes)
             .map_err(CorpusError::io("write", &self.target))
     }
 
     /// Brings everything written so far to the disk: where it is full, this is what says so.
-    pub(crate) fn sync(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// The system cannot keep it.
+    pub fn sync(&mut self) -> Result<()> {
         let synced = self
             .writer
             .flush()
@@ -52,7 +61,10 @@ impl AtomicFile {
     }
 
     /// Syncs the contents and gives the file its name.
-    pub(crate) fn commit(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`AtomicFile::sync`], or the name cannot be given.
+    pub fn commit(mut self) -> Result<()> {
         self.sync()?;
         fs::rename(&self.partial, &self.target).map_err(CorpusError::io("write", &self.target))?;
         self.committed = true;
@@ -69,7 +81,10 @@ impl Drop for AtomicFile {
 }
 
 /// Writes a small file in one go.
-pub(crate) fn write_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// As [`AtomicFile::create`] and [`AtomicFile::commit`].
+pub fn write_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create(target)?;
     file.write(bytes)?;
     file.commit()

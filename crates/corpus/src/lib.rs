@@ -15,7 +15,7 @@
 //!
 //! This crate knows nothing of devices, models or recipes: plain arguments in, files out.
 
-mod atomic_file;
+pub mod atomic_file;
 pub mod bench;
 pub mod cache;
 pub mod error;

@@ -58,6 +58,22 @@ pub fn generate(
     model: &SmolLm3,
     prompts: &[Vec<u32>],
     settings: &Generation,
+    on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
+) -> Result<Vec<Vec<u32>>, GenerateError> {
+    let streams: Vec<u64> = (0..prompts.len() as u64).collect();
+    generate_streams(model, prompts, &streams, settings, on_token)
+}
+
+/// The same with a stream of random numbers named for each prompt ([`Sampling::rng`]), so that what is drawn for a
+/// prompt does not depend on its place; beyond the streams given, a prompt's place is its stream.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_streams(
+    model: &SmolLm3,
+    prompts: &[Vec<u32>],
+    streams: &[u64],
+    settings: &Generation,
     mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<u32>>, GenerateError> {
     let context = model.max_positions();
@@ -75,7 +91,8 @@ pub fn generate(
         Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, seq]), &device)
     };
 
-    let mut rngs: Vec<_> = (0..batch).map(|row| settings.sampling.rng(row as u64)).collect();
+    let stream = |row: usize| streams.get(row).copied().unwrap_or(row as u64);
+    let mut rngs: Vec<_> = (0..batch).map(|row| settings.sampling.rng(stream(row))).collect();
     let mut new: Vec<Vec<u32>> = vec![Vec::new(); batch];
     let mut ended = vec![settings.max_new_tokens == 0; batch];
     if ended.iter().all(|ended| *ended) {

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use fixture::devices;
 use proptest::prelude::*;
 use smollm3_kernels::Documents;
-use smollm3_model::{Cache, GenerateError, Generation, Sampling, generate};
+use smollm3_model::{Cache, GenerateError, Generation, Sampling, generate, generate_streams};
 use tiny::{VOCABULARY, model};
 
 fn ids(rows: &[Vec<u32>], device: &Device) -> Tensor<2, Int> {
@@ -125,6 +125,37 @@ fn neighbours_change_nothing_but_the_random_stream_of_their_place() {
         };
         assert_eq!(sampled(7), sampled(7), "{backend}: the same seed");
         assert_ne!(sampled(7), sampled(8), "{backend}: another seed");
+    }
+}
+
+#[test]
+fn a_named_stream_follows_its_prompt_to_any_place() {
+    for (backend, device) in devices() {
+        let model = model(&device);
+        let sampling = Sampling {
+            temperature: 1.0,
+            seed: 7,
+            ..Sampling::default()
+        };
+        let drawn = |prompts: &[Vec<u32>], streams: &[u64]| {
+            let settings = settings(10, sampling.clone());
+            let go_on = |_, _| ControlFlow::Continue(());
+            generate_streams(&model, prompts, streams, &settings, go_on).unwrap()
+        };
+        let (first, second) = (row(3, 1), row(20, 2));
+        let together = drawn(&[first.clone(), second.clone()], &[40, 2]);
+        let turned = drawn(&[second.clone(), first.clone()], &[2, 40]);
+        assert_eq!(together, [turned[1].clone(), turned[0].clone()], "{backend}");
+        assert_eq!(
+            drawn(std::slice::from_ref(&second), &[2])[0],
+            together[1],
+            "{backend}: alone"
+        );
+        assert_ne!(
+            drawn(&[second], &[3])[0],
+            together[1],
+            "{backend}: another stream"
+        );
     }
 }
 

@@ -38,7 +38,7 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// How long to wait after failure number `failures` (from 1): between half the doubled wait and all
     /// of it, but never less than the server asked for.
-    fn wait(&self, failures: u32, asked: Option<Duration>) -> Duration {
+    pub fn wait(&self, failures: u32, asked: Option<Duration>) -> Duration {
         let doubled = self
             .first_wait
             .saturating_mul(1 << failures.saturating_sub(1).min(16));

@@ -1,0 +1,208 @@
+//! A checkpoint that answers, many prompts at once.
+//!
+//! Prompts are taken by windows, sorted by length inside one and cut into batches, so that little is padding. Which rows
+//! share a batch is a function of the prompts alone, not of what was answered before: products of matrices may
+//! round differently in another batch, and a resumed run must end in the same bits. A batch of which anything is missing is
+//! therefore computed whole.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use burn::tensor::{DType, Device};
+use smollm3_chat::NaiveDate;
+use smollm3_inference::{InferenceError, TextModel};
+use smollm3_model::{Generation, generate_streams};
+
+use crate::answer::with_thought;
+use crate::model::Work;
+use crate::prompt::Prompt;
+use crate::{Answer, Finish, Result, SynthesisError};
+
+/// Prompts that are sorted by length together.
+const WINDOW: usize = 256;
+
+/// A folder with a model that answers.
+#[derive(Debug, Clone)]
+pub struct CheckpointModel {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Hash of what decides its answers: weights, architecture, tokenizer, template.
+    pub files: String,
+    /// Type of its matrices.
+    pub precision: DType,
+    /// Where it computes.
+    pub device: Device,
+    /// Answers that are generated at once; each takes the memory of a row of prompt and answer.
+    pub batch: usize,
+    /// What its template takes for today.
+    pub date: NaiveDate,
+}
+
+/// An answer to be generated.
+struct Row<'a> {
+    prompt: &'a Prompt,
+    tokens: &'a Vec<u32>,
+    sample: u32,
+}
+
+impl CheckpointModel {
+    /// A checkpoint, whose files are hashed here and read when it is asked.
+    ///
+    /// # Errors
+    /// A file cannot be read, or there is no model.
+    pub fn new(
+        folder: &Path,
+        precision: DType,
+        device: &Device,
+        batch: usize,
+        date: NaiveDate,
+    ) -> Result<Self> {
+        Ok(Self {
+            folder: folder.to_owned(),
+            files: hash_files(folder)?,
+            precision,
+            device: device.clone(),
+            batch: batch.max(1),
+            date,
+        })
+    }
+
+    pub(crate) fn answer(&self, work: &Work<'_>) -> Result<()> {
+        let mut prompts = work.prompts.iter();
+        let mut model = None;
+        loop {
+            let window: Vec<Prompt> = prompts.by_ref().take(WINDOW).collect::<Result<_>>()?;
+            if window.is_empty() {
+                return Ok(());
+            }
+            let missing = |prompt: &Prompt| (0..work.samples).any(|sample| !work.is_done(prompt, sample));
+            if !window.iter().any(missing) {
+                continue;
+            }
+            let model = match &mut model {
+                Some(model) => model,
+                empty => empty.insert(TextModel::open(&self.folder, self.precision, &self.device)?),
+            };
+            self.answer_window(model, &window, work)?;
+        }
+    }
+
+    fn answer_window(&self, model: &TextModel, window: &[Prompt], work: &Work<'_>) -> Result<()> {
+        let mut encoded = Vec::with_capacity(window.len());
+        for prompt in window {
+            match self.encode(model, prompt)? {
+                Ok(tokens) => encoded.push((prompt, tokens)),
+                Err(problem) => {
+                    let answer = work.refused(prompt, problem)?;
+                    for sample in (0..work.samples).filter(|sample| !work.is_done(prompt, *sample)) {
+                        work.send(prompt, sample, answer.clone())?;
+                    }
+                }
+            }
+        }
+        let mut rows: Vec<Row<'_>> = encoded
+            .iter()
+            .flat_map(|(prompt, tokens)| (0..work.samples).map(move |sample| (prompt, tokens, sample)))
+            .map(|(prompt, tokens, sample)| Row {
+                prompt,
+                tokens,
+                sample,
+            })
+            .collect();
+        rows.sort_by_key(|row| (row.tokens.len(), row.prompt.index, row.sample));
+        for batch in rows.chunks(self.batch) {
+            if batch.iter().any(|row| !work.is_done(row.prompt, row.sample)) {
+                answer_batch(model, batch, work)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A prompt as tokens, or why it cannot be asked.
+    fn encode(&self, model: &TextModel, prompt: &Prompt) -> Result<Result<Vec<u32>, String>> {
+        let context = model.config.max_position_embeddings;
+        match model.prompt(&prompt.conversation, Some(self.date)) {
+            Ok(tokens) if tokens.len() >= context => Ok(Err(format!(
+                "the prompt has {} tokens, the model's context is {context}",
+                tokens.len()
+            ))),
+            Ok(tokens) => Ok(Ok(tokens)),
+            Err(InferenceError::Chat(error)) => Ok(Err(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn answer_batch(model: &TextModel, batch: &[Row<'_>], work: &Work<'_>) -> Result<()> {
+    let prompts: Vec<Vec<u32>> = batch.iter().map(|row| row.tokens.clone()).collect();
+    let stream = |row: &Row<'_>| work.place(row.prompt, row.sample).stream();
+    let streams: Vec<u64> = batch.iter().map(stream).collect();
+    let settings = Generation {
+        max_new_tokens: work.asked.max_new_tokens,
+        stop: model.end_tokens(),
+        sampling: work.asked.sampling.clone(),
+    };
+    let answers = generate_streams(&model.model, &prompts, &streams, &settings, |_, _| {
+        work.tokens.fetch_add(1, Ordering::Relaxed);
+        match work.halted() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    let answers = answers.map_err(InferenceError::from)?;
+    // What was broken off is no answer.
+    if work.halted() {
+        return Err(SynthesisError::Interrupted);
+    }
+    for (row, tokens) in batch.iter().zip(answers) {
+        let ended = tokens.last().is_some_and(|token| settings.stop.contains(token));
+        let said = tokens
+            .get(..tokens.len() - usize::from(ended))
+            .unwrap_or_default();
+        let text = model.tokenizer.decode(said, true)?;
+        let answer = Answer {
+            text: with_thought(None, &text),
+            finish: if ended { Finish::Stop } else { Finish::Length },
+            tokens: tokens.len() as u64,
+        };
+        work.send(row.prompt, row.sample, answer)?;
+    }
+    Ok(())
+}
+
+/// Hash of the names and contents of the files that decide what a checkpoint says.
+fn hash_files(folder: &Path) -> Result<String> {
+    let entries = fs::read_dir(folder).map_err(SynthesisError::io("read", folder))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(SynthesisError::io("read", folder))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        let texts = [
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "chat_template.jinja",
+        ];
+        if texts.contains(&name.as_str()) || name.ends_with(".safetensors") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    if !names.iter().any(|name| name == "config.json") {
+        return Err(SynthesisError::File {
+            path: folder.to_owned(),
+            problem: "is no checkpoint: it has no config.json".to_owned(),
+        });
+    }
+    let mut all = blake3::Hasher::new();
+    for name in names {
+        let path = folder.join(&name);
+        let mut file = blake3::Hasher::new();
+        file.update_mmap_rayon(&path)
+            .map_err(SynthesisError::io("read", &path))?;
+        all.update(format!("{name} {}\n", file.finalize().to_hex()).as_bytes());
+    }
+    Ok(all.finalize().to_hex().to_string())
+}

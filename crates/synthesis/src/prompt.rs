@@ -1,0 +1,231 @@
+//! Rows of files as conversations that wait for the assistant.
+//!
+//! A prompt is known by its number over all files and by a hash of what is asked, so that answers are never taken for
+//! those to another question: files may grow between two calls, but not change.
+
+use serde_json::{Map, Value, json};
+use smollm3_chat::Conversation;
+use smollm3_corpus::read::{ValueBatch, rows_of};
+use smollm3_corpus::shards::{CacheOptions, Shards, open_rows};
+
+use crate::{Result, SynthesisError};
+
+/// What becomes of prompts that cannot be asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BadRows {
+    /// The first one ends the work.
+    #[default]
+    Stop,
+    /// They are left out and counted.
+    Skip,
+}
+
+/// How rows become prompts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// What the model is told where the row has no system message of its own.
+    pub system: Option<String>,
+    /// The template's `enable_thinking`; the row's own where left out.
+    pub think: Option<bool>,
+    /// The column with the right answer.
+    pub expected: Option<String>,
+    /// Only so many rows.
+    pub limit: Option<u64>,
+    /// Rows without a prompt, and prompts that a model refuses.
+    pub bad_rows: BadRows,
+}
+
+/// A conversation that waits for the assistant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prompt {
+    /// Number of its row over all files, from 0.
+    pub index: u64,
+    /// Its row, for messages.
+    pub place: String,
+    /// Its messages, and the template's variables.
+    pub conversation: Conversation,
+    /// The right answer.
+    pub expected: Option<String>,
+    /// Of the conversation.
+    pub hash: u64,
+}
+
+/// Files of prompts.
+pub struct Prompts {
+    files: Box<dyn Shards>,
+    /// How rows are read.
+    pub asking: Asking,
+}
+
+/// What the files hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Prompts.
+    pub prompts: u64,
+    /// Rows that hold none.
+    pub bad_rows: u64,
+    /// The first of those, with what is wrong.
+    pub example: Option<String>,
+}
+
+impl Prompts {
+    /// Finds the files.
+    ///
+    /// # Errors
+    /// There are none, or they cannot be listed.
+    pub fn open<S: AsRef<str>>(addresses: &[S], cache: &CacheOptions, asking: Asking) -> Result<Self> {
+        let files = open_rows("prompts", addresses, cache)?;
+        Ok(Self { files, asking })
+    }
+
+    /// All rows in order, with what is wrong with each that is no prompt.
+    fn rows(&self) -> impl Iterator<Item = Result<Prompt>> {
+        let mut index = 0;
+        let limit = self.asking.limit.unwrap_or(u64::MAX);
+        let prompts = rows_of(self.files.as_ref()).flat_map(move |batch| {
+            let prompts: Vec<Result<Prompt>> = match batch {
+                Err(error) => vec![Err(error.into())],
+                Ok(batch) => (0..batch.rows.len())
+                    .map(|row| {
+                        index += 1;
+                        self.asking.prompt(&batch, row, index - 1)
+                    })
+                    .collect(),
+            };
+            prompts
+        });
+        prompts.take(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    /// The prompts in order.
+    ///
+    /// # Errors
+    /// As items: a file that cannot be read; a row without a prompt, unless those are skipped.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Prompt>> {
+        self.rows().filter(|prompt| !self.skipped(prompt))
+    }
+
+    fn skipped(&self, prompt: &Result<Prompt>) -> bool {
+        let no_prompt = matches!(
+            prompt,
+            Err(SynthesisError::Prompt { .. } | SynthesisError::Row { .. })
+        );
+        no_prompt && self.asking.bad_rows == BadRows::Skip
+    }
+
+    /// Reads all of them once and gives each to `check`.
+    ///
+    /// # Errors
+    /// As [`Prompts::iter`], or `check` fails.
+    pub fn survey(&self, mut check: impl FnMut(&Prompt) -> Result<()>) -> Result<Survey> {
+        let mut survey = Survey::default();
+        for prompt in self.rows() {
+            if self.skipped(&prompt) {
+                survey.bad_rows += 1;
+                let example = || prompt.as_ref().err().map(ToString::to_string);
+                survey.example = survey.example.or_else(example);
+                continue;
+            }
+            check(&prompt?)?;
+            survey.prompts += 1;
+        }
+        Ok(survey)
+    }
+}
+
+impl Asking {
+    fn prompt(&self, batch: &ValueBatch, row: usize, index: u64) -> Result<Prompt> {
+        let place = batch.place(row);
+        let row = batch.rows.get(row).unwrap_or(&Value::Null);
+        let wrong = |problem: String| SynthesisError::Prompt {
+            place: place.clone(),
+            problem,
+        };
+        let mut messages = messages(row).map_err(wrong)?;
+        let opens_with_system = messages.first().map(role) == Some("system");
+        if let (Some(system), false) = (&self.system, opens_with_system) {
+            messages.insert(0, json!({"role": "system", "content": system}));
+        }
+        let mut whole = Map::new();
+        whole.insert("messages".to_owned(), Value::Array(messages));
+        for column in ["tools", "chat_template_kwargs"] {
+            if let Some(value) = row.get(column) {
+                whole.insert(column.to_owned(), value.clone());
+            }
+        }
+        let read = Conversation::from_row(&Value::Object(whole));
+        let mut conversation = read.map_err(|source| SynthesisError::Row {
+            place: place.clone(),
+            source,
+        })?;
+        if conversation.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+            return Err(wrong(
+                "has `tools`; calls of tools are not sampled, remove the column or the row".to_owned(),
+            ));
+        }
+        conversation.tools = None;
+        // A columnar file has null for what a row does not set.
+        conversation.template_kwargs.retain(|_, value| !value.is_null());
+        if let Some(think) = self.think {
+            let kwargs = &mut conversation.template_kwargs;
+            kwargs.insert("enable_thinking".to_owned(), Value::from(think));
+        }
+        let expected = match &self.expected {
+            None => None,
+            Some(column) => Some(match row.get(column) {
+                Some(Value::String(text)) if !text.trim().is_empty() => text.trim().to_owned(),
+                Some(Value::Number(number)) => number.to_string(),
+                _ => {
+                    return Err(wrong(format!(
+                        "has no text or number in `{column}`; write the right answer there"
+                    )));
+                }
+            }),
+        };
+        let hash = hash(&conversation);
+        Ok(Prompt {
+            index,
+            place,
+            conversation,
+            expected,
+            hash,
+        })
+    }
+}
+
+/// The messages of a row up to the last words of the user or a tool, or what is wrong with it.
+fn messages(row: &Value) -> Result<Vec<Value>, String> {
+    let column = |name: &str| row.get(name).filter(|value| !value.is_null());
+    let named = ["prompt", "question", "messages"];
+    let found = named.iter().find_map(|name| Some((*name, column(name)?)));
+    let mut messages = match found {
+        Some((_, Value::String(text))) if !text.trim().is_empty() => {
+            return Ok(vec![json!({"role": "user", "content": text})]);
+        }
+        Some((_, Value::Array(messages))) => messages.clone(),
+        Some((name, _)) => {
+            return Err(format!("has neither text nor a list of messages in `{name}`"));
+        }
+        None => return Err(format!("has no prompt; it needs one of {}", named.join(", "))),
+    };
+    // What an assistant said already is what is to be said anew.
+    if messages.last().map(role) == Some("assistant") {
+        messages.pop();
+    }
+    match messages.last().map(role) {
+        Some("user" | "tool") => Ok(messages),
+        Some(other) => Err(format!(
+            "ends with the role `{other}`; a prompt ends with the words of the user"
+        )),
+        None => Err("has no messages before the assistant's; a prompt needs the user's words".to_owned()),
+    }
+}
+
+fn role(message: &Value) -> &str {
+    message.get("role").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn hash(conversation: &Conversation) -> u64 {
+    let hash = blake3::hash(json!(conversation).to_string().as_bytes());
+    u64::from_le_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default())
+}

@@ -1,0 +1,33 @@
+//! How answers were asked for, as the first line of their file keeps it.
+//!
+//! What an answer depends on is kept apart from circumstances: a server may move and a batch may shrink, but answers at
+//! another temperature belong into another file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// How was asked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What an answer depends on.
+    pub settings: BTreeMap<String, Value>,
+    /// What else is worth knowing: it may be otherwise in the next call.
+    pub circumstances: BTreeMap<String, Value>,
+}
+
+impl Settings {
+    /// A line for each setting that is another in `there`.
+    pub(crate) fn differences(&self, there: &Self) -> Vec<String> {
+        let keys: BTreeSet<&String> = self.settings.keys().chain(there.settings.keys()).collect();
+        let text =
+            |map: &BTreeMap<String, Value>, key| map.get(key).map_or("not set".to_owned(), Value::to_string);
+        keys.into_iter()
+            .map(|key| (key, text(&self.settings, key), text(&there.settings, key)))
+            .filter(|(_, ours, theirs)| ours != theirs)
+            .map(|(key, ours, theirs)| format!("  {key}: {theirs} there, {ours} now"))
+            .collect()
+    }
+}
