@@ -46,6 +46,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Talk with a checkpoint
     Chat(ChatArgs),
+    /// Answer programs that speak OpenAI's HTTP interface
+    Serve(ServeArgs),
     /// Change a checkpoint's tokenizer
     #[command(subcommand)]
     Tokenizer(TokenizerCommand),
@@ -373,6 +375,36 @@ pub struct ChatArgs {
     pub precision: PrecisionArg,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `smollm3 serve`.
+#[derive(Debug, ClapArgs)]
+pub struct ServeArgs {
+    /// Folder of the checkpoint
+    pub checkpoint: PathBuf,
+    /// Address to listen on; 0.0.0.0 lets other machines in, unasked
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen on (0: any that is free)
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// What requests call the model; the folder as it is typed when left out
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Requests at once, those that wait included; more are sent away
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub requests: u16,
+    /// Tokens of a request that are kept at once, over all its texts, e.g. 64k
+    #[arg(long, default_value = "64k")]
+    pub batch_tokens: ContextLength,
+    /// The date that the template may tell, YYYY-MM-DD; today when left out
+    #[arg(long)]
+    pub date: Option<String>,
+    /// Type of the weights and matrix products: f32 or bf16
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
     #[command(flatten)]
     pub device: DeviceArgs,
 }

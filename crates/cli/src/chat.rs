@@ -111,7 +111,7 @@ fn tools(path: &Path) -> Result<Vec<Value>> {
     }
 }
 
-/// The date that a user gives, or today.
+/// The date that templates tell: the one given, or today.
 pub fn date(given: Option<&str>) -> Result<NaiveDate> {
     match given {
         Some(text) => NaiveDate::parse_from_str(text, "%Y-%m-%d")

@@ -15,6 +15,7 @@ mod logs;
 mod merge;
 mod progress;
 mod sample;
+mod serve;
 mod summary;
 mod synthesis;
 mod tokenizer;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => commands::plan(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Chat(args) => chat::chat(&args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Tokenizer(TokenizerCommand::AddChatTokens(args)) => tokenizer::add_chat_tokens(&args),
         Command::Merge(args) => merge::merge(&args),
         Command::Export(args) => export::export(&args),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use smollm3_chat::ChatError;
 use smollm3_corpus::CorpusError;
+use smollm3_kernels::DocumentsError;
 use smollm3_model::GenerateError;
 use smollm3_model::hf::CheckpointError;
 
@@ -39,6 +40,9 @@ pub enum InferenceError {
     /// A prompt that cannot be continued.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    /// Texts that do not fit a row.
+    #[error(transparent)]
+    Documents(#[from] DocumentsError),
     /// What was found cannot be shown.
     #[error("cannot write the text: {0}")]
     Write(#[from] std::io::Error),

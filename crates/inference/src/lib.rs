@@ -1,13 +1,18 @@
 //! Text in, text out: a checkpoint with its tokenizer and its chat template.
 //!
 //! [`TextModel`] opens the folder once; [`Continuation`] says how a text goes on; [`Pieces`] turns tokens that come one
-//! by one into text that can be shown. Whoever talks to a model goes through here: the terminal, the server, evaluations
+//! by one into text that can be shown; [`TextModel::continue_texts`] does it for several texts at once, and [`score()`]
+//! says how probable texts are. Whoever talks to a model goes through here: the terminal, the server, evaluations
 //! and the makers of data.
 
+mod continued;
 mod error;
 mod pieces;
+mod score;
 mod text_model;
 
+pub use continued::{End, Growing, Step};
 pub use error::{InferenceError, Result};
 pub use pieces::Pieces;
+pub use score::{TextScore, TokenScore, score};
 pub use text_model::{Continuation, TextModel};

@@ -9,9 +9,9 @@ use smollm3_chat::tokens::check_tokens;
 use smollm3_chat::{Conversation, NaiveDate, Render, Template, encode};
 use smollm3_corpus::Tokenizer;
 use smollm3_model::hf::Checkpoint;
-use smollm3_model::{Generation, ModelConfig, Sampling, SmolLm3, generate};
+use smollm3_model::{ModelConfig, Sampling, SmolLm3};
 
-use crate::{InferenceError, Pieces, Result};
+use crate::{InferenceError, Result};
 
 /// A checkpoint's model, tokenizer and template.
 #[derive(Debug)]
@@ -98,28 +98,17 @@ impl TextModel {
         how: &Continuation,
         mut on_text: impl FnMut(&str) -> io::Result<()>,
     ) -> Result<String> {
-        let settings = Generation {
-            max_new_tokens: how.max_new_tokens,
-            stop: self.end_tokens(),
-            sampling: how.sampling.clone(),
-        };
-        let mut pieces = Pieces::new(&self.tokenizer, &how.stop);
         let mut written = Ok(());
-        generate(&self.model, &[prompt.to_vec()], &settings, |_, token| {
-            let piece = pieces.push(token);
-            if !piece.is_empty() {
-                written = on_text(piece);
+        let texts = self.continue_texts(&[prompt.to_vec()], how, |step| {
+            if !step.piece.is_empty() {
+                written = on_text(&step.piece);
             }
-            match written.is_ok() && !pieces.stopped() {
+            match written.is_ok() {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
         })?;
         written?;
-        let rest = pieces.finish();
-        if !rest.is_empty() {
-            on_text(rest)?;
-        }
-        Ok(pieces.text().to_owned())
+        Ok(texts.concat())
     }
 }

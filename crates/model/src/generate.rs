@@ -60,8 +60,7 @@ pub fn generate(
     settings: &Generation,
     on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<u32>>, GenerateError> {
-    let streams: Vec<u64> = (0..prompts.len() as u64).collect();
-    generate_streams(model, prompts, &streams, settings, on_token)
+    generate_streams(model, prompts, &[], settings, on_token)
 }
 
 /// The same with a stream of random numbers named for each prompt ([`Sampling::rng`]), so that what is drawn for a
@@ -76,9 +75,35 @@ pub fn generate_streams(
     settings: &Generation,
     mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<u32>>, GenerateError> {
+    decode(model, prompts, streams, settings, |row, token, _| {
+        on_token(row, token)
+    })
+}
+
+/// [`generate`] for those who ask how probable a token was: `on_token` also sees the scores, one for each entry of the
+/// vocabulary, that the token was chosen from.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_with_scores(
+    model: &SmolLm3,
+    prompts: &[Vec<u32>],
+    settings: &Generation,
+    on_token: impl FnMut(usize, u32, &[f32]) -> ControlFlow<()>,
+) -> Result<Vec<Vec<u32>>, GenerateError> {
+    decode(model, prompts, &[], settings, on_token)
+}
+
+fn decode(
+    model: &SmolLm3,
+    prompts: &[Vec<u32>],
+    streams: &[u64],
+    settings: &Generation,
+    mut on_token: impl FnMut(usize, u32, &[f32]) -> ControlFlow<()>,
+) -> Result<Vec<Vec<u32>>, GenerateError> {
     let context = model.max_positions();
     for prompt in prompts {
-        check(prompt, model.head().dims()[0], context)?;
+        check_prompt(prompt, model.head().dims()[0], context)?;
     }
     let batch = prompts.len();
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
@@ -123,7 +148,7 @@ pub fn generate_streams(
             let token = settings.sampling.choose(scores, &seen, &mut rngs[row]);
             next[row] = token;
             new[row].push(token);
-            ended[row] = on_token(row, token).is_break()
+            ended[row] = on_token(row, token, scores).is_break()
                 || settings.stop.contains(&token)
                 || new[row].len() >= settings.max_new_tokens
                 || prompts[row].len() + new[row].len() > context;
@@ -135,7 +160,11 @@ pub fn generate_streams(
     Ok(new)
 }
 
-fn check(prompt: &[u32], vocab_size: usize, context: usize) -> Result<(), GenerateError> {
+/// Whether a model with `vocab_size` tokens and `context` positions can read `prompt`.
+///
+/// # Errors
+/// It is empty, longer than the context, or has a token outside the vocabulary.
+pub fn check_prompt(prompt: &[u32], vocab_size: usize, context: usize) -> Result<(), GenerateError> {
     if prompt.is_empty() {
         return Err(GenerateError::EmptyPrompt);
     }

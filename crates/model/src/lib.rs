@@ -20,7 +20,9 @@ mod sampling;
 pub use attention::Attention;
 pub use block::{Block, Mlp, RmsNorm, Rows};
 pub use cache::Cache;
-pub use generate::{GenerateError, Generation, generate, generate_streams};
+pub use generate::{
+    GenerateError, Generation, check_prompt, generate, generate_streams, generate_with_scores,
+};
 pub use init::Init;
 pub use linear::{Embedding, Linear};
 pub use lora::{Adapter, FreshAdapters};

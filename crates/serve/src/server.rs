@@ -1,0 +1,260 @@
+//! The server: what it listens to, what it bounds, and how it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve;
+use serde_json::json;
+use smollm3_chat::NaiveDate;
+use smollm3_inference::TextModel;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+
+use crate::queue::Queue;
+use crate::reply::{Reply, Running};
+use crate::token_text::TokenTexts;
+use crate::wire::{Checked, Fields, Json, Model, Models, Refusal};
+use crate::worker::{Job, Work, work};
+use crate::{Limits, Result, ServeError, chat, completion};
+
+/// How long a client may take to send its request.
+const SENDING: Duration = Duration::from_secs(30);
+
+/// How long answers may take to reach their clients after the server was told to stop.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// How often the flag that stops the server is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How a model is served.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Address to listen on, `127.0.0.1` for this machine alone.
+    pub host: String,
+    /// Port; 0 takes any that is free.
+    pub port: u16,
+    /// What requests call the model.
+    pub name: String,
+    /// The date that templates may tell.
+    pub date: NaiveDate,
+    /// What it takes on.
+    pub limits: Limits,
+}
+
+/// A server that listens already.
+pub struct Server {
+    runtime: Runtime,
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub model: Arc<TextModel>,
+    pub name: String,
+    pub texts: TokenTexts,
+    pub date: NaiveDate,
+    pub limits: Limits,
+    created: u64,
+    queue: Queue<Job>,
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Listens for requests to `model`; [`Server::run`] answers them.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub fn bind(model: TextModel, settings: Settings) -> Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let listen = |source| ServeError::Listen {
+            address: format!("{}:{}", settings.host, settings.port),
+            source,
+        };
+        let wanted = (settings.host.as_str(), settings.port);
+        let listener = runtime.block_on(TcpListener::bind(wanted)).map_err(listen)?;
+        let shared = Shared {
+            texts: TokenTexts::new(&model.tokenizer),
+            model: Arc::new(model),
+            name: settings.name,
+            date: settings.date,
+            created: now(),
+            queue: Queue::new(),
+            places: Arc::new(Semaphore::new(settings.limits.requests)),
+            limits: settings.limits,
+        };
+        Ok(Self {
+            address: listener.local_addr()?,
+            runtime,
+            listener,
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests until `stop` is set. Then what is being computed is cut, who waits for it is told so, and a
+    /// computation that cannot be cut at once is left behind.
+    ///
+    /// # Errors
+    /// No thread can be had, or the socket fails.
+    pub fn run(self, stop: &Arc<AtomicBool>) -> Result<()> {
+        let Self {
+            runtime,
+            listener,
+            shared,
+            ..
+        } = self;
+        let (theirs, cut) = (Arc::clone(&shared), Arc::clone(stop));
+        thread::Builder::new()
+            .name("model".to_owned())
+            .spawn(move || work(&theirs.model, &theirs.queue, &cut))?;
+        let router = router(Arc::clone(&shared));
+        let done = runtime.block_on(async {
+            let stopped = || {
+                let (stop, shared) = (Arc::clone(stop), Arc::clone(&shared));
+                async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        sleep(LOOK).await;
+                    }
+                    shared.queue.close();
+                }
+            };
+            tokio::select! {
+                done = async { serve(listener, router).with_graceful_shutdown(stopped()).await } => done,
+                () = async { stopped().await; sleep(LEAVING).await } => Ok(()),
+            }
+        });
+        shared.queue.close();
+        runtime.shutdown_background();
+        Ok(done?)
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    let completions = |state, request| respond(state, request, completion::prepare);
+    let chats = |state, request| respond(state, request, chat::prepare);
+    Router::new()
+        .route("/health", get(async || Json(json!({"status": "ok"}))))
+        .route("/v1/models", get(models))
+        .route("/v1/completions", post(completions))
+        .route("/v1/chat/completions", post(chats))
+        .fallback(async || {
+            let known = "there is /v1/completions, /v1/chat/completions, /v1/models and /health";
+            Refusal::new(StatusCode::NOT_FOUND, format!("no such address; {known}"))
+        })
+        .method_not_allowed_fallback(async || {
+            let other = "another method is meant: POST to complete, GET for /v1/models and /health";
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, other)
+        })
+        .with_state(shared)
+}
+
+async fn models(State(shared): State<Arc<Shared>>) -> Response {
+    let model = Model {
+        id: &shared.name,
+        object: "model",
+        created: shared.created,
+        owned_by: "smollm3",
+        max_model_len: shared.context(),
+    };
+    let data = [model];
+    Json(Models { object: "list", data }).into_response()
+}
+
+/// What is computed for a request of one kind, and how it is answered.
+type Prepare<R> = fn(&Arc<Shared>, Fields) -> Checked<(Work, R)>;
+
+/// Answers a request of one kind: a place among those that wait, the body, what it asks for, and then the model.
+async fn respond<R: Reply>(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    prepare: Prepare<R>,
+) -> Checked<Response> {
+    let place = Arc::clone(&shared.places).try_acquire_owned();
+    let place = place.map_err(|_| Refusal::busy())?;
+    let body = body(request, shared.limits.body).await?;
+    let preparing = Arc::clone(&shared);
+    // Reading a long text takes a core for a while, which others need to be heard.
+    let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, Fields::parse(&body)?)).await;
+    let (work, reply) = prepared.map_err(|_| Refusal::internal("the request could not be read"))??;
+    let (sender, events) = mpsc::unbounded_channel();
+    tracing::info!(
+        rows = work.prompts.len() * work.n,
+        tokens = reply.prompt_tokens(),
+        "request"
+    );
+    let job = Job { work, events: sender };
+    shared.queue.push(job, Job::is_wanted);
+    let running = Running {
+        reply,
+        events,
+        _place: place,
+    };
+    running.respond().await
+}
+
+async fn body(request: Request, most: usize) -> Checked<Bytes> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    // A web page can send anything else to this machine without being asked whether it may.
+    if !kind.to_ascii_lowercase().starts_with("application/json") {
+        let problem = "the header `Content-Type` must be `application/json`";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
+    }
+    match timeout(SENDING, to_bytes(request.into_body(), most)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => {
+            let problem = format!("the body is cut short, or longer than {most} bytes");
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, problem))
+        }
+        Err(_) => {
+            let problem = format!("the body took longer than {} seconds", SENDING.as_secs());
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, problem))
+        }
+    }
+}
+
+impl Shared {
+    /// Tokens of the model's context.
+    pub fn context(&self) -> usize {
+        self.model.model.max_positions()
+    }
+
+    /// Refuses requests that are meant for another model.
+    pub fn check_model(&self, asked: Option<&str>) -> Checked<()> {
+        match asked {
+            Some(asked) if asked != self.name => Err(Refusal::no_such_model(asked, &self.name)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// A name that no other response has.
+pub(crate) fn response_id(kind: &str) -> String {
+    format!("{kind}-{:032x}", rand::random::<u128>())
+}

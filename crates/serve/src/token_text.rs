@@ -1,0 +1,136 @@
+//! What single tokens are called, and where they begin in a text.
+//!
+//! A token of a byte-level tokenizer may be a part of a character. Such a token is called `bytes:\xe6\xbc`, as OpenAI's
+//! completions do, so that the names of different tokens differ.
+
+use std::collections::{HashMap, HashSet};
+
+use smollm3_corpus::Tokenizer;
+
+/// The bytes that each token of a tokenizer stands for.
+#[derive(Debug)]
+pub(crate) struct TokenTexts {
+    bytes: Vec<Vec<u8>>,
+    /// Tokens that decoding leaves out.
+    special: HashSet<u32>,
+}
+
+impl TokenTexts {
+    pub fn new(tokenizer: &Tokenizer) -> Self {
+        let added = tokenizer.inner().get_added_tokens_decoder();
+        let alphabet = byte_alphabet();
+        let bytes = |id| {
+            if let Some(token) = added.get(&id) {
+                return token.content.clone().into_bytes();
+            }
+            let spelt = tokenizer.inner().id_to_token(id).unwrap_or_default();
+            let bytes = spelt.chars().map(|letter| alphabet.get(&letter).copied());
+            // Not of this alphabet: a tokenizer of another kind, whose tokens are whole characters.
+            let decoded = || tokenizer.decode(&[id], false).unwrap_or_default().into_bytes();
+            bytes.collect::<Option<Vec<u8>>>().unwrap_or_else(decoded)
+        };
+        Self {
+            bytes: (0..tokenizer.info().vocab_size).map(bytes).collect(),
+            special: added
+                .iter()
+                .filter(|(_, token)| token.special)
+                .map(|(id, _)| *id)
+                .collect(),
+        }
+    }
+
+    /// The name of a token.
+    pub fn name(&self, id: u32) -> String {
+        let bytes = self.bytes(id);
+        match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bytes
+                .iter()
+                .fold("bytes:".to_owned(), |name, byte| format!("{name}\\x{byte:02x}")),
+        }
+    }
+
+    /// Whether a token is left out of generated text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special.contains(&id)
+    }
+
+    /// The bytes that a token stands for; none where the model has more tokens than the tokenizer.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.bytes.get(id as usize).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The letters in which byte-level tokenizers spell bytes: those that can be seen stand for themselves, the others follow
+/// from U+0100 on. Source: `bytes_to_unicode` in GPT-2's `encoder.py`.
+fn byte_alphabet() -> HashMap<char, u8> {
+    let mut hidden = '\u{100}'..;
+    (0..=u8::MAX)
+        .filter_map(|byte| {
+            let letter = match byte {
+                b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => Some(char::from(byte)),
+                _ => hidden.next(),
+            };
+            letter.map(|letter| (letter, byte))
+        })
+        .collect()
+}
+
+/// Where the next token begins, in characters.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TextOffset {
+    begun: usize,
+}
+
+impl TextOffset {
+    /// Where `bytes` begin; what follows begins after them. A part of a character begins where the character does.
+    pub fn advance(&mut self, bytes: &[u8]) -> usize {
+        let continues = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+        let inside = bytes.first().is_some_and(continues);
+        let start = self.begun.saturating_sub(usize::from(inside));
+        self.begun += bytes.iter().filter(|byte| !continues(byte)).count();
+        start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alphabet_is_that_of_byte_level_tokenizers() {
+        let alphabet = byte_alphabet();
+        assert_eq!(alphabet.len(), 256);
+        for (letter, byte) in [('a', b'a'), ('Ġ', b' '), ('Ċ', b'\n'), ('Ń', 0xad), ('ÿ', 0xff)] {
+            assert_eq!(alphabet.get(&letter), Some(&byte), "{letter}");
+        }
+    }
+
+    #[test]
+    fn tokens_make_up_the_text_and_know_where_they_are() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/fixtures/tokenizer/tokenizer.json"
+        );
+        let tokenizer = Tokenizer::load(path).unwrap();
+        let texts = TokenTexts::new(&tokenizer);
+        let text = "A sum, 漢字<|im_end|> Grüße\n12";
+        let ids = tokenizer.encode(text).unwrap();
+        let mut offset = TextOffset::default();
+        let mut bytes = Vec::new();
+        for id in ids {
+            let begins = offset.advance(texts.bytes(id));
+            let whole = String::from_utf8_lossy(&bytes)
+                .trim_end_matches('\u{fffd}')
+                .chars()
+                .count();
+            assert_eq!(begins, whole, "{}", texts.name(id));
+            match texts.name(id).strip_prefix("bytes:") {
+                Some(partial) => assert!(partial.starts_with("\\x")),
+                None => assert_eq!(texts.name(id).as_bytes(), texts.bytes(id)),
+            }
+            bytes.extend(texts.bytes(id));
+        }
+        assert_eq!(String::from_utf8(bytes).unwrap(), text);
+    }
+}

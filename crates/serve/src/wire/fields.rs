@@ -1,0 +1,121 @@
+//! The fields of a request, taken out one by one.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{Checked, Refusal};
+
+/// Fields that are read past: they change nothing about the answer.
+pub const IGNORED: [&str; 7] = [
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+];
+
+/// What a request says that was not read yet. A field that is `null` is absent.
+#[derive(Debug)]
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// It is not a JSON object.
+    pub fn parse(body: &[u8]) -> Checked<Self> {
+        let refused = |problem: String| Refusal::new(StatusCode::BAD_REQUEST, problem);
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(mut fields)) => {
+                fields.retain(|name, value| !value.is_null() && !IGNORED.contains(&name.as_str()));
+                Ok(Self(fields))
+            }
+            Ok(_) => Err(refused("the body must be a JSON object".to_owned())),
+            Err(error) => Err(refused(format!("the body is not JSON: {error}"))),
+        }
+    }
+
+    /// The value of `name`, which should be what `expected` says.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn take<T: DeserializeOwned>(&mut self, name: &str, expected: impl Display) -> Checked<Option<T>> {
+        let Some(value) = self.0.shift_remove(name) else {
+            return Ok(None);
+        };
+        match serde_json::from_value(value) {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(Refusal::field(name, format!("must be {expected}"))),
+        }
+    }
+
+    /// A number within `range`.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn number(&mut self, name: &str, range: RangeInclusive<f64>) -> Checked<Option<f64>> {
+        let expected = format!("a number from {} to {}", range.start(), range.end());
+        match self.take::<f64>(name, &expected)? {
+            Some(number) if !range.contains(&number) => Err(Refusal::field(
+                name,
+                format!("is {number}; it must be {expected}"),
+            )),
+            number => Ok(number),
+        }
+    }
+
+    /// A whole number within `range`.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn count(&mut self, name: &str, range: RangeInclusive<usize>) -> Checked<Option<usize>> {
+        let expected = match *range.end() {
+            usize::MAX => format!("a whole number of at least {}", range.start()),
+            end => format!("a whole number from {} to {end}", range.start()),
+        };
+        match self.take::<usize>(name, &expected)? {
+            Some(count) if !range.contains(&count) => {
+                Err(Refusal::field(name, format!("is {count}; it must be {expected}")))
+            }
+            count => Ok(count),
+        }
+    }
+
+    /// `true` or `false`, which is also what an absent field says.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn flag(&mut self, name: &str) -> Checked<bool> {
+        Ok(self.take(name, "true or false")?.unwrap_or(false))
+    }
+
+    /// A field that is known but not supported: only a value that asks for nothing passes.
+    ///
+    /// # Errors
+    /// It asks for something.
+    pub fn unsupported(&mut self, name: &str, asks_nothing: impl Fn(&Value) -> bool) -> Checked<()> {
+        match self.0.shift_remove(name) {
+            Some(value) if !asks_nothing(&value) => {
+                Err(Refusal::field(name, "is not supported here; leave it out"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// There is a field that nobody asked for.
+    pub fn finish(self) -> Checked<()> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Refusal::field(name, "is not known here; leave it out")),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What completions and chats have in common: how the text goes on, how many times, and in one piece or in many.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use smollm3_model::Sampling;
+
+use super::{Checked, Fields, Refusal};
+
+/// Stop texts at most.
+const STOPS: usize = 32;
+
+/// What both kinds of request may ask for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Tokens of a continuation at most.
+    pub max_tokens: Option<usize>,
+    /// Texts that end a continuation.
+    pub stop: Vec<String>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Continuations of each prompt.
+    pub n: usize,
+    /// In pieces, as server-sent events.
+    pub stream: bool,
+    /// The usage as a last piece.
+    pub include_usage: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Options {
+    /// Takes its fields out of a request.
+    ///
+    /// # Errors
+    /// A field is of the wrong type, out of its range, or asks for something that is not done here.
+    pub fn read(fields: &mut Fields) -> Checked<Self> {
+        let is_zero = |value: &Value| value.as_f64() == Some(0.0);
+        fields.unsupported("frequency_penalty", is_zero)?;
+        fields.unsupported("presence_penalty", is_zero)?;
+        fields.unsupported("logit_bias", |bias| bias.as_object().is_some_and(Map::is_empty))?;
+        let stream = fields.flag("stream")?;
+        Ok(Self {
+            max_tokens: fields.count("max_tokens", 0..=usize::MAX)?,
+            stop: stop(fields)?,
+            sampling: sampling(fields)?,
+            n: fields.count("n", 1..=128)?.unwrap_or(1),
+            stream,
+            include_usage: include_usage(fields, stream)?,
+        })
+    }
+}
+
+fn sampling(fields: &mut Fields) -> Checked<Sampling> {
+    // As OpenAI: without a seed each answer is another.
+    let seed = fields.take::<i64>("seed", "a whole number of 64 bits")?;
+    let top_k = fields.take::<i64>("top_k", "a whole number, 0 or -1 for all tokens")?;
+    Ok(Sampling {
+        temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(1.0),
+        top_k: top_k.map_or(0, |k| usize::try_from(k).unwrap_or(0)),
+        top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(1.0),
+        min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
+        repetition_penalty: fields.number("repetition_penalty", 0.01..=100.0)?.unwrap_or(1.0),
+        seed: seed.map_or_else(rand::random, i64::cast_unsigned),
+    })
+}
+
+fn stop(fields: &mut Fields) -> Checked<Vec<String>> {
+    let stop = match fields.take("stop", "a text or a list of texts")? {
+        None => Vec::new(),
+        Some(OneOrMany::One(text)) => vec![text],
+        Some(OneOrMany::Many(texts)) => texts,
+    };
+    if stop.len() > STOPS {
+        let problem = format!("has {} texts; give at most {STOPS}", stop.len());
+        return Err(Refusal::field("stop", problem));
+    }
+    if stop.iter().any(String::is_empty) {
+        return Err(Refusal::field(
+            "stop",
+            "has an empty text, which would stop at once; leave it out",
+        ));
+    }
+    Ok(stop)
+}
+
+fn include_usage(fields: &mut Fields, stream: bool) -> Checked<bool> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct StreamOptions {
+        include_usage: Option<bool>,
+    }
+    let expected = "an object with `include_usage` and nothing else";
+    match fields.take::<StreamOptions>("stream_options", expected)? {
+        Some(_) if !stream => Err(Refusal::field(
+            "stream_options",
+            "says something about a stream; add `\"stream\": true` or leave it out",
+        )),
+        options => Ok(options.and_then(|options| options.include_usage).unwrap_or(false)),
+    }
+}

@@ -1,0 +1,193 @@
+//! `/v1/chat/completions`, with a model that says what it is told to.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{random, scripted, served};
+
+const PATH: &str = "/v1/chat/completions";
+
+/// Turns, then the assistant's, in which thinking may be switched off; `offers` ends the turn where there are tools.
+const TEMPLATE: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}\
+    {% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>{% elif tools %}<|im_start|>{% else %}:{% endif %}";
+
+const CALL: &str = "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n</tool_call>";
+
+fn ask(text: &str) -> Value {
+    json!({"messages": [{"role": "user", "content": text}], "temperature": 0})
+}
+
+fn message(answer: &Value) -> &Value {
+    &answer["choices"][0]["message"]
+}
+
+#[test]
+fn thoughts_are_apart_from_the_answer() {
+    let model = || {
+        scripted(
+            &[":", "<think>", "a", "</think>", "b", "<|im_end|>"],
+            &[],
+            TEMPLATE,
+        )
+    };
+    let server = served(model());
+    let answer = server.done(PATH, &ask("What?"));
+    assert_eq!(answer["object"], "chat.completion");
+    assert_eq!(
+        *message(&answer),
+        json!({"role": "assistant", "reasoning_content": "a", "content": "b"})
+    );
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    assert_eq!(answer["usage"]["completion_tokens"], 5);
+
+    // The prompt has a thought already, and it is closed: what follows it is the answer.
+    let mut quiet = ask("What?");
+    quiet["chat_template_kwargs"] = json!({"enable_thinking": false});
+    let answer = server.done(PATH, &quiet);
+    assert_eq!(*message(&answer), json!({"role": "assistant", "content": "b"}));
+
+    // Cut within its thought, it has no answer.
+    let mut short = ask("What?");
+    short["max_tokens"] = json!(2);
+    let answer = server.done(PATH, &short);
+    assert_eq!(
+        *message(&answer),
+        json!({"role": "assistant", "reasoning_content": "a", "content": null})
+    );
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+
+    let opened = TEMPLATE.replace("{% else %}:", "{% else %}<think>\n");
+    let server = served(scripted(
+        &["\n", "a", "</think>", "b", "<|im_end|>"],
+        &[],
+        &opened,
+    ));
+    let answer = server.done(PATH, &ask("What?"));
+    assert_eq!(
+        *message(&answer),
+        json!({"role": "assistant", "reasoning_content": "a", "content": "b"})
+    );
+}
+
+fn tools() -> Value {
+    json!([{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}}])
+}
+
+#[test]
+fn calls_are_told_as_calls_if_tools_were_offered() {
+    let words = ["<|im_start|>", "a", CALL, "<|im_end|>"];
+    let server = served(scripted(&words, &[CALL], TEMPLATE));
+    let mut request = ask("Add.");
+    request["tools"] = tools();
+    request["tool_choice"] = json!("auto");
+    let answer = server.done(PATH, &request);
+    let said = message(&answer);
+    assert_eq!(said["content"], "a");
+    let call = &said["tool_calls"][0];
+    assert_eq!(call["type"], "function");
+    assert_eq!(call["function"], json!({"name": "add", "arguments": "{\"a\":1}"}));
+    assert!(call["id"].as_str().unwrap().starts_with("call_"));
+    assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
+
+    let pieces = server.streamed(PATH, &request);
+    let calls: Vec<&Value> = pieces
+        .iter()
+        .filter_map(|piece| piece["choices"][0]["delta"]["tool_calls"].get(0))
+        .collect();
+    assert_eq!(
+        (calls.len(), &calls[0]["index"], &calls[0]["function"]),
+        (1, &json!(0), &call["function"])
+    );
+    assert_eq!(
+        pieces.last().unwrap()["choices"][0]["finish_reason"],
+        "tool_calls"
+    );
+
+    // What comes back is part of the next prompt.
+    let mut next = request.clone();
+    let turns = next["messages"].as_array_mut().unwrap();
+    turns.push(said.clone());
+    turns.push(json!({"role": "tool", "tool_call_id": call["id"], "content": "2"}));
+    let tokens = |request: &Value| {
+        server.done(PATH, request)["usage"]["prompt_tokens"]
+            .as_u64()
+            .unwrap()
+    };
+    let with_call = tokens(&next);
+    next["messages"][1]["tool_calls"] = Value::Null;
+    assert!(with_call > tokens(&next));
+
+    request["tool_choice"] = json!("none");
+    let words = [":", "a", CALL, "<|im_end|>"];
+    let server = served(scripted(&words, &[CALL], TEMPLATE));
+    let answer = server.done(PATH, &request);
+    assert_eq!(message(&answer)["content"], format!("a{CALL}"));
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+}
+
+#[test]
+fn pieces_add_up_to_the_whole() {
+    let scripts = [
+        served(scripted(
+            &[":", "<think>", "a", "</think>", "b", "<|im_end|>"],
+            &[],
+            TEMPLATE,
+        )),
+        served(random()),
+    ];
+    for server in &scripts {
+        let mut request = ask("What?");
+        request["n"] = json!(2);
+        request["max_completion_tokens"] = json!(30);
+        request["temperature"] = json!(0.5);
+        request["seed"] = json!(3);
+        let whole = server.done(PATH, &request);
+        request["stream_options"] = json!({"include_usage": true});
+        request["stream"] = json!(true);
+        let mut pieces = server.streamed(PATH, &request);
+        assert_eq!(pieces.pop().unwrap()["usage"], whole["usage"]);
+        for choice in whole["choices"].as_array().unwrap() {
+            let mine = pieces
+                .iter()
+                .map(|piece| &piece["choices"][0])
+                .filter(|piece| piece["index"] == choice["index"]);
+            let mine: Vec<&Value> = mine.collect();
+            assert_eq!(mine[0]["delta"]["role"], "assistant");
+            for field in ["reasoning_content", "content"] {
+                let text: String = mine
+                    .iter()
+                    .filter_map(|piece| piece["delta"][field].as_str())
+                    .collect();
+                assert_eq!(choice["message"][field].as_str().unwrap_or_default(), text);
+            }
+            assert_eq!(mine.last().unwrap()["finish_reason"], choice["finish_reason"]);
+        }
+    }
+}
+
+#[test]
+fn without_a_template_there_is_no_chat() {
+    let mut model = random();
+    model.template = None;
+    let (status, refused) = served(model).post(PATH, &ask("Hello?"));
+    assert_eq!(status, 400);
+    assert!(
+        refused["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("chat template"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn an_answer_has_the_room_that_is_left() {
+    let server = served(random());
+    let answer = server.done(PATH, &ask("Hello?"));
+    let usage = &answer["usage"];
+    if answer["choices"][0]["finish_reason"] == "length" {
+        assert_eq!(usage["total_tokens"], json!(support::CONTEXT));
+    }
+    let (status, refused) = server.post(PATH, &ask(&"Hello? ".repeat(200)));
+    assert_eq!((status, &refused["error"]["param"]), (400, &json!("messages")));
+}
