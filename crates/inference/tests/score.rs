@@ -33,7 +33,7 @@ fn scored(model: &SmolLm3, texts: &[Vec<u32>], top: usize) -> Vec<TextScore> {
 }
 
 fn is_close(a: &TokenScore, b: &TokenScore) -> bool {
-    let close = |a: f32, b: f32| (a - b).abs() < 1e-5;
+    let close = |a: f32, b: f32| (a - b).abs() < 3e-5;
     let same_top = a
         .top
         .iter()

@@ -82,7 +82,7 @@ pub(crate) fn work(model: &TextModel, queue: &Queue<Job>, stop: &AtomicBool) {
 
 fn compute(model: &TextModel, job: &Job, stop: &AtomicBool) -> Result<()> {
     let Work { prompts, how, .. } = &job.work;
-    let go_on = || match !stop.load(Ordering::Relaxed) {
+    let go_on = || match job.is_wanted() && !stop.load(Ordering::Relaxed) {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),
     };

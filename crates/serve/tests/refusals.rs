@@ -319,7 +319,6 @@ proptest! {
         let path = if chat { CHATS } else { COMPLETIONS };
         let (status, _, text) = SERVED.ask("POST", path, "application/json", request.to_string().as_bytes());
         prop_assert!(matches!(status, 200 | 400 | 404), "{}: {}", status, text);
-        eprintln!("STATUS {status}");
         if status != 200 {
             let answer: Value = serde_json::from_str(&text).unwrap();
             prop_assert!(answer["error"]["message"].is_string());

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use burn::tensor::TensorData;
 use serde_json::{Value, json};
@@ -198,6 +199,8 @@ impl Served {
     /// Sends a request without waiting for the answer. HTTP/1.0: the answer ends where the connection does.
     pub fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
+        // A test that waits for ever says nothing.
+        stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
         let head = format!(
             "{method} {path} HTTP/1.0\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             body.len()
