@@ -19,11 +19,15 @@ short=(
   --set "evaluation.exact_match.items=2"
   --set "stage.mid-train.until=3 steps"
   --set "stage.sft.until=3 steps"
+  --set "stage.apo.until=2 steps"
+  --set "stage.apo.global_batch=4 pairs"
+  --set "evaluation.held_out.rows=1"
+  --set "evaluation.preference.items=2"
 )
 cargo run --quiet -- plan recipes/demo "${short[@]}"
 cargo run --quiet -- run recipes/demo "${short[@]}"
 # Once more: finds the work done.
 cargo run --quiet -- run recipes/demo "${short[@]}" > /dev/null
 cargo run --quiet -- generate "$work/run/long-context-1024/step-00000003" --prompt "Question: What is 2 + 3?" --max-new-tokens 8
-echo "What is 2 + 3?" | cargo run --quiet -- chat "$work/run/sft/step-00000003" --max-new-tokens 8
-cargo run --quiet -- data explain recipes/demo "${short[@]}" --row 2 | head -5
+echo "What is 2 + 3?" | cargo run --quiet -- chat "$work/run/merged/step-00000000" --max-new-tokens 8
+cargo run --quiet -- data explain recipes/demo "${short[@]}" --stage sft --row 2 | head -5
