@@ -8,6 +8,7 @@ use smollm3_inference::InferenceError;
 use smollm3_model::GenerateError;
 use smollm3_model::hf::CheckpointError;
 use smollm3_recipe::ProbeTask;
+use smollm3_sft::SftError;
 
 /// A result with an [`EvalError`].
 pub type Result<T> = std::result::Result<T, EvalError>;
@@ -136,7 +137,7 @@ pub enum EvalError {
     Chat(#[from] smollm3_chat::ChatError),
     /// Conversations or pairs.
     #[error(transparent)]
-    Sft(#[from] smollm3_sft::SftError),
+    Sft(Box<SftError>),
     /// The model cannot be asked.
     #[error(transparent)]
     Generate(#[from] GenerateError),
@@ -175,5 +176,11 @@ impl EvalError {
             place: place.to_owned(),
             problem: Box::new(self),
         }
+    }
+}
+
+impl From<SftError> for EvalError {
+    fn from(error: SftError) -> Self {
+        Self::Sft(Box::new(error))
     }
 }

@@ -8,7 +8,7 @@ use smollm3_corpus::Tokenizer;
 use smollm3_engine::EngineError;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::{PreferencePairs, TooLongPair};
-use smollm3_sft::{Document, SftError};
+use smollm3_sft::Document;
 
 use crate::Result;
 
@@ -64,7 +64,7 @@ pub fn preference(
             pairs.extend(documents(index, think)?.map(|documents| (index, 0, documents)));
         }
         let mut right = 0u32;
-        for row in pack_pairs(&pairs, ROW).map_err(SftError::from)? {
+        for row in pack_pairs(&pairs, ROW)? {
             progress(done, total)?;
             done += row.pairs.len() as u64;
             let found = answer_log_probs(model, row, device).map_err(EngineError::from)?;
