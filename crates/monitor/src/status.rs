@@ -21,11 +21,11 @@ pub fn status(run: &RunFiles) -> String {
 fn describe(text: &mut String, stage: &StageFiles) -> std::fmt::Result {
     let (info, done) = (&stage.info, stage.done());
     let part = 100.0 * done as f64 / info.steps.max(1) as f64;
-    writeln!(
-        text,
-        "\n{}: step {done} of {} ({part:.1} %)",
-        info.name, info.steps
-    )?;
+    match info.steps {
+        // A merge.
+        0 => writeln!(text, "\n{}: no steps", info.name)?,
+        steps => writeln!(text, "\n{}: step {done} of {steps} ({part:.1} %)", info.name)?,
+    }
     if let Some(step) = stage.steps.last() {
         writeln!(
             text,

@@ -135,8 +135,8 @@ pub(crate) fn check_data(all: &[Conversations], what: &str) -> Result<(), Proble
             return at("paths", message);
         }
         if data.sums.as_ref().is_some_and(|sums| sums.conversations == 0) {
-            let message = "0 of them teach nothing; write how many there are to be";
-            return at("sums", message.to_owned());
+            let message = format!("0 {what} teach nothing; write how many there are to be");
+            return at("sums", message);
         }
         if !(data.weight > 0.0 && data.weight <= 1.0) {
             let message = format!(
