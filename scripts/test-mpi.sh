@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The collectives over MPI, with ranks as processes of this machine: the same bits as a loop over ranks, at any number
-# of ranks and twice over; ranks that end, panic or hang take the job down in time and are named. Needs an MPI library
-# and libclang (Debian: libopenmpi-dev openmpi-bin libclang-dev). With `--time` also how long sums take.
+# of ranks and twice over; ranks that end, panic or hang take the job down in time and are named. Then the program itself:
+# a small recipe trained by 1, 2 and 4 ranks, killed, stopped and gone on with. Needs an MPI library and libclang (Debian:
+# libopenmpi-dev openmpi-bin libclang-dev). With `--time` also how long sums take.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # mpirun refuses root unless it is told twice; where tests run in a container, root is all there is.
@@ -9,8 +10,13 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # With more ranks than cores MPI gives its core away in every call; our ranks sleep by themselves.
 export OMPI_MCA_mpi_yield_when_idle=0
 
-cargo build --release -p smollm3-collective --features mpi --example ranks
-ranks="${CARGO_TARGET_DIR:-target}/release/examples/ranks"
+# SMOLLM3_PROFILE=dev tests a debug build.
+profile=${SMOLLM3_PROFILE:-release}
+cargo build --profile "$profile" -p smollm3-collective --features mpi --example ranks
+cargo build --profile "$profile" -p smollm3-cli --features mpi
+built="${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}"
+ranks="$built/examples/ranks"
+smollm3="$built/smollm3"
 work=$(mktemp -d "${TMPDIR:-/tmp}/smollm3-mpi.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 passed=0
@@ -91,6 +97,142 @@ took=0
 env OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_LOCAL_RANK=0 OMPI_COMM_WORLD_LOCAL_SIZE=2 \
   "$ranks" check > "$work/log" 2>&1 || code=$?
 verdict "a launcher that the library does not know is refused" ended_with 5 "sees rank 0 of 1; start it with the mpirun"
+
+# The program. `train N FOLDER [OPTIONS]` runs the recipe on N ranks into a folder.
+cat > "$work/recipe.toml" << 'RECIPE'
+[run]
+name = "ranks"
+seed = 5
+output = "out"
+backend = "flex"
+
+[model.config]
+vocab_size = 320
+hidden_size = 64
+intermediate_size = 128
+num_hidden_layers = 4
+num_attention_heads = 4
+num_key_value_heads = 2
+max_position_embeddings = 64
+rope_theta = 10000.0
+no_rope_layer_interval = 4
+
+[tokenizer.train]
+vocab_size = 320
+bytes = "20kB"
+
+[data]
+held_out = "5%"
+max_epochs = 500
+
+[source.sums]
+category = "math"
+kind = "arithmetic"
+documents = 200
+
+[[stage]]
+name = "pretrain"
+kind = "pretrain"
+sequence_length = 64
+global_batch = "8 sequences"
+micro_batch = "2 sequences"
+optimizer = { learning_rate = 1e-3 }
+schedule = { kind = "wsd", warmup = "5 steps", decay = "5 steps" }
+checkpoint = { every = "10 steps", keep = 10 }
+phase = [{ name = "one", until = "50 steps", mixture = { sources = { sums = 1 } } }]
+RECIPE
+
+train() {
+  local world=$1 folder=$2
+  shift 2
+  timeout --kill-after=5 300 mpirun -n "$world" --oversubscribe --bind-to none "$smollm3" run "$work/recipe.toml" \
+    --set "run.output=$folder" "$@" > "$work/log" 2>&1
+}
+run() {
+  local begin=$SECONDS
+  code=0
+  train "$@" || code=$?
+  took=$((SECONDS - begin))
+}
+# close A B: two runs have 50 steps each, and losses that are equal to 1e-6 relative.
+close() {
+  python3 - "$1" "$2" << 'PY'
+import json, sys
+def losses(run):
+    lines = map(json.loads, open(f"{run}/pretrain/metrics.jsonl"))
+    return {line["step"]: line["loss"] for line in lines if line["kind"] == "step"}
+a, b = map(losses, sys.argv[1:])
+worst = max(abs(a[step] - b[step]) / a[step] for step in a)
+print(f"       worst relative difference of a loss: {worst:.1e}")
+sys.exit(not (set(a) == set(b) == set(range(1, 51)) and worst <= 1e-6))
+PY
+}
+ended_well_and_close() { ended_well && close "$1" "$2"; }
+# collectives RUN: what the sums took.
+collectives() {
+  python3 - "$1" << 'PY'
+import json, sys
+lines = map(json.loads, open(f"{sys.argv[1]}/pretrain/metrics.jsonl"))
+steps = [line for line in lines if line["kind"] == "step"][10:]
+sums = [step["collectives"] for step in steps]
+seconds, whole = sum(s["seconds"] for s in sums), sum(step["seconds"] for step in steps)
+print(f"       sums: {seconds / len(steps) * 1e3:.2f} ms of {whole / len(steps) * 1e3:.2f} ms a step, "
+      f"{sums[0]['bytes'] / 1e6:.2f} MB sent by rank 0")
+PY
+}
+
+run 1 "$work/one"
+verdict "1 rank trains" ended_well
+for world in 2 4; do
+  run "$world" "$work/ranks-$world"
+  verdict "$world ranks have the losses of one" ended_well_and_close "$work/one" "$work/ranks-$world"
+  [ "$code" -ne 0 ] || collectives "$work/ranks-$world"
+  verdict "$world ranks: each has a log" [ -s "$work/ranks-$world/logs/rank-$((world - 1)).log" ]
+done
+
+# Killed in the middle, and gone on with by another number of ranks.
+train 4 "$work/killed" --rank-timeout 20 &
+job=$!
+for _ in $(seq 600); do
+  [ -d "$work/killed/pretrain/step-00000010" ] && break
+  sleep 0.1
+done
+begin=$SECONDS
+victim=$(pgrep -f "run.output=$work/killed" | tail -1)
+kill -KILL "$victim"
+code=0
+wait "$job" || code=$?
+took=$((SECONDS - begin))
+verdict "4 ranks: one that is killed ends the run" ended_with 25 "exited on signal 9"
+run 2 "$work/killed"
+verdict "2 ranks go on from there to the same losses" ended_well_and_close "$work/one" "$work/killed"
+
+# Stopped by the scheduler's signal, and gone on with.
+train 2 "$work/stopped" &
+job=$!
+for _ in $(seq 600); do
+  [ -d "$work/stopped/pretrain/step-00000010" ] && break
+  sleep 0.1
+done
+begin=$SECONDS
+kill -USR1 "$(pgrep -f "run.output=$work/stopped" | tail -1)"
+code=0
+wait "$job" || code=$?
+took=$((SECONDS - begin))
+is_stopped() { [ "$code" -eq 130 ] && grep -q "stopped after step" "$work/log"; }
+verdict "SIGUSR1 to one of 2 ranks: all save and stop" is_stopped
+run 4 "$work/stopped"
+verdict "4 ranks go on from there to the same losses" ended_well_and_close "$work/one" "$work/stopped"
+
+# Ranks of one job with different recipes, and too many ranks.
+begin=$SECONDS
+code=0
+timeout 120 mpirun --oversubscribe -n 2 "$smollm3" run "$work/recipe.toml" --set "run.output=$work/odd" : \
+  -n 1 "$smollm3" run "$work/recipe.toml" --set "run.output=$work/odd" --set run.seed=6 > "$work/log" 2>&1 || code=$?
+took=$((SECONDS - begin))
+verdict "a rank with another recipe is named" ended_with 20 "rank 2 \(host .*\) has recipe"
+run 3 "$work/three"
+verdict "3 ranks cannot share 8 rows" ended_with 20 "8 sequences cannot be divided among 3 devices"
 
 if [ "${1:-}" = --time ]; then
   for world in 2 4; do

@@ -3,7 +3,7 @@
 //! `reference-HASH.f64` holds two numbers a pair, in nats; the hash stands for the pairs, the reference and the precision.
 //! What a run that was stopped has computed is used again.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -105,26 +105,4 @@ fn read(path: &Path, pairs: u64) -> Result<Vec<[f64; 2]>> {
     let number = |bytes: &[u8]| bytes.try_into().map_or(f64::NAN, f64::from_le_bytes);
     let pair = |bytes: &[u8]| [number(&bytes[..8]), number(&bytes[8..])];
     Ok(bytes.chunks_exact(BYTES).take(pairs as usize).map(pair).collect())
-}
-
-/// What stands for the weights and the architecture in a checkpoint's folder.
-///
-/// # Errors
-/// A file cannot be read.
-pub(crate) fn identity_of(checkpoint: &Path) -> Result<String> {
-    let mut files: Vec<PathBuf> = fs::read_dir(checkpoint)
-        .map_err(trouble(checkpoint))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name == "config.json" || (name.starts_with("model") && name.ends_with(".safetensors"))
-        })
-        .collect();
-    files.sort();
-    let mut hasher = blake3::Hasher::new();
-    for file in files {
-        File::open(&file).map_err(trouble(&file))?;
-        hasher.update_mmap_rayon(&file).map_err(trouble(&file))?;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }

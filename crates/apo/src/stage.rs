@@ -5,17 +5,15 @@ use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use smollm3_engine::guard::GuardState;
-use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
+use smollm3_engine::trainer::{LoopSettings, train};
 use smollm3_engine::{
     Data, EngineError, Event, Kept, Listener, MeasureRecord, RowRef, Run, SourceName, StageInfo, TrainState,
-    Writing, checkpoint,
+    Watch, Watched, weights_hash,
 };
 use smollm3_model::{SmolLm3, hf};
-use smollm3_recipe::{ModelConfig, Preference, PreferenceLoss, Recipe, Reference, Stage};
+use smollm3_recipe::{ModelConfig, Phase, Preference, PreferenceLoss, Recipe, Reference, Stage};
 use smollm3_sft::{ChatSetup, Prepared, Result, SftError, stage_tokenizer};
 
-use crate::reference::identity_of;
 use crate::{
     PairBatch, PairEncoder, PairRow, PairRows, Preferred, ReferenceLogProbs, answer_log_probs, pair_loss,
 };
@@ -35,15 +33,11 @@ pub fn prefer(
     listener: &mut dyn Listener,
 ) -> Result<()> {
     let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
-    let prepared = Prepared::of(
-        &run.recipe,
-        &run.data,
-        stage,
-        &preference.data,
-        &encoder,
-        listener,
-    )?;
-    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
+    let (prepared, (tokenizer_folder, tokens)) = run.first(|| {
+        let Run { recipe, data, .. } = run;
+        let prepared = Prepared::of(recipe, data, stage, &preference.data, &encoder, listener)?;
+        Ok::<_, SftError>((prepared, stage_tokenizer(run, stage, &encoder.setup.template)?))
+    })?;
     let pairs_of_sources: Vec<u64> = preference
         .data
         .iter()
@@ -92,7 +86,7 @@ pub fn prefer(
     let mut compare = |rows: &PairRows, what: &str, listener: &mut dyn Listener| {
         let identity = format!("{what} {} {}", prepared.fingerprint, against.identity);
         let compute = |pairs: &[u64]| against.log_probs_of(rows, pairs);
-        ReferenceLogProbs::complete(&prepared.folder, &identity, rows.len(), compute, listener)
+        run.first(|| ReferenceLogProbs::complete(&prepared.folder, &identity, rows.len(), compute, listener))
     };
     let held_out = match held_out {
         Some(rows) => Some((compare(&rows, "held out", listener)?, rows)),
@@ -120,23 +114,23 @@ pub fn prefer(
         .cloned()
         .zip(pairs_of_sources.iter().map(share))
         .collect();
+    let shares = |_: &Phase| BTreeMap::clone(&shares);
+    let settings = kept.settings(sources.collect(), shares, stop)?;
     let settings = LoopSettings {
         stage: StageInfo {
             loss_unit: "a pair".to_owned(),
-            ..kept.stage_info(sources.collect(), |_| BTreeMap::clone(&shares))
+            ..settings.stage
         },
-        training: &training,
-        schedule: training.schedule().map_err(EngineError::from)?,
-        stop,
+        ..settings
     };
-    checkpoint::sweep(&kept.folder())?;
-    let mut hooks = PreferenceHooks {
-        kept,
+    let reached = kept.resume(listener)?;
+    let watch = HeldOutPairs {
+        run,
         rows: &rows,
         held_out,
         loss: preference.loss,
     };
-    let reached = hooks.kept.reached(|_| true, listener)?;
+    let mut hooks = Watched { kept: &kept, watch };
     let to_device = |rows: Vec<PairRow>| -> smollm3_engine::Result<Vec<PairBatch>> {
         rows.into_iter()
             .map(|row| {
@@ -149,7 +143,14 @@ pub fn prefer(
             })
             .collect()
     };
-    let host = |step| rows.rows(step).map_err(EngineError::from);
+    // Pairs are dealt out before they are packed: what a row holds is each rank's own.
+    let share = run
+        .share(stage, &training)?
+        .in_one_piece(preference.global_batch.0);
+    let host = |step| {
+        let pairs = share.of(rows.numbers(step))?;
+        Ok(rows.rows_of(&pairs)?)
+    };
     train(
         &settings,
         reached,
@@ -210,7 +211,7 @@ impl<'a> Against<'a> {
         }
         Ok(Self {
             kept,
-            identity: format!("{} {:?}", identity_of(&folder)?, run.precision()),
+            identity: format!("{} {:?}", weights_hash(&folder)?, run.precision()),
             checkpoint,
             model: None,
         })
@@ -244,16 +245,24 @@ fn log_probs(model: &SmolLm3, rows: &PairRows, pairs: &[u64], device: &Device) -
     Ok(found.into_iter().map(|(_, values)| values).collect())
 }
 
-struct PreferenceHooks<'a> {
-    kept: Kept<'a>,
+/// Loss, margin and accuracy on pairs that are not trained on.
+struct HeldOutPairs<'a> {
+    run: &'a Run,
     rows: &'a PairRows,
     /// Pairs that are not trained on, and the reference's log-probabilities of them.
     held_out: Option<(ReferenceLogProbs, PairRows)>,
     loss: PreferenceLoss,
 }
 
-impl PreferenceHooks<'_> {
-    /// Loss, margin and accuracy on pairs that are not trained on.
+impl Watch for HeldOutPairs<'_> {
+    fn rows_of(&self, step: u64) -> Vec<RowRef> {
+        let row = |number| RowRef {
+            source: "pairs".to_owned(),
+            window: number,
+        };
+        self.rows.numbers(step).into_iter().map(row).collect()
+    }
+
     fn measure(
         &self,
         state: &TrainState,
@@ -266,7 +275,7 @@ impl PreferenceHooks<'_> {
         };
         let take = rows.len().min(HELD_OUT);
         let pairs: Vec<u64> = (0..take).map(|i| i * rows.len() / take).collect();
-        let found = log_probs(&state.model.valid(), rows, &pairs, &self.kept.run.device)?;
+        let found = log_probs(&state.model.valid(), rows, &pairs, &self.run.device)?;
         let ratios: Vec<[f64; 2]> = found
             .into_iter()
             .zip(&pairs)
@@ -291,42 +300,5 @@ impl PreferenceHooks<'_> {
             listener.on(&Event::Measured(MeasureRecord::mean(step, phase, name, &values)))?;
         }
         Ok(())
-    }
-}
-
-impl Hooks for PreferenceHooks<'_> {
-    fn snapshot(
-        &mut self,
-        state: &TrainState,
-        step: u64,
-        guard: &GuardState,
-    ) -> smollm3_engine::Result<Writing> {
-        self.kept.snapshot(state, step, guard)
-    }
-
-    fn begins(&mut self, state: &TrainState, listener: &mut dyn Listener) -> smollm3_engine::Result<()> {
-        self.measure(state, 0, "start", listener)
-    }
-
-    fn last_good(&mut self, listener: &mut dyn Listener) -> smollm3_engine::Result<Reached> {
-        self.kept.reached(|progress| progress.guard.bad == 0, listener)
-    }
-
-    fn rows_of(&self, step: u64) -> Vec<RowRef> {
-        let row = |number| RowRef {
-            source: "pairs".to_owned(),
-            window: number,
-        };
-        self.rows.numbers(step).into_iter().map(row).collect()
-    }
-
-    fn phase_ended(
-        &mut self,
-        state: &TrainState,
-        step: u64,
-        phase: &str,
-        listener: &mut dyn Listener,
-    ) -> smollm3_engine::Result<()> {
-        self.measure(state, step, phase, listener)
     }
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use smollm3_apo::prefer;
@@ -25,9 +26,10 @@ use crate::args::{
     DeviceArgs, GenerateArgs, LogFormat, PlanArgs, RecipeArgs, ReportArgs, RunArgs, StatusArgs,
 };
 use crate::data::found_data;
-use crate::interrupt::{EndsPreparing, STOPPED, flag, is_interrupted};
-use crate::logs::Logs;
+use crate::interrupt::{EndsPreparing, flag};
+use crate::logs::{self, Logs, RankLog};
 use crate::progress::Progress;
+use crate::ranks::Rank;
 use crate::{sample, summary};
 
 fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
@@ -38,6 +40,26 @@ fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
 }
 
 pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
+    let rank = Rank::start(Duration::from_secs(args.rank_timeout))?;
+    let log = match rank.all.world() {
+        1 => {
+            logs::init(logs);
+            None
+        }
+        _ => Some(logs::init_rank(logs, rank.all.rank())),
+    };
+    let stop = flag("stopping at the next safe point; what is done is kept")?;
+    let outcome = run_as(&rank, args, logs, log.as_ref(), &stop);
+    rank.end(outcome, &stop)
+}
+
+fn run_as(
+    rank: &Rank,
+    args: &RunArgs,
+    logs: LogFormat,
+    log: Option<&RankLog>,
+    stop: &Arc<AtomicBool>,
+) -> Result<ExitCode> {
     let recipe = load(&args.recipe, &args.device)?;
     let recomputes = |stage: &Stage| stage.recompute() == Recompute::Layers;
     FreedMemory::of_run(recipe.stages.iter().any(recomputes)).set();
@@ -61,24 +83,44 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
         );
     }
 
-    let stop = flag("stopping at the next safe point; what is done is kept")?;
+    let mut listeners = Listeners::default();
+    if rank.is_first() {
+        listeners = shown(&recipe.stages[first..=last], args, logs)?.with(EndsPreparing(Arc::clone(stop)));
+    }
+    if log.is_some() || logs == LogFormat::Json {
+        listeners = listeners.with(Logs);
+    }
+    let run = run_stages(rank, log, recipe, first..=last, stop, &mut listeners)?;
+    drop(listeners);
+    if rank.is_first() {
+        print!("{}", summary::closing_tables(&run)?);
+        print!("{}", sample::closing_sample(&run)?);
+        let page = run.output.join("report.html");
+        std::fs::write(
+            &page,
+            smollm3_monitor::report::report(&[RunFiles::read(&run.output)?])?,
+        )
+        .with_context(|| format!("{}: cannot write the report", page.display()))?;
+        println!("Report: {}", page.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Who writes down and shows what happens in the stages.
+fn shown(stages: &[Stage], args: &RunArgs, logs: LogFormat) -> Result<Listeners> {
     let mut listeners = Listeners::default()
         .with(Metrics::default())
-        .with(TensorBoard::default())
-        .with(EndsPreparing(Arc::clone(&stop)));
-    listeners = match logs {
-        LogFormat::Text => {
-            let tokens = |stage: &Stage| {
-                let training = stage.planned();
-                training.map_or(0, |training| training.total_steps() * training.tokens_per_step())
-            };
-            let stages = recipe.stages[first..=last].iter();
-            listeners.with(Progress::of_run(
-                stages.map(|stage| (stage.name.clone(), tokens(stage))).collect(),
-            ))
-        }
-        LogFormat::Json => listeners.with(Logs),
-    };
+        .with(TensorBoard::default());
+    if logs == LogFormat::Text {
+        let tokens = |stage: &Stage| {
+            let training = stage.planned();
+            training.map_or(0, |training| training.total_steps() * training.tokens_per_step())
+        };
+        let stages = stages.iter();
+        listeners = listeners.with(Progress::of_run(
+            stages.map(|stage| (stage.name.clone(), tokens(stage))).collect(),
+        ));
+    }
     if let Some(port) = args.metrics_port {
         let served = Prometheus::serve(port)?;
         match logs {
@@ -87,34 +129,23 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
         }
         listeners = listeners.with(served);
     }
-    let run = match run_stages(recipe, first..=last, &stop, &mut listeners) {
-        Err(error) if is_interrupted(&error) => {
-            eprintln!("{error}");
-            return Ok(ExitCode::from(STOPPED));
-        }
-        done => done?,
-    };
-    drop(listeners);
-    print!("{}", summary::closing_tables(&run)?);
-    print!("{}", sample::closing_sample(&run)?);
-    let page = run.output.join("report.html");
-    std::fs::write(
-        &page,
-        smollm3_monitor::report::report(&[RunFiles::read(&run.output)?])?,
-    )
-    .with_context(|| format!("{}: cannot write the report", page.display()))?;
-    println!("Report: {}", page.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(listeners)
 }
 
 /// Runs the stages with these numbers, each with its evaluation.
 fn run_stages(
+    rank: &Rank,
+    log: Option<&RankLog>,
     recipe: Recipe,
     numbers: RangeInclusive<usize>,
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<Run> {
-    let run = Run::open(recipe, listener)?;
+    let device = rank.device(&recipe)?;
+    let run = Run::open_as(Arc::clone(&rank.all), device.as_deref(), recipe, listener)?;
+    if let Some(log) = log {
+        log.open(&run.output, rank.all.rank())?;
+    }
     for stage in &run.recipe.stages[numbers] {
         match &stage.kind {
             StageKind::Pretrain(_) | StageKind::LongContext(_) => run.stage(stage, stop, listener)?,
@@ -122,9 +153,11 @@ fn run_stages(
                 fine_tune(&run, stage, tuning, stop, listener)?;
             }
             StageKind::Apo(preference) => prefer(&run, stage, preference, stop, listener)?,
-            StageKind::Merge(merging) => merge_stage(&run, stage, merging, stop, listener)?,
+            StageKind::Merge(merging) => {
+                run.only_first(|| merge_stage(&run, stage, merging, stop, listener))?;
+            }
         }
-        evaluate_stage(&run, stage, listener)?;
+        run.only_first(|| anyhow::Ok(evaluate_stage(&run, stage, listener)?))?;
     }
     Ok(run)
 }

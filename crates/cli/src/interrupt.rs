@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: once to end cleanly, twice to end at once.
+//! Ctrl-C and SIGTERM: once to end cleanly, twice to end at once. SIGUSR1, as a scheduler sends it before a job's time is
+//! up: as the first of them, however often.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +16,13 @@ pub const STOPPED: u8 = 130;
 /// A flag that the first signal sets, saying `message`; the second ends the process.
 pub fn flag(message: &'static str) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
+    #[cfg(unix)]
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&stop))?;
+    let set = Arc::clone(&stop);
+    // Of its own: a scheduler's notice is no first request.
+    let asked = AtomicBool::new(false);
     ctrlc::set_handler(move || {
+        set.store(true, Ordering::Relaxed);
         if asked.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(STOPPED));
         }
@@ -39,15 +45,19 @@ impl Listener for EndsPreparing {
 
 /// Whether an error means that the work was stopped and can go on.
 pub fn is_interrupted(error: &anyhow::Error) -> bool {
-    let inner = match (
+    matches!(
+        of_engine(error),
+        Some(EngineError::Interrupted { .. } | EngineError::Corpus(CorpusError::Interrupted))
+    )
+}
+
+/// The engine's error, whichever crate passed it on.
+pub fn of_engine(error: &anyhow::Error) -> Option<&EngineError> {
+    match (
         error.downcast_ref::<EvalError>(),
         error.downcast_ref::<SftError>(),
     ) {
         (Some(EvalError::Engine(inner)), _) | (_, Some(SftError::Engine(inner))) => Some(inner),
         _ => error.downcast_ref::<EngineError>(),
-    };
-    matches!(
-        inner,
-        Some(EngineError::Interrupted { .. } | EngineError::Corpus(CorpusError::Interrupted))
-    )
+    }
 }

@@ -1,24 +1,100 @@
-//! Log lines, for people or for machines.
+//! Log lines, for people or for machines; and with several ranks, a file of them for each.
 
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
 use smollm3_engine::{Event, Listener, Result};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::args::LogFormat;
 
 /// Sends log lines to standard error. `RUST_LOG` chooses which; without it warnings, and as JSON every step.
 pub fn init(format: LogFormat) {
+    init_with(format, true, None);
+}
+
+/// [`init`] for one of several ranks: all lines from `info` on go to its file, and to standard error only those of rank 0.
+pub fn init_rank(format: LogFormat, rank: usize) -> RankLog {
+    let file = RankLog(Arc::new(Mutex::new(Lines::Kept(Vec::new()))));
+    init_with(format, rank == 0, Some(file.clone()));
+    file
+}
+
+fn init_with(format: LogFormat, is_shown: bool, file: Option<RankLog>) {
     let default = match format {
         LogFormat::Text => "warn",
         LogFormat::Json => "info",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+    let filter = |default| EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let shown = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let shown = match format {
+        LogFormat::Text => shown.with_filter(filter(default)).boxed(),
+        LogFormat::Json => shown
+            .json()
+            .flatten_event(true)
+            .with_filter(filter(default))
+            .boxed(),
+    };
+    let kept = file.map(|file| {
+        tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(move || file.clone())
+            .with_filter(filter("info"))
+    });
+    tracing_subscriber::registry()
+        .with(is_shown.then_some(shown))
+        .with(kept)
+        .init();
+}
+
+/// The log of a rank. Lines are kept until the run's folder is there.
+#[derive(Debug, Clone)]
+pub struct RankLog(Arc<Mutex<Lines>>);
+
+#[derive(Debug)]
+enum Lines {
+    Kept(Vec<u8>),
+    File(File),
+}
+
+impl RankLog {
+    /// Goes on in `run/logs/rank-N.log`.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(&self, run: &Path, rank: usize) -> anyhow::Result<()> {
+        let folder = run.join("logs");
+        let path = folder.join(format!("rank-{rank}.log"));
+        let open = || -> io::Result<File> {
+            fs::create_dir_all(&folder)?;
+            let mut file = File::options().create(true).append(true).open(&path)?;
+            if let Lines::Kept(lines) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+                file.write_all(lines)?;
+            }
+            Ok(file)
+        };
+        let file = open().with_context(|| format!("{}: cannot write the log", path.display()))?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Lines::File(file);
+        Ok(())
+    }
+}
+
+impl Write for RankLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Lines::Kept(lines) => lines.write(bytes),
+            Lines::File(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -43,6 +119,7 @@ impl Listener for Logs {
                 grad_norm = step.grad_norm,
                 seconds = step.seconds,
                 data_seconds = step.data_seconds,
+                collective_seconds = step.collectives.map(|record| record.seconds),
                 observed = ?step.observed,
                 "step"
             ),

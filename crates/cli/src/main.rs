@@ -14,6 +14,7 @@ mod interrupt;
 mod logs;
 mod merge;
 mod progress;
+mod ranks;
 mod sample;
 mod serve;
 mod summary;
@@ -65,7 +66,10 @@ fn end_with_the_reader(_: &Command) {}
 fn main() -> ExitCode {
     let args = Args::parse();
     end_with_the_reader(&args.command);
-    logs::init(args.log_format);
+    // A run is one of several ranks, perhaps, and begins its log by itself.
+    if !matches!(args.command, Command::Run(_)) {
+        logs::init(args.log_format);
+    }
     let outcome = match args.command {
         Command::Run(run) => commands::run(&run, args.log_format),
         Command::Status(args) => commands::status(&args),

@@ -2,23 +2,31 @@
 //!
 //! Burn's own optimizer has other defaults (epsilon 1e-5, beta2 0.999), no groups by name and no global clip, and
 //! keys its state by parameter ids that do not survive a restart; this one keys everything by the checkpoint's
-//! names. Moments are flat `f32` tensors beside the parameters: 8 bytes a parameter.
+//! names. Moments are flat `f32` tensors beside the parameters: 8 bytes a parameter. With several ranks each has the
+//! moments of its part of the parameters only.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
+use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
+use smollm3_collective::{Collective, Layout};
 use smollm3_kernels::{AdamWStep, adamw};
 use smollm3_model::hf::{FileDtype, NamedTensor, Values};
-use smollm3_model::{MapParameters, ParameterError, Parameters, SmolLm3, map_parameters};
+use smollm3_model::{MapParameters, NamedParameters, Parameters, SmolLm3, map_parameters, named_parameters};
 use smollm3_recipe::Optimizer;
 
-use crate::AccumulatedGradients;
+use crate::moments::part_name;
+use crate::reduced::{ReducedGradients, Shard, shards};
+use crate::{AccumulatedGradients, Result};
 
-/// First and second moment of one parameter.
+/// First and second moment of one parameter, or of some of its elements.
 #[derive(Debug, Clone)]
 struct Moments {
     first: Tensor<1>,
     second: Tensor<1>,
+    /// Which elements, where these are not all.
+    part: Option<Range<usize>>,
 }
 
 /// The optimizer and its state.
@@ -43,7 +51,7 @@ impl AdamW {
         }
     }
 
-    /// An optimizer with the moments of `source` for parameters of these names and shapes.
+    /// An optimizer with the moments of `source` for this rank's part of parameters of these names and shapes.
     ///
     /// # Errors
     /// A moment is missing or has another shape.
@@ -53,23 +61,38 @@ impl AdamW {
         shapes: &[(String, Vec<usize>)],
         source: &impl Parameters,
         device: &Device,
-    ) -> Result<Self, ParameterError> {
+        ranks: &dyn Collective,
+    ) -> Result<Self> {
+        // In the order of names, as gradients are.
+        let lengths: BTreeMap<String, usize> = shapes
+            .iter()
+            .map(|(name, shape)| (name.clone(), shape.iter().product()))
+            .collect();
+        let layout = Layout::new(lengths.clone())?;
+        let own = shards(&layout, ranks.world()).range(ranks.rank());
         let mut moments = BTreeMap::new();
-        if updates > 0 {
-            for (name, shape) in shapes {
-                let count = shape.iter().product();
-                let read = |kind: &str| -> Result<Tensor<1>, ParameterError> {
-                    let data: TensorData = source.parameter(&format!("{kind}{name}"), &[count])?;
-                    Ok(Tensor::from_data(data, device))
-                };
-                moments.insert(
-                    name.clone(),
-                    Moments {
-                        first: read(FIRST)?,
-                        second: read(SECOND)?,
-                    },
-                );
-            }
+        let pieces = if updates > 0 {
+            layout.pieces(&own)
+        } else {
+            Vec::new()
+        };
+        for piece in pieces {
+            let count = lengths.get(piece.name).copied().unwrap_or_default();
+            let part = (piece.elements != (0..count)).then_some(piece.elements);
+            let read = |kind: &str| -> Result<Tensor<1>> {
+                let data: TensorData = source.parameter(&format!("{kind}{}", piece.name), &[count])?;
+                let whole = Tensor::from_data(data, device);
+                Ok(match part.clone() {
+                    Some(elements) => whole.slice([elements]),
+                    None => whole,
+                })
+            };
+            let found = Moments {
+                first: read(FIRST)?,
+                second: read(SECOND)?,
+                part: part.clone(),
+            };
+            moments.insert(piece.name.to_owned(), found);
         }
         Ok(Self {
             settings,
@@ -83,7 +106,8 @@ impl AdamW {
         self.updates
     }
 
-    /// The moments for writing, flat, called `exp_avg.NAME` and `exp_avg_sq.NAME`.
+    /// The moments for writing, flat, called `exp_avg.NAME` and `exp_avg_sq.NAME`; those of elements 3 to 7 of a parameter
+    /// `exp_avg.NAME[3..8]`.
     pub fn state(&self) -> Vec<NamedTensor> {
         let entry = |name: String, value: &Tensor<1>| {
             let value = value.clone();
@@ -97,6 +121,7 @@ impl AdamW {
         self.moments
             .iter()
             .flat_map(|(name, moments)| {
+                let name = part_name(name, moments.part.as_ref());
                 [
                     entry(format!("{FIRST}{name}"), &moments.first),
                     entry(format!("{SECOND}{name}"), &moments.second),
@@ -113,49 +138,71 @@ impl AdamW {
             .map_or(1.0, |clip| (clip / (norm + 1e-6)).min(1.0))
     }
 
-    /// One update of every parameter that has a gradient. Gradients are multiplied by `scale` first.
+    /// One update of every parameter that has a gradient: of all of it by one rank, or of each part by the rank that has it,
+    /// after which all have all. Gradients are multiplied by `scale` first.
+    ///
+    /// # Errors
+    /// A rank that is late or gone.
     pub fn update(
         &mut self,
         model: SmolLm3,
-        gradients: AccumulatedGradients,
+        gradients: ReducedGradients,
         scale: f64,
         learning_rate: f64,
-    ) -> SmolLm3 {
+        ranks: &dyn Collective,
+    ) -> Result<SmolLm3> {
         self.updates += 1;
         let exponent = self.updates as f64;
         let [beta1, beta2] = self.settings.betas;
-        let mut update = Update {
+        let rule = Rule {
             settings: &self.settings,
-            moments: &mut self.moments,
-            gradients,
             scale,
             learning_rate,
             first_correction: 1.0 - beta1.powf(exponent),
             second_correction: (1.0 - beta2.powf(exponent)).sqrt(),
         };
-        map_parameters(model, &mut update)
+        let moments = &mut self.moments;
+        Ok(match gradients {
+            ReducedGradients::Whole(gradients) => map_parameters(
+                model,
+                &mut Update {
+                    rule,
+                    moments,
+                    gradients,
+                },
+            ),
+            ReducedGradients::Shard(shard) => {
+                let mut update = UpdateShard { rule, moments, shard };
+                named_parameters(&model, &mut update);
+                update.shard.gather(ranks)?;
+                map_parameters(model, &mut TakeUp(update.shard))
+            }
+        })
     }
 }
 
-struct Update<'a> {
+/// What an update does to a number.
+struct Rule<'a> {
     settings: &'a Optimizer,
-    moments: &'a mut BTreeMap<String, Moments>,
-    gradients: AccumulatedGradients,
     scale: f64,
     learning_rate: f64,
     first_correction: f64,
     second_correction: f64,
 }
 
-impl MapParameters for Update<'_> {
-    fn map<const D: usize>(&mut self, name: &str, value: Tensor<D>) -> Tensor<D> {
-        let Some(gradient) = self.gradients.remove(name) else {
-            return value;
-        };
-        let (shape, count) = (value.dims(), value.shape().num_elements());
+impl Rule<'_> {
+    /// New weights and moments of the parameter `name`, or of `part` of it.
+    fn apply(
+        &self,
+        name: &str,
+        value: Tensor<1>,
+        gradient: Tensor<1>,
+        before: Option<Moments>,
+        part: Option<Range<usize>>,
+    ) -> (Tensor<1>, Moments) {
         let zeros = || gradient.zeros_like();
-        let (first, second) = match self.moments.remove(name) {
-            Some(Moments { first, second }) => (first, second),
+        let (first, second) = match before {
+            Some(Moments { first, second, .. }) => (first, second),
             None => (zeros(), zeros()),
         };
         let decay = match self.settings.decays(name) {
@@ -171,8 +218,67 @@ impl MapParameters for Update<'_> {
             second_correction: self.second_correction as f32,
             epsilon: self.settings.epsilon as f32,
         };
-        let [value, first, second] = adamw([value.reshape([count]), first, second], gradient, step);
-        self.moments.insert(name.to_owned(), Moments { first, second });
+        let [value, first, second] = adamw([value, first, second], gradient, step);
+        (value, Moments { first, second, part })
+    }
+}
+
+/// All parameters, where they lie.
+struct Update<'a> {
+    rule: Rule<'a>,
+    moments: &'a mut BTreeMap<String, Moments>,
+    gradients: AccumulatedGradients,
+}
+
+impl MapParameters for Update<'_> {
+    fn map<const D: usize>(&mut self, name: &str, value: Tensor<D>) -> Tensor<D> {
+        let Some(gradient) = self.gradients.remove(name) else {
+            return value;
+        };
+        let (shape, count) = (value.dims(), value.shape().num_elements());
+        let before = self.moments.remove(name);
+        let (value, after) = self
+            .rule
+            .apply(name, value.reshape([count]), gradient, before, None);
+        self.moments.insert(name.to_owned(), after);
         value.reshape(shape)
+    }
+}
+
+/// This rank's parts, whose new weights are put where their gradients were.
+struct UpdateShard<'a> {
+    rule: Rule<'a>,
+    moments: &'a mut BTreeMap<String, Moments>,
+    shard: Shard,
+}
+
+impl NamedParameters for UpdateShard<'_> {
+    fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
+        let Some((elements, count)) = self.shard.own(name) else {
+            return;
+        };
+        let value = param.val().without_autodiff().reshape([count]);
+        let Some(gradient) = self.shard.gradient(name, &elements, &value.device()) else {
+            return;
+        };
+        let part = (elements != (0..count)).then(|| elements.clone());
+        let before = self.moments.remove(name);
+        let value = value.slice([elements.clone()]);
+        let (value, after) = self.rule.apply(name, value, gradient, before, part);
+        self.moments.insert(name.to_owned(), after);
+        self.shard.replace(name, &elements, value);
+    }
+}
+
+/// The weights that all ranks have made.
+struct TakeUp(Shard);
+
+impl MapParameters for TakeUp {
+    fn map<const D: usize>(&mut self, name: &str, value: Tensor<D>) -> Tensor<D> {
+        let Some(weights) = self.0.parameter(name) else {
+            return value;
+        };
+        let data = TensorData::new(weights.to_vec(), value.shape());
+        Tensor::from_data(data, (&value.device(), value.dtype()))
     }
 }

@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use serde::Serialize;
+use smollm3_collective::Single;
 use smollm3_kernels::{Documents, document_attention, linear, peak_memory};
 use smollm3_model::{Init, ModelConfig, SmolLm3};
 use smollm3_recipe::{LossAverage, Memory, Optimizer, Precision, Recompute};
 
 use crate::backward::backward;
+use crate::reduced::ReducedGradients;
 use crate::run::dtype;
 use crate::{AdamW, CrossEntropy, MicroBatch, Result, Row, StepMode, TrainState, train_step};
 
@@ -157,10 +159,11 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
         recompute: settings.recompute,
     };
     let mut times = Vec::new();
+    let alone = Single::default();
     for step in 0..settings.steps + 2 {
         let begin = Instant::now();
         let batch = [MicroBatch::new(&rows, device)?];
-        let (after, _) = train_step(state, &CrossEntropy, &batch, mode, 1e-4, |_| true);
+        let (after, _) = train_step(state, &CrossEntropy, &batch, mode, 1e-4, &alone, |_| true)?;
         // The norm of the gradients was waited for; the update is, too, on a device that computes in the background.
         wait(after.model.head());
         state = after;
@@ -328,7 +331,11 @@ fn parts(
                 );
                 let begin = Instant::now();
                 let scale = optimizer.clip_factor(gradients.global_norm());
-                let model = optimizer.update(model, gradients, scale, 1e-4);
+                let gradients = ReducedGradients::Whole(gradients);
+                // One rank alone has none to wait for.
+                let model = optimizer
+                    .update(model, gradients, scale, 1e-4, &Single::default())
+                    .ok()?;
                 wait(model.head());
                 let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
                 current = Some(TrainState { model, optimizer });

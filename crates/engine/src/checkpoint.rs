@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
+use smollm3_collective::Collective;
 use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
 use smollm3_model::{ModelConfig, SmolLm3};
 use smollm3_recipe::{Lora, Optimizer};
 
 use crate::error::io;
 use crate::guard::GuardState;
+use crate::moments::SavedMoments;
+use crate::parts::Part;
 use crate::{AdamW, EngineError, Result, TrainState};
 
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
-const OPTIMIZER: &str = "optimizer";
+pub(crate) const OPTIMIZER: &str = "optimizer";
 /// PEFT's name.
 const ADAPTERS: &str = "adapter_model";
 /// Shards of optimizer state, the size that transformers uses for weights.
@@ -76,44 +79,72 @@ pub struct Snapshot {
     moments: Vec<NamedTensor>,
     /// Adapters and their settings, as PEFT has them; the weights have them in them already.
     adapters: Option<(Vec<NamedTensor>, serde_json::Value)>,
+    /// Which part of the moments these are, if there are several ranks.
+    part: Option<Part>,
 }
 
 impl Snapshot {
-    /// Copies weights and moments out of the device.
+    /// Copies weights and moments out of the device; of several ranks the first copies the weights, and each its moments.
     pub fn take(
         state: &TrainState,
         config: ModelConfig,
         progress: Progress,
         tokenizer_folder: PathBuf,
         lora: Option<&Lora>,
+        ranks: &dyn Collective,
     ) -> Self {
         let fetched = |mut tensors: Vec<NamedTensor>| {
             tensors.iter_mut().for_each(NamedTensor::fetch);
             tensors
         };
+        let is_first = ranks.rank() == 0;
         Self {
             config,
             progress,
             tokenizer_folder,
             weights: match lora {
+                _ if !is_first => Vec::new(),
                 None => fetched(hf::tensors(&state.model, FileDtype::F32)),
                 Some(_) => fetched(hf::tensors(&state.model.merged(), FileDtype::F32)),
             },
-            adapters: lora.map(|lora| (fetched(adapter_tensors(&state.model)), peft_config(lora))),
+            adapters: lora
+                .filter(|_| is_first)
+                .map(|lora| (fetched(adapter_tensors(&state.model)), peft_config(lora))),
             moments: fetched(state.optimizer.state()),
+            part: (ranks.world() > 1).then(|| Part {
+                rank: ranks.rank(),
+                world: ranks.world(),
+                limit: ranks.time_limit(),
+            }),
         }
     }
 }
 
-/// Writes the checkpoint of `snapshot.progress.step` into `stage_folder` and returns its folder.
+/// Writes the checkpoint of `snapshot.progress.step` into `stage_folder` and returns its folder. A rank other than the first
+/// writes its moments, which the first takes into the checkpoint.
 ///
 /// # Errors
-/// A file cannot be written; nothing is left under the checkpoint's name then.
+/// A file cannot be written, or another rank's is missing; nothing is left under the checkpoint's name then.
 pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
-    publish(stage_folder, &snapshot.progress, |draft| {
+    let step = snapshot.progress.step;
+    if let Some(part) = snapshot.part {
+        part.write(stage_folder, step, &snapshot.moments)?;
+        if part.rank > 0 {
+            return Ok(stage_folder.join(folder_name(step)));
+        }
+    }
+    let saved = publish(stage_folder, &snapshot.progress, |draft| {
         fs::create_dir(draft).map_err(io("create", draft))?;
-        write(draft, snapshot)
-    })
+        write(draft, snapshot)?;
+        match snapshot.part {
+            Some(part) => part.gather(stage_folder, step, draft),
+            None => Ok(write_shards(draft, OPTIMIZER, &snapshot.moments, SHARD_BYTES)?),
+        }
+    })?;
+    if snapshot.part.is_some() {
+        Part::clear(stage_folder, step)?;
+    }
+    Ok(saved)
 }
 
 /// Makes a checkpoint of what `write` puts into a new folder, which it is given the path of.
@@ -146,7 +177,6 @@ pub fn publish<E: From<EngineError>>(
 
 fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     hf::save_tensors(folder, &snapshot.config, &snapshot.weights, FileDtype::F32)?;
-    write_shards(folder, OPTIMIZER, &snapshot.moments, SHARD_BYTES)?;
     if let Some((adapters, config)) = &snapshot.adapters {
         write_shards(folder, ADAPTERS, adapters, SHARD_BYTES)?;
         write_json(&folder.join("adapter_config.json"), config)?;
@@ -267,6 +297,7 @@ pub fn load(
     progress: &Progress,
     optimizer: &Optimizer,
     device: &Device,
+    ranks: &dyn Collective,
 ) -> Result<TrainState> {
     let checkpoint = hf::Checkpoint::open(folder)?;
     if checkpoint.config != *config {
@@ -277,8 +308,15 @@ pub fn load(
     }
     let model = checkpoint.model(&device.clone().autodiff())?;
     let shapes = config.parameter_shapes();
-    let moments = TensorFiles::open(folder, OPTIMIZER)?;
-    let optimizer = AdamW::restore(optimizer.clone(), progress.updates, &shapes, &moments, device)?;
+    let moments = SavedMoments::open(folder)?;
+    let optimizer = AdamW::restore(
+        optimizer.clone(),
+        progress.updates,
+        &shapes,
+        &moments,
+        device,
+        ranks,
+    )?;
     Ok(TrainState { model, optimizer })
 }
 
@@ -316,6 +354,7 @@ pub fn load_adapters(
     progress: &Progress,
     optimizer: &Optimizer,
     device: &Device,
+    ranks: &dyn Collective,
 ) -> Result<TrainState> {
     let adapters = TensorFiles::open(folder, ADAPTERS)?;
     let model = base.with_adapters(lora, &adapters, &device.clone().autodiff())?;
@@ -324,8 +363,15 @@ pub fn load_adapters(
         .into_iter()
         .map(|(_, name, value)| (name, value.dims().to_vec()))
         .collect();
-    let moments = TensorFiles::open(folder, OPTIMIZER)?;
-    let optimizer = AdamW::restore(optimizer.clone(), progress.updates, &shapes, &moments, device)?;
+    let moments = SavedMoments::open(folder)?;
+    let optimizer = AdamW::restore(
+        optimizer.clone(),
+        progress.updates,
+        &shapes,
+        &moments,
+        device,
+        ranks,
+    )?;
     Ok(TrainState { model, optimizer })
 }
 
@@ -338,6 +384,7 @@ pub fn load_optimizer(
     config: &ModelConfig,
     optimizer: &Optimizer,
     device: &Device,
+    ranks: &dyn Collective,
 ) -> Result<AdamW> {
     let progress = verify(folder).map_err(|fault| {
         EngineError::Refused(format!(
@@ -345,15 +392,16 @@ pub fn load_optimizer(
             folder.display()
         ))
     })?;
-    let moments = TensorFiles::open(folder, OPTIMIZER)?;
+    let moments = SavedMoments::open(folder)?;
     let shapes = config.parameter_shapes();
-    Ok(AdamW::restore(
+    AdamW::restore(
         optimizer.clone(),
         progress.updates,
         &shapes,
         &moments,
         device,
-    )?)
+        ranks,
+    )
 }
 
 /// Removes what a process that was killed left half-written or half-removed.
@@ -400,7 +448,7 @@ fn files(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn sync(path: &Path) -> Result<()> {
+pub(crate) fn sync(path: &Path) -> Result<()> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(io("sync", path))

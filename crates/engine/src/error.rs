@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use smollm3_collective::CollectiveError;
+
 /// A stage cannot start, go on or be saved.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -29,6 +31,15 @@ pub enum EngineError {
     /// The device.
     #[error(transparent)]
     Device(#[from] smollm3_kernels::DeviceError),
+    /// Ranks could not do something together.
+    #[error(transparent)]
+    Collective(Box<CollectiveError>),
+    /// What rank 0 does alone has not been done.
+    #[error("rank 0 ended with what this rank waited for undone; it says why")]
+    FirstEnded,
+    /// Parameters that cannot be divided among ranks.
+    #[error(transparent)]
+    Layout(#[from] smollm3_collective::LayoutError),
     /// Document boundaries of a row.
     #[error(transparent)]
     Documents(#[from] smollm3_kernels::DocumentsError),
@@ -81,6 +92,13 @@ pub enum EngineError {
         /// The last step done.
         step: u64,
     },
+}
+
+/// Boxed, because it is the largest by far.
+impl From<CollectiveError> for EngineError {
+    fn from(error: CollectiveError) -> Self {
+        Self::Collective(Box::new(error))
+    }
 }
 
 fn spans(left_out: &[(u64, u64)]) -> String {

@@ -33,12 +33,26 @@ pub struct StepRecord {
     /// Whether the update was made; absent where it was.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub updated: bool,
+    /// What the ranks' work together took; absent where there is one rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collectives: Option<CollectiveRecord>,
     /// The part of each source by name.
     #[serde(default)]
     pub sources: BTreeMap<String, SourceRecord>,
     /// What else the stage records, means over the targets, by name; absent where there is nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub observed: BTreeMap<String, f64>,
+}
+
+/// What a step's sums over ranks took, as rank 0 saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CollectiveRecord {
+    /// How many ranks there are.
+    pub ranks: u64,
+    /// Seconds of the step in them, waiting for slower ranks included.
+    pub seconds: f64,
+    /// Bytes sent to other ranks.
+    pub bytes: u64,
 }
 
 /// Of every stage whose losses are of tokens.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
+use smollm3_collective::agree;
 use smollm3_model::{FreshAdapters, Init, SmolLm3, hf};
 use smollm3_recipe::cost::training_flops_per_token;
 use smollm3_recipe::{Lora, ModelConfig, OptimizerState, Phase, Stage, Start, Training};
@@ -10,10 +12,12 @@ use smollm3_recipe::{Lora, ModelConfig, OptimizerState, Phase, Stage, Start, Tra
 use crate::checkpoint::{self, Progress, Snapshot};
 use crate::events::nats_per_token;
 use crate::guard::GuardState;
+use crate::ranks::{from_first, only_first};
 use crate::saver::Writing;
-use crate::trainer::Reached;
+use crate::trainer::{LoopSettings, Reached};
 use crate::{
-    AdamW, Event, IncidentKind, Listener, PhaseInfo, Result, Run, SourceName, StageInfo, TrainState,
+    AdamW, EngineError, Event, IncidentKind, Listener, PhaseInfo, Result, Run, SourceName, StageInfo,
+    TrainState,
 };
 
 /// The checkpoints of one stage.
@@ -40,8 +44,36 @@ impl Kept<'_> {
         self.run.stage_folder(&self.stage.name)
     }
 
-    /// What listeners are told of the stage; `shares` are what each phase is to be made of.
-    pub fn stage_info(
+    /// Where the stage goes on, after removing what a process that was killed left half-written or half-removed.
+    ///
+    /// # Errors
+    /// A folder cannot be listed or removed, or a checkpoint not be read.
+    pub fn resume(&self, listener: &mut dyn Listener) -> Result<Reached> {
+        only_first(&*self.run.ranks, || checkpoint::sweep(&self.folder()))?;
+        self.reached(|_| true, listener)
+    }
+
+    /// What the loop is told; `shares` are what each phase is to be made of.
+    ///
+    /// # Errors
+    /// The schedule has no step for a part of it.
+    pub fn settings<'a>(
+        &'a self,
+        sources: Vec<SourceName>,
+        shares: impl Fn(&Phase) -> BTreeMap<String, f64>,
+        stop: &'a AtomicBool,
+    ) -> Result<LoopSettings<'a>> {
+        Ok(LoopSettings {
+            stage: self.stage_info(sources, shares),
+            training: self.training,
+            schedule: self.training.schedule()?,
+            stop,
+            ranks: &*self.run.ranks,
+        })
+    }
+
+    /// What listeners are told of the stage.
+    fn stage_info(
         &self,
         sources: Vec<SourceName>,
         shares: impl Fn(&Phase) -> BTreeMap<String, f64>,
@@ -77,29 +109,43 @@ impl Kept<'_> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn reached(
+    pub(crate) fn reached(
         &self,
         wanted: impl Fn(&Progress) -> bool,
         listener: &mut dyn Listener,
     ) -> Result<Reached> {
         let run = self.run;
-        let (found, damaged) = checkpoint::newest_of(&self.folder(), wanted)?;
+        let ranks = &*run.ranks;
+        let items: Vec<(&str, String)> = self
+            .data
+            .iter()
+            .map(|(name, fingerprint)| (name.as_str(), fingerprint.clone()))
+            .collect();
+        agree(ranks, &items)?;
+        // Files are compared with their manifests once, not by every rank.
+        let found = only_first(ranks, || {
+            let (found, damaged) = checkpoint::newest_of(&self.folder(), wanted)?;
+            let step = found.as_ref().map_or(0, |(progress, _)| progress.step);
+            for fault in damaged {
+                let kind = IncidentKind::Damaged { fault };
+                listener.on(&Event::Incident { step, kind })?;
+            }
+            Ok::<_, EngineError>(found)
+        })?;
+        let found = from_first(ranks, found.flatten())?;
         let step = found.as_ref().map_or(0, |(progress, _)| progress.step);
-        for fault in damaged {
-            let kind = IncidentKind::Damaged { fault };
-            listener.on(&Event::Incident { step, kind })?;
-        }
         let (state, guard) = match found {
             Some((progress, path)) if let Some(lora) = self.lora => {
                 // The checkpoint's weights have the adapters in them: what is frozen is what the stage began with.
                 let optimizer = &self.training.optimizer;
                 let base = self.weights(&run.checkpoint_of(self.stage, &self.stage.from)?)?;
-                let state = checkpoint::load_adapters(base, lora, &path, &progress, optimizer, &run.device)?;
+                let state =
+                    checkpoint::load_adapters(base, lora, &path, &progress, optimizer, &run.device, ranks)?;
                 (state, progress.guard)
             }
             Some((progress, path)) => {
                 let optimizer = &self.training.optimizer;
-                let state = checkpoint::load(&path, &self.config, &progress, optimizer, &run.device)?;
+                let state = checkpoint::load(&path, &self.config, &progress, optimizer, &run.device, ranks)?;
                 (state, progress.guard)
             }
             None => (self.start()?, GuardState::default()),
@@ -131,9 +177,13 @@ impl Kept<'_> {
             },
             optimizer: match training.optimizer_state {
                 OptimizerState::Fresh => AdamW::new(training.optimizer.clone()),
-                OptimizerState::Keep => {
-                    checkpoint::load_optimizer(&folder, config, &training.optimizer, &run.device)?
-                }
+                OptimizerState::Keep => checkpoint::load_optimizer(
+                    &folder,
+                    config,
+                    &training.optimizer,
+                    &run.device,
+                    &*run.ranks,
+                )?,
             },
         })
     }
@@ -155,7 +205,7 @@ impl Kept<'_> {
     ///
     /// # Errors
     /// None at present.
-    pub fn snapshot(&self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing> {
+    pub(crate) fn snapshot(&self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing> {
         let progress = Progress {
             stage: self.stage.name.clone(),
             step,
@@ -172,7 +222,9 @@ impl Kept<'_> {
             progress,
             self.tokenizer_folder.clone(),
             self.lora,
+            &*self.run.ranks,
         );
+        let is_first = self.run.ranks.rank() == 0;
         let ends: Vec<u64> = self
             .training
             .phases
@@ -183,6 +235,9 @@ impl Kept<'_> {
         let folder = self.folder();
         Ok(Box::new(move || {
             let saved = checkpoint::save(&folder, &snapshot)?;
+            if !is_first {
+                return Ok(saved);
+            }
             let permanent = settings.permanent;
             let kept = |step| ends.contains(&step) || permanent.is_some_and(|every| step % every.0 == 0);
             checkpoint::prune(&folder, settings.keep as usize, kept)?;

@@ -18,14 +18,22 @@ mod held_out;
 mod kept;
 mod line_file;
 mod metrics;
+mod moments;
+mod parts;
 mod prefetch;
 mod pretrain;
+pub mod ranks;
+mod reduced;
 mod rows;
 mod run;
 mod saver;
+mod share;
 mod source_text;
 mod step;
+mod sums;
 pub mod trainer;
+mod watched;
+mod weights_hash;
 
 pub use adamw::AdamW;
 pub use batch::{CrossEntropy, MicroBatch, Row, RowOrigin};
@@ -33,14 +41,18 @@ pub use claim::belongs;
 pub use data::{Data, SourceStore};
 pub use error::{EngineError, Result};
 pub use events::{
-    Event, HeldOutRecord, IncidentKind, Listener, Listeners, MeasureRecord, PhaseInfo, RowRef, SourceName,
-    SourceRecord, StageInfo, StepRecord,
+    CollectiveRecord, Event, HeldOutRecord, IncidentKind, Listener, Listeners, MeasureRecord, PhaseInfo,
+    RowRef, SourceName, SourceRecord, StageInfo, StepRecord,
 };
 pub use gradients::AccumulatedGradients;
 pub use held_out::{HeldOut, held_out_by_category, held_out_loss, held_out_rows, token_bytes, token_losses};
 pub use kept::Kept;
 pub use metrics::{Incident, Metrics, Record, read_incidents, read_metrics, read_stage};
+pub use reduced::ReducedGradients;
 pub use rows::{MixedRows, stage_order};
 pub use run::{Run, dtype, prepare};
 pub use saver::Writing;
+pub use share::Share;
 pub use step::{Objective, ObjectiveLoss, SourceLoss, StepMode, StepResult, TrainState, train_step};
+pub use watched::{Watch, Watched};
+pub use weights_hash::weights_hash;

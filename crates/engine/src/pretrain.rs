@@ -3,16 +3,14 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_mixer::Mixer;
-use smollm3_recipe::{Stage, Training};
+use smollm3_recipe::{Phase, Stage, Training};
 
-use crate::checkpoint;
 use crate::events::{RowRef, SourceName};
-use crate::guard::GuardState;
 use crate::held_out::{held_out_by_category, token_bytes};
 use crate::kept::Kept;
 use crate::rows::MixedRows;
-use crate::saver::Writing;
-use crate::trainer::{Hooks, LoopSettings, Reached, train};
+use crate::trainer::train;
+use crate::watched::{Watch, Watched};
 use crate::{
     CrossEntropy, Event, HeldOutRecord, Listener, MicroBatch, Result, Row, Run, SourceStore, TrainState,
 };
@@ -34,18 +32,14 @@ pub(crate) fn pretrain(
     let config = run.stage_config(stage)?;
     let rows = MixedRows::new(&run.recipe, training, &run.data)?;
     let fingerprint = |(name, store): (&String, &SourceStore)| (name.clone(), store.fingerprint.clone());
-    let mut hooks = PretrainHooks {
-        kept: Kept {
-            run,
-            stage,
-            training,
-            config,
-            tokenizer_folder: run.data.tokenizer_folder.clone(),
-            data: run.data.stores.iter().map(fingerprint).collect(),
-            lora: None,
-        },
-        order: rows.order(),
-        bytes: token_bytes(&run.data.tokenizer),
+    let kept = Kept {
+        run,
+        stage,
+        training,
+        config,
+        tokenizer_folder: run.data.tokenizer_folder.clone(),
+        data: run.data.stores.iter().map(fingerprint).collect(),
+        lora: None,
     };
     let sources = &rows.order().config().sources;
     let category = |name: &str| {
@@ -56,23 +50,23 @@ pub(crate) fn pretrain(
         name: source.name.clone(),
         category: category(&source.name),
     });
-    let settings = LoopSettings {
-        stage: hooks.kept.stage_info(sources.collect(), |phase| {
-            phase.mixture.weights().into_iter().collect()
-        }),
+    let shares = |phase: &Phase| phase.mixture.weights().into_iter().collect();
+    let settings = kept.settings(sources.collect(), shares, stop)?;
+    let reached = kept.resume(listener)?;
+    let watch = HeldOutText {
+        run,
         training,
-        schedule: training.schedule()?,
-        stop,
+        order: rows.order(),
+        bytes: token_bytes(&run.data.tokenizer),
     };
-    checkpoint::sweep(&hooks.kept.folder())?;
-    let reached = hooks.kept.reached(|_| true, listener)?;
-    let rows_at_once = training.micro_batch.0 as usize;
+    let mut hooks = Watched { kept: &kept, watch };
+    let share = run.share(stage, training)?;
     let to_device = |rows: Vec<Row>| -> Result<Vec<MicroBatch>> {
-        rows.chunks(rows_at_once.max(1))
+        rows.chunks(share.micro_batch())
             .map(|rows| Ok(MicroBatch::new(rows, &run.device)?))
             .collect()
     };
-    let host = |step| rows.rows(step);
+    let host = |step| rows.rows(step, &share);
     train(
         &settings,
         reached,
@@ -85,19 +79,17 @@ pub(crate) fn pretrain(
     Ok(())
 }
 
-struct PretrainHooks<'a> {
-    kept: Kept<'a>,
+/// Loss on text that is kept out of training.
+struct HeldOutText<'a> {
+    run: &'a Run,
+    training: &'a Training,
     order: &'a Mixer,
     bytes: Vec<u32>,
 }
 
-impl Hooks for PretrainHooks<'_> {
-    fn snapshot(&mut self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing> {
-        self.kept.snapshot(state, step, guard)
-    }
-
-    fn last_good(&mut self, listener: &mut dyn Listener) -> Result<Reached> {
-        self.kept.reached(|progress| progress.guard.bad == 0, listener)
+impl Watch for HeldOutText<'_> {
+    fn measures_start(&self) -> bool {
+        false
     }
 
     fn rows_of(&self, step: u64) -> Vec<RowRef> {
@@ -120,14 +112,8 @@ impl Hooks for PretrainHooks<'_> {
             .collect()
     }
 
-    fn phase_ended(
-        &mut self,
-        state: &TrainState,
-        step: u64,
-        phase: &str,
-        listener: &mut dyn Listener,
-    ) -> Result<()> {
-        let Kept { run, training, .. } = &self.kept;
+    fn measure(&self, state: &TrainState, step: u64, phase: &str, listener: &mut dyn Listener) -> Result<()> {
+        let (run, training) = (self.run, self.training);
         let (length, micro_batch) = (training.sequence_length.0, training.micro_batch.0 as usize);
         let found = held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch, &self.bytes)?;
         for (category, loss) in found {

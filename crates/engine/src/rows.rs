@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use smollm3_mixer::{
-    Mixer, MixerConfig, Order as Blend, PhaseWeights, Sequence, SourceInfo, SourceReader, WindowOrder,
+    Mixer, MixerConfig, Order as Blend, PhaseWeights, Pick, Sequence, SourceInfo, SourceReader, WindowOrder,
     Windows,
 };
 use smollm3_recipe::{Order, Recipe, Training};
 
-use crate::{Data, EngineError, Result, Row};
+use crate::{Data, EngineError, Result, Row, Share};
 
 /// Steps ahead of the one being read whose files are asked for, where they come over a network.
 const PREFETCH_STEPS: u64 = 32;
@@ -117,22 +117,28 @@ impl MixedRows {
     /// # Errors
     /// The step is not one of the stage's, or a store cannot be read.
     pub fn sequences(&self, step: u64) -> Result<Vec<Sequence>> {
-        let sequences = self.picked(step)?.into_iter().map(|(_, sequence)| sequence);
+        let sequences = self.picked(step, None)?.into_iter().map(|(_, sequence)| sequence);
         Ok(sequences.collect())
     }
 
-    /// The sequences of a step with the index of their source.
-    fn picked(&self, step: u64) -> Result<Vec<(usize, Sequence)>> {
-        let picks = self.mixer.batch(step)?;
+    /// The sequences of a step, or of a share of it, with the index of their source.
+    fn picked(&self, step: u64, share: Option<&Share>) -> Result<Vec<(usize, Sequence)>> {
+        let picks = |step| -> Result<Vec<Pick>> {
+            let picks = self.mixer.batch(step)?;
+            match share {
+                Some(share) => share.of(picks),
+                None => Ok(picks),
+            }
+        };
         if self.streams {
             let ahead = (step + PREFETCH_STEPS).min(self.mixer.steps());
-            for pick in self.mixer.batch(ahead)? {
+            for pick in picks(ahead)? {
                 if let Some(place) = pick.place {
                     self.readers[pick.source].prefetch(place.window);
                 }
             }
         }
-        picks
+        picks(step)?
             .into_iter()
             .map(|pick| {
                 let place = pick
@@ -143,12 +149,12 @@ impl MixedRows {
             .collect()
     }
 
-    /// The rows of a step, in batch order.
+    /// A rank's rows of a step, in batch order.
     ///
     /// # Errors
     /// As [`MixedRows::sequences`].
-    pub fn rows(&self, step: u64) -> Result<Vec<Row>> {
-        let picked = self.picked(step)?;
+    pub fn rows(&self, step: u64, share: &Share) -> Result<Vec<Row>> {
+        let picked = self.picked(step, Some(share))?;
         Ok(picked
             .iter()
             .map(|(source, sequence)| Row::of(sequence, *source))

@@ -1,16 +1,20 @@
 //! A run: a recipe, its output folder, its data, its device.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{DType, Device};
+use smollm3_collective::{Collective, Single, agree};
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{Backend, Precision, Recipe, Stage, StageKind, Start};
+use smollm3_recipe::{Backend, Precision, Recipe, Stage, StageKind, Start, Training};
 
 use crate::claim::{Lock, claim};
 use crate::pretrain::pretrain;
-use crate::{Data, EngineError, Listener, Result, checkpoint};
+use crate::ranks::{first, only_first, program};
+use crate::share::check_shares;
+use crate::{Data, EngineError, Listener, Result, Share, checkpoint};
 
 /// A recipe on a device, with its data prepared.
 pub struct Run {
@@ -24,18 +28,41 @@ pub struct Run {
     pub device: Device,
     /// The output folder.
     pub output: PathBuf,
-    /// Keeps other processes out of it.
-    _lock: Lock,
+    /// Those that run it together, of which this is one.
+    pub ranks: Arc<dyn Collective>,
+    /// Keeps other processes out of it; rank 0's.
+    _lock: Option<Lock>,
 }
 
 impl Run {
-    /// Opens or creates the output folder and prepares tokenizer and data.
+    /// Opens or creates the output folder and prepares tokenizer and data, for one process alone.
     ///
     /// # Errors
     /// The folder belongs to another recipe, the device or the precision cannot be had, or the data cannot be
     /// prepared.
     pub fn open(recipe: Recipe, listener: &mut dyn Listener) -> Result<Self> {
-        let device = smollm3_kernels::device(recipe.run.backend.name(), recipe.run.device.as_deref())?;
+        let device = recipe.run.device.clone();
+        Self::open_as(Arc::new(Single::default()), device.as_deref(), recipe, listener)
+    }
+
+    /// [`open`](Self::open) for one of several ranks, on a device of its own. Rank 0 prepares what is to be prepared, the
+    /// others wait for it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); ranks that were started with different recipes or programs, or that cannot share the rows
+    /// of a step.
+    pub fn open_as(
+        ranks: Arc<dyn Collective>,
+        device: Option<&str>,
+        recipe: Recipe,
+        listener: &mut dyn Listener,
+    ) -> Result<Self> {
+        if ranks.world() > 1 {
+            let items = [("program", program()), ("recipe", recipe.fingerprint())];
+            agree(&*ranks, &items)?;
+        }
+        check_shares(&recipe, ranks.world())?;
+        let device = smollm3_kernels::device(recipe.run.backend.name(), device)?;
         if recipe.run.precision == Precision::Bf16 && recipe.run.backend == Backend::Flex {
             return Err(EngineError::Refused(
                 "run.precision = \"bf16\": the backend flex computes in f32 only; write precision = \"f32\", or \
@@ -46,9 +73,16 @@ impl Run {
         let config = recipe.architecture()?;
         check_rows(&recipe, &config)?;
         let output = recipe.run.output.clone();
-        claim(&recipe, &output)?;
-        let lock = Lock::take(&output)?;
-        let data = Data::prepare(&recipe, &output, listener)?;
+        let prepared = only_first(&*ranks, || {
+            claim(&recipe, &output)?;
+            let lock = Lock::take(&output)?;
+            let data = Data::prepare(&recipe, &output, listener)?;
+            Ok::<_, EngineError>((lock, data))
+        })?;
+        let (lock, data) = match prepared {
+            Some((lock, data)) => (Some(lock), data),
+            None => (None, found_by_rank(&recipe, &output, &*ranks)?),
+        };
         let config = with_token_ids(config, &data)?;
         Ok(Self {
             recipe,
@@ -56,8 +90,39 @@ impl Run {
             data,
             device,
             output,
+            ranks,
             _lock: lock,
         })
+    }
+
+    /// The part of a stage's rows that this rank computes.
+    ///
+    /// # Errors
+    /// They cannot be divided among the ranks.
+    pub fn share(&self, stage: &Stage, training: &Training) -> Result<Share> {
+        Share::new(&*self.ranks, stage, training)
+    }
+
+    /// Work that leaves something on disk, done by rank 0 and then by the others, who find it there.
+    ///
+    /// # Errors
+    /// As `work`, or a rank that is late or gone.
+    pub fn first<T, E: From<EngineError>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        first(&*self.ranks, work)
+    }
+
+    /// Work of rank 0 that the others wait for; `None` for them.
+    ///
+    /// # Errors
+    /// As `work`, or a rank that is late or gone.
+    pub fn only_first<T, E: From<EngineError>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<Option<T>, E> {
+        only_first(&*self.ranks, work)
     }
 
     /// The dtype of matrix products.
@@ -156,6 +221,17 @@ pub fn dtype(precision: Precision) -> DType {
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,
     }
+}
+
+/// What rank 0 has prepared.
+fn found_by_rank(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Result<Data> {
+    Data::found(recipe, output)?.ok_or_else(|| {
+        EngineError::Refused(format!(
+            "{}: {} does not see what rank 0 has prepared there; run.output must be a folder that all nodes share",
+            output.display(),
+            ranks.place(ranks.rank())
+        ))
+    })
 }
 
 /// What a run does before it needs a device: the output folder, the tokenizer and the token stores.

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor};
+use smollm3_collective::{Collective, Reduction};
 use smollm3_kernels::Documents;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::{LossAverage, Recompute};
 
-use crate::backward::{MicroLoss, backward};
-use crate::{AccumulatedGradients, AdamW, RowOrigin};
+use crate::backward::backward;
+use crate::reduced::ReducedGradients;
+use crate::sums::StepSums;
+use crate::{AccumulatedGradients, AdamW, Result, RowOrigin};
 
 /// What a stage trains: a loss of the model on one of its micro-batches.
 pub trait Objective {
@@ -97,52 +100,50 @@ pub struct SourceLoss {
     pub targets: u64,
 }
 
-/// Losses of all micro-batches, their gradients, one clip, one update.
+/// Losses of all micro-batches, their gradients, one clip, one update; over all ranks.
 ///
-/// The loss is the sum of token losses over the number of targets of the whole batch, or, as the original, the
-/// mean of the micro-batches' means. The update is made only if loss and norm are finite and `accept` says so, which is
-/// asked before anything has changed.
+/// `micro_batches` are those of this rank. The loss is the sum of token losses over the number of targets of the whole
+/// batch, or, as the original, the mean of the micro-batches' means. The update is made only if loss and norm are finite and
+/// `accept` says so, which is asked before anything has changed. What is returned is the same on all ranks.
+///
+/// # Errors
+/// A rank that is late or gone; the state is lost then.
 pub fn train_step<O: Objective>(
     state: TrainState,
     objective: &O,
     micro_batches: &[O::MicroBatch],
     mode: StepMode,
     learning_rate: f64,
+    ranks: &dyn Collective,
     accept: impl FnOnce(&StepResult) -> bool,
-) -> (TrainState, StepResult) {
+) -> Result<(TrainState, StepResult)> {
     let TrainState { model, mut optimizer } = state;
-    let targets: usize = micro_batches.iter().map(|batch| objective.targets(batch)).sum();
+    let own_targets: usize = micro_batches.iter().map(|batch| objective.targets(batch)).sum();
+    let mut of_all = [own_targets as f64, micro_batches.len() as f64];
+    ranks.all_reduce_f64(&mut of_all, Reduction::Sum)?;
+    let [targets, micro_batches_of_all] = of_all;
     let weight = |count: usize| match mode.average {
-        LossAverage::Tokens => 1.0 / targets.max(1) as f64,
-        LossAverage::MeanOfMeans => 1.0 / (count.max(1) * micro_batches.len()) as f64,
+        LossAverage::Tokens => 1.0 / targets.max(1.0),
+        LossAverage::MeanOfMeans => 1.0 / (count.max(1) as f64 * micro_batches_of_all),
     };
 
     let mut gradients = AccumulatedGradients::default();
-    let mut loss = 0.0;
-    let mut sources: BTreeMap<usize, SourceLoss> = BTreeMap::new();
-    let mut observed: BTreeMap<&'static str, f64> = BTreeMap::new();
+    let mut sums = StepSums::default();
     for batch in micro_batches {
-        let MicroLoss {
-            part,
-            rows,
-            observed: sums,
-        } = backward(objective, &model, batch, weight, mode.recompute, &mut gradients);
-        for (name, sum) in sums {
-            *observed.entry(name).or_default() += sum / targets.max(1) as f64;
-        }
-        loss += part;
-        for (origin, sum) in objective.origins(batch).iter().zip(rows) {
-            let source = sources.entry(origin.source).or_default();
-            source.rows += 1;
-            source.sum += sum;
-            source.targets += origin.targets as u64;
-        }
+        let losses = backward(objective, &model, batch, weight, mode.recompute, &mut gradients);
+        sums.add(losses, objective.origins(batch), targets);
     }
+    let StepSums {
+        loss,
+        sources,
+        observed,
+    } = sums.over(ranks)?;
+    let gradients = ReducedGradients::over(gradients, ranks)?;
+    let grad_norm = gradients.global_norm(ranks)?;
 
-    let grad_norm = gradients.global_norm();
     let mut result = StepResult {
         loss,
-        targets,
+        targets: targets as usize,
         grad_norm,
         sources,
         observed,
@@ -150,9 +151,9 @@ pub fn train_step<O: Objective>(
     };
     result.updated = loss.is_finite() && grad_norm.is_finite() && accept(&result);
     if !result.updated {
-        return (TrainState { model, optimizer }, result);
+        return Ok((TrainState { model, optimizer }, result));
     }
     let scale = optimizer.clip_factor(grad_norm);
-    let model = optimizer.update(model, gradients, scale, learning_rate);
-    (TrainState { model, optimizer }, result)
+    let model = optimizer.update(model, gradients, scale, learning_rate, ranks)?;
+    Ok((TrainState { model, optimizer }, result))
 }

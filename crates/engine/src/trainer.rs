@@ -4,11 +4,13 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use smollm3_collective::Collective;
 use smollm3_recipe::{Schedule, Training};
 
-use crate::events::{RowRef, SourceRecord};
+use crate::events::{CollectiveRecord, RowRef, SourceRecord};
 use crate::guard::{Fault, Guard, GuardState};
 use crate::prefetch::prefetch;
+use crate::ranks::{ALONE, any, only_first};
 use crate::saver::{Saver, Writing};
 use crate::{
     EngineError, Event, IncidentKind, Listener, Objective, Result, StageInfo, StepMode, StepRecord,
@@ -23,8 +25,10 @@ pub struct LoopSettings<'a> {
     pub training: &'a Training,
     /// Learning rate by step.
     pub schedule: Schedule,
-    /// Set from outside to end after the current step.
+    /// Set from outside to end after the current step; on one rank is enough.
     pub stop: &'a AtomicBool,
+    /// Those that train together, of which this is one.
+    pub ranks: &'a dyn Collective,
 }
 
 /// Where training stands between two steps.
@@ -77,7 +81,8 @@ pub trait Hooks {
 
 /// Trains from the step after `reached` to the end of the stage.
 ///
-/// `host_batch` reads a step's data on another thread; `to_device` makes micro-batches of it.
+/// `host_batch` reads this rank's data of a step on another thread; `to_device` makes micro-batches of it. What is
+/// measured at the ends of phases is measured by rank 0.
 ///
 /// # Errors
 /// Data or device fail, the last checkpoint cannot be written, too many steps in a row cannot be trained on, or the
@@ -98,7 +103,7 @@ pub fn train<O: Objective, H: Send>(
     })?;
     let mut done = reached.step;
     if done == 0 {
-        hooks.begins(&reached.state, listener)?;
+        only_first(settings.ranks, || hooks.begins(&reached.state, listener))?;
     }
     let mut looped = Loop {
         settings,
@@ -139,7 +144,7 @@ pub fn train<O: Objective, H: Send>(
             done = step;
         }
     }
-    looped.saver.finish(looped.listener)?;
+    looped.saved()?;
     listener.on(&Event::StageEnded {
         stage: settings.stage.name.clone(),
     })?;
@@ -171,18 +176,34 @@ impl Loop<'_> {
             recompute: training.recompute,
         };
         let learning_rate = self.settings.schedule.learning_rate(step);
-        let guard = &self.guard;
-        let (after, result) = train_step(before, objective, micro_batches, mode, learning_rate, |result| {
-            guard.accepts(guard.fault(result))
-        });
+        let (guard, ranks) = (&self.guard, self.settings.ranks);
+        let accept = |result: &StepResult| guard.accepts(guard.fault(result));
+        let traffic = ranks.traffic();
+        let (after, result) = train_step(
+            before,
+            objective,
+            micro_batches,
+            mode,
+            learning_rate,
+            ranks,
+            accept,
+        )?;
         let fault = self.guard.fault(&result);
-        let record = self.record(
+        let mut record = self.record(
             step,
             &result,
             learning_rate,
             begin.elapsed().as_secs_f64(),
             data_seconds,
         );
+        if ranks.world() > 1 {
+            let now = ranks.traffic();
+            record.collectives = Some(CollectiveRecord {
+                ranks: ranks.world() as u64,
+                seconds: (now.time - traffic.time).as_secs_f64(),
+                bytes: now.sent - traffic.sent,
+            });
+        }
         self.listener.on(&Event::Step(record))?;
         if let Some(fault) = fault {
             self.tell(step, fault, &result)?;
@@ -211,6 +232,7 @@ impl Loop<'_> {
             seconds,
             data_seconds,
             updated: result.updated,
+            collectives: None,
             sources: result
                 .sources
                 .iter()
@@ -249,10 +271,14 @@ impl Loop<'_> {
         let (training, stage) = (self.settings.training, &self.settings.stage);
         let ended = stage.phases.iter().find(|phase| phase.last == step);
         if let Some(phase) = ended {
-            self.hooks.phase_ended(state, step, &phase.name, self.listener)?;
+            let (hooks, listener) = (&mut *self.hooks, &mut *self.listener);
+            only_first(self.settings.ranks, || {
+                hooks.phase_ended(state, step, &phase.name, listener)
+            })?;
             self.guard.forget();
         }
-        let stop = self.settings.stop.load(Ordering::Relaxed) && step < stage.steps;
+        let stop =
+            any(self.settings.ranks, self.settings.stop.load(Ordering::Relaxed))? && step < stage.steps;
         // Not in the middle of steps without an update: the one before them is what a run would go back to.
         let regular = self.guard.state.bad == 0
             && training
@@ -266,7 +292,7 @@ impl Loop<'_> {
                 .start(step, || hooks.snapshot(state, step, guard), self.listener)?;
         }
         if stop {
-            self.saver.finish(self.listener)?;
+            self.saved()?;
             return Err(EngineError::Interrupted {
                 stage: stage.name.clone(),
                 step,
@@ -275,11 +301,18 @@ impl Loop<'_> {
         Ok(())
     }
 
+    /// Waits until the checkpoint is written, by all ranks.
+    fn saved(&mut self) -> Result<()> {
+        self.saver.finish(self.listener)?;
+        Ok(self.settings.ranks.barrier_within(ALONE)?)
+    }
+
     /// Takes up the last good checkpoint in the place of what step `step` left, so that the data in between is left out;
     /// if that has been done before, ends the run.
     fn go_back(&mut self, step: u64) -> Result<TrainState> {
         // What is being written may be what is gone back to; what cannot be written is not waited for.
         self.saver.give_up(self.listener)?;
+        self.settings.ranks.barrier_within(ALONE)?;
         if !self.guard.state.left_out.is_empty() {
             return Err(EngineError::Diverged {
                 stage: self.settings.stage.name.clone(),

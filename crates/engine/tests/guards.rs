@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
+use smollm3_collective::Single;
 use smollm3_engine::guard::{Fault, GuardState};
 use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
 use smollm3_engine::{
@@ -128,6 +129,7 @@ impl Stage {
             training: &training,
             schedule: training.schedule().unwrap(),
             stop: &AtomicBool::new(false),
+            ranks: &Single::default(),
         };
         let mut recorder = Recorder::default();
         let events = std::rc::Rc::clone(&recorder.0);
@@ -155,8 +157,10 @@ impl Stage {
                 &[batch(step, 1.0, &self.device)],
                 mode,
                 rate,
+                &Single::default(),
                 |_| true,
             )
+            .unwrap()
             .0;
         }
         Weights::of(&state)

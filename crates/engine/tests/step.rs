@@ -7,6 +7,7 @@ use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor};
 use fixture::{Values, assert_close, devices, path};
 use serde_json::Value;
+use smollm3_collective::Single;
 use smollm3_engine::{AdamW, CrossEntropy, MicroBatch, Row, StepMode, StepResult, TrainState, train_step};
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
@@ -106,8 +107,10 @@ fn follow(name: &str, device: &Device) -> TrainState {
             &micro,
             LossAverage::Tokens.into(),
             rate,
+            &Single::default(),
             |_| true,
-        );
+        )
+        .unwrap();
         assert_relative(
             &format!("{what}: loss"),
             result.loss,
@@ -135,8 +138,10 @@ fn follow(name: &str, device: &Device) -> TrainState {
         &[batch(5, 0, device)],
         LossAverage::Tokens.into(),
         0.0,
+        &Single::default(),
         |_| true,
-    );
+    )
+    .unwrap();
     let expected = run["loss_of_batch_5_after"].as_f64().unwrap();
     assert_relative(&format!("{name}: loss afterwards"), after.loss, expected, 1e-5);
     state
@@ -212,7 +217,17 @@ fn accumulate(average: LossAverage, device: &Device) -> StepResult {
     // In the reference the first 20 labels of the first batch are ignored; a label is the target of the position
     // before it.
     let micro = [batch(6, 20, device), batch(7, 0, device)];
-    train_step(state, &CrossEntropy, &micro, average.into(), 0.0, |_| true).1
+    train_step(
+        state,
+        &CrossEntropy,
+        &micro,
+        average.into(),
+        0.0,
+        &Single::default(),
+        |_| true,
+    )
+    .unwrap()
+    .1
 }
 
 #[test]
@@ -254,8 +269,10 @@ fn a_norm_that_is_not_finite_changes_nothing() {
             &[batch(0, 0, &device)],
             LossAverage::Tokens.into(),
             1e-3,
+            &Single::default(),
             |_| unreachable!("not asked about what is not finite"),
-        );
+        )
+        .unwrap();
         assert!(!result.loss.is_finite());
         assert_eq!(state.optimizer.updates(), 0);
         assert!(state.optimizer.state().is_empty());
@@ -291,7 +308,16 @@ fn recomputed_layers_give_the_same_bits() {
                 for step in 0..3 {
                     let micro = [batch(2 * step, 0, &device), batch(2 * step + 1, 7, &device)];
                     let result;
-                    (state, result) = train_step(state, &CrossEntropy, &micro, mode, 1e-3, |_| true);
+                    (state, result) = train_step(
+                        state,
+                        &CrossEntropy,
+                        &micro,
+                        mode,
+                        1e-3,
+                        &Single::default(),
+                        |_| true,
+                    )
+                    .unwrap();
                     results.push((result.loss.to_bits(), result.grad_norm.to_bits()));
                 }
                 (results, weight_norms(&state.model), moments(&state))

@@ -104,6 +104,15 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
     }
 }
 
+/// How many GPUs this process can use; `None` where the backend cannot say.
+pub fn visible_gpus(backend: &str) -> Option<usize> {
+    match backend {
+        #[cfg(feature = "tch")]
+        "tch" => usize::try_from(tch::Cuda::device_count()).ok(),
+        _ => None,
+    }
+}
+
 /// Whether `SMOLLM3_PLAIN_KERNELS` asks for the plain bodies of all operations: to see whether a fault or a speed is the
 /// fused ones'. Read once.
 #[cfg(any(feature = "flex", feature = "tch"))]

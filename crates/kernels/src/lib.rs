@@ -25,10 +25,11 @@ mod rotary;
 mod swiglu;
 #[cfg(feature = "tch")]
 mod tch;
+mod thread_count;
 
 pub use adamw::{AdamWStep, adamw, plain_adamw};
 pub use attention::{CacheView, cached_attention, document_attention, plain_document_attention};
-pub use device::{DeviceError, compiled_backends, device};
+pub use device::{DeviceError, compiled_backends, device, visible_gpus};
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};
 pub use loss::{LossSum, Targets, linear_cross_entropy, plain_linear_cross_entropy, token_log_probs};
@@ -36,3 +37,4 @@ pub use memory::{FreedMemory, peak_memory};
 pub use norm::{plain_rms_norm, rms_norm};
 pub use rotary::{plain_rotary, rotary};
 pub use swiglu::{plain_swiglu, swiglu};
+pub use thread_count::{limit_threads, threads_of_rank};

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use smollm3_engine::checkpoint::{self, Progress};
 use smollm3_engine::guard::GuardState;
-use smollm3_engine::{EngineError, Event, Listener, Run, StageInfo};
+use smollm3_engine::{EngineError, Event, Listener, Run, StageInfo, weights_hash};
 use smollm3_model::hf::FileDtype;
 use smollm3_recipe::{MergedModel, Merging, NumberFormat, Stage, Start};
 
@@ -37,7 +37,7 @@ pub fn merge_stage(
     let mut data = BTreeMap::new();
     for (folder, weight) in &parents {
         let name = format!("{} × {weight}", folder.display());
-        data.insert(name, identity(folder)?);
+        data.insert(name, weights_hash(folder)?);
     }
     let progress = Progress {
         stage: stage.name.clone(),
@@ -145,27 +145,4 @@ fn folders(run: &Run, stage: &Stage, model: &MergedModel) -> smollm3_engine::Res
         .into_iter()
         .map(|(_, folder)| folder)
         .collect())
-}
-
-/// What stands for a checkpoint: its manifest, or its file of weights where it has none.
-fn identity(folder: &Path) -> smollm3_engine::Result<String> {
-    let candidates = [
-        "manifest.json",
-        "model.safetensors.index.json",
-        "model.safetensors",
-    ];
-    let found = candidates
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.is_file());
-    let path = found.unwrap_or_else(|| folder.join("model.safetensors"));
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update_mmap_rayon(&path)
-        .map_err(|source| EngineError::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-    Ok(hasher.finalize().to_hex().to_string())
 }

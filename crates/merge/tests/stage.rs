@@ -132,9 +132,12 @@ fn the_newest_checkpoints_are_averaged_and_then_weighed() {
     // Again: nothing to do. Of other parents: made anew.
     let again = || run(Recipe::load(folder.path(), &[]).unwrap());
     assert!(again().1.iter().any(|note| note == "merged: merged already"));
-    let parent = at("pretrain", 6).join("manifest.json");
-    let text = fs::read_to_string(&parent).unwrap();
-    fs::write(&parent, text + "\n").unwrap();
+    let parent = at("more", 1).join("model.safetensors");
+    let mut bytes = fs::read(&parent).unwrap();
+    // The lowest bit of the last number.
+    let low = bytes.len() - 4;
+    bytes[low] ^= 1;
+    fs::write(&parent, bytes).unwrap();
     assert!(
         again()
             .1

@@ -56,6 +56,7 @@ fn step(step: u64) -> Event {
         seconds: 2.0,
         data_seconds: 0.01,
         updated: true,
+        collectives: None,
         sources: BTreeMap::from([
             ("books <&>".to_owned(), part(3, 5.5)),
             ("sums".to_owned(), part(1, 2.5)),

@@ -178,7 +178,15 @@ impl PackedRows {
     /// # Errors
     /// The store cannot be read.
     pub fn rows(&self, step: u64) -> Result<Vec<Row>> {
-        self.numbers(step).into_iter().map(|row| self.row(row)).collect()
+        self.rows_of(&self.numbers(step))
+    }
+
+    /// Rows with these numbers.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn rows_of(&self, numbers: &[u64]) -> Result<Vec<Row>> {
+        numbers.iter().map(|row| self.row(*row)).collect()
     }
 
     /// Row `number`.

@@ -2,16 +2,17 @@
 
 use std::sync::atomic::AtomicBool;
 
-use smollm3_engine::guard::GuardState;
-use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
+use smollm3_engine::trainer::train;
 use smollm3_engine::{
     CrossEntropy, EngineError, Event, HeldOut, HeldOutRecord, Kept, Listener, MicroBatch, Row, RowRef, Run,
-    SourceName, TrainState, Writing, checkpoint, held_out_rows, token_bytes,
+    SourceName, TrainState, Watch, Watched, held_out_rows, token_bytes,
 };
-use smollm3_recipe::{FineTuning, ModelConfig, Stage};
+use smollm3_recipe::{FineTuning, ModelConfig, Phase, Stage, Training};
 
 use crate::packed::padded;
-use crate::{ConversationEncoder, ConversationStore, PackedRows, Prepared, Result, stage_tokenizer};
+use crate::{
+    ConversationEncoder, ConversationStore, PackedRows, Prepared, Result, SftError, stage_tokenizer,
+};
 
 /// Held-out conversations that are evaluated.
 const HELD_OUT: u64 = 256;
@@ -32,12 +33,14 @@ pub fn fine_tune(
 ) -> Result<()> {
     let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
     let data = &fine_tuning.data;
-    let prepared = Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener)?;
-    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
+    let (prepared, (tokenizer_folder, tokens)) = run.first(|| {
+        let prepared = Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener)?;
+        Ok::<_, SftError>((prepared, stage_tokenizer(run, stage, &encoder.setup.template)?))
+    })?;
     let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;
-    rows.ledger().write(&run.stage_folder(&stage.name))?;
+    run.only_first(|| rows.ledger().write(&run.stage_folder(&stage.name)))?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
 
     let training = fine_tuning.training(&stage.name, rows.len());
@@ -46,45 +49,44 @@ pub fn fine_tune(
         eos_token_id: Some(tokens.im_end),
         ..run.stage_config(stage)?
     };
-    let mut hooks = FineTuningHooks {
-        kept: Kept {
-            run,
-            stage,
-            training: &training,
-            config,
-            tokenizer_folder,
-            data: [(stage.name.clone(), prepared.fingerprint)].into(),
-            lora: fine_tuning.lora.as_ref(),
-        },
-        rows: &rows,
-        held_out: prepared.held_out,
-        bytes: token_bytes(&run.data.tokenizer),
+    let kept = Kept {
+        run,
+        stage,
+        training: &training,
+        config,
+        tokenizer_folder,
+        data: [(stage.name.clone(), prepared.fingerprint)].into(),
+        lora: fine_tuning.lora.as_ref(),
     };
     let source = SourceName {
         name: CONVERSATIONS.to_owned(),
         category: CONVERSATIONS.to_owned(),
     };
-    let settings = LoopSettings {
-        stage: hooks
-            .kept
-            .stage_info(vec![source], |_| [(CONVERSATIONS.to_owned(), 1.0)].into()),
+    let shares = |_: &Phase| [(CONVERSATIONS.to_owned(), 1.0)].into();
+    let settings = kept.settings(vec![source], shares, stop)?;
+    let reached = kept.resume(listener)?;
+    let watch = HeldOutConversations {
+        run,
         training: &training,
-        schedule: training.schedule().map_err(EngineError::from)?,
-        stop,
+        rows: &rows,
+        held_out: prepared.held_out,
+        bytes: token_bytes(&run.data.tokenizer),
     };
-    checkpoint::sweep(&hooks.kept.folder())?;
-    let reached = hooks.kept.reached(|_| true, listener)?;
-    let rows_at_once = training.micro_batch.0 as usize;
+    let mut hooks = Watched { kept: &kept, watch };
+    let share = run.share(stage, &training)?;
     let to_device = |mut rows: Vec<Row>| -> smollm3_engine::Result<Vec<MicroBatch>> {
         let mut batches = Vec::new();
         while !rows.is_empty() {
-            let rest = rows.split_off(rows_at_once.clamp(1, rows.len()));
+            let rest = rows.split_off(share.micro_batch().min(rows.len()));
             batches.push(MicroBatch::new(&padded(rows), &run.device)?);
             rows = rest;
         }
         Ok(batches)
     };
-    let host = |step| rows.rows(step).map_err(EngineError::from);
+    let host = |step| {
+        let numbers = share.of(rows.numbers(step))?;
+        Ok(rows.rows_of(&numbers)?)
+    };
     train(
         &settings,
         reached,
@@ -97,15 +99,24 @@ pub fn fine_tune(
     Ok(())
 }
 
-struct FineTuningHooks<'a> {
-    kept: Kept<'a>,
+/// Loss on conversations that are not trained on.
+struct HeldOutConversations<'a> {
+    run: &'a Run,
+    training: &'a Training,
     rows: &'a PackedRows,
     held_out: Option<ConversationStore>,
     bytes: Vec<u32>,
 }
 
-impl FineTuningHooks<'_> {
-    /// Loss on conversations that are not trained on.
+impl Watch for HeldOutConversations<'_> {
+    fn rows_of(&self, step: u64) -> Vec<RowRef> {
+        let row = |number| RowRef {
+            source: CONVERSATIONS.to_owned(),
+            window: number,
+        };
+        self.rows.numbers(step).into_iter().map(row).collect()
+    }
+
     fn measure(
         &self,
         state: &TrainState,
@@ -113,7 +124,7 @@ impl FineTuningHooks<'_> {
         phase: &str,
         listener: &mut dyn Listener,
     ) -> smollm3_engine::Result<()> {
-        let Kept { run, training, .. } = &self.kept;
+        let (run, training) = (self.run, self.training);
         let Some(held_out) = &self.held_out else {
             return Ok(());
         };
@@ -154,42 +165,5 @@ impl FineTuningHooks<'_> {
             bits_per_byte: loss.bits_per_byte(),
             tokens: loss.tokens,
         }))
-    }
-}
-
-impl Hooks for FineTuningHooks<'_> {
-    fn snapshot(
-        &mut self,
-        state: &TrainState,
-        step: u64,
-        guard: &GuardState,
-    ) -> smollm3_engine::Result<Writing> {
-        self.kept.snapshot(state, step, guard)
-    }
-
-    fn begins(&mut self, state: &TrainState, listener: &mut dyn Listener) -> smollm3_engine::Result<()> {
-        self.measure(state, 0, "start", listener)
-    }
-
-    fn last_good(&mut self, listener: &mut dyn Listener) -> smollm3_engine::Result<Reached> {
-        self.kept.reached(|progress| progress.guard.bad == 0, listener)
-    }
-
-    fn rows_of(&self, step: u64) -> Vec<RowRef> {
-        let row = |number| RowRef {
-            source: CONVERSATIONS.to_owned(),
-            window: number,
-        };
-        self.rows.numbers(step).into_iter().map(row).collect()
-    }
-
-    fn phase_ended(
-        &mut self,
-        state: &TrainState,
-        step: u64,
-        phase: &str,
-        listener: &mut dyn Listener,
-    ) -> smollm3_engine::Result<()> {
-        self.measure(state, step, phase, listener)
     }
 }

@@ -10,6 +10,7 @@ mod checks;
 pub mod cost;
 mod text;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -22,6 +23,8 @@ use crate::model_config::ModelConfig;
 use crate::preference::{PreferenceLoss, Reference, TooLongPair};
 use crate::recipe::Recipe;
 use crate::run::Cluster;
+use crate::stage::Stage;
+use crate::training::Training;
 pub use cost::Memory;
 
 /// A recipe that cannot be run as it is.
@@ -264,5 +267,33 @@ impl Recipe {
     /// The first setting that does not fit the others or the facts, with the key to change.
     pub fn plan(&self, facts: &Facts) -> Result<Plan, PlanError> {
         build::plan(self, facts)
+    }
+
+    /// Makes sure that so many ranks can share the rows of each step.
+    ///
+    /// # Errors
+    /// The first stage of which they cannot, with the key to change.
+    pub fn check_ranks(&self, ranks: u64) -> Result<(), PlanError> {
+        for stage in &self.stages {
+            let training = match (stage.fine_tuning(), stage.preference()) {
+                (Some(fine_tuning), _) => Some(fine_tuning.training(&stage.name, 0)),
+                (_, Some(preference)) => Some(preference.training(&stage.name, 0, 0)),
+                (None, None) => stage.planned().map(Cow::into_owned),
+            };
+            if let Some(training) = training {
+                stage.micro_batches(&training, ranks)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stage {
+    /// Rows that each of `ranks` computes at once, and how many times in a step.
+    ///
+    /// # Errors
+    /// The rows of a step cannot be divided, with the key to change.
+    pub fn micro_batches(&self, training: &Training, ranks: u64) -> Result<(u64, u64), PlanError> {
+        checks::ranks(self, training, ranks)
     }
 }

@@ -1,0 +1,84 @@
+//! Arguments of the commands that write a checkpoint from others.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use smollm3_model::hf::FileDtype;
+use smollm3_recipe::ContextLength;
+
+/// `smollm3 tokenizer …`.
+#[derive(Debug, Subcommand)]
+pub enum TokenizerCommand {
+    /// Write a checkpoint with the tokens that mark turns and thinking, its embedding enlarged for them
+    AddChatTokens(AddChatTokensArgs),
+}
+
+/// `smollm3 tokenizer add-chat-tokens`.
+#[derive(Debug, ClapArgs)]
+pub struct AddChatTokensArgs {
+    /// Folder of the checkpoint
+    pub checkpoint: PathBuf,
+    /// The folder to write, which must not exist
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// `smollm3 merge`.
+#[derive(Debug, ClapArgs)]
+pub struct MergeArgs {
+    /// A checkpoint's folder and its weight; may be given several times
+    #[arg(long, value_name = "FOLDER=WEIGHT", required_unless_present = "config")]
+    pub model: Vec<String>,
+    /// mergekit's YAML of a linear merge, in the place of --model
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub config: Option<PathBuf>,
+    /// The folder to write, which must not exist
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Take the weights as they are given instead of dividing them by their sum
+    #[arg(long)]
+    pub as_given: bool,
+    /// Type of the numbers in the files; that of the first checkpoint when left out
+    #[arg(long, value_enum)]
+    pub dtype: Option<DtypeArg>,
+    /// The folder whose tokenizer and chat template are taken; that of the largest weight when left out
+    #[arg(long, value_name = "FOLDER")]
+    pub tokenizer_from: Option<PathBuf>,
+}
+
+/// `smollm3 export`.
+#[derive(Debug, ClapArgs)]
+pub struct ExportArgs {
+    /// Folder of the checkpoint
+    pub checkpoint: PathBuf,
+    /// The folder to write, which must not exist
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Stretch the context to so many tokens by YaRN, e.g. 128k
+    #[arg(long)]
+    pub context: Option<ContextLength>,
+    /// Type of the numbers in the files
+    #[arg(long, value_enum, default_value_t = DtypeArg::Bf16)]
+    pub dtype: DtypeArg,
+}
+
+/// Type of the numbers in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DtypeArg {
+    /// 32 bits
+    F32,
+    /// 16 bits with the exponent of f32
+    Bf16,
+    /// 16 bits, IEEE half precision
+    F16,
+}
+
+impl From<DtypeArg> for FileDtype {
+    fn from(dtype: DtypeArg) -> Self {
+        match dtype {
+            DtypeArg::F32 => Self::F32,
+            DtypeArg::Bf16 => Self::Bf16,
+            DtypeArg::F16 => Self::F16,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Arguments of the commands on runs and recipes.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use smollm3_collective::RANK_TIMEOUT;
+
+use super::{DeviceArgs, RecipeArgs};
+
+/// `smollm3 run`.
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// First stage to run (those before must have their checkpoints)
+    #[arg(long, value_name = "STAGE")]
+    pub from: Option<String>,
+    /// Last stage to run
+    #[arg(long, value_name = "STAGE")]
+    pub until: Option<String>,
+    /// Serve the present state as Prometheus text on this port of 127.0.0.1 (0: any that is free)
+    #[arg(long, value_name = "PORT")]
+    pub metrics_port: Option<u16>,
+    /// With several ranks (mpirun, srun), how many seconds they wait for one that does not come before the job is ended
+    #[arg(long, value_name = "SECONDS", default_value_t = RANK_TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    pub rank_timeout: u64,
+}
+
+/// `smollm3 plan`.
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `smollm3 status`.
+#[derive(Debug, ClapArgs)]
+pub struct StatusArgs {
+    /// The run's folder, as `run.output` names it
+    pub run: PathBuf,
+}
+
+/// `smollm3 report`.
+#[derive(Debug, ClapArgs)]
+pub struct ReportArgs {
+    /// Folders of runs
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The file to write
+    #[arg(long, short, default_value = "report.html")]
+    pub output: PathBuf,
+}

@@ -1,0 +1,101 @@
+//! The optimizer's state of a checkpoint, written by all ranks, each its own.
+//!
+//! Ranks write while training goes on, when the ranks talk of other things; so what a rank has written is told by
+//! the file itself, which gets its name once it is whole and on disk. Rank 0 waits for the files, takes them into its
+//! draft of the checkpoint and seals it. No rank ever holds more than its own part.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use smollm3_model::hf::{NamedTensor, TensorFiles, write_shards};
+
+use crate::checkpoint::{OPTIMIZER, folder_name, sync, write_json};
+use crate::error::io;
+use crate::{EngineError, Result};
+
+/// How often rank 0 looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Which part of a state a rank writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// The rank.
+    pub rank: usize,
+    /// How many there are.
+    pub world: usize,
+    /// How long rank 0 waits for the others.
+    pub limit: Duration,
+}
+
+impl Part {
+    /// Where the parts of a checkpoint lie until rank 0 takes them; a name that is swept if nobody does.
+    fn folder(stage_folder: &Path, step: u64) -> PathBuf {
+        stage_folder.join(format!(".{}.moments.part", folder_name(step)))
+    }
+
+    fn stem(self) -> String {
+        format!("{OPTIMIZER}-{:05}-of-{:05}", self.rank + 1, self.world)
+    }
+
+    /// Writes this rank's moments.
+    ///
+    /// # Errors
+    /// The file cannot be written; none has its name then.
+    pub fn write(self, stage_folder: &Path, step: u64, moments: &[NamedTensor]) -> Result<()> {
+        let folder = Self::folder(stage_folder, step);
+        fs::create_dir_all(&folder).map_err(io("create", &folder))?;
+        let draft = format!("draft-of-{}", self.stem());
+        write_shards(&folder, &draft, moments, usize::MAX)?;
+        let draft = folder.join(format!("{draft}.safetensors"));
+        let file = folder.join(format!("{}.safetensors", self.stem()));
+        fs::rename(&draft, &file).map_err(io("rename", &draft))?;
+        sync(&folder)
+    }
+
+    /// Brings the parts of all ranks into the folder `into`, with an index of what is where.
+    ///
+    /// # Errors
+    /// A rank has not written its part in time, or a file cannot be read or written.
+    pub fn gather(self, stage_folder: &Path, step: u64, into: &Path) -> Result<()> {
+        let folder = Self::folder(stage_folder, step);
+        let begin = Instant::now();
+        let mut files: BTreeMap<String, String> = BTreeMap::new();
+        for rank in 0..self.world {
+            let stem = Self { rank, ..self }.stem();
+            let name = format!("{stem}.safetensors");
+            let (from, to) = (folder.join(&name), into.join(&name));
+            while !from.exists() {
+                if begin.elapsed() > self.limit {
+                    return Err(EngineError::Refused(format!(
+                        "{}: rank {rank} has not written its part of the optimizer's state within {:?}; \
+                         the log of that rank says why, if it could not",
+                        from.display(),
+                        self.limit
+                    )));
+                }
+                thread::sleep(LOOK);
+            }
+            // The parts stay where they are until the checkpoint is there: it may have to be tried again.
+            fs::hard_link(&from, &to)
+                .or_else(|_| fs::copy(&from, &to).map(|_| ()))
+                .map_err(io("copy", &from))?;
+            let found = TensorFiles::open(into, &stem)?;
+            files.extend(found.names().map(|tensor| (tensor.to_owned(), name.clone())));
+        }
+        let index = into.join(format!("{OPTIMIZER}.safetensors.index.json"));
+        write_json(&index, &json!({ "metadata": {}, "weight_map": files }))
+    }
+
+    /// Removes what the checkpoint has taken.
+    ///
+    /// # Errors
+    /// The folder cannot be removed.
+    pub fn clear(stage_folder: &Path, step: u64) -> Result<()> {
+        let folder = Self::folder(stage_folder, step);
+        fs::remove_dir_all(&folder).map_err(io("remove", &folder))
+    }
+}

@@ -1,0 +1,93 @@
+//! What the engine asks of the ranks of a job beside sums.
+//!
+//! What is on disk is made by rank 0 alone and found there by the others: the job's folder is one that all nodes see. Every
+//! rank reaches each of these calls, and in the same order.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use smollm3_collective::{Collective, CollectiveError, Reduction};
+
+use crate::{EngineError, Result};
+
+/// How long the others wait for what rank 0 does alone. Not the limit of an exchange, which is for ranks that do the
+/// same: preparing a corpus, or writing and measuring a checkpoint, takes hours. A rank that dies ends the job at once.
+pub const ALONE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Work that leaves something on disk, done by rank 0 and then by the others, who find it there.
+///
+/// # Errors
+/// As `work`; [`EngineError::FirstEnded`] where that was rank 0's; a rank that is late or gone.
+pub fn first<T, E: From<EngineError>>(
+    ranks: &dyn Collective,
+    work: impl FnOnce() -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    if ranks.rank() > 0 {
+        wait(ranks, false)?;
+        return work();
+    }
+    let done = work();
+    let waited = wait(ranks, done.is_err());
+    let done = done?;
+    waited?;
+    Ok(done)
+}
+
+/// Work of rank 0 that the others wait for; `None` for them.
+///
+/// # Errors
+/// As `work`; [`EngineError::FirstEnded`] for the others; a rank that is late or gone.
+pub fn only_first<T, E: From<EngineError>>(
+    ranks: &dyn Collective,
+    work: impl FnOnce() -> std::result::Result<T, E>,
+) -> std::result::Result<Option<T>, E> {
+    match ranks.rank() {
+        0 => first(ranks, work).map(Some),
+        _ => Ok(first(ranks, || Ok::<_, EngineError>(None))?),
+    }
+}
+
+/// Waits for rank 0, which says whether it failed.
+fn wait(ranks: &dyn Collective, failed: bool) -> Result<()> {
+    ranks.barrier_within(ALONE)?;
+    match any(ranks, failed)? && !failed {
+        true => Err(EngineError::FirstEnded),
+        false => Ok(()),
+    }
+}
+
+/// What rank 0 has found, for all.
+pub(crate) fn from_first<T: Serialize + DeserializeOwned>(
+    ranks: &dyn Collective,
+    found: Option<T>,
+) -> Result<Option<T>> {
+    if ranks.world() == 1 {
+        return Ok(found);
+    }
+    let unreadable = |error: serde_json::Error| CollectiveError::Unreadable {
+        rank: 0,
+        place: ranks.place(0),
+        problem: error.to_string(),
+    };
+    let bytes = serde_json::to_vec(&found).map_err(unreadable)?;
+    Ok(serde_json::from_slice(&ranks.broadcast_bytes(bytes, 0)?).map_err(unreadable)?)
+}
+
+/// Whether any rank says so.
+pub(crate) fn any(ranks: &dyn Collective, own: bool) -> Result<bool> {
+    let mut flag = [f64::from(u8::from(own))];
+    ranks.all_reduce_f64(&mut flag, Reduction::Max)?;
+    Ok(flag[0] > 0.0)
+}
+
+/// Stands for the program: its version and the bytes of its file.
+pub(crate) fn program() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut hasher = blake3::Hasher::new();
+    let file = std::env::current_exe().and_then(|path| hasher.update_mmap_rayon(path).map(|_| ()));
+    match file {
+        Ok(()) => format!("{version} ({})", &hasher.finalize().to_hex()[..16]),
+        Err(_) => version.to_owned(),
+    }
+}

@@ -1,0 +1,110 @@
+//! Several ranks fine-tune as one does.
+
+#[path = "../../engine/tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use serde_json::json;
+use smollm3_collective::{Collective, Threads};
+use smollm3_engine::{Listeners, Metrics, Record, Run, read_metrics};
+use smollm3_recipe::Recipe;
+use smollm3_sft::fine_tune;
+use support::recipe;
+
+/// At ten times the rate, a step with tokens that have been seen once is off by 5e-6: what is a rounding apart in the gradient of
+/// a token is divided by its own size in the first updates.
+const STAGE: &str = r#"
+[[stage]]
+name = "sft"
+kind = "sft"
+from = "pretrain"
+sequence_length = 64
+global_batch = "8 sequences"
+micro_batch = "2 sequences"
+until = "50 steps"
+template = "chatml-masked"
+optimizer = { learning_rate = 1e-4 }
+schedule = { kind = "cosine", warmup = "1 steps", min_ratio = 0.1 }
+data = [{ name = "chats", paths = ["chats.jsonl"] }]
+"#;
+
+fn talking(folder: &Path) -> Recipe {
+    recipe(folder, "flex", &[]);
+    let chats: String = (0..200)
+        .map(|i| {
+            let answer = if i % 2 == 0 { "yes" } else { "no" };
+            let row = json!({"messages": [
+                {"role": "user", "content": format!("Is {i} even?")},
+                {"role": "assistant", "content": answer},
+            ]});
+            format!("{row}\n")
+        })
+        .collect();
+    fs::write(folder.join("chats.jsonl"), chats).unwrap();
+    let file = folder.join("recipe.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text + STAGE).unwrap();
+    Recipe::load(folder, &[]).unwrap()
+}
+
+/// Runs the stages with these numbers on `world` ranks.
+fn run(recipe: &Recipe, world: usize, stages: std::ops::Range<usize>) {
+    Threads::run(world, Duration::from_secs(120), |rank| {
+        let mut listeners = Listeners::default();
+        if rank.rank() == 0 {
+            listeners = listeners.with(Metrics::default());
+        }
+        let run = Run::open_as(Arc::new(rank), None, recipe.clone(), &mut listeners).unwrap();
+        let stop = AtomicBool::new(false);
+        for stage in &run.recipe.stages[stages.clone()] {
+            match stage.fine_tuning() {
+                Some(tuning) => fine_tune(&run, stage, tuning, &stop, &mut listeners).unwrap(),
+                None => run.stage(stage, &stop, &mut listeners).unwrap(),
+            }
+        }
+    });
+}
+
+fn losses(stage: &Path) -> Vec<(f64, u64)> {
+    let steps = read_metrics(stage).unwrap().into_iter();
+    steps
+        .filter_map(|record| match record {
+            Record::Step(step) => Some((step.loss, step.sources.values().map(|part| part.targets).sum())),
+            Record::HeldOut(_) | Record::Measured(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn any_number_of_ranks_has_the_losses_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = talking(folder.path());
+    let stage = folder.path().join("out/sft");
+    run(&recipe, 1, 0..2);
+    let expected = losses(&stage);
+    assert_eq!(expected.len(), 50);
+    for world in [2, 4] {
+        // From the same checkpoint, and from what has been tokenised anew.
+        for made in [stage.clone(), folder.path().join("out/conversations")] {
+            fs::remove_dir_all(made).unwrap();
+        }
+        run(&recipe, world, 1..2);
+        let found = losses(&stage);
+        assert_eq!(found.len(), 50);
+        for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let off = (found.0 - expected.0).abs() / expected.0;
+            assert!(
+                off <= 1e-6,
+                "{world} ranks, step {step}: {} and {}, off by {off:e}",
+                found.0,
+                expected.0
+            );
+            assert_eq!(found.1, expected.1);
+        }
+    }
+}
