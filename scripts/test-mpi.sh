@@ -140,7 +140,46 @@ optimizer = { learning_rate = 1e-3 }
 schedule = { kind = "wsd", warmup = "5 steps", decay = "5 steps" }
 checkpoint = { every = "10 steps", keep = 10 }
 phase = [{ name = "one", until = "50 steps", mixture = { sources = { sums = 1 } } }]
+
+# At ten times these rates, rounding in the gradients of tokens that have been seen once or twice grows beyond 1e-6.
+[[stage]]
+name = "sft"
+kind = "sft"
+from = "pretrain"
+sequence_length = 64
+global_batch = "8 sequences"
+micro_batch = "2 sequences"
+until = "50 steps"
+template = "chatml-masked"
+optimizer = { learning_rate = 1e-4 }
+schedule = { kind = "cosine", warmup = "1 steps", min_ratio = 0.1 }
+data = [{ name = "chats", paths = ["chats.jsonl"] }]
+
+[[stage]]
+name = "apo"
+kind = "apo"
+from = "pretrain"
+sequence_length = 48
+global_batch = "8 pairs"
+row_length = 128
+until = "50 steps"
+template = "chatml"
+optimizer = { learning_rate = 1e-4 }
+schedule = { kind = "cosine", warmup = "1 steps", min_ratio = 0.1 }
+data = [{ name = "numbers", paths = ["pairs.jsonl"] }]
 RECIPE
+python3 - "$work" << 'PY'
+import json, sys
+def talk(question, answer):
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+with open(f"{sys.argv[1]}/chats.jsonl", "w") as file:
+    for i in range(200):
+        print(json.dumps({"messages": talk(f"Is {i} even?", "no" if i % 2 else "yes")}), file=file)
+with open(f"{sys.argv[1]}/pairs.jsonl", "w") as file:
+    for i in range(100):
+        chosen, rejected = (talk(f"Say {i}.", str(number)) for number in (i, i + 1))
+        print(json.dumps({"prompt": f"Say {i}.", "chosen": chosen, "rejected": rejected}), file=file)
+PY
 
 train() {
   local world=$1 folder=$2
@@ -154,20 +193,35 @@ run() {
   train "$@" || code=$?
   took=$((SECONDS - begin))
 }
-# close A B: two runs have 50 steps each, and losses that are equal to 1e-6 relative.
+# close A B STAGES: two runs have 50 steps in each stage, and losses that are equal to 1e-6 relative.
 close() {
-  python3 - "$1" "$2" << 'PY'
+  python3 - "$@" << 'PY'
 import json, sys
-def losses(run):
-    lines = map(json.loads, open(f"{run}/pretrain/metrics.jsonl"))
+def losses(run, stage):
+    lines = map(json.loads, open(f"{run}/{stage}/metrics.jsonl"))
     return {line["step"]: line["loss"] for line in lines if line["kind"] == "step"}
-a, b = map(losses, sys.argv[1:])
-worst = max(abs(a[step] - b[step]) / a[step] for step in a)
-print(f"       worst relative difference of a loss: {worst:.1e}")
-sys.exit(not (set(a) == set(b) == set(range(1, 51)) and worst <= 1e-6))
+one, other, *stages = sys.argv[1:]
+good = True
+for stage in stages:
+    a, b = losses(one, stage), losses(other, stage)
+    worst = max(abs(a[step] - b[step]) / a[step] for step in a)
+    print(f"       {stage}: worst relative difference of a loss: {worst:.1e}")
+    good &= set(a) == set(b) == set(range(1, 51)) and worst <= 1e-6
+sys.exit(not good)
 PY
 }
-ended_well_and_close() { ended_well && close "$1" "$2"; }
+# parts RUN N: each of N ranks has written an equal part of the optimizer's state, but for what rounding to a
+# cache line moves.
+parts() {
+  python3 - "$@" << 'PY'
+import glob, os, sys
+run, world = sys.argv[1], int(sys.argv[2])
+sizes = [os.path.getsize(file) for file in sorted(glob.glob(f"{run}/pretrain/step-00000050/optimizer*.safetensors"))]
+print(f"       optimizer state by rank: {', '.join(f'{size / 1e6:.3f} MB' for size in sizes)}")
+sys.exit(not (len(sizes) == world and max(sizes) - min(sizes) < 0.05 * max(sizes)))
+PY
+}
+ended_well_and_close() { ended_well && close "$@"; }
 # collectives RUN: what the sums took.
 collectives() {
   python3 - "$1" << 'PY'
@@ -185,7 +239,8 @@ run 1 "$work/one"
 verdict "1 rank trains" ended_well
 for world in 2 4; do
   run "$world" "$work/ranks-$world"
-  verdict "$world ranks have the losses of one" ended_well_and_close "$work/one" "$work/ranks-$world"
+  verdict "$world ranks have the losses of one" ended_well_and_close "$work/one" "$work/ranks-$world" pretrain sft apo
+  verdict "$world ranks: each has its part of the optimizer's state" parts "$work/ranks-$world" "$world"
   [ "$code" -ne 0 ] || collectives "$work/ranks-$world"
   verdict "$world ranks: each has a log" [ -s "$work/ranks-$world/logs/rank-$((world - 1)).log" ]
 done
@@ -205,7 +260,7 @@ wait "$job" || code=$?
 took=$((SECONDS - begin))
 verdict "4 ranks: one that is killed ends the run" ended_with 25 "exited on signal 9"
 run 2 "$work/killed"
-verdict "2 ranks go on from there to the same losses" ended_well_and_close "$work/one" "$work/killed"
+verdict "2 ranks go on from there to the same losses" ended_well_and_close "$work/one" "$work/killed" pretrain sft apo
 
 # Stopped by the scheduler's signal, and gone on with.
 train 2 "$work/stopped" &
@@ -222,7 +277,7 @@ took=$((SECONDS - begin))
 is_stopped() { [ "$code" -eq 130 ] && grep -q "stopped after step" "$work/log"; }
 verdict "SIGUSR1 to one of 2 ranks: all save and stop" is_stopped
 run 4 "$work/stopped"
-verdict "4 ranks go on from there to the same losses" ended_well_and_close "$work/one" "$work/stopped"
+verdict "4 ranks go on from there to the same losses" ended_well_and_close "$work/one" "$work/stopped" pretrain sft apo
 
 # Ranks of one job with different recipes, and too many ranks.
 begin=$SECONDS

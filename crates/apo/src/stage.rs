@@ -33,11 +33,9 @@ pub fn prefer(
     listener: &mut dyn Listener,
 ) -> Result<()> {
     let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
-    let (prepared, (tokenizer_folder, tokens)) = run.first(|| {
-        let Run { recipe, data, .. } = run;
-        let prepared = Prepared::of(recipe, data, stage, &preference.data, &encoder, listener)?;
-        Ok::<_, SftError>((prepared, stage_tokenizer(run, stage, &encoder.setup.template)?))
-    })?;
+    let Run { recipe, data, .. } = run;
+    let prepared = run.first(|| Prepared::of(recipe, data, stage, &preference.data, &encoder, listener))?;
+    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let pairs_of_sources: Vec<u64> = preference
         .data
         .iter()

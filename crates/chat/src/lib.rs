@@ -9,6 +9,7 @@
 //! * [`mod@encode`]: tokens, and which of them are the assistant's.
 //! * [`tokens`]: the tokens that mark turns, checked and added.
 //! * [`explain`]: a row token by token, for people.
+//! * [`spoken`]: the answer without the thought before it.
 //!
 //! This crate knows nothing of devices, models or recipes, and nothing of the clock.
 
@@ -24,6 +25,7 @@ mod methods;
 pub mod pair;
 mod python;
 pub mod template;
+mod thought;
 pub mod tokens;
 
 pub use chrono::NaiveDate;
@@ -32,3 +34,4 @@ pub use encode::{Encoded, Learned, encode};
 pub use error::{ChatError, Result};
 pub use pair::{Pair, RenderedPair, render_pair};
 pub use template::{Render, Rendered, Template};
+pub use thought::spoken;

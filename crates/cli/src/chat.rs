@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use smollm3_chat::tokens::check_tokens;
-use smollm3_chat::{Conversation, NaiveDate, Template};
+use smollm3_chat::{Conversation, Template};
 use smollm3_engine::dtype;
 use smollm3_inference::{Continuation, TextModel};
 
 use crate::args::ChatArgs;
+use crate::date::date;
+use crate::sampling::drawn;
 
 const HELP: &str =
     "/think, /no_think: think before answering or not · /clear: begin anew · /exit or Ctrl-D: end";
@@ -21,6 +23,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
     let date = date(args.date.as_deref())?;
+    let sampling = drawn((&args.sampling).into())?;
     let mut talk = Conversation {
         messages: first(args.system.as_deref()),
         tools: args.tools.as_deref().map(tools).transpose()?,
@@ -39,7 +42,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     }
     let how = Continuation {
         max_new_tokens: args.max_new_tokens,
-        sampling: (&args.sampling).into(),
+        sampling,
         ..Continuation::default()
     };
 
@@ -108,18 +111,5 @@ fn tools(path: &Path) -> Result<Vec<Value>> {
             "{}: write a list of functions, [{{\"type\": \"function\", …}}]",
             path.display()
         ),
-    }
-}
-
-/// The date that templates tell: the one given, or today.
-pub fn date(given: Option<&str>) -> Result<NaiveDate> {
-    match given {
-        Some(text) => NaiveDate::parse_from_str(text, "%Y-%m-%d")
-            .with_context(|| format!("--date {text}: write it as 2025-07-08")),
-        None => {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-            let days = i32::try_from(now.as_secs() / 86_400)?;
-            NaiveDate::from_epoch_days(days).context("the clock is out of range")
-        }
     }
 }

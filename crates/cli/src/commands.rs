@@ -30,6 +30,7 @@ use crate::interrupt::{EndsPreparing, flag};
 use crate::logs::{self, Logs, RankLog};
 use crate::progress::Progress;
 use crate::ranks::Rank;
+use crate::sampling::drawn;
 use crate::{sample, summary};
 
 fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
@@ -237,11 +238,12 @@ fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
+    let sampling = drawn((&args.sampling).into())?;
     let model = TextModel::open(&args.checkpoint, dtype(precision), &device)?;
     let how = Continuation {
         max_new_tokens: args.max_new_tokens,
         stop: args.stop.clone(),
-        sampling: (&args.sampling).into(),
+        sampling,
     };
     let prompt = model.tokenizer.encode(&args.prompt)?;
     let mut out = stdout().lock();

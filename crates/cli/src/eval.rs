@@ -10,16 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use smollm3_corpus::atomic_file::write_atomically;
 use smollm3_engine::dtype;
-use smollm3_eval::{DataRow, EvalError, ItemLog, checkpoint_hash, data_hash, read_rows, write_whole};
-use smollm3_inference::TextModel;
+use smollm3_eval::{DataRow, EvalError, ItemLog, data_hash, read_rows};
+use smollm3_inference::{TextModel, checkpoint_hash};
 
 use crate::args::{EvalArgs, EvalKind};
 use crate::interrupt::{STOPPED, flag};
+use crate::progress::style;
 
 /// `smollm3 eval`.
 pub fn eval(args: &EvalArgs) -> Result<ExitCode> {
@@ -167,7 +169,7 @@ fn limited<T: Clone>(args: &EvalArgs, items: &[T]) -> Vec<T> {
 
 fn write_json(args: &EvalArgs, found: &Value) -> Result<()> {
     if let Some(path) = &args.json {
-        write_whole(path, format!("{found:#}\n").as_bytes())?;
+        write_atomically(path, format!("{found:#}\n").as_bytes())?;
         println!("\nwrote {}", path.display());
     }
     Ok(())
@@ -175,8 +177,6 @@ fn write_json(args: &EvalArgs, found: &Value) -> Result<()> {
 
 fn bar(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(0).with_prefix(what);
-    if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {eta} left") {
-        bar.set_style(style.progress_chars("━╸ "));
-    }
+    style(&bar, "{prefix} {bar:24} {pos}/{len}  {eta} left");
     bar
 }

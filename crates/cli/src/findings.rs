@@ -1,10 +1,8 @@
 //! What the table of stages says about the recipe's claims, in words: only what the numbers carry.
 
 use smollm3_engine::HeldOutRecord;
-use smollm3_eval::Evaluation;
+use smollm3_eval::{Evaluation, Mode};
 use smollm3_recipe::{Stage, StageKind, Start};
-
-use crate::summary::mode;
 
 /// A mean with its standard error.
 #[derive(Debug, Clone, Copy)]
@@ -87,9 +85,8 @@ fn mixtures(records: &[HeldOutRecord]) -> Option<String> {
     ))
 }
 
-/// What thinking is worth, of the last stage that was asked.
+/// What thinking is worth, after the stage that answers most sums right.
 fn thinking(evaluations: &[(&str, Evaluation)]) -> Option<String> {
-    // After fine-tuning, before anything that may change it: the best.
     let best = evaluations.iter().max_by(|(_, a), (_, b)| {
         let right = |found: &Evaluation| {
             found
@@ -112,9 +109,9 @@ fn thinking(evaluations: &[(&str, Evaluation)]) -> Option<String> {
     Some(format!(
         "Thinking: after {stage}, {} of the sums are right with {} and {} with {}{}.",
         with.percent(),
-        mode(true),
+        Mode::Think,
         without.percent(),
-        mode(false),
+        Mode::NoThink,
         verdict(with.differs(without))
     ))
 }
@@ -167,7 +164,7 @@ fn alignment(stages: &[Stage], evaluations: &[(&str, Evaluation)]) -> Option<Str
 
 #[cfg(test)]
 mod tests {
-    use smollm3_eval::{ExactScore, PositionLoss, PreferenceScore};
+    use smollm3_eval::{ModeScore, PositionLoss};
     use smollm3_recipe::Recipe;
 
     use super::*;
@@ -200,7 +197,7 @@ mod tests {
             exact_match: modes
                 .into_iter()
                 .zip(right)
-                .map(|(think, score)| ExactScore {
+                .map(|(think, score)| ModeScore {
                     think,
                     items: 100,
                     score,
@@ -210,7 +207,7 @@ mod tests {
             held_out: std::collections::BTreeMap::new(),
             preference: modes
                 .into_iter()
-                .map(|think| PreferenceScore {
+                .map(|think| ModeScore {
                     think,
                     items: 100,
                     score: prefers,

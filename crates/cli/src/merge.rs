@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use smollm3_merge::mergekit::Configuration;
 use smollm3_merge::{MergeSettings, TokenizerFrom, merge as merge_folders};
 
 use crate::args::MergeArgs;
 use crate::interrupt::flag;
+use crate::progress::style;
 
 /// `smollm3 merge`.
 pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
@@ -37,9 +38,7 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
     }
     let stop = flag("stopping; nothing is left behind")?;
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("merging {bar:24} {bytes}/{total_bytes}  {eta} left") {
-        bar.set_style(style.progress_chars("━╸ "));
-    }
+    style(&bar, "merging {bar:24} {bytes}/{total_bytes}  {eta} left");
     let report = merge_folders(&asked.parents, &asked.settings, &args.out, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);

@@ -215,7 +215,8 @@ impl Listener for Progress {
     }
 }
 
-fn style(bar: &ProgressBar, template: &str) {
+/// How the bars of all commands look.
+pub fn style(bar: &ProgressBar, template: &str) {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("━╸ "));
     }

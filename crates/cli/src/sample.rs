@@ -6,26 +6,10 @@ use anyhow::Result;
 use burn::tensor::DType;
 use smollm3_engine::{Run, checkpoint};
 use smollm3_inference::{Continuation, TextModel};
-use smollm3_model::Sampling;
 use smollm3_recipe::Stage;
-
-use crate::args::SamplingArgs;
 
 /// What a run's last checkpoint is asked to continue: a sum and a piece of documentation.
 const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"];
-
-impl From<&SamplingArgs> for Sampling {
-    fn from(wanted: &SamplingArgs) -> Self {
-        Self {
-            temperature: wanted.temperature,
-            top_k: wanted.top_k,
-            top_p: wanted.top_p,
-            min_p: wanted.min_p,
-            repetition_penalty: wanted.repetition_penalty,
-            seed: wanted.seed,
-        }
-    }
-}
 
 /// What the run's last checkpoint of plain text makes of a few prompts, and how to use the last of all.
 pub fn closing_sample(run: &Run) -> Result<String> {

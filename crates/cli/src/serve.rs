@@ -8,7 +8,7 @@ use smollm3_inference::TextModel;
 use smollm3_serve::{Limits, Server, Settings};
 
 use crate::args::ServeArgs;
-use crate::chat::date;
+use crate::date::date;
 use crate::interrupt::flag;
 
 /// `smollm3 serve`. To be stopped is how a server ends, so that is a success.

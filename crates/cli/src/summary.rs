@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use smollm3_engine::{HeldOutRecord, Record, Run, read_metrics};
-use smollm3_eval::{Evaluation, read_evaluation};
+use smollm3_eval::{Evaluation, Mode, read_evaluation};
 
 use crate::findings::findings;
 
@@ -132,7 +132,7 @@ fn stages(evaluations: &[(&str, Evaluation)]) -> String {
                 let score = found.exact_match.iter().find(|score| score.think == think)?;
                 Some(percent(score.score, score.standard_error))
             };
-            columns.push((mode(think).to_owned(), Box::new(cell)));
+            columns.push((Mode::of(think).to_string(), Box::new(cell)));
         }
     }
     if let Some(score) = all().find_map(|found| found.preference.first()) {
@@ -140,12 +140,12 @@ fn stages(evaluations: &[(&str, Evaluation)]) -> String {
             "prefers: % of {} pairs in each mode whose right sum is likelier than the wrong one",
             score.items
         ));
-        for (think, name) in [(true, "prefers /think"), (false, "prefers /no_think")] {
+        for think in [true, false] {
             let cell = move |found: &Evaluation| {
                 let score = found.preference.iter().find(|score| score.think == think)?;
                 Some(percent(score.score, score.standard_error))
             };
-            columns.push((name.to_owned(), Box::new(cell)));
+            columns.push((format!("prefers {}", Mode::of(think)), Box::new(cell)));
         }
     }
     let rows = evaluations.iter().map(|(stage, found)| {
@@ -160,11 +160,6 @@ fn stages(evaluations: &[(&str, Evaluation)]) -> String {
 
 fn percent(score: f64, error: f64) -> String {
     format!("{:.0} ± {:.0}", 100.0 * score, 100.0 * error)
-}
-
-/// The word that a conversation has for it.
-pub(crate) fn mode(think: bool) -> &'static str {
-    if think { "/think" } else { "/no_think" }
 }
 
 /// Columns as wide as what is in them; `-` where there is nothing.

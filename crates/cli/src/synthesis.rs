@@ -1,30 +1,26 @@
 //! `smollm3 data responses`, `smollm3 data pairs`: prompts in, rows with answers of models out.
 
-use std::io::{IsTerminal, stderr};
+mod answer_bar;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_engine::dtype;
-use smollm3_model::Sampling;
 use smollm3_synthesis::{
-    Asked, Asking, BadRows, CheckpointModel, Endpoint, Form, Journal, Key, LeftOut, Model, Patience,
-    Progress, Prompts, Settings, Survey, SynthesisError, Written, answer_all, write_rows,
+    Asked, Asking, BadRows, CheckpointModel, Endpoint, Form, Journal, Key, LeftOut, Model, Patience, Prompts,
+    Settings, Survey, SynthesisError, Written, answer_all, write_rows,
 };
 
 use crate::args::{self, AnswerArgs, KeepArg, PairsArgs, ResponsesArgs};
-use crate::chat::date;
+use crate::date::date;
 use crate::interrupt::{STOPPED, flag};
-use crate::progress::clock;
-
-/// How often a plain line is written where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+use crate::sampling::drawn;
 
 /// Samples of one model that is to contradict itself.
 const SAMPLES_OF_ONE: u32 = 4;
@@ -57,7 +53,7 @@ pub fn pairs(args: &PairsArgs) -> Result<ExitCode> {
             let mut weak = asked("weak", weak, args.weak_key_env.as_deref(), answers)?;
             if let Some(temperature) = args.weak_temperature {
                 weak.sampling.temperature = temperature;
-                check(&weak.sampling).context("--weak-temperature")?;
+                weak.sampling = drawn(weak.sampling).context("--weak-temperature")?;
             }
             let samples = args.samples.unwrap_or(1);
             write(answers, vec![strong, weak], Form::StrongOverWeak, samples, None)
@@ -66,53 +62,9 @@ pub fn pairs(args: &PairsArgs) -> Result<ExitCode> {
     }
 }
 
-/// Whether tokens can be drawn that way.
-fn check(sampling: &Sampling) -> Result<()> {
-    let at_least_zero = |value: f64| value.is_finite() && value >= 0.0;
-    for (option, value, good, due) in [
-        (
-            "temperature",
-            sampling.temperature,
-            at_least_zero(sampling.temperature),
-            "0 or more",
-        ),
-        (
-            "top-p",
-            sampling.top_p,
-            sampling.top_p > 0.0 && sampling.top_p <= 1.0,
-            "more than 0, at most 1",
-        ),
-        (
-            "min-p",
-            sampling.min_p,
-            (0.0..=1.0).contains(&sampling.min_p),
-            "0 to 1",
-        ),
-        (
-            "repetition-penalty",
-            sampling.repetition_penalty,
-            at_least_zero(sampling.repetition_penalty) && sampling.repetition_penalty > 0.0,
-            "more than 0",
-        ),
-    ] {
-        if !good {
-            bail!("--{option} {value}: write {due}");
-        }
-    }
-    Ok(())
-}
-
 /// A model as it is typed.
 fn asked(name: &'static str, address: &str, key_env: Option<&str>, args: &AnswerArgs) -> Result<Asked> {
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-        repetition_penalty: args.repetition_penalty,
-        seed: args.seed,
-    };
-    check(&sampling)?;
+    let sampling = drawn(args.into())?;
     let model = if address.starts_with("http://") || address.starts_with("https://") {
         let patience = Patience {
             timeout: Duration::from_secs(args.timeout),
@@ -187,7 +139,7 @@ fn write(
     if survey.prompts == 0 {
         bail!("there is no prompt in {}", args.prompts.join(", "));
     }
-    let mut bar = AnswerBar::new();
+    let mut bar = answer_bar::AnswerBar::new();
     let answered = answer_all(
         &prompts,
         &survey,
@@ -199,7 +151,7 @@ fn write(
             bar.show(progress);
         },
     );
-    bar.bar.finish_and_clear();
+    bar.finish();
     let interrupted = matches!(answered, Err(SynthesisError::Interrupted));
     if !interrupted && let Err(error) = answered {
         if !journal.is_empty() {
@@ -319,50 +271,4 @@ fn describe(
         Journal::path_of(&args.out).display()
     ));
     text
-}
-
-/// Answers and tokens a second, and the time left; plain lines where there is no terminal.
-struct AnswerBar {
-    bar: ProgressBar,
-    begin: Instant,
-    line: Option<Instant>,
-}
-
-impl AnswerBar {
-    fn new() -> Self {
-        let bar = ProgressBar::no_length();
-        if let Ok(style) = ProgressStyle::with_template("answers {bar:24} {pos}/{len}  {wide_msg}") {
-            bar.set_style(style.progress_chars("━╸ "));
-        }
-        Self {
-            bar,
-            begin: Instant::now(),
-            line: (!stderr().is_terminal()).then(Instant::now),
-        }
-    }
-
-    fn show(&mut self, progress: Progress) {
-        let elapsed = self.begin.elapsed().as_secs_f64().max(1e-3);
-        let answers = progress.new_answers as f64 / elapsed;
-        let left = progress.total.saturating_sub(progress.answers) as f64 / answers;
-        // Infinite before the first answer.
-        let left = Duration::try_from_secs_f64(left).map(|left| format!(", {} left", clock(left)));
-        let text = format!(
-            "{answers:.2} answers/s, {:.0} tokens/s{}",
-            progress.new_tokens as f64 / elapsed,
-            left.unwrap_or_default()
-        );
-        match &mut self.line {
-            None => {
-                self.bar.set_length(progress.total);
-                self.bar.set_position(progress.answers);
-                self.bar.set_message(text);
-            }
-            Some(last) if last.elapsed() >= LINE_EVERY => {
-                *last = Instant::now();
-                eprintln!("answers {}/{}  {text}", progress.answers, progress.total);
-            }
-            Some(_) => {}
-        }
-    }
 }

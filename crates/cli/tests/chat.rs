@@ -109,6 +109,12 @@ fn what_cannot_talk_says_why_and_what_to_do() {
         &["chat", text(&talks), "--date", "tomorrow"],
         &["tomorrow", "2025-07-08"],
     );
+    for command in [&["chat"][..], &["generate", "--prompt", "2 + 3"]] {
+        refused(
+            &[command, &[text(&talks), "--temperature=-1"]].concat(),
+            &["--temperature -1", "0 or more"],
+        );
+    }
     refused(
         &["chat", text(&talks), "--tools", "nowhere.json"],
         &["nowhere.json"],

@@ -1,9 +1,13 @@
 //! `smollm3 eval`, as it is typed.
 
+#[path = "../../inference/tests/checkpoint/mod.rs"]
+mod files;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use files::checkpoint;
 use serde_json::{Value, json};
 use smollm3_corpus::text::Arithmetic;
 use smollm3_corpus::{StoreWriter, Tokenizer};
@@ -12,20 +16,6 @@ fn smollm3() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_smollm3"));
     command.stdin(Stdio::null());
     command
-}
-
-/// The fixture model with a tokenizer that fits its 512 entries.
-fn checkpoint(folder: &Path) -> (PathBuf, Tokenizer) {
-    let to = folder.join("checkpoint");
-    fs::create_dir(&to).unwrap();
-    let from = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/model/a");
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(from.join(file), to.join(file)).unwrap();
-    }
-    let texts = Arithmetic::new(1, 200);
-    let tokenizer = Tokenizer::train((0..200).map(|index| texts.text(index)), 512).unwrap();
-    tokenizer.save(to.join("tokenizer.json")).unwrap();
-    (to, tokenizer)
 }
 
 fn run(checkpoint: &Path, options: &[&str]) -> (bool, String, String) {
@@ -42,7 +32,8 @@ fn run(checkpoint: &Path, options: &[&str]) -> (bool, String, String) {
 #[test]
 fn probes_and_loss_by_position_come_as_table_and_json() {
     let folder = tempfile::tempdir().unwrap();
-    let (checkpoint, tokenizer) = checkpoint(folder.path());
+    let checkpoint = checkpoint(folder.path());
+    let tokenizer = Tokenizer::load(checkpoint.join("tokenizer.json")).unwrap();
     let store = folder.path().join("store");
     let mut writer = StoreWriter::create(store.join("0000.ds"), "test", 512).unwrap();
     let texts = Arithmetic::new(2, 400);
@@ -96,7 +87,7 @@ fn probes_and_loss_by_position_come_as_table_and_json() {
 #[test]
 fn what_cannot_be_measured_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let (checkpoint, _) = checkpoint(folder.path());
+    let checkpoint = checkpoint(folder.path());
     let refused = |options: &[&str], words: &[&str]| {
         let (done, _, error) = run(&checkpoint, options);
         assert!(!done);
@@ -123,6 +114,10 @@ fn what_cannot_be_measured_is_said() {
         ],
         &["nowhere"],
     );
+    refused(
+        &["--lengths", "256", "--documents", "3"],
+        &["--documents", "--store"],
+    );
     fs::remove_file(checkpoint.join("tokenizer.json")).unwrap();
     refused(&["--lengths", "256"], &["tokenizer.json"]);
 }
@@ -148,7 +143,7 @@ fn read(path: PathBuf) -> Value {
 #[test]
 fn multiple_choice_is_kept_item_by_item_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let (checkpoint, _) = checkpoint(folder.path());
+    let checkpoint = checkpoint(folder.path());
     let (data, out) = (questions(folder.path()), folder.path().join("out"));
     let path = out.to_str().unwrap();
     let options = [
@@ -208,7 +203,7 @@ fn multiple_choice_is_kept_item_by_item_and_goes_on() {
 #[test]
 fn problems_are_solved_and_text_is_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let (checkpoint, _) = checkpoint(folder.path());
+    let checkpoint = checkpoint(folder.path());
     let row =
         |i: u32| json!({"question": format!("What is {i} + {i}?"), "answer": format!("#### {}", 2 * i)});
     let data = rows(
@@ -295,7 +290,7 @@ fn problems_are_solved_and_text_is_measured() {
 #[test]
 fn what_does_not_fit_a_suite_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let (checkpoint, _) = checkpoint(folder.path());
+    let checkpoint = checkpoint(folder.path());
     let data = questions(folder.path());
     let refused = |options: &[&str], words: &[&str]| {
         let (done, _, error) = run(&checkpoint, options);

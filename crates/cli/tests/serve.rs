@@ -1,24 +1,15 @@
 //! `smollm3 serve`, as it is typed: it says where it is, answers, and ends by Ctrl-C.
 
+#[path = "../../inference/tests/checkpoint/mod.rs"]
+mod files;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use smollm3_corpus::Tokenizer;
-use smollm3_corpus::text::Arithmetic;
-
-fn checkpoint(folder: &Path) -> PathBuf {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/model/a");
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(fixture.join(file), folder.join(file)).unwrap();
-    }
-    let texts = Arithmetic::new(1, 200);
-    let tokenizer = Tokenizer::train((0..200).map(|index| texts.text(index)), 512).unwrap();
-    tokenizer.save(folder.join("tokenizer.json")).unwrap();
-    folder.to_owned()
-}
+use files::checkpoint;
 
 fn serve(checkpoint: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_smollm3"));

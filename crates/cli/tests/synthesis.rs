@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+#[path = "../../inference/tests/checkpoint/mod.rs"]
+mod files;
 #[path = "../../synthesis/tests/support/server.rs"]
 #[allow(dead_code)]
 mod server;
@@ -17,8 +19,6 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use server::{Reply, Server};
 use smollm3_chat::{Conversation, Pair};
-use smollm3_corpus::Tokenizer;
-use smollm3_corpus::text::Arithmetic;
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_smollm3"));
@@ -79,15 +79,7 @@ fn prompts(folder: &Path, number: usize) -> PathBuf {
 }
 
 fn checkpoint(folder: &Path) -> PathBuf {
-    let to = folder.join("checkpoint");
-    fs::create_dir(&to).unwrap();
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/model/a");
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(from.join(file), to.join(file)).unwrap();
-    }
-    let texts = Arithmetic::new(1, 200);
-    let tokenizer = Tokenizer::train((0..200).map(|index| texts.text(index)), 512).unwrap();
-    fs::write(to.join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+    let to = files::checkpoint(folder);
     let template = "{% for m in messages %}{{ m.content }}\n{% endfor %}";
     fs::write(to.join("chat_template.jinja"), template).unwrap();
     to

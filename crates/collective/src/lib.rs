@@ -27,7 +27,7 @@ mod mpi;
 #[cfg(feature = "nccl")]
 pub mod nccl;
 mod operations;
-pub mod reduction;
+mod reduction;
 mod shards;
 mod single;
 mod start;

@@ -28,7 +28,7 @@ use mpi::traits::{Communicator, Destination, Equivalence, Source};
 use crate::{Collective, CollectiveError, Meter, Placement, Result};
 
 /// The exit code of a job that was ended by one of its ranks.
-pub const ABORTED: i32 = 1;
+const ABORTED: i32 = 1;
 
 /// Bytes of one MPI message, whose count is an `i32`.
 const MESSAGE: usize = 1 << 30;

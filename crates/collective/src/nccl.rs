@@ -44,7 +44,6 @@ pub struct Nccl {
     communicator: ncclComm_t,
     /// Keeps the device's primary context, which is the one LibTorch uses too.
     context: Arc<CudaContext>,
-    rank: usize,
     world: usize,
 }
 
@@ -91,7 +90,6 @@ impl Nccl {
         Ok(Self {
             communicator,
             context,
-            rank,
             world,
         })
     }
@@ -215,11 +213,6 @@ impl Nccl {
         self.context
             .bind_to_thread()
             .map_err(|error| refused("use its device", format!("{error:?}")))
-    }
-
-    /// This rank and how many there are.
-    pub fn rank_and_world(&self) -> (usize, usize) {
-        (self.rank, self.world)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -134,13 +135,17 @@ fn a_rank_that_ends_early_is_known_at_once() {
 
 #[test]
 fn a_panic_ends_the_wait_of_the_others() {
+    let told = AtomicUsize::new(0);
     let panics = std::panic::catch_unwind(|| {
         Threads::run(3, LIMIT, |ranks| {
             assert!(ranks.rank() != 1, "on purpose");
-            ranks.barrier().unwrap_err();
+            if let Err(CollectiveError::Ended { rank: 1, .. }) = ranks.barrier() {
+                told.fetch_add(1, Ordering::Relaxed);
+            }
         })
     });
     assert!(panics.is_err());
+    assert_eq!(told.into_inner(), 2);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! A folder belongs to one process at a time, which a lock file sees to.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
 use crate::error::{CorpusError, Result};
+use crate::locked_file::open_locked;
 use crate::remote::{RemoteClient, RemoteFile};
 use crate::shards::{OpenShard, Shard, Shards};
 
@@ -146,15 +147,10 @@ impl ShardCache {
         }
         fs::create_dir_all(folder).map_err(CorpusError::io("create", folder))?;
         let lock_path = folder.join("lock");
-        let lock = File::create(&lock_path).map_err(CorpusError::io("create", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let problem = "another process uses this cache; give each process its own folder";
-                return Err(CorpusError::store(folder, problem));
-            }
-            Err(TryLockError::Error(error)) => return Err(CorpusError::io("lock", &lock_path)(error)),
-        }
+        let Some(lock) = open_locked(&lock_path).map_err(CorpusError::io("open", &lock_path))? else {
+            let problem = "another process uses this cache; give each process its own folder";
+            return Err(CorpusError::store(folder, problem));
+        };
         let whole = |bundle: &Bundle| Shard {
             bytes: bundle.bytes(),
             ..bundle.main.shard.clone()

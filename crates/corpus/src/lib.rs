@@ -12,6 +12,7 @@
 //! * [`tokenizer`]: byte-level BPE, trained or loaded.
 //! * [`tokenize`]: documents to token stores on all cores, the same bytes for any number of threads.
 //! * [`store`]: the on-disk format, datatrove's own, so files go both ways.
+//! * [`atomic_file`]: files that are whole or not there; [`locked_file`]: files that one process has.
 //!
 //! This crate knows nothing of devices, models or recipes: plain arguments in, files out.
 
@@ -20,6 +21,7 @@ pub mod bench;
 pub mod cache;
 pub mod error;
 pub mod fetch;
+pub mod locked_file;
 pub mod read;
 pub mod remote;
 pub mod shards;

@@ -13,8 +13,8 @@ use smollm3_model::hf::Checkpoint;
 use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
 
 use crate::{
-    EvalError, ExactScore, PositionLoss, PreferenceScore, ProbeScore, Result, exact_match, loss_by_position,
-    preference, probe_scores,
+    EvalError, ModeScore, PositionLoss, ProbeScore, Result, exact_match, loss_by_position, preference,
+    probe_scores,
 };
 
 const FILE: &str = "evaluation.json";
@@ -40,11 +40,11 @@ pub struct Evaluation {
     /// Loss on held-out documents.
     pub loss_by_position: Vec<PositionLoss>,
     /// Sums, of a checkpoint with a chat template.
-    pub exact_match: Vec<ExactScore>,
+    pub exact_match: Vec<ModeScore>,
     /// Loss on text kept out of training, by category.
     pub held_out: BTreeMap<String, TextLoss>,
     /// Right sums against wrong ones, of a checkpoint with a chat template.
-    pub preference: Vec<PreferenceScore>,
+    pub preference: Vec<ModeScore>,
 }
 
 /// Loss on text.
@@ -58,9 +58,9 @@ pub struct TextLoss {
     pub tokens: u64,
 }
 
-/// Measures what the recipe's `[evaluation]` asks for of the newest checkpoint of a stage, and writes
-/// `evaluation.json` into the stage's folder; what is there already and still true is not measured again. `None` if the recipe asks for
-/// nothing.
+/// Measures what the recipe's `[evaluation]` asks for of the newest checkpoint of a stage, and writes `evaluation.json` into
+/// the stage's folder; what is there already and still true is not measured again. `None` if the recipe asks for nothing, or
+/// the stage has no checkpoint.
 ///
 /// # Errors
 /// The checkpoint cannot be read or asked, or the listener ends the work.

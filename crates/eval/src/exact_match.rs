@@ -2,35 +2,22 @@
 
 use std::ops::ControlFlow;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use smollm3_chat::{Conversation, Render, Template, encode};
+use smollm3_chat::{Conversation, Render, Template, encode, spoken};
 use smollm3_corpus::Tokenizer;
 use smollm3_model::{Generation, SmolLm3, generate};
 use smollm3_recipe::ExactMatch;
 use smollm3_sft::sum;
 
-use crate::Result;
+use crate::{ModeScore, Result};
 
 /// Tokens that an answer may take, its thinking included.
 const LONGEST: usize = 96;
 /// Questions that are answered at once.
 const AT_ONCE: usize = 50;
 
-/// How many questions were answered right in one mode.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ExactScore {
-    /// Whether it was asked to think first.
-    pub think: bool,
-    /// Questions.
-    pub items: u32,
-    /// The part answered right, 0 to 1.
-    pub score: f64,
-    /// Standard error of it.
-    pub standard_error: f64,
-}
-
-/// Both modes' scores; the most probable token is taken each time. A turn ends with `stop`.
+/// In both modes, the part of the questions answered right; the most probable token is taken each time. A turn ends with
+/// `stop`.
 ///
 /// # Errors
 /// The template refuses the questions, or `progress` ends the work.
@@ -41,7 +28,7 @@ pub fn exact_match(
     stop: u32,
     asked: &ExactMatch,
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
-) -> Result<Vec<ExactScore>> {
+) -> Result<Vec<ModeScore>> {
     let settings = Generation {
         max_new_tokens: LONGEST,
         stop: vec![stop],
@@ -61,18 +48,12 @@ pub fn exact_match(
                 .collect::<Result<_>>()?;
             let answers = generate(model, &prompts, &settings, |_, _| ControlFlow::Continue(()))?;
             for (problem, ids) in problems.iter().zip(answers) {
-                right += u32::from(answer(&tokenizer.decode(&ids, true)?) == problem.answer);
+                let text = tokenizer.decode(&ids, true)?;
+                right += u32::from(spoken(&text).is_some_and(|answer| answer.trim() == problem.answer));
             }
             done += indices.len() as u64;
         }
-        let items = f64::from(asked.items.max(1));
-        let score = f64::from(right) / items;
-        scores.push(ExactScore {
-            think,
-            items: asked.items,
-            score,
-            standard_error: (score * (1.0 - score) / items).sqrt(),
-        });
+        scores.push(ModeScore::new(think, asked.items, right));
     }
     progress(done, total)?;
     Ok(scores)
@@ -94,26 +75,4 @@ fn prompt(tokenizer: &Tokenizer, template: &Template, question: &str, think: boo
     };
     let rendered = template.render(&conversation, &render)?;
     Ok(encode(tokenizer, &rendered)?.ids)
-}
-
-/// What is said after the thinking.
-fn answer(text: &str) -> &str {
-    text.rsplit("</think>").next().unwrap_or_default().trim()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::answer;
-
-    #[test]
-    fn the_answer_is_what_follows_the_thinking() {
-        for (text, expected) in [
-            ("<think>\n1 + 2 = 3\n</think>\n3", "3"),
-            (" 42 \n", "42"),
-            ("<think>\nnever ends 42", "<think>\nnever ends 42"),
-            ("<think></think>", ""),
-        ] {
-            assert_eq!(answer(text), expected);
-        }
-    }
 }

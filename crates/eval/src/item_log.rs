@@ -9,13 +9,15 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use smollm3_corpus::atomic_file::write_atomically;
+use smollm3_corpus::locked_file::open_locked;
 
 use crate::error::io;
 use crate::{EvalError, Result};
@@ -54,22 +56,11 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
     pub fn open(folder: &Path, settings: &Map<String, Value>) -> Result<Self> {
         claim(folder, settings)?;
         let path = folder.join(ITEMS);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(EvalError::Locked {
-                    folder: folder.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(error)) => return Err(io("lock", &path)(error)),
-        }
+        let Some(mut file) = open_locked(&path).map_err(io("open", &path))? else {
+            return Err(EvalError::Locked {
+                folder: folder.to_owned(),
+            });
+        };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io("read", &path))?;
         // A line without its end is what a kill leaves: its item is done again.
@@ -140,13 +131,16 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
             append(&mut text, &Line { item, record })?;
         }
         // The lock goes with the old file: nobody is to take it for the new one.
-        write_whole(&path, &text)?;
+        write_atomically(&path, &text)?;
         drop(file);
-        write_whole(
+        write_atomically(
             &path.with_file_name("results.json"),
             format!("{results:#}\n").as_bytes(),
         )?;
-        write_whole(&path.with_file_name("results.md"), markdown.as_bytes())
+        Ok(write_atomically(
+            &path.with_file_name("results.md"),
+            markdown.as_bytes(),
+        )?)
     }
 }
 
@@ -170,7 +164,7 @@ fn claim(folder: &Path, settings: &Map<String, Value>) -> Result<()> {
         }
         fs::create_dir_all(folder).map_err(io("create", folder))?;
         let settings = Value::Object(settings.clone());
-        return write_whole(&path, format!("{settings:#}\n").as_bytes());
+        return Ok(write_atomically(&path, format!("{settings:#}\n").as_bytes())?);
     }
     let text = fs::read_to_string(&path).map_err(io("read", &path))?;
     let found: Map<String, Value> = serde_json::from_str(&text).map_err(|error| EvalError::Results {
@@ -198,20 +192,4 @@ fn claim(folder: &Path, settings: &Map<String, Value>) -> Result<()> {
             differences: differences.join("\n"),
         }),
     }
-}
-
-/// Writes a file, whole or not at all.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".part");
-    let draft = PathBuf::from(draft);
-    let written = File::create(&draft).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(io("write", &draft))?;
-    fs::rename(&draft, path).map_err(io("rename", &draft))
 }

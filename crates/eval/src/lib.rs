@@ -12,15 +12,16 @@
 //! [`Estimate`]s, with standard errors; [`report`] makes tables of them.
 
 mod choice;
+mod data_hash;
 mod error;
 mod estimate;
 mod evaluation;
 mod exact_match;
-mod identity;
 mod item_log;
 mod likelihood;
 mod long_context;
 mod loss;
+mod mode;
 mod position;
 mod preference;
 mod probe;
@@ -32,20 +33,21 @@ pub use choice::{
     ChoiceRecord, ChoiceScore, ChoiceTask, Choices, Form, Item, Prompts, Question, ScoredChoice,
     choice_score, choose,
 };
+pub use data_hash::data_hash;
 pub use error::{EvalError, Result};
 pub use estimate::Estimate;
 pub use evaluation::{Evaluation, TextLoss, evaluate_stage, read_evaluation};
-pub use exact_match::{ExactScore, exact_match};
-pub use identity::{checkpoint_hash, data_hash};
-pub use item_log::{ItemLog, write_whole};
+pub use exact_match::exact_match;
+pub use item_log::ItemLog;
 pub use likelihood::{LogLikelihood, Request, log_likelihoods, prefix_token};
 pub use long_context::{ProbeScore, probe_scores, table};
 pub use loss::{DocumentLoss, LossSettings, LossSource, SourceLoss, source_losses, text_loss};
+pub use mode::{Mode, ModeScore};
 pub use position::{PositionLoss, loss_by_position};
-pub use preference::{PreferenceScore, preference};
+pub use preference::preference;
 pub use probe::{Probe, Task};
 pub use problems::{
-    Asking, Extracted, INSTRUCTION, Majority, Mode, Problem, ProblemRecord, ProblemScore, ProblemTask,
-    Solution, extract, normalise, problem_score, solve,
+    Asking, Extracted, INSTRUCTION, Majority, Problem, ProblemRecord, ProblemScore, ProblemTask, Solution,
+    extract, normalise, problem_score, solve,
 };
 pub use rows::{DataRow, read_rows};

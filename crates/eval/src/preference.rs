@@ -1,7 +1,6 @@
 //! Pairs of a right and a wrong sum: how often is the right answer likelier to the model, without any reference?
 
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 use smollm3_apo::{PairLimits, answer_log_probs, pack_pairs, sum_pair};
 use smollm3_chat::{NaiveDate, Pair, Render, Template, render_pair};
 use smollm3_corpus::Tokenizer;
@@ -10,25 +9,12 @@ use smollm3_model::SmolLm3;
 use smollm3_recipe::{PreferencePairs, TooLongPair};
 use smollm3_sft::Document;
 
-use crate::Result;
+use crate::{ModeScore, Result};
 
 /// Tokens that are computed at once.
 const ROW: u64 = 4096;
 
-/// How often the right answer was likelier in one mode.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PreferenceScore {
-    /// Whether the answers think first.
-    pub think: bool,
-    /// Pairs.
-    pub items: u32,
-    /// The part whose right answer is likelier, 0 to 1.
-    pub score: f64,
-    /// Standard error of it.
-    pub standard_error: f64,
-}
-
-/// Both modes' scores.
+/// In both modes, the part of the pairs whose right answer is likelier.
 ///
 /// # Errors
 /// The template refuses the pairs, or `progress` ends the work.
@@ -39,7 +25,7 @@ pub fn preference(
     asked: &PreferencePairs,
     device: &Device,
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
-) -> Result<Vec<PreferenceScore>> {
+) -> Result<Vec<ModeScore>> {
     let render = Render {
         // Any will do: the questions are not about the date.
         date: NaiveDate::from_ymd_opt(2025, 7, 8),
@@ -73,14 +59,7 @@ pub fn preference(
                 .map(|[right, wrong]| u32::from(right > wrong))
                 .sum::<u32>();
         }
-        let items = f64::from(asked.items.max(1));
-        let score = f64::from(right) / items;
-        scores.push(PreferenceScore {
-            think,
-            items: asked.items,
-            score,
-            standard_error: (score * (1.0 - score) / items).sqrt(),
-        });
+        scores.push(ModeScore::new(think, asked.items, right));
     }
     progress(total, total)?;
     Ok(scores)

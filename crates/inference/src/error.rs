@@ -40,6 +40,20 @@ pub enum InferenceError {
     /// A prompt that cannot be continued.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    /// A folder that is no checkpoint.
+    #[error("{} is no checkpoint: it has no config.json", folder.display())]
+    NoModel {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file of the checkpoint.
+    #[error("{}: cannot read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Texts that do not fit a row.
     #[error(transparent)]
     Documents(#[from] DocumentsError),

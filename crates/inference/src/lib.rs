@@ -2,15 +2,17 @@
 //!
 //! [`TextModel`] opens the folder once; [`Continuation`] says how a text goes on; [`Pieces`] turns tokens that come one
 //! by one into text that can be shown; [`TextModel::continue_texts`] does it for several texts at once, and [`score()`]
-//! says how probable texts are. Whoever talks to a model goes through here: the terminal, the server, evaluations
-//! and the makers of data.
+//! says how probable texts are; [`checkpoint_hash()`] says which model it was. Whoever talks to a model goes through here:
+//! the terminal, the server, evaluations and the makers of data.
 
+mod checkpoint_hash;
 mod continued;
 mod error;
 mod pieces;
 mod score;
 mod text_model;
 
+pub use checkpoint_hash::checkpoint_hash;
 pub use continued::{End, Growing, Step};
 pub use error::{InferenceError, Result};
 pub use pieces::Pieces;

@@ -237,7 +237,7 @@ fn evaluation_table(evaluation: &Evaluation) -> String {
     });
     let sums = evaluation.exact_match.iter().map(|score| {
         vec![
-            format!("sums, {}", mode(score.think)),
+            format!("sums, {}", score.mode()),
             percent(score.score, score.standard_error),
         ]
     });
@@ -250,7 +250,7 @@ fn evaluation_table(evaluation: &Evaluation) -> String {
     });
     let pairs = evaluation.preference.iter().map(|score| {
         vec![
-            format!("right sums preferred, {}", mode(score.think)),
+            format!("right sums preferred, {}", score.mode()),
             percent(score.score, score.standard_error),
         ]
     });
@@ -258,10 +258,6 @@ fn evaluation_table(evaluation: &Evaluation) -> String {
         &["measured", "result (± standard error)"],
         text.chain(losses).chain(probes).chain(sums).chain(pairs),
     )
-}
-
-fn mode(think: bool) -> &'static str {
-    if think { "/think" } else { "/no_think" }
 }
 
 fn overview(page: &mut String, runs: &[(&str, &StageFiles)]) {

@@ -19,7 +19,7 @@ mod reply;
 mod server;
 mod token_text;
 mod tool_call;
-pub mod wire;
+mod wire;
 mod worker;
 
 pub use error::{Result, ServeError};

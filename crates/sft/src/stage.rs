@@ -10,9 +10,7 @@ use smollm3_engine::{
 use smollm3_recipe::{FineTuning, ModelConfig, Phase, Stage, Training};
 
 use crate::packed::padded;
-use crate::{
-    ConversationEncoder, ConversationStore, PackedRows, Prepared, Result, SftError, stage_tokenizer,
-};
+use crate::{ConversationEncoder, ConversationStore, PackedRows, Prepared, Result, stage_tokenizer};
 
 /// Held-out conversations that are evaluated.
 const HELD_OUT: u64 = 256;
@@ -33,10 +31,8 @@ pub fn fine_tune(
 ) -> Result<()> {
     let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
     let data = &fine_tuning.data;
-    let (prepared, (tokenizer_folder, tokens)) = run.first(|| {
-        let prepared = Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener)?;
-        Ok::<_, SftError>((prepared, stage_tokenizer(run, stage, &encoder.setup.template)?))
-    })?;
+    let prepared = run.first(|| Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener))?;
+    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;

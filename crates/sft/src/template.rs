@@ -111,14 +111,19 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
     }
 }
 
-/// Writes the tokenizer that the stage's checkpoints carry: the run's, with turns ended by `<|im_end|>` and the template.
-/// Returns its folder.
+/// The tokenizer that the stage's checkpoints carry: the run's, with turns ended by `<|im_end|>` and the template. Rank 0
+/// writes it; returns its folder.
 ///
 /// # Errors
 /// A file cannot be written.
 pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<(PathBuf, ChatTokens)> {
     let tokens = check_tokens(&run.data.tokenizer)?;
     let folder = run.stage_folder(&stage.name).join("tokenizer");
+    run.only_first(|| write_tokenizer(&run.data.tokenizer_folder, template, &folder))?;
+    Ok((folder, tokens))
+}
+
+fn write_tokenizer(from: &Path, template: &Template, folder: &Path) -> Result<()> {
     let trouble = |path: &Path| {
         let path = path.to_owned();
         move |error: std::io::Error| SftError::File {
@@ -126,9 +131,8 @@ pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<
             problem: error.to_string(),
         }
     };
-    fs::create_dir_all(&folder).map_err(trouble(&folder))?;
-    let from = &run.data.tokenizer_folder;
-    fs::copy(from.join("tokenizer.json"), folder.join("tokenizer.json")).map_err(trouble(&folder))?;
+    fs::create_dir_all(folder).map_err(trouble(folder))?;
+    fs::copy(from.join("tokenizer.json"), folder.join("tokenizer.json")).map_err(trouble(folder))?;
     let mut config: Value = fs::read_to_string(from.join("tokenizer_config.json"))
         .ok()
         .and_then(|text| serde_json::from_str(&text).ok())
@@ -136,6 +140,5 @@ pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<
     config["eos_token"] = json!(IM_END);
     write_json(&folder.join("tokenizer_config.json"), &config)?;
     let file = folder.join("chat_template.jinja");
-    fs::write(&file, template.source()).map_err(trouble(&file))?;
-    Ok((folder, tokens))
+    fs::write(&file, template.source()).map_err(trouble(&file))
 }

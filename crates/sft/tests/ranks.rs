@@ -10,10 +10,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::json;
+use smollm3_chat::Template;
 use smollm3_collective::{Collective, Threads};
 use smollm3_engine::{Listeners, Metrics, Record, Run, read_metrics};
 use smollm3_recipe::Recipe;
-use smollm3_sft::fine_tune;
+use smollm3_sft::{fine_tune, stage_tokenizer};
 use support::recipe;
 
 /// At ten times the rate, a step with tokens that have been seen once is off by 5e-6: what is a rounding apart in the gradient of
@@ -107,4 +108,19 @@ fn any_number_of_ranks_has_the_losses_of_one() {
             assert_eq!(found.1, expected.1);
         }
     }
+}
+
+#[test]
+fn what_ranks_share_on_disk_is_written_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = talking(folder.path());
+    Threads::run(4, Duration::from_secs(120), |rank| {
+        let run = Run::open_as(Arc::new(rank), None, recipe.clone(), &mut Listeners::default()).unwrap();
+        let stage = &run.recipe.stages[1];
+        let template = Template::chatml();
+        for _ in 0..20 {
+            let (files, _) = stage_tokenizer(&run, stage, &template).unwrap();
+            assert!(files.join("tokenizer_config.json").is_file());
+        }
+    });
 }

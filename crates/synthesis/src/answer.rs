@@ -5,6 +5,7 @@
 //! first, because that is what the templates of SmolLM3 are trained on.
 
 use serde::{Deserialize, Serialize};
+use smollm3_chat::spoken;
 
 const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";
@@ -35,11 +36,7 @@ pub enum Finish {
 impl Answer {
     /// What stands behind the thought, without white space around it; nothing if the thought never ends.
     pub fn said(&self) -> &str {
-        match (self.text.rfind(CLOSE), self.text.contains(OPEN)) {
-            (Some(end), _) => self.text.get(end + CLOSE.len()..).unwrap_or_default().trim(),
-            (None, true) => "",
-            (None, false) => self.text.trim(),
-        }
+        spoken(&self.text).unwrap_or_default().trim()
     }
 }
 

@@ -5,14 +5,13 @@
 //! round differently in another batch, and a resumed run must end in the same bits. A batch of which anything is missing is
 //! therefore computed whole.
 
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use burn::tensor::{DType, Device};
 use smollm3_chat::NaiveDate;
-use smollm3_inference::{InferenceError, TextModel};
+use smollm3_inference::{InferenceError, TextModel, checkpoint_hash};
 use smollm3_model::{Generation, generate_streams};
 
 use crate::answer::with_thought;
@@ -61,7 +60,7 @@ impl CheckpointModel {
     ) -> Result<Self> {
         Ok(Self {
             folder: folder.to_owned(),
-            files: hash_files(folder)?,
+            files: checkpoint_hash(folder)?,
             precision,
             device: device.clone(),
             batch: batch.max(1),
@@ -170,39 +169,4 @@ fn answer_batch(model: &TextModel, batch: &[Row<'_>], work: &Work<'_>) -> Result
         work.send(row.prompt, row.sample, answer)?;
     }
     Ok(())
-}
-
-/// Hash of the names and contents of the files that decide what a checkpoint says.
-fn hash_files(folder: &Path) -> Result<String> {
-    let entries = fs::read_dir(folder).map_err(SynthesisError::io("read", folder))?;
-    let mut names = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(SynthesisError::io("read", folder))?.file_name();
-        let name = name.to_string_lossy().into_owned();
-        let texts = [
-            "config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "chat_template.jinja",
-        ];
-        if texts.contains(&name.as_str()) || name.ends_with(".safetensors") {
-            names.push(name);
-        }
-    }
-    names.sort();
-    if !names.iter().any(|name| name == "config.json") {
-        return Err(SynthesisError::File {
-            path: folder.to_owned(),
-            problem: "is no checkpoint: it has no config.json".to_owned(),
-        });
-    }
-    let mut all = blake3::Hasher::new();
-    for name in names {
-        let path = folder.join(&name);
-        let mut file = blake3::Hasher::new();
-        file.update_mmap_rayon(&path)
-            .map_err(SynthesisError::io("read", &path))?;
-        all.update(format!("{name} {}\n", file.finalize().to_hex()).as_bytes());
-    }
-    Ok(all.finalize().to_hex().to_string())
 }

@@ -5,11 +5,12 @@
 //! one counts as none: what they held is asked again. In memory there is only where each answer stands.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use smollm3_corpus::locked_file::open_locked;
 
 use crate::prompt::Prompt;
 use crate::{Answer, Result, Settings, SynthesisError};
@@ -101,24 +102,13 @@ impl Journal {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(SynthesisError::io("create", folder))?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(SynthesisError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let problem = "is being written by another command; wait for it, or write another --out";
-                return Err(SynthesisError::File {
-                    path,
-                    problem: problem.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(error)) => return Err(SynthesisError::io("lock", &path)(error)),
-        }
+        let Some(file) = open_locked(&path).map_err(SynthesisError::io("open", &path))? else {
+            let problem = "is being written by another command; wait for it, or write another --out";
+            return Err(SynthesisError::File {
+                path,
+                problem: problem.to_owned(),
+            });
+        };
         let mut journal = Self {
             path,
             file,

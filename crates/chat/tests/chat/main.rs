@@ -12,4 +12,5 @@ mod jinja;
 mod pair;
 mod rows;
 mod template;
+mod thought;
 mod tokens;

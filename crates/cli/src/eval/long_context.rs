@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 use smollm3_corpus::{TokenStore, Tokenizer};
 use smollm3_engine::dtype;
@@ -18,6 +18,9 @@ const LENGTHS: [u64; 3] = [1 << 10, 2 << 10, 4 << 10];
 
 /// Scores by task and length, and loss by position where there is a store.
 pub fn long_context(args: &EvalArgs) -> Result<ExitCode> {
+    if args.store.is_empty() && args.documents.is_some() {
+        bail!("--documents is of --store FOLDER, which is not given");
+    }
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;

@@ -11,6 +11,7 @@ use smollm3_model::Sampling;
 
 use super::{Work, data_rows, limited, open};
 use crate::args::EvalArgs;
+use crate::sampling::drawn;
 
 /// Tokens of the solutions that are written together where nothing else is asked for.
 const TOKENS_AT_ONCE: usize = 32_768;
@@ -81,11 +82,6 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
         &mut |done, total| work.progress.tell(done, total),
     )?;
     let score = problem_score(work.log.records().values());
-    let mode = match mode {
-        Mode::Plain => "plain text",
-        Mode::NoThink => "/no_think",
-        Mode::Think => "/think",
-    };
     let title = format!(
         "{}, {mode}, {shots}-shot: {}",
         task.name(),
@@ -99,27 +95,21 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
 fn sampling(args: &EvalArgs) -> Result<Sampling> {
     let several = args.samples.unwrap_or(1) > 1;
     let temperature = args.temperature.unwrap_or(if several { 0.6 } else { 0.0 });
-    let drawn = temperature > 0.0;
-    let top_p = args.top_p.unwrap_or(if several { 0.95 } else { 1.0 });
-    if !(temperature >= 0.0 && temperature.is_finite()) {
-        bail!("--temperature {temperature}: write 0 or a positive number");
-    }
-    if !(top_p > 0.0 && top_p <= 1.0) {
-        bail!("--top-p {top_p}: write a number above 0 and up to 1");
-    }
-    if several && !drawn {
-        bail!("--samples with --temperature 0 would write the same solution again; write --temperature 0.6");
-    }
-    if args.top_p.is_some() && !drawn {
-        bail!("--top-p says nothing at temperature 0; write --temperature 0.6 too");
-    }
-    if args.seed.is_some() && !drawn {
-        bail!("--seed says nothing at temperature 0; write --temperature 0.6 too");
-    }
-    Ok(Sampling {
+    let sampling = drawn(Sampling {
         temperature,
-        top_p,
+        top_p: args.top_p.unwrap_or(if several { 0.95 } else { 1.0 }),
         seed: args.seed.unwrap_or(0),
         ..Sampling::default()
-    })
+    })?;
+    let random = temperature > 0.0;
+    if several && !random {
+        bail!("--samples with --temperature 0 would write the same solution again; write --temperature 0.6");
+    }
+    if args.top_p.is_some() && !random {
+        bail!("--top-p says nothing at temperature 0; write --temperature 0.6 too");
+    }
+    if args.seed.is_some() && !random {
+        bail!("--seed says nothing at temperature 0; write --temperature 0.6 too");
+    }
+    Ok(sampling)
 }

@@ -6,6 +6,7 @@ mod bench;
 mod cache;
 mod fetch;
 mod fixtures;
+mod locked_file;
 mod read;
 mod remote;
 mod rows;

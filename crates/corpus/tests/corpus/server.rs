@@ -1,7 +1,7 @@
 //! A web server on 127.0.0.1 for the tests, which can be told to misbehave.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,6 +14,9 @@ pub struct Request {
     /// Path and query.
     pub path: String,
     pub headers: HashMap<String, String>,
+    // Read by the tests of crates/synthesis.
+    #[allow(dead_code)]
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -136,10 +139,16 @@ fn serve(mut connection: TcpStream, handler: &Handler, seen: &Mutex<Vec<Request>
         };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
+    let length = headers
+        .get("content-length")
+        .map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
     let request = Request {
         method,
         path,
         headers,
+        body,
     };
     let before = {
         let mut seen = seen.lock().unwrap();

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::Result;
 use crate::rows::DataRow;
+use crate::{EvalError, Result};
 
 /// A question with its choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,13 +46,10 @@ impl Item {
                 gold,
                 rest: None,
             }),
-            false => {
-                let problem = format!("names answer {} of {}", gold + 1, choices.len());
-                Err(crate::EvalError::Row {
-                    place: row.place.clone(),
-                    problem: format!("the row {problem}"),
-                })
-            }
+            false => Err(EvalError::Row {
+                place: row.place.clone(),
+                problem: format!("the row names answer {} of {}", gold + 1, choices.len()),
+            }),
         }
     }
 }
@@ -81,7 +78,7 @@ impl DataRow {
             .ok_or_else(|| self.no_answer(column))
     }
 
-    fn no_answer(&self, column: &str) -> crate::EvalError {
+    fn no_answer(&self, column: &str) -> EvalError {
         let found = self.value(column);
         self.wrong(
             column,

@@ -4,6 +4,8 @@
 //! commonsense_qa,super_glue/boolq,mmlu/default,mmlu/continuation}`. A form that it does not have for a set (such as
 //! lettered HellaSwag) is worded like its others.
 
+use std::sync::LazyLock;
+
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -175,12 +177,14 @@ fn hellaswag(row: &DataRow) -> Result<Item> {
     Item::new(row, scene.clone(), scene, endings, row.index("label")?)
 }
 
+static BRACKETS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\[.*?\]").ok());
+
 /// Part of HellaSwag comes from WikiHow with headings and notes in brackets.
 fn without_markup(text: &str) -> String {
     let text = text.trim().replace(" [title]", ". ");
-    let text = match Regex::new(r"\[.*?\]") {
-        Ok(brackets) => brackets.replace_all(&text, "").into_owned(),
-        Err(_) => text,
+    let text = match BRACKETS.as_ref() {
+        Some(brackets) => brackets.replace_all(&text, "").into_owned(),
+        None => text,
     };
     text.replace("  ", " ")
 }

@@ -14,4 +14,4 @@ pub use extract::{Extracted, extract};
 pub use normal::normalise;
 pub use problem::{Problem, ProblemTask};
 pub use score::{Majority, ProblemRecord, ProblemScore, Solution, problem_score};
-pub use solve::{Asking, INSTRUCTION, Mode, solve};
+pub use solve::{Asking, INSTRUCTION, solve};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use smollm3_chat::spoken;
 
 use super::{Problem, ProblemTask};
 use crate::estimate::Estimate;
@@ -76,7 +77,8 @@ pub(super) fn solution(
     thinking: bool,
     (tokens, finished): (usize, bool),
 ) -> Solution {
-    let found = spoken(&text, thinking).and_then(|text| task.answer(text));
+    let ended = !thinking || text.contains("</think>");
+    let found = spoken(&text).filter(|_| ended).and_then(|text| task.answer(text));
     let marked = found.as_ref().is_some_and(|found| found.marked);
     let answer = found.map(|found| found.text);
     Solution {
@@ -86,15 +88,6 @@ pub(super) fn solution(
         text,
         tokens,
         finished,
-    }
-}
-
-/// What is said after the thinking; nothing while the thinking goes on.
-fn spoken(text: &str, thinking: bool) -> Option<&str> {
-    match text.rsplit_once("</think>") {
-        Some((_, spoken)) => Some(spoken),
-        None if thinking || text.contains("<think>") => None,
-        None => Some(text),
     }
 }
 
@@ -169,14 +162,22 @@ mod tests {
 
     #[test]
     fn an_answer_counts_once_the_thinking_has_ended() {
+        let problem = Problem {
+            place: String::new(),
+            question: String::new(),
+            solution: String::new(),
+            answer: "8".to_owned(),
+        };
         for (text, thinking, expected) in [
-            ("<think>it is 7</think>\n8", false, Some("\n8")),
+            ("<think>it is 7</think>\n8", false, Some("8")),
             ("it is 7</think>8", true, Some("8")),
             ("<think>it is 7", false, None),
             ("it is 7", true, None),
             ("7", false, Some("7")),
         ] {
-            assert_eq!(spoken(text, thinking), expected);
+            let found = solution(ProblemTask::Gsm8k, &problem, text.to_owned(), thinking, (1, true));
+            assert_eq!(found.answer.as_deref(), expected);
+            assert_eq!(found.right, expected == Some("8"));
         }
     }
 }

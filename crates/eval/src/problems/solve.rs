@@ -2,32 +2,19 @@
 
 use std::ops::ControlFlow;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use smollm3_chat::{Conversation, NaiveDate};
 use smollm3_inference::{Pieces, TextModel};
-use smollm3_model::{GenerateError, Generation, Sampling, generate};
+use smollm3_model::{GenerateError, Generation, Sampling, generate_streams};
 
 use super::score::solution;
 use super::{Problem, ProblemRecord, ProblemTask, Solution};
 use crate::item_log::ItemLog;
 use crate::likelihood::encode;
-use crate::{EvalError, Result};
+use crate::{EvalError, Mode, Result};
 
 /// What a chat model is told after the question when nothing else is.
 pub const INSTRUCTION: &str = "Put the final answer in \\boxed{}.";
-
-/// How a model is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Text to be continued, without a template.
-    Plain,
-    /// A conversation, the answer at once.
-    NoThink,
-    /// A conversation, the answer after thinking.
-    Think,
-}
 
 /// How problems are put, and how solutions are written.
 #[derive(Debug, Clone)]
@@ -79,22 +66,18 @@ pub fn solve(
     }
     asked.sort_by(|a, b| b.ids.len().cmp(&a.ids.len()).then(a.item.cmp(&b.item)));
     let mut left = asked.as_slice();
-    let mut number = 0;
     while let Some(longest) = left.first() {
         let row = longest.ids.len() + asking.max_new_tokens;
         let at_once = (tokens_at_once / (row * asking.samples.max(1))).clamp(1, left.len());
         let (batch, rest) = left.split_at(at_once);
         left = rest;
-        number += 1;
         let done = log.records().len() as u64;
         progress(done, total)?;
-        // A batch is what it is whatever was done before, so that its samples are the same when it is done again.
+        // A batch is what it is whatever was done before: in another one, products of matrices may round differently.
         if batch.iter().all(|asked| log.has(asked.item as u64)) {
             continue;
         }
-        let found = solve_batch(model, problems, asking, batch, number, &mut || {
-            progress(done, total)
-        })?;
+        let found = solve_batch(model, problems, asking, batch, &mut || progress(done, total))?;
         log.add(batch.iter().zip(found).map(|(asked, solutions)| {
             let record = ProblemRecord::new(&problems[asked.item], asked.text.clone(), solutions);
             (asked.item as u64, record)
@@ -109,7 +92,6 @@ fn solve_batch(
     problems: &[Problem],
     asking: &Asking,
     batch: &[Asked],
-    number: u64,
     go_on: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Vec<Vec<Solution>>> {
     let samples = asking.samples.max(1);
@@ -118,15 +100,16 @@ fn solve_batch(
         .flat_map(|asked| std::iter::repeat_n(asked, samples))
         .collect();
     let prompts: Vec<Vec<u32>> = rows.iter().map(|asked| asked.ids.clone()).collect();
+    // Each solution has random numbers of its own, whatever it is written with.
+    let streams: Vec<u64> = batch
+        .iter()
+        .flat_map(|asked| (0..samples).map(move |sample| (asked.item * samples + sample) as u64))
+        .collect();
     let ends = model.end_tokens();
     let settings = Generation {
         max_new_tokens: asking.max_new_tokens,
         stop: ends.clone(),
-        sampling: Sampling {
-            // Each row has random numbers of its own; each batch too.
-            seed: asking.sampling.seed.wrapping_add(number),
-            ..asking.sampling.clone()
-        },
+        sampling: asking.sampling.clone(),
     };
     let stop = match asking.mode {
         Mode::Plain => vec![asking.task.stop().to_owned()],
@@ -137,7 +120,7 @@ fn solve_batch(
         .map(|_| Pieces::new(&model.tokenizer, &stop))
         .collect();
     let mut ended = Ok(());
-    let written = generate(&model.model, &prompts, &settings, |row, token| {
+    let written = generate_streams(&model.model, &prompts, &streams, &settings, |row, token| {
         if ended.is_ok() {
             ended = go_on();
         }

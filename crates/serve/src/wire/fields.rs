@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{Checked, Refusal};
 
 /// Fields that are read past: they change nothing about the answer.
-pub const IGNORED: [&str; 7] = [
+const IGNORED: [&str; 7] = [
     "metadata",
     "prompt_cache_key",
     "prompt_cache_retention",

@@ -16,11 +16,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use smollm3_inference::End;
 
-pub use chat::{
-    ChatChoice, ChatCompletion, ChatDelta, ChatMessage, ChatPiece, ChatRequest, FunctionCall, ToolCall,
-};
+pub use chat::{ChatChoice, ChatCompletion, ChatDelta, ChatPiece, ChatRequest, FunctionCall, ToolCall};
 pub use completion::{Completion, CompletionChoice, CompletionRequest, Logprobs, Prompts};
-pub use fields::{Fields, IGNORED};
+pub use fields::Fields;
 pub use options::Options;
 pub use refusal::{Checked, Refusal};
 

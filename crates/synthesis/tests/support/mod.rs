@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+#[path = "../../../inference/tests/checkpoint/mod.rs"]
+mod files;
 pub mod server;
 
 use std::fs;
@@ -12,10 +14,8 @@ use std::time::Duration;
 use burn::tensor::{DType, Device};
 use serde_json::{Value, json};
 use smollm3_chat::NaiveDate;
-use smollm3_corpus::Tokenizer;
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
-use smollm3_corpus::text::Arithmetic;
 use smollm3_model::Sampling;
 use smollm3_synthesis::{
     Asked, Asking, CheckpointModel, Endpoint, Form, Journal, LeftOut, Model, Patience, Progress, Prompts,
@@ -156,17 +156,9 @@ pub fn endpoint(name: &'static str, address: &str, model: &str) -> Asked {
     }
 }
 
-/// The fixture model with a tokenizer of its 512 entries and a short template.
+/// The fixture model with a tokenizer and a short template.
 pub fn checkpoint_folder(folder: &Path) -> PathBuf {
-    let to = folder.join("checkpoint");
-    fs::create_dir(&to).unwrap();
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/model/a");
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(from.join(file), to.join(file)).unwrap();
-    }
-    let texts = Arithmetic::new(1, 200);
-    let tokenizer = Tokenizer::train((0..200).map(|index| texts.text(index)), 512).unwrap();
-    fs::write(to.join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+    let to = files::checkpoint(folder);
     let template = "{% for m in messages %}{{ m.content }}\n{% endfor %}<|im_start|>";
     fs::write(to.join("chat_template.jinja"), template).unwrap();
     to

@@ -1,9 +1,9 @@
 //! A server of chat completions on 127.0.0.1, which can be told to misbehave.
 
+#[path = "../../../corpus/tests/corpus/server.rs"]
+mod http;
+
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +15,16 @@ pub struct Request {
     pub path: String,
     pub headers: HashMap<String, String>,
     pub body: Value,
+}
+
+impl From<&http::Request> for Request {
+    fn from(request: &http::Request) -> Self {
+        Self {
+            path: request.path.clone(),
+            headers: request.headers.clone(),
+            body: serde_json::from_slice(&request.body).unwrap_or_default(),
+        }
+    }
 }
 
 impl Request {
@@ -73,75 +83,39 @@ impl Reply {
     }
 }
 
-type Handler = dyn Fn(&Request, usize) -> Reply + Send + Sync;
+impl From<Reply> for http::Answer {
+    fn from(reply: Reply) -> Self {
+        let answer = Self {
+            body: reply.body.into_bytes(),
+            ..Self::status(reply.status)
+        };
+        let headers = reply.headers.into_iter();
+        headers.fold(answer, |answer, (name, value)| answer.header(name, value))
+    }
+}
 
 /// Serves until the process ends.
 pub struct Server {
     pub address: String,
-    requests: Arc<Mutex<Vec<Request>>>,
+    http: http::Server,
 }
 
 impl Server {
     /// `handler` gets each request and how many came before it.
     pub fn start(handler: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
-        let (handler, seen): (Arc<Handler>, _) = (Arc::new(handler), requests.clone());
-        thread::spawn(move || {
-            for connection in listener.incoming().flatten() {
-                let (handler, seen) = (handler.clone(), seen.clone());
-                // A client that hangs up early is part of the tests.
-                thread::spawn(move || drop(serve(connection, &*handler, &seen)));
-            }
+        let http = http::Server::start(move |request, before| {
+            let reply = handler(&Request::from(request), before);
+            thread::sleep(reply.after);
+            reply.into()
         });
-        Self { address, requests }
+        Self {
+            address: http.address.clone(),
+            http,
+        }
     }
 
     /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
+        self.http.requests().iter().map(Request::from).collect()
     }
-}
-
-fn serve(mut connection: TcpStream, handler: &Handler, seen: &Mutex<Vec<Request>>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(connection.try_clone()?);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let path = line.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    let mut headers = HashMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim().split_once(':') else {
-            break;
-        };
-        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-    }
-    let length = headers
-        .get("content-length")
-        .map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let request = Request {
-        path,
-        headers,
-        body: serde_json::from_slice(&body).unwrap_or_default(),
-    };
-    let before = {
-        let mut seen = seen.lock().unwrap();
-        seen.push(request.clone());
-        seen.len() - 1
-    };
-    let reply = handler(&request, before);
-    thread::sleep(reply.after);
-    let mut head = format!("HTTP/1.1 {} Test\r\nConnection: close\r\n", reply.status);
-    head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
-    for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    connection.write_all(head.as_bytes())?;
-    connection.write_all(b"\r\n")?;
-    connection.write_all(reply.body.as_bytes())?;
-    connection.flush()
 }

@@ -1,0 +1,53 @@
+//! Which weights an answer is of: a hash of files, not their names.
+
+use std::fs;
+use std::path::Path;
+
+use blake3::Hasher;
+
+use crate::{InferenceError, Result};
+
+/// Files of a checkpoint that decide what it says, beside its weights.
+const COMPANIONS: [&str; 4] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+];
+
+/// blake3 over the names and contents of what decides the answers of a checkpoint. Reads all weights, at the speed of the
+/// disk.
+///
+/// # Errors
+/// There is no model in the folder, or a file cannot be read.
+pub fn checkpoint_hash(folder: &Path) -> Result<String> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| InferenceError::Read { path, source }
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
+        let name = entry.map_err(unreadable(folder))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        // Not the optimizer's state or adapters, which lie beside the weights of a training checkpoint.
+        let is_weights = name.starts_with("model") && name.ends_with(".safetensors");
+        if is_weights || COMPANIONS.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    if !names.iter().any(|name| name == "config.json") {
+        return Err(InferenceError::NoModel {
+            folder: folder.to_owned(),
+        });
+    }
+    let mut all = Hasher::new();
+    for name in names {
+        let path = folder.join(&name);
+        let mut one = Hasher::new();
+        one.update_mmap_rayon(&path).map_err(unreadable(&path))?;
+        // Of the contents of each, so that no text can move from one file to the next unseen.
+        all.update(format!("{name} {}\n", one.finalize().to_hex()).as_bytes());
+    }
+    Ok(all.finalize().to_hex().to_string())
+}
