@@ -13,7 +13,6 @@ use smollm3_inference::{Continuation, TextModel};
 
 use crate::args::ChatArgs;
 use crate::date::date;
-use crate::sampling::drawn;
 
 const HELP: &str =
     "/think, /no_think: think before answering or not · /clear: begin anew · /exit or Ctrl-D: end";
@@ -23,7 +22,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
     let date = date(args.date.as_deref())?;
-    let sampling = drawn((&args.sampling).into())?;
+    let sampling = args.sampling.drawn()?;
     let mut talk = Conversation {
         messages: first(args.system.as_deref()),
         tools: args.tools.as_deref().map(tools).transpose()?,

@@ -1,5 +1,6 @@
 //! One function a command.
 
+use std::fmt::Display;
 use std::io::{Write, stdout};
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 use smollm3_apo::prefer;
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::{Listener, Listeners, Metrics, Run, SourceStore, dtype};
@@ -30,7 +32,6 @@ use crate::interrupt::{EndsPreparing, flag};
 use crate::logs::{self, Logs, RankLog};
 use crate::progress::Progress;
 use crate::ranks::Rank;
-use crate::sampling::drawn;
 use crate::{sample, summary};
 
 fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
@@ -188,12 +189,20 @@ fn names(recipe: &Recipe) -> String {
 
 pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    let plan = recipe.plan(&facts(&recipe)?)?;
-    match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&plan)?),
-        false => print!("{plan}"),
+    let facts = facts(&recipe)?;
+    match (args.devices, &args.device) {
+        (Some(devices), Some(device)) => show(&recipe.estimate(&facts, devices, device)?, args.json)?,
+        _ => show(&recipe.plan(&facts)?, args.json)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show(found: &(impl Display + Serialize), json: bool) -> Result<()> {
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(found)?),
+        false => print!("{found}"),
+    }
+    Ok(())
 }
 
 /// What is at hand to check the plan against: the architecture, tokenizers on disk, and what an earlier run prepared.
@@ -238,7 +247,7 @@ fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
-    let sampling = drawn((&args.sampling).into())?;
+    let sampling = args.sampling.drawn()?;
     let model = TextModel::open(&args.checkpoint, dtype(precision), &device)?;
     let how = Continuation {
         max_new_tokens: args.max_new_tokens,

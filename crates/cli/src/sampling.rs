@@ -31,6 +31,32 @@ impl From<&AnswerArgs> for Sampling {
     }
 }
 
+impl SamplingArgs {
+    /// How tokens are drawn.
+    ///
+    /// # Errors
+    /// The option that is out of its range, or that says nothing where the most probable token is taken.
+    pub fn drawn(&self) -> Result<Sampling> {
+        let unheeded = [
+            ("--top-k", self.top_k != 0),
+            ("--top-p", self.top_p < 1.0),
+            ("--min-p", self.min_p > 0.0),
+            ("--seed", self.seed != 0),
+        ];
+        match unheeded
+            .iter()
+            .find(|(_, given)| *given && self.temperature == 0.0)
+        {
+            Some((option, _)) => {
+                bail!(
+                    "{option} says nothing at temperature 0, where the most probable token is taken; write --temperature too"
+                )
+            }
+            None => drawn(self.into()),
+        }
+    }
+}
+
 /// The same, if tokens can be drawn that way.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use smollm3_synthesis::{
     Settings, Survey, SynthesisError, Written, answer_all, write_rows,
 };
 
-use crate::args::{self, AnswerArgs, KeepArg, PairsArgs, ResponsesArgs};
+use crate::args::{self, AnswerArgs, KeepArg, PairsArgs, PrecisionArg, ResponsesArgs};
 use crate::date::date;
 use crate::interrupt::{STOPPED, flag};
 use crate::sampling::drawn;
@@ -67,14 +67,19 @@ fn asked(name: &'static str, address: &str, key_env: Option<&str>, args: &Answer
     let sampling = drawn(args.into())?;
     let model = if address.starts_with("http://") || address.starts_with("https://") {
         let patience = Patience {
-            timeout: Duration::from_secs(args.timeout),
+            timeout: Duration::from_secs(args.timeout.unwrap_or(3600)),
             retry: RetryPolicy {
-                attempts: args.attempts,
+                attempts: args.attempts.unwrap_or(8),
                 ..RetryPolicy::default()
             },
         };
         let key = key_env.map(Key::from_env).transpose()?;
-        Model::Endpoint(Endpoint::new(address, key, args.concurrency, patience)?)
+        Model::Endpoint(Endpoint::new(
+            address,
+            key,
+            args.concurrency.unwrap_or(32),
+            patience,
+        )?)
     } else {
         let folder = Path::new(address);
         if !folder.is_dir() {
@@ -86,14 +91,21 @@ fn asked(name: &'static str, address: &str, key_env: Option<&str>, args: &Answer
             bail!("{variable}: a checkpoint on this machine needs no key; leave the option out");
         }
         let device = args.device.open()?;
-        let precision = dtype(args.device.precision(args.precision)?);
+        let precision = dtype(
+            args.device
+                .precision(args.precision.unwrap_or(PrecisionArg::F32))?,
+        );
         let date = match &args.date {
             // Answers begun yesterday go on with yesterday's date.
             None => date(begun(name, &args.out)?.as_deref())?,
             given => date(given.as_deref())?,
         };
         Model::Checkpoint(CheckpointModel::new(
-            folder, precision, &device, args.batch, date,
+            folder,
+            precision,
+            &device,
+            args.batch.unwrap_or(8),
+            date,
         )?)
     };
     Ok(Asked {
@@ -102,6 +114,28 @@ fn asked(name: &'static str, address: &str, key_env: Option<&str>, args: &Answer
         sampling,
         max_new_tokens: args.max_new_tokens as usize,
     })
+}
+
+/// Refuses options that none of the models would heed.
+fn check_heeded(args: &AnswerArgs, models: &[Asked]) -> Result<()> {
+    let has_endpoint = models
+        .iter()
+        .any(|asked| matches!(asked.model, Model::Endpoint(_)));
+    let has_checkpoint = models
+        .iter()
+        .any(|asked| matches!(asked.model, Model::Checkpoint(_)));
+    let of_endpoints = args
+        .of_endpoints()
+        .map(|given| (given, has_endpoint, "endpoints"));
+    let of_checkpoints = args
+        .of_checkpoints()
+        .map(|given| (given, has_checkpoint, "checkpoints"));
+    for ((option, given), has, whose) in of_endpoints.into_iter().chain(of_checkpoints) {
+        if given && !has {
+            bail!("{option} is for {whose}, and none is asked; leave it out");
+        }
+    }
+    Ok(())
 }
 
 /// The date of the answers that are there already.
@@ -125,6 +159,7 @@ fn write(
             args.out.display()
         );
     }
+    check_heeded(args, &models)?;
     let prompts = open_prompts(args, expected)?;
     let stop = flag("stopping; the answers so far are kept")?;
     let mut journal = Journal::open(&args.out, &settings(args, &models, form))?;

@@ -114,6 +114,10 @@ fn what_cannot_talk_says_why_and_what_to_do() {
             &[command, &[text(&talks), "--temperature=-1"]].concat(),
             &["--temperature -1", "0 or more"],
         );
+        refused(
+            &[command, &[text(&talks), "--top-p", "0.9"]].concat(),
+            &["--top-p", "--temperature"],
+        );
     }
     refused(
         &["chat", text(&talks), "--tools", "nowhere.json"],

@@ -330,9 +330,37 @@ fn what_cannot_be_done_says_why() {
         &with(&["responses", "http://localhost:1/v1#m", "--think", "--no-think"]),
         &["--no-think"],
     );
+    // What no model would heed.
+    for (option, value) in [
+        ("--batch", "2"),
+        ("--precision", "f32"),
+        ("--date", "2025-07-08"),
+        ("--backend", "flex"),
+    ] {
+        refused(
+            &with(&["responses", "http://localhost:1/v1#m", option, value]),
+            &[option, "checkpoints"],
+        );
+    }
     let left: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(left, ["prompts.jsonl"]);
+    let checkpoint = checkpoint(folder.path());
+    for option in ["--concurrency", "--timeout", "--attempts"] {
+        refused(
+            &[
+                "responses",
+                text(&checkpoint),
+                "--prompts",
+                prompts,
+                "--out",
+                out,
+                option,
+                "2",
+            ],
+            &[option, "endpoints"],
+        );
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! * [`choose`]: multiple choice by log-likelihood ([`log_likelihoods`]), in the public sets' own columns
 //!   ([`ChoiceTask`]).
-//! * [`solve`]: problems whose answer is taken out of a generated solution ([`extract`], [`normalise`]).
+//! * [`solve`]: problems whose answer is taken out of a generated solution (`smollm3_answers`).
 //! * [`text_loss`]: nats a token and bits a byte on text.
 //! * [`Probe`] makes long-context tasks, [`probe_scores`] lets a model do them, [`loss_by_position`] tells whether a
 //!   longer context makes the next token easier.
@@ -47,7 +47,7 @@ pub use position::{PositionLoss, loss_by_position};
 pub use preference::preference;
 pub use probe::{Probe, Task};
 pub use problems::{
-    Asking, Extracted, INSTRUCTION, Majority, Problem, ProblemRecord, ProblemScore, ProblemTask, Solution,
-    extract, normalise, problem_score, solve,
+    Asking, INSTRUCTION, Majority, Problem, ProblemRecord, ProblemScore, ProblemTask, Solution,
+    problem_score, solve,
 };
 pub use rows::{DataRow, read_rows};

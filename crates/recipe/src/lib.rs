@@ -23,6 +23,7 @@
 //! ```
 
 mod conversations;
+mod device;
 mod document;
 mod error;
 mod evaluation;
@@ -48,6 +49,7 @@ mod training;
 mod units;
 
 pub use conversations::{Conversations, Duration, Learned, Sums, TemplateChoice};
+pub use device::{DEVICES, Device, DeviceError};
 pub use error::{Place, RecipeError};
 pub use evaluation::{Evaluation, ExactMatch, HeldOutText, LongContextProbes, PreferencePairs, ProbeTask};
 pub use fine_tuning::FineTuning;
@@ -59,13 +61,15 @@ pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType, Yarn};
 pub use optimizer::Optimizer;
 pub use plan::{
-    ConversationPlan, Facts, Landmark, Memory, MergePlan, PhasePlan, Plan, PlanError, RowsPlan, SourcePlan,
-    StagePlan, TokenizerFacts, cost,
+    ConversationPlan, Estimate, Facts, Landmark, Memory, MergePlan, OriginalEstimate, PhasePlan, Plan,
+    PlanError, RowsPlan, SourcePlan, StageEstimate, StagePlan, StepTime, StepTraffic, TokenizerFacts,
+    TooMuchMemory, WholeStep, cost,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use recipe::{Model, Recipe};
 pub use run::{
-    Backend, BadRows, Cluster, Data, DocumentStarts, Order, Precision, Run, Tokenizer, TrainTokenizer,
+    Backend, BadRows, Cluster, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Tokenizer,
+    TrainTokenizer,
 };
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
 pub use smollm3_packing::{Packing, TooLong};

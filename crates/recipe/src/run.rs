@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::{DEVICES, Device};
 use crate::error::RecipeError;
 use crate::section::{Section, unknown};
 use crate::units::{Bytes, Percent};
@@ -214,6 +215,21 @@ pub struct Cluster {
     /// The part of the peak that training reaches (model FLOPs utilisation).
     #[serde(default = "default_mfu")]
     pub mfu: f64,
+    /// What the run that the recipe follows took for the stages on text, to be put beside an estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<OriginalRun>,
+}
+
+/// `plan.original`: what a run took, as its authors say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OriginalRun {
+    /// Its devices.
+    pub devices: u64,
+    /// Their kind, a name of [`DEVICES`] with figures of its own.
+    pub device: String,
+    /// Its days.
+    pub days: f64,
 }
 
 fn one_device() -> u64 {
@@ -231,6 +247,7 @@ impl Default for Cluster {
             stage_devices: BTreeMap::new(),
             peak_tflops: None,
             mfu: default_mfu(),
+            original: None,
         }
     }
 }
@@ -274,6 +291,16 @@ impl Cluster {
                     cluster.mfu
                 ),
             ));
+        }
+        if let Some(original) = &cluster.original {
+            if Device::named(&original.device).is_none() {
+                let message = unknown("device", &original.device, &DEVICES);
+                return Err(section.error_at(&["original", "device"], message));
+            }
+            if original.devices == 0 || !(original.days.is_finite() && original.days > 0.0) {
+                let message = "a run took some devices some days; write positive numbers".to_owned();
+                return Err(section.error("original", message));
+            }
         }
         Ok(cluster)
     }

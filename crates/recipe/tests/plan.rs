@@ -127,10 +127,7 @@ fn memory_of_the_3b_model() {
     let n = 3_075_098_624_u64;
     let memory = Memory::of_device(&config, Precision::Bf16, 4_096, 3, false, 192);
     assert_eq!((memory.weights, memory.gradients), (2 * n, 4 * n));
-    assert_eq!(
-        (memory.masters, memory.moments),
-        (4 * n.div_ceil(192), 8 * n.div_ceil(192))
-    );
+    assert_eq!((memory.masters, memory.moments), (4 * n, 8 * n.div_ceil(192)));
     // Per position and layer: 2·2048 + 2·2048 + 2·512 + 3·11008 numbers of 2 bytes, and 2·2048 + 16 + 2 of 4.
     let layer = 2 * (4_096 + 4_096 + 1_024 + 33_024) + 4 * (4_096 + 18);
     let ends = (4 + 2 * 2) * 2_048;

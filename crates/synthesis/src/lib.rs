@@ -25,7 +25,6 @@ pub mod model;
 pub mod prompt;
 pub mod rows;
 mod settings;
-pub mod verdict;
 
 pub use answer::{Answer, Finish};
 pub use answer_all::{Progress, answer_all};

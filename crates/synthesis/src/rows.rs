@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use smollm3_answers::is_right;
 use smollm3_corpus::atomic_file::AtomicFile;
 
-use crate::verdict::is_right;
 use crate::{Answer, Finish, Journal, Place, Prompt, Prompts, Result, SynthesisError};
 
 /// What becomes of answers.

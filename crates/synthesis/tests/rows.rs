@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use smollm3_chat::{Conversation, Pair};
 use smollm3_synthesis::answer::with_thought;
-use smollm3_synthesis::verdict::is_right;
 use smollm3_synthesis::{Answer, BadRows, Finish, Form, LeftOut};
 use support::server::{Reply, Server};
 use support::{Bench, endpoint};
@@ -219,37 +218,6 @@ fn one_models_right_answers_are_chosen_over_its_wrong_ones() {
     assert!(error.contains("`total`"), "{error}");
 }
 
-#[test]
-fn answers_are_judged_by_their_end() {
-    for (said, expected) in [
-        ("The sum is 42.", "42"),
-        ("So 6 * 7 = 42", "42"),
-        ("\\boxed{42} is what 7 people get", "42"),
-        ("first \\boxed{1}, then $\\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}"),
-        ("1,234", "1234"),
-        ("1234.0", "1,234"),
-        ("It is -3", "-3"),
-        ("5-3", "3"),
-        ("$18", "18"),
-        (" Paris.\n", "paris"),
-        ("yes", "Yes."),
-    ] {
-        assert!(is_right(said, expected), "{said} is {expected}");
-    }
-    for (said, expected) in [
-        ("42 or 43", "42"),
-        ("", "42"),
-        ("forty-two", "42"),
-        ("\\boxed{41} (42)", "42"),
-        ("\\boxed{42", "41"),
-        ("It is 3", "-3"),
-        ("It is Paris", "paris"),
-        ("1e3", "1000"),
-    ] {
-        assert!(!is_right(said, expected), "{said} is not {expected}");
-    }
-}
-
 proptest! {
     #[test]
     fn thoughts_and_words_come_apart_again(thought in "[a-z 0-9\n]{0,20}", text in "[a-z 0-9]{0,20}") {
@@ -264,15 +232,5 @@ proptest! {
         prop_assert_eq!(opened.said(), text.trim());
         let unfinished = answer(format!("<think>\n{thought}"));
         prop_assert_eq!(unfinished.said(), "");
-    }
-
-    #[test]
-    fn a_right_number_is_right_however_it_is_written(number in -99_999i64..99_999, before in "[a-z =+]{0,10}") {
-        let digits = number.to_string();
-        let said = format!("{before} {digits}.");
-        prop_assert!(is_right(&said, &digits));
-        let boxed = format!("{before} \\boxed{{{digits}}} 7");
-        prop_assert!(is_right(&boxed, &digits));
-        prop_assert!(!is_right(&said, &(number + 1).to_string()));
     }
 }

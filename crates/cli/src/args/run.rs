@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use smollm3_collective::RANK_TIMEOUT;
+use smollm3_recipe::Device;
 
 use super::{DeviceArgs, RecipeArgs};
 
@@ -36,6 +37,14 @@ pub struct PlanArgs {
     /// Print the plan as JSON
     #[arg(long)]
     pub json: bool,
+    /// Estimate the run on so many devices instead: time of a step by its parts, memory, days
+    #[arg(long, value_name = "N", requires = "device", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub devices: Option<u64>,
+    /// Their kind: h100, h200, a100-80g; with figures of your own, e.g. h100,network=25GB/s,products=60%; or
+    /// cpu,peak=400GFLOP/s,memory=16GB,bandwidth=20GB/s. Figures: peak, memory, bandwidth, link, bus, host, node, network;
+    /// parts of them that are reached: products, attention, transfers
+    #[arg(long, value_name = "DEVICE", requires = "devices")]
+    pub device: Option<Device>,
 }
 
 /// `smollm3 status`.

@@ -104,21 +104,21 @@ pub struct AnswerArgs {
     /// What becomes of rows without a prompt, and of prompts that a model refuses
     #[arg(long, value_enum, default_value_t = BadRows::Stop)]
     pub bad_rows: BadRows,
-    /// Requests to an endpoint at once
-    #[arg(long, default_value_t = 32)]
-    pub concurrency: usize,
-    /// Seconds that an endpoint may take for one answer
-    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
-    pub timeout: u64,
-    /// Attempts in a row before an endpoint is given up
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    pub attempts: u32,
-    /// Answers that a checkpoint writes at once
-    #[arg(long, default_value_t = 8)]
-    pub batch: usize,
-    /// Type of a checkpoint's weights and matrix products: f32 or bf16
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    pub precision: PrecisionArg,
+    /// Requests to an endpoint at once; 32 when left out
+    #[arg(long)]
+    pub concurrency: Option<usize>,
+    /// Seconds that an endpoint may take for one answer; 3600 when left out
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+    /// Attempts in a row before an endpoint is given up; 8 when left out
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempts: Option<u32>,
+    /// Answers that a checkpoint writes at once; 8 when left out
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Type of a checkpoint's weights and matrix products: f32 (when left out) or bf16
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionArg>,
     /// The date that a checkpoint's template may tell, YYYY-MM-DD; today when left out
     #[arg(long)]
     pub date: Option<String>,
@@ -137,4 +137,26 @@ pub enum KeepArg {
     Empty,
     /// Pairs of the same answer
     Equal,
+}
+
+impl AnswerArgs {
+    /// Options that only endpoints heed, and whether they are given.
+    pub fn of_endpoints(&self) -> [(&'static str, bool); 3] {
+        [
+            ("--concurrency", self.concurrency.is_some()),
+            ("--timeout", self.timeout.is_some()),
+            ("--attempts", self.attempts.is_some()),
+        ]
+    }
+
+    /// The same for checkpoints.
+    pub fn of_checkpoints(&self) -> [(&'static str, bool); 5] {
+        [
+            ("--batch", self.batch.is_some()),
+            ("--precision", self.precision.is_some()),
+            ("--date", self.date.is_some()),
+            ("--backend", self.device.backend.is_some()),
+            ("--device", self.device.device.is_some()),
+        ]
+    }
 }

@@ -4,14 +4,10 @@
 //! row ── Problem ── Asking ── prompt ── generate ── extract ── normalise ── ProblemRecord ── ProblemScore
 //! ```
 
-mod extract;
-mod normal;
 mod problem;
 mod score;
 mod solve;
 
-pub use extract::{Extracted, extract};
-pub use normal::normalise;
 pub use problem::{Problem, ProblemTask};
 pub use score::{Majority, ProblemRecord, ProblemScore, Solution, problem_score};
 pub use solve::{Asking, INSTRUCTION, solve};

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::extract::last_number;
-use super::{Extracted, extract, normalise};
 use crate::rows::DataRow;
 use crate::{EvalError, Result};
+use smollm3_answers::{Extracted, extract, last_number, normalise};
 
 /// A kind of set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -38,7 +38,7 @@ pub fn training_flops_per_token(config: &ModelConfig, sequence_length: u64) -> f
 pub struct Memory {
     /// The weights that products read, in the run's precision.
     pub weights: u64,
-    /// f32 masters, a slice per device; none in f32, where the weights are the masters.
+    /// f32 masters, whole on every device; none in f32, where the weights are the masters.
     pub masters: u64,
     /// The f32 gradient sum of the step, whole on every device.
     pub gradients: u64,
@@ -55,7 +55,8 @@ pub struct Memory {
 impl Memory {
     /// Memory of one of `devices` devices that computes `micro_batch` rows at once.
     ///
-    /// Masters and moments are sliced over the devices (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054).
+    /// Moments are sliced over the devices (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054); masters are not, for the
+    /// model holds its parameters in f32 and casts them for each product.
     /// Activations follow the counting of Korthikanti et al. 2022 (arXiv:2205.05198, section 4) for this block:
     /// a position keeps, per layer, the inputs of the two norms in f32 (2·hidden), and in the run's precision those
     /// of the two blocks (2·hidden), queries and attention's output (2·query width), keys and values (2·key width),
@@ -98,23 +99,40 @@ impl Memory {
         let rows = micro_batch.saturating_mul(sequence_length);
         let mut memory = Self {
             weights: bytes * parameters,
-            masters: if precision == Precision::F32 { 0 } else { 4 * slice },
+            masters: if precision == Precision::F32 {
+                0
+            } else {
+                4 * parameters
+            },
             gradients: 4 * parameters,
             moments: 8 * slice,
             activations: rows.saturating_mul(position),
             logits: 8 * rows.min(LOGIT_ROWS) * config.vocab_size as u64,
             total: 0,
         };
-        memory.total = [
-            memory.weights,
-            memory.masters,
-            memory.gradients,
-            memory.moments,
-            memory.activations,
+        memory.add_up();
+        memory
+    }
+
+    /// The same where only so many numbers are trained, those of adapters.
+    #[must_use]
+    pub(super) fn with_trained(mut self, trained: u64, devices: u64) -> Self {
+        self.gradients = 4 * trained;
+        self.moments = 8 * trained.div_ceil(devices.max(1));
+        self.add_up();
+        self
+    }
+
+    fn add_up(&mut self) {
+        self.total = [
+            self.weights,
+            self.masters,
+            self.gradients,
+            self.moments,
+            self.activations,
         ]
         .into_iter()
-        .fold(memory.logits, u64::saturating_add);
-        memory
+        .fold(self.logits, u64::saturating_add);
     }
 }
 

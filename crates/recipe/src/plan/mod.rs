@@ -8,7 +8,11 @@
 mod build;
 mod checks;
 pub mod cost;
+mod estimate;
+mod estimate_text;
+mod step_time;
 mod text;
+mod traffic;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,6 +30,9 @@ use crate::run::Cluster;
 use crate::stage::Stage;
 use crate::training::Training;
 pub use cost::Memory;
+pub use estimate::{Estimate, OriginalEstimate, StageEstimate, TooMuchMemory, WholeStep};
+pub use step_time::StepTime;
+pub use traffic::StepTraffic;
 
 /// A recipe that cannot be run as it is.
 #[derive(Debug, thiserror::Error)]

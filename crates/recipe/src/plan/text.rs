@@ -47,7 +47,7 @@ fn write_merge(f: &mut fmt::Formatter<'_>, stage: &MergePlan) -> fmt::Result {
 }
 
 /// A heading that fills the line.
-fn write_title(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+pub(super) fn write_title(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     let title = format!("── {text} ");
     let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
     writeln!(f, "\n{title}{rule}")
@@ -314,7 +314,7 @@ fn clipped(text: &str, width: usize) -> String {
 }
 
 /// A count with three decimals and its multiple: `8.140T`.
-fn short(count: u64) -> String {
+pub(super) fn short(count: u64) -> String {
     for (unit, size) in [("T", 1e12), ("B", 1e9), ("M", 1e6)] {
         if count as f64 >= size {
             return format!("{:.3}{unit}", count as f64 / size);
@@ -324,7 +324,7 @@ fn short(count: u64) -> String {
 }
 
 /// A count with its thousands apart: `4,704,793`.
-fn grouped(count: u64) -> String {
+pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -336,7 +336,7 @@ fn grouped(count: u64) -> String {
     text
 }
 
-fn gigabytes(bytes: u64) -> String {
+pub(super) fn gigabytes(bytes: u64) -> String {
     match bytes as f64 / 1e9 {
         large if large >= 0.1 => format!("{large:.1} GB"),
         small => format!("{:.1} MB", small * 1e3),

@@ -41,7 +41,7 @@ pub fn extract(text: &str) -> Option<Extracted> {
 }
 
 /// The last number in `text`.
-pub(super) fn last_number(text: &str) -> Option<&str> {
+pub fn last_number(text: &str) -> Option<&str> {
     Some(NUMBER.as_ref()?.find_iter(text).last()?.as_str())
 }
 

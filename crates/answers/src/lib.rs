@@ -1,0 +1,15 @@
+//! The answer in a written solution, and whether it is the right one.
+//!
+//! ```text
+//! text ── extract ── normalise ── equal strings are equal answers
+//! ```
+//!
+//! One judge for what is measured (`eval`) and for what is kept to train on (`synthesis`).
+
+mod extract;
+mod normal;
+mod right;
+
+pub use extract::{Extracted, extract, last_number};
+pub use normal::normalise;
+pub use right::is_right;

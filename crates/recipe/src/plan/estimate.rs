@@ -1,0 +1,441 @@
+//! A run on so many devices of a kind: time of a step by its parts, memory, tokens a second, days.
+//!
+//! [`Recipe::estimate`] asks of each stage how many of the devices its rows can be divided among, and what a step costs
+//! then ([`StepTime`]). It says what the program would do as it is, next to what sums between devices would save. What a
+//! rank sends is exact ([`StepTraffic`]), so that a small run of one's own checks the rest.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::cost::{Memory, training_flops_per_token};
+use super::step_time::{StepTime, Work};
+use super::traffic::StepTraffic;
+use super::{Facts, PlanError, checks};
+use crate::device::Device;
+use crate::lora::Lora;
+use crate::model_config::ModelConfig;
+use crate::recipe::Recipe;
+use crate::stage::{Stage, StageKind};
+use crate::training::{Recompute, Training};
+
+const SECONDS_PER_DAY: f64 = 86_400.0;
+/// Devices that are counted with.
+const MOST_DEVICES: u64 = 1_000_000;
+/// Figures that a step on pairs records beside its loss (`crates/apo/src/objective.rs`).
+const OBSERVED_ON_PAIRS: u64 = 7;
+
+/// A run on devices of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The run's name.
+    pub name: String,
+    /// The recipe's fingerprint.
+    pub fingerprint: String,
+    /// Numbers in the model.
+    pub parameters: u64,
+    /// Devices there are.
+    pub devices: u64,
+    /// What they are taken to do.
+    pub device: Device,
+    /// Peak of one in the run's precision.
+    pub peak_flops_per_second: f64,
+    /// Tokens of the stages whose steps are known.
+    pub tokens: u64,
+    /// Model FLOPs of them.
+    pub flops: f64,
+    /// Days of them.
+    pub days: f64,
+    /// Days of them if devices summed among themselves (NCCL).
+    pub between_devices_days: f64,
+    /// The same at best, all of it while the backward pass goes on.
+    pub overlapped_days: f64,
+    /// The stages that train, in order.
+    pub stages: Vec<StageEstimate>,
+    /// The run that the recipe follows, where the recipe says what it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original: Option<OriginalEstimate>,
+}
+
+/// The run that a recipe follows beside its estimate, over the stages on text.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OriginalEstimate {
+    /// Its devices.
+    pub devices: u64,
+    /// Their kind.
+    pub device: String,
+    /// Its days.
+    pub days: f64,
+    /// Model FLOPs of the recipe's stages on text, a second and device, as a part of the peak.
+    pub mfu: f64,
+    /// Days of these stages on the devices that are estimated.
+    pub our_days: f64,
+    /// The part of the peak of all these devices, idle ones included.
+    pub our_mfu: f64,
+}
+
+/// A stage on devices of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageEstimate {
+    /// Its name.
+    pub name: String,
+    /// `pretrain`, `long-context`, `mid-train`, `sft` or `apo`.
+    pub kind: String,
+    /// Devices that compute, each one rank: the most that rows can be divided among.
+    pub devices: u64,
+    /// The next larger number of devices that they can be divided among, where some are idle and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_devices: Option<u64>,
+    /// Rows of a step, or pairs.
+    pub sequences_per_step: u64,
+    /// Tokens of a row, where all have as many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence_length: Option<u64>,
+    /// Rows that a device computes at once.
+    pub micro_batch: u64,
+    /// Micro-batches of a device in a step.
+    pub accumulation: u64,
+    /// Steps, where they do not depend on data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Where the time of a step goes; of a step on pairs, which are of all lengths, what the ranks do together.
+    pub step_seconds: StepTime,
+    /// What can be said of a step as a whole; nothing of one on pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole: Option<WholeStep>,
+    /// What rank 0 sends in a step.
+    pub sent: StepTraffic,
+    /// Memory of a device.
+    pub memory_bytes: Memory,
+    /// What to do where it is more than the device has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub too_much: Option<TooMuchMemory>,
+    /// Days of the stage, where its steps are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days: Option<f64>,
+}
+
+/// A step as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WholeStep {
+    /// Its seconds.
+    pub seconds: f64,
+    /// What most of them are spent on.
+    pub dominant: &'static str,
+    /// Tokens a second, of all devices.
+    pub tokens_per_second: f64,
+    /// Model FLOPs a second as a part of the peak of the devices that compute.
+    pub mfu: f64,
+    /// Its seconds if devices summed among themselves (NCCL), where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub between_devices_seconds: Option<f64>,
+    /// The same at best, all of it while the backward pass goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlapped_seconds: Option<f64>,
+}
+
+/// More memory than a device has.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TooMuchMemory {
+    /// By how much.
+    pub over_bytes: u64,
+    /// What could be written instead, and the memory it takes then.
+    pub instead: Vec<(String, u64)>,
+}
+
+impl Recipe {
+    /// The run on at most `devices` devices of a kind.
+    ///
+    /// # Errors
+    /// As [`Recipe::plan`]; a number of devices that is none.
+    pub fn estimate(&self, facts: &Facts, devices: u64, device: &Device) -> Result<Estimate, PlanError> {
+        if !(1..=MOST_DEVICES).contains(&devices) {
+            let message = format!("{devices} devices cannot be counted with; write 1 to {MOST_DEVICES}");
+            return Err(PlanError::refuse("plan.devices", message));
+        }
+        let config = match &facts.architecture {
+            Some(config) => config.clone(),
+            None => self.architecture()?,
+        };
+        let mut recipe = self.clone();
+        let mut stages = Vec::new();
+        for stage in &self.stages {
+            let Some(training) = trained(stage) else { continue };
+            let estimate = StageEstimate::of(self, &config, stage, &training, devices, device)?;
+            recipe
+                .plan
+                .stage_devices
+                .insert(stage.name.clone(), estimate.devices);
+            stages.push(estimate);
+        }
+        // All that is refused without devices is refused with them.
+        let plan = recipe.plan(facts)?;
+        let original = self.plan.original.as_ref().and_then(|original| {
+            let on_text = |stage: &Stage| stage.training().is_some();
+            let names: Vec<&str> = self
+                .stages
+                .iter()
+                .filter(|stage| on_text(stage))
+                .map(|stage| stage.name.as_str())
+                .collect();
+            let flops: f64 = plan
+                .stages
+                .iter()
+                .filter(|stage| names.contains(&stage.name.as_str()))
+                .map(|stage| stage.flops)
+                .sum();
+            let our_days: f64 = stages
+                .iter()
+                .filter(|stage| names.contains(&stage.name.as_str()))
+                .filter_map(|stage| stage.days)
+                .sum();
+            let mfu =
+                |peak: f64, devices: u64, days: f64| flops / (peak * devices as f64 * days * SECONDS_PER_DAY);
+            let theirs = Device::named(&original.device)?.flops_per_second(self.run.precision);
+            let ours = device.flops_per_second(self.run.precision);
+            Some(OriginalEstimate {
+                devices: original.devices,
+                device: original.device.clone(),
+                days: original.days,
+                mfu: mfu(theirs, original.devices, original.days),
+                our_days,
+                our_mfu: mfu(ours, devices, our_days),
+            })
+        });
+        let days_by = |seconds: fn(&WholeStep) -> f64| {
+            let of_stage = |stage: &StageEstimate| {
+                Some(seconds(stage.whole.as_ref()?) * stage.steps? as f64 / SECONDS_PER_DAY)
+            };
+            stages.iter().filter_map(of_stage).sum()
+        };
+        Ok(Estimate {
+            name: self.run.name.clone(),
+            fingerprint: self.fingerprint(),
+            parameters: config.parameters(),
+            devices,
+            device: device.clone(),
+            peak_flops_per_second: device.flops_per_second(self.run.precision),
+            tokens: plan.total_tokens,
+            flops: plan.flops,
+            days: days_by(|step| step.seconds),
+            between_devices_days: days_by(|step| step.between_devices_seconds.unwrap_or(step.seconds)),
+            overlapped_days: days_by(|step| step.overlapped_seconds.unwrap_or(step.seconds)),
+            stages,
+            original,
+        })
+    }
+}
+
+/// The optimisation of a stage, with or without its number of steps.
+fn trained(stage: &Stage) -> Option<Cow<'_, Training>> {
+    match (stage.fine_tuning(), stage.preference()) {
+        (Some(fine_tuning), _) => Some(Cow::Owned(fine_tuning.training(&stage.name, 0))),
+        (_, Some(preference)) => Some(Cow::Owned(preference.training(&stage.name, 0, 0))),
+        (None, None) => stage.training().map(Cow::Borrowed),
+    }
+}
+
+fn lora(stage: &Stage) -> Option<&Lora> {
+    match &stage.kind {
+        StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.lora.as_ref(),
+        StageKind::Apo(preference) => preference.lora.as_ref(),
+        _ => None,
+    }
+}
+
+/// Numbers in the adapters of a model: `rank · (out + in)` for each of their matrices.
+fn adapters(lora: &Lora, config: &ModelConfig) -> u64 {
+    let shapes = config.parameter_shapes();
+    let sides = shapes.iter().filter_map(|(name, shape)| {
+        let matrix = name.strip_suffix(".weight")?.rsplit('.').next()?;
+        let is_target = lora.targets.iter().any(|target| target == matrix);
+        (is_target && shape.len() == 2).then(|| shape.iter().sum::<usize>())
+    });
+    (lora.rank * sides.sum::<usize>()) as u64
+}
+
+/// How the rows of a step are divided.
+struct Division {
+    devices: u64,
+    micro_batch: u64,
+    accumulation: u64,
+    /// The next larger number of devices than there are that would do.
+    next: Option<u64>,
+}
+
+impl Division {
+    /// Among the most of `devices` that can share them.
+    fn of(stage: &Stage, training: &Training, devices: u64) -> Result<Self, PlanError> {
+        let rows = training.sequences_per_step();
+        // Of counts that divide the rows only; what is wrong with the others is not asked for.
+        let fits = |count: u64| match rows.is_multiple_of(count) {
+            true => checks::ranks(stage, training, count).ok(),
+            false => None,
+        };
+        let most = devices.min(rows);
+        let used = (1..=most).rev().find(|count| fits(*count).is_some()).unwrap_or(1);
+        let next = (devices + 1..=rows.min(MOST_DEVICES)).find(|count| fits(*count).is_some());
+        // If not even one device can, their number is not what is wrong.
+        let (micro_batch, accumulation) = checks::ranks(stage, training, used)?;
+        Ok(Self {
+            devices: used,
+            micro_batch,
+            accumulation,
+            next: next.filter(|_| used < devices),
+        })
+    }
+}
+
+impl StageEstimate {
+    fn of(
+        recipe: &Recipe,
+        config: &ModelConfig,
+        stage: &Stage,
+        training: &Training,
+        devices: u64,
+        device: &Device,
+    ) -> Result<Self, PlanError> {
+        let Division {
+            devices: used,
+            micro_batch,
+            accumulation,
+            next: next_devices,
+        } = Division::of(stage, training, devices)?;
+        let pairs = stage.preference();
+        // Pairs share rows, one of which is computed at once.
+        let row = pairs.map_or(training.sequence_length.0, |pairs| pairs.row_length.0);
+        let trained = lora(stage).map_or(config.parameters(), |lora| adapters(lora, config));
+        let work = Work {
+            config,
+            precision: recipe.run.precision,
+            sequence_length: row,
+            micro_batch,
+            accumulation,
+            recompute: stage.recompute() == Recompute::Layers,
+            trained,
+            ranks: used,
+            checkpoint_every: training.checkpoint.every.map(|every| every.0),
+        };
+        let step_seconds = match pairs {
+            None => StepTime::of(&work, device),
+            Some(_) => StepTime::of_sums(&work, device),
+        };
+        let steps = match pairs {
+            None => stage.planned().map(|training| training.total_steps()),
+            Some(_) => None,
+        };
+        let whole = pairs
+            .is_none()
+            .then(|| WholeStep::of(&work, device, &step_seconds));
+        let days = whole.as_ref().zip(steps);
+        let memory = work.memory();
+        Ok(Self {
+            name: stage.name.clone(),
+            kind: stage.kind_name().to_owned(),
+            devices: used,
+            next_devices,
+            sequences_per_step: training.sequences_per_step(),
+            sequence_length: pairs.is_none().then_some(row),
+            micro_batch,
+            accumulation,
+            steps,
+            step_seconds,
+            days: days.map(|(whole, steps)| whole.seconds * steps as f64 / SECONDS_PER_DAY),
+            whole,
+            sent: StepTraffic::of_first_rank(
+                trained,
+                used,
+                if pairs.is_some() { OBSERVED_ON_PAIRS } else { 0 },
+            ),
+            memory_bytes: memory,
+            too_much: TooMuchMemory::of(&work, memory, device, pairs.is_some()),
+        })
+    }
+}
+
+impl Work<'_> {
+    fn memory(&self) -> Memory {
+        let memory = Memory::of_device(
+            self.config,
+            self.precision,
+            self.sequence_length,
+            self.micro_batch,
+            self.recompute,
+            self.ranks,
+        );
+        match self.trained == self.config.parameters() {
+            true => memory,
+            false => memory.with_trained(self.trained, self.ranks),
+        }
+    }
+}
+
+impl WholeStep {
+    fn of(work: &Work<'_>, device: &Device, step: &StepTime) -> Self {
+        let seconds = step.total();
+        let tokens = (work.micro_batch * work.accumulation * work.ranks) as f64 * work.sequence_length as f64;
+        let flops = tokens * training_flops_per_token(work.config, work.sequence_length);
+        let peak = device.flops_per_second(work.precision) * work.ranks as f64;
+        let instead = (work.ranks > 1).then(|| step.between_devices(work, device));
+        Self {
+            seconds,
+            dominant: step.dominant(),
+            tokens_per_second: tokens / seconds,
+            mfu: flops / (peak * seconds),
+            between_devices_seconds: instead.map(|[plain, _]| plain),
+            overlapped_seconds: instead.map(|[_, overlapped]| overlapped),
+        }
+    }
+}
+
+impl TooMuchMemory {
+    fn of(work: &Work<'_>, memory: Memory, device: &Device, pairs: bool) -> Option<Self> {
+        let over_bytes = memory
+            .total
+            .checked_sub(device.memory_bytes)
+            .filter(|over| *over > 0)?;
+        let mut instead = Vec::new();
+        let recomputed = Work {
+            recompute: true,
+            ..*work
+        };
+        if !work.recompute {
+            instead.push(("recompute = \"layers\"".to_owned(), recomputed.memory().total));
+        }
+        // Half as many rows at once, down to one, until they fit.
+        let mut rows = work.micro_batch;
+        while rows > 1 {
+            rows = (1..rows)
+                .rev()
+                .find(|fewer| work.micro_batch.is_multiple_of(*fewer))
+                .unwrap_or(1);
+            let total = Work {
+                micro_batch: rows,
+                ..*work
+            }
+            .memory()
+            .total;
+            if total <= device.memory_bytes || rows == 1 {
+                let plural = if rows == 1 { "" } else { "s" };
+                instead.push((format!("micro_batch = \"{rows} sequence{plural}\""), total));
+                break;
+            }
+        }
+        // More devices leave each less of the moments, and nothing less of the rest.
+        if memory.total - memory.moments <= device.memory_bytes {
+            instead.push(("ever more devices".to_owned(), memory.total - memory.moments));
+        }
+        if instead.is_empty() {
+            let shorter = Work {
+                sequence_length: work.sequence_length / 2,
+                ..*work
+            };
+            let key = if pairs { "row_length" } else { "sequence_length" };
+            instead.push((
+                format!("{key} = {}", shorter.sequence_length),
+                shorter.memory().total,
+            ));
+        }
+        Some(Self { over_bytes, instead })
+    }
+}
