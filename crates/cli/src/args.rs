@@ -5,6 +5,7 @@ mod checkpoint;
 mod data;
 mod eval;
 mod run;
+mod sweep;
 mod synthesis;
 mod text;
 
@@ -19,6 +20,7 @@ pub use data::{
 };
 pub use eval::{EvalArgs, Kind as EvalKind};
 pub use run::{PlanArgs, ReportArgs, RunArgs, StatusArgs};
+pub use sweep::SweepArgs;
 pub use synthesis::{AnswerArgs, KeepArg, PairsArgs, ResponsesArgs};
 pub use text::{ChatArgs, GenerateArgs, SamplingArgs, ServeArgs};
 
@@ -50,6 +52,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show what a recipe will do, without data or device
     Plan(PlanArgs),
+    /// Run variations of a recipe over seeds, and compare them
+    Sweep(SweepArgs),
     /// Say where a run is, when it ends, its checkpoints and incidents
     Status(StatusArgs),
     /// Draw a run, or several side by side, as one HTML page

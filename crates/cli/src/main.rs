@@ -20,6 +20,7 @@ mod sample;
 mod sampling;
 mod serve;
 mod summary;
+mod sweep;
 mod synthesis;
 mod tokenizer;
 
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         Command::Status(args) => commands::status(&args),
         Command::Report(args) => commands::report(&args),
         Command::Plan(args) => commands::plan(&args),
+        Command::Sweep(args) => sweep::sweep(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Chat(args) => chat::chat(&args),
         Command::Serve(args) => serve::serve(&args),

@@ -167,12 +167,25 @@ impl Data {
     /// # Errors
     /// It cannot be read.
     pub fn local_reader(&self, folder: &Path, sequence_length: u64) -> Result<WindowReader> {
+        self.reader_of(folder, sequence_length, self.documents())
+    }
+
+    /// The rows of a store of held-out text, their documents always apart: what a model is measured on must not depend on
+    /// how it was trained, and with documents joined their first tokens would be targets too.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn held_out_reader(&self, folder: &Path, sequence_length: u64) -> Result<WindowReader> {
+        self.reader_of(folder, sequence_length, Documents::Index)
+    }
+
+    fn reader_of(&self, folder: &Path, sequence_length: u64, documents: Documents) -> Result<WindowReader> {
         let vocabulary = self.tokenizer.info().vocab_size;
         Ok(WindowReader::new(
             TokenStore::open(folder)?,
             sequence_length,
             vocabulary,
-            self.documents(),
+            documents,
         )?)
     }
 }

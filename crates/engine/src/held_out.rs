@@ -60,7 +60,7 @@ pub fn held_out_by_category(
         let (Some(held_out), Some(source)) = (&store.held_out, run.recipe.sources.get(name)) else {
             continue;
         };
-        let reader = run.data.local_reader(held_out, length)?;
+        let reader = run.data.held_out_reader(held_out, length)?;
         let loss = held_out_loss(model, &reader, bytes, rows, rows_at_once, &run.device)?;
         if loss.tokens > 0 {
             *by_category.entry(source.category.clone()).or_default() += loss;

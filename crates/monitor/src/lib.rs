@@ -4,7 +4,6 @@
 //! and [`report`](report::report) draws it as one HTML page, beside others if wished. [`TensorBoard`] and [`Prometheus`]
 //! listen while it goes on.
 
-mod chart;
 mod files;
 mod prometheus;
 pub mod report;

@@ -5,24 +5,11 @@ use std::fmt::Write;
 
 use smollm3_engine::{EngineError, Result, StepRecord};
 use smollm3_eval::Evaluation;
+use smollm3_page::{Line, card, chart, escape, page, table};
 use smollm3_sft::Ledger;
 
-use crate::chart::{Line, chart};
 use crate::status::{duration, tokens};
 use crate::{RunFiles, StageFiles};
-
-const STYLE: &str = "
-:root { color-scheme: light; --line: #d9d9de; --soft: #5d5d66; --red: #b00020; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c21; max-width: 1560px; margin: 2rem auto; padding: 0 1.5rem; }
-h1 { font-size: 1.5rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); } h3 { font-size: 1rem; margin: 0 0 .3rem; }
-.grid, .overview { margin-bottom: 1.2rem; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 1.2rem; }
-.card { border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { text-align: right; padding: .15rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } td.text { text-align: left; white-space: normal; }
-.soft { color: var(--soft); } .bad { color: var(--red); }
-";
 
 /// The page.
 ///
@@ -30,12 +17,7 @@ th:first-child, td:first-child { text-align: left; } td.text { text-align: left;
 /// A chart cannot be drawn.
 pub fn report(runs: &[RunFiles]) -> Result<String> {
     let names: Vec<String> = runs.iter().map(RunFiles::name).collect();
-    let title = escape(&names.join(", "));
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\
-         <body><h1>{title}</h1>\n"
-    );
+    let mut body = String::new();
     let mut stages: Vec<&str> = Vec::new();
     for stage in runs.iter().flat_map(|run| &run.stages) {
         if !stages.contains(&stage.info.name.as_str()) {
@@ -52,19 +34,11 @@ pub fn report(runs: &[RunFiles]) -> Result<String> {
             })
             .collect();
         // Writing to a string does not fail; a chart may.
-        section(&mut page, name, &found).map_err(|error| {
+        section(&mut body, name, &found).map_err(|error| {
             EngineError::Refused(format!("the report of stage {name} cannot be drawn: {error}"))
         })?;
     }
-    page.push_str("</body></html>\n");
-    Ok(page)
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    Ok(page(&names.join(", "), &body))
 }
 
 type Drawn = std::result::Result<(), String>;
@@ -102,13 +76,12 @@ fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) -> Drawn {
     let mut over_steps = |title: &str, label: &str, value: &dyn Fn(&StageFiles, &StepRecord) -> f64| {
         let lines: Vec<Line> = runs
             .iter()
-            .map(|(run, stage)| Line {
-                name: (*run).to_owned(),
-                points: stage
-                    .steps
-                    .iter()
-                    .map(|step| (step.step as f64, value(stage, step)))
-                    .collect(),
+            .map(|(run, stage)| {
+                let steps = stage.steps.iter();
+                Line::new(
+                    *run,
+                    steps.map(|step| (step.step as f64, value(stage, step))).collect(),
+                )
             })
             .collect();
         card(page, title, &chart(label, &lines, &marks)?);
@@ -180,30 +153,6 @@ fn tables(page: &mut String, run: &str, stage: &StageFiles, several: bool) {
     }
     card(page, &format!("Checkpoints{of}"), &checkpoints(stage));
     card(page, &format!("Incidents{of}"), &incidents(stage));
-}
-
-fn card(page: &mut String, title: &str, content: &str) {
-    let _ = writeln!(
-        page,
-        "<div class=\"card\"><h3>{}</h3>{content}</div>",
-        escape(title)
-    );
-}
-
-fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut text = String::from("<table><tr>");
-    for cell in head {
-        let _ = write!(text, "<th>{}</th>", escape(cell));
-    }
-    text.push_str("</tr>");
-    for row in rows {
-        text.push_str("<tr>");
-        for cell in row {
-            let _ = write!(text, "<td>{}</td>", escape(&cell));
-        }
-        text.push_str("</tr>");
-    }
-    text + "</table>"
 }
 
 /// Where the tokens went; the parts add up to the first row.
@@ -336,11 +285,10 @@ fn by_source(stage: &StageFiles) -> Vec<Line> {
                 .push((step.step as f64, sum / targets));
         }
     }
-    let line = |(name, points): (&str, _)| Line {
-        name: name.to_owned(),
-        points,
-    };
-    lines.into_iter().map(line).collect()
+    lines
+        .into_iter()
+        .map(|(name, points)| Line::new(name, points))
+        .collect()
 }
 
 fn shares(stage: &StageFiles) -> String {

@@ -462,35 +462,6 @@ fn the_demo_grows_as_the_original_does() {
     assert_eq!(rows_and_thetas, [(512, 1.5e6), (1024, 5e6)]);
 }
 
-#[test]
-fn an_ablation_changes_what_its_name_says_and_nothing_else() {
-    let load = |name: &str| {
-        let file: PathBuf = [
-            env!("CARGO_MANIFEST_DIR"),
-            "..",
-            "..",
-            "recipes",
-            "ablations",
-            name,
-        ]
-        .iter()
-        .collect();
-        Recipe::load(&file, &[]).unwrap()
-    };
-    let base = load("base.toml").canonical().to_string();
-    for (name, changed) in [
-        ("rope-everywhere.toml", vec!["model.config.rope_layers"]),
-        ("theta-kept.toml", vec!["stage.long.rope_theta"]),
-    ] {
-        let differences = load(name).differences(&base).unwrap();
-        let keys: Vec<&str> = differences
-            .iter()
-            .map(|difference| difference.key.as_str())
-            .collect();
-        assert_eq!(keys, changed, "{name}");
-    }
-}
-
 /// Figures of recipes/smollm3/dpo/apo.yaml of the alignment-handbook (925acdf), and the article's weights of the merge.
 #[test]
 fn preferences_and_the_merge_have_the_originals_figures() {

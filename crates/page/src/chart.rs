@@ -1,4 +1,4 @@
-//! Lines over steps as SVG text.
+//! Lines, with bands of their spread if wished, as SVG text.
 
 use plotters::prelude::*;
 
@@ -6,10 +6,30 @@ use plotters::prelude::*;
 const POINTS: usize = 800;
 const SIZE: (u32, u32) = (760, 300);
 
-/// A line and what it is called.
-pub(crate) struct Line {
-    pub name: String,
-    pub points: Vec<(f64, f64)>,
+/// A line, what it is called, and how far its values spread.
+#[derive(Debug, Clone, Default)]
+pub struct Line {
+    name: String,
+    points: Vec<(f64, f64)>,
+    band: Vec<(f64, f64, f64)>,
+}
+
+impl Line {
+    /// A line through points (x, y).
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self {
+            name: name.into(),
+            points,
+            band: Vec::new(),
+        }
+    }
+
+    /// With a band (x, low, high) behind it.
+    #[must_use]
+    pub fn with_band(mut self, band: Vec<(f64, f64, f64)>) -> Self {
+        self.band = band;
+        self
+    }
 }
 
 /// Colours that differ for most eyes (Okabe and Ito 2008).
@@ -65,22 +85,47 @@ fn short(value: &f64) -> String {
 ///
 /// # Errors
 /// A text, if it cannot be drawn.
-pub(crate) fn chart(y_label: &str, lines: &[Line], marks: &[f64]) -> Result<String, String> {
-    let lines: Vec<(&str, Vec<(f64, f64)>)> = lines
+pub fn chart(y_label: &str, lines: &[Line], marks: &[f64]) -> Result<String, String> {
+    chart_over("step", y_label, lines, marks)
+}
+
+/// [`chart`] over something else than steps.
+///
+/// # Errors
+/// A text, if it cannot be drawn.
+pub fn chart_over(x_label: &str, y_label: &str, lines: &[Line], marks: &[f64]) -> Result<String, String> {
+    // Lines without points are left out, but keep their colour from others: two charts of one page then agree.
+    let lines: Vec<(RGBColor, Line)> = lines
         .iter()
-        .map(|line| (line.name.as_str(), thinned(&line.points)))
-        .filter(|(_, points)| !points.is_empty())
+        .zip(COLORS.iter().cycle())
+        .map(|(line, color)| {
+            let points = thinned(&line.points);
+            (
+                *color,
+                Line {
+                    points,
+                    ..line.clone()
+                },
+            )
+        })
+        .filter(|(_, line)| !line.points.is_empty())
         .collect();
     if lines.is_empty() {
         return Ok(String::new());
     }
-    let all = || lines.iter().flat_map(|(_, points)| points);
-    let (left, right) = range(all().map(|point| point.0));
-    let (bottom, top) = range(all().map(|point| point.1));
+    let (left, right) = range(
+        lines
+            .iter()
+            .flat_map(|(_, line)| line.points.iter().map(|point| point.0)),
+    );
+    let (bottom, top) = range(lines.iter().flat_map(|(_, line)| {
+        let edges = line.band.iter().flat_map(|(_, low, high)| [*low, *high]);
+        line.points.iter().map(|point| point.1).chain(edges)
+    }));
     let mut svg = String::new();
     draw(
         &mut svg,
-        y_label,
+        (x_label, y_label),
         &lines,
         marks,
         (left.max(0.0), right),
@@ -93,8 +138,8 @@ pub(crate) fn chart(y_label: &str, lines: &[Line], marks: &[f64]) -> Result<Stri
 
 fn draw(
     svg: &mut String,
-    y_label: &str,
-    lines: &[(&str, Vec<(f64, f64)>)],
+    (x_label, y_label): (&str, &str),
+    lines: &[(RGBColor, Line)],
     marks: &[f64],
     (left, right): (f64, f64),
     (bottom, top): (f64, f64),
@@ -109,7 +154,7 @@ fn draw(
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(BLACK.mix(0.12))
-        .x_desc("step")
+        .x_desc(x_label)
         .y_desc(y_label)
         .x_label_formatter(&short)
         .y_label_formatter(&short)
@@ -119,13 +164,20 @@ fn draw(
         let line = [(*mark, bottom), (*mark, top)];
         chart.draw_series(LineSeries::new(line, RED.mix(0.5)))?;
     }
-    for (index, (name, points)) in lines.iter().enumerate() {
-        let color = COLORS[index % COLORS.len()];
+    // Behind all lines.
+    for (color, line) in lines.iter().filter(|(_, line)| !line.band.is_empty()) {
+        let lower = line.band.iter().map(|(x, low, _)| (*x, *low));
+        let upper = line.band.iter().rev().map(|(x, _, high)| (*x, *high));
+        let outline: Vec<(f64, f64)> = lower.chain(upper).collect();
+        chart.draw_series([Polygon::new(outline, color.mix(0.15))])?;
+    }
+    for (color, line) in lines {
+        let color = *color;
         let style = color.stroke_width(if lines.len() > 4 { 1 } else { 2 });
-        let series = chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+        let series = chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
         if lines.len() > 1 {
             series
-                .label(*name)
+                .label(line.name.as_str())
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
         }
     }
@@ -157,10 +209,7 @@ mod tests {
 
     #[test]
     fn lines_marks_and_names_are_in_the_picture() {
-        let line = |name: &str, y: f64| Line {
-            name: name.to_owned(),
-            points: vec![(1.0, y), (2.0, y + 1.0)],
-        };
+        let line = |name: &str, y: f64| Line::new(name, vec![(1.0, y), (2.0, y + 1.0)]);
         let svg = chart("nats", &[line("web", 2.0), line("math", 1.0)], &[1.5]).unwrap();
         for part in ["<svg", "</svg>", "web", "math", "nats", "step"] {
             assert!(svg.contains(part), "{part}");
@@ -172,17 +221,50 @@ mod tests {
             (2, 2, 1)
         );
         // One value for all steps, and no value at all.
-        assert!(
-            chart(
-                "nats",
-                &[Line {
-                    name: String::new(),
-                    points: vec![(3.0, 0.0)]
-                }],
-                &[]
-            )
-            .is_ok()
-        );
+        assert!(chart("nats", &[Line::new("", vec![(3.0, 0.0)])], &[]).is_ok());
         assert_eq!(chart("nats", &[], &[]).unwrap(), "");
+    }
+
+    #[test]
+    fn a_line_without_points_keeps_its_colour() {
+        let line = |points| Line::new("", points);
+        let svg = chart(
+            "nats",
+            &[line(Vec::new()), line(vec![(1.0, 2.0), (2.0, 1.0)])],
+            &[],
+        )
+        .unwrap();
+        assert!(svg.contains("#D55E00") && !svg.contains("#0072B2"));
+    }
+
+    #[test]
+    fn a_band_lies_within_the_picture() {
+        let line = Line::new("mean", vec![(0.0, 1.0), (10.0, 1.0)]);
+        let plain = chart_over("position", "nats", std::slice::from_ref(&line), &[]).unwrap();
+        let banded = chart_over(
+            "position",
+            "nats",
+            &[line.with_band(vec![(0.0, 0.0, 2.0), (10.0, 0.5, 1.5)])],
+            &[],
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                plain.matches("<polygon").count(),
+                banded.matches("<polygon").count()
+            ),
+            (0, 1)
+        );
+        assert!(banded.contains("position") && !banded.contains("step"));
+        let y: Vec<f64> = banded
+            .split("points=\"")
+            .filter(|part| part.contains("opacity=\"0.15\"") || part.starts_with(char::is_numeric))
+            .flat_map(|part| part.split('"').next().unwrap_or_default().split_whitespace())
+            .filter_map(|pair| pair.split(',').nth(1)?.parse().ok())
+            .collect();
+        assert!(
+            !y.is_empty() && y.iter().all(|y| (0.0..=300.0).contains(y)),
+            "{y:?}"
+        );
     }
 }

@@ -1,0 +1,43 @@
+//! A recipe with variations, each run with several seeds, and what the differences between them are worth.
+//!
+//! ```text
+//! sweep.toml ─ SweepFile ─ expand ─ Variations ─┐
+//!                     base recipe, seeds ───────┴─ Sweep ─ run ─ child processes `smollm3 run`
+//!                                                    └──── Results ─ table.md, sweep.json, report.html
+//! ```
+//!
+//! Every run is a process of its own, an ordinary run in an ordinary run's folder: it can be looked at, stopped and gone on
+//! with like any other, and a run that fails takes none with it. So this crate needs no device, and what it knows of a run is
+//! what the run has written.
+
+mod child;
+mod curves;
+mod error;
+mod expand;
+mod file;
+mod findings;
+mod folder;
+mod found;
+mod grid;
+mod measure;
+mod prepared;
+mod report;
+mod results;
+mod run;
+mod statistics;
+mod sweep;
+mod table;
+
+pub use error::SweepError;
+pub use expand::{BASE, Variation, expand};
+pub use file::{SweepFile, Varied};
+pub use found::{Found, FoundStage};
+pub use grid::Axis;
+pub use measure::{Measure, Measured};
+pub use results::{Results, Row, Value};
+pub use run::{Outcome, Progress, Slot, run};
+pub use statistics::{Change, Spread, exceeded_by_chance};
+pub use sweep::{PlannedRun, Request, Sweep};
+
+/// What most functions of this crate give.
+pub type Result<T> = std::result::Result<T, SweepError>;

@@ -1,0 +1,101 @@
+//! Tokens that several runs share. A tokenizer is trained and text tokenised once for all runs that would get the same, by
+//! `smollm3 data prepare`; the files are then linked into the runs' folders, where the engine finds them as its own.
+//!
+//! Links are hard, so that a run's folder stays whole whatever becomes of the others; where the disk has none, files are
+//! copied. The engine never writes into a finished file, it renames a new one into place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::error::io;
+use crate::folder::{RECIPE, write_whole};
+use crate::{PlannedRun, Result, Sweep};
+
+/// What the engine calls the folders.
+const SHARED: [&str; 2] = ["tokenizer", "data"];
+
+impl PlannedRun {
+    /// Stands for all that its tokens depend on: the seed too, which shuffles documents and chooses the text that a tokenizer
+    /// is trained on.
+    pub(crate) fn data_key(&self) -> String {
+        let recipe = &self.recipe;
+        let inputs = json!({
+            "folder": recipe.directory,
+            "seed": recipe.run.seed,
+            "tokenizer": recipe.tokenizer,
+            "sources": recipe.sources,
+            "held_out": recipe.data.held_out,
+            "bad_rows": recipe.data.bad_rows,
+        });
+        let hash = blake3::hash(inputs.to_string().as_bytes()).to_hex();
+        hash.chars().take(16).collect()
+    }
+
+    /// Whether it makes rows of tokens from sources at all.
+    pub(crate) fn has_sources(&self) -> bool {
+        !self.recipe.sources.is_empty()
+    }
+}
+
+impl Sweep {
+    /// The folder of the tokens of this key.
+    pub(crate) fn prepared(&self, key: &str) -> PathBuf {
+        self.output.join("prepared").join(key)
+    }
+}
+
+const READY: &str = "ready.json";
+
+/// Whether all is prepared in this folder.
+pub(crate) fn is_ready(prepared: &Path) -> bool {
+    prepared.join(READY).is_file()
+}
+
+/// Says so.
+pub(crate) fn ready(prepared: &Path) -> Result<()> {
+    write_whole(&prepared.join(READY), b"{}")
+}
+
+/// Makes the folder that `run` can prepare in, also where another run that gets the same tokens has begun to.
+pub(crate) fn expect(run: &PlannedRun, prepared: &Path) -> Result<()> {
+    fs::create_dir_all(prepared).map_err(io("create", prepared))?;
+    write_whole(
+        &prepared.join(RECIPE),
+        run.recipe.canonical().to_string().as_bytes(),
+    )
+}
+
+/// Makes the folder of a new run, with its recipe and links to what is prepared. All at once: a folder with half the links
+/// would look like a run's that somebody has damaged.
+pub(crate) fn begin(run: &PlannedRun, prepared: &Path) -> Result<()> {
+    let draft = run.folder.with_file_name(format!(".{}.part", run.name));
+    if draft.exists() {
+        fs::remove_dir_all(&draft).map_err(io("remove", &draft))?;
+    }
+    fs::create_dir_all(&draft).map_err(io("create", &draft))?;
+    for part in SHARED {
+        let from = prepared.join(part);
+        if from.is_dir() {
+            link_all(&from, &draft.join(part))?;
+        }
+    }
+    let recipe = draft.join(RECIPE);
+    fs::write(&recipe, run.recipe.canonical().to_string()).map_err(io("write", &recipe))?;
+    fs::rename(&draft, &run.folder).map_err(io("rename", &draft))
+}
+
+fn link_all(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).map_err(io("create", to))?;
+    for entry in fs::read_dir(from).map_err(io("list", from))? {
+        let entry = entry.map_err(io("list", from))?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            link_all(&path, &target)?;
+        } else if fs::hard_link(&path, &target).is_err() {
+            fs::copy(&path, &target).map_err(io("copy", &path))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! What the finished runs of a sweep come to: `sweep.json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::folder::{State, write_whole};
+use crate::measure::of_stage;
+use crate::{Change, Found, Measured, Result, Spread, Sweep, SweepError};
+
+/// All that is compared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Results {
+    /// The base recipe's name.
+    pub name: String,
+    /// The seeds that were asked for.
+    pub seeds: Vec<u64>,
+    /// What was measured, stage by stage.
+    pub measures: Vec<Measured>,
+    /// One a variation, in order.
+    pub rows: Vec<Row>,
+}
+
+/// What was found of one variation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub variation: String,
+    /// The variation that it is compared with; its own name, if it is compared with none.
+    pub reference: String,
+    /// What it changes.
+    pub settings: Vec<String>,
+    /// Numbers in the model.
+    pub parameters: u64,
+    /// How many more it has than its reference, as a part of those.
+    pub parameters_relative: f64,
+    /// Tokens of a run.
+    pub tokens: u64,
+    /// Seeds of its finished runs.
+    pub seeds: Vec<u64>,
+    /// Whether it reads the tokens that its reference reads, so that losses per token can be compared.
+    pub same_tokens: bool,
+    /// One a measure, in order; `null` where nothing was measured.
+    pub values: Vec<Option<Value>>,
+    /// What its runs have written, by seed.
+    #[serde(skip)]
+    pub found: BTreeMap<u64, Found>,
+}
+
+/// One measure of one variation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Value {
+    /// By seed.
+    pub by_seed: BTreeMap<u64, f64>,
+    /// Over the seeds.
+    pub spread: Spread,
+    /// To the reference, paired by seed; absent for the reference and where the two have no seed in common.
+    pub change: Option<Change>,
+    /// Whether that is larger than twice its standard error; absent where that is not known.
+    pub exceeds_twice_its_error: Option<bool>,
+}
+
+impl Results {
+    /// Reads the finished runs of `sweep`.
+    ///
+    /// # Errors
+    /// A run's folder is of another recipe, or cannot be read.
+    pub fn read(sweep: &Sweep) -> Result<Self> {
+        let mut rows = Vec::new();
+        for variation in &sweep.variations {
+            let runs = || sweep.runs.iter().filter(|run| run.variation == variation.name);
+            let mut found = BTreeMap::new();
+            for run in runs() {
+                if run.state()? == State::Finished {
+                    let stages: Vec<&str> = run
+                        .recipe
+                        .stages
+                        .iter()
+                        .map(|stage| stage.name.as_str())
+                        .collect();
+                    found.insert(run.seed, Found::read(&run.folder, &stages)?);
+                }
+            }
+            let Some(first) = runs().next() else { continue };
+            let Some(reference) = sweep.run_of(&variation.reference, first.seed) else {
+                continue;
+            };
+            rows.push(Row {
+                variation: variation.name.clone(),
+                reference: variation.reference.clone(),
+                settings: variation.settings.clone(),
+                parameters: first.parameters,
+                parameters_relative: first.parameters_relative_to(reference),
+                tokens: first.tokens,
+                seeds: found.keys().copied().collect(),
+                same_tokens: first.data_key() == reference.data_key(),
+                values: Vec::new(),
+                found,
+            });
+        }
+        let mut results = Self {
+            name: sweep.name.clone(),
+            seeds: sweep.seeds.clone(),
+            measures: Vec::new(),
+            rows,
+        };
+        results.compare(sweep);
+        Ok(results)
+    }
+
+    fn compare(&mut self, sweep: &Sweep) {
+        // By variation, measure and seed.
+        let mut values: Vec<Vec<(Measured, u64, f64)>> = Vec::new();
+        for row in &self.rows {
+            let runs = row.found.iter().flat_map(|(seed, found)| {
+                let stages = found.stages.iter();
+                stages
+                    .flat_map(|stage| of_stage(stage, &sweep.measures))
+                    .map(|(measured, value)| (measured, *seed, value))
+            });
+            values.push(runs.collect());
+        }
+        for (measured, _, _) in values.iter().flatten() {
+            if !self.measures.contains(measured) {
+                self.measures.push(measured.clone());
+            }
+        }
+        self.sort_measures(sweep);
+        let by_seed = |index: usize, measured: &Measured| -> BTreeMap<u64, f64> {
+            let all = values.get(index).into_iter().flatten();
+            all.filter(|(one, _, _)| one == measured)
+                .map(|(_, seed, value)| (*seed, *value))
+                .collect()
+        };
+        let references: Vec<Option<usize>> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let others = self.rows.iter();
+                let mut others = others.map(|other| &other.variation);
+                others.position(|name| *name == row.reference && *name != row.variation)
+            })
+            .collect();
+        let measures = self.measures.clone();
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            let reference = references.get(index).copied().flatten();
+            row.values = measures
+                .iter()
+                .map(|measured| {
+                    let ours = by_seed(index, measured);
+                    let theirs = reference.map(|reference| by_seed(reference, measured));
+                    Value::of(ours, &theirs.unwrap_or_default())
+                })
+                .collect();
+        }
+    }
+
+    /// Stage by stage in the recipe's order; what only later variations have stays with its stage.
+    fn sort_measures(&mut self, sweep: &Sweep) {
+        let stages: Vec<&str> = sweep
+            .runs
+            .iter()
+            .flat_map(|run| &run.recipe.stages)
+            .map(|stage| stage.name.as_str())
+            .collect();
+        self.measures
+            .sort_by_key(|measured| stages.iter().position(|stage| *stage == measured.stage));
+    }
+
+    /// The stages of which something was measured, in order.
+    pub fn stages(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        let stages = self.measures.iter().map(|measured| measured.stage.as_str());
+        stages.filter(|stage| seen.insert(*stage)).collect()
+    }
+
+    /// The measures of a stage, each with its number.
+    pub(crate) fn measures_of(&self, stage: &str) -> Vec<(usize, &Measured)> {
+        self.measures
+            .iter()
+            .enumerate()
+            .filter(|(_, measured)| measured.stage == stage)
+            .collect()
+    }
+
+    /// As `sweep.json` holds it.
+    ///
+    /// # Errors
+    /// It is no JSON, which no figures make it.
+    pub fn json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).map_err(|error| SweepError::Refused(error.to_string()))
+    }
+}
+
+impl Value {
+    fn of(by_seed: BTreeMap<u64, f64>, theirs: &BTreeMap<u64, f64>) -> Option<Self> {
+        let values: Vec<f64> = by_seed.values().copied().collect();
+        let pairs: Vec<(f64, f64)> = by_seed
+            .iter()
+            .filter_map(|(seed, ours)| Some((*ours, *theirs.get(seed)?)))
+            .collect();
+        let change = Change::of(&pairs);
+        Some(Self {
+            spread: Spread::of(&values)?,
+            exceeds_twice_its_error: change.and_then(|change| change.exceeds_twice_its_error()),
+            change,
+            by_seed,
+        })
+    }
+}
+
+impl Row {
+    /// Whether it is one that others are compared with.
+    pub(crate) fn is_reference(&self) -> bool {
+        self.variation == self.reference
+    }
+}
+
+impl Results {
+    /// Writes `table.md`, `sweep.json` and `report.html` into the sweep's folder; gives the report's path.
+    ///
+    /// # Errors
+    /// A chart cannot be drawn, or a file not written.
+    pub fn write(&self, sweep: &Sweep) -> Result<PathBuf> {
+        let page = sweep.output.join("report.html");
+        write_whole(&sweep.output.join("table.md"), self.markdown().as_bytes())?;
+        write_whole(&sweep.output.join("sweep.json"), self.json()?.as_bytes())?;
+        write_whole(&page, self.html()?.as_bytes())?;
+        Ok(page)
+    }
+}
