@@ -14,6 +14,7 @@ step cargo test --workspace
 step env SMOLLM3_PLAIN_KERNELS=1 cargo test --workspace --test step --test resume --test parity -- \
   --skip recomputed_layers_give_the_same_bits
 step scripts/demo-short.sh
+step scripts/test-slurm.sh
 
 if [ "${1:-}" = --tch ]; then
   if exports=$(scripts/libtorch.sh); then
