@@ -19,8 +19,8 @@ step scripts/test-slurm.sh
 if [ "${1:-}" = --tch ]; then
   if exports=$(scripts/libtorch.sh); then
     eval "$exports"
-    step cargo clippy --workspace --all-targets --features tch -- -D warnings
-    step cargo test --workspace --features tch
+    step cargo clippy --workspace --all-targets --features tch,nccl -- -D warnings
+    step cargo test --workspace --features tch,nccl
   else
     printf '\n== NOT CHECKED: the tch backend, because LibTorch could not be fetched\n'
   fi

@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use crate::operations;
-use crate::{Meter, Reduction, Result, Traffic};
+use crate::{BetweenDevices, Meter, Reduction, Result, Traffic};
 
 /// One of the ranks of a job, and how it reaches the others.
 ///
@@ -61,6 +61,11 @@ pub trait Collective: Send + Sync {
 
     /// Ends the job on all ranks, for a reason that only this one has. Where ranks are processes this does not return.
     fn abort(&self, reason: &str);
+
+    /// Sums between the ranks' devices, where there is a way that is not over the host.
+    fn between_devices(&self) -> Option<&dyn BetweenDevices> {
+        None
+    }
 
     /// Waits for all ranks.
     ///

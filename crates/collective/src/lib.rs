@@ -12,12 +12,15 @@
 //! * [`agree`]: all ranks were started with the same recipe, binary and data, or the odd one is named.
 //! * [`Shards`], [`Layout`]: which rank owns which elements of which parameters, at this world size and at another.
 //!
-//! Nothing here knows a tensor. Values are `f32` slices on the host; with the feature `nccl`, addresses on a device.
+//! * [`BetweenDevices`]: sums of values on devices, which do not go over the host; NCCL with the feature `nccl`.
+//!
+//! Nothing here knows a tensor. Values are `f32` slices on the host, or addresses on a device.
 //!
 //! A job cannot hang: a rank that does not arrive within the time limit is named on standard error and the whole job
 //! ends, as it does at once when a rank panics or ends early.
 
 mod agreement;
+mod between_devices;
 mod collective;
 mod error;
 mod launcher;
@@ -34,6 +37,7 @@ mod start;
 mod threads;
 
 pub use agreement::{Disagreement, Odd, agree};
+pub use between_devices::{Begun, BetweenDevices, DeviceValues, WithDevices};
 pub use collective::Collective;
 pub use error::{CollectiveError, Result};
 pub use launcher::{LaunchError, Launcher, Placement};
@@ -41,7 +45,7 @@ pub use meter::{Meter, Traffic};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use reduction::Reduction;
-pub use shards::{Layout, LayoutError, Piece, SavedPiece, Shards};
+pub use shards::{Layout, LayoutError, Piece, Shards};
 pub use single::Single;
 pub use start::{RANK_TIMEOUT, start};
 pub use threads::Threads;

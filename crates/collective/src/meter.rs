@@ -1,5 +1,6 @@
 //! What operations cost a rank: time, messages and bytes.
 
+use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,19 @@ pub struct Traffic {
     pub sent: u64,
     /// Bytes received from other ranks.
     pub received: u64,
+}
+
+impl Add for Traffic {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            operations: self.operations + other.operations,
+            time: self.time + other.time,
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+        }
+    }
 }
 
 /// Counts it.

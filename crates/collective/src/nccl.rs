@@ -1,66 +1,77 @@
 //! Sums between GPUs, over NCCL.
 //!
-//! **Untested**: this has been compiled and never run, for want of a machine with two GPUs. It is thin for that reason.
+//! **Untested**: this has been compiled and never run, for want of a machine with two GPUs. It is thin for that reason; the
+//! engine's use of [`BetweenDevices`] is tested with another implementation.
 //!
-//! Values are `f32` at addresses on the device, and an operation is put on a CUDA stream and not waited for. Ranks find
-//! one another over another [`Collective`], which broadcasts NCCL's id. CUDA and NCCL are looked for at run time.
+//! Ranks find one another over another [`Collective`], which broadcasts NCCL's id. CUDA and NCCL are looked for at run time.
+//! Operations have a CUDA stream of their own; LibTorch's is the default one.
 //!
-//! The order of additions is NCCL's. All ranks have the same bits, another number of ranks or another topology may give
-//! others.
-//!
-//! NCCL waits for a late rank on the device, without a limit. So do what has one first in each step, such as the
-//! exchange of losses over the other collective: a rank that hangs is found and named there.
+//! NCCL waits for a late rank without a limit, on the device, where nobody sees it. So a thread looks at the
+//! oldest operation and ends the job when it takes longer than ranks may.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, c_void};
-use std::ops::Range;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use cudarc::driver::CudaContext;
-use cudarc::nccl::result::{self, NcclError};
+use cudarc::driver::sys::CUevent_flags;
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
+use cudarc::nccl::result::{self, NcclError, NcclStatus};
 use cudarc::nccl::sys::{ncclComm_t, ncclDataType_t, ncclGetErrorString, ncclRedOp_t, ncclUniqueId};
 
-use crate::{Collective, CollectiveError, Result, Shards};
+use crate::{Begun, BetweenDevices, Collective, CollectiveError, DeviceValues, Result, Traffic};
 
 const F32: ncclDataType_t = ncclDataType_t::ncclFloat32;
 const SUM: ncclRedOp_t = ncclRedOp_t::ncclSum;
-
-/// Values of `f32` on this rank's device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceValues {
-    /// Where the first lies.
-    pub address: u64,
-    /// How many there are.
-    pub length: usize,
-}
-
-/// A CUDA stream: its handle, 0 for the default one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream(pub u64);
+/// How often the oldest operation is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// This rank's part of an NCCL communicator.
-#[derive(Debug)]
 pub struct Nccl {
-    communicator: ncclComm_t,
+    communicator: Mutex<Communicator>,
     /// Keeps the device's primary context, which is the one LibTorch uses too.
     context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    begun: Arc<Mutex<Operations>>,
+    rank: usize,
     world: usize,
+    watch: Option<JoinHandle<()>>,
+    is_over: Arc<AtomicBool>,
 }
 
+struct Communicator(ncclComm_t);
+
 // SAFETY: a communicator may move between threads as long as two do not use it at once (NCCL user guide, "Thread
-// Safety"); `Nccl` is not `Sync`.
-unsafe impl Send for Nccl {}
+// Safety"), and it lies in a mutex.
+unsafe impl Send for Communicator {}
+
+/// Operations on the stream.
+#[derive(Default)]
+struct Operations {
+    /// Those that have not been seen to end, the oldest first.
+    pending: VecDeque<Operation>,
+    traffic: Traffic,
+}
+
+struct Operation {
+    since: Instant,
+    start: CudaEvent,
+    end: Arc<CudaEvent>,
+}
 
 impl Nccl {
-    /// Joins the ranks of `bootstrap`, each with the device of this number.
+    /// Joins the ranks of `host`, each with the device of this number.
     ///
     /// # Errors
     /// CUDA or NCCL are missing on any rank, which is then named on all; the device is not there; NCCL refuses, for
     /// instance because two ranks have one device.
-    pub fn start(bootstrap: &dyn Collective, device: usize) -> Result<Self> {
+    pub fn start(host: &Arc<dyn Collective>, device: usize) -> Result<Self> {
         let own = open(device);
         let problem = own.as_ref().err().map(String::as_str).unwrap_or_default();
-        let problems = bootstrap.all_gather_bytes(problem.as_bytes())?;
+        let problems = host.all_gather_bytes(problem.as_bytes())?;
         if let Some((rank, problem)) = problems
             .iter()
             .enumerate()
@@ -69,169 +80,163 @@ impl Nccl {
             let problem = String::from_utf8_lossy(problem);
             return Err(refused(
                 "start",
-                format!("rank {rank} ({}): {problem}", bootstrap.place(rank)),
+                format!("rank {rank} ({}): {problem}", host.place(rank)),
             ));
         }
-        let context = own.map_err(|problem| refused("start", problem))?;
+        let (context, stream) = own.map_err(|problem| refused("start", problem))?;
 
-        let is_root = bootstrap.rank() == 0;
-        let id = if is_root {
-            result::get_uniqueid().ok()
-        } else {
-            None
+        let id = match host.rank() {
+            0 => result::get_uniqueid().ok(),
+            _ => None,
         };
-        let id = bootstrap.broadcast_bytes(id.map(to_bytes).unwrap_or_default(), 0)?;
+        let id = host.broadcast_bytes(id.map(to_bytes).unwrap_or_default(), 0)?;
         let id = from_bytes(&id).ok_or_else(|| refused("make an id", "rank 0 could not".into()))?;
-        let (rank, world) = (bootstrap.rank(), bootstrap.world());
+        let (rank, world) = (host.rank(), host.world());
         let mut communicator = ptr::null_mut();
         // SAFETY: the pointer is to a local, and the id came from NCCL.
         unsafe { result::comm_init_rank(&mut communicator, world as i32, id, rank as i32) }
             .map_err(|error| nccl("join the ranks", error))?;
+        let begun = Arc::new(Mutex::new(Operations::default()));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let watch = {
+            let (begun, is_over, host) = (begun.clone(), is_over.clone(), host.clone());
+            thread::spawn(move || watch(&begun, &is_over, &*host))
+        };
         Ok(Self {
-            communicator,
+            communicator: Mutex::new(Communicator(communicator)),
             context,
+            stream,
+            begun,
+            rank,
             world,
+            watch: Some(watch),
+            is_over,
         })
     }
 
-    /// Sums each element over all ranks, in place.
-    ///
-    /// # Errors
-    /// NCCL refuses.
-    ///
-    /// # Safety
-    /// The values are on this rank's device, equally many on each rank, and nothing else touches them until the stream
-    /// has done this; the stream is one of that device.
-    pub unsafe fn all_reduce(&self, values: DeviceValues, stream: Stream) -> Result<()> {
-        self.bind()?;
-        let address = values.at(0);
-        // SAFETY: the caller's promise.
-        unsafe {
-            let stream = stream.0 as *mut _;
-            result::all_reduce(
-                address,
-                address,
-                values.length,
-                F32,
-                SUM,
-                self.communicator,
-                stream,
-            )
-        }
-        .map_err(|error| nccl("sum", error))?;
-        Ok(())
-    }
-
-    /// Sums each element over all ranks into the shard of its owner; see
-    /// [`Collective::reduce_scatter`]. The other shards stay as they were.
-    ///
-    /// # Errors
-    /// Counts that do not fit the values; NCCL refuses.
-    ///
-    /// # Safety
-    /// As for [`all_reduce`](Self::all_reduce).
-    pub unsafe fn reduce_scatter(
+    /// Puts an operation on the stream, after what the default one has so far.
+    fn begin(
         &self,
+        action: &'static str,
         values: DeviceValues,
-        counts: &[usize],
-        stream: Stream,
-    ) -> Result<()> {
-        self.each_shard("reduce_scatter", values, counts, |owner, shard| {
-            let address = values.at(shard.start);
-            // SAFETY: the caller's promise, for a part of the values.
-            unsafe {
-                let stream = stream.0 as *mut _;
-                result::reduce(
-                    address,
-                    address,
-                    shard.len(),
-                    F32,
-                    SUM,
-                    owner,
-                    self.communicator,
-                    stream,
-                )
-            }
+        operation: impl FnOnce(ncclComm_t, *mut c_void) -> std::result::Result<NcclStatus, NcclError>,
+    ) -> Result<Begun> {
+        let timed = || self.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
+        let communicator = locked(&self.communicator);
+        self.context.bind_to_thread().map_err(driver)?;
+        let ready = self.context.default_stream().record_event(None).map_err(driver)?;
+        self.stream.wait(&ready).map_err(driver)?;
+        let start = timed().map_err(driver)?;
+        operation(communicator.0, self.stream.cu_stream().cast()).map_err(|error| nccl(action, error))?;
+        let end = timed().map_err(driver)?;
+        let mut begun = locked(&self.begun);
+        let bytes = (values.shard * (self.world - 1) * size_of::<f32>()) as u64;
+        begun.traffic.operations += 1;
+        begun.traffic.sent += bytes;
+        begun.traffic.received += bytes;
+        begun.pending.push_back(Operation {
+            since: Instant::now(),
+            start,
+            end: Arc::new(end),
+        });
+        Ok(Begun(begun.traffic.operations))
+    }
+}
+
+impl BetweenDevices for Nccl {
+    unsafe fn reduce_scatter(&self, values: DeviceValues) -> Result<Begun> {
+        self.begin("sum", values, |communicator, stream| {
+            let (all, own) = (at(values, 0), at(values, self.rank));
+            // SAFETY: the caller's promise. NCCL works in place where a rank's own shard is given as output.
+            unsafe { result::reduce_scatter(all, own, values.shard, F32, SUM, communicator, stream.cast()) }
         })
     }
 
-    /// Fills the shards of the other ranks with theirs; see [`Collective::all_gather`].
-    ///
-    /// # Errors
-    /// Counts that do not fit the values; NCCL refuses.
-    ///
-    /// # Safety
-    /// As for [`all_reduce`](Self::all_reduce).
-    pub unsafe fn all_gather(&self, values: DeviceValues, counts: &[usize], stream: Stream) -> Result<()> {
-        self.each_shard("all_gather", values, counts, |owner, shard| {
-            let address = values.at(shard.start);
-            // SAFETY: the caller's promise, for a part of the values.
-            unsafe {
-                let stream = stream.0 as *mut _;
-                result::broadcast(
-                    address,
-                    address,
-                    shard.len(),
-                    F32,
-                    owner,
-                    self.communicator,
-                    stream,
-                )
-            }
+    unsafe fn all_gather(&self, values: DeviceValues) -> Result<Begun> {
+        self.begin("gather", values, |communicator, stream| {
+            let (all, own) = (at(values, 0), at(values, self.rank));
+            // SAFETY: as above, with a rank's own shard as input.
+            unsafe { result::all_gather(own, all, values.shard, F32, communicator, stream.cast()) }
         })
     }
 
-    /// One operation a shard, all at once. NCCL's own reduce-scatter and all-gather want shards of one length.
-    fn each_shard(
-        &self,
-        operation: &'static str,
-        values: DeviceValues,
-        counts: &[usize],
-        one: impl Fn(i32, Range<usize>) -> std::result::Result<result::NcclStatus, NcclError>,
-    ) -> Result<()> {
-        let shards = Shards::from_counts(counts);
-        if shards.world() != self.world || shards.total() != values.length {
-            return Err(CollectiveError::Counts {
-                operation,
-                world: self.world,
-                length: values.length,
-                counts: counts.to_vec(),
-            });
+    fn wait(&self, operation: Begun) -> Result<()> {
+        let end = locked(&self.begun).end_of(operation);
+        match end {
+            // The stream keeps order: what is no longer pending has ended.
+            None => Ok(()),
+            Some(end) => self.context.default_stream().wait(&end).map_err(driver),
         }
-        self.bind()?;
-        result::group_start().map_err(|error| nccl(operation, error))?;
-        let mut outcome = Ok(());
-        for (owner, shard) in shards.ranges().enumerate().filter(|(_, shard)| !shard.is_empty()) {
-            outcome = outcome.and(one(owner as i32, shard).map(|_| ()));
-        }
-        // A group that was begun has to be ended, whatever happened in it.
-        let end = result::group_end().map(|_| ());
-        outcome.and(end).map_err(|error| nccl(operation, error))
     }
 
-    fn bind(&self) -> Result<()> {
-        self.context
-            .bind_to_thread()
-            .map_err(|error| refused("use its device", format!("{error:?}")))
+    fn traffic(&self) -> Traffic {
+        let mut begun = locked(&self.begun);
+        begun.settle();
+        begun.traffic
+    }
+}
+
+impl Operations {
+    /// Takes those that have ended off, and adds up their time.
+    fn settle(&mut self) {
+        while let Some(oldest) = self.pending.front() {
+            // What has failed is left, for its error shows wherever its device is used next.
+            if !oldest.end.try_is_complete().unwrap_or(false) {
+                return;
+            }
+            let milliseconds = oldest.start.elapsed_ms(&oldest.end).unwrap_or(0.0);
+            self.traffic.time += Duration::from_secs_f32(milliseconds.max(0.0) / 1e3);
+            self.pending.pop_front();
+        }
+    }
+
+    fn end_of(&self, operation: Begun) -> Option<Arc<CudaEvent>> {
+        let after = self.traffic.operations.checked_sub(operation.0)? as usize;
+        let index = self.pending.len().checked_sub(after + 1)?;
+        self.pending.get(index).map(|operation| operation.end.clone())
+    }
+}
+
+/// Ends the job when the oldest operation takes longer than ranks may.
+fn watch(begun: &Mutex<Operations>, is_over: &AtomicBool, host: &dyn Collective) {
+    while !is_over.load(Ordering::Relaxed) {
+        thread::sleep(LOOK);
+        let oldest = {
+            let mut begun = locked(begun);
+            begun.settle();
+            begun.pending.front().map(|operation| operation.since)
+        };
+        let limit = host.time_limit();
+        if oldest.is_some_and(|since| since.elapsed() > limit) {
+            host.abort(&format!(
+                "a sum between devices has not ended within {limit:?}; a rank that says nothing of the kind is the late one"
+            ));
+            return;
+        }
     }
 }
 
 impl Drop for Nccl {
-    /// Does not wait for ranks that may be gone: what was put on a stream has to be waited for before.
+    /// Does not wait for ranks that may be gone: what was begun has to be waited for before.
     fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
         // SAFETY: the communicator is this struct's own, and is not used again. An error here has no one to hear it.
-        let _ = unsafe { result::comm_abort(self.communicator) };
+        let _ = unsafe { result::comm_abort(locked(&self.communicator).0) };
+        let _ = self.watch.take().map(JoinHandle::join);
     }
 }
 
-impl DeviceValues {
-    fn at(self, element: usize) -> *mut c_void {
-        (self.address + (element * size_of::<f32>()) as u64) as *mut c_void
-    }
+/// Where the shard of a rank begins.
+fn at(values: DeviceValues, rank: usize) -> *mut c_void {
+    (values.address + (rank * values.shard * size_of::<f32>()) as u64) as *mut c_void
 }
 
-/// The device's context, if CUDA and NCCL are there. `cudarc` panics where a library is missing.
-fn open(device: usize) -> std::result::Result<Arc<CudaContext>, String> {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The device's context and a stream of it, if CUDA and NCCL are there. `cudarc` panics where a library is missing.
+fn open(device: usize) -> std::result::Result<(Arc<CudaContext>, Arc<CudaStream>), String> {
     // SAFETY: runs the libraries' initialisers, as any use of them does.
     let (cuda, nccl) = unsafe {
         (
@@ -239,8 +244,13 @@ fn open(device: usize) -> std::result::Result<Arc<CudaContext>, String> {
             cudarc::nccl::sys::is_culib_present(),
         )
     };
+    let opened = || {
+        let context = CudaContext::new(device)?;
+        let stream = context.new_stream()?;
+        Ok((context, stream))
+    };
     match (cuda, nccl) {
-        (true, true) => CudaContext::new(device).map_err(|error| format!("device {device}: {error:?}")),
+        (true, true) => opened().map_err(|error: DriverError| format!("device {device}: {error:?}")),
         (false, _) => Err("there is no CUDA driver (libcuda.so)".into()),
         (true, false) => Err("there is no NCCL (libnccl.so); put its folder into LD_LIBRARY_PATH".into()),
     }
@@ -259,6 +269,10 @@ fn from_bytes(bytes: &[u8]) -> Option<ncclUniqueId> {
 
 fn refused(action: &'static str, problem: String) -> CollectiveError {
     CollectiveError::Nccl { action, problem }
+}
+
+fn driver(error: DriverError) -> CollectiveError {
+    refused("use its device", format!("{error:?}"))
 }
 
 fn nccl(action: &'static str, error: NcclError) -> CollectiveError {

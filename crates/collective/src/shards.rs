@@ -26,33 +26,20 @@ pub struct Piece<'a> {
     pub at: usize,
 }
 
-/// A part of a saved shard that lies in a range of the flat space.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SavedPiece {
-    /// The rank that saved it.
-    pub rank: usize,
-    /// Which elements of its shard.
-    pub elements: Range<usize>,
-    /// Where they lie, counted from the beginning of the range.
-    pub at: usize,
-}
-
 impl Shards {
-    /// Divides `total` elements among `world` ranks. All bounds but the end are multiples of `alignment`, and no two
-    /// shards differ by more than that; with few elements some are empty. A world or alignment of 0 counts as 1.
+    /// Divides `total` elements among `world` ranks, all shards equally long but where the end comes first. Their length is
+    /// a multiple of `alignment`; with few elements some are empty. A world or alignment of 0 counts as 1.
     pub fn new(total: usize, world: usize, alignment: usize) -> Self {
-        let (world, alignment) = (world.max(1), alignment.max(1));
-        let blocks = total / alignment;
-        let (each, more) = (blocks / world, blocks % world);
-        let begin = |rank: usize| (each * rank + rank.min(more)) * alignment;
-        // What is left over from whole blocks goes to the last rank, which has none of the blocks left over.
+        let length = total.div_ceil(world.max(1)).next_multiple_of(alignment.max(1));
         Self {
-            bounds: (0..world).map(begin).chain([total]).collect(),
+            bounds: (0..=world.max(1))
+                .map(|rank| rank.saturating_mul(length).min(total))
+                .collect(),
         }
     }
 
-    /// Shards of these lengths, one after another, as they were saved. Whether they make up what is expected shows
-    /// in [`total`](Self::total).
+    /// Shards of these lengths, one after another. Whether they make up what is expected shows in
+    /// [`total`](Self::total).
     pub fn from_counts(counts: &[usize]) -> Self {
         let ends = counts.iter().scan(0, |end, count| {
             *end = usize::saturating_add(*end, *count);
@@ -91,22 +78,9 @@ impl Shards {
         self.ranges().map(|range| range.len()).collect()
     }
 
-    /// How many elements of a range each rank owns: the counts for a reduction of that range alone.
-    pub fn counts_within(&self, range: &Range<usize>) -> Vec<usize> {
-        self.ranges().map(|shard| overlap(&shard, range).len()).collect()
-    }
-
-    /// Where the elements of a range were saved, when these are the saved shards.
-    pub fn saved(&self, range: &Range<usize>) -> Vec<SavedPiece> {
-        let piece = |(rank, shard): (usize, Range<usize>)| {
-            let both = overlap(&shard, range);
-            (!both.is_empty()).then(|| SavedPiece {
-                rank,
-                elements: both.start - shard.start..both.end - shard.start,
-                at: both.start - range.start,
-            })
-        };
-        self.ranges().enumerate().filter_map(piece).collect()
+    /// How long a shard is that the end does not cut short.
+    pub fn longest(&self) -> usize {
+        self.range(0).len()
     }
 }
 

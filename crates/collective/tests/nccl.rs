@@ -1,6 +1,7 @@
 //! What NCCL's start says where it cannot: no machine has a device of number 99.
 #![cfg(feature = "nccl")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smollm3_collective::nccl::Nccl;
@@ -9,7 +10,8 @@ use smollm3_collective::{Collective, Threads};
 #[test]
 fn all_ranks_say_which_one_cannot_and_why() {
     let errors = Threads::run(2, Duration::from_secs(60), |ranks| {
-        let error = Nccl::start(&ranks, 99).unwrap_err().to_string();
+        let ranks: Arc<dyn Collective> = Arc::new(ranks);
+        let error = Nccl::start(&ranks, 99).err().unwrap().to_string();
         ranks.finish().unwrap();
         error
     });

@@ -10,14 +10,14 @@ use std::ops::Range;
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
-use smollm3_collective::{Collective, Layout};
+use smollm3_collective::Collective;
 use smollm3_kernels::{AdamWStep, adamw};
 use smollm3_model::hf::{FileDtype, NamedTensor, Values};
 use smollm3_model::{MapParameters, NamedParameters, Parameters, SmolLm3, map_parameters, named_parameters};
 use smollm3_recipe::Optimizer;
 
 use crate::moments::part_name;
-use crate::reduced::{ReducedGradients, Shard, shards};
+use crate::reduce::{Bucket, Buckets, Parts, ReducedGradients};
 use crate::{AccumulatedGradients, Result};
 
 /// First and second moment of one parameter, or of some of its elements.
@@ -63,20 +63,17 @@ impl AdamW {
         device: &Device,
         ranks: &dyn Collective,
     ) -> Result<Self> {
-        // In the order of names, as gradients are.
         let lengths: BTreeMap<String, usize> = shapes
             .iter()
             .map(|(name, shape)| (name.clone(), shape.iter().product()))
             .collect();
-        let layout = Layout::new(lengths.clone())?;
-        let own = shards(&layout, ranks.world()).range(ranks.rank());
+        let buckets = Buckets::new(lengths.clone(), ranks.world())?;
         let mut moments = BTreeMap::new();
-        let pieces = if updates > 0 {
-            layout.pieces(&own)
-        } else {
-            Vec::new()
-        };
-        for piece in pieces {
+        let own = buckets
+            .iter()
+            .filter(|_| updates > 0)
+            .flat_map(|bucket| bucket.layout.pieces(&bucket.shards.range(ranks.rank())));
+        for piece in own {
             let count = lengths.get(piece.name).copied().unwrap_or_default();
             let part = (piece.elements != (0..count)).then_some(piece.elements);
             let read = |kind: &str| -> Result<Tensor<1>> {
@@ -171,11 +168,24 @@ impl AdamW {
                     gradients,
                 },
             ),
-            ReducedGradients::Shard(shard) => {
-                let mut update = UpdateShard { rule, moments, shard };
+            ReducedGradients::Parts(parts) => {
+                let mut update = UpdateParts {
+                    rule,
+                    moments,
+                    parts: &parts,
+                    weights: BTreeMap::new(),
+                };
                 named_parameters(&model, &mut update);
-                update.shard.gather(ranks)?;
-                map_parameters(model, &mut TakeUp(update.shard))
+                let mut take_up = TakeUp {
+                    parts: &parts,
+                    own: update.weights,
+                    gathered: BTreeMap::new(),
+                    ranks,
+                    outcome: Ok(()),
+                };
+                let model = map_parameters(model, &mut take_up);
+                take_up.outcome?;
+                model
             }
         })
     }
@@ -245,40 +255,68 @@ impl MapParameters for Update<'_> {
     }
 }
 
-/// This rank's parts, whose new weights are put where their gradients were.
-struct UpdateShard<'a> {
+/// This rank's parts.
+struct UpdateParts<'a> {
     rule: Rule<'a>,
     moments: &'a mut BTreeMap<String, Moments>,
-    shard: Shard,
+    parts: &'a Parts,
+    /// The new weights.
+    weights: BTreeMap<String, Tensor<1>>,
 }
 
-impl NamedParameters for UpdateShard<'_> {
+impl NamedParameters for UpdateParts<'_> {
     fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
-        let Some((elements, count)) = self.shard.own(name) else {
+        let Some((elements, gradient)) = self.parts.own(name) else {
             return;
         };
-        let value = param.val().without_autodiff().reshape([count]);
-        let Some(gradient) = self.shard.gradient(name, &elements, &value.device()) else {
-            return;
-        };
+        let value = param.val().without_autodiff();
+        let count = value.shape().num_elements();
         let part = (elements != (0..count)).then(|| elements.clone());
         let before = self.moments.remove(name);
-        let value = value.slice([elements.clone()]);
+        let value = value.reshape([count]).slice([elements]);
         let (value, after) = self.rule.apply(name, value, gradient, before, part);
         self.moments.insert(name.to_owned(), after);
-        self.shard.replace(name, &elements, value);
+        self.weights.insert(name.to_owned(), value);
     }
 }
 
-/// The weights that all ranks have made.
-struct TakeUp(Shard);
+/// The weights that all ranks have made, a bucket at a time.
+struct TakeUp<'a> {
+    parts: &'a Parts,
+    own: BTreeMap<String, Tensor<1>>,
+    /// Weights that have been fetched, by name.
+    gathered: BTreeMap<String, Tensor<1>>,
+    ranks: &'a dyn Collective,
+    outcome: Result<()>,
+}
 
-impl MapParameters for TakeUp {
+impl TakeUp<'_> {
+    /// Fetches those of a bucket.
+    fn gather(&mut self, bucket: &Bucket, device: &Device) -> Result<()> {
+        let weights = self.parts.gather(bucket, &mut self.own, device, self.ranks)?;
+        for (name, place) in bucket.layout.parameters() {
+            self.gathered
+                .insert(name.to_owned(), weights.clone().slice([place]));
+        }
+        Ok(())
+    }
+}
+
+impl MapParameters for TakeUp<'_> {
     fn map<const D: usize>(&mut self, name: &str, value: Tensor<D>) -> Tensor<D> {
-        let Some(weights) = self.0.parameter(name) else {
+        let buckets = &self.parts.buckets;
+        let bucket = buckets.index_of(name).and_then(|index| buckets.get(index));
+        // A frozen parameter may lie in a layer with trained ones.
+        let Some(bucket) = bucket.filter(|bucket| self.outcome.is_ok() && bucket.place(name).is_some())
+        else {
             return value;
         };
-        let data = TensorData::new(weights.to_vec(), value.shape());
-        Tensor::from_data(data, (&value.device(), value.dtype()))
+        if !self.gathered.contains_key(name) {
+            self.outcome = self.gather(bucket, &value.device());
+        }
+        match self.gathered.remove(name) {
+            Some(weights) => weights.reshape(value.shape()).cast(value.dtype()),
+            None => value,
+        }
     }
 }

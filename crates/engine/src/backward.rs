@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::Recompute;
 
+use crate::reduce::Outgoing;
 use crate::{AccumulatedGradients, Objective, ObjectiveLoss};
 
 /// The summed loss of a micro-batch.
@@ -43,14 +44,14 @@ impl MicroLoss {
 ///
 /// With [`Recompute::Layers`] only the input of each layer is kept on the way forward, and a layer is computed again when its
 /// gradients are wanted: memory for one layer instead of all, for a third more time. The gradients are the same bits with
-/// the fused operations.
+/// the fused operations. Those of a layer can be sent as soon as they are there.
 pub(crate) fn backward<O: Objective>(
     objective: &O,
     model: &SmolLm3,
     batch: &O::MicroBatch,
     weight: impl Fn(usize) -> f64,
     recompute: Recompute,
-    gradients: &mut AccumulatedGradients,
+    gradients: &mut Outgoing<'_>,
 ) -> MicroLoss {
     if recompute == Recompute::Layers {
         return layer_by_layer(objective, model, batch, weight, gradients);
@@ -66,7 +67,7 @@ fn layer_by_layer<O: Objective>(
     model: &SmolLm3,
     batch: &O::MicroBatch,
     weight: impl Fn(usize) -> f64,
-    gradients: &mut AccumulatedGradients,
+    gradients: &mut Outgoing<'_>,
 ) -> MicroLoss {
     let (ids, documents) = objective.rows(batch);
     let rows = model.rows(documents);
@@ -88,7 +89,7 @@ fn layer_by_layer<O: Objective>(
     let part = loss.sum.clone().mul_scalar(weight(loss.count));
     let mut found = part.backward();
     let mut upstream = x.grad_remove(&mut found);
-    // Summed by themselves first, as one graph does: a tied embedding has two parts.
+    // What is in no layer is summed by itself first, as one graph does: a tied embedding has two parts.
     let mut own = AccumulatedGradients::default();
     own.add(model, found);
     for (layer, input) in inputs.into_iter().enumerate().rev() {
@@ -97,13 +98,14 @@ fn layer_by_layer<O: Objective>(
         let out = model.layer(layer, x.clone(), &rows);
         let mut found = (out * gradient.autodiff()).sum().backward();
         upstream = x.grad_remove(&mut found);
-        own.add(model, found);
+        gradients.add(model, found);
+        gradients.found(layer);
     }
     // A frozen embedding has no gradient, and no graph to find it by.
     if let Some(gradient) = upstream.filter(|_| !model.is_adapted()) {
         let found = (model.embed(ids) * gradient.autodiff()).sum().backward();
         own.add(model, found);
     }
-    gradients.merge(own);
+    gradients.gradients.merge(own);
     MicroLoss::read(part, loss, objective.origins(batch).len())
 }

@@ -12,10 +12,10 @@ use serde::Serialize;
 use smollm3_collective::Single;
 use smollm3_kernels::{Documents, document_attention, linear, peak_memory};
 use smollm3_model::{Init, ModelConfig, SmolLm3};
-use smollm3_recipe::{LossAverage, Memory, Optimizer, Precision, Recompute};
+use smollm3_recipe::{LossAverage, Memory, Optimizer, Precision, Recompute, Sharding};
 
 use crate::backward::backward;
-use crate::reduced::ReducedGradients;
+use crate::reduce::{Outgoing, ReducedGradients};
 use crate::run::dtype;
 use crate::{AdamW, CrossEntropy, MicroBatch, Result, Row, StepMode, TrainState, train_step};
 
@@ -157,6 +157,7 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
     let mode = StepMode {
         average: LossAverage::Tokens,
         recompute: settings.recompute,
+        sharding: Sharding::Optimizer,
     };
     let mut times = Vec::new();
     let alone = Single::default();
@@ -319,7 +320,7 @@ fn parts(
         (0..repetitions)
             .filter_map(|_| {
                 let TrainState { model, mut optimizer } = current.take()?;
-                let mut gradients = crate::AccumulatedGradients::default();
+                let mut gradients = Outgoing::alone();
                 let weight = |count: usize| 1.0 / count.max(1) as f64;
                 backward(
                     &CrossEntropy,
@@ -330,6 +331,7 @@ fn parts(
                     &mut gradients,
                 );
                 let begin = Instant::now();
+                let gradients = gradients.gradients;
                 let scale = optimizer.clip_factor(gradients.global_norm());
                 let gradients = ReducedGradients::Whole(gradients);
                 // One rank alone has none to wait for.

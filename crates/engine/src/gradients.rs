@@ -48,18 +48,6 @@ impl AccumulatedGradients {
         }
     }
 
-    /// Names and lengths, in the order of names.
-    pub(crate) fn lengths(&self) -> impl Iterator<Item = (String, usize)> {
-        self.by_name
-            .iter()
-            .map(|(name, gradient)| (name.clone(), gradient.shape().num_elements()))
-    }
-
-    /// The gradients, in the order of names.
-    pub(crate) fn into_values(self) -> impl Iterator<Item = Tensor<1>> {
-        self.by_name.into_values()
-    }
-
     /// Takes the gradient of one parameter out.
     pub fn remove(&mut self, name: &str) -> Option<Tensor<1>> {
         self.by_name.remove(name)

@@ -69,6 +69,7 @@ impl Kept<'_> {
             schedule: self.training.schedule()?,
             stop,
             ranks: &*self.run.ranks,
+            sharding: self.run.recipe.run.shard,
         })
     }
 

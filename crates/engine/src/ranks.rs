@@ -3,11 +3,17 @@
 //! What is on disk is made by rank 0 alone and found there by the others: the job's folder is one that all nodes see. Every
 //! rank reaches each of these calls, and in the same order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use burn::tensor::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use smollm3_collective::{Collective, CollectiveError, Reduction};
+#[cfg(feature = "nccl")]
+use smollm3_collective::{WithDevices, nccl::Nccl};
+#[cfg(feature = "nccl")]
+use smollm3_kernels::libtorch_gpu;
 
 use crate::{EngineError, Result};
 
@@ -79,6 +85,17 @@ pub(crate) fn any(ranks: &dyn Collective, own: bool) -> Result<bool> {
     let mut flag = [f64::from(u8::from(own))];
     ranks.all_reduce_f64(&mut flag, Reduction::Max)?;
     Ok(flag[0] > 0.0)
+}
+
+/// The same ranks, with sums between their GPUs if this program has NCCL and they have such.
+pub(crate) fn between_devices(ranks: Arc<dyn Collective>, device: &Device) -> Result<Arc<dyn Collective>> {
+    #[cfg(feature = "nccl")]
+    if let Some(gpu) = libtorch_gpu(device).filter(|_| ranks.world() > 1) {
+        let devices = Nccl::start(&ranks, gpu)?;
+        return Ok(Arc::new(WithDevices { host: ranks, devices }));
+    }
+    let _ = device;
+    Ok(ranks)
 }
 
 /// Stands for the program: its version and the bytes of its file.

@@ -12,7 +12,7 @@ use smollm3_recipe::{Backend, Precision, Recipe, Stage, StageKind, Start, Traini
 
 use crate::claim::{Lock, claim};
 use crate::pretrain::pretrain;
-use crate::ranks::{first, only_first, program};
+use crate::ranks::{between_devices, first, only_first, program};
 use crate::share::check_shares;
 use crate::{Data, EngineError, Listener, Result, Share, checkpoint};
 
@@ -58,11 +58,16 @@ impl Run {
         listener: &mut dyn Listener,
     ) -> Result<Self> {
         if ranks.world() > 1 {
-            let items = [("program", program()), ("recipe", recipe.fingerprint())];
+            let items = [
+                ("program", program()),
+                ("recipe", recipe.fingerprint()),
+                ("settings", recipe.settings_fingerprint()),
+            ];
             agree(&*ranks, &items)?;
         }
         check_shares(&recipe, ranks.world())?;
         let device = smollm3_kernels::device(recipe.run.backend.name(), device)?;
+        let ranks = between_devices(ranks, &device)?;
         if recipe.run.precision == Precision::Bf16 && recipe.run.backend == Backend::Flex {
             return Err(EngineError::Refused(
                 "run.precision = \"bf16\": the backend flex computes in f32 only; write precision = \"f32\", or \

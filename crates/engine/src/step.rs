@@ -6,12 +6,12 @@ use burn::tensor::{Int, Tensor};
 use smollm3_collective::{Collective, Reduction};
 use smollm3_kernels::Documents;
 use smollm3_model::SmolLm3;
-use smollm3_recipe::{LossAverage, Recompute};
+use smollm3_recipe::{LossAverage, Recompute, Sharding};
 
 use crate::backward::backward;
-use crate::reduced::ReducedGradients;
+use crate::reduce::ReducedGradients;
 use crate::sums::StepSums;
-use crate::{AccumulatedGradients, AdamW, Result, RowOrigin};
+use crate::{AdamW, Result, RowOrigin};
 
 /// What a stage trains: a loss of the model on one of its micro-batches.
 pub trait Objective {
@@ -52,6 +52,8 @@ pub struct StepMode {
     pub average: LossAverage,
     /// What is computed again on the way back instead of kept.
     pub recompute: Recompute,
+    /// What ranks divide among themselves.
+    pub sharding: Sharding,
 }
 
 impl From<LossAverage> for StepMode {
@@ -59,6 +61,7 @@ impl From<LossAverage> for StepMode {
         Self {
             average,
             recompute: Recompute::None,
+            sharding: Sharding::Optimizer,
         }
     }
 }
@@ -127,18 +130,28 @@ pub fn train_step<O: Objective>(
         LossAverage::MeanOfMeans => 1.0 / (count.max(1) as f64 * micro_batches_of_all),
     };
 
-    let mut gradients = AccumulatedGradients::default();
-    let mut sums = StepSums::default();
-    for batch in micro_batches {
-        let losses = backward(objective, &model, batch, weight, mode.recompute, &mut gradients);
-        sums.add(losses, objective.origins(batch), targets);
-    }
+    let own = micro_batches.len();
+    let rounds = rounds(own, mode.sharding, ranks)?;
+    let (sums, gradients) = ReducedGradients::of(&model, mode.sharding, ranks, |gradients| {
+        let mut sums = StepSums::default();
+        for (index, batch) in micro_batches.iter().enumerate() {
+            gradients.begin(index + 1 == own);
+            let losses = backward(objective, &model, batch, weight, mode.recompute, gradients);
+            sums.add(losses, objective.origins(batch), targets);
+            gradients.end();
+        }
+        // The other ranks wait for what this one has none of.
+        for _ in own..rounds {
+            gradients.begin(true);
+            gradients.end();
+        }
+        sums
+    })?;
     let StepSums {
         loss,
         sources,
         observed,
     } = sums.over(ranks)?;
-    let gradients = ReducedGradients::over(gradients, ranks)?;
     let grad_norm = gradients.global_norm(ranks)?;
 
     let mut result = StepResult {
@@ -156,4 +169,14 @@ pub fn train_step<O: Objective>(
     let scale = optimizer.clip_factor(grad_norm);
     let model = optimizer.update(model, gradients, scale, learning_rate, ranks)?;
     Ok((TrainState { model, optimizer }, result))
+}
+
+/// How often gradients are summed over the ranks in a step.
+fn rounds(own_micro_batches: usize, sharding: Sharding, ranks: &dyn Collective) -> Result<usize> {
+    if sharding == Sharding::Optimizer {
+        return Ok(1);
+    }
+    let mut most = [own_micro_batches as f64];
+    ranks.all_reduce_f64(&mut most, Reduction::Max)?;
+    Ok(most[0] as usize)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use smollm3_collective::Collective;
-use smollm3_recipe::{Schedule, Training};
+use smollm3_recipe::{Schedule, Sharding, Training};
 
 use crate::events::{CollectiveRecord, RowRef, SourceRecord};
 use crate::guard::{Fault, Guard, GuardState};
@@ -29,6 +29,8 @@ pub struct LoopSettings<'a> {
     pub stop: &'a AtomicBool,
     /// Those that train together, of which this is one.
     pub ranks: &'a dyn Collective,
+    /// What they divide among themselves.
+    pub sharding: Sharding,
 }
 
 /// Where training stands between two steps.
@@ -174,6 +176,7 @@ impl Loop<'_> {
         let mode = StepMode {
             average: training.loss.average,
             recompute: training.recompute,
+            sharding: self.settings.sharding,
         };
         let learning_rate = self.settings.schedule.learning_rate(step);
         let (guard, ranks) = (&self.guard, self.settings.ranks);

@@ -19,7 +19,7 @@ use smollm3_engine::{
 };
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
-use smollm3_recipe::{Recipe, Training};
+use smollm3_recipe::{Recipe, Sharding, Training};
 use support::{Recorder, recipe};
 
 const SEQ: usize = 16;
@@ -130,6 +130,7 @@ impl Stage {
             schedule: training.schedule().unwrap(),
             stop: &AtomicBool::new(false),
             ranks: &Single::default(),
+            sharding: Sharding::default(),
         };
         let mut recorder = Recorder::default();
         let events = std::rc::Rc::clone(&recorder.0);

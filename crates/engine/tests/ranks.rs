@@ -20,7 +20,7 @@ use smollm3_engine::{
 use smollm3_kernels::device;
 use smollm3_model::hf::TensorFiles;
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
-use smollm3_recipe::{LossAverage, StepTraffic};
+use smollm3_recipe::{LossAverage, Sharding, StepTraffic, Trained};
 use support::recipe;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -164,8 +164,8 @@ fn any_number_of_ranks_has_the_losses_of_one() {
             assert!(record.seconds > 0.0);
             // As the plan has it: the gradients and weights, and the losses of each source.
             let recipe = recipe(folder.path(), "flex", &overrides);
-            let parameters = recipe.architecture().unwrap().parameters();
-            let planned = StepTraffic::of_first_rank(parameters, world as u64, 0);
+            let trained = Trained::all(&recipe.architecture().unwrap());
+            let planned = StepTraffic::of_first_rank(trained, world as u64, 0, Sharding::Optimizer, 1);
             let further = (record.bytes - planned.total_bytes) / planned.each_further_source_bytes;
             assert_eq!(
                 record.bytes,
@@ -294,10 +294,11 @@ fn each_rank_has_its_part_of_the_moments() {
             .collect();
         assert_eq!(parts.iter().sum::<usize>(), all);
         assert_eq!(count(folder.path(), "optimizer"), all);
-        assert!(
-            parts.iter().all(|part| part.abs_diff(all / world) <= 2 * 64),
-            "{parts:?} of {all}"
-        );
+        // Two moments, and a bucket a layer and one of the rest.
+        let recipe = recipe(folder.path(), "flex", &SHARED);
+        let buckets = recipe.architecture().unwrap().num_hidden_layers + 1;
+        let most = all / world + 2 * 64 * buckets;
+        assert!(parts.iter().all(|part| *part <= most), "{parts:?} of {all}");
     }
 }
 
@@ -368,6 +369,50 @@ fn ranks_with_other_recipes_are_named() {
     );
     assert!(errors.iter().all(|error| *error == errors[0]));
     assert!(!folder.path().join("out").exists(), "nothing was begun");
+}
+
+/// Whatever changes how a step is gone through, though not what comes out.
+#[test]
+fn ranks_with_other_settings_are_named() {
+    for odd in [
+        "stage.pretrain.micro_batch=1 sequences",
+        "stage.pretrain.recompute=layers",
+        "stage.pretrain.checkpoint.every=2 steps",
+        "run.shard=gradients",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let overrides = [&SHARED[..], &[odd]].concat();
+        let recipes = [&SHARED[..], &overrides].map(|overrides| recipe(folder.path(), "flex", overrides));
+        assert_eq!(recipes[0].fingerprint(), recipes[1].fingerprint(), "{odd}");
+        let errors: Vec<String> = Threads::run(2, LIMIT, |rank| {
+            let recipe = recipes[rank.rank()].clone();
+            let opened = Run::open_as(Arc::new(rank), None, recipe, &mut Metrics::default());
+            opened.err().unwrap().to_string()
+        });
+        let [error, other] = &errors[..] else { panic!() };
+        assert!(error.contains("rank 1 (thread 1) has settings"), "{odd}: {error}");
+        assert_eq!(error, other);
+    }
+}
+
+/// ZeRO-2, with layers computed again, from the recipe's keys.
+#[test]
+fn ranks_that_shard_gradients_have_the_losses_of_one() {
+    let alone = tempfile::tempdir().unwrap();
+    let expected = whole(alone.path(), 1, &SHARED);
+    let sharded = ["run.shard=gradients", "stage.pretrain.recompute=layers"];
+    let overrides = [&SHARED[..], &sharded].concat();
+    for world in [2, 4] {
+        let folder = tempfile::tempdir().unwrap();
+        let found = whole(folder.path(), world, &overrides);
+        assert_close(&found, &expected);
+        let record = found.last().unwrap().collectives.unwrap();
+        let trained = Trained::all(&recipe(folder.path(), "flex", &[]).architecture().unwrap());
+        let rounds = 4 / world as u64;
+        let planned = StepTraffic::of_first_rank(trained, world as u64, 0, Sharding::Gradients, rounds);
+        let more = record.bytes - planned.total_bytes;
+        assert!(more.is_multiple_of(planned.each_further_source_bytes) && more < planned.numbers_bytes);
+    }
 }
 
 #[test]

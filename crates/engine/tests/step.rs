@@ -11,7 +11,7 @@ use smollm3_collective::Single;
 use smollm3_engine::{AdamW, CrossEntropy, MicroBatch, Row, StepMode, StepResult, TrainState, train_step};
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
-use smollm3_recipe::{LossAverage, Optimizer, Recompute};
+use smollm3_recipe::{LossAverage, Optimizer, Recompute, Sharding};
 
 const ROWS: usize = 2;
 const SEQ: usize = 32;
@@ -303,6 +303,7 @@ fn recomputed_layers_give_the_same_bits() {
                 let mode = StepMode {
                     average: LossAverage::Tokens,
                     recompute,
+                    sharding: Sharding::default(),
                 };
                 let mut results = Vec::new();
                 for step in 0..3 {

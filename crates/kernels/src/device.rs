@@ -104,6 +104,19 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
     }
 }
 
+/// Which GPU LibTorch's tensors on this device lie on; `None` if they do on none.
+pub fn libtorch_gpu(device: &Device) -> Option<usize> {
+    #[cfg(feature = "tch")]
+    {
+        use burn::backend::{DispatchDevice, LibTorchDevice};
+        if let DispatchDevice::LibTorch(LibTorchDevice::Cuda(index)) = device.clone().inner().as_dispatch() {
+            return Some(*index);
+        }
+    }
+    let _ = device;
+    None
+}
+
 /// How many GPUs this process can use; `None` where the backend cannot say.
 pub fn visible_gpus(backend: &str) -> Option<usize> {
     match backend {

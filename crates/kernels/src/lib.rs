@@ -8,6 +8,7 @@
 #![cfg_attr(feature = "tch", allow(deprecated))]
 
 mod adamw;
+mod address;
 mod attention;
 mod device;
 mod documents;
@@ -28,8 +29,9 @@ mod tch;
 mod thread_count;
 
 pub use adamw::{AdamWStep, adamw, plain_adamw};
+pub use address::addressed;
 pub use attention::{CacheView, cached_attention, document_attention, plain_document_attention};
-pub use device::{DeviceError, compiled_backends, device, visible_gpus};
+pub use device::{DeviceError, compiled_backends, device, libtorch_gpu, visible_gpus};
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};
 pub use loss::{LossSum, Targets, linear_cross_entropy, plain_linear_cross_entropy, token_log_probs};

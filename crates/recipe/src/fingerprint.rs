@@ -88,6 +88,15 @@ impl Recipe {
         self.canonical().fingerprint()
     }
 
+    /// The hash, in hex, of the settings that processes which run the recipe together must have alike, those that change no
+    /// result included. Their devices may differ.
+    pub fn settings_fingerprint(&self) -> String {
+        let mut run = self.run.clone();
+        run.device = None;
+        let settings = json!({ "run": run, "stage": self.stages });
+        blake3::hash(settings.to_string().as_bytes()).to_hex().to_string()
+    }
+
     /// The canonical form of the whole recipe.
     pub fn canonical(&self) -> Canonical {
         self.canonical_of(self.stages.iter().collect())

@@ -63,12 +63,12 @@ pub use optimizer::Optimizer;
 pub use plan::{
     ConversationPlan, Estimate, Facts, Landmark, Memory, MergePlan, OriginalEstimate, PhasePlan, Plan,
     PlanError, RowsPlan, SourcePlan, StageEstimate, StagePlan, StepTime, StepTraffic, TokenizerFacts,
-    TooMuchMemory, WholeStep, cost,
+    TooMuchMemory, Trained, WholeStep, cost,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use recipe::{Model, Recipe};
 pub use run::{
-    Backend, BadRows, Cluster, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Tokenizer,
+    Backend, BadRows, Cluster, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding, Tokenizer,
     TrainTokenizer,
 };
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};

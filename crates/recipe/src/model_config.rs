@@ -331,6 +331,15 @@ impl ModelConfig {
             .sum()
     }
 
+    /// Numbers of one layer.
+    pub fn layer_parameters(&self) -> u64 {
+        let of_first = self.parameter_shapes().into_iter();
+        of_first
+            .filter(|(name, _)| name.starts_with("model.layers.0."))
+            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+            .sum()
+    }
+
     /// Every parameter tensor by its Hugging Face name, with its shape `[out, in]`, in the order of the model.
     pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);

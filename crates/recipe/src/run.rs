@@ -29,6 +29,20 @@ pub struct Run {
     /// The type of matrix products.
     #[serde(default)]
     pub precision: Precision,
+    /// What ranks divide among themselves.
+    #[serde(default)]
+    pub shard: Sharding,
+}
+
+/// What each of several ranks holds only a part of (ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharding {
+    /// The optimizer's moments (ZeRO-1): gradients are summed once a step.
+    #[default]
+    Optimizer,
+    /// Gradients too (ZeRO-2): less memory, and gradients are summed for every micro-batch.
+    Gradients,
 }
 
 /// A backend of Burn.

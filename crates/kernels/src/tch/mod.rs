@@ -16,6 +16,7 @@ use tch::{Device, Kind};
 use crate::fused::{Kernels, Saved};
 use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
+pub(crate) use tensor::own;
 
 /// What an operation keeps, where it was computed.
 #[derive(Debug, Clone)]

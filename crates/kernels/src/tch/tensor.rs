@@ -25,7 +25,7 @@ pub(super) fn dense(tensor: TchTensor) -> TchTensor {
 }
 
 /// A contiguous tensor that nobody else sees.
-pub(super) fn own(tensor: TchTensor) -> Tensor {
+pub(crate) fn own(tensor: TchTensor) -> Tensor {
     match tensor.can_mut() && tensor.tensor.is_contiguous() {
         true => tensor.tensor,
         false => contiguous(tensor.tensor.copy()),

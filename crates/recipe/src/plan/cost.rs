@@ -40,7 +40,7 @@ pub struct Memory {
     pub weights: u64,
     /// f32 masters, whole on every device; none in f32, where the weights are the masters.
     pub masters: u64,
-    /// The f32 gradient sum of the step, whole on every device.
+    /// The f32 gradient sum of the step, whole on every device unless gradients are sharded.
     pub gradients: u64,
     /// Both Adam moments in f32, a slice per device.
     pub moments: u64,
@@ -119,6 +119,21 @@ impl Memory {
     pub(super) fn with_trained(mut self, trained: u64, devices: u64) -> Self {
         self.gradients = 4 * trained;
         self.moments = 8 * trained.div_ceil(devices.max(1));
+        self.add_up();
+        self
+    }
+
+    /// The same where devices hold only their part of the gradients' sum (ZeRO-2), beside what the backward pass has
+    /// left of up to three layers and of what is in none.
+    #[must_use]
+    pub(super) fn with_sharded_gradients(
+        mut self,
+        trained: u64,
+        of_layer: u64,
+        rest: u64,
+        devices: u64,
+    ) -> Self {
+        self.gradients = 4 * (trained.div_ceil(devices.max(1)) + 3 * of_layer + rest).min(trained);
         self.add_up();
         self
     }

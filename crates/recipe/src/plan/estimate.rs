@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use super::cost::{Memory, training_flops_per_token};
 use super::step_time::{StepTime, Work};
-use super::traffic::StepTraffic;
+use super::traffic::{StepTraffic, Trained};
 use super::{Facts, PlanError, checks};
 use crate::device::Device;
 use crate::lora::Lora;
 use crate::model_config::ModelConfig;
 use crate::recipe::Recipe;
+use crate::run::Sharding;
 use crate::stage::{Stage, StageKind};
 use crate::training::{Recompute, Training};
 
@@ -244,14 +245,19 @@ fn lora(stage: &Stage) -> Option<&Lora> {
 }
 
 /// Numbers in the adapters of a model: `rank · (out + in)` for each of their matrices.
-fn adapters(lora: &Lora, config: &ModelConfig) -> u64 {
+fn adapters(lora: &Lora, config: &ModelConfig) -> Trained {
     let shapes = config.parameter_shapes();
     let sides = shapes.iter().filter_map(|(name, shape)| {
         let matrix = name.strip_suffix(".weight")?.rsplit('.').next()?;
         let is_target = lora.targets.iter().any(|target| target == matrix);
         (is_target && shape.len() == 2).then(|| shape.iter().sum::<usize>())
     });
-    (lora.rank * sides.sum::<usize>()) as u64
+    let layers = config.num_hidden_layers;
+    Trained {
+        layers: layers as u64,
+        of_layer: (lora.rank * sides.sum::<usize>() / layers.max(1)) as u64,
+        rest: 0,
+    }
 }
 
 /// How the rows of a step are divided.
@@ -304,7 +310,8 @@ impl StageEstimate {
         let pairs = stage.preference();
         // Pairs share rows, one of which is computed at once.
         let row = pairs.map_or(training.sequence_length.0, |pairs| pairs.row_length.0);
-        let trained = lora(stage).map_or(config.parameters(), |lora| adapters(lora, config));
+        let trained = lora(stage).map_or_else(|| Trained::all(config), |lora| adapters(lora, config));
+        let sharding = recipe.run.shard;
         let work = Work {
             config,
             precision: recipe.run.precision,
@@ -313,6 +320,7 @@ impl StageEstimate {
             accumulation,
             recompute: stage.recompute() == Recompute::Layers,
             trained,
+            sharding,
             ranks: used,
             checkpoint_every: training.checkpoint.every.map(|every| every.0),
         };
@@ -346,6 +354,8 @@ impl StageEstimate {
                 trained,
                 used,
                 if pairs.is_some() { OBSERVED_ON_PAIRS } else { 0 },
+                sharding,
+                work.rounds(),
             ),
             memory_bytes: memory,
             too_much: TooMuchMemory::of(&work, memory, device, pairs.is_some()),
@@ -363,9 +373,16 @@ impl Work<'_> {
             self.recompute,
             self.ranks,
         );
-        match self.trained == self.config.parameters() {
-            true => memory,
-            false => memory.with_trained(self.trained, self.ranks),
+        let memory = match self.is_adapted() {
+            true => memory.with_trained(self.trained.total(), self.ranks),
+            false => memory,
+        };
+        match self.sharding {
+            Sharding::Gradients if self.recompute && self.ranks > 1 => {
+                let Trained { of_layer, rest, .. } = self.trained;
+                memory.with_sharded_gradients(self.trained.total(), of_layer, rest, self.ranks)
+            }
+            _ => memory,
         }
     }
 }
@@ -420,6 +437,16 @@ impl TooMuchMemory {
                 instead.push((format!("micro_batch = \"{rows} sequence{plural}\""), total));
                 break;
             }
+        }
+        if work.sharding == Sharding::Optimizer && work.ranks > 1 {
+            let sharded = Work {
+                sharding: Sharding::Gradients,
+                ..recomputed
+            };
+            instead.push((
+                "run.shard = \"gradients\" with it".to_owned(),
+                sharded.memory().total,
+            ));
         }
         // More devices leave each less of the moments, and nothing less of the rest.
         if memory.total - memory.moments <= device.memory_bytes {

@@ -34,7 +34,7 @@ impl fmt::Display for Estimate {
         if self.device.bus_bytes_per_second.is_some() && self.between_devices_days < self.days {
             writeln!(
                 f,
-                "It would be {} with sums between devices (NCCL), {} if they overlapped, at best",
+                "With sums between devices (`--features nccl`) {}, {} at best",
                 span(self.between_devices_days),
                 span(self.overlapped_days)
             )?;
@@ -55,7 +55,7 @@ impl fmt::Display for Estimate {
         write_assumed(f, &self.device, self.peak_flops_per_second)?;
         writeln!(
             f,
-            "modelled: the program as it is, sums over the hosts (MPI) and nothing overlapped"
+            "modelled: the program as it is, with sums over the hosts (`--features mpi`)"
         )?;
         writeln!(f, "recipe {}", self.fingerprint)?;
         self.stages
@@ -195,7 +195,7 @@ fn write_whole(f: &mut fmt::Formatter<'_>, stage: &StageEstimate, whole: &WholeS
         line(
             "it would take",
             format!(
-                "{} with sums between devices (NCCL), {} if they overlapped, at best",
+                "{} with sums between devices (`--features nccl`), {} at best",
                 seconds(plain),
                 seconds(overlapped)
             ),
@@ -205,8 +205,12 @@ fn write_whole(f: &mut fmt::Formatter<'_>, stage: &StageEstimate, whole: &WholeS
 }
 
 fn write_terms(f: &mut fmt::Formatter<'_>, stage: &StageEstimate, whole: Option<f64>) -> fmt::Result {
-    for (name, time) in stage.step_seconds.terms() {
-        if time > 0.0 {
+    let hidden = (
+        "of the sums, beside the backward pass",
+        -stage.step_seconds.hidden,
+    );
+    for (name, time) in stage.step_seconds.terms().into_iter().chain([hidden]) {
+        if time != 0.0 {
             let part = whole.map_or_else(String::new, |whole| format!("{:>8}", percent(time / whole)));
             writeln!(f, "  {:<15}{:>12}{part}  {name}", "", seconds(time))?;
         }
@@ -223,10 +227,10 @@ fn span(days: f64) -> String {
 }
 
 fn seconds(seconds: f64) -> String {
-    match seconds {
-        long if long >= 1.0 => format!("{long:.2} s"),
-        short if short >= 1e-3 => format!("{:.1} ms", short * 1e3),
-        shorter => format!("{:.1} µs", shorter * 1e6),
+    match seconds.abs() {
+        1.0.. => format!("{seconds:.2} s"),
+        1e-3.. => format!("{:.1} ms", seconds * 1e3),
+        _ => format!("{:.1} µs", seconds * 1e6),
     }
 }
 

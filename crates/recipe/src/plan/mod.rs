@@ -32,7 +32,7 @@ use crate::training::Training;
 pub use cost::Memory;
 pub use estimate::{Estimate, OriginalEstimate, StageEstimate, TooMuchMemory, WholeStep};
 pub use step_time::StepTime;
-pub use traffic::StepTraffic;
+pub use traffic::{StepTraffic, Trained};
 
 /// A recipe that cannot be run as it is.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,8 @@
 //! Where the time of a step goes, by formula, on a device that is known by its figures.
 //!
-//! The step is the engine's as it is: the backward pass is waited for, gradients go to the host, are summed there over
-//! ranks, each rank updates its part (ZeRO-1), and the weights of all come back; nothing overlaps. So the terms add up.
+//! The step is the engine's as it is: gradients go to the host, are summed there over ranks, each rank updates its part
+//! (ZeRO-1), and the weights of all come back. Where layers are computed again their gradients are summed while the
+//! last micro-batch's backward pass goes on ([`StepTime::hidden`]); nothing else overlaps, so the terms add up.
 //! What is not in them: waiting for the slowest rank, for data and for messages, evaluation, restarts.
 //!
 //! Each term is an amount of work and a rate. The amounts are counted; the rates are the data sheet's, times a part that
@@ -11,9 +12,10 @@ use serde::Serialize;
 
 use crate::device::Device;
 use crate::model_config::ModelConfig;
-use crate::run::Precision;
+use crate::run::{Precision, Sharding};
 
 use super::cost::{Memory, training_flops_per_token};
+use super::traffic::Trained;
 
 /// What one rank does in a step.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +28,8 @@ pub(super) struct Work<'a> {
     pub accumulation: u64,
     pub recompute: bool,
     /// Numbers that are trained: the parameters, or the adapters.
-    pub trained: u64,
+    pub trained: Trained,
+    pub sharding: Sharding,
     pub ranks: u64,
     /// Steps from one checkpoint to the next.
     pub checkpoint_every: Option<u64>,
@@ -51,14 +54,19 @@ pub struct StepTime {
     pub network: f64,
     /// The wait for a checkpoint's copy out of the device, spread over the steps between two.
     pub checkpoints: f64,
+    /// What of the sums goes on beside the backward pass, and so does not count.
+    pub hidden: f64,
 }
 
-/// Bytes of the host's memory that a rank reads or writes in a step, for each byte of gradients: gradients arrive and
-/// are put one after another (3), are sent, arrive from others and are added (3), weights arrive (1), are taken apart and go
-/// to the device (3). `crates/engine/src/{reduced,adamw}.rs`, `crates/collective/src/operations.rs`.
-const HOST_PASSES: f64 = 10.0;
-/// As many more for what goes to ranks of the same node, through memory that both see.
-const SHARED_PASSES: f64 = 4.0;
+/// Bytes of the host's memory that a rank reads or writes for each byte of gradients: they arrive (1), are sent, arrive
+/// from others and are added (3). `crates/engine/src/reduce/over_hosts.rs`, `crates/collective/src/operations.rs`.
+const GRADIENT_PASSES: f64 = 4.0;
+/// For each byte of weights: their place is cleared (1), they arrive (1), and go to the device (1). The same places.
+const WEIGHT_PASSES: f64 = 3.0;
+/// As many more of each for what goes to ranks of the same node, through memory that both see.
+const SHARED_PASSES: f64 = 2.0;
+/// The part of a layer's time that is left when it is computed again and gone through backward: three passes of four.
+const BACKWARD: f64 = 0.75;
 /// AdamW reads weight, two moments and gradient, writes the first three, and scales a copy of the gradient: f32.
 const UPDATE_BYTES: f64 = 36.0;
 /// Squares and their sum.
@@ -87,7 +95,7 @@ impl StepTime {
 
     /// All of it.
     pub fn total(&self) -> f64 {
-        self.terms().iter().map(|(_, seconds)| seconds).sum()
+        self.terms().iter().map(|(_, seconds)| seconds).sum::<f64>() - self.hidden
     }
 
     /// The name of the longest.
@@ -98,21 +106,31 @@ impl StepTime {
 
     /// What the ranks do together.
     pub fn sums(&self) -> f64 {
-        self.bus + self.host + self.network
+        self.bus + self.host + self.network - self.hidden
+    }
+
+    fn compute(&self) -> f64 {
+        self.products + self.attention + self.elementwise
     }
 
     pub(super) fn of(work: &Work<'_>, device: &Device) -> Self {
         let tokens = work.tokens();
         let peak = device.flops_per_second(work.precision);
         let memory = device.memory_bytes_per_second * device.transfers_reach;
-        Self {
+        let mut step = Self {
             products: tokens * work.product_flops() / (peak * device.products_reach),
             attention: tokens * work.attention_flops() / (peak * device.attention_reaches),
             elementwise: work.elementwise_bytes(device) / memory,
             update: work.update_bytes() / memory,
             checkpoints: work.checkpoint_seconds(device),
             ..Self::of_sums(work, device)
+        };
+        // Copies to the host take their turn on the device, and sums on a CPU its cores.
+        if device.bus_bytes_per_second.is_some() {
+            let gradients = Self::of_gradients(work, device);
+            step.hidden = step.hides(gradients.host + gradients.network, work);
         }
+        step
     }
 
     /// Those of what the ranks do together, which do not depend on the rows.
@@ -120,37 +138,64 @@ impl StepTime {
         if work.ranks == 1 {
             return Self::default();
         }
-        let bytes = 4.0 * work.trained as f64;
-        let ranks = work.ranks as f64;
-        let of_node = work.ranks.min(device.devices_per_node) as f64;
-        let (near, far) = ((of_node - 1.0) / ranks, (ranks - of_node) / ranks);
-        let passes = HOST_PASSES + SHARED_PASSES * near;
-        let bus = device
-            .bus_bytes_per_second
-            .map_or(0.0, |bus| 2.0 * bytes / (bus * device.transfers_reach));
+        let (gradients, weights) = (
+            Self::of_gradients(work, device),
+            Self::over_hosts(WEIGHT_PASSES, 1, work, device),
+        );
         Self {
-            bus,
-            host: passes * bytes / device.host_bytes_per_second,
-            network: 2.0 * bytes * far / (device.network_bytes_per_second * device.transfers_reach),
+            bus: gradients.bus + weights.bus,
+            host: gradients.host + weights.host,
+            network: gradients.network + weights.network,
             ..Self::default()
         }
     }
 
-    /// The step if devices summed among themselves, each sending gradients once and weights once at the speed of the
-    /// slowest link; first one after the other, then, at best, while the backward pass goes on.
+    fn of_gradients(work: &Work<'_>, device: &Device) -> Self {
+        Self::over_hosts(GRADIENT_PASSES, work.rounds(), work, device)
+    }
+
+    /// All trained numbers so many times to or from the device and to or from the other ranks.
+    fn over_hosts(passes: f64, times: u64, work: &Work<'_>, device: &Device) -> Self {
+        let bytes = 4.0 * (work.trained.total() * times) as f64;
+        let ranks = work.ranks as f64;
+        let of_node = work.ranks.min(device.devices_per_node) as f64;
+        let (near, far) = ((of_node - 1.0) / ranks, (ranks - of_node) / ranks);
+        let passes = passes + SHARED_PASSES * near;
+        let bus = device
+            .bus_bytes_per_second
+            .map_or(0.0, |bus| bytes / (bus * device.transfers_reach));
+        Self {
+            bus,
+            host: passes * bytes / device.host_bytes_per_second,
+            network: bytes * far / (device.network_bytes_per_second * device.transfers_reach),
+            ..Self::default()
+        }
+    }
+
+    /// What of these seconds of gradients goes on beside the backward pass, one layer's after another's.
+    fn hides(&self, gradients: f64, work: &Work<'_>) -> f64 {
+        let backward = BACKWARD * self.compute() * work.rounds() as f64 / work.accumulation as f64;
+        match work.recompute {
+            true => gradients.min(backward),
+            false => 0.0,
+        }
+    }
+
+    /// The step where devices sum among themselves, each sending gradients and weights at the speed of the slowest link;
+    /// then, at best, if weights too were sent while something is computed.
     pub(super) fn between_devices(&self, work: &Work<'_>, device: &Device) -> [f64; 2] {
         let ranks = work.ranks as f64;
         let link = match work.ranks <= device.devices_per_node {
             true => device.link_bytes_per_second,
             false => device.network_bytes_per_second,
         };
-        let bytes = 2.0 * 4.0 * work.trained as f64 * (ranks - 1.0) / ranks;
-        let sums = bytes / (link * device.transfers_reach);
-        let (compute, rest) = (
-            self.products + self.attention + self.elementwise,
-            self.update + self.checkpoints,
-        );
-        [compute + sums + rest, compute.max(sums) + rest]
+        let bytes = 4.0 * work.trained.total() as f64 * (ranks - 1.0) / ranks;
+        let weights = bytes / (link * device.transfers_reach);
+        let gradients = weights * work.rounds() as f64;
+        let (compute, rest) = (self.compute(), self.update + self.checkpoints);
+        let sums = weights + gradients;
+        let hidden = self.hides(gradients, work);
+        [compute + sums - hidden + rest, compute.max(sums) + rest]
     }
 }
 
@@ -164,8 +209,16 @@ impl Work<'_> {
         (self.config.num_attention_heads * self.config.head_dim) as f64
     }
 
-    fn is_adapted(&self) -> bool {
-        self.trained < self.config.parameters()
+    pub fn is_adapted(&self) -> bool {
+        self.trained.total() < self.config.parameters()
+    }
+
+    /// How often gradients are summed over ranks in a step.
+    pub fn rounds(&self) -> u64 {
+        match self.sharding {
+            Sharding::Optimizer => 1,
+            Sharding::Gradients => self.accumulation,
+        }
     }
 
     /// Of one token, forward and backward and forward again. A frozen matrix of a layer has no gradient of its own.
@@ -175,7 +228,7 @@ impl Work<'_> {
         let layers = all - head;
         let again = if self.recompute { layers / 3.0 } else { 0.0 };
         let frozen = if self.is_adapted() {
-            6.0 * self.trained as f64 - layers / 3.0
+            6.0 * self.trained.total() as f64 - layers / 3.0
         } else {
             0.0
         };
@@ -216,14 +269,14 @@ impl Work<'_> {
             Precision::F32 => 4.0,
             Precision::Bf16 => 8.0,
         } + if self.accumulation > 1 { 12.0 } else { 0.0 };
-        let of_micro_batch = to_bf16 * parameters + of_gradient * self.trained as f64;
+        let of_micro_batch = to_bf16 * parameters + of_gradient * self.trained.total() as f64;
         of_token * self.tokens() + of_micro_batch * self.accumulation as f64
     }
 
     fn update_bytes(&self) -> f64 {
         match self.ranks {
-            1 => (UPDATE_BYTES + NORM_BYTES) * self.trained as f64,
-            ranks => UPDATE_BYTES * self.trained.div_ceil(ranks) as f64,
+            1 => (UPDATE_BYTES + NORM_BYTES) * self.trained.total() as f64,
+            ranks => UPDATE_BYTES * self.trained.total().div_ceil(ranks) as f64,
         }
     }
 
@@ -232,7 +285,7 @@ impl Work<'_> {
         let Some(every) = self.checkpoint_every else {
             return 0.0;
         };
-        let moments = 8 * self.trained.div_ceil(self.ranks);
+        let moments = 8 * self.trained.total().div_ceil(self.ranks);
         let bytes = (4 * self.config.parameters() + moments) as f64;
         let rate = match device.bus_bytes_per_second {
             Some(bus) => (bus * device.transfers_reach).min(device.host_bytes_per_second),

@@ -1,10 +1,13 @@
 //! What a rank sends in a step, to the byte.
 //!
-//! A mirror of the engine's step (`crates/engine/src/{step,sums,reduced,adamw}.rs`) and of how the operations of
+//! A mirror of the engine's step (`crates/engine/src/{step,sums,reduce,adamw}`) and of how the operations of
 //! `crates/collective` are made of messages, in formulas alone: the plan depends on neither. The tests beside this crate
 //! run those operations and compare.
 
 use serde::Serialize;
+
+use crate::model_config::ModelConfig;
+use crate::run::Sharding;
 
 /// Elements that bounds between ranks are multiples of, as the engine divides them.
 const ALIGNMENT: u64 = 64;
@@ -35,31 +38,75 @@ pub struct StepTraffic {
     pub messages: u64,
 }
 
+/// Numbers that are trained, as ranks sum them: a bucket a layer, and one of what is in none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trained {
+    /// Layers.
+    pub layers: u64,
+    /// Numbers of a layer.
+    pub of_layer: u64,
+    /// Numbers in no layer.
+    pub rest: u64,
+}
+
+impl Trained {
+    /// All parameters of a model.
+    pub fn all(config: &ModelConfig) -> Self {
+        let layers = config.num_hidden_layers as u64;
+        let of_layer = config.layer_parameters();
+        Self {
+            layers,
+            of_layer,
+            rest: config.parameters() - layers * of_layer,
+        }
+    }
+
+    /// How many they are.
+    pub fn total(self) -> u64 {
+        self.layers * self.of_layer + self.rest
+    }
+
+    /// How long buckets are, and how many are so long.
+    fn buckets(self) -> [(u64, u64); 2] {
+        [(self.of_layer, self.layers), (self.rest, 1)].map(|(length, count)| match length {
+            0 => (0, 0),
+            _ => (length, count),
+        })
+    }
+}
+
 impl StepTraffic {
-    /// Of rank 0 of `ranks`, for `trained` numbers, where a step records `observed` figures beside the loss (none on text
-    /// and conversations, seven on pairs). Nothing is sent by one rank alone.
-    pub fn of_first_rank(trained: u64, ranks: u64, observed: u64) -> Self {
+    /// Of rank 0 of `ranks`, where gradients are summed `rounds` times in a step (once, or with
+    /// [`Sharding::Gradients`] for each micro-batch) and a step records `observed` figures beside the loss (none on text and
+    /// conversations, seven on pairs). Nothing is sent by one rank alone.
+    pub fn of_first_rank(
+        trained: Trained,
+        ranks: u64,
+        observed: u64,
+        sharding: Sharding,
+        rounds: u64,
+    ) -> Self {
         let others = ranks.max(1) - 1;
-        let own = match others {
-            0 => trained,
-            _ => first_shard(trained, ranks),
-        };
-        let gradients = F32.saturating_mul(trained.saturating_sub(own));
-        let weights = F32.saturating_mul(own).saturating_mul(others);
+        let [mut gradients, mut weights, mut messages] = [0u64; 3];
+        for (length, count) in trained.buckets() {
+            let shard = length.div_ceil(ranks.max(1)).next_multiple_of(ALIGNMENT);
+            let own = shard.min(length);
+            let times = |bytes: u64| count.saturating_mul(bytes);
+            gradients = gradients.saturating_add(times(rounds * F32 * (length - own)));
+            weights = weights.saturating_add(times(F32.saturating_mul(own).saturating_mul(others)));
+            messages =
+                messages.saturating_add(times((rounds * own.div_ceil(PIECE) + 1).saturating_mul(others)));
+        }
+        let rounds_told = u64::from(sharding == Sharding::Gradients);
         // The counts of what is told of sources are told first.
-        let numbers = others.saturating_mul(F64 * (NUMBERS + observed) + COUNT + OF_SOURCE);
+        let numbers = others.saturating_mul(F64 * (NUMBERS + rounds_told + observed) + COUNT + OF_SOURCE);
         Self {
             gradients_bytes: gradients,
             weights_bytes: weights,
             numbers_bytes: numbers,
             each_further_source_bytes: others.saturating_mul(OF_SOURCE),
             total_bytes: gradients.saturating_add(weights).saturating_add(numbers),
-            messages: (own.div_ceil(PIECE) + 1).saturating_mul(others),
+            messages,
         }
     }
-}
-
-/// Elements of rank 0: whole blocks of [`ALIGNMENT`], one more of them than others where they do not come out even.
-fn first_shard(trained: u64, ranks: u64) -> u64 {
-    (trained / ALIGNMENT).div_ceil(ranks) * ALIGNMENT
 }

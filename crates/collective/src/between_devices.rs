@@ -1,0 +1,110 @@
+//! Sums of values that lie in the memory of devices, without a way over the host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Collective, Meter, Result, Traffic};
+
+/// Values of `f32` on this rank's device: one shard a rank, all of one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceValues {
+    /// Where the first lies.
+    pub address: u64,
+    /// How many each rank owns.
+    pub shard: usize,
+}
+
+/// An operation that was begun: its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Begun(pub u64);
+
+/// Sums between the devices of ranks.
+///
+/// An operation begins when all that its device was given before is done, and goes on beside what it is given after, up to
+/// [`wait`](Self::wait). Ranks begin the same operations in the same order.
+///
+/// All ranks have the same bits. The order of additions is the implementation's; another number of ranks may give others.
+pub trait BetweenDevices: Send + Sync {
+    /// Sums each element over all ranks into the shard of its owner. What is in the other shards afterwards is not said.
+    ///
+    /// # Errors
+    /// The device or the library refuses.
+    ///
+    /// # Safety
+    /// The values are on this rank's device, and nothing else touches or frees them before the operation was waited for.
+    unsafe fn reduce_scatter(&self, values: DeviceValues) -> Result<Begun>;
+
+    /// Fills the shards of the other ranks with theirs.
+    ///
+    /// # Errors
+    /// The device or the library refuses.
+    ///
+    /// # Safety
+    /// As for [`reduce_scatter`](Self::reduce_scatter).
+    unsafe fn all_gather(&self, values: DeviceValues) -> Result<Begun>;
+
+    /// What the device is given from here on is done after this operation and those that were begun before it.
+    ///
+    /// # Errors
+    /// The device refuses.
+    fn wait(&self, operation: Begun) -> Result<()>;
+
+    /// What operations have cost this rank's device so far, as far as they have ended.
+    fn traffic(&self) -> Traffic;
+}
+
+/// Ranks with sums between their devices; all else goes over the host.
+pub struct WithDevices<D> {
+    /// How the ranks reach each other.
+    pub host: Arc<dyn Collective>,
+    /// How their devices do.
+    pub devices: D,
+}
+
+impl<D: BetweenDevices> Collective for WithDevices<D> {
+    fn rank(&self) -> usize {
+        self.host.rank()
+    }
+
+    fn world(&self) -> usize {
+        self.host.world()
+    }
+
+    fn place(&self, rank: usize) -> String {
+        self.host.place(rank)
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.host.time_limit()
+    }
+
+    fn meter(&self) -> &Meter {
+        self.host.meter()
+    }
+
+    fn exchange(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        send: &[&[u8]],
+        receive: &mut [&mut [u8]],
+    ) -> Result<()> {
+        self.host.exchange(operation, limit, send, receive)
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.host.finish()
+    }
+
+    fn abort(&self, reason: &str) {
+        self.host.abort(reason);
+    }
+
+    fn between_devices(&self) -> Option<&dyn BetweenDevices> {
+        Some(&self.devices)
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.host.traffic() + self.devices.traffic()
+    }
+}

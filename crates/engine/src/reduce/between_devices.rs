@@ -1,0 +1,102 @@
+//! Sums and gathers in the memory of the devices, which do not go over the host.
+
+use std::collections::VecDeque;
+
+use burn::tensor::{Device, Tensor};
+use smollm3_collective::{Begun, BetweenDevices, DeviceValues};
+use smollm3_kernels::addressed;
+
+use super::buckets::{Bucket, Buckets};
+use super::outgoing::Send;
+use super::{IN_FLIGHT, Sums};
+use crate::{EngineError, Result};
+
+/// Values whose operation has begun. They have to be kept until it was waited for.
+struct Pending {
+    values: Tensor<1>,
+    begun: Begun,
+}
+
+/// Sums beside what `work` has the device compute.
+pub(super) fn sums<T>(
+    devices: &dyn BetweenDevices,
+    rank: usize,
+    buckets: &Buckets,
+    work: impl FnOnce(Send<'_>) -> T,
+) -> Result<(T, Vec<Option<Tensor<1>>>)> {
+    let mut sums = Sums::new(buckets, rank);
+    let mut pending = VecDeque::new();
+    let mut take = |(index, sum): (usize, Pending)| -> Result<()> {
+        devices.wait(sum.begun)?;
+        sums.add(index, |own| sum.values.slice([own]));
+        Ok(())
+    };
+    let mut outcome = Ok(());
+    let done = work(&mut |index, values| {
+        let Some(bucket) = buckets.get(index).filter(|_| outcome.is_ok()) else {
+            return;
+        };
+        outcome = reduce_scatter(devices, bucket, values).and_then(|sum| {
+            pending.push_back((index, sum));
+            match pending.len() > IN_FLIGHT {
+                true => pending.pop_front().map_or(Ok(()), &mut take),
+                false => Ok(()),
+            }
+        });
+    });
+    // What was begun is waited for whatever came after it, before its memory is freed.
+    for sum in pending {
+        outcome = outcome.and(take(sum));
+    }
+    outcome?;
+    Ok((done, sums.parts))
+}
+
+/// The weights of all ranks of a bucket, from this rank's.
+pub(super) fn gather(
+    devices: &dyn BetweenDevices,
+    rank: usize,
+    bucket: &Bucket,
+    own: Option<Tensor<1>>,
+    device: &Device,
+) -> Result<Tensor<1>> {
+    let (shard, all) = (
+        bucket.shards.longest(),
+        bucket.shards.longest() * bucket.shards.world(),
+    );
+    let before = (rank * shard).min(all);
+    let after = all - before - own.as_ref().map_or(0, |own| own.dims()[0]);
+    let parts = [zeros(before, device), own, zeros(after, device)];
+    let values = Tensor::cat(parts.into_iter().flatten().collect(), 0);
+    let (values, place) = placed(values, shard)?;
+    // SAFETY: they are nobody else's, and waited for in the next line.
+    let begun = unsafe { devices.all_gather(place) }?;
+    devices.wait(begun)?;
+    Ok(values.narrow(0, 0, bucket.shards.total()))
+}
+
+fn reduce_scatter(devices: &dyn BetweenDevices, bucket: &Bucket, values: Tensor<1>) -> Result<Pending> {
+    let (shard, world) = (bucket.shards.longest(), bucket.shards.world());
+    let missing = zeros(shard * world - values.dims()[0], &values.device());
+    let values = match missing {
+        None => values,
+        Some(missing) => Tensor::cat(vec![values, missing], 0),
+    };
+    let (values, place) = placed(values, shard)?;
+    // SAFETY: they are nobody else's, and kept in `Pending` until the operation was waited for.
+    let begun = unsafe { devices.reduce_scatter(place) }?;
+    Ok(Pending { values, begun })
+}
+
+fn zeros(count: usize, device: &Device) -> Option<Tensor<1>> {
+    (count > 0).then(|| Tensor::zeros([count], device))
+}
+
+fn placed(values: Tensor<1>, shard: usize) -> Result<(Tensor<1>, DeviceValues)> {
+    let (values, address) = addressed(values).ok_or_else(|| {
+        EngineError::Refused(
+            "sums between devices need LibTorch's tensors; write backend = \"tch\"".to_owned(),
+        )
+    })?;
+    Ok((values, DeviceValues { address, shard }))
+}

@@ -1,0 +1,72 @@
+//! Sums and gathers in the memory of the hosts: in `f64` and in the order of ranks, so that all ranks and all runs have the
+//! same bits.
+
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use smollm3_collective::Collective;
+
+use super::buckets::{Bucket, Buckets};
+use super::outgoing::Send;
+use super::{IN_FLIGHT, Sums};
+use crate::Result;
+
+/// Sums in the memory of the hosts, on a thread beside `work`.
+pub(super) fn sums<T>(
+    ranks: &dyn Collective,
+    buckets: &Buckets,
+    work: impl FnOnce(Send<'_>) -> T,
+) -> Result<(T, Vec<Option<Tensor<1>>>)> {
+    thread::scope(|scope| {
+        let (sender, receiver) = sync_channel::<(usize, Tensor<1>)>(IN_FLIGHT - 1);
+        let summing = scope.spawn(move || -> Result<_> {
+            let mut sums = Sums::new(buckets, ranks.rank());
+            for (index, values) in receiver {
+                let Some(bucket) = buckets.get(index) else {
+                    continue;
+                };
+                let device = values.device();
+                let mut values = to_host(values);
+                ranks.reduce_scatter(&mut values, &bucket.shards.counts())?;
+                sums.add(index, |own| {
+                    from_host(values.get(own).unwrap_or_default().to_vec(), &device)
+                });
+            }
+            Ok(sums.parts)
+        });
+        // If the thread is gone it has an error, which is told below.
+        let done = work(&mut |index, values| drop(sender.send((index, values))));
+        drop(sender);
+        let parts = summing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((done, parts?))
+    })
+}
+
+/// The weights of all ranks of a bucket, from this rank's.
+pub(super) fn gather(
+    ranks: &dyn Collective,
+    bucket: &Bucket,
+    own: Option<Tensor<1>>,
+    device: &Device,
+) -> Result<Tensor<1>> {
+    let mut values = vec![0f32; bucket.shards.total()];
+    if let (Some(own), Some(into)) = (own, values.get_mut(bucket.shards.range(ranks.rank()))) {
+        into.copy_from_slice(&to_host(own));
+    }
+    ranks.all_gather(&mut values, &bucket.shards.counts())?;
+    Ok(from_host(values, device))
+}
+
+fn to_host(tensor: Tensor<1>) -> Vec<f32> {
+    let data = tensor.into_data();
+    data.try_into_vec()
+        .unwrap_or_else(|_| unreachable!("gradients and weights are summed in f32"))
+}
+
+fn from_host(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
