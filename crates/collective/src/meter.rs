@@ -11,6 +11,8 @@ pub struct Traffic {
     pub operations: u64,
     /// Time in them, waiting for other ranks included.
     pub time: Duration,
+    /// What of it went by beside other work; of sums between devices it is not known.
+    pub hidden: Duration,
     /// Bytes sent to other ranks.
     pub sent: u64,
     /// Bytes received from other ranks.
@@ -24,6 +26,7 @@ impl Add for Traffic {
         Self {
             operations: self.operations + other.operations,
             time: self.time + other.time,
+            hidden: self.hidden + other.hidden,
             sent: self.sent + other.sent,
             received: self.received + other.received,
         }
@@ -35,6 +38,7 @@ impl Add for Traffic {
 pub struct Meter {
     operations: AtomicU64,
     nanoseconds: AtomicU64,
+    hidden_nanoseconds: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
 }
@@ -45,9 +49,15 @@ impl Meter {
         let begin = Instant::now();
         let result = operation();
         self.operations.fetch_add(1, Ordering::Relaxed);
-        let nanoseconds = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.nanoseconds
+            .fetch_add(nanoseconds(begin.elapsed()), Ordering::Relaxed);
         result
+    }
+
+    /// Counts time in operations that went by beside other work.
+    pub fn hide(&self, time: Duration) {
+        self.hidden_nanoseconds
+            .fetch_add(nanoseconds(time), Ordering::Relaxed);
     }
 
     /// Counts the bytes of an exchange of rank `rank`.
@@ -67,8 +77,13 @@ impl Meter {
         Traffic {
             operations: self.operations.load(Ordering::Relaxed),
             time: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)),
+            hidden: Duration::from_nanos(self.hidden_nanoseconds.load(Ordering::Relaxed)),
             sent: self.sent.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
         }
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -49,8 +49,12 @@ pub struct StepRecord {
 pub struct CollectiveRecord {
     /// How many ranks there are.
     pub ranks: u64,
-    /// Seconds of the step in them, waiting for slower ranks included.
+    /// Seconds in them, waiting for slower ranks included.
     pub seconds: f64,
+    /// Seconds of them that went by beside the backward pass, and so cost the step nothing; not known of sums between
+    /// devices.
+    #[serde(default)]
+    pub hidden: f64,
     /// Bytes sent to other ranks.
     pub bytes: u64,
 }

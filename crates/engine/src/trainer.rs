@@ -204,6 +204,7 @@ impl Loop<'_> {
             record.collectives = Some(CollectiveRecord {
                 ranks: ranks.world() as u64,
                 seconds: (now.time - traffic.time).as_secs_f64(),
+                hidden: (now.hidden - traffic.hidden).as_secs_f64(),
                 bytes: now.sent - traffic.sent,
             });
         }

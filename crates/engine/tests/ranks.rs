@@ -161,7 +161,7 @@ fn any_number_of_ranks_has_the_losses_of_one() {
             assert_close(&found, &expected);
             let record = found.last().unwrap().collectives.unwrap();
             assert_eq!(record.ranks, world as u64);
-            assert!(record.seconds > 0.0);
+            assert!(record.seconds > 0.0 && (0.0..=record.seconds).contains(&record.hidden));
             // As the plan has it: the gradients and weights, and the losses of each source.
             let recipe = recipe(folder.path(), "flex", &overrides);
             let trained = Trained::all(&recipe.architecture().unwrap());
@@ -344,6 +344,85 @@ fn a_state_is_the_same_whoever_wrote_it() {
         .map(|name| name.split('[').next().unwrap().to_owned())
         .collect();
     assert_eq!(bases, whole);
+}
+
+/// The moments of a stage are the next one's, whoever has which part of them.
+#[test]
+fn a_stage_keeps_the_moments_of_ranks() {
+    const NEXT: &str = r#"
+[[stage]]
+name = "next"
+kind = "long-context"
+from = "pretrain"
+sequence_length = 64
+rope_theta = 40000.0
+global_batch = "8 sequences"
+micro_batch = "2 sequences"
+optimizer_state = "keep"
+optimizer = { learning_rate = 1e-3 }
+schedule = { kind = "cosine", warmup = "1 steps", min_ratio = 0.1 }
+phase = [{ name = "next", until = "4 steps", mixture = { sources = { first = 1, second = 1 } } }]
+"#;
+    let stages = |folder: &Path, worlds: [usize; 2]| -> Vec<StepRecord> {
+        recipe(folder, "flex", &SHARED);
+        let file = folder.join("recipe.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text + NEXT).unwrap();
+        let overrides = SHARED.map(str::to_owned);
+        let recipe = smollm3_recipe::Recipe::load(folder, &overrides).unwrap();
+        let mut steps = Vec::new();
+        for (stage, world) in worlds.into_iter().enumerate() {
+            let seen = Threads::run(world, LIMIT, |rank| {
+                let stop = AtomicBool::new(false);
+                let mut watch = Watch {
+                    rank: rank.rank(),
+                    metrics: Metrics::default(),
+                    steps: Vec::new(),
+                    stop: &stop,
+                    stop_after: u64::MAX,
+                };
+                let run = Run::open_as(Arc::new(rank), None, recipe.clone(), &mut watch).unwrap();
+                run.stage(&run.recipe.stages[stage], &stop, &mut watch).unwrap();
+                (watch.steps, Ok(()))
+            });
+            steps = same_on_all(seen);
+        }
+        steps
+    };
+    let alone = tempfile::tempdir().unwrap();
+    let expected = stages(alone.path(), [1, 1]);
+    assert_eq!(expected.len(), 4);
+    for worlds in [[4, 2], [1, 4], [2, 1]] {
+        let folder = tempfile::tempdir().unwrap();
+        assert_close(&stages(folder.path(), worlds), &expected);
+    }
+}
+
+/// A rate that ruins the model after its first update: all ranks go back together, and give up together.
+#[test]
+fn ranks_go_back_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let ruin = [
+        "stage.pretrain.optimizer.learning_rate=1e30",
+        "stage.pretrain.guards.patience=2 steps",
+    ];
+    let overrides = [&SHARED[..], &ruin].concat();
+    let seen = run(folder.path(), 2, &overrides, u64::MAX);
+    let told: Vec<(u64, Vec<(u64, u64)>)> = seen
+        .iter()
+        .map(|(_, ended)| match ended {
+            Err(EngineError::Diverged { step, left_out, .. }) => (*step, left_out.clone()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0].1.len(), 1, "it went back once: {told:?}");
+    let steps = seen.into_iter().map(|(steps, _)| steps);
+    let of_ranks: Vec<Vec<(u64, bool)>> = steps
+        .map(|steps| steps.iter().map(|record| (record.step, record.updated)).collect())
+        .collect();
+    assert_eq!(of_ranks[0], of_ranks[1]);
+    assert!(of_ranks[0].iter().any(|(_, updated)| !updated));
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub fn addressed(values: Tensor<1>) -> Option<(Tensor<1>, u64)> {
         let own = crate::tch::own(tensor);
         let address = own.data_ptr() as u64;
         let kind = DispatchTensorKind::LibTorch(BackendTensor::Float(TchTensor::new(own)));
-        return Some((Tensor::from_dispatch(DispatchTensor { kind, autodiff }), address));
+        Some((Tensor::from_dispatch(DispatchTensor { kind, autodiff }), address))
     }
     #[cfg(not(feature = "tch"))]
     {

@@ -72,32 +72,34 @@ fn of_row(results: &Results, row: &Row) -> String {
     if differences.is_empty() {
         return format!("{name}: nothing to compare with {reference} yet.");
     }
-    let of = |wanted: fn(&Difference<'_>) -> bool| -> Vec<String> {
-        let all = differences.iter().filter(|one| wanted(one));
-        all.map(Difference::in_words).collect()
-    };
-    let equal = differences.iter().filter(|one| one.is_none());
-    let equal: Vec<String> = equal
-        .map(|one| format!("{} of {}", one.measured.name, one.measured.stage))
+    let count =
+        |wanted: &dyn Fn(&Difference<'_>) -> bool| differences.iter().filter(|one| wanted(one)).count();
+    let larger: Vec<String> = differences
+        .iter()
+        .filter(|one| one.change.exceeds_twice_its_error() == Some(true))
+        .map(Difference::in_words)
         .collect();
+    let not_larger = count(&|one| !one.is_none() && one.change.exceeds_twice_its_error() == Some(false));
+    let of_one_seed = count(&|one| one.change.exceeds_twice_its_error().is_none());
+    let equal = count(&|one| one.is_none());
     let mut text = format!("{name} against {reference}. ");
-    for (what, found) in [
+    if !larger.is_empty() {
+        let _ = write!(
+            text,
+            "Larger than twice the standard error: {}. ",
+            larger.join("; ")
+        );
+    }
+    for (what, count) in [
+        ("Not larger than twice the standard error", not_larger),
         (
-            "Larger than twice the standard error",
-            of(|one| one.change.exceeds_twice_its_error() == Some(true)),
-        ),
-        (
-            "Not larger",
-            of(|one| !one.is_none() && one.change.exceeds_twice_its_error() == Some(false)),
-        ),
-        (
-            "One seed, so whether they are more than chance is not known",
-            of(|one| one.change.exceeds_twice_its_error().is_none()),
+            "Of one seed, so that whether they are more than chance is not known",
+            of_one_seed,
         ),
         ("The same in every seed", equal),
     ] {
-        if !found.is_empty() {
-            let _ = write!(text, "{what}: {}. ", found.join("; "));
+        if count > 0 {
+            let _ = write!(text, "{what}: {count} of {}. ", differences.len());
         }
     }
     if !row.same_tokens {

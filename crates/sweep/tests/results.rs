@@ -164,7 +164,7 @@ fn what_is_the_same_in_every_seed_is_no_difference() {
     stage.run(&sweep, &[Slot::default()]).unwrap();
     let page = Results::read(&sweep).unwrap().markdown();
     assert!(
-        page.contains("theta-kept against base. The same in every seed: held-out loss of short;"),
+        page.contains("theta-kept against base. The same in every seed: 3 of 3.\n"),
         "{page}"
     );
     assert!(!page.contains("of these"), "{page}");

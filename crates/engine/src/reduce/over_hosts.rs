@@ -3,6 +3,7 @@
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use smollm3_collective::Collective;
@@ -22,26 +23,38 @@ pub(super) fn sums<T>(
         let (sender, receiver) = sync_channel::<(usize, Tensor<1>)>(IN_FLIGHT - 1);
         let summing = scope.spawn(move || -> Result<_> {
             let mut sums = Sums::new(buckets, ranks.rank());
+            let mut busy = Duration::ZERO;
             for (index, values) in receiver {
                 let Some(bucket) = buckets.get(index) else {
                     continue;
                 };
                 let device = values.device();
                 let mut values = to_host(values);
+                let begin = Instant::now();
                 ranks.reduce_scatter(&mut values, &bucket.shards.counts())?;
+                busy += begin.elapsed();
                 sums.add(index, |own| {
                     from_host(values.get(own).unwrap_or_default().to_vec(), &device)
                 });
             }
-            Ok(sums.parts)
+            Ok((sums.parts, busy))
         });
-        // If the thread is gone it has an error, which is told below.
-        let done = work(&mut |index, values| drop(sender.send((index, values))));
+        let mut waited = Duration::ZERO;
+        let done = work(&mut |index, values| {
+            let begin = Instant::now();
+            // If the thread is gone it has an error, which is told below.
+            drop(sender.send((index, values)));
+            waited += begin.elapsed();
+        });
         drop(sender);
-        let parts = summing
+        let begin = Instant::now();
+        let summed = summing
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((done, parts?))
+        waited += begin.elapsed();
+        let (parts, busy) = summed?;
+        ranks.meter().hide(busy.saturating_sub(waited));
+        Ok((done, parts))
     })
 }
 

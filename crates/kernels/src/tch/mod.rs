@@ -110,7 +110,7 @@ impl Kernels for LibTorch {
         gradient: TchTensor,
         step: AdamWStep,
     ) -> (TchTensor, TchTensor, TchTensor) {
-        let [mut value, mut first, mut second] = [value, first, second].map(tensor::own);
+        let [mut value, mut first, mut second] = [value, first, second].map(own);
         let update = match value.device() {
             Device::Cpu => cpu::adamw,
             _ => gpu::adamw,
@@ -134,9 +134,9 @@ pub(crate) struct SavedLoss {
 impl Saved<LibTorch, 2> for SavedLoss {
     fn backward(self, grad: TchTensor) -> [TchTensor; 2] {
         let scaled = |tensor| match grad.tensor.device() {
-            Device::Cpu => tensor::own(tensor).g_mul_scalar_(grad.tensor.double_value(&[0])),
+            Device::Cpu => own(tensor).g_mul_scalar_(grad.tensor.double_value(&[0])),
             // Without waiting for its value.
-            _ => tensor::own(tensor).g_mul_(&grad.tensor.narrow(0, 0, 1)),
+            _ => own(tensor).g_mul_(&grad.tensor.narrow(0, 0, 1)),
         };
         [self.hidden, self.weight].map(|tensor| TchTensor::new(scaled(tensor)))
     }
