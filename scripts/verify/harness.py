@@ -3,7 +3,9 @@
 
     pip install lm-eval torch transformers
     smollm3 eval CHECKPOINT --suite arc-easy --data DATA.jsonl [--shots N] --out FOLDER
-    scripts/verify/harness.py CHECKPOINT FOLDER TASK DATA.jsonl
+    scripts/verify/harness.py CHECKPOINT FOLDER TASK DATA.jsonl [http://127.0.0.1:8000]
+
+With an address the harness asks `smollm3 serve CHECKPOINT` there (local-completions); without, it computes by itself (hf).
 
 TASK is the harness's name of the suite: hellaswag, arc_easy, arc_challenge, piqa, winogrande, openbookqa,
 commonsense_qa, boolq, or a subject such as mmlu_anatomy or mmlu_anatomy_continuation (then its part of the items is
@@ -59,7 +61,7 @@ def mean(values):
 
 
 def main():
-    checkpoint, folder, name, data = sys.argv[1:]
+    checkpoint, folder, name, data, *server = sys.argv[1:]
     folder = pathlib.Path(folder)
     shots = json.loads((folder / "settings.json").read_text())["shots"]
     items = {item["item"]: item for item in map(json.loads, open(folder / "items.jsonl"))}
@@ -73,9 +75,12 @@ def main():
         file = pathlib.Path(scratch) / "rows.jsonl"
         file.write_text("".join(json.dumps(rows[index]) + "\n" for index in kept))
         (pathlib.Path(scratch) / "local.yaml").write_text(OVERRIDES.format(path=yaml_of(name), rows=file))
+        model = {"model": "hf", "model_args": {"pretrained": checkpoint, "dtype": "float32"}, "device": "cpu"}
+        if server:
+            model = {"model": "local-completions",
+                     "model_args": {"model": checkpoint, "base_url": f"{server[0]}/v1/completions"}}
         found = lm_eval.simple_evaluate(
-            model="hf", model_args={"pretrained": checkpoint, "dtype": "float32"}, device="cpu", batch_size=8,
-            tasks=["local"],
+            **model, batch_size=8, tasks=["local"],
             task_manager=lm_eval.tasks.TaskManager(include_path=scratch), limit=len(ours), num_fewshot=shots,
             log_samples=True, bootstrap_iters=1000)
     worst, contexts = 0.0, 0

@@ -192,15 +192,21 @@ mod between_devices {
     /// A "device" whose memory is the host's.
     struct HostMemory {
         ranks: Arc<dyn Collective>,
-        begun: Mutex<(u64, VecDeque<(u64, Operation, DeviceValues)>)>,
+        begun: Mutex<Operations>,
+    }
+
+    #[derive(Default)]
+    struct Operations {
+        count: u64,
+        pending: VecDeque<(u64, Operation, DeviceValues)>,
     }
 
     impl HostMemory {
         fn begin(&self, operation: Operation, values: DeviceValues) -> Begun {
             let mut begun = self.begun.lock().unwrap();
-            begun.0 += 1;
-            let number = begun.0;
-            begun.1.push_back((number, operation, values));
+            begun.count += 1;
+            let number = begun.count;
+            begun.pending.push_back((number, operation, values));
             Begun(number)
         }
     }
@@ -216,8 +222,12 @@ mod between_devices {
 
         fn wait(&self, operation: Begun) -> Result<()> {
             let mut begun = self.begun.lock().unwrap();
-            while begun.1.front().is_some_and(|oldest| oldest.0 <= operation.0) {
-                let (_, operation, DeviceValues { address, shard }) = begun.1.pop_front().unwrap();
+            while begun
+                .pending
+                .front()
+                .is_some_and(|oldest| oldest.0 <= operation.0)
+            {
+                let (_, operation, DeviceValues { address, shard }) = begun.pending.pop_front().unwrap();
                 let world = self.ranks.world();
                 // SAFETY: LibTorch's memory on the CPU, which the caller keeps until this has returned.
                 let values = unsafe { std::slice::from_raw_parts_mut(address as *mut f32, shard * world) };

@@ -131,6 +131,13 @@ fn nodes_the_bus_and_recomputation() {
     assert_eq!(step.hidden, 0.0);
     let again = estimate(&folder, &["stage.pretrain.recompute=layers"], 8, &spread);
     let recomputed = &only(&again).step_seconds;
+    // Between devices: rings that leave a node of two over both adapters, at 4 GB/s, slower than inside it.
+    let sums = only(&whole).whole.as_ref().unwrap();
+    let compute = step.products + step.attention + step.elementwise;
+    let rest = step.update + step.checkpoints;
+    let rings = 2.0 * bytes * 7.0 / 8.0 / 4e9;
+    assert_near(sums.between_devices_seconds.unwrap(), compute + rings + rest);
+    assert_near(sums.overlapped_seconds.unwrap(), compute.max(rings) + rest);
     // The layers once more of three times, the head not; attention nine products of seven.
     let head = 512.0 * 64.0;
     let matrices = whole.parameters as f64 - 9.0 * 64.0;

@@ -39,6 +39,8 @@ pub(crate) fn run(command: &mut Command, log: &Path, stop: &AtomicBool) -> Resul
     // Ctrl-C on a terminal goes to the whole group of processes; a child that got it twice would end without saving.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
+    #[cfg(target_os = "linux")]
+    end_with_this_thread(command);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -63,6 +65,25 @@ pub(crate) fn run(command: &mut Command, log: &Path, stop: &AtomicBool) -> Resul
         _ if asked => Ended::Stopped,
         _ => Ended::Failed(reason(status, log, begin)),
     })
+}
+
+/// Asks the child to end when this thread is gone, as where the sweep was killed.
+#[cfg(target_os = "linux")]
+fn end_with_this_thread(command: &mut Command) {
+    let parent = std::process::id();
+    let before_it_runs = move || {
+        // SAFETY: two system calls that touch no memory.
+        let is_alone = unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            libc::getppid().unsigned_abs() != parent
+        };
+        match is_alone {
+            true => Err(std::io::ErrorKind::BrokenPipe.into()),
+            false => Ok(()),
+        }
+    };
+    // SAFETY: system calls only between fork and exec, no memory is asked for.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, before_it_runs) };
 }
 
 #[cfg(unix)]

@@ -6,9 +6,12 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use smollm3_sweep::{Progress, Slot, Sweep, SweepError};
+use smollm3_sweep::{Progress, Request, Slot, Sweep, SweepError};
 use support::Stage;
 
 fn device(name: &str) -> Slot {
@@ -129,6 +132,48 @@ fn a_stop_lets_children_save_and_begins_no_other() {
     stage.unmark("slow");
     let outcome = stage.run(&sweep, &[Slot::default()]).unwrap();
     assert_eq!(outcome.finished, ["base-1", "mha-1"]);
+}
+
+/// It cannot ask its runs to end; they do all the same, and can go on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sweep_that_is_killed_takes_its_runs_along() {
+    const FOLDER: &str = "FOLDER_OF_A_SWEEP_TO_KILL";
+    if let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) {
+        let request = Request {
+            path: support::ablations(),
+            seeds: vec![1],
+            only: vec!["base".to_owned()],
+            output: Some(folder.join("out")),
+            ..Request::default()
+        };
+        let sweep = Sweep::plan(&request).unwrap();
+        let stop = AtomicBool::new(false);
+        let slots = [Slot::default()];
+        smollm3_sweep::run(&sweep, &folder.join("smollm3"), &slots, &stop, &mut |_| {}).unwrap();
+        return;
+    }
+    let wait_for = |what: &dyn Fn() -> bool| {
+        let begin = Instant::now();
+        while !what() {
+            assert!(begin.elapsed() < Duration::from_secs(15));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let stage = Stage::new();
+    stage.mark("slow");
+    let mut sweep = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_sweep_that_is_killed_takes_its_runs_along"])
+        .env(FOLDER, stage.folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&|| stage.calls_of("run") == 1);
+    // The shell must have set its trap.
+    std::thread::sleep(Duration::from_millis(400));
+    sweep.kill().unwrap();
+    sweep.wait().unwrap();
+    wait_for(&|| stage.path("out/base-1/saved").exists());
 }
 
 #[test]

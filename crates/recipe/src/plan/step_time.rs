@@ -181,13 +181,19 @@ impl StepTime {
         }
     }
 
-    /// The step where devices sum among themselves, each sending gradients and weights at the speed of the slowest link;
-    /// then, at best, if weights too were sent while something is computed.
+    /// The step where devices sum among themselves; then, at best, if weights too were sent while something is computed.
+    ///
+    /// Rings pass through all devices of a node and leave it once, over one adapter each, so a node's adapters carry them
+    /// together: the bandwidth is theirs or that inside the node, whichever is less (NCCL; `doc/PERFORMANCE.md` of nccl-tests,
+    /// and 46 to 48 of 50 GB/s an adapter in NVIDIA/nccl-tests#290).
     pub(super) fn between_devices(&self, work: &Work<'_>, device: &Device) -> [f64; 2] {
         let ranks = work.ranks as f64;
         let link = match work.ranks <= device.devices_per_node {
             true => device.link_bytes_per_second,
-            false => device.network_bytes_per_second,
+            false => {
+                let of_node = device.network_bytes_per_second * device.devices_per_node as f64;
+                of_node.min(device.link_bytes_per_second)
+            }
         };
         let bytes = 4.0 * work.trained.total() as f64 * (ranks - 1.0) / ranks;
         let weights = bytes / (link * device.transfers_reach);
