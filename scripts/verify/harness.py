@@ -19,6 +19,7 @@ import tempfile
 
 import lm_eval
 import lm_eval.tasks
+import transformers
 
 TOLERANCE = 1e-3
 MEASURES = {"acc": "raw", "acc_norm": "per_character", "acc_bytes": "per_byte"}
@@ -77,8 +78,12 @@ def main():
         (pathlib.Path(scratch) / "local.yaml").write_text(OVERRIDES.format(path=yaml_of(name), rows=file))
         model = {"model": "hf", "model_args": {"pretrained": checkpoint, "dtype": "float32"}, "device": "cpu"}
         if server:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+            # hf takes the tokenizer's word for it, local-completions has to be told.
+            begins = tokenizer("a").input_ids[0] == tokenizer.bos_token_id
             model = {"model": "local-completions",
-                     "model_args": {"model": checkpoint, "base_url": f"{server[0]}/v1/completions"}}
+                     "model_args": {"model": checkpoint, "base_url": f"{server[0]}/v1/completions",
+                                    "add_bos_token": begins}}
         found = lm_eval.simple_evaluate(
             **model, batch_size=8, tasks=["local"],
             task_manager=lm_eval.tasks.TaskManager(include_path=scratch), limit=len(ours), num_fewshot=shots,
