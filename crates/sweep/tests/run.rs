@@ -115,7 +115,7 @@ fn a_stop_lets_children_save_and_begins_no_other() {
         if matches!(progress, Progress::Started { .. }) {
             locked = Some(stage.run(&sweep, &[Slot::default()]));
             // The shell must have set its trap.
-            std::thread::sleep(std::time::Duration::from_millis(400));
+            std::thread::sleep(Duration::from_millis(400));
             stop.store(true, Ordering::Relaxed);
         }
     });
@@ -208,7 +208,7 @@ fn a_changed_recipe_is_refused_before_anything_runs() {
     let request = stage.request(&["base"], &[1]);
     let sweep = Sweep::plan(&request).unwrap();
     stage.run(&sweep, &[Slot::default()]).unwrap();
-    let changed = smollm3_sweep::Request {
+    let changed = Request {
         settings: vec!["stage.short.optimizer.learning_rate=1e-3".to_owned()],
         seeds: vec![2, 1],
         ..request
@@ -234,7 +234,7 @@ fn other_questions_of_the_same_run_are_asked_without_another_folder() {
     stage
         .run(&Sweep::plan(&request).unwrap(), &[Slot::default()])
         .unwrap();
-    let asked = smollm3_sweep::Request {
+    let asked = Request {
         settings: vec!["evaluation.long_context.items=30".to_owned()],
         ..request
     };
