@@ -40,6 +40,17 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// Messages without tools, with the template's `enable_thinking`.
+    pub fn thinking(think: bool, messages: Vec<Value>) -> Self {
+        Self {
+            messages,
+            tools: None,
+            template_kwargs: [("enable_thinking".to_owned(), Value::Bool(think))]
+                .into_iter()
+                .collect(),
+        }
+    }
+
     /// Reads a row: `messages`, or `prompt` and `completion` (lists of messages, or two texts, which become
     /// a user's and an assistant's message); optional `tools` (a list, or one written as JSON) and
     /// `chat_template_kwargs`. Other columns are not looked at.

@@ -6,10 +6,12 @@
 
 use std::ops::Range;
 
+use chrono::NaiveDate;
 use smollm3_corpus::Tokenizer;
 
+use crate::Conversation;
 use crate::error::{ChatError, Result};
-use crate::template::{Rendered, Template};
+use crate::template::{Render, Rendered, Template};
 
 /// The tokens of a rendered conversation. The lists are of one length, but for `turns`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +36,24 @@ pub enum Learned {
     All,
     /// What the assistant writes in its last turn.
     LastTurn,
+}
+
+/// A conversation as the tokens that the assistant's next turn follows. `date` is what the template may tell.
+///
+/// # Errors
+/// The template refuses the conversation, or as [`encode`].
+pub fn encode_prompt(
+    tokenizer: &Tokenizer,
+    template: &Template,
+    conversation: &Conversation,
+    date: Option<NaiveDate>,
+) -> Result<Vec<u32>> {
+    let render = Render {
+        add_generation_prompt: true,
+        date,
+        ..Render::default()
+    };
+    Ok(encode(tokenizer, &template.render(conversation, &render)?)?.ids)
 }
 
 /// Encodes `rendered`: special tokens in it are parsed, none are added.

@@ -30,7 +30,7 @@ pub mod tokens;
 
 pub use chrono::NaiveDate;
 pub use conversation::Conversation;
-pub use encode::{Encoded, Learned, encode};
+pub use encode::{Encoded, Learned, encode, encode_prompt};
 pub use error::{ChatError, Result};
 pub use pair::{Pair, RenderedPair, render_pair};
 pub use template::{Render, Rendered, Template};

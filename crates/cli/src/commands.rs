@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use smollm3_apo::prefer;
 use smollm3_corpus::Tokenizer;
+use smollm3_corpus::atomic_file::write_atomically;
 use smollm3_engine::{Listener, Listeners, Metrics, Run, SourceStore, dtype};
 use smollm3_eval::evaluate_stage;
 use smollm3_inference::{Continuation, TextModel};
@@ -98,11 +99,8 @@ fn run_as(
         print!("{}", summary::closing_tables(&run)?);
         print!("{}", sample::closing_sample(&run)?);
         let page = run.output.join("report.html");
-        std::fs::write(
-            &page,
-            smollm3_monitor::report::report(&[RunFiles::read(&run.output)?])?,
-        )
-        .with_context(|| format!("{}: cannot write the report", page.display()))?;
+        let report = smollm3_monitor::report::report(&[RunFiles::read(&run.output)?])?;
+        write_atomically(&page, report.as_bytes())?;
         println!("Report: {}", page.display());
     }
     Ok(ExitCode::SUCCESS)
@@ -172,6 +170,7 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
 pub fn report(args: &ReportArgs) -> Result<ExitCode> {
     let runs = args.runs.iter().map(|run| RunFiles::read(run));
     let page = smollm3_monitor::report::report(&runs.collect::<Result<Vec<_>, _>>()?)?;
+    // As it is: this may be a pipe.
     std::fs::write(&args.output, page)
         .with_context(|| format!("{}: cannot write the report", args.output.display()))?;
     println!("wrote {}", args.output.display());

@@ -161,6 +161,22 @@ fn data_rows(args: &EvalArgs) -> Result<Vec<DataRow>> {
     Ok(read_rows(&args.data)?)
 }
 
+/// The solved examples before each item, and how many of them: from `--shots-from`, or from the data themselves.
+fn examples<T: Clone>(
+    args: &EvalArgs,
+    all: &[T],
+    read: impl Fn(&[DataRow]) -> Result<Vec<T>>,
+) -> Result<(usize, Vec<T>)> {
+    let shots = args.shots.unwrap_or(0);
+    let examples = match (shots, args.shots_from.as_slice()) {
+        (0, []) => Vec::new(),
+        (0, _) => bail!("--shots-from with --shots 0: no example would be taken; leave one out"),
+        (_, []) => all.to_vec(),
+        (_, files) => read(&read_rows(files)?)?,
+    };
+    Ok((shots, examples))
+}
+
 /// The first items, as many as `--limit` says.
 fn limited<T: Clone>(args: &EvalArgs, items: &[T]) -> Vec<T> {
     let most = args.limit.map_or(usize::MAX, |limit| limit as usize);

@@ -322,6 +322,8 @@ fn what_does_not_fit_a_suite_is_said() {
     refused(&["--suite", "hella"], &["hellaswag", "gsm8k"]);
     let options = ["--suite", "arc-easy", "--data", &data, "--shots-from", &data];
     refused(&options, &["--shots <SHOTS>"]);
+    let options = [&options[..], &["--shots", "0"]].concat();
+    refused(&options, &["--shots-from", "--shots 0"]);
     let options = [
         "--suite", "loss", "--text", &data, "--column", "question", "--piece", "4k",
     ];

@@ -5,10 +5,12 @@
 //! and the next run overwrites. The price is one `fsync` a file.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{CorpusError, Result};
+
+const PARTIAL: &str = ".partial";
 
 /// A buffered file that appears under its name only when [`AtomicFile::commit`] succeeds.
 #[derive(Debug)]
@@ -90,6 +92,25 @@ pub fn write_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
+/// Whether there is no folder of this name, or nothing in it but what a kill left of files written here.
+///
+/// # Errors
+/// It cannot be listed, for instance because it is a file.
+pub fn is_vacant(folder: &Path) -> Result<bool> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        entries => entries.map_err(CorpusError::io("list", folder))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(CorpusError::io("list", folder))?.file_name();
+        let name = name.to_string_lossy();
+        if !(name.starts_with('.') && name.ends_with(PARTIAL)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// `folder/name` → `folder/.name.partial`.
 pub(crate) fn partial_name(target: &Path) -> Result<PathBuf> {
     let name = target.file_name().ok_or_else(|| CorpusError::Argument {
@@ -98,7 +119,7 @@ pub(crate) fn partial_name(target: &Path) -> Result<PathBuf> {
     })?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
-    hidden.push(".partial");
+    hidden.push(PARTIAL);
     Ok(target.with_file_name(hidden))
 }
 

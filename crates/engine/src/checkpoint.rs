@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use smollm3_collective::Collective;
+use smollm3_corpus::atomic_file::write_atomically;
 use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
 use smollm3_model::{ModelConfig, SmolLm3};
 use smollm3_recipe::{Lora, Optimizer};
@@ -461,9 +462,5 @@ pub(crate) fn sync(path: &Path) -> Result<()> {
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| EngineError::Refused(format!("{}: {error}", path.display())))?;
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".part");
-    let draft = PathBuf::from(draft);
-    fs::write(&draft, text + "\n").map_err(io("write", &draft))?;
-    fs::rename(&draft, path).map_err(io("rename", &draft))
+    Ok(write_atomically(path, (text + "\n").as_bytes())?)
 }

@@ -1,10 +1,12 @@
 //! Whose output folder it is: a run's folder keeps the canonical form of its recipe, and is locked by the process that
 //! works in it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
+use smollm3_corpus::atomic_file::{is_vacant, write_atomically};
+use smollm3_corpus::locked_file::open_locked;
 use smollm3_recipe::{Difference, Recipe};
 
 use crate::error::io;
@@ -24,30 +26,18 @@ impl Lock {
     /// Another process has the folder, or it cannot be written to.
     pub fn take(folder: &Path) -> Result<Self> {
         let path = folder.join(LOCK);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Who it is helps; not to know does no harm.
-                let _ = file.read_to_string(&mut holder);
-                let holder = match holder.trim() {
-                    "" => String::new(),
-                    pid => format!(" (pid {pid})"),
-                };
-                return Err(EngineError::Locked {
-                    path: folder.to_owned(),
-                    holder,
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(io("lock", &path)(source)),
-        }
+        let Some(mut file) = open_locked(&path).map_err(io("lock", &path))? else {
+            // Who it is helps; not to know does no harm.
+            let holder = fs::read_to_string(&path).unwrap_or_default();
+            let holder = match holder.trim() {
+                "" => String::new(),
+                pid => format!(" (pid {pid})"),
+            };
+            return Err(EngineError::Locked {
+                path: folder.to_owned(),
+                holder,
+            });
+        };
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(io("write", &path))?;
@@ -72,16 +62,16 @@ pub fn belongs(recipe: &Recipe) -> Result<bool> {
 pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<()> {
     let path = output.join(RECIPE);
     if !path.exists() {
-        if output.is_dir() && fs::read_dir(output).map_err(io("list", output))?.next().is_some() {
+        if !is_vacant(output)? {
             return Err(EngineError::Refused(format!(
                 "{} exists, is not empty and is no run's folder; write another run.output",
                 output.display()
             )));
         }
-        fs::create_dir_all(output).map_err(io("create", output))?;
-        let draft = output.join(format!(".{RECIPE}.part"));
-        fs::write(&draft, recipe.canonical().to_string()).map_err(io("write", &draft))?;
-        return fs::rename(&draft, &path).map_err(io("rename", &draft));
+        return Ok(write_atomically(
+            &path,
+            recipe.canonical().to_string().as_bytes(),
+        )?);
     }
     let found = fs::read_to_string(&path).map_err(io("read", &path))?;
     let differences = recipe.differences(&found)?;

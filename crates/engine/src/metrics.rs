@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use smollm3_corpus::atomic_file::write_atomically;
 
 use crate::checkpoint::write_json;
 use crate::error::io;
@@ -127,10 +128,8 @@ impl Metrics {
             .filter(|record| done > 0 && record.step() <= done)
             .map(line)
             .collect();
-        fs::create_dir_all(folder).map_err(io("create", folder))?;
-        let (path, draft) = (folder.join(METRICS), folder.join(format!(".{METRICS}.part")));
-        fs::write(&draft, kept).map_err(io("write", &draft))?;
-        fs::rename(&draft, &path).map_err(io("rename", &draft))?;
+        let path = folder.join(METRICS);
+        write_atomically(&path, kept.as_bytes())?;
         write_json(&folder.join(STAGE), stage)?;
         let mut files = Files {
             metrics: LineFile::append_to(&path)?,

@@ -185,6 +185,23 @@ fn a_folder_of_another_recipe_is_refused() {
 }
 
 #[test]
+fn one_process_at_a_time_works_in_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("out")).unwrap();
+    // A process was killed before it had made the folder its own.
+    fs::write(folder.path().join("out/.recipe.json.partial"), "{").unwrap();
+    let open = || Run::open(recipe(folder.path(), "flex", &[]), &mut Recorder::default());
+    let first = open().unwrap();
+    let message = open().err().unwrap().to_string();
+    assert!(
+        message.contains(&format!("(pid {})", std::process::id())),
+        "{message}"
+    );
+    drop(first);
+    open().unwrap();
+}
+
+#[test]
 fn losses_fall_and_events_come_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::default();

@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 
 use serde_json::json;
-use smollm3_chat::{Conversation, Render, Template, encode, spoken};
+use smollm3_chat::{Conversation, Template, encode_prompt, spoken};
 use smollm3_corpus::Tokenizer;
 use smollm3_model::{Generation, SmolLm3, generate};
 use smollm3_recipe::ExactMatch;
 use smollm3_sft::sum;
 
+use crate::mode::any_date;
 use crate::{ModeScore, Result};
 
 /// Tokens that an answer may take, its thinking included.
@@ -60,19 +61,6 @@ pub fn exact_match(
 }
 
 fn prompt(tokenizer: &Tokenizer, template: &Template, question: &str, think: bool) -> Result<Vec<u32>> {
-    let mut template_kwargs = serde_json::Map::new();
-    template_kwargs.insert("enable_thinking".to_owned(), json!(think));
-    let conversation = Conversation {
-        messages: vec![json!({"role": "user", "content": question})],
-        tools: None,
-        template_kwargs,
-    };
-    let render = Render {
-        add_generation_prompt: true,
-        // Any will do: the questions are not about the date.
-        date: smollm3_chat::NaiveDate::from_ymd_opt(2025, 7, 8),
-        ..Render::default()
-    };
-    let rendered = template.render(&conversation, &render)?;
-    Ok(encode(tokenizer, &rendered)?.ids)
+    let conversation = Conversation::thinking(think, vec![json!({"role": "user", "content": question})]);
+    Ok(encode_prompt(tokenizer, template, &conversation, any_date())?)
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use smollm3_corpus::atomic_file::write_atomically;
+use smollm3_corpus::atomic_file::{is_vacant, write_atomically};
 use smollm3_corpus::locked_file::open_locked;
 
 use crate::error::io;
@@ -157,12 +157,11 @@ fn append(text: &mut Vec<u8>, line: &impl Serialize) -> Result<()> {
 fn claim(folder: &Path, settings: &Map<String, Value>) -> Result<()> {
     let path = folder.join(SETTINGS);
     if !path.exists() {
-        if folder.is_dir() && fs::read_dir(folder).map_err(io("list", folder))?.next().is_some() {
+        if !is_vacant(folder)? {
             return Err(EvalError::NotOurs {
                 folder: folder.to_owned(),
             });
         }
-        fs::create_dir_all(folder).map_err(io("create", folder))?;
         let settings = Value::Object(settings.clone());
         return Ok(write_atomically(&path, format!("{settings:#}\n").as_bytes())?);
     }

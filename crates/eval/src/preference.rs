@@ -2,13 +2,14 @@
 
 use burn::tensor::Device;
 use smollm3_apo::{PairLimits, answer_log_probs, pack_pairs, sum_pair};
-use smollm3_chat::{NaiveDate, Pair, Render, Template, render_pair};
+use smollm3_chat::{Pair, Render, Template, render_pair};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::EngineError;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::{PreferencePairs, TooLongPair};
 use smollm3_sft::Document;
 
+use crate::mode::any_date;
 use crate::{ModeScore, Result};
 
 /// Tokens that are computed at once.
@@ -27,8 +28,7 @@ pub fn preference(
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<Vec<ModeScore>> {
     let render = Render {
-        // Any will do: the questions are not about the date.
-        date: NaiveDate::from_ymd_opt(2025, 7, 8),
+        date: any_date(),
         ..Render::default()
     };
     let limits = PairLimits {

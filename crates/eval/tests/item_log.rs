@@ -71,6 +71,14 @@ fn a_line_that_a_kill_cut_off_is_done_again() {
 }
 
 #[test]
+fn a_folder_in_which_nothing_was_finished_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(".settings.json.partial"), "{\"lim").unwrap();
+    drop(ItemLog::<Found>::open(folder.path(), &settings(3)).unwrap());
+    drop(ItemLog::<Found>::open(folder.path(), &settings(3)).unwrap());
+}
+
+#[test]
 fn folders_of_something_else_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");

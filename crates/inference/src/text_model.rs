@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use smollm3_chat::tokens::check_tokens;
-use smollm3_chat::{Conversation, NaiveDate, Render, Template, encode};
+use smollm3_chat::{Conversation, NaiveDate, Template, encode_prompt};
 use smollm3_corpus::Tokenizer;
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{ModelConfig, Sampling, SmolLm3};
@@ -78,13 +78,7 @@ impl TextModel {
         let template = self.template.as_ref().ok_or_else(|| InferenceError::NoTemplate {
             folder: self.folder.clone(),
         })?;
-        let render = Render {
-            add_generation_prompt: true,
-            date,
-            ..Render::default()
-        };
-        let rendered = template.render(conversation, &render)?;
-        Ok(encode(&self.tokenizer, &rendered)?.ids)
+        Ok(encode_prompt(&self.tokenizer, template, conversation, date)?)
     }
 
     /// Continues the tokens of `prompt`; `on_text` gets each new piece of text once it is whole and can no longer become a

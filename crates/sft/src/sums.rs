@@ -52,14 +52,11 @@ pub fn sum_conversation(problem: &Problem, think: bool) -> Conversation {
         true => format!("<think>\n{thought}\n</think>\n{answer}"),
         false => answer.clone(),
     };
-    let mut kwargs = serde_json::Map::new();
-    kwargs.insert("enable_thinking".to_owned(), json!(think));
-    Conversation {
-        messages: vec![
+    Conversation::thinking(
+        think,
+        vec![
             json!({"role": "user", "content": question}),
             json!({"role": "assistant", "content": said}),
         ],
-        tools: None,
-        template_kwargs: kwargs,
-    }
+    )
 }

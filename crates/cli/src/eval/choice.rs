@@ -2,11 +2,9 @@
 
 use anyhow::Result;
 use serde_json::json;
-use smollm3_eval::{
-    ChoiceRecord, ChoiceTask, DataRow, Form, Item, Prompts, choice_score, choose, read_rows, report,
-};
+use smollm3_eval::{ChoiceRecord, ChoiceTask, DataRow, Form, Item, Prompts, choice_score, choose, report};
 
-use super::{Work, data_rows, limited, open};
+use super::{Work, data_rows, examples, limited, open};
 use crate::args::EvalArgs;
 
 /// Tokens of a row where nothing else is asked for.
@@ -21,15 +19,12 @@ pub fn choice(args: &EvalArgs, task: ChoiceTask) -> Result<()> {
             .collect::<smollm3_eval::Result<_>>()?)
     };
     let all = items(&data_rows(args)?)?;
+    let (shots, examples) = examples(args, &all, items)?;
     let prompts = Prompts {
         task,
         form: args.form.map_or(task.usual_form(), Into::into),
-        shots: args.shots.unwrap_or(0),
-        examples: match (args.shots.unwrap_or(0), args.shots_from.is_empty()) {
-            (0, _) => Vec::new(),
-            (_, true) => all.clone(),
-            (_, false) => items(&read_rows(&args.shots_from)?)?,
-        },
+        shots,
+        examples,
     };
     let asked = limited(args, &all);
     // Before the weights are read: nobody waits for a wrong file.

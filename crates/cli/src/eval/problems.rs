@@ -3,13 +3,12 @@
 use anyhow::{Result, bail};
 use serde_json::json;
 use smollm3_eval::{
-    Asking, DataRow, INSTRUCTION, Mode, Problem, ProblemRecord, ProblemTask, problem_score, read_rows,
-    report, solve,
+    Asking, DataRow, INSTRUCTION, Mode, Problem, ProblemRecord, ProblemTask, problem_score, report, solve,
 };
 use smollm3_inference::InferenceError;
 use smollm3_model::Sampling;
 
-use super::{Work, data_rows, limited, open};
+use super::{Work, data_rows, examples, limited, open};
 use crate::args::EvalArgs;
 use crate::sampling::drawn;
 
@@ -27,12 +26,7 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
             .collect::<smollm3_eval::Result<_>>()?)
     };
     let all = problems(&data_rows(args)?)?;
-    let shots = args.shots.unwrap_or(0);
-    let examples = match (shots, args.shots_from.is_empty()) {
-        (0, _) => Vec::new(),
-        (_, true) => all.clone(),
-        (_, false) => problems(&read_rows(&args.shots_from)?)?,
-    };
+    let (shots, examples) = examples(args, &all, problems)?;
     let asked = limited(args, &all);
     let sampling = sampling(args)?;
     let model = open(args)?;

@@ -2,6 +2,7 @@
 //!
 //! One binary: the crate links large libraries, and linking them once keeps the tests quick.
 
+mod atomic_file;
 mod bench;
 mod cache;
 mod fetch;

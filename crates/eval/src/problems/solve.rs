@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use serde_json::json;
-use smollm3_chat::{Conversation, NaiveDate};
+use smollm3_chat::Conversation;
 use smollm3_inference::{Pieces, TextModel};
 use smollm3_model::{GenerateError, Generation, Sampling, generate_streams};
 
@@ -11,6 +11,7 @@ use super::score::solution;
 use super::{Problem, ProblemRecord, ProblemTask, Solution};
 use crate::item_log::ItemLog;
 use crate::likelihood::encode;
+use crate::mode::any_date;
 use crate::{EvalError, Mode, Result};
 
 /// What a chat model is told after the question when nothing else is.
@@ -177,7 +178,7 @@ fn ask(model: &TextModel, asking: &Asking, problem: &Problem, item: usize) -> Re
             let text: String = solved.chain([asking.task.plain(&problem.question)]).collect();
             encode(&model.tokenizer, &text, true)?
         }
-        Mode::NoThink | Mode::Think => model.prompt(&conversation(asking, &examples, problem), date())?,
+        Mode::NoThink | Mode::Think => model.prompt(&conversation(asking, &examples, problem), any_date())?,
     };
     let context = model.model.max_positions();
     if ids.len() > context {
@@ -207,16 +208,8 @@ fn conversation(asking: &Asking, examples: &[&Problem], problem: &Problem) -> Co
     let before = examples
         .iter()
         .flat_map(|example| [asked(example), solved(example)]);
-    Conversation {
-        messages: before.chain([asked(problem)]).collect(),
-        tools: None,
-        template_kwargs: [("enable_thinking".to_owned(), json!(asking.mode == Mode::Think))]
-            .into_iter()
-            .collect(),
-    }
-}
-
-/// Any will do: the problems are not about the date, and it must be the same tomorrow.
-fn date() -> Option<NaiveDate> {
-    NaiveDate::from_ymd_opt(2025, 7, 8)
+    Conversation::thinking(
+        asking.mode == Mode::Think,
+        before.chain([asked(problem)]).collect(),
+    )
 }
