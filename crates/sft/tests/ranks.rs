@@ -34,7 +34,10 @@ schedule = { kind = "cosine", warmup = "1 steps", min_ratio = 0.1 }
 data = [{ name = "chats", paths = ["chats.jsonl"] }]
 "#;
 
-fn talking(folder: &Path) -> Recipe {
+/// Adapters on two kinds of matrices.
+const LORA: &str = "lora = { rank = 4, alpha = 8, targets = [\"q_proj\", \"down_proj\"] }\n";
+
+fn talking(folder: &Path, more: &str) -> Recipe {
     recipe(folder, "flex", &[]);
     let chats: String = (0..200)
         .map(|i| {
@@ -49,7 +52,7 @@ fn talking(folder: &Path) -> Recipe {
     fs::write(folder.join("chats.jsonl"), chats).unwrap();
     let file = folder.join("recipe.toml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text + STAGE).unwrap();
+    fs::write(&file, text + STAGE + more).unwrap();
     Recipe::load(folder, &[]).unwrap()
 }
 
@@ -83,8 +86,17 @@ fn losses(stage: &Path) -> Vec<(f64, u64)> {
 
 #[test]
 fn any_number_of_ranks_has_the_losses_of_one() {
+    any_number_of_ranks("");
+}
+
+#[test]
+fn adapters_too() {
+    any_number_of_ranks(LORA);
+}
+
+fn any_number_of_ranks(more: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = talking(folder.path());
+    let recipe = talking(folder.path(), more);
     let stage = folder.path().join("out/sft");
     run(&recipe, 1, 0..2);
     let expected = losses(&stage);
@@ -113,7 +125,7 @@ fn any_number_of_ranks_has_the_losses_of_one() {
 #[test]
 fn what_ranks_share_on_disk_is_written_by_one() {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = talking(folder.path());
+    let recipe = talking(folder.path(), "");
     Threads::run(4, Duration::from_secs(120), |rank| {
         let run = Run::open_as(Arc::new(rank), None, recipe.clone(), &mut Listeners::default()).unwrap();
         let stage = &run.recipe.stages[1];
