@@ -182,6 +182,41 @@ proptest! {
     }
 }
 
+/// Only what is asked for is computed, and to the same bits: a frozen weight is one that wants no gradient.
+#[test]
+fn frozen_inputs_have_no_gradient_and_change_no_other() {
+    for device in devices() {
+        let (x, weight) = (random([70, 24], &device), random([50, 24], &device));
+        let ids: Vec<_> = (0..70u32).map(|i| (i % 5 > 0).then_some(i % 50)).collect();
+        let targets = Targets::new(&ids, &device);
+        type Product<'a> = &'a dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<1>;
+        let products: [Product<'_>; 2] = [&|x, weight| (linear(x, weight).square()).sum(), &|x, weight| {
+            linear_cross_entropy(x, weight, &targets).sum
+        }];
+        for product in products {
+            let run = |wanted: [bool; 2]| {
+                let [x, weight] = [(&x, wanted[0]), (&weight, wanted[1])]
+                    .map(|(tensor, wanted)| tensor.clone().detach().set_require_grad(wanted));
+                let gradients = product(x.clone(), weight.clone()).backward();
+                [x, weight].map(|tensor| {
+                    let gradient = tensor.grad(&gradients)?;
+                    Some(
+                        gradient
+                            .into_data()
+                            .iter::<f32>()
+                            .map(f32::to_bits)
+                            .collect::<Vec<_>>(),
+                    )
+                })
+            };
+            let [of_x, of_weight] = run([true, true]);
+            assert!(of_x.is_some() && of_weight.is_some());
+            assert_eq!(run([true, false]), [of_x, None]);
+            assert_eq!(run([false, true]), [None, of_weight]);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
     #[test]

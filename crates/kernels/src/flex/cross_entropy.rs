@@ -16,27 +16,27 @@ pub(super) struct Shape {
     pub vocab: usize,
 }
 
-/// Gradients of the summed loss.
+/// Gradients of the summed loss, as far as they are wanted.
 #[derive(Debug, Clone)]
 pub(super) struct LossGradients {
-    pub hidden: Vec<f32>,
-    pub weight: Vec<f32>,
+    pub hidden: Option<Vec<f32>>,
+    pub weight: Option<Vec<f32>>,
 }
 
-/// −ln p(target) of each token, multiplied by its weight, 0 where there is no target, and the gradients of their sum if
-/// asked for.
+/// −ln p(target) of each token, multiplied by its weight, 0 where there is no target, and the `wanted` gradients of their
+/// sum.
 pub(super) fn cross_entropy(
     hidden: &[f32],
     weight: &[f32],
     targets: &Wanted,
     shape: Shape,
-    with_gradients: bool,
-) -> (Vec<f32>, Option<LossGradients>) {
+    [of_hidden, of_weight]: [bool; 2],
+) -> (Vec<f32>, LossGradients) {
     let Shape { tokens, width, vocab } = shape;
-    let mut gradients = with_gradients.then(|| LossGradients {
-        hidden: vec![0.0; tokens * width],
-        weight: vec![0.0; vocab * width],
-    });
+    let mut gradients = LossGradients {
+        hidden: of_hidden.then(|| vec![0.0; tokens * width]),
+        weight: of_weight.then(|| vec![0.0; vocab * width]),
+    };
     let most = loss_block(vocab).min(tokens);
     let mut logits = vec![0.0; most * vocab];
     let mut losses = vec![0.0; tokens];
@@ -56,10 +56,9 @@ pub(super) fn cross_entropy(
         );
         let span = start..start + rows;
         loss_rows(logits, targets, span.clone(), &mut losses[span], Threads::Rayon);
-        if let Some(gradients) = &mut gradients {
-            let into = &mut gradients.hidden[start * width..(start + rows) * width];
+        if let Some(into) = &mut gradients.hidden {
             matmul(
-                into,
+                &mut into[start * width..(start + rows) * width],
                 [rows, width, vocab],
                 width,
                 (logits, [vocab, 1]),
@@ -67,8 +66,10 @@ pub(super) fn cross_entropy(
                 false,
                 Cores::All,
             );
+        }
+        if let Some(into) = &mut gradients.weight {
             matmul(
-                &mut gradients.weight,
+                into,
                 [vocab, width, rows],
                 width,
                 (logits, [1, vocab]),

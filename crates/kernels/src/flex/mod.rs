@@ -73,8 +73,8 @@ impl Kernels for Flex {
         hidden: FlexTensor,
         weight: FlexTensor,
         targets: &Wanted,
-        save: bool,
-    ) -> (FlexTensor, Option<SavedLoss>) {
+        wanted: [bool; 2],
+    ) -> (FlexTensor, SavedLoss) {
         let [hidden, weight] = [hidden, weight].map(|tensor| tensor.to_contiguous());
         let sizes = cross_entropy::Shape {
             tokens: shape(&hidden)[0],
@@ -82,11 +82,11 @@ impl Kernels for Flex {
             vocab: shape(&weight)[0],
         };
         let (losses, gradients) =
-            cross_entropy::cross_entropy(slice(&hidden), slice(&weight), targets, sizes, save);
-        let saved = gradients.map(|gradients| SavedLoss {
+            cross_entropy::cross_entropy(slice(&hidden), slice(&weight), targets, sizes, wanted);
+        let saved = SavedLoss {
             gradients: Arc::new(gradients),
             shapes: [shape(&hidden), shape(&weight)],
-        });
+        };
         (dense(losses, Shape::from([sizes.tokens])), saved)
     }
 
@@ -156,7 +156,7 @@ pub(crate) struct SavedAttention {
 }
 
 impl Saved<Flex, 3> for SavedAttention {
-    fn backward(self, grad: FlexTensor) -> [FlexTensor; 3] {
+    fn backward(self, grad: FlexTensor) -> [Option<FlexTensor>; 3] {
         let Self {
             q,
             k,
@@ -174,7 +174,8 @@ impl Saved<Flex, 3> for SavedAttention {
         };
         let grad = inner_dense(grad);
         let result = attention::backward(&saved, view(&grad), heads(&q, &k), &documents, Threads::Rayon);
-        [(result.q, &q), (result.k, &k), (result.v, &v)].map(|(values, like)| dense(values, shape(like)))
+        [(result.q, &q), (result.k, &k), (result.v, &v)]
+            .map(|(values, like)| Some(dense(values, shape(like))))
     }
 }
 
@@ -186,14 +187,16 @@ pub(crate) struct SavedLoss {
 }
 
 impl Saved<Flex, 2> for SavedLoss {
-    fn backward(self, grad: FlexTensor) -> [FlexTensor; 2] {
+    fn backward(self, grad: FlexTensor) -> [Option<FlexTensor>; 2] {
         let scale = slice(&grad.to_contiguous()).first().copied().unwrap_or(0.0);
         // The graph has let go of its own copy, so this is the only one as a rule.
         let LossGradients { hidden, weight } = Arc::unwrap_or_clone(self.gradients);
         let [hidden_shape, weight_shape] = self.shapes;
-        [(hidden, hidden_shape), (weight, weight_shape)].map(|(mut values, shape)| {
-            values.iter_mut().for_each(|value| *value *= scale);
-            dense(values, shape)
+        [(hidden, hidden_shape), (weight, weight_shape)].map(|(values, shape)| {
+            values.map(|mut values| {
+                values.iter_mut().for_each(|value| *value *= scale);
+                dense(values, shape)
+            })
         })
     }
 }
@@ -206,7 +209,7 @@ pub(crate) struct SavedNorm {
 }
 
 impl Saved<Flex, 2> for SavedNorm {
-    fn backward(self, grad: FlexTensor) -> [FlexTensor; 2] {
+    fn backward(self, grad: FlexTensor) -> [Option<FlexTensor>; 2] {
         let Self { x, weight, scales } = self;
         let grad = grad.to_contiguous();
         let mut dx = vec![0.0; slice(&x).len()];
@@ -218,7 +221,7 @@ impl Saved<Flex, 2> for SavedNorm {
             &mut dx,
             Threads::Rayon,
         );
-        [dense(dx, shape(&x)), dense(dw, shape(&weight))]
+        [dense(dx, shape(&x)), dense(dw, shape(&weight))].map(Some)
     }
 }
 
@@ -229,7 +232,7 @@ pub(crate) struct SavedGate {
 }
 
 impl Saved<Flex, 2> for SavedGate {
-    fn backward(self, grad: FlexTensor) -> [FlexTensor; 2] {
+    fn backward(self, grad: FlexTensor) -> [Option<FlexTensor>; 2] {
         let Self { gate, up } = self;
         let grad = grad.to_contiguous();
         let numbers = slice(&gate).len();
@@ -242,7 +245,7 @@ impl Saved<Flex, 2> for SavedGate {
             &mut dup,
             Threads::Rayon,
         );
-        [dense(dgate, shape(&gate)), dense(dup, shape(&up))]
+        [dense(dgate, shape(&gate)), dense(dup, shape(&up))].map(Some)
     }
 }
 
@@ -276,8 +279,8 @@ impl SavedRotary {
 }
 
 impl Saved<Flex, 1> for SavedRotary {
-    fn backward(self, grad: FlexTensor) -> [FlexTensor; 1] {
-        [self.turn(grad, true)]
+    fn backward(self, grad: FlexTensor) -> [Option<FlexTensor>; 1] {
+        [Some(self.turn(grad, true))]
     }
 }
 

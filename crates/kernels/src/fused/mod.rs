@@ -50,14 +50,14 @@ pub(crate) trait Kernels: Backend {
         starts: &[usize],
     ) -> FloatTensor<Self>;
 
-    /// The losses of all tokens, `[tokens]`; see [`crate::linear_cross_entropy`]. Gradients only if asked to `save`, and
-    /// only of their sum: the backward pass takes the first entry of its gradient for all.
+    /// The losses of all tokens, `[tokens]`; see [`crate::linear_cross_entropy`]. Gradients of the `wanted` ones of
+    /// `hidden` and `weight`, and only of the sum: the backward pass takes the first entry of its gradient for all.
     fn loss_forward(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: &Wanted,
-        save: bool,
-    ) -> (FloatTensor<Self>, Option<Self::Loss>);
+        wanted: [bool; 2],
+    ) -> (FloatTensor<Self>, Self::Loss);
 
     /// See [`crate::rms_norm`].
     fn rms_norm_forward(
@@ -216,7 +216,7 @@ macro_rules! fused_without_autodiff {
                 weight: FloatTensor<Self>,
                 targets: Arc<Wanted>,
             ) -> FloatTensor<Self> {
-                Self::loss_forward(hidden, weight, &targets, false).0
+                Self::loss_forward(hidden, weight, &targets, [false; 2]).0
             }
 
             fn fused_rms_norm(
@@ -241,7 +241,7 @@ macro_rules! fused_without_autodiff {
             }
 
             fn fused_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-                SavedLinear::<Self>::forward(x, weight).0
+                SavedLinear::<Self>::forward(x, weight, [false; 2]).0
             }
 
             fn fused_adamw(
@@ -269,12 +269,7 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         v: FloatTensor<Self>,
         documents: Arc<Documents>,
     ) -> FloatTensor<Self> {
-        let inputs = [q.node(), k.node(), v.node()];
-        let [q, k, v] = [q, k, v].map(|tensor| tensor.primitive().clone());
-        tracked::<B, C, _, 3>(inputs, |_| {
-            let (out, saved) = B::attention_forward(q, k, v, documents);
-            (out, Some(saved))
-        })
+        tracked::<B, C, _, 3>([q, k, v], |[q, k, v], _| B::attention_forward(q, k, v, documents))
     }
 
     fn fused_loss(
@@ -282,9 +277,9 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         targets: Arc<Wanted>,
     ) -> FloatTensor<Self> {
-        let inputs = [hidden.node(), weight.node()];
-        let [hidden, weight] = [hidden, weight].map(|tensor| tensor.primitive().clone());
-        tracked::<B, C, _, 2>(inputs, |save| B::loss_forward(hidden, weight, &targets, save))
+        tracked::<B, C, _, 2>([hidden, weight], |[hidden, weight], wanted| {
+            B::loss_forward(hidden, weight, &targets, wanted)
+        })
     }
 
     fn fused_rms_norm(
@@ -293,21 +288,13 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         epsilon: f64,
         dtype: DType,
     ) -> FloatTensor<Self> {
-        let inputs = [x.node(), weight.node()];
-        let [x, weight] = [x, weight].map(|tensor| tensor.primitive().clone());
-        tracked::<B, C, _, 2>(inputs, |_| {
-            let (out, saved) = B::rms_norm_forward(x, weight, epsilon, dtype);
-            (out, Some(saved))
+        tracked::<B, C, _, 2>([x, weight], |[x, weight], _| {
+            B::rms_norm_forward(x, weight, epsilon, dtype)
         })
     }
 
     fn fused_swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        let inputs = [gate.node(), up.node()];
-        let [gate, up] = [gate, up].map(|tensor| tensor.primitive().clone());
-        tracked::<B, C, _, 2>(inputs, |_| {
-            let (out, saved) = B::swiglu_forward(gate, up);
-            (out, Some(saved))
-        })
+        tracked::<B, C, _, 2>([gate, up], |[gate, up], _| B::swiglu_forward(gate, up))
     }
 
     fn fused_rotary(
@@ -315,20 +302,13 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let inputs = [x.node()];
-        let [x, cos, sin] = [x, cos, sin].map(|tensor| tensor.primitive().clone());
-        tracked::<B, C, _, 1>(inputs, |_| {
-            let (out, saved) = B::rotary_forward(x, cos, sin);
-            (out, Some(saved))
-        })
+        let [cos, sin] = [cos, sin].map(|tensor| tensor.primitive().clone());
+        tracked::<B, C, _, 1>([x], |[x], _| B::rotary_forward(x, cos, sin))
     }
 
     fn fused_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let inputs = [x.node(), weight.node()];
-        let [x, weight] = [x, weight].map(|tensor| tensor.primitive().clone());
-        tracked::<B, C, _, 2>(inputs, |_| {
-            let (out, saved) = SavedLinear::<B>::forward(x, weight);
-            (out, Some(saved))
+        tracked::<B, C, _, 2>([x, weight], |[x, weight], wanted| {
+            SavedLinear::<B>::forward(x, weight, wanted)
         })
     }
 
@@ -358,27 +338,42 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
 /// would leave the weight's gradient transposed, to be copied later.
 #[derive(Debug, Clone)]
 struct SavedLinear<B: Backend> {
-    x: FloatTensor<B>,
-    /// In the dtype of `x`.
-    weight: FloatTensor<B>,
-    /// Of the parameter.
-    dtype: DType,
+    /// For the gradient of the weight, if that is wanted.
+    x: Option<FloatTensor<B>>,
+    /// For the gradient of `x`, if that is wanted; in its dtype.
+    weight: Option<FloatTensor<B>>,
+    /// Of `x` and of the parameter.
+    dtypes: [DType; 2],
 }
 
 impl<B: Backend> SavedLinear<B> {
-    fn forward(x: FloatTensor<B>, weight: FloatTensor<B>) -> (FloatTensor<B>, Self) {
-        let dtype = weight.dtype();
+    fn forward(
+        x: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        [of_x, of_weight]: [bool; 2],
+    ) -> (FloatTensor<B>, Self) {
+        let dtypes = [x.dtype(), weight.dtype()];
         let weight = cast::<B>(weight, x.dtype());
         let out = B::float_matmul(x.clone(), B::float_transpose(weight.clone()));
-        (out, Self { x, weight, dtype })
+        let saved = Self {
+            x: of_weight.then_some(x),
+            weight: of_x.then_some(weight),
+            dtypes,
+        };
+        (out, saved)
     }
 }
 
 impl<B: Backend> Saved<B, 2> for SavedLinear<B> {
-    fn backward(self, grad: FloatTensor<B>) -> [FloatTensor<B>; 2] {
-        let grad = cast::<B>(grad, self.x.dtype());
-        let dw = B::float_matmul(B::float_transpose(grad.clone()), self.x);
-        [B::float_matmul(grad, self.weight), cast::<B>(dw, self.dtype)]
+    fn backward(self, grad: FloatTensor<B>) -> [Option<FloatTensor<B>>; 2] {
+        let [x_dtype, weight_dtype] = self.dtypes;
+        let grad = cast::<B>(grad, x_dtype);
+        let dw = self.x.map(|x| {
+            let dw = B::float_matmul(B::float_transpose(grad.clone()), x);
+            cast::<B>(dw, weight_dtype)
+        });
+        let dx = self.weight.map(|weight| B::float_matmul(grad, weight));
+        [dx, dw]
     }
 }
 
@@ -386,5 +381,24 @@ fn cast<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
     match tensor.dtype() == dtype {
         true => tensor,
         false => B::float_cast(tensor, dtype.into()),
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::backend::ops::FloatTensorOps;
+    use burn::tensor::TensorData;
+
+    use super::*;
+
+    #[test]
+    fn what_no_gradient_needs_is_not_kept() {
+        let tensor =
+            || Flex::float_from_data(TensorData::from([[1f32, 2.0], [3.0, 4.0]]), &Default::default());
+        for wanted in [[true, true], [true, false], [false, true], [false, false]] {
+            let (_, saved) = SavedLinear::<Flex>::forward(tensor(), tensor(), wanted);
+            assert_eq!([saved.weight.is_some(), saved.x.is_some()], wanted);
+            assert_eq!(saved.backward(tensor()).map(|found| found.is_some()), wanted);
+        }
     }
 }

@@ -6,14 +6,14 @@ use std::marker::PhantomData;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 
 /// What an operation of `N` inputs keeps for its backward pass.
 pub(crate) trait Saved<B: Backend, const N: usize>: Debug + Clone + Send + 'static {
-    /// The gradients of the inputs, given that of the output.
-    fn backward(self, grad: FloatTensor<B>) -> [FloatTensor<B>; N];
+    /// The gradients of the inputs, given that of the output: at least of those that want one.
+    fn backward(self, grad: FloatTensor<B>) -> [Option<FloatTensor<B>>; N];
 }
 
 #[derive(Debug)]
@@ -25,28 +25,28 @@ impl<B: Backend, S: Saved<B, N>, const N: usize> Backward<B, N> for Pass<S> {
     fn backward(self, ops: Ops<S, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
         for (node, grad) in ops.parents.into_iter().zip(ops.state.backward(grad)) {
-            if let Some(node) = node {
+            if let (Some(node), Some(grad)) = (node, grad) {
                 grads.register::<B>(node.id, grad);
             }
         }
     }
 }
 
-/// Runs an operation and, if one of its inputs wants a gradient, puts it into the graph. `run` is told whether what
-/// the backward pass needs is wanted.
+/// Runs an operation and, if one of its inputs wants a gradient, puts it into the graph. `run` is told which of them do:
+/// frozen weights do not.
 pub(super) fn tracked<B: Backend, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
-    inputs: [NodeGuard; N],
-    run: impl FnOnce(bool) -> (FloatTensor<B>, Option<S>),
+    inputs: [FloatTensor<Autodiff<B, C>>; N],
+    run: impl FnOnce([FloatTensor<B>; N], [bool; N]) -> (FloatTensor<B>, S),
 ) -> FloatTensor<Autodiff<B, C>> {
+    let nodes = inputs.each_ref().map(|tensor| tensor.node());
+    let wanted = inputs.each_ref().map(|tensor| tensor.is_tracked());
+    let (out, saved) = run(inputs.map(|tensor| tensor.primitive().clone()), wanted);
     match Pass::<S>(PhantomData)
-        .prepare::<C>(inputs)
+        .prepare::<C>(nodes)
         .compute_bound()
         .stateful()
     {
-        OpsKind::Tracked(prep) => match run(true) {
-            (out, Some(saved)) => prep.finish(saved, out),
-            (_, None) => unreachable!("the operation was told to save"),
-        },
-        OpsKind::UnTracked(prep) => prep.finish(run(false).0),
+        OpsKind::Tracked(prep) => prep.finish(saved, out),
+        OpsKind::UnTracked(prep) => prep.finish(out),
     }
 }

@@ -68,15 +68,15 @@ pub(super) fn loss(
     hidden: TchTensor,
     weight: TchTensor,
     targets: &Wanted,
-    save: bool,
-) -> (TchTensor, Option<SavedLoss>) {
+    [of_hidden, of_weight]: [bool; 2],
+) -> (TchTensor, SavedLoss) {
     let hidden = hidden.tensor;
     let kind = hidden.kind();
     let dtype = weight.tensor.kind();
     let weight = weight.tensor.to_kind(kind);
     let (tokens, vocab) = (targets.ids.len(), weight.size()[0]);
-    let dh = hidden.empty_like();
-    let mut dw = save.then(|| Tensor::zeros(weight.size(), (Kind::Float, weight.device())));
+    let dh = of_hidden.then(|| hidden.empty_like());
+    let mut dw = of_weight.then(|| Tensor::zeros(weight.size(), (Kind::Float, weight.device())));
     let mut losses = Tensor::empty([tokens as i64], (Kind::Float, hidden.device()));
     let most = loss_block(vocab as usize);
     for start in (0..tokens).step_by(most) {
@@ -86,20 +86,25 @@ pub(super) fn loss(
         let span = start..start + rows;
         let found = &mut slice_mut(&mut losses)[span.clone()];
         host::loss_rows(slice_mut(&mut logits), targets, span, found, THREADS);
-        if let Some(dw) = &mut dw {
-            let changes = logits.to_kind(kind);
+        if !(of_hidden || of_weight) {
+            continue;
+        }
+        let changes = logits.to_kind(kind);
+        if let Some(dh) = &dh {
             dh.narrow(0, start as i64, rows as i64)
                 .copy_(&changes.matmul(&weight));
+        }
+        if let Some(dw) = &mut dw {
             let _ = match kind {
                 Kind::Float => dw.addmm_(&changes.tr(), &part),
                 _ => dw.g_add_(&changes.tr().matmul(&part)),
             };
         }
     }
-    let saved = dw.map(|dw| SavedLoss {
-        hidden: TchTensor::new(dh),
-        weight: TchTensor::new(dw.to_kind(dtype)),
-    });
+    let saved = SavedLoss {
+        hidden: dh.map(TchTensor::new),
+        weight: dw.map(|dw| TchTensor::new(dw.to_kind(dtype))),
+    };
     (TchTensor::new(losses), saved)
 }
 
@@ -179,7 +184,7 @@ pub(crate) struct SavedAttention {
 }
 
 impl Saved<LibTorch, 3> for SavedAttention {
-    fn backward(self, grad: TchTensor) -> [TchTensor; 3] {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 3] {
         let kind = grad.tensor.kind();
         let [q, k, v, out, grad] =
             [&self.q, &self.k, &self.v, &self.out, &grad].map(|tensor| single(&tensor.tensor));
@@ -193,7 +198,7 @@ impl Saved<LibTorch, 3> for SavedAttention {
         let result = attention::backward(&saved, view(&grad), heads(&q, &k), &self.documents, THREADS);
         [(result.q, q), (result.k, k), (result.v, v)].map(|(values, like)| {
             let gradient = Tensor::from_slice(&values).view_(like.size());
-            TchTensor::new(gradient.to_kind(kind))
+            Some(TchTensor::new(gradient.to_kind(kind)))
         })
     }
 }
@@ -234,9 +239,9 @@ fn norm_backward<O: Element>(saved: &SavedNorm, grad: &Tensor) -> [Tensor; 2] {
 }
 
 impl Saved<LibTorch, 2> for SavedNorm {
-    fn backward(self, grad: TchTensor) -> [TchTensor; 2] {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 2] {
         let grad = contiguous(grad.tensor);
-        by_kind!(grad.kind(), norm_backward(&self, &grad)).map(TchTensor::new)
+        by_kind!(grad.kind(), norm_backward(&self, &grad)).map(|found| Some(TchTensor::new(found)))
     }
 }
 
@@ -271,10 +276,10 @@ fn gate_backward<E: Element>(gate: &Tensor, up: &Tensor, grad: &Tensor) -> [Tens
 }
 
 impl Saved<LibTorch, 2> for SavedGate {
-    fn backward(self, grad: TchTensor) -> [TchTensor; 2] {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 2] {
         let (gate, up) = (self.gate.tensor, self.up.tensor);
         let grad = contiguous(grad.tensor.to_kind(gate.kind()));
-        by_kind!(gate.kind(), gate_backward(&gate, &up, &grad)).map(TchTensor::new)
+        by_kind!(gate.kind(), gate_backward(&gate, &up, &grad)).map(|found| Some(TchTensor::new(found)))
     }
 }
 
@@ -308,7 +313,7 @@ impl SavedRotary {
 }
 
 impl Saved<LibTorch, 1> for SavedRotary {
-    fn backward(self, grad: TchTensor) -> [TchTensor; 1] {
-        [self.turn(grad, true)]
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 1] {
+        [Some(self.turn(grad, true))]
     }
 }

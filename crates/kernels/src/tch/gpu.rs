@@ -93,7 +93,7 @@ pub(super) fn attention(
 }
 
 impl Saved<LibTorch, 3> for SavedAttention {
-    fn backward(self, grad: TchTensor) -> [TchTensor; 3] {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 3] {
         let batch = self.q.tensor.size()[0];
         let [out, lse, random, unused] = self.found.map(|tensor| tensor.tensor);
         let starts = &self.starts.tensor;
@@ -116,7 +116,7 @@ impl Saved<LibTorch, 3> for SavedAttention {
             None,
             None,
         );
-        [dq, dk, dv].map(|gradient| TchTensor::new(in_rows(&gradient, batch)))
+        [dq, dk, dv].map(|gradient| Some(TchTensor::new(in_rows(&gradient, batch))))
     }
 }
 
@@ -124,8 +124,8 @@ pub(super) fn loss(
     hidden: TchTensor,
     weight: TchTensor,
     targets: &Wanted,
-    save: bool,
-) -> (TchTensor, Option<SavedLoss>) {
+    [of_hidden, of_weight]: [bool; 2],
+) -> (TchTensor, SavedLoss) {
     let hidden = hidden.tensor;
     let (kind, device) = (hidden.kind(), hidden.device());
     let dtype = weight.tensor.kind();
@@ -141,8 +141,8 @@ pub(super) fn loss(
 
     let tokens = hidden.size()[0];
     let losses = Tensor::empty([tokens], (Kind::Float, device));
-    let dh = hidden.empty_like();
-    let mut dw = save.then(|| Tensor::zeros(weight.size(), (Kind::Float, device)));
+    let dh = of_hidden.then(|| hidden.empty_like());
+    let mut dw = of_weight.then(|| Tensor::zeros(weight.size(), (Kind::Float, device)));
     for start in (0..tokens).step_by(LOSS_ROWS) {
         let rows = tokens.min(start + LOSS_ROWS as i64) - start;
         let [part, targets, kept] = [&hidden, &targets, &kept].map(|tensor| tensor.narrow(0, start, rows));
@@ -150,18 +150,23 @@ pub(super) fn loss(
         let mut log_probs = logits.log_softmax(-1, Kind::Float);
         let found = log_probs.gather(1, &targets, false) * &kept;
         losses.narrow(0, start, rows).copy_(&found.squeeze_dim(1).neg());
-        if let Some(dw) = &mut dw {
-            let mut changes = log_probs.exp_();
-            let _ = changes.scatter_add_(1, &targets, &Tensor::full_like(&kept, -1.0));
-            let changes = changes.g_mul_(&kept).to_kind(kind);
+        if !(of_hidden || of_weight) {
+            continue;
+        }
+        let mut changes = log_probs.exp_();
+        let _ = changes.scatter_add_(1, &targets, &Tensor::full_like(&kept, -1.0));
+        let changes = changes.g_mul_(&kept).to_kind(kind);
+        if let Some(dh) = &dh {
             dh.narrow(0, start, rows).copy_(&changes.matmul(&weight));
+        }
+        if let Some(dw) = &mut dw {
             *dw += changes.tr().matmul(&part);
         }
     }
-    let saved = dw.map(|dw| SavedLoss {
-        hidden: TchTensor::new(dh),
-        weight: TchTensor::new(dw.to_kind(dtype)),
-    });
+    let saved = SavedLoss {
+        hidden: dh.map(TchTensor::new),
+        weight: dw.map(|dw| TchTensor::new(dw.to_kind(dtype))),
+    };
     (TchTensor::new(losses), saved)
 }
 
@@ -182,7 +187,7 @@ pub(super) fn rms_norm(x: TchTensor, weight: TchTensor, epsilon: f64, kind: Kind
 }
 
 impl Saved<LibTorch, 2> for SavedNorm {
-    fn backward(self, grad: TchTensor) -> [TchTensor; 2] {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 2] {
         let grad = grad.tensor.to_kind(Kind::Float);
         let scales = &self.scales.tensor;
         let normed = &self.x.tensor * scales;
@@ -190,7 +195,7 @@ impl Saved<LibTorch, 2> for SavedNorm {
         let weighted = grad * &self.weight.tensor;
         let along = (&weighted * &normed).mean_dim([-1].as_slice(), true, Kind::Float);
         let dx = (weighted - normed * along) * scales;
-        [dx, dw].map(TchTensor::new)
+        [dx, dw].map(|found| Some(TchTensor::new(found)))
     }
 }
 
@@ -206,12 +211,12 @@ pub(super) fn swiglu(gate: TchTensor, up: TchTensor) -> (TchTensor, SavedGate) {
 }
 
 impl Saved<LibTorch, 2> for SavedGate {
-    fn backward(self, grad: TchTensor) -> [TchTensor; 2] {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 2] {
         let (gate, up) = (self.gate.tensor, self.up.tensor);
         let grad = grad.tensor.to_kind(gate.kind());
         let dup = gate.silu() * &grad;
         let dgate = gate.silu_backward(&(grad * up));
-        [dgate, dup].map(TchTensor::new)
+        [dgate, dup].map(|found| Some(TchTensor::new(found)))
     }
 }
 
@@ -234,9 +239,9 @@ pub(super) fn rotary(x: TchTensor, cos: TchTensor, sin: TchTensor) -> (TchTensor
 }
 
 impl Saved<LibTorch, 1> for SavedRotary {
-    fn backward(self, grad: TchTensor) -> [TchTensor; 1] {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 1] {
         let back = turned(&grad.tensor, &self.cos.tensor, &self.sin.tensor.neg());
-        [TchTensor::new(back)]
+        [Some(TchTensor::new(back))]
     }
 }
 
@@ -266,8 +271,16 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_close<const N: usize>(what: &str, found: [TchTensor; N], expected: [TchTensor; N]) {
+    fn assert_close<const N: usize>(
+        what: &str,
+        found: [Option<TchTensor>; N],
+        expected: [Option<TchTensor>; N],
+    ) {
         for (found, expected) in found.into_iter().zip(expected) {
+            assert_eq!(found.is_some(), expected.is_some(), "{what}");
+            let (Some(found), Some(expected)) = (found, expected) else {
+                continue;
+            };
             assert_eq!(found.tensor.size(), expected.tensor.size(), "{what}");
             let largest = expected.tensor.abs().max().double_value(&[]).max(0.1);
             let off = (found.tensor - expected.tensor).abs().max().double_value(&[]);
@@ -284,37 +297,40 @@ mod tests {
             let grad = random([batch, seq, width]);
             let (a, ours) = rms_norm(x.clone(), weight.clone(), 1e-5, Kind::Float);
             let (b, host) = cpu::rms_norm(x.clone(), weight, 1e-5, Kind::Float);
-            assert_close("norm", [a], [b]);
+            assert_close("norm", [Some(a)], [Some(b)]);
             assert_close("gradients of norm", ours.backward(grad.clone()), host.backward(grad.clone()));
 
             let up = random([batch, seq, width]);
             let (a, ours) = swiglu(x.clone(), up.clone());
             let (b, host) = cpu::swiglu(x, up);
-            assert_close("gate", [a], [b]);
+            assert_close("gate", [Some(a)], [Some(b)]);
             assert_close("gradients of gate", ours.backward(grad.clone()), host.backward(grad));
 
             let (x, grad) = (random([batch, heads, seq, width]), random([batch, heads, seq, width]));
             let (cos, sin) = (random([batch, 1, seq, half]), random([batch, 1, seq, half]));
             let (a, ours) = rotary(x.clone(), cos.clone(), sin.clone());
             let (b, host) = cpu::rotary(x, cos, sin);
-            assert_close("rotation", [a], [b]);
+            assert_close("rotation", [Some(a)], [Some(b)]);
             assert_close("gradient of rotation", ours.backward(grad.clone()), host.backward(grad));
         }
 
         #[test]
-        fn the_loss_as_on_the_host(tokens in 1usize..40, width in 1i64..9, vocab in 2i64..30, twice: bool, weighted: bool) {
+        fn the_loss_as_on_the_host(
+            tokens in 1usize..40, width in 1i64..9, vocab in 2i64..30, twice: bool, weighted: bool, wanted: [bool; 2],
+        ) {
             // More rows than are held at once, every second time.
             let tokens = if twice { tokens + LOSS_ROWS } else { tokens };
             let (hidden, weight) = (random([tokens as i64, width]), random([vocab, width]));
             let targets: Vec<i32> = (0..tokens as i32).map(|i| if i % 5 == 2 { -1 } else { i * 7 % vocab as i32 }).collect();
             let weights: Vec<f32> = (0..tokens).map(|i| (i % 7) as f32 - 2.5).collect();
             let targets = Wanted { ids: targets, weights: weighted.then_some(weights) };
-            let (a, ours) = loss(hidden.clone(), weight.clone(), &targets, true);
-            let (b, host) = cpu::loss(hidden, weight, &targets, true);
-            assert_close("loss", [a], [b]);
+            let (a, ours) = loss(hidden.clone(), weight.clone(), &targets, wanted);
+            let (b, host) = cpu::loss(hidden, weight, &targets, wanted);
+            assert_close("loss", [Some(a)], [Some(b)]);
             let grad = TchTensor::new(Tensor::full([tokens as i64], 0.37, (Kind::Float, Device::Cpu)));
-            let (ours, host) = (ours.unwrap(), host.unwrap());
-            assert_close("gradients of the loss", ours.backward(grad.clone()), host.backward(grad));
+            let ours = ours.backward(grad.clone());
+            prop_assert_eq!(ours.each_ref().map(Option::is_some), wanted);
+            assert_close("gradients of the loss", ours, host.backward(grad));
         }
 
         #[test]
@@ -332,7 +348,7 @@ mod tests {
             let run = |update: fn(&mut Tensor, &mut Tensor, &mut Tensor, TchTensor, AdamWStep)| {
                 let [mut value, mut first, mut second] = state.clone().map(|tensor| tensor.tensor.copy());
                 update(&mut value, &mut first, &mut second, gradient.clone(), step);
-                [value, first, second].map(TchTensor::new)
+                [value, first, second].map(|found| Some(TchTensor::new(found)))
             };
             assert_close("update", run(adamw), run(cpu::adamw));
         }

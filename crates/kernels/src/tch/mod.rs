@@ -26,7 +26,7 @@ pub(crate) enum Place<C, G> {
 }
 
 impl<C: Saved<LibTorch, N>, G: Saved<LibTorch, N>, const N: usize> Saved<LibTorch, N> for Place<C, G> {
-    fn backward(self, grad: TchTensor) -> [TchTensor; N] {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; N] {
         match self {
             Self::Cpu(saved) => saved.backward(grad),
             Self::Gpu(saved) => saved.backward(grad),
@@ -74,11 +74,11 @@ impl Kernels for LibTorch {
         hidden: TchTensor,
         weight: TchTensor,
         targets: &Wanted,
-        save: bool,
-    ) -> (TchTensor, Option<SavedLoss>) {
+        wanted: [bool; 2],
+    ) -> (TchTensor, SavedLoss) {
         match hidden.tensor.device() {
-            Device::Cpu => cpu::loss(hidden, weight, targets, save),
-            _ => gpu::loss(hidden, weight, targets, save),
+            Device::Cpu => cpu::loss(hidden, weight, targets, wanted),
+            _ => gpu::loss(hidden, weight, targets, wanted),
         }
     }
 
@@ -127,17 +127,17 @@ impl Kernels for LibTorch {
 /// The summed loss is linear in its gradient, so that what it is multiplied by can come later.
 #[derive(Debug, Clone)]
 pub(crate) struct SavedLoss {
-    hidden: TchTensor,
-    weight: TchTensor,
+    hidden: Option<TchTensor>,
+    weight: Option<TchTensor>,
 }
 
 impl Saved<LibTorch, 2> for SavedLoss {
-    fn backward(self, grad: TchTensor) -> [TchTensor; 2] {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 2] {
         let scaled = |tensor| match grad.tensor.device() {
             Device::Cpu => own(tensor).g_mul_scalar_(grad.tensor.double_value(&[0])),
             // Without waiting for its value.
             _ => own(tensor).g_mul_(&grad.tensor.narrow(0, 0, 1)),
         };
-        [self.hidden, self.weight].map(|tensor| TchTensor::new(scaled(tensor)))
+        [self.hidden, self.weight].map(|tensor| Some(TchTensor::new(scaled(tensor?))))
     }
 }
