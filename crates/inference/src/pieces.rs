@@ -1,7 +1,8 @@
 //! Tokens that come one by one, as text that can be shown at once.
 //!
-//! Text is held back while a character is not whole, or while it may be the beginning of a stop text. The whole text is
-//! decoded again at each token, because what a token stands for depends on those before it.
+//! Text is held back while a character is not whole, or while it may be the beginning of a stop text. What a token stands
+//! for depends on those just before it, so the last ones are decoded again with each, and no others: the thousandth token
+//! takes no longer than the tenth.
 
 use std::ops::Range;
 
@@ -12,8 +13,12 @@ use smollm3_corpus::Tokenizer;
 pub struct Pieces<'a> {
     tokenizer: &'a Tokenizer,
     stop: &'a [String],
+    /// The last tokens: `settled` of them have their text, and end at a whole character.
     tokens: Vec<u32>,
+    settled: usize,
     text: String,
+    /// Bytes of `text` up to there.
+    settled_text: usize,
     shown: usize,
     stopped: bool,
 }
@@ -25,7 +30,9 @@ impl<'a> Pieces<'a> {
             tokenizer,
             stop,
             tokens: Vec::new(),
+            settled: 0,
             text: String::new(),
+            settled_text: 0,
             shown: 0,
             stopped: false,
         }
@@ -37,18 +44,27 @@ impl<'a> Pieces<'a> {
             return "";
         }
         self.tokens.push(token);
-        // A character may be spread over tokens: what is not whole yet is left for later.
-        let Ok(decoded) = self.tokenizer.decode(&self.tokens, true) else {
+        let Ok(new) = self.unsettled() else {
             return "";
         };
-        self.text = decoded.trim_end_matches('\u{fffd}').to_owned();
+        // A character may be spread over tokens: what is not whole yet is left for later.
+        let whole = new.trim_end_matches('\u{fffd}');
+        self.text.truncate(self.settled_text);
+        self.text.push_str(whole);
+        if !new.is_empty() && whole.len() == new.len() {
+            self.tokens.drain(..self.settled);
+            self.settled = self.tokens.len();
+            self.settled_text = self.text.len();
+        }
+        // No stop text begins in what was shown.
+        let fresh = self.text.get(self.shown..).unwrap_or_default();
         let found = self.stop.iter().filter(|stop| !stop.is_empty());
-        if let Some(end) = found.filter_map(|stop| self.text.find(stop.as_str())).min() {
-            self.text.truncate(end);
+        if let Some(end) = found.filter_map(|stop| fresh.find(stop.as_str())).min() {
+            self.text.truncate(self.shown + end);
             self.stopped = true;
             return self.finish();
         }
-        let end = self.text.len() - held_back(&self.text, self.stop);
+        let end = self.text.len() - held_back(fresh, self.stop);
         self.show(end)
     }
 
@@ -65,6 +81,13 @@ impl<'a> Pieces<'a> {
     /// All of the text so far.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The text of the tokens that are not settled, where it follows the others.
+    fn unsettled(&self) -> smollm3_corpus::Result<String> {
+        let before = self.tokenizer.decode(&self.tokens[..self.settled], true)?;
+        let all = self.tokenizer.decode(&self.tokens, true)?;
+        Ok(all.get(before.len()..).unwrap_or_default().to_owned())
     }
 
     fn show(&mut self, to: usize) -> &str {

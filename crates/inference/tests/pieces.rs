@@ -33,7 +33,34 @@ fn a_text_ends_before_the_first_stop_text() {
     assert!(stopped);
 }
 
+/// Decoding all of a long answer at each of its tokens would take minutes.
+#[test]
+fn the_last_token_of_many_takes_as_long_as_the_first() {
+    let tokenizer = tokenizer();
+    let stop = ["never said".to_owned()];
+    let mut pieces = Pieces::new(&tokenizer, &stop);
+    let tokens = tokenizer.encode("Grüße, 漢字!\n").unwrap().repeat(10_000);
+    let begin = std::time::Instant::now();
+    let shown: usize = tokens.iter().map(|token| pieces.push(*token).len()).sum();
+    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+    assert_eq!(shown, 10_000 * "Grüße, 漢字!\n".len());
+}
+
 proptest! {
+    /// As a model writes them: also half characters, and bytes that are none.
+    #[test]
+    fn any_tokens_have_the_text_of_all(tokens in prop::collection::vec(0u32..1024, 0..60)) {
+        let tokenizer = tokenizer();
+        let mut pieces = Pieces::new(&tokenizer, &[]);
+        let mut shown = String::new();
+        for (count, token) in tokens.iter().enumerate() {
+            shown += pieces.push(*token);
+            let all = tokenizer.decode(&tokens[..=count], true).unwrap();
+            prop_assert_eq!(&shown, all.trim_end_matches('\u{fffd}'));
+        }
+        prop_assert_eq!(shown, pieces.text());
+    }
+
     #[test]
     fn pieces_add_up(text in "[a-c<>é漢\n ]{0,40}", stop in prop::collection::vec("[a-c<>é\n]{1,3}", 0..3)) {
         let tokenizer = tokenizer();
