@@ -3,6 +3,7 @@
 //! A backend says in [`Kernels`] how each is computed and what its backward pass needs ([`Saved`]); here they become
 //! one extension of Burn's dispatch, with and without autodiff.
 
+mod linear;
 mod tracked;
 
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use burn::backend::Flex;
 use burn::backend::LibTorch;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Tensor};
 
 use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
+use linear::SavedLinear;
 pub(crate) use tracked::Saved;
 use tracked::tracked;
 
@@ -331,74 +333,5 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         _: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         unreachable!("parameters are updated without autodiff")
-    }
-}
-
-/// A product with a weight, in the dtype of what it is multiplied with. The same on every backend: Burn's own product
-/// would leave the weight's gradient transposed, to be copied later.
-#[derive(Debug, Clone)]
-struct SavedLinear<B: Backend> {
-    /// For the gradient of the weight, if that is wanted.
-    x: Option<FloatTensor<B>>,
-    /// For the gradient of `x`, if that is wanted; in its dtype.
-    weight: Option<FloatTensor<B>>,
-    /// Of `x` and of the parameter.
-    dtypes: [DType; 2],
-}
-
-impl<B: Backend> SavedLinear<B> {
-    fn forward(
-        x: FloatTensor<B>,
-        weight: FloatTensor<B>,
-        [of_x, of_weight]: [bool; 2],
-    ) -> (FloatTensor<B>, Self) {
-        let dtypes = [x.dtype(), weight.dtype()];
-        let weight = cast::<B>(weight, x.dtype());
-        let out = B::float_matmul(x.clone(), B::float_transpose(weight.clone()));
-        let saved = Self {
-            x: of_weight.then_some(x),
-            weight: of_x.then_some(weight),
-            dtypes,
-        };
-        (out, saved)
-    }
-}
-
-impl<B: Backend> Saved<B, 2> for SavedLinear<B> {
-    fn backward(self, grad: FloatTensor<B>) -> [Option<FloatTensor<B>>; 2] {
-        let [x_dtype, weight_dtype] = self.dtypes;
-        let grad = cast::<B>(grad, x_dtype);
-        let dw = self.x.map(|x| {
-            let dw = B::float_matmul(B::float_transpose(grad.clone()), x);
-            cast::<B>(dw, weight_dtype)
-        });
-        let dx = self.weight.map(|weight| B::float_matmul(grad, weight));
-        [dx, dw]
-    }
-}
-
-fn cast<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
-    match tensor.dtype() == dtype {
-        true => tensor,
-        false => B::float_cast(tensor, dtype.into()),
-    }
-}
-
-#[cfg(all(test, feature = "flex"))]
-mod tests {
-    use burn::backend::ops::FloatTensorOps;
-    use burn::tensor::TensorData;
-
-    use super::*;
-
-    #[test]
-    fn what_no_gradient_needs_is_not_kept() {
-        let tensor =
-            || Flex::float_from_data(TensorData::from([[1f32, 2.0], [3.0, 4.0]]), &Default::default());
-        for wanted in [[true, true], [true, false], [false, true], [false, false]] {
-            let (_, saved) = SavedLinear::<Flex>::forward(tensor(), tensor(), wanted);
-            assert_eq!([saved.weight.is_some(), saved.x.is_some()], wanted);
-            assert_eq!(saved.backward(tensor()).map(|found| found.is_some()), wanted);
-        }
     }
 }

@@ -1,0 +1,78 @@
+//! A product with a weight, in the dtype of what it is multiplied with. The same on every backend: Burn's own product would
+//! leave the weight's gradient transposed, to be copied later.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::DType;
+
+use super::Saved;
+
+/// What the backward pass needs.
+#[derive(Debug, Clone)]
+pub(super) struct SavedLinear<B: Backend> {
+    /// For the gradient of the weight, if that is wanted.
+    x: Option<FloatTensor<B>>,
+    /// For the gradient of `x`, if that is wanted; in its dtype.
+    weight: Option<FloatTensor<B>>,
+    /// Of `x` and of the parameter.
+    dtypes: [DType; 2],
+}
+
+impl<B: Backend> SavedLinear<B> {
+    /// The product, and what the gradients of `x` and of `weight` need, as far as they are wanted.
+    pub fn forward(
+        x: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        [of_x, of_weight]: [bool; 2],
+    ) -> (FloatTensor<B>, Self) {
+        let dtypes = [x.dtype(), weight.dtype()];
+        let weight = cast::<B>(weight, x.dtype());
+        let out = B::float_matmul(x.clone(), B::float_transpose(weight.clone()));
+        let saved = Self {
+            x: of_weight.then_some(x),
+            weight: of_x.then_some(weight),
+            dtypes,
+        };
+        (out, saved)
+    }
+}
+
+impl<B: Backend> Saved<B, 2> for SavedLinear<B> {
+    fn backward(self, grad: FloatTensor<B>) -> [Option<FloatTensor<B>>; 2] {
+        let [x_dtype, weight_dtype] = self.dtypes;
+        let grad = cast::<B>(grad, x_dtype);
+        let dw = self.x.map(|x| {
+            let dw = B::float_matmul(B::float_transpose(grad.clone()), x);
+            cast::<B>(dw, weight_dtype)
+        });
+        let dx = self.weight.map(|weight| B::float_matmul(grad, weight));
+        [dx, dw]
+    }
+}
+
+fn cast<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+    match tensor.dtype() == dtype {
+        true => tensor,
+        false => B::float_cast(tensor, dtype.into()),
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::backend::Flex;
+    use burn::backend::ops::FloatTensorOps;
+    use burn::tensor::TensorData;
+
+    use super::*;
+
+    #[test]
+    fn what_no_gradient_needs_is_not_kept() {
+        let tensor =
+            || Flex::float_from_data(TensorData::from([[1f32, 2.0], [3.0, 4.0]]), &Default::default());
+        for wanted in [[true, true], [true, false], [false, true], [false, false]] {
+            let (_, saved) = SavedLinear::<Flex>::forward(tensor(), tensor(), wanted);
+            assert_eq!([saved.weight.is_some(), saved.x.is_some()], wanted);
+            assert_eq!(saved.backward(tensor()).map(|found| found.is_some()), wanted);
+        }
+    }
+}
