@@ -101,6 +101,8 @@ fn any_number_of_ranks(more: &str) {
     run(&recipe, 1, 0..2);
     let expected = losses(&stage);
     assert_eq!(expected.len(), 50);
+    let has_adapters = || stage.join("step-00000050/adapter_model.safetensors").is_file();
+    assert_eq!(has_adapters(), !more.is_empty());
     for world in [2, 4] {
         // From the same checkpoint, and from what has been tokenised anew.
         for made in [stage.clone(), folder.path().join("out/conversations")] {
@@ -109,6 +111,7 @@ fn any_number_of_ranks(more: &str) {
         run(&recipe, world, 1..2);
         let found = losses(&stage);
         assert_eq!(found.len(), 50);
+        assert_eq!(has_adapters(), !more.is_empty());
         for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
             let off = (found.0 - expected.0).abs() / expected.0;
             assert!(

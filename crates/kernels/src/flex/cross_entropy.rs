@@ -81,3 +81,26 @@ pub(super) fn cross_entropy(
     }
     (losses, gradients)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_wanted_is_not_computed() {
+        let targets = Wanted {
+            ids: vec![0, -1, 3],
+            weights: None,
+        };
+        let shape = Shape {
+            tokens: 3,
+            width: 2,
+            vocab: 4,
+        };
+        for wanted in [[true, true], [true, false], [false, true], [false, false]] {
+            let (losses, gradients) = cross_entropy(&[1.0; 6], &[0.5; 8], &targets, shape, wanted);
+            assert_eq!(losses.len(), 3);
+            assert_eq!([gradients.hidden.is_some(), gradients.weight.is_some()], wanted);
+        }
+    }
+}
