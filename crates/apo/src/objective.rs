@@ -133,6 +133,8 @@ impl Observed {
 impl Objective for Preferred {
     type MicroBatch = PairBatch;
 
+    const OBSERVED: &'static [&'static str] = &Observed::NAMES;
+
     fn targets(&self, batch: &PairBatch) -> usize {
         batch.pairs.len()
     }
@@ -182,7 +184,7 @@ impl Objective for Preferred {
             sum: weighted.clone() - weighted.detach() + losses.clone().sum(),
             losses,
             count,
-            observed: Observed::NAMES.into_iter().zip(observed.sums).collect(),
+            observed: observed.sums.to_vec(),
         }
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use smollm3_engine::trainer::{LoopSettings, train};
 use smollm3_engine::{
     Data, EngineError, Event, Kept, Listener, MeasureRecord, RowRef, Run, SourceName, StageInfo, TrainState,
-    Watch, Watched, weights_hash,
+    Watch, Watched,
 };
 use smollm3_model::{SmolLm3, hf};
 use smollm3_recipe::{ModelConfig, Phase, Preference, PreferenceLoss, Recipe, Reference, Stage};
@@ -32,6 +32,7 @@ pub fn prefer(
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<()> {
+    run.verify_parents(stage)?;
     let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
     let Run { recipe, data, .. } = run;
     let prepared = run.first(|| Prepared::of(recipe, data, stage, &preference.data, &encoder, listener))?;
@@ -207,9 +208,10 @@ impl<'a> Against<'a> {
                 folder.display()
             )));
         }
+        let weights = run.from_first(|| run.hashes().weights(&folder))?;
         Ok(Self {
             kept,
-            identity: format!("{} {:?}", weights_hash(&folder)?, run.precision()),
+            identity: format!("{weights} {:?}", run.precision()),
             checkpoint,
             model: None,
         })

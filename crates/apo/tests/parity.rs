@@ -162,14 +162,15 @@ fn check(case: &Case, device: &Device, row_length: u64) -> (ObjectiveLoss, Accum
         2e-5,
     );
     let mut compared = 0;
-    for (name, sum) in &loss.observed {
+    for (name, sum) in Preferred::OBSERVED.iter().zip(&loss.observed) {
         if let Some(expected) = case.metrics.get(*name) {
             assert_close(&format!("{what} {name}"), sum / pairs, *expected, 5e-5);
             compared += 1;
         }
     }
     assert_eq!(compared, if case.metrics.is_empty() { 0 } else { 6 });
-    let observed: BTreeMap<&str, f64> = loss.observed.iter().copied().collect();
+    let names = Preferred::OBSERVED.iter().copied();
+    let observed: BTreeMap<&str, f64> = names.zip(loss.observed.iter().copied()).collect();
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     assert_close(
         &what,

@@ -63,7 +63,21 @@ fn run(recipe: &Recipe, world: usize, stages: std::ops::Range<usize>) {
                 None => run.stage(stage, &stop, &mut listeners).unwrap(),
             }
         }
+        // The checkpoint that it starts from is also the reference: rank 0 alone reads it, once.
+        let read = run.hashes().files_read();
+        match run.ranks.rank() {
+            0 if stages == (1..2) => assert_eq!(read, files_of_parent(&run)),
+            0 => {}
+            _ => assert_eq!(read, 0),
+        }
     });
+}
+
+fn files_of_parent(run: &Run) -> u64 {
+    let (found, _) = run.newest("pretrain").unwrap();
+    let manifest = fs::read(found.unwrap().1.join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    manifest["files"].as_object().unwrap().len() as u64
 }
 
 /// Loss and what else is recorded of each step.

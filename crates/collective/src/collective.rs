@@ -122,6 +122,16 @@ pub trait Collective: Send + Sync {
             .time(|| operations::all_gather(self, "all_gather", values, counts))
     }
 
+    /// Gathers a few numbers (losses, counts, flags) of all ranks in one exchange: `counts[r]` numbers of rank r, one
+    /// rank after another in `values`, where this rank's are already in place.
+    ///
+    /// # Errors
+    /// Counts that are not one a rank or do not sum to the length of `values`; see the trait.
+    fn all_gather_f64(&self, values: &mut [f64], counts: &[usize]) -> Result<()> {
+        self.meter()
+            .time(|| operations::all_gather(self, "all_gather_f64", values, counts))
+    }
+
     /// The bytes of every rank, in the order of ranks; they need not be equally many.
     ///
     /// # Errors

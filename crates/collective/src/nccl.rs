@@ -3,15 +3,16 @@
 //! **Untested**: this has been compiled and never run, for want of a machine with two GPUs. It is thin for that reason; the
 //! engine's use of [`BetweenDevices`] is tested with another implementation.
 //!
-//! Ranks find one another over another [`Collective`], which broadcasts NCCL's id. CUDA and NCCL are looked for at run time.
+//! Ranks find one another over another [`Collective`], which broadcasts NCCL's id. CUDA and NCCL are looked for at run time,
+//! NCCL in `nccl/library.rs`.
 //! Operations have a CUDA stream of their own; LibTorch's is the default one.
 //!
 //! NCCL waits for a late rank without a limit, on the device, where nobody sees it. So a thread looks at the
 //! oldest operation and ends the job when it takes longer than ranks may.
 
+mod library;
+
 use std::collections::VecDeque;
-use std::ffi::{CStr, c_void};
-use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -19,18 +20,18 @@ use std::time::{Duration, Instant};
 
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
-use cudarc::nccl::result::{self, NcclError, NcclStatus};
-use cudarc::nccl::sys::{ncclComm_t, ncclDataType_t, ncclGetErrorString, ncclRedOp_t, ncclUniqueId};
+use cudarc::nccl::sys::{cudaStream_t, ncclComm_t, ncclUniqueId};
+
+use library::Library;
 
 use crate::{Begun, BetweenDevices, Collective, CollectiveError, DeviceValues, Result, Traffic};
 
-const F32: ncclDataType_t = ncclDataType_t::ncclFloat32;
-const SUM: ncclRedOp_t = ncclRedOp_t::ncclSum;
 /// How often the oldest operation is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// This rank's part of an NCCL communicator.
 pub struct Nccl {
+    library: Library,
     communicator: Mutex<Communicator>,
     /// Keeps the device's primary context, which is the one LibTorch uses too.
     context: Arc<CudaContext>,
@@ -83,19 +84,16 @@ impl Nccl {
                 format!("rank {rank} ({}): {problem}", host.place(rank)),
             ));
         }
-        let (context, stream) = own.map_err(|problem| refused("start", problem))?;
+        let (library, context, stream) = own.map_err(|problem| refused("start", problem))?;
 
         let id = match host.rank() {
-            0 => result::get_uniqueid().ok(),
+            0 => library.unique_id().ok(),
             _ => None,
         };
         let id = host.broadcast_bytes(id.map(to_bytes).unwrap_or_default(), 0)?;
         let id = from_bytes(&id).ok_or_else(|| refused("make an id", "rank 0 could not".into()))?;
         let (rank, world) = (host.rank(), host.world());
-        let mut communicator = ptr::null_mut();
-        // SAFETY: the pointer is to a local, and the id came from NCCL.
-        unsafe { result::comm_init_rank(&mut communicator, world as i32, id, rank as i32) }
-            .map_err(|error| nccl("join the ranks", error))?;
+        let communicator = library.join(world, id, rank)?;
         let begun = Arc::new(Mutex::new(Operations::default()));
         let is_over = Arc::new(AtomicBool::new(false));
         let watch = {
@@ -103,6 +101,7 @@ impl Nccl {
             thread::spawn(move || watch(&begun, &is_over, &*host))
         };
         Ok(Self {
+            library,
             communicator: Mutex::new(Communicator(communicator)),
             context,
             stream,
@@ -117,9 +116,8 @@ impl Nccl {
     /// Puts an operation on the stream, after what the default one has so far.
     fn begin(
         &self,
-        action: &'static str,
         values: DeviceValues,
-        operation: impl FnOnce(ncclComm_t, *mut c_void) -> std::result::Result<NcclStatus, NcclError>,
+        operation: impl FnOnce(ncclComm_t, cudaStream_t) -> Result<()>,
     ) -> Result<Begun> {
         let timed = || self.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
         let communicator = locked(&self.communicator);
@@ -127,7 +125,7 @@ impl Nccl {
         let ready = self.context.default_stream().record_event(None).map_err(driver)?;
         self.stream.wait(&ready).map_err(driver)?;
         let start = timed().map_err(driver)?;
-        operation(communicator.0, self.stream.cu_stream().cast()).map_err(|error| nccl(action, error))?;
+        operation(communicator.0, self.stream.cu_stream().cast())?;
         let end = timed().map_err(driver)?;
         let mut begun = locked(&self.begun);
         let bytes = (values.shard * (self.world - 1) * size_of::<f32>()) as u64;
@@ -145,18 +143,19 @@ impl Nccl {
 
 impl BetweenDevices for Nccl {
     unsafe fn reduce_scatter(&self, values: DeviceValues) -> Result<Begun> {
-        self.begin("sum", values, |communicator, stream| {
-            let (all, own) = (at(values, 0), at(values, self.rank));
-            // SAFETY: the caller's promise. NCCL works in place where a rank's own shard is given as output.
-            unsafe { result::reduce_scatter(all, own, values.shard, F32, SUM, communicator, stream.cast()) }
+        self.begin(values, |communicator, stream| {
+            // SAFETY: the caller's promise; communicator and stream are this struct's.
+            unsafe {
+                self.library
+                    .reduce_scatter(values, self.rank, communicator, stream)
+            }
         })
     }
 
     unsafe fn all_gather(&self, values: DeviceValues) -> Result<Begun> {
-        self.begin("gather", values, |communicator, stream| {
-            let (all, own) = (at(values, 0), at(values, self.rank));
-            // SAFETY: as above, with a rank's own shard as input.
-            unsafe { result::all_gather(own, all, values.shard, F32, communicator, stream.cast()) }
+        self.begin(values, |communicator, stream| {
+            // SAFETY: as above.
+            unsafe { self.library.all_gather(values, self.rank, communicator, stream) }
         })
     }
 
@@ -220,40 +219,30 @@ impl Drop for Nccl {
     /// Does not wait for ranks that may be gone: what was begun has to be waited for before.
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
-        // SAFETY: the communicator is this struct's own, and is not used again. An error here has no one to hear it.
-        let _ = unsafe { result::comm_abort(locked(&self.communicator).0) };
+        // SAFETY: the communicator is this struct's own, and is not used again.
+        unsafe { self.library.abort(locked(&self.communicator).0) };
         let _ = self.watch.take().map(JoinHandle::join);
     }
-}
-
-/// Where the shard of a rank begins.
-fn at(values: DeviceValues, rank: usize) -> *mut c_void {
-    (values.address + (rank * values.shard * size_of::<f32>()) as u64) as *mut c_void
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The device's context and a stream of it, if CUDA and NCCL are there. `cudarc` panics where a library is missing.
-fn open(device: usize) -> std::result::Result<(Arc<CudaContext>, Arc<CudaStream>), String> {
-    // SAFETY: runs the libraries' initialisers, as any use of them does.
-    let (cuda, nccl) = unsafe {
-        (
-            cudarc::driver::sys::is_culib_present(),
-            cudarc::nccl::sys::is_culib_present(),
-        )
-    };
-    let opened = || {
+/// NCCL, the device's context and a stream of it. `cudarc` panics where CUDA is missing.
+fn open(device: usize) -> std::result::Result<(Library, Arc<CudaContext>, Arc<CudaStream>), String> {
+    let library = Library::open()?;
+    // SAFETY: runs the driver's initialisers, as any use of it does.
+    if !unsafe { cudarc::driver::sys::is_culib_present() } {
+        return Err("there is no CUDA driver (libcuda.so)".into());
+    }
+    let opened = || -> std::result::Result<_, DriverError> {
         let context = CudaContext::new(device)?;
         let stream = context.new_stream()?;
         Ok((context, stream))
     };
-    match (cuda, nccl) {
-        (true, true) => opened().map_err(|error: DriverError| format!("device {device}: {error:?}")),
-        (false, _) => Err("there is no CUDA driver (libcuda.so)".into()),
-        (true, false) => Err("there is no NCCL (libnccl.so); put its folder into LD_LIBRARY_PATH".into()),
-    }
+    let (context, stream) = opened().map_err(|error| format!("device {device}: {error:?}"))?;
+    Ok((library, context, stream))
 }
 
 fn to_bytes(id: ncclUniqueId) -> Vec<u8> {
@@ -273,10 +262,4 @@ fn refused(action: &'static str, problem: String) -> CollectiveError {
 
 fn driver(error: DriverError) -> CollectiveError {
     refused("use its device", format!("{error:?}"))
-}
-
-fn nccl(action: &'static str, error: NcclError) -> CollectiveError {
-    // SAFETY: NCCL returns a text of its own that is never freed.
-    let text = unsafe { CStr::from_ptr(ncclGetErrorString(error.0)) };
-    refused(action, text.to_string_lossy().into_owned())
 }

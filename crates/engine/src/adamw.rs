@@ -13,10 +13,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use smollm3_collective::Collective;
 use smollm3_kernels::{AdamWStep, adamw};
 use smollm3_model::hf::{FileDtype, NamedTensor, Values};
-use smollm3_model::{MapParameters, NamedParameters, Parameters, SmolLm3, map_parameters, named_parameters};
+use smollm3_model::{MapParameters, NamedParameters, SmolLm3, map_parameters, named_parameters};
 use smollm3_recipe::Optimizer;
 
-use crate::moments::part_name;
+use crate::moments::{SavedMoments, part_name};
 use crate::reduce::{Bucket, Buckets, Parts, ReducedGradients};
 use crate::{AccumulatedGradients, Result};
 
@@ -51,15 +51,16 @@ impl AdamW {
         }
     }
 
-    /// An optimizer with the moments of `source` for this rank's part of parameters of these names and shapes.
+    /// An optimizer with this rank's part of the moments `saved`, of parameters of these names and shapes. No more than
+    /// that part is read.
     ///
     /// # Errors
     /// A moment is missing or has another shape.
-    pub fn restore(
+    pub(crate) fn restore(
         settings: Optimizer,
         updates: u64,
         shapes: &[(String, Vec<usize>)],
-        source: &impl Parameters,
+        saved: &SavedMoments,
         device: &Device,
         ranks: &dyn Collective,
     ) -> Result<Self> {
@@ -75,19 +76,16 @@ impl AdamW {
             .flat_map(|bucket| bucket.layout.pieces(&bucket.shards.range(ranks.rank())));
         for piece in own {
             let count = lengths.get(piece.name).copied().unwrap_or_default();
-            let part = (piece.elements != (0..count)).then_some(piece.elements);
             let read = |kind: &str| -> Result<Tensor<1>> {
-                let data: TensorData = source.parameter(&format!("{kind}{}", piece.name), &[count])?;
-                let whole = Tensor::from_data(data, device);
-                Ok(match part.clone() {
-                    Some(elements) => whole.slice([elements]),
-                    None => whole,
-                })
+                let name = format!("{kind}{}", piece.name);
+                let values = saved.elements(&name, count, piece.elements.clone())?;
+                let shape = [values.len()];
+                Ok(Tensor::from_data(TensorData::new(values, shape), device))
             };
             let found = Moments {
                 first: read(FIRST)?,
                 second: read(SECOND)?,
-                part: part.clone(),
+                part: (piece.elements != (0..count)).then(|| piece.elements.clone()),
             };
             moments.insert(piece.name.to_owned(), found);
         }

@@ -21,7 +21,7 @@ pub(crate) struct MicroLoss {
     /// Summed losses of each origin.
     pub rows: Vec<f64>,
     /// What else the objective records, summed.
-    pub observed: Vec<(&'static str, f64)>,
+    pub observed: Vec<f64>,
 }
 
 impl MicroLoss {

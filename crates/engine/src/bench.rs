@@ -17,7 +17,7 @@ use smollm3_recipe::{LossAverage, Memory, Optimizer, Precision, Recompute, Shard
 use crate::backward::backward;
 use crate::reduce::{Outgoing, ReducedGradients};
 use crate::run::dtype;
-use crate::{AdamW, CrossEntropy, MicroBatch, Result, Row, StepMode, TrainState, train_step};
+use crate::{AdamW, CrossEntropy, GlobalBatch, MicroBatch, Result, Row, StepMode, TrainState, train_step};
 
 /// What is timed.
 #[derive(Debug, Clone)]
@@ -164,7 +164,8 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
     for step in 0..settings.steps + 2 {
         let begin = Instant::now();
         let batch = [MicroBatch::new(&rows, device)?];
-        let (after, _) = train_step(state, &CrossEntropy, &batch, mode, 1e-4, &alone, |_| true)?;
+        let batch = GlobalBatch::gather(&CrossEntropy, &batch, false, &alone)?;
+        let (after, _) = train_step(state, &CrossEntropy, batch, mode, 1e-4, &alone, |_| true)?;
         // The norm of the gradients was waited for; the update is, too, on a device that computes in the background.
         wait(after.model.head());
         state = after;
@@ -332,7 +333,7 @@ fn parts(
                 );
                 let begin = Instant::now();
                 let gradients = gradients.gradients;
-                let scale = optimizer.clip_factor(gradients.global_norm());
+                let scale = optimizer.clip_factor(gradients.squares().sqrt());
                 let gradients = ReducedGradients::Whole(gradients);
                 // One rank alone has none to wait for.
                 let model = optimizer

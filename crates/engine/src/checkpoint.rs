@@ -16,10 +16,11 @@ use smollm3_model::{ModelConfig, SmolLm3};
 use smollm3_recipe::{Lora, Optimizer};
 
 use crate::error::io;
+use crate::file_hashes::FileHash;
 use crate::guard::GuardState;
 use crate::moments::SavedMoments;
 use crate::parts::Part;
-use crate::{AdamW, EngineError, Result, TrainState};
+use crate::{AdamW, EngineError, FileHashes, Result, TrainState};
 
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
@@ -54,13 +55,7 @@ pub struct Progress {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
-    files: BTreeMap<String, FileEntry>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FileEntry {
-    bytes: u64,
-    blake3: String,
+    files: BTreeMap<String, FileHash>,
 }
 
 /// The name of a checkpoint's folder.
@@ -197,7 +192,7 @@ fn seal(folder: &Path, progress: &Progress) -> Result<()> {
     for file in files(folder)? {
         let path = folder.join(&file);
         sync(&path)?;
-        entries.insert(file, entry(&path)?);
+        entries.insert(file, FileHash::of(&path)?);
     }
     let manifest = folder.join(MANIFEST);
     write_json(&manifest, &Manifest { files: entries })?;
@@ -213,17 +208,21 @@ pub type Newest = (Option<(Progress, PathBuf)>, Vec<String>);
 /// # Errors
 /// The folder cannot be listed.
 pub fn newest(stage_folder: &Path) -> Result<Newest> {
-    newest_of(stage_folder, |_| true)
+    newest_of(stage_folder, &FileHashes::default(), |_| true)
 }
 
-/// [`newest`] among those that `wanted` says yes to.
+/// [`newest`] among those that `wanted` says yes to. Files that `hashes` knows are not read.
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn newest_of(stage_folder: &Path, wanted: impl Fn(&Progress) -> bool) -> Result<Newest> {
+pub fn newest_of(
+    stage_folder: &Path,
+    hashes: &FileHashes,
+    wanted: impl Fn(&Progress) -> bool,
+) -> Result<Newest> {
     let mut damaged = Vec::new();
     for (_, folder) in list(stage_folder)?.into_iter().rev() {
-        match verify(&folder) {
+        match verify(&folder, hashes) {
             Ok(progress) if wanted(&progress) => return Ok((Some((progress, folder)), damaged)),
             Ok(_) => {}
             Err(fault) => damaged.push(format!("{}: {fault}", folder.display())),
@@ -272,12 +271,14 @@ pub fn list(stage_folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
 }
 
 /// Checks every file of a checkpoint against its manifest.
-fn verify(folder: &Path) -> std::result::Result<Progress, String> {
+fn verify(folder: &Path, hashes: &FileHashes) -> std::result::Result<Progress, String> {
     let read = |name: &str| fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"));
     let manifest: Manifest =
         serde_json::from_slice(&read(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
     for (name, expected) in &manifest.files {
-        let found = entry(&folder.join(name)).map_err(|error| error.to_string())?;
+        let found = hashes
+            .get(&folder.join(name))
+            .map_err(|error| error.to_string())?;
         if found != *expected {
             return Err(format!(
                 "{name} is not what the manifest says ({} bytes, now {})",
@@ -376,6 +377,19 @@ pub fn load_adapters(
     Ok(TrainState { model, optimizer })
 }
 
+/// Where the stage was whose checkpoint in `folder` another stage goes on from with the moments. Verifies it.
+///
+/// # Errors
+/// The folder is no training checkpoint, or a damaged one.
+pub fn kept_progress(folder: &Path, hashes: &FileHashes) -> Result<Progress> {
+    verify(folder, hashes).map_err(|fault| {
+        EngineError::Refused(format!(
+            "{}: optimizer_state = \"keep\" needs the moments of a training checkpoint: {fault}; write \"fresh\"",
+            folder.display()
+        ))
+    })
+}
+
 /// The optimizer's state of a checkpoint, for another stage to go on with.
 ///
 /// # Errors
@@ -383,16 +397,11 @@ pub fn load_adapters(
 pub fn load_optimizer(
     folder: &Path,
     config: &ModelConfig,
+    progress: &Progress,
     optimizer: &Optimizer,
     device: &Device,
     ranks: &dyn Collective,
 ) -> Result<AdamW> {
-    let progress = verify(folder).map_err(|fault| {
-        EngineError::Refused(format!(
-            "{}: optimizer_state = \"keep\" needs the moments of a training checkpoint: {fault}; write \"fresh\"",
-            folder.display()
-        ))
-    })?;
     let moments = SavedMoments::open(folder)?;
     let shapes = config.parameter_shapes();
     AdamW::restore(
@@ -425,15 +434,6 @@ pub fn sweep(stage_folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn entry(path: &Path) -> Result<FileEntry> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap_rayon(path).map_err(io("read", path))?;
-    Ok(FileEntry {
-        bytes: hasher.count(),
-        blake3: hasher.finalize().to_hex().to_string(),
-    })
 }
 
 /// Names of the plain files in a folder, sorted.

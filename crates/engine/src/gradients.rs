@@ -35,8 +35,8 @@ impl AccumulatedGradients {
         }
     }
 
-    /// The Euclidean norm of all gradients together; a tied tensor counts once. Waits for the device.
-    pub fn global_norm(&self) -> f64 {
+    /// The sum of the squares of all gradients; a tied tensor counts once. Waits for the device.
+    pub fn squares(&self) -> f64 {
         let squares: Vec<Tensor<1>> = self
             .by_name
             .values()
@@ -44,7 +44,7 @@ impl AccumulatedGradients {
             .collect();
         match squares.is_empty() {
             true => 0.0,
-            false => f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt(),
+            false => f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()),
         }
     }
 

@@ -124,8 +124,8 @@ impl Kept<'_> {
             .collect();
         agree(ranks, &items)?;
         // Files are compared with their manifests once, not by every rank.
-        let found = only_first(ranks, || {
-            let (found, damaged) = checkpoint::newest_of(&self.folder(), wanted)?;
+        let found = from_first(ranks, || {
+            let (found, damaged) = checkpoint::newest_of(&self.folder(), run.hashes(), wanted)?;
             let step = found.as_ref().map_or(0, |(progress, _)| progress.step);
             for fault in damaged {
                 let kind = IncidentKind::Damaged { fault };
@@ -133,7 +133,6 @@ impl Kept<'_> {
             }
             Ok::<_, EngineError>(found)
         })?;
-        let found = from_first(ranks, found.flatten())?;
         let step = found.as_ref().map_or(0, |(progress, _)| progress.step);
         let (state, guard) = match found {
             Some((progress, path)) if let Some(lora) = self.lora => {
@@ -178,13 +177,11 @@ impl Kept<'_> {
             },
             optimizer: match training.optimizer_state {
                 OptimizerState::Fresh => AdamW::new(training.optimizer.clone()),
-                OptimizerState::Keep => checkpoint::load_optimizer(
-                    &folder,
-                    config,
-                    &training.optimizer,
-                    &run.device,
-                    &*run.ranks,
-                )?,
+                OptimizerState::Keep => {
+                    let progress = run.from_first(|| checkpoint::kept_progress(&folder, run.hashes()))?;
+                    let (optimizer, ranks) = (&training.optimizer, &*run.ranks);
+                    checkpoint::load_optimizer(&folder, config, &progress, optimizer, &run.device, ranks)?
+                }
             },
         })
     }

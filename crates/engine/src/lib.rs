@@ -12,6 +12,8 @@ mod claim;
 mod data;
 mod error;
 mod events;
+mod file_hashes;
+mod global_batch;
 mod gradients;
 pub mod guard;
 mod held_out;
@@ -19,6 +21,7 @@ mod kept;
 mod line_file;
 mod metrics;
 mod moments;
+mod parents;
 mod parts;
 mod prefetch;
 mod pretrain;
@@ -33,7 +36,6 @@ mod step;
 mod sums;
 pub mod trainer;
 mod watched;
-mod weights_hash;
 
 pub use adamw::AdamW;
 pub use batch::{CrossEntropy, MicroBatch, Row, RowOrigin};
@@ -44,6 +46,8 @@ pub use events::{
     CollectiveRecord, Event, HeldOutRecord, IncidentKind, Listener, Listeners, MeasureRecord, PhaseInfo,
     RowRef, SourceName, SourceRecord, StageInfo, StepRecord,
 };
+pub use file_hashes::FileHashes;
+pub use global_batch::GlobalBatch;
 pub use gradients::AccumulatedGradients;
 pub use held_out::{HeldOut, held_out_by_category, held_out_loss, held_out_rows, token_bytes, token_losses};
 pub use kept::Kept;
@@ -55,4 +59,3 @@ pub use saver::Writing;
 pub use share::Share;
 pub use step::{Objective, ObjectiveLoss, SourceLoss, StepMode, StepResult, TrainState, train_step};
 pub use watched::{Watch, Watched};
-pub use weights_hash::weights_hash;

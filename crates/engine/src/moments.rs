@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use burn::tensor::TensorData;
+use smollm3_model::ParameterError;
 use smollm3_model::hf::TensorFiles;
-use smollm3_model::{ParameterError, Parameters};
 
 use crate::Result;
 use crate::checkpoint::OPTIMIZER;
@@ -29,7 +28,7 @@ fn parse(name: &str) -> Option<(&str, Range<usize>)> {
     Some((whole, start.parse().ok()?..end.parse().ok()?))
 }
 
-/// The moments of a checkpoint, read as if they were whole.
+/// The moments of a checkpoint, read as if they were whole; whoever wants a part reads that part.
 pub(crate) struct SavedMoments {
     files: TensorFiles,
     /// Elements in their order, by the tensor's name.
@@ -57,40 +56,60 @@ impl SavedMoments {
             place: folder.display().to_string(),
         })
     }
-}
 
-impl Parameters for SavedMoments {
-    fn parameter(&self, name: &str, shape: &[usize]) -> std::result::Result<TensorData, ParameterError> {
+    /// Elements `wanted` of a moment of `count` elements. Nothing else is read, so that a rank that resumes takes no
+    /// more memory than its own moments.
+    ///
+    /// # Errors
+    /// The moment is missing, or its parts do not make it up.
+    pub fn elements(
+        &self,
+        name: &str,
+        count: usize,
+        wanted: Range<usize>,
+    ) -> std::result::Result<Vec<f32>, ParameterError> {
         let Some(parts) = self.parts.get(name) else {
-            return self.files.parameter(name, shape);
+            return self.files.elements(name, &[count], wanted);
         };
+        self.check(name, parts, count)?;
+        let mut values = Vec::with_capacity(wanted.len());
+        for part in parts {
+            let both = part.start.max(wanted.start)..part.end.min(wanted.end);
+            if !both.is_empty() {
+                let stored = part_name(name, Some(part));
+                let elements = both.start - part.start..both.end - part.start;
+                values.extend(self.files.elements(&stored, &[part.len()], elements)?);
+            }
+        }
+        Ok(values)
+    }
+
+    /// Whether the parts of a moment follow one another and are all of it.
+    fn check(
+        &self,
+        name: &str,
+        parts: &[Range<usize>],
+        count: usize,
+    ) -> std::result::Result<(), ParameterError> {
         let wrong = |message: String| ParameterError::Content {
             place: self.place.clone(),
             name: name.to_owned(),
             message,
         };
-        let count = shape.iter().product();
-        let mut values: Vec<f32> = Vec::new();
-        for elements in parts {
-            if elements.start != values.len() || elements.end > count || elements.is_empty() {
+        let mut end = 0;
+        for part in parts {
+            if part.start != end || part.end > count || part.is_empty() {
+                let Range { start, end: stop } = part;
                 return Err(wrong(format!(
-                    "its part [{}..{}] does not go on from element {} of {count}",
-                    elements.start,
-                    elements.end,
-                    values.len()
+                    "its part [{start}..{stop}] does not go on from element {end} of {count}"
                 )));
             }
-            let part = part_name(name, Some(elements));
-            let data = self.files.parameter(&part, &[elements.len()])?;
-            values.extend(data.iter::<f32>());
+            end = part.end;
         }
-        if values.len() != count {
-            return Err(wrong(format!(
-                "its parts have {} elements of {count}",
-                values.len()
-            )));
+        match end == count {
+            true => Ok(()),
+            false => Err(wrong(format!("its parts have {end} elements of {count}"))),
         }
-        Ok(TensorData::new(values, shape.to_vec()))
     }
 }
 

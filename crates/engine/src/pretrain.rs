@@ -29,6 +29,7 @@ pub(crate) fn pretrain(
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<()> {
+    run.verify_parents(stage)?;
     let config = run.stage_config(stage)?;
     let rows = MixedRows::new(&run.recipe, training, &run.data)?;
     let fingerprint = |(name, store): (&String, &SourceStore)| (name.clone(), store.fingerprint.clone());

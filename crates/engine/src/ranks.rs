@@ -63,21 +63,32 @@ fn wait(ranks: &dyn Collective, failed: bool) -> Result<()> {
     }
 }
 
-/// What rank 0 has found, for all.
-pub(crate) fn from_first<T: Serialize + DeserializeOwned>(
+/// What rank 0 finds, told to all.
+///
+/// # Errors
+/// As `work`; [`EngineError::FirstEnded`] for the others; a rank that is late or gone.
+pub(crate) fn from_first<T, E>(
     ranks: &dyn Collective,
-    found: Option<T>,
-) -> Result<Option<T>> {
-    if ranks.world() == 1 {
-        return Ok(found);
-    }
-    let unreadable = |error: serde_json::Error| CollectiveError::Unreadable {
-        rank: 0,
-        place: ranks.place(0),
-        problem: error.to_string(),
+    work: impl FnOnce() -> std::result::Result<T, E>,
+) -> std::result::Result<T, E>
+where
+    T: Serialize + DeserializeOwned,
+    E: From<EngineError>,
+{
+    let unreadable = |error: serde_json::Error| {
+        EngineError::from(CollectiveError::Unreadable {
+            rank: 0,
+            place: ranks.place(0),
+            problem: error.to_string(),
+        })
     };
-    let bytes = serde_json::to_vec(&found).map_err(unreadable)?;
-    Ok(serde_json::from_slice(&ranks.broadcast_bytes(bytes, 0)?).map_err(unreadable)?)
+    let bytes = match only_first(ranks, work)? {
+        Some(found) if ranks.world() == 1 => return Ok(found),
+        Some(found) => serde_json::to_vec(&found).map_err(unreadable)?,
+        None => Vec::new(),
+    };
+    let told = ranks.broadcast_bytes(bytes, 0).map_err(EngineError::from)?;
+    Ok(serde_json::from_slice(&told).map_err(unreadable)?)
 }
 
 /// Whether any rank says so.

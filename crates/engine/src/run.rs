@@ -11,10 +11,11 @@ use smollm3_model::ModelConfig;
 use smollm3_recipe::{Backend, Precision, Recipe, Stage, StageKind, Start, Training};
 
 use crate::claim::{Lock, claim};
+use crate::parents::Parents;
 use crate::pretrain::pretrain;
 use crate::ranks::{between_devices, first, only_first, program};
 use crate::share::check_shares;
-use crate::{Data, EngineError, Listener, Result, Share, checkpoint};
+use crate::{Data, EngineError, Listener, Result, Share};
 
 /// A recipe on a device, with its data prepared.
 pub struct Run {
@@ -30,6 +31,8 @@ pub struct Run {
     pub output: PathBuf,
     /// Those that run it together, of which this is one.
     pub ranks: Arc<dyn Collective>,
+    /// Checkpoints that have been verified.
+    pub(crate) parents: Parents,
     /// Keeps other processes out of it; rank 0's.
     _lock: Option<Lock>,
 }
@@ -96,6 +99,7 @@ impl Run {
             device,
             output,
             ranks,
+            parents: Parents::default(),
             _lock: lock,
         })
     }
@@ -202,13 +206,17 @@ impl Run {
         }
     }
 
-    /// The newest checkpoint of the stage that `stage` starts from.
+    /// The newest checkpoint of the stage that `stage` starts from: the one that rank 0 has told of
+    /// ([`verify_parents`](Self::verify_parents)), or the newest that is whole.
     ///
     /// # Errors
     /// It has none.
     pub fn last_checkpoint(&self, stage: &Stage, earlier: &str) -> Result<PathBuf> {
+        if let Some(told) = self.parents.of(earlier) {
+            return Ok(told);
+        }
         let folder = self.stage_folder(earlier);
-        let (found, _) = checkpoint::newest(&folder)?;
+        let (found, _) = self.newest(earlier)?;
         let (_, path) = found.ok_or_else(|| {
             EngineError::Refused(format!(
                 "stage \"{}\" starts from \"{earlier}\", which has no checkpoint in {}; run it first",

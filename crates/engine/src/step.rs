@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor};
-use smollm3_collective::{Collective, Reduction};
+use smollm3_collective::Collective;
 use smollm3_kernels::Documents;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::{LossAverage, Recompute, Sharding};
@@ -11,12 +11,15 @@ use smollm3_recipe::{LossAverage, Recompute, Sharding};
 use crate::backward::backward;
 use crate::reduce::ReducedGradients;
 use crate::sums::StepSums;
-use crate::{AdamW, Result, RowOrigin};
+use crate::{AdamW, GlobalBatch, Result, RowOrigin};
 
 /// What a stage trains: a loss of the model on one of its micro-batches.
 pub trait Objective {
     /// A micro-batch on the device.
     type MicroBatch;
+
+    /// The names of what is recorded beside the loss.
+    const OBSERVED: &'static [&'static str] = &[];
 
     /// How many targets a micro-batch has, known before anything is computed.
     fn targets(&self, batch: &Self::MicroBatch) -> usize;
@@ -41,8 +44,8 @@ pub struct ObjectiveLoss {
     pub losses: Tensor<1>,
     /// Number of targets.
     pub count: usize,
-    /// What else is recorded, summed over the targets, by name.
-    pub observed: Vec<(&'static str, f64)>,
+    /// What else is recorded, summed over the targets, in the order of [`Objective::OBSERVED`].
+    pub observed: Vec<f64>,
 }
 
 /// How the steps of a stage are computed.
@@ -105,39 +108,39 @@ pub struct SourceLoss {
 
 /// Losses of all micro-batches, their gradients, one clip, one update; over all ranks.
 ///
-/// `micro_batches` are those of this rank. The loss is the sum of token losses over the number of targets of the whole
-/// batch, or, as the original, the mean of the micro-batches' means. The update is made only if loss and norm are finite and
-/// `accept` says so, which is asked before anything has changed. What is returned is the same on all ranks.
+/// The loss is the sum of token losses over the number of targets of the whole batch, or, as the original, the mean of the
+/// micro-batches' means. The update is made only if loss and norm are finite and `accept` says so, which is asked before
+/// anything has changed. What is returned is the same on all ranks, which exchange numbers twice: in
+/// [`GlobalBatch::gather`] and once the gradients are there.
 ///
 /// # Errors
 /// A rank that is late or gone; the state is lost then.
 pub fn train_step<O: Objective>(
     state: TrainState,
     objective: &O,
-    micro_batches: &[O::MicroBatch],
+    batch: GlobalBatch<'_, O::MicroBatch>,
     mode: StepMode,
     learning_rate: f64,
     ranks: &dyn Collective,
     accept: impl FnOnce(&StepResult) -> bool,
 ) -> Result<(TrainState, StepResult)> {
     let TrainState { model, mut optimizer } = state;
-    let own_targets: usize = micro_batches.iter().map(|batch| objective.targets(batch)).sum();
-    let mut of_all = [own_targets as f64, micro_batches.len() as f64];
-    ranks.all_reduce_f64(&mut of_all, Reduction::Sum)?;
-    let [targets, micro_batches_of_all] = of_all;
     let weight = |count: usize| match mode.average {
-        LossAverage::Tokens => 1.0 / targets.max(1.0),
-        LossAverage::MeanOfMeans => 1.0 / (count.max(1) as f64 * micro_batches_of_all),
+        LossAverage::Tokens => 1.0 / batch.targets.max(1.0),
+        LossAverage::MeanOfMeans => 1.0 / (count.max(1) as f64 * batch.count),
     };
-
-    let own = micro_batches.len();
-    let rounds = rounds(own, mode.sharding, ranks)?;
-    let (sums, gradients) = ReducedGradients::of(&model, mode.sharding, ranks, |gradients| {
-        let mut sums = StepSums::default();
-        for (index, batch) in micro_batches.iter().enumerate() {
+    let own = batch.micro_batches.len();
+    // How often gradients are summed over the ranks.
+    let rounds = match mode.sharding {
+        Sharding::Optimizer => 1,
+        Sharding::Gradients => batch.most,
+    };
+    let (mut sums, gradients) = ReducedGradients::of(&model, mode.sharding, ranks, |gradients| {
+        let mut sums = StepSums::new(O::OBSERVED.len());
+        for (index, micro_batch) in batch.micro_batches.iter().enumerate() {
             gradients.begin(index + 1 == own);
-            let losses = backward(objective, &model, batch, weight, mode.recompute, gradients);
-            sums.add(losses, objective.origins(batch), targets);
+            let losses = backward(objective, &model, micro_batch, weight, mode.recompute, gradients);
+            sums.add(losses, objective.origins(micro_batch), batch.targets);
             gradients.end();
         }
         // The other ranks wait for what this one has none of.
@@ -147,19 +150,21 @@ pub fn train_step<O: Objective>(
         }
         sums
     })?;
+    sums.squares = gradients.squares();
     let StepSums {
         loss,
+        squares,
         sources,
         observed,
-    } = sums.over(ranks)?;
-    let grad_norm = gradients.global_norm(ranks)?;
+    } = sums.over(ranks, &batch.sources)?;
 
+    let grad_norm = squares.sqrt();
     let mut result = StepResult {
         loss,
-        targets: targets as usize,
+        targets: batch.targets as usize,
         grad_norm,
         sources,
-        observed,
+        observed: O::OBSERVED.iter().copied().zip(observed).collect(),
         updated: false,
     };
     result.updated = loss.is_finite() && grad_norm.is_finite() && accept(&result);
@@ -169,14 +174,4 @@ pub fn train_step<O: Objective>(
     let scale = optimizer.clip_factor(grad_norm);
     let model = optimizer.update(model, gradients, scale, learning_rate, ranks)?;
     Ok((TrainState { model, optimizer }, result))
-}
-
-/// How often gradients are summed over the ranks in a step.
-fn rounds(own_micro_batches: usize, sharding: Sharding, ranks: &dyn Collective) -> Result<usize> {
-    if sharding == Sharding::Optimizer {
-        return Ok(1);
-    }
-    let mut most = [own_micro_batches as f64];
-    ranks.all_reduce_f64(&mut most, Reduction::Max)?;
-    Ok(most[0] as usize)
 }

@@ -10,11 +10,11 @@ use smollm3_recipe::{Schedule, Sharding, Training};
 use crate::events::{CollectiveRecord, RowRef, SourceRecord};
 use crate::guard::{Fault, Guard, GuardState};
 use crate::prefetch::prefetch;
-use crate::ranks::{ALONE, any, only_first};
+use crate::ranks::{ALONE, only_first};
 use crate::saver::{Saver, Writing};
 use crate::{
-    EngineError, Event, IncidentKind, Listener, Objective, Result, StageInfo, StepMode, StepRecord,
-    StepResult, TrainState, train_step,
+    EngineError, Event, GlobalBatch, IncidentKind, Listener, Objective, Result, StageInfo, StepMode,
+    StepRecord, StepResult, TrainState, train_step,
 };
 
 /// What a stage gives the loop besides its objective and its data.
@@ -109,6 +109,8 @@ pub fn train<O: Objective, H: Send>(
     }
     let mut looped = Loop {
         settings,
+        first: reached.step + 1,
+        copied: reached.step,
         guard: Guard::new(settings.training.guards.clone(), reached.guard),
         saver: Saver::default(),
         hooks,
@@ -123,16 +125,16 @@ pub fn train<O: Objective, H: Send>(
             let begin = Instant::now();
             let micro_batches = to_device(take()?)?;
             let data_seconds = begin.elapsed().as_secs_f64();
-            let (after, good) = looped.step(before, objective, step, &micro_batches, begin, data_seconds)?;
-            if good {
-                looped.after_step(&after, step)?;
-            } else {
-                went_wrong = Some(step);
+            let (after, next) = looped.step(before, objective, step, &micro_batches, begin, data_seconds)?;
+            match next {
+                Next::Step => looped.after_step(&after, step)?,
+                Next::GoBack => went_wrong = Some(step),
+                Next::Stop => looped.stop(&after, step - 1)?,
             }
             current = Some(after);
-            Ok(match good {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
+            Ok(match went_wrong {
+                None => ControlFlow::Continue(()),
+                Some(_) => ControlFlow::Break(()),
             })
         })?;
         done = total;
@@ -153,8 +155,22 @@ pub fn train<O: Objective, H: Send>(
     Ok(current.unwrap_or_else(|| unreachable!("put back above")))
 }
 
+/// How the loop goes on.
+enum Next {
+    /// With the next step.
+    Step,
+    /// So many steps had no update in a row that the run must go back.
+    GoBack,
+    /// A stop was asked for before this step, which was not computed.
+    Stop,
+}
+
 struct Loop<'a> {
     settings: &'a LoopSettings<'a>,
+    /// The first step, which a stop does not keep from being computed.
+    first: u64,
+    /// The step of the newest checkpoint that is on its way to disk or there.
+    copied: u64,
     guard: Guard,
     saver: Saver,
     hooks: &'a mut dyn Hooks,
@@ -162,7 +178,7 @@ struct Loop<'a> {
 }
 
 impl Loop<'_> {
-    /// One step, its record and its incidents. False if so many had no update in a row that the run must go back.
+    /// One step, its record and its incidents.
     fn step<O: Objective>(
         &mut self,
         before: TrainState,
@@ -171,7 +187,7 @@ impl Loop<'_> {
         micro_batches: &[O::MicroBatch],
         begin: Instant,
         data_seconds: f64,
-    ) -> Result<(TrainState, bool)> {
+    ) -> Result<(TrainState, Next)> {
         let training = self.settings.training;
         let mode = StepMode {
             average: training.loss.average,
@@ -182,15 +198,12 @@ impl Loop<'_> {
         let (guard, ranks) = (&self.guard, self.settings.ranks);
         let accept = |result: &StepResult| guard.accepts(guard.fault(result));
         let traffic = ranks.traffic();
-        let (after, result) = train_step(
-            before,
-            objective,
-            micro_batches,
-            mode,
-            learning_rate,
-            ranks,
-            accept,
-        )?;
+        let stop = step > self.first && self.settings.stop.load(Ordering::Relaxed);
+        let batch = GlobalBatch::gather(objective, micro_batches, stop, ranks)?;
+        if batch.stop {
+            return Ok((before, Next::Stop));
+        }
+        let (after, result) = train_step(before, objective, batch, mode, learning_rate, ranks, accept)?;
         let fault = self.guard.fault(&result);
         let mut record = self.record(
             step,
@@ -212,8 +225,11 @@ impl Loop<'_> {
         if let Some(fault) = fault {
             self.tell(step, fault, &result)?;
         }
-        let good = !self.guard.remember(&result);
-        Ok((after, good))
+        let next = match self.guard.remember(&result) {
+            true => Next::GoBack,
+            false => Next::Step,
+        };
+        Ok((after, next))
     }
 
     fn record(
@@ -270,7 +286,7 @@ impl Loop<'_> {
             .map_or("", |phase| phase.name.as_str())
     }
 
-    /// The end of a phase, checkpoints, a stop asked for.
+    /// The end of a phase, and checkpoints.
     fn after_step(&mut self, state: &TrainState, step: u64) -> Result<()> {
         let (training, stage) = (self.settings.training, &self.settings.stage);
         let ended = stage.phases.iter().find(|phase| phase.last == step);
@@ -281,8 +297,6 @@ impl Loop<'_> {
             })?;
             self.guard.forget();
         }
-        let stop =
-            any(self.settings.ranks, self.settings.stop.load(Ordering::Relaxed))? && step < stage.steps;
         // Not in the middle of steps without an update: the one before them is what a run would go back to.
         let regular = self.guard.state.bad == 0
             && training
@@ -290,19 +304,30 @@ impl Loop<'_> {
                 .every
                 .is_some_and(|every| step.is_multiple_of(every.0));
         self.saver.poll(self.listener)?;
-        if ended.is_some() || stop || regular {
-            let (hooks, guard) = (&mut *self.hooks, &self.guard.state);
-            self.saver
-                .start(step, || hooks.snapshot(state, step, guard), self.listener)?;
+        match ended.is_some() || regular {
+            true => self.save(state, step),
+            false => Ok(()),
         }
-        if stop {
-            self.saved()?;
-            return Err(EngineError::Interrupted {
-                stage: stage.name.clone(),
-                step,
-            });
+    }
+
+    /// Begins to write the checkpoint of step `step`.
+    fn save(&mut self, state: &TrainState, step: u64) -> Result<()> {
+        let (hooks, guard) = (&mut *self.hooks, &self.guard.state);
+        self.copied = step;
+        self.saver
+            .start(step, || hooks.snapshot(state, step, guard), self.listener)
+    }
+
+    /// Ends the run after step `step`, with a checkpoint of it.
+    fn stop(&mut self, state: &TrainState, step: u64) -> Result<()> {
+        if self.copied != step {
+            self.save(state, step)?;
         }
-        Ok(())
+        self.saved()?;
+        Err(EngineError::Interrupted {
+            stage: self.settings.stage.name.clone(),
+            step,
+        })
     }
 
     /// Waits until the checkpoint is written, by all ranks.

@@ -14,8 +14,9 @@ use smollm3_collective::Single;
 use smollm3_engine::guard::{Fault, GuardState};
 use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
 use smollm3_engine::{
-    AdamW, CrossEntropy, EngineError, Event, IncidentKind, Listener, MicroBatch, Objective, ObjectiveLoss,
-    PhaseInfo, Result, Row, RowOrigin, RowRef, StageInfo, StepMode, TrainState, Writing, train_step,
+    AdamW, CrossEntropy, EngineError, Event, GlobalBatch, IncidentKind, Listener, MicroBatch, Objective,
+    ObjectiveLoss, PhaseInfo, Result, Row, RowOrigin, RowRef, StageInfo, StepMode, TrainState, Writing,
+    train_step,
 };
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
@@ -152,17 +153,11 @@ impl Stage {
         for step in steps {
             let mode = StepMode::from(self.training.loss.average);
             let rate = schedule.learning_rate(step);
-            state = train_step(
-                state,
-                &Faulty,
-                &[batch(step, 1.0, &self.device)],
-                mode,
-                rate,
-                &Single::default(),
-                |_| true,
-            )
-            .unwrap()
-            .0;
+            let (own, alone) = ([batch(step, 1.0, &self.device)], Single::default());
+            let batch = GlobalBatch::gather(&Faulty, &own, false, &alone).unwrap();
+            state = train_step(state, &Faulty, batch, mode, rate, &alone, |_| true)
+                .unwrap()
+                .0;
         }
         Weights::of(&state)
     }

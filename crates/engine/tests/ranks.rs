@@ -14,8 +14,8 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use smollm3_collective::{Collective, CollectiveError, Threads};
 use smollm3_engine::{
-    AdamW, CrossEntropy, EngineError, Event, Listener, Metrics, MicroBatch, Result, Row, Run, Share,
-    StepMode, StepRecord, TrainState, checkpoint, train_step,
+    AdamW, CrossEntropy, EngineError, Event, GlobalBatch, Listener, Metrics, MicroBatch, Result, Row, Run,
+    Share, StepMode, StepRecord, TrainState, checkpoint, train_step,
 };
 use smollm3_kernels::device;
 use smollm3_model::hf::TensorFiles;
@@ -165,7 +165,7 @@ fn any_number_of_ranks_has_the_losses_of_one() {
             // As the plan has it: the gradients and weights, and the losses of each source.
             let recipe = recipe(folder.path(), "flex", &overrides);
             let trained = Trained::all(&recipe.architecture().unwrap());
-            let planned = StepTraffic::of_first_rank(trained, world as u64, 0, Sharding::Optimizer, 1);
+            let planned = StepTraffic::of_first_rank(trained, world as u64, 0, 1);
             let further = (record.bytes - planned.total_bytes) / planned.each_further_source_bytes;
             assert_eq!(
                 record.bytes,
@@ -216,8 +216,9 @@ fn all_ranks_have_the_same_weights_to_the_bit() {
             for step in 0..3 {
                 let own = [MicroBatch::new(&[row(rank.rank(), step)], &device).unwrap()];
                 let mode = StepMode::from(LossAverage::Tokens);
+                let batch = GlobalBatch::gather(&CrossEntropy, &own, false, &rank).unwrap();
                 let (after, result) =
-                    train_step(state, &CrossEntropy, &own, mode, 1e-2, &rank, |_| true).unwrap();
+                    train_step(state, &CrossEntropy, batch, mode, 1e-2, &rank, |_| true).unwrap();
                 assert_eq!(result.sources.len(), world, "each rank has a source of its own");
                 assert_eq!(
                     result.targets,
@@ -488,7 +489,7 @@ fn ranks_that_shard_gradients_have_the_losses_of_one() {
         let record = found.last().unwrap().collectives.unwrap();
         let trained = Trained::all(&recipe(folder.path(), "flex", &[]).architecture().unwrap());
         let rounds = 4 / world as u64;
-        let planned = StepTraffic::of_first_rank(trained, world as u64, 0, Sharding::Gradients, rounds);
+        let planned = StepTraffic::of_first_rank(trained, world as u64, 0, rounds);
         let more = record.bytes - planned.total_bytes;
         assert!(more.is_multiple_of(planned.each_further_source_bytes) && more < planned.numbers_bytes);
     }

@@ -9,7 +9,9 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use proptest::prelude::*;
 use smollm3_collective::{Collective, Single, Threads};
-use smollm3_engine::{AdamW, CrossEntropy, MicroBatch, Row, StepMode, StepResult, TrainState, train_step};
+use smollm3_engine::{
+    AdamW, CrossEntropy, GlobalBatch, MicroBatch, Row, StepMode, StepResult, TrainState, train_step,
+};
 use smollm3_kernels::device;
 use smollm3_model::{FreshAdapters, Init, NamedParameters, SmolLm3, named_parameters};
 use smollm3_recipe::{Lora, LossAverage, Optimizer, Recompute, Sharding};
@@ -109,8 +111,9 @@ fn train(ranks: &dyn Collective, own: &[usize], setting: Setting) -> (Vec<StepRe
             .iter()
             .map(|index| MicroBatch::new(&[row(step, *index)], &device).unwrap())
             .collect();
+        let batch = GlobalBatch::gather(&CrossEntropy, &micro, false, ranks).unwrap();
         let (after, result) =
-            train_step(state, &CrossEntropy, &micro, setting.mode, 1e-3, ranks, |_| true).unwrap();
+            train_step(state, &CrossEntropy, batch, setting.mode, 1e-3, ranks, |_| true).unwrap();
         state = after;
         results.push(result);
     }

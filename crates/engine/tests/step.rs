@@ -8,7 +8,9 @@ use burn::tensor::{DType, Device, Tensor};
 use fixture::{Values, assert_close, devices, path};
 use serde_json::Value;
 use smollm3_collective::Single;
-use smollm3_engine::{AdamW, CrossEntropy, MicroBatch, Row, StepMode, StepResult, TrainState, train_step};
+use smollm3_engine::{
+    AdamW, CrossEntropy, GlobalBatch, MicroBatch, Row, StepMode, StepResult, TrainState, train_step,
+};
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
 use smollm3_recipe::{LossAverage, Optimizer, Recompute, Sharding};
@@ -93,6 +95,19 @@ fn assert_relative(what: &str, found: f64, expected: f64, tolerance: f64) {
     );
 }
 
+/// A step of one rank.
+fn step(
+    state: TrainState,
+    own: &[MicroBatch],
+    mode: StepMode,
+    learning_rate: f64,
+    accept: impl FnOnce(&StepResult) -> bool,
+) -> smollm3_engine::Result<(TrainState, StepResult)> {
+    let alone = Single::default();
+    let batch = GlobalBatch::gather(&CrossEntropy, own, false, &alone)?;
+    train_step(state, &CrossEntropy, batch, mode, learning_rate, &alone, accept)
+}
+
 fn follow(name: &str, device: &Device) -> TrainState {
     let run = &reference()["runs"][name];
     let mut state = state(optimizer(run), device);
@@ -101,16 +116,7 @@ fn follow(name: &str, device: &Device) -> TrainState {
         let rate = log["lr"].as_f64().unwrap();
         let micro = [batch(k, 0, device)];
         let result;
-        (state, result) = train_step(
-            state,
-            &CrossEntropy,
-            &micro,
-            LossAverage::Tokens.into(),
-            rate,
-            &Single::default(),
-            |_| true,
-        )
-        .unwrap();
+        (state, result) = step(state, &micro, LossAverage::Tokens.into(), rate, |_| true).unwrap();
         assert_relative(
             &format!("{what}: loss"),
             result.loss,
@@ -132,13 +138,11 @@ fn follow(name: &str, device: &Device) -> TrainState {
             );
         }
     }
-    let (_, after) = train_step(
+    let (_, after) = step(
         state.clone(),
-        &CrossEntropy,
         &[batch(5, 0, device)],
         LossAverage::Tokens.into(),
         0.0,
-        &Single::default(),
         |_| true,
     )
     .unwrap();
@@ -217,17 +221,7 @@ fn accumulate(average: LossAverage, device: &Device) -> StepResult {
     // In the reference the first 20 labels of the first batch are ignored; a label is the target of the position
     // before it.
     let micro = [batch(6, 20, device), batch(7, 0, device)];
-    train_step(
-        state,
-        &CrossEntropy,
-        &micro,
-        average.into(),
-        0.0,
-        &Single::default(),
-        |_| true,
-    )
-    .unwrap()
-    .1
+    step(state, &micro, average.into(), 0.0, |_| true).unwrap().1
 }
 
 #[test]
@@ -263,13 +257,11 @@ fn a_norm_that_is_not_finite_changes_nothing() {
         state.model.model.norm.weight =
             weight.map(|weight| weight.mul_scalar(f32::NAN).detach().require_grad());
         let before = weight_norms(&state.model);
-        let (state, result) = train_step(
+        let (state, result) = step(
             state,
-            &CrossEntropy,
             &[batch(0, 0, &device)],
             LossAverage::Tokens.into(),
             1e-3,
-            &Single::default(),
             |_| unreachable!("not asked about what is not finite"),
         )
         .unwrap();
@@ -309,16 +301,7 @@ fn recomputed_layers_give_the_same_bits() {
                 for step in 0..3 {
                     let micro = [batch(2 * step, 0, &device), batch(2 * step + 1, 7, &device)];
                     let result;
-                    (state, result) = train_step(
-                        state,
-                        &CrossEntropy,
-                        &micro,
-                        mode,
-                        1e-3,
-                        &Single::default(),
-                        |_| true,
-                    )
-                    .unwrap();
+                    (state, result) = step(state, &micro, mode, 1e-3, |_| true).unwrap();
                     results.push((result.loss.to_bits(), result.grad_norm.to_bits()));
                 }
                 (results, weight_norms(&state.model), moments(&state))

@@ -70,7 +70,7 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
         return Ok(None);
     }
     let folder = run.stage_folder(&stage.name);
-    let (Some((progress, path)), _) = checkpoint::newest(&folder)? else {
+    let (Some((progress, path)), _) = run.newest(&stage.name)? else {
         return Ok(None);
     };
     let manifest = path.join("manifest.json");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smollm3_engine::checkpoint::{self, Progress};
 use smollm3_engine::guard::GuardState;
-use smollm3_engine::{EngineError, Event, Listener, Run, StageInfo, weights_hash};
+use smollm3_engine::{EngineError, Event, Listener, Run, StageInfo};
 use smollm3_model::hf::FileDtype;
 use smollm3_recipe::{MergedModel, Merging, NumberFormat, Stage, Start};
 
@@ -37,7 +37,7 @@ pub fn merge_stage(
     let mut data = BTreeMap::new();
     for (folder, weight) in &parents {
         let name = format!("{} × {weight}", folder.display());
-        data.insert(name, weights_hash(folder)?);
+        data.insert(name, run.hashes().weights(folder)?);
     }
     let progress = Progress {
         stage: stage.name.clone(),
@@ -55,7 +55,7 @@ pub fn merge_stage(
         done: STEP,
     })?;
     checkpoint::sweep(&folder)?;
-    if let (Some((done, _)), _) = checkpoint::newest(&folder)?
+    if let (Some((done, _)), _) = run.newest(&stage.name)?
         && done.data == progress.data
     {
         return listener.on(&Event::Note(format!("{}: merged already", stage.name)));

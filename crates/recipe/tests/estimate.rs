@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use fixture::Folder;
 use proptest::prelude::*;
-use smollm3_collective::{Collective, Reduction, Shards, Threads};
+use smollm3_collective::{Collective, Shards, Threads};
 use smollm3_recipe::{
-    DEVICES, Device, Estimate, Facts, Precision, Recipe, Sharding, StageEstimate, StepTraffic, Trained, cost,
+    DEVICES, Device, Estimate, Facts, Precision, Recipe, StageEstimate, StepTraffic, Trained, cost,
 };
 
 /// A device of round figures, of which all is reached.
@@ -224,7 +224,7 @@ fn the_3b_recipe_on_the_devices_of_the_original() {
 }
 
 fn mid_train_numbers(others: u64) -> u64 {
-    others * (8 * 4 + 8 + 32)
+    others * (8 * 6 + 32)
 }
 
 #[test]
@@ -460,25 +460,22 @@ fn step_of_engine(
     buckets: &[usize],
     observed: usize,
     sources: usize,
-    sharding: Sharding,
     rounds: usize,
 ) -> u64 {
     let before = ranks.traffic().sent;
-    ranks.all_reduce_f64(&mut [0.0; 2], Reduction::Sum).unwrap();
-    if sharding == Sharding::Gradients {
-        ranks.all_reduce_f64(&mut [0.0], Reduction::Max).unwrap();
-    }
-    ranks
-        .all_reduce_f64(&mut vec![0.0; 1 + observed], Reduction::Sum)
-        .unwrap();
-    ranks.all_gather_bytes(&vec![0; 32 * sources]).unwrap();
+    let numbers = |own: usize| {
+        let counts = vec![own; ranks.world()];
+        let mut values = vec![0.0; own * ranks.world()];
+        ranks.all_gather_f64(&mut values, &counts).unwrap();
+    };
+    numbers(4);
     let counts = |length: usize| Shards::new(length, ranks.world(), 64).counts();
     for &length in buckets.iter().cycle().take(rounds * buckets.len()) {
         ranks
             .reduce_scatter(&mut vec![1.0; length], &counts(length))
             .unwrap();
     }
-    ranks.all_reduce_f64(&mut [0.0], Reduction::Sum).unwrap();
+    numbers(2 + observed + 4 * sources);
     for &length in buckets {
         ranks.all_gather(&mut vec![1.0; length], &counts(length)).unwrap();
     }
@@ -496,24 +493,19 @@ proptest! {
         world in 1_usize..7,
         observed in 0_usize..8,
         sources in 1_usize..4,
-        micro_batches in prop::option::of(1_usize..4),
+        rounds in 1_usize..4,
     ) {
         let buckets: Vec<usize> = vec![of_layer; layers]
             .into_iter()
             .chain([rest])
             .filter(|length| *length > 0)
             .collect();
-        let (sharding, rounds) = match micro_batches {
-            Some(rounds) => (Sharding::Gradients, rounds),
-            None => (Sharding::Optimizer, 1),
-        };
         let sent = Threads::run(world, Duration::from_secs(30), |rank| {
-            step_of_engine(&rank, &buckets, observed, sources, sharding, rounds)
+            step_of_engine(&rank, &buckets, observed, sources, rounds)
         });
         let trained = Trained { layers: layers as u64, of_layer: of_layer as u64, rest: rest as u64 };
         prop_assert_eq!(trained.total(), buckets.iter().sum::<usize>() as u64);
-        let foretold =
-            StepTraffic::of_first_rank(trained, world as u64, observed as u64, sharding, rounds as u64);
+        let foretold = StepTraffic::of_first_rank(trained, world as u64, observed as u64, rounds as u64);
         prop_assert_eq!(
             sent[0],
             foretold.total_bytes + (sources as u64 - 1) * foretold.each_further_source_bytes

@@ -29,6 +29,7 @@ pub fn fine_tune(
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<()> {
+    run.verify_parents(stage)?;
     let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
     let data = &fine_tuning.data;
     let prepared = run.first(|| Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener))?;

@@ -93,8 +93,9 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
     match &stage.from {
         Start::Stage(earlier) => {
             let folder = recipe.run.output.join(earlier);
-            let (found, _) = checkpoint::newest(&folder)?;
-            found.map(|(_, path)| path).ok_or_else(|| {
+            // All checkpoints of a stage carry the same template: reading the weights to verify one tells nothing about it.
+            let newest = checkpoint::list(&folder)?.pop();
+            newest.map(|(_, path)| path).ok_or_else(|| {
                 SftError::Refused(format!(
                     "stage \"{}\": template = \"checkpoint\" is that of \"{earlier}\", which has no checkpoint in {}; run it \
                      first",

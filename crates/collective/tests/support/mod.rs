@@ -91,6 +91,14 @@ pub fn check(ranks: &dyn Collective, seed: u64, length: usize) -> u64 {
     ranks.all_gather(&mut gathered, &counts).unwrap();
     assert_bits(&gathered, &sum, "all_gather");
 
+    let numbers_of =
+        |values: &[f32]| -> Vec<f64> { values.iter().map(|value| 0.1 * f64::from(*value)).collect() };
+    let mut numbers = vec![f64::NAN; length];
+    let own = Shards::from_counts(&counts).range(rank);
+    numbers[own.clone()].copy_from_slice(&numbers_of(&sum[own]));
+    ranks.all_gather_f64(&mut numbers, &counts).unwrap();
+    assert_eq!(numbers, numbers_of(&sum), "all_gather_f64");
+
     let bytes_of = |rank: usize| -> Vec<u8> { (0..length % 100 + rank).map(|i| (i + rank) as u8).collect() };
     let expected: Vec<Vec<u8>> = (0..world).map(bytes_of).collect();
     assert_eq!(ranks.all_gather_bytes(&bytes_of(rank)).unwrap(), expected);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
@@ -176,16 +177,38 @@ impl TensorFiles {
         }
         Ok((info, bytes))
     }
+
+    /// Some elements of a tensor of exactly this shape, in row-major order. The rest of the tensor is not read.
+    ///
+    /// # Errors
+    /// There is none of that name, it has another shape or fewer elements, or it holds no floats.
+    pub fn elements(
+        &self,
+        name: &str,
+        shape: &[usize],
+        elements: Range<usize>,
+    ) -> Result<Vec<f32>, ParameterError> {
+        let (info, bytes) = self.check(name, shape)?;
+        let content = |message: String| ParameterError::Content {
+            place: self.place(name),
+            name: name.to_owned(),
+            message,
+        };
+        let size = info.dtype.bitsize() / 8;
+        let bytes = bytes
+            .get(elements.start * size..elements.end * size)
+            .ok_or_else(|| content(format!("it has no elements {elements:?}")))?;
+        to_f32(info.dtype, bytes).map_err(|dtype| {
+            content(format!(
+                "its format {dtype} is not a float format; F32, BF16, F16 and F64 are read"
+            ))
+        })
+    }
 }
 
 impl Parameters for TensorFiles {
     fn parameter(&self, name: &str, shape: &[usize]) -> Result<TensorData, ParameterError> {
-        let (info, bytes) = self.check(name, shape)?;
-        let values = to_f32(info.dtype, bytes).map_err(|dtype| ParameterError::Content {
-            place: self.place(name),
-            name: name.to_owned(),
-            message: format!("its format {dtype} is not a float format; F32, BF16, F16 and F64 are read"),
-        })?;
+        let values = self.elements(name, shape, 0..shape.iter().product())?;
         Ok(TensorData::new(values, shape.to_vec()))
     }
 }

@@ -354,7 +354,6 @@ impl StageEstimate {
                 trained,
                 used,
                 if pairs.is_some() { OBSERVED_ON_PAIRS } else { 0 },
-                sharding,
                 work.rounds(),
             ),
             memory_bytes: memory,

@@ -1,13 +1,12 @@
 //! What a rank sends in a step, to the byte.
 //!
-//! A mirror of the engine's step (`crates/engine/src/{step,sums,reduce,adamw}`) and of how the operations of
+//! A mirror of the engine's step (`crates/engine/src/{step,global_batch,sums,reduce,adamw}`) and of how the operations of
 //! `crates/collective` are made of messages, in formulas alone: the plan depends on neither. The tests beside this crate
 //! run those operations and compare.
 
 use serde::Serialize;
 
 use crate::model_config::ModelConfig;
-use crate::run::Sharding;
 
 /// Elements that bounds between ranks are multiples of, as the engine divides them.
 const ALIGNMENT: u64 = 64;
@@ -15,11 +14,13 @@ const ALIGNMENT: u64 = 64;
 const PIECE: u64 = 1 << 16;
 const F32: u64 = 4;
 const F64: u64 = 8;
-const COUNT: u64 = 8;
 /// What is told of a source: its index, rows, sum and targets.
 const OF_SOURCE: u64 = 4 * F64;
-/// Targets and micro-batches before the backward pass, the loss, the squared gradients.
-const NUMBERS: u64 = 4;
+/// Targets, micro-batches, sources and a wish to stop before the forward pass; the loss and the squares of the gradients after
+/// the backward pass.
+const NUMBERS: u64 = 4 + 2;
+/// Exchanges of these numbers in a step: one before, one after.
+const EXCHANGES: u64 = 2;
 
 /// Bytes that rank 0 sends to other ranks in a step with an update, as `metrics.jsonl` has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -34,7 +35,7 @@ pub struct StepTraffic {
     pub each_further_source_bytes: u64,
     /// All of it, with one source.
     pub total_bytes: u64,
-    /// Messages of gradients and weights.
+    /// Messages: of gradients and weights, and one of numbers before and one after them to each other rank.
     pub messages: u64,
 }
 
@@ -77,17 +78,12 @@ impl Trained {
 
 impl StepTraffic {
     /// Of rank 0 of `ranks`, where gradients are summed `rounds` times in a step (once, or with
-    /// [`Sharding::Gradients`] for each micro-batch) and a step records `observed` figures beside the loss (none on text and
+    /// [`Sharding::Gradients`](crate::Sharding::Gradients) for each micro-batch) and a step records `observed` figures beside the loss (none on text and
     /// conversations, seven on pairs). Nothing is sent by one rank alone.
-    pub fn of_first_rank(
-        trained: Trained,
-        ranks: u64,
-        observed: u64,
-        sharding: Sharding,
-        rounds: u64,
-    ) -> Self {
+    pub fn of_first_rank(trained: Trained, ranks: u64, observed: u64, rounds: u64) -> Self {
         let others = ranks.max(1) - 1;
-        let [mut gradients, mut weights, mut messages] = [0u64; 3];
+        let [mut gradients, mut weights] = [0u64; 2];
+        let mut messages = others.saturating_mul(EXCHANGES);
         for (length, count) in trained.buckets() {
             let shard = length.div_ceil(ranks.max(1)).next_multiple_of(ALIGNMENT);
             let own = shard.min(length);
@@ -97,9 +93,7 @@ impl StepTraffic {
             messages =
                 messages.saturating_add(times((rounds * own.div_ceil(PIECE) + 1).saturating_mul(others)));
         }
-        let rounds_told = u64::from(sharding == Sharding::Gradients);
-        // The counts of what is told of sources are told first.
-        let numbers = others.saturating_mul(F64 * (NUMBERS + rounds_told + observed) + COUNT + OF_SOURCE);
+        let numbers = others.saturating_mul(F64 * (NUMBERS + observed) + OF_SOURCE);
         Self {
             gradients_bytes: gradients,
             weights_bytes: weights,

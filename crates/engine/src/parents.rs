@@ -1,0 +1,85 @@
+//! The checkpoints that a stage starts from or is compared with: verified by rank 0, which tells the others.
+//!
+//! A checkpoint of a large model takes a minute to read; a hundred ranks that read it at once take the file system away
+//! from everybody.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use smollm3_recipe::{Stage, StageKind, Start};
+
+use crate::checkpoint::{self, Newest};
+use crate::ranks::from_first;
+use crate::{FileHashes, Result, Run};
+
+/// What a run knows of the checkpoints in its folder.
+#[derive(Debug, Default)]
+pub(crate) struct Parents {
+    /// Newest whole checkpoints as rank 0 has told, by stage.
+    told: Mutex<BTreeMap<String, PathBuf>>,
+    pub hashes: FileHashes,
+}
+
+impl Parents {
+    fn told(&self) -> MutexGuard<'_, BTreeMap<String, PathBuf>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The checkpoint of a stage, if rank 0 has told of it.
+    pub fn of(&self, stage: &str) -> Option<PathBuf> {
+        self.told().get(stage).cloned()
+    }
+}
+
+impl Run {
+    /// Has rank 0 verify the checkpoints that `stage` reads of earlier ones, and tells all ranks which they are. Every rank
+    /// calls it before it asks for one of them.
+    ///
+    /// # Errors
+    /// There is none; an error of rank 0 is one of all ranks.
+    pub fn verify_parents(&self, stage: &Stage) -> Result<()> {
+        let reference = match &stage.kind {
+            StageKind::Apo(preference) => preference.reference_from.as_ref(),
+            _ => None,
+        };
+        for start in [Some(&stage.from), reference].into_iter().flatten() {
+            let Start::Stage(earlier) = start else {
+                continue;
+            };
+            self.parents.told().remove(earlier);
+            let newest = from_first(&*self.ranks, || self.last_checkpoint(stage, earlier))?;
+            self.parents.told().insert(earlier.clone(), newest);
+        }
+        Ok(())
+    }
+
+    /// The newest checkpoint of a stage that is whole, and the names and faults of those passed over. A checkpoint that
+    /// this run has verified before is not read again.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn newest(&self, stage: &str) -> Result<Newest> {
+        checkpoint::newest_of(&self.stage_folder(stage), self.hashes(), |_| true)
+    }
+
+    /// The hashes of files that this rank has read.
+    pub fn hashes(&self) -> &FileHashes {
+        &self.parents.hashes
+    }
+
+    /// What rank 0 finds, told to all ranks.
+    ///
+    /// # Errors
+    /// As `work`, or a rank that is late or gone.
+    pub fn from_first<T, E>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E>
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned,
+        E: From<crate::EngineError>,
+    {
+        from_first(&*self.ranks, work)
+    }
+}
