@@ -96,7 +96,7 @@ fn assert_relative(what: &str, found: f64, expected: f64, tolerance: f64) {
 }
 
 /// A step of one rank.
-fn step(
+fn step_alone(
     state: TrainState,
     own: &[MicroBatch],
     mode: StepMode,
@@ -116,7 +116,7 @@ fn follow(name: &str, device: &Device) -> TrainState {
         let rate = log["lr"].as_f64().unwrap();
         let micro = [batch(k, 0, device)];
         let result;
-        (state, result) = step(state, &micro, LossAverage::Tokens.into(), rate, |_| true).unwrap();
+        (state, result) = step_alone(state, &micro, LossAverage::Tokens.into(), rate, |_| true).unwrap();
         assert_relative(
             &format!("{what}: loss"),
             result.loss,
@@ -138,7 +138,7 @@ fn follow(name: &str, device: &Device) -> TrainState {
             );
         }
     }
-    let (_, after) = step(
+    let (_, after) = step_alone(
         state.clone(),
         &[batch(5, 0, device)],
         LossAverage::Tokens.into(),
@@ -221,7 +221,9 @@ fn accumulate(average: LossAverage, device: &Device) -> StepResult {
     // In the reference the first 20 labels of the first batch are ignored; a label is the target of the position
     // before it.
     let micro = [batch(6, 20, device), batch(7, 0, device)];
-    step(state, &micro, average.into(), 0.0, |_| true).unwrap().1
+    step_alone(state, &micro, average.into(), 0.0, |_| true)
+        .unwrap()
+        .1
 }
 
 #[test]
@@ -257,7 +259,7 @@ fn a_norm_that_is_not_finite_changes_nothing() {
         state.model.model.norm.weight =
             weight.map(|weight| weight.mul_scalar(f32::NAN).detach().require_grad());
         let before = weight_norms(&state.model);
-        let (state, result) = step(
+        let (state, result) = step_alone(
             state,
             &[batch(0, 0, &device)],
             LossAverage::Tokens.into(),
@@ -301,7 +303,7 @@ fn recomputed_layers_give_the_same_bits() {
                 for step in 0..3 {
                     let micro = [batch(2 * step, 0, &device), batch(2 * step + 1, 7, &device)];
                     let result;
-                    (state, result) = step(state, &micro, mode, 1e-3, |_| true).unwrap();
+                    (state, result) = step_alone(state, &micro, mode, 1e-3, |_| true).unwrap();
                     results.push((result.loss.to_bits(), result.grad_norm.to_bits()));
                 }
                 (results, weight_norms(&state.model), moments(&state))
