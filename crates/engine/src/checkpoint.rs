@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smollm3_collective::Collective;
 use smollm3_corpus::atomic_file::write_atomically;
@@ -272,9 +273,7 @@ pub fn list(stage_folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
 
 /// Checks every file of a checkpoint against its manifest.
 fn verify(folder: &Path, hashes: &FileHashes) -> std::result::Result<Progress, String> {
-    let read = |name: &str| fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"));
-    let manifest: Manifest =
-        serde_json::from_slice(&read(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
+    let manifest: Manifest = read_json(folder, MANIFEST)?;
     for (name, expected) in &manifest.files {
         let found = hashes
             .get(&folder.join(name))
@@ -286,7 +285,17 @@ fn verify(folder: &Path, hashes: &FileHashes) -> std::result::Result<Progress, S
             ));
         }
     }
-    serde_json::from_slice(&read(STATE)?).map_err(|error| format!("{STATE}: {error}"))
+    read_state(folder)
+}
+
+/// What `state.json` of a checkpoint says.
+fn read_state(folder: &Path) -> std::result::Result<Progress, String> {
+    read_json(folder, STATE)
+}
+
+fn read_json<T: DeserializeOwned>(folder: &Path, name: &str) -> std::result::Result<T, String> {
+    let bytes = fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"))?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("{name}: {error}"))
 }
 
 /// The training state that a checkpoint holds.
@@ -377,31 +386,35 @@ pub fn load_adapters(
     Ok(TrainState { model, optimizer })
 }
 
-/// Where the stage was whose checkpoint in `folder` another stage goes on from with the moments. Verifies it.
+/// Verifies a checkpoint whose moments another stage goes on with.
 ///
 /// # Errors
 /// The folder is no training checkpoint, or a damaged one.
-pub fn kept_progress(folder: &Path, hashes: &FileHashes) -> Result<Progress> {
-    verify(folder, hashes).map_err(|fault| {
-        EngineError::Refused(format!(
-            "{}: optimizer_state = \"keep\" needs the moments of a training checkpoint: {fault}; write \"fresh\"",
-            folder.display()
-        ))
-    })
+pub(crate) fn check_moments(folder: &Path, hashes: &FileHashes) -> Result<()> {
+    verify(folder, hashes)
+        .map(|_| ())
+        .map_err(|fault| no_moments(folder, &fault))
 }
 
-/// The optimizer's state of a checkpoint, for another stage to go on with.
+fn no_moments(folder: &Path, fault: &str) -> EngineError {
+    EngineError::Refused(format!(
+        "{}: optimizer_state = \"keep\" needs the moments of a training checkpoint: {fault}; write \"fresh\"",
+        folder.display()
+    ))
+}
+
+/// The optimizer's state of a checkpoint, for another stage to go on with. Reads this rank's part of the moments.
 ///
 /// # Errors
 /// The checkpoint has none, or one that does not fit the configuration.
 pub fn load_optimizer(
     folder: &Path,
     config: &ModelConfig,
-    progress: &Progress,
     optimizer: &Optimizer,
     device: &Device,
     ranks: &dyn Collective,
 ) -> Result<AdamW> {
+    let progress = read_state(folder).map_err(|fault| no_moments(folder, &fault))?;
     let moments = SavedMoments::open(folder)?;
     let shapes = config.parameter_shapes();
     AdamW::restore(

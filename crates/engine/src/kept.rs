@@ -178,9 +178,9 @@ impl Kept<'_> {
             optimizer: match training.optimizer_state {
                 OptimizerState::Fresh => AdamW::new(training.optimizer.clone()),
                 OptimizerState::Keep => {
-                    let progress = run.from_first(|| checkpoint::kept_progress(&folder, run.hashes()))?;
+                    run.only_first(|| checkpoint::check_moments(&folder, run.hashes()))?;
                     let (optimizer, ranks) = (&training.optimizer, &*run.ranks);
-                    checkpoint::load_optimizer(&folder, config, &progress, optimizer, &run.device, ranks)?
+                    checkpoint::load_optimizer(&folder, config, optimizer, &run.device, ranks)?
                 }
             },
         })

@@ -93,7 +93,6 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
     match &stage.from {
         Start::Stage(earlier) => {
             let folder = recipe.run.output.join(earlier);
-            // All checkpoints of a stage carry the same template: reading the weights to verify one tells nothing about it.
             let newest = checkpoint::list(&folder)?.pop();
             newest.map(|(_, path)| path).ok_or_else(|| {
                 SftError::Refused(format!(
