@@ -78,8 +78,8 @@ impl Trained {
 
 impl StepTraffic {
     /// Of rank 0 of `ranks`, where gradients are summed `rounds` times in a step (once, or with
-    /// [`Sharding::Gradients`](crate::Sharding::Gradients) for each micro-batch) and a step records `observed` figures beside the loss (none on text and
-    /// conversations, seven on pairs). Nothing is sent by one rank alone.
+    /// [`Sharding::Gradients`](crate::Sharding::Gradients) for each micro-batch) and a step records `observed` figures
+    /// beside the loss (none on text and conversations, seven on pairs). Nothing is sent by one rank alone.
     pub fn of_first_rank(trained: Trained, ranks: u64, observed: u64, rounds: u64) -> Self {
         let others = ranks.max(1) - 1;
         let [mut gradients, mut weights] = [0u64; 2];
