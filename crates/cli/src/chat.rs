@@ -10,6 +10,7 @@ use smollm3_chat::tokens::check_tokens;
 use smollm3_chat::{Conversation, Template};
 use smollm3_engine::dtype;
 use smollm3_inference::{Continuation, TextModel};
+use smollm3_model::hf::GenerationConfig;
 
 use crate::args::ChatArgs;
 use crate::date::date;
@@ -22,7 +23,9 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
     let date = date(args.date.as_deref())?;
-    let sampling = args.sampling.drawn()?;
+    let sampling = args
+        .sampling
+        .over(&GenerationConfig::of_checkpoint(&args.checkpoint)?.sampling)?;
     let mut talk = Conversation {
         messages: first(args.system.as_deref()),
         tools: args.tools.as_deref().map(tools).transpose()?,

@@ -18,6 +18,7 @@ use smollm3_eval::evaluate_stage;
 use smollm3_inference::{Continuation, TextModel};
 use smollm3_kernels::FreedMemory;
 use smollm3_merge::merge_stage;
+use smollm3_model::hf::GenerationConfig;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard};
 use smollm3_recipe::{
     Facts, Recipe, Recompute, Source, SourceKind, Stage, StageKind, Start, Tokenizer as TokenizerSpec,
@@ -246,7 +247,9 @@ fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
-    let sampling = args.sampling.drawn()?;
+    let sampling = args
+        .sampling
+        .over(&GenerationConfig::of_checkpoint(&args.checkpoint)?.sampling)?;
     let model = TextModel::open(&args.checkpoint, dtype(precision), &device)?;
     let how = Continuation {
         max_new_tokens: args.max_new_tokens,

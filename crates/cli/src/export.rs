@@ -6,18 +6,28 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
 use smollm3_model::hf::{Checkpoint, FileDtype, NamedTensor, Values, save_tensors};
 use smollm3_model::{ModelConfig, Parameters, Yarn};
 
 use crate::args::ExportArgs;
 
 /// What a folder has besides weights and configuration, if it has it.
-const COMPANIONS: [&str; 5] = [
+const COMPANIONS: [&str; 6] = [
+    "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
     "README.md",
+];
+
+/// Keys of `config.json` that are written under another name or with other values, or that name who wrote the file.
+const OTHER_SPELLINGS: [&str; 4] = [
+    "dtype",
+    "rope_parameters",
+    "transformers_version",
+    "_name_or_path",
 ];
 
 /// `smollm3 export`.
@@ -57,6 +67,7 @@ pub fn write_folder(
     fs::create_dir_all(&draft).with_context(|| format!("{}: cannot create", draft.display()))?;
     let written = save_tensors(&draft, config, tensors, dtype)
         .map_err(anyhow::Error::from)
+        .and_then(|()| keep_unknown_keys(&from.join("config.json"), &draft.join("config.json")))
         .and_then(|()| copy_companions(from, &draft))
         .and_then(|()| change(&draft))
         .and_then(|()| fs::rename(&draft, out).with_context(|| format!("{}: cannot create", out.display())));
@@ -126,6 +137,30 @@ pub fn named_tensors(
             }
         })
         .collect()
+}
+
+/// Puts back what `from` says in `config.json` and this project does not: keys that it does not read, and end tokens
+/// besides the first.
+fn keep_unknown_keys(from: &Path, to: &Path) -> Result<()> {
+    let read = |path: &Path| -> Result<Map<String, Value>> {
+        let text = fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
+    };
+    let (original, mut written) = (read(from)?, read(to)?);
+    for (key, value) in original {
+        let first_end = |value: &Value| value.as_array().and_then(|ids| ids.first()).cloned();
+        let keep = match key.as_str() {
+            "eos_token_id" => {
+                first_end(&value).is_some_and(|first| Some(&first) == written.get("eos_token_id"))
+            }
+            key => !OTHER_SPELLINGS.contains(&key) && !written.contains_key(key),
+        };
+        if keep {
+            written.insert(key, value);
+        }
+    }
+    let text = format!("{:#}\n", Value::Object(written));
+    fs::write(to, text).with_context(|| format!("{}: cannot write", to.display()))
 }
 
 fn copy_companions(from: &Path, to: &Path) -> Result<()> {

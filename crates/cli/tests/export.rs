@@ -101,3 +101,43 @@ fn nothing_is_overwritten_and_nothing_half_written() {
     assert!(!done);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn what_the_checkpoint_says_of_itself_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("from");
+    fs::create_dir(&from).unwrap();
+    fs::copy(
+        model("a").join("model.safetensors"),
+        from.join("model.safetensors"),
+    )
+    .unwrap();
+    let read = |path: PathBuf| -> Value { serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap() };
+    let mut config = read(model("a").join("config.json"));
+    config["eos_token_id"] = serde_json::json!([0, 5]);
+    config["rope_interleaved"] = false.into();
+    config["transformers.js_config"] = serde_json::json!({"dtype": "q4"});
+    config["rope_scaling"] = serde_json::json!({
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128,
+        "mscale": 1.0, "mscale_all_dim": 0.5, "truncate": false,
+    });
+    fs::write(from.join("config.json"), config.to_string()).unwrap();
+    let generation = r#"{"eos_token_id": [0, 5], "do_sample": true, "temperature": 0.6, "top_p": 0.95}"#;
+    fs::write(from.join("generation_config.json"), generation).unwrap();
+
+    let out = folder.path().join("out");
+    let (done, text) = export(&from, &out, &["--dtype", "bf16"]);
+    assert!(done, "{text}");
+    assert_eq!(
+        fs::read_to_string(out.join("generation_config.json")).unwrap(),
+        generation
+    );
+    let written = read(out.join("config.json"));
+    for key in ["eos_token_id", "rope_interleaved", "transformers.js_config"] {
+        assert_eq!(written[key], config[key], "{key}");
+    }
+    for key in ["mscale", "mscale_all_dim", "truncate", "factor"] {
+        assert_eq!(written["rope_scaling"][key], config["rope_scaling"][key], "{key}");
+    }
+    assert_eq!(written["torch_dtype"], "bfloat16");
+}

@@ -9,7 +9,7 @@ use smollm3_chat::Template;
 use smollm3_corpus::TokenStore;
 use smollm3_engine::{Event, HeldOut, Listener, Run, checkpoint, held_out_by_category, token_bytes};
 use smollm3_model::SmolLm3;
-use smollm3_model::hf::Checkpoint;
+use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig};
 use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
 
 use crate::{
@@ -140,15 +140,17 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
         )?;
     }
     if let (Some(questions), Some(template)) = (&asked.exact_match, &template) {
-        let stop = checkpoint
-            .config
-            .eos_token_id
-            .unwrap_or(run.data.tokenizer.info().end_of_text);
+        let mut stop = GenerationConfig::of_checkpoint(&path)
+            .map_err(CheckpointError::from)?
+            .end_tokens;
+        if stop.is_empty() {
+            stop.push(run.data.tokenizer.info().end_of_text);
+        }
         evaluation.exact_match = exact_match(
             &model,
             &run.data.tokenizer,
             template,
-            stop,
+            &stop,
             questions,
             &mut |done, total| say(stage, "sums", done, total, listener),
         )?;

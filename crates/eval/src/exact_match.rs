@@ -17,8 +17,8 @@ const LONGEST: usize = 96;
 /// Questions that are answered at once.
 const AT_ONCE: usize = 50;
 
-/// In both modes, the part of the questions answered right; the most probable token is taken each time. A turn ends with
-/// `stop`.
+/// In both modes, the part of the questions answered right; the most probable token is taken each time. Any of `stop`
+/// ends a turn.
 ///
 /// # Errors
 /// The template refuses the questions, or `progress` ends the work.
@@ -26,13 +26,13 @@ pub fn exact_match(
     model: &SmolLm3,
     tokenizer: &Tokenizer,
     template: &Template,
-    stop: u32,
+    stop: &[u32],
     asked: &ExactMatch,
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<Vec<ModeScore>> {
     let settings = Generation {
         max_new_tokens: LONGEST,
-        stop: vec![stop],
+        stop: stop.to_vec(),
         ..Generation::default()
     };
     let total = 2 * u64::from(asked.items);

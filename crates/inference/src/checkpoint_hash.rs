@@ -8,8 +8,9 @@ use blake3::Hasher;
 use crate::{InferenceError, Result};
 
 /// Files of a checkpoint that decide what it says, beside its weights.
-const COMPANIONS: [&str; 4] = [
+const COMPANIONS: [&str; 5] = [
     "config.json",
+    "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",

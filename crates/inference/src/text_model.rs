@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device};
 use smollm3_chat::tokens::check_tokens;
 use smollm3_chat::{Conversation, NaiveDate, Template, encode_prompt};
 use smollm3_corpus::Tokenizer;
-use smollm3_model::hf::Checkpoint;
+use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig};
 use smollm3_model::{ModelConfig, Sampling, SmolLm3};
 
 use crate::{InferenceError, Result};
@@ -26,6 +26,8 @@ pub struct TextModel {
     pub tokenizer: Tokenizer,
     /// What turns conversations into text, if the checkpoint brings one along.
     pub template: Option<Template>,
+    /// How the checkpoint is meant to be continued.
+    pub generation: GenerationConfig,
 }
 
 /// How a text is continued.
@@ -52,6 +54,7 @@ impl TextModel {
                 source,
             })?;
         let template = Template::of_checkpoint(folder)?;
+        let generation = GenerationConfig::of_checkpoint(folder).map_err(CheckpointError::from)?;
         let model = checkpoint.model_in(precision, device)?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -59,14 +62,15 @@ impl TextModel {
             model,
             tokenizer,
             template,
+            generation,
         })
     }
 
-    /// The tokens that end a text: the model's own, and the end of a turn where the tokenizer has one.
+    /// The tokens that end a text: the checkpoint's own, and the end of a turn where the tokenizer has one.
     pub fn end_tokens(&self) -> Vec<u32> {
         let turn = check_tokens(&self.tokenizer).ok().map(|tokens| tokens.im_end);
-        let mut ends: Vec<u32> = self.config.eos_token_id.into_iter().chain(turn).collect();
-        ends.dedup();
+        let mut ends = self.generation.end_tokens.clone();
+        ends.extend(turn.filter(|turn| !ends.contains(turn)));
         ends
     }
 

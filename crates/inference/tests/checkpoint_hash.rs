@@ -27,6 +27,7 @@ fn a_checkpoint_is_known_by_what_decides_its_answers() {
         ("chat_template.jinja", &b"{{ messages }}"[..]),
         ("tokenizer_config.json", &b"{{ messages }}"[..]),
         ("config.json", &b"{}"[..]),
+        ("generation_config.json", &b"{}"[..]),
         ("tokenizer.json", &b"{}"[..]),
     ] {
         fs::write(other.join(file), bytes).unwrap();

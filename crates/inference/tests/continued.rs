@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use smollm3_corpus::Tokenizer;
 use smollm3_inference::{Continuation, End, TextModel};
 use smollm3_kernels::{compiled_backends, device};
+use smollm3_model::hf::GenerationConfig;
 use smollm3_model::{Generation, ModelConfig, Sampling, generate};
 
 fn text_model() -> TextModel {
@@ -21,6 +22,7 @@ fn text_model() -> TextModel {
         model: tiny::model(&device(compiled_backends()[0], None).unwrap()),
         tokenizer,
         template: None,
+        generation: GenerationConfig::default(),
     }
 }
 

@@ -27,14 +27,7 @@ pub fn inverse_frequencies(config: &ModelConfig) -> (Vec<f32>, f64) {
                 let scale = interpolated / yarn.factor + (1.0 - interpolated);
                 (plain(j) * scale) as f32
             };
-            let attention_factor = yarn.attention_factor.unwrap_or_else(|| {
-                if yarn.factor <= 1.0 {
-                    1.0
-                } else {
-                    0.1 * yarn.factor.ln() + 1.0
-                }
-            });
-            ((0..half).map(frequency).collect(), attention_factor)
+            ((0..half).map(frequency).collect(), yarn.attention_scaling())
         }
     }
 }
@@ -45,8 +38,11 @@ fn ramp(yarn: &Yarn, theta: f64, head_dim: usize) -> (f64, f64) {
     // The dimension that makes `rotations` turns over the original length.
     let dimension =
         |rotations: f64| head_dim as f64 * (length / (rotations * 2.0 * PI)).ln() / (2.0 * theta.ln());
-    let low = dimension(yarn.beta_fast).floor().max(0.0);
-    let high = dimension(yarn.beta_slow).ceil().min(head_dim as f64 - 1.0);
+    let (mut low, mut high) = (dimension(yarn.beta_fast), dimension(yarn.beta_slow));
+    if yarn.truncate.unwrap_or(true) {
+        (low, high) = (low.floor(), high.ceil());
+    }
+    let (low, high) = (low.max(0.0), high.min(head_dim as f64 - 1.0));
     (low, if low == high { high + 0.001 } else { high })
 }
 

@@ -37,6 +37,27 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    /// The first option that is out of its range: its name, its value, and what it must be.
+    pub fn problem(&self) -> Option<(&'static str, f64, &'static str)> {
+        let at_least_zero = self.temperature.is_finite() && self.temperature >= 0.0;
+        let part = self.top_p > 0.0 && self.top_p <= 1.0;
+        let positive = self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0;
+        [
+            ("temperature", self.temperature, at_least_zero, "0 or more"),
+            ("top_p", self.top_p, part, "more than 0, at most 1"),
+            ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "0 to 1"),
+            (
+                "repetition_penalty",
+                self.repetition_penalty,
+                positive,
+                "more than 0",
+            ),
+        ]
+        .into_iter()
+        .find(|(_, _, good, _)| !good)
+        .map(|(name, value, _, due)| (name, value, due))
+    }
+
     /// The random numbers of row `row`, the same whatever rows are beside it.
     pub fn rng(&self, row: u64) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);

@@ -325,3 +325,126 @@ fn the_3b_model_has_its_parameters() {
     named_parameters(&model, &mut count);
     assert_eq!((count.tensors, count.numbers), (326, 3_075_098_624));
 }
+
+#[test]
+fn a_tied_model_has_one_head() {
+    let tensor = |name: &str, dtype, values: Vec<f32>| NamedTensor {
+        name: name.to_owned(),
+        shape: vec![512, 64],
+        dtype,
+        values: hf::Values::Here(values),
+    };
+    let config = ModelConfig::from_hf_file(&path("model/a/config.json")).unwrap();
+    assert!(config.tie_word_embeddings);
+    let with_head = |dtype, last: f32| {
+        let folder = altered(|name, shape| Some((name, shape)));
+        let mut values = vec![0.5; 512 * 64];
+        values[512 * 64 - 1] = last;
+        write_shards(
+            folder.path(),
+            "head",
+            &[tensor("lm_head.weight", dtype, values)],
+            usize::MAX,
+        )
+        .unwrap();
+        let mut json = serde_json::json!({ "weight_map": {"lm_head.weight": "head.safetensors"} });
+        for (name, _) in config.parameter_shapes() {
+            json["weight_map"][name] = "model.safetensors".into();
+        }
+        fs::write(
+            folder.path().join("model.safetensors.index.json"),
+            json.to_string(),
+        )
+        .unwrap();
+        folder
+    };
+    // The embedding once more, in its own format and in another.
+    for dtype in [FileDtype::Bf16, FileDtype::F32] {
+        Checkpoint::open(with_head(dtype, 0.5).path()).unwrap();
+        refused(
+            with_head(dtype, 0.75).path(),
+            &["lm_head.weight differs", "\"tie_word_embeddings\": false"],
+        );
+    }
+
+    // What the message asks for keeps the head.
+    let folder = with_head(FileDtype::F32, 0.75);
+    let file = folder.path().join("config.json");
+    let text = fs::read_to_string(&file).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["tie_word_embeddings"] = false.into();
+    fs::write(&file, json.to_string()).unwrap();
+    let model = Checkpoint::open(folder.path())
+        .unwrap()
+        .model(&fixture::devices()[0].1)
+        .unwrap();
+    let head = bits(&model)
+        .into_iter()
+        .find(|(name, _)| name == "lm_head.weight")
+        .unwrap();
+    assert_eq!(head.1.last(), Some(&0.75f32.to_bits()));
+}
+
+#[test]
+fn settings_that_would_change_the_numbers_are_refused_by_name() {
+    let text = fs::read_to_string(path("model/a/config.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let yarn = |key: &str, value: serde_json::Value| {
+        let mut settings = serde_json::json!({"rope_type": "yarn", "factor": 4.0});
+        settings[key] = value;
+        settings
+    };
+    for (key, value, words) in [
+        ("rope_scaling", yarn("attn_factor", 0.8.into()), "\"attn_factor\""),
+        ("rope_scaling", yarn("mscal", 1.0.into()), "\"mscal\""),
+        (
+            "rope_scaling",
+            yarn("partial_rotary_factor", 0.5.into()),
+            "partial_rotary_factor = 0.5",
+        ),
+        ("rope_scaling", yarn("mscale_all_dim", (-100.0).into()), ""),
+        (
+            "rope_scaling",
+            serde_json::json!({"type": "longrope", "factor": 4.0}),
+            "\"longrope\"",
+        ),
+        (
+            "rope_scaling",
+            serde_json::json!({"rope_type": "dynamic", "factor": 4.0}),
+            "\"dynamic\"",
+        ),
+        (
+            "rope_parameters",
+            serde_json::json!({"full_attention": {"rope_theta": 1e4}}),
+            "without a name",
+        ),
+        ("partial_rotary_factor", 0.5.into(), "partial_rotary_factor = 0.5"),
+        (
+            "quantization_config",
+            serde_json::json!({"quant_method": "gptq"}),
+            "quantized",
+        ),
+        (
+            "layer_types",
+            serde_json::json!(["full_attention", "sliding_attention"]),
+            "\"sliding_attention\"",
+        ),
+        ("eos_token_id", serde_json::json!([0, "end"]), "a token id"),
+    ] {
+        let mut changed = json.clone();
+        changed[key] = value;
+        let read = ModelConfig::from_hf_json(&changed.to_string(), Path::new("config.json"));
+        if words.is_empty() {
+            // Without `mscale` beside it, it has no effect in transformers either.
+            read.unwrap();
+            continue;
+        }
+        let message = read.unwrap_err().to_string();
+        assert!(message.contains(words), "{key}: {message}");
+    }
+    let mut list = json.clone();
+    list["eos_token_id"] = serde_json::json!([5, 0]);
+    list["pad_token_id"] = (-1).into();
+    let config = ModelConfig::from_hf_json(&list.to_string(), Path::new("config.json")).unwrap();
+    assert_eq!((config.eos_token_id, config.pad_token_id), (Some(5), None));
+}

@@ -98,3 +98,31 @@ fn frequencies_and_angles_are_those_of_transformers() {
     }
     assert_eq!(checked, 8);
 }
+
+/// `scripts/verify/rope.py` has written the file and says with which versions.
+#[test]
+fn random_yarn_settings_give_the_numbers_of_transformers() {
+    let text = std::fs::read_to_string(path("model/yarn_random.json")).unwrap();
+    let reference: Value = serde_json::from_str(&text).unwrap();
+    let cases = reference["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 48);
+    for case in cases {
+        let config = config(case, case["head_dim"].as_u64().unwrap()).unwrap();
+        let (frequencies, factor) = inverse_frequencies(&config);
+        let expected_factor = case["attention_scaling"].as_f64().unwrap();
+        assert!(
+            (factor - expected_factor).abs() < 1e-12,
+            "{factor} instead of {expected_factor}: {case}"
+        );
+        let expected = case["inv_freq"].as_array().unwrap();
+        assert_eq!(frequencies.len(), expected.len());
+        for (found, expected) in frequencies.iter().zip(expected) {
+            let expected = expected.as_f64().unwrap() as f32;
+            // A few units in the last place of f32: transformers computes the ramp in f32, we in f64.
+            assert!(
+                (found - expected).abs() <= 1e-6 * expected,
+                "{found} instead of {expected}: {case}"
+            );
+        }
+    }
+}

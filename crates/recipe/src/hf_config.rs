@@ -22,6 +22,40 @@ pub enum Spelling {
     Transformers5,
 }
 
+/// A token id of `config.json` or `generation_config.json`: absent, one, or a list. Negative ids mean absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Option<OneOrMany>")]
+pub struct TokenIds(pub Vec<u32>);
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a token id must be a whole number, a list of them, or null"
+)]
+enum OneOrMany {
+    One(i64),
+    Many(Vec<i64>),
+}
+
+impl From<Option<OneOrMany>> for TokenIds {
+    fn from(ids: Option<OneOrMany>) -> Self {
+        let ids = match ids {
+            None => Vec::new(),
+            Some(OneOrMany::One(id)) => vec![id],
+            Some(OneOrMany::Many(ids)) => ids,
+        };
+        // An id past u32 is past every vocabulary as well, and is refused as that.
+        let id = |id: i64| u32::try_from(id).unwrap_or(u32::MAX);
+        Self(ids.into_iter().filter(|id| *id >= 0).map(id).collect())
+    }
+}
+
+impl TokenIds {
+    fn first(&self) -> Option<u32> {
+        self.0.first().copied()
+    }
+}
+
 #[derive(Deserialize)]
 struct HfConfig {
     model_type: String,
@@ -46,16 +80,15 @@ struct HfConfig {
     hidden_act: Option<String>,
     attention_dropout: Option<f64>,
     use_sliding_window: Option<bool>,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<OneOrMany>,
-    pad_token_id: Option<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
+    layer_types: Option<Vec<String>>,
+    partial_rotary_factor: Option<f64>,
+    quantization_config: Option<Value>,
+    #[serde(default)]
+    bos_token_id: TokenIds,
+    #[serde(default)]
+    eos_token_id: TokenIds,
+    #[serde(default)]
+    pad_token_id: TokenIds,
 }
 
 #[derive(Deserialize)]
@@ -64,11 +97,18 @@ struct RopeParameters {
     /// The older name of `rope_type`.
     r#type: Option<String>,
     rope_theta: Option<f64>,
+    partial_rotary_factor: Option<f64>,
     factor: Option<f64>,
     original_max_position_embeddings: Option<usize>,
     beta_fast: Option<f64>,
     beta_slow: Option<f64>,
     attention_factor: Option<f64>,
+    mscale: Option<f64>,
+    mscale_all_dim: Option<f64>,
+    truncate: Option<bool>,
+    /// Keys without a meaning here.
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
 }
 
 impl ModelConfig {
@@ -179,8 +219,15 @@ fn yarn_to_json(yarn: &Yarn) -> Map<String, Value> {
     );
     set("beta_fast", yarn.beta_fast.into());
     set("beta_slow", yarn.beta_slow.into());
-    if let Some(factor) = yarn.attention_factor {
-        set("attention_factor", factor.into());
+    for (key, value) in [
+        ("attention_factor", yarn.attention_factor.map(Value::from)),
+        ("mscale", yarn.mscale.map(Value::from)),
+        ("mscale_all_dim", yarn.mscale_all_dim.map(Value::from)),
+        ("truncate", yarn.truncate.map(Value::from)),
+    ] {
+        if let Some(value) = value {
+            set(key, value);
+        }
     }
     object
 }
@@ -207,6 +254,20 @@ impl HfConfig {
         if self.use_sliding_window == Some(true) {
             return Err("use_sliding_window = true is not supported".to_owned());
         }
+        let types = self.layer_types.iter().flatten();
+        if let Some(other) = types.into_iter().find(|kind| *kind != "full_attention") {
+            return Err(format!(
+                "layer_types has \"{other}\"; only \"full_attention\" is supported"
+            ));
+        }
+        if self.quantization_config.is_some_and(|config| !config.is_null()) {
+            return Err(
+                "quantization_config: quantized weights are not supported; load and save the model unquantized \
+                 with transformers first"
+                    .to_owned(),
+            );
+        }
+        whole_heads(self.partial_rotary_factor)?;
         let (rope_theta, rope_scaling) = rope(
             self.rope_theta,
             self.rope_scaling,
@@ -245,13 +306,9 @@ impl HfConfig {
             attention_bias: self.attention_bias.unwrap_or(false),
             mlp_bias: self.mlp_bias.unwrap_or(false),
             initializer_range: self.initializer_range.unwrap_or(0.02),
-            bos_token_id: self.bos_token_id,
-            eos_token_id: match self.eos_token_id {
-                Some(OneOrMany::One(id)) => Some(id),
-                Some(OneOrMany::Many(ids)) => ids.first().copied(),
-                None => None,
-            },
-            pad_token_id: self.pad_token_id,
+            bos_token_id: self.bos_token_id.first(),
+            eos_token_id: self.eos_token_id.first(),
+            pad_token_id: self.pad_token_id.first(),
         })
     }
 }
@@ -280,6 +337,9 @@ fn rope(
             "rope_theta = {a} and rope_parameters.rope_theta = {b} contradict each other; keep one"
         ));
     }
+    for rope in [&scaling, &parameters].into_iter().flatten() {
+        whole_heads(rope.partial_rotary_factor)?;
+    }
     let theta = theta.or(inner_theta).unwrap_or(default_theta);
     let kinds = [scaling, parameters]
         .into_iter()
@@ -298,6 +358,16 @@ fn rope(
     Ok((theta, yarn))
 }
 
+/// Refuses rotary angles for a part of each head only.
+fn whole_heads(partial_rotary_factor: Option<f64>) -> Result<(), String> {
+    match partial_rotary_factor {
+        Some(part) if part != 1.0 => Err(format!(
+            "partial_rotary_factor = {part} is not supported; only 1 is"
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl RopeParameters {
     fn kind(&self) -> Option<&str> {
         self.rope_type.as_deref().or(self.r#type.as_deref())
@@ -313,17 +383,33 @@ impl RopeParameters {
         }
         match self.kind() {
             // `rope_parameters` with a theta alone.
-            None if self.factor.is_none() => Ok(None),
+            None if self.factor.is_none() && self.unknown.is_empty() => Ok(None),
             Some("yarn") => {
-                let factor = self.factor.ok_or("rope_scaling of type \"yarn\" has no factor")?;
-                let mut yarn = Yarn::new(
-                    factor,
-                    self.original_max_position_embeddings
-                        .unwrap_or(max_position_embeddings),
-                );
-                yarn.beta_fast = self.beta_fast.unwrap_or(yarn.beta_fast);
-                yarn.beta_slow = self.beta_slow.unwrap_or(yarn.beta_slow);
+                if let Some(key) = self.unknown.keys().next() {
+                    return Err(format!(
+                        "\"{key}\" in the rope settings of type \"yarn\" is not a key that transformers computes with; \
+                         remove it, or write attention_factor, mscale, mscale_all_dim or truncate"
+                    ));
+                }
+                // As in transformers, 0 counts as absent.
+                let given = |value: Option<f64>| value.filter(|value| *value != 0.0);
+                let original = self
+                    .original_max_position_embeddings
+                    .filter(|length| *length != 0)
+                    .unwrap_or(max_position_embeddings);
+                // transformers 5 derives a factor of null from the lengths.
+                let factor = match (self.factor, self.original_max_position_embeddings) {
+                    (Some(factor), _) => factor,
+                    (None, Some(_)) => max_position_embeddings as f64 / original as f64,
+                    (None, None) => return Err("rope settings of type \"yarn\" have no factor".to_owned()),
+                };
+                let mut yarn = Yarn::new(factor, original);
+                yarn.beta_fast = given(self.beta_fast).unwrap_or(yarn.beta_fast);
+                yarn.beta_slow = given(self.beta_slow).unwrap_or(yarn.beta_slow);
                 yarn.attention_factor = self.attention_factor;
+                yarn.mscale = self.mscale;
+                yarn.mscale_all_dim = self.mscale_all_dim;
+                yarn.truncate = self.truncate;
                 Ok(Some(yarn))
             }
             other => Err(format!(

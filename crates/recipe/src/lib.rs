@@ -54,7 +54,7 @@ pub use error::{Place, RecipeError};
 pub use evaluation::{Evaluation, ExactMatch, HeldOutText, LongContextProbes, PreferencePairs, ProbeTask};
 pub use fine_tuning::FineTuning;
 pub use fingerprint::{Canonical, Difference};
-pub use hf_config::Spelling;
+pub use hf_config::{Spelling, TokenIds};
 pub use lora::Lora;
 pub use merging::{MergedModel, Merging, NumberFormat};
 pub use mixture::{Mixture, MixturePart};

@@ -63,9 +63,19 @@ pub struct Yarn {
     /// Rotations over the original length below which a dimension is divided by `factor`.
     #[serde(default = "Yarn::default_beta_slow")]
     pub beta_slow: f64,
-    /// What cosine and sine are multiplied by; `0.1·ln(factor) + 1` when absent.
+    /// What cosine and sine are multiplied by; computed from the other keys when absent, see
+    /// [`Yarn::attention_scaling`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_factor: Option<f64>,
+    /// Weight of `ln(factor)` in the numerator of the attention factor; takes effect together with `mscale_all_dim`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mscale: Option<f64>,
+    /// Weight of `ln(factor)` in its denominator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mscale_all_dim: Option<f64>,
+    /// Whether the ends of the ramp are rounded outwards to whole dimensions; they are when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<bool>,
 }
 
 impl Yarn {
@@ -85,6 +95,28 @@ impl Yarn {
             beta_fast: Self::default_beta_fast(),
             beta_slow: Self::default_beta_slow(),
             attention_factor: None,
+            mscale: None,
+            mscale_all_dim: None,
+            truncate: None,
+        }
+    }
+
+    /// What cosine and sine are multiplied by: `attention_factor`, else `m(mscale) / m(mscale_all_dim)` if both are given
+    /// and not 0, else `m(1)`, with `m(w) = 0.1·w·ln(factor) + 1` (transformers, `_compute_yarn_parameters`).
+    pub fn attention_scaling(&self) -> f64 {
+        let m = |weight: f64| match self.factor <= 1.0 {
+            true => 1.0,
+            false => 0.1 * weight * self.factor.ln() + 1.0,
+        };
+        let given = |weight: Option<f64>| weight.filter(|weight| *weight != 0.0);
+        match (
+            self.attention_factor,
+            given(self.mscale),
+            given(self.mscale_all_dim),
+        ) {
+            (Some(factor), _, _) => factor,
+            (None, Some(mscale), Some(all_dim)) => m(mscale) / m(all_dim),
+            (None, _, _) => m(1.0),
         }
     }
 }
@@ -396,12 +428,14 @@ impl Yarn {
                 self.beta_fast, self.beta_slow
             ));
         }
-        match self.attention_factor {
-            Some(factor) if !(factor.is_finite() && factor > 0.0) => Some(format!(
-                "rope_scaling.attention_factor = {factor}; it must be a positive number"
-            )),
-            _ => None,
-        }
+        // Computed from mscale, it can be 0, negative or infinite too.
+        let scaling = self.attention_scaling();
+        (!(scaling.is_finite() && scaling > 0.0)).then(|| {
+            format!(
+                "rope_scaling: attention_factor = {scaling}, as given or from mscale and mscale_all_dim; it must be a \
+                 positive number"
+            )
+        })
     }
 }
 

@@ -89,24 +89,24 @@ pub struct ServeArgs {
     pub device: DeviceArgs,
 }
 
-/// How each token is chosen.
+/// How each token is chosen; what is left out is taken from the checkpoint's generation_config.json.
 #[derive(Debug, ClapArgs)]
 pub struct SamplingArgs {
-    /// 0 takes the most probable token, 1 leaves probabilities as they are
-    #[arg(long, default_value_t = 0.0)]
-    pub temperature: f64,
-    /// Consider so many of the most probable tokens (0: all)
-    #[arg(long, default_value_t = 0)]
-    pub top_k: usize,
+    /// 0 takes the most probable token, 1 leaves probabilities as they are; 0 if the checkpoint does not sample
+    #[arg(long)]
+    pub temperature: Option<f64>,
+    /// Consider this many of the most probable tokens (0: all)
+    #[arg(long)]
+    pub top_k: Option<usize>,
     /// Consider the most probable tokens that make up this part
-    #[arg(long, default_value_t = 1.0)]
-    pub top_p: f64,
+    #[arg(long)]
+    pub top_p: Option<f64>,
     /// Consider tokens with at least this part of the largest probability
-    #[arg(long, default_value_t = 0.0)]
-    pub min_p: f64,
+    #[arg(long)]
+    pub min_p: Option<f64>,
     /// Divide the scores of tokens that are there already by this
-    #[arg(long, default_value_t = 1.0)]
-    pub repetition_penalty: f64,
+    #[arg(long)]
+    pub repetition_penalty: Option<f64>,
     /// The same seed gives the same text
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
 use smollm3_recipe::{ModelConfig, ModelConfigError, Spelling};
 
-use super::{FileDtype, NamedTensor, ShardError, TensorFiles, Values, write_shards};
+use super::{FileDtype, NamedTensor, ShardError, TensorFiles, Values, to_f32, write_shards};
 use crate::{NamedParameters, ParameterError, Rounded, SmolLm3, named_parameters};
 
 /// A checkpoint cannot be read or written.
@@ -31,6 +31,16 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Name of the tensor.
         name: String,
+    },
+    /// A tied model whose head is not its embedding.
+    #[error(
+        "{path}: config.json says tie_word_embeddings, but lm_head.weight differs from model.embed_tokens.weight; \
+         write \"tie_word_embeddings\": false to keep the head, as transformers 5 does, or remove lm_head.weight",
+        path = .path.display()
+    )]
+    TwoHeads {
+        /// The folder.
+        path: PathBuf,
     },
     /// A file of the folder cannot be written.
     #[error("{path}: cannot write: {source}", path = .path.display())]
@@ -54,17 +64,18 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a folder and checks that names and shapes are those of its `config.json`.
     ///
-    /// A tied checkpoint may repeat its head as `lm_head.weight`, and old ones carry `rotary_emb.inv_freq`
+    /// A tied checkpoint may repeat its embedding as `lm_head.weight`, and old ones carry `rotary_emb.inv_freq`
     /// buffers; both are passed over.
     ///
     /// # Errors
-    /// Files are missing or damaged, or a tensor is missing, superfluous or of another shape.
+    /// Files are missing or damaged, a tensor is missing, superfluous or of another shape, or the head of a tied model is
+    /// not its embedding.
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         let config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
         let tensors = TensorFiles::open(folder, "model")?;
         let shapes = config.parameter_shapes();
         let known: HashSet<&str> = shapes.iter().map(|(name, _)| name.as_str()).collect();
-        let passed_over = |name: &str| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq");
+        let passed_over = |name: &str| name == HEAD || name.ends_with("rotary_emb.inv_freq");
         let superfluous: Vec<&str> = tensors
             .names()
             .filter(|name| !known.contains(name) && !passed_over(name))
@@ -78,6 +89,11 @@ impl Checkpoint {
             return Err(CheckpointError::Unexpected {
                 path: folder.to_owned(),
                 name: (*name).to_owned(),
+            });
+        }
+        if config.tie_word_embeddings && !same_values(&tensors, HEAD, EMBEDDING) {
+            return Err(CheckpointError::TwoHeads {
+                path: folder.to_owned(),
             });
         }
         Ok(Self { config, tensors })
@@ -101,6 +117,26 @@ impl Checkpoint {
             dtype: precision,
         };
         Ok(SmolLm3::new(&self.config, &source, device)?.with_precision(precision))
+    }
+}
+
+const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// Whether a tensor is not there, or holds the numbers of the other.
+fn same_values(tensors: &TensorFiles, repeated: &str, original: &str) -> bool {
+    let (Some((info, bytes)), Some((other, others))) = (tensors.get(repeated), tensors.get(original)) else {
+        return true;
+    };
+    if info.shape != other.shape {
+        return false;
+    }
+    if info.dtype == other.dtype {
+        return bytes == others;
+    }
+    match (to_f32(info.dtype, bytes), to_f32(other.dtype, others)) {
+        (Ok(values), Ok(others)) => values == others,
+        _ => false,
     }
 }
 

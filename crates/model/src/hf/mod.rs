@@ -4,9 +4,11 @@
 //! Writing keeps one tensor in host memory at a time.
 
 mod checkpoint;
+mod generation;
 mod shards;
 mod tensor_file;
 
 pub use checkpoint::{Checkpoint, CheckpointError, save, save_tensors, tensors};
+pub use generation::GenerationConfig;
 pub use shards::{NamedTensor, ShardError, TensorFiles, Values, write_shards};
 pub use tensor_file::{FileDtype, to_f32};

@@ -15,6 +15,7 @@ use smollm3_chat::{NaiveDate, Template};
 use smollm3_corpus::Tokenizer;
 use smollm3_inference::TextModel;
 use smollm3_kernels::{compiled_backends, device};
+use smollm3_model::hf::GenerationConfig;
 use smollm3_model::{Init, ModelConfig, ParameterError, Parameters, SmolLm3};
 use smollm3_serve::{Limits, Server, Settings};
 
@@ -62,6 +63,10 @@ fn text_model(
     let model = SmolLm3::new(&config, &Boxed(source(&config)), &device).unwrap();
     TextModel {
         folder: "test".into(),
+        generation: GenerationConfig {
+            end_tokens: config.eos_token_id.into_iter().collect(),
+            ..GenerationConfig::default()
+        },
         config,
         model,
         tokenizer,

@@ -1,0 +1,100 @@
+//! `generation_config.json`: how a checkpoint is meant to be continued.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::Deserialize;
+use smollm3_recipe::{ModelConfigError, TokenIds};
+
+use crate::Sampling;
+
+/// What a checkpoint says about its own continuation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GenerationConfig {
+    /// Any of these tokens ends a text: those of `generation_config.json`, else those of `config.json`.
+    pub end_tokens: Vec<u32>,
+    /// How tokens are drawn: greedily, unless `generation_config.json` says `do_sample`.
+    pub sampling: Sampling,
+}
+
+/// The keys that are read, of either file.
+#[derive(Debug, Default, Deserialize)]
+struct Keys {
+    #[serde(default)]
+    eos_token_id: TokenIds,
+    do_sample: Option<bool>,
+    temperature: Option<f64>,
+    top_k: Option<usize>,
+    top_p: Option<f64>,
+    min_p: Option<f64>,
+    repetition_penalty: Option<f64>,
+}
+
+impl GenerationConfig {
+    /// Reads `generation_config.json` of a folder, if it has one, and the end tokens of its `config.json`.
+    ///
+    /// # Errors
+    /// A file cannot be read, or a number in it is out of its range.
+    pub fn of_checkpoint(folder: &Path) -> Result<Self, ModelConfigError> {
+        let config = read(&folder.join("config.json"))?.unwrap_or_default();
+        let path = folder.join("generation_config.json");
+        let Some(keys) = read(&path)? else {
+            return Ok(Self {
+                end_tokens: config.eos_token_id.0,
+                sampling: Sampling::default(),
+            });
+        };
+        // As transformers: a file without end tokens does not take away those of the model.
+        let end_tokens = match keys.eos_token_id.0.is_empty() {
+            true => config.eos_token_id.0,
+            false => keys.eos_token_id.0.clone(),
+        };
+        let sampling = keys.sampling();
+        match sampling.problem() {
+            None => Ok(Self { end_tokens, sampling }),
+            Some((key, value, due)) => Err(ModelConfigError::Invalid {
+                path,
+                message: format!("{key} = {value}; it must be {due}"),
+            }),
+        }
+    }
+}
+
+impl Keys {
+    fn sampling(&self) -> Sampling {
+        let greedy = Sampling {
+            repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
+            ..Sampling::default()
+        };
+        match self.do_sample {
+            Some(true) => Sampling {
+                temperature: self.temperature.unwrap_or(1.0),
+                top_k: self.top_k.unwrap_or(0),
+                top_p: self.top_p.unwrap_or(1.0),
+                min_p: self.min_p.unwrap_or(0.0),
+                ..greedy
+            },
+            _ => greedy,
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Keys>, ModelConfigError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(ModelConfigError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| ModelConfigError::Parse {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })
+}

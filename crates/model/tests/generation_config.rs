@@ -1,0 +1,92 @@
+//! End tokens and sampling of `generation_config.json` are read as transformers reads them.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use smollm3_model::Sampling;
+use smollm3_model::hf::GenerationConfig;
+
+fn read(config: Value, generation: Option<Value>) -> Result<GenerationConfig, String> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    if let Some(generation) = generation {
+        fs::write(
+            folder.path().join("generation_config.json"),
+            generation.to_string(),
+        )
+        .unwrap();
+    }
+    GenerationConfig::of_checkpoint(folder.path()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_end_token_is_read_from_either_file() {
+    let ends = |config: Value, generation: Option<Value>| read(config, generation).unwrap().end_tokens;
+    let config = || json!({"eos_token_id": [0, 5]});
+    assert_eq!(ends(config(), None), [0, 5]);
+    assert_eq!(ends(config(), Some(json!({"eos_token_id": 7}))), [7]);
+    assert_eq!(
+        ends(config(), Some(json!({"eos_token_id": [7, 8, 9]}))),
+        [7, 8, 9]
+    );
+    // A file that names none leaves those of the model.
+    assert_eq!(ends(config(), Some(json!({"eos_token_id": null}))), [0, 5]);
+    assert_eq!(ends(config(), Some(json!({"pad_token_id": -1}))), [0, 5]);
+    assert_eq!(ends(json!({"eos_token_id": 3}), None), [3]);
+    assert_eq!(ends(json!({"eos_token_id": null}), None), []);
+    assert_eq!(ends(json!({"eos_token_id": -1}), None), []);
+    assert_eq!(ends(json!({}), None), []);
+}
+
+#[test]
+fn tokens_are_drawn_as_the_checkpoint_says() {
+    let sampling = |generation: Value| read(json!({}), Some(generation)).unwrap().sampling;
+    assert_eq!(
+        sampling(json!({"do_sample": true, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.1})),
+        Sampling {
+            temperature: 0.6,
+            top_p: 0.95,
+            top_k: 20,
+            min_p: 0.1,
+            ..Sampling::default()
+        }
+    );
+    assert_eq!(
+        sampling(json!({"do_sample": true})),
+        Sampling {
+            temperature: 1.0,
+            ..Sampling::default()
+        }
+    );
+    // transformers takes the most probable token unless the file says do_sample.
+    assert_eq!(
+        sampling(json!({"temperature": 0.6, "top_p": 0.95, "repetition_penalty": 1.1})),
+        Sampling {
+            repetition_penalty: 1.1,
+            ..Sampling::default()
+        }
+    );
+}
+
+#[test]
+fn broken_files_are_refused_by_key() {
+    for (generation, words) in [
+        (
+            json!({"do_sample": true, "temperature": -1.0}),
+            "temperature = -1",
+        ),
+        (json!({"do_sample": true, "top_p": 0.0}), "top_p = 0"),
+        (json!({"repetition_penalty": 0.0}), "repetition_penalty = 0"),
+        (
+            json!({"eos_token_id": "end"}),
+            "a token id must be a whole number",
+        ),
+        (json!({"temperature": "hot"}), "invalid type"),
+    ] {
+        let message = read(json!({}), Some(generation)).unwrap_err();
+        assert!(
+            message.contains(words) && message.contains("generation_config.json"),
+            "{message}"
+        );
+    }
+}
