@@ -1,8 +1,8 @@
 //! The answer in a solution.
 //!
-//! Marked answers are looked for first: the last `\boxed{…}` (MATH), the first `#### …` (GSM8K; what comes later is
-//! another problem's), `final answer is …` (the Minerva prompt). Else it is the last number, as
-//! lm-evaluation-harness's flexible extraction has it.
+//! Marked answers are looked for first: the last `\boxed{…}` (MATH), the first `#### …` (GSM8K; later ones belong to
+//! another problem), `final answer is …` (the Minerva prompt). Where none is marked, the answer is the last number, as in
+//! the flexible extraction of lm-evaluation-harness.
 
 use std::sync::LazyLock;
 
@@ -21,17 +21,25 @@ static HASHES: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"####[ \t]
 static FINAL: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"(?i)final answer is:?\s*([^\n]*?)\.?\s*(?:I hope it is correct|\n|$)").ok()
 });
-static NUMBER: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)").ok());
+/// The sentence in which the chain-of-thought examples of GSM8K end.
+static ANSWER_IS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(&format!(
+        r"(?i)\banswer (?:is|=):?\s*(?:\\?[(\[]|\*+|\\?\$|[£€])*\s*({PLAIN_NUMBER})"
+    ))
+    .ok()
+});
+static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(&format!(r"[-−]?\$?(?:{DIGITS})")).ok());
+/// Words in math, and the power of a unit: `\text{ cm}^2`.
+static WORDS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\\(?:text\w*|mathrm|mathbf|mbox)\s*\{[^{}]*\}(?:\^\{?\d\}?)?").ok());
+
+/// A comma belongs to a number only between digits: in `72, in all` it ends a clause.
+const DIGITS: &str = r"\d+(?:,\d+)*(?:\.\d+)?|\.\d+";
+const PLAIN_NUMBER: &str = r"[-−]?\$?(?:\d+(?:,\d+)*(?:\.\d+)?|\.\d+)";
 
 /// The answer in `text`, if there is one.
 pub fn extract(text: &str) -> Option<Extracted> {
-    let first = |pattern: &Option<Regex>| Some(pattern.as_ref()?.captures(text)?.get(1)?.as_str().to_owned());
-    let marked = boxed(text)
-        .or_else(|| first(&HASHES))
-        .or_else(|| first(&FINAL))
-        .filter(|answer| !answer.trim().is_empty());
-    if let Some(text) = marked {
+    if let Some(text) = marked(text) {
         return Some(Extracted { text, marked: true });
     }
     Some(Extracted {
@@ -40,11 +48,56 @@ pub fn extract(text: &str) -> Option<Extracted> {
     })
 }
 
+/// The answer in `text` to a problem whose answers are numbers: of `#### 18 dollars`, it is 18.
+pub fn extract_number(text: &str) -> Option<Extracted> {
+    if let Some(inside) = boxed(text).filter(|inside| last_number(inside).is_some()) {
+        // Units may hold digits: of `12\text{ cm}^2`, it is 12.
+        let numbers = match WORDS.as_ref() {
+            Some(words) => words.replace_all(&inside, " ").into_owned(),
+            None => inside,
+        };
+        return number_of(last_number(&numbers)?, true);
+    }
+    if let Some(line) = first(&HASHES, text).filter(|line| last_number(line).is_some()) {
+        // The first number is the answer, and what follows a comment; of `40 + 32 = 72`, it is 72.
+        let result = line.rsplit_once('=').map_or(line, |(_, result)| result);
+        return number_of(first_number(result).or_else(|| first_number(line))?, true);
+    }
+    if let Some(number) = last(&ANSWER_IS, text) {
+        return number_of(number, true);
+    }
+    number_of(last_number(text)?, false)
+}
+
+fn number_of(number: &str, marked: bool) -> Option<Extracted> {
+    // As the harness: commas are left out wherever they stand.
+    let text = number.replace(',', "").replace('−', "-");
+    Some(Extracted { text, marked })
+}
+
+fn marked(text: &str) -> Option<String> {
+    boxed(text)
+        .or_else(|| first(&HASHES, text).map(str::to_owned))
+        .or_else(|| first(&FINAL, text).map(str::to_owned))
+        .filter(|answer| !answer.trim().is_empty())
+}
+
+fn first<'t>(pattern: &Option<Regex>, text: &'t str) -> Option<&'t str> {
+    Some(pattern.as_ref()?.captures(text)?.get(1)?.as_str())
+}
+
+fn last<'t>(pattern: &Option<Regex>, text: &'t str) -> Option<&'t str> {
+    Some(pattern.as_ref()?.captures_iter(text).last()?.get(1)?.as_str())
+}
+
 /// The last number in `text`.
 pub fn last_number(text: &str) -> Option<&str> {
     Some(NUMBER.as_ref()?.find_iter(text).last()?.as_str())
 }
 
+fn first_number(text: &str) -> Option<&str> {
+    Some(NUMBER.as_ref()?.find(text)?.as_str())
+}
 /// What the last `\boxed` or `\fbox` holds whose braces are closed; `\boxed 5` too.
 fn boxed(text: &str) -> Option<String> {
     let mut found: Vec<usize> = [r"\boxed", r"\fbox"]

@@ -6,10 +6,12 @@
 //!
 //! One judge for what is measured (`eval`) and for what is kept to train on (`synthesis`).
 
+mod choice;
 mod extract;
 mod normal;
 mod right;
 
-pub use extract::{Extracted, extract, last_number};
+pub use choice::choice;
+pub use extract::{Extracted, extract, extract_number, last_number};
 pub use normal::normalise;
 pub use right::is_right;

@@ -12,21 +12,46 @@ use regex::{Captures, Regex};
 /// Layout and signs that say nothing about the value.
 static LAYOUT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"\\(?:left|right|displaystyle|quad|qquad|cdotp|degree)\b",
-        r"|\\[!,;: $()\[\]]|\\?%|\$|~",
+        // The end of a row of a matrix stays.
+        r"(\\\\)|\\(?:left|right|displaystyle|quad|qquad|cdotp|degree)\b",
+        r"|\\[!,;: $()\[\]]|\\?%|\$|~|\*\*",
         r"|\^\s*\{?\s*\\circ\b\s*\}?|°",
     ))
     .ok()
 });
+/// Words in math; behind a number, the power of the unit too: `5\text{ cm}^2`.
 static WORDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}").ok()
+    Regex::new(
+        r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}(\^\{?\d\}?)?",
+    )
+    .ok()
+});
+/// A number before the name of a unit that answers of MATH and GSM8K have.
+static UNIT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"(?i)^\s*([-+−]?\s*\\?\$?\s*(?:\d[\d,]*(?:\.\d+)?|\.\d+))\s*",
+        r"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:dollars?|cents?|percent|inch(?:es)?|f(?:ee|oo)?t|yards?|miles?|mph|",
+        r"[kcm]?m|km/h|m/s|meters?|metres?|centimeters?|kilometers?|units?|points?|degrees?|hours?|minutes?|seconds?|",
+        r"days?|weeks?|months?|years?|k?g|grams?|kilograms?|pounds?|ounces?|lit(?:er|re)s?|ways?|students?|people|",
+        r"digits|integers|edges|meals)(?:\s*\^\s*\{?[23]\}?)?\s*\.?\s*$",
+    ))
+    .ok()
+});
+/// `a/b` of anything but integers, which are reduced.
+static SLASH: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^([-+]?)((?:\\?[A-Za-z]+|\d+|\\sqrt\{[^{}]*\})+)/(\d+|[a-z]|\\sqrt\{[^{}]*\})$").ok()
 });
 static FRACTION: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\\[dtc]frac\b").ok());
 /// `\frac12`, `\frac1{2}`, `\frac{1}2`.
 static BARE_FRACTION: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\\frac(\{[^{}]*\}|\d)(\{[^{}]*\}|\d)").ok());
+/// `\leq` and the like: two names of one sign.
+static RELATION: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(\\(?:le|ge|ne))q\b").ok());
+/// `x^{2}` and `a_{1}` with one sign in the braces.
+static BRACED_SIGN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"([\^_])\{(\w)\}").ok());
 static BARE_ROOT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\\sqrt(\d)").ok());
-static EQUALS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[A-Za-z]=(.+)$").ok());
+static EQUALS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^[A-Za-z](?:_\{?\w\}?|\([a-z]\))?(?:=|\\in(?:\b|\\))(.+)$").ok());
 static THOUSANDS: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^[-+]?\d{1,3}(?:,\d{3})+(?:\.\d*)?$").ok());
 static DECIMAL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^([-+]?)(\d*)(?:\.(\d*))?$").ok());
@@ -52,6 +77,7 @@ pub fn normalise(answer: &str) -> String {
 }
 
 fn once(answer: &str) -> String {
+    let answer = captured(&UNIT, answer, 1).unwrap_or(answer);
     let mut text = replaced(&WORDS, answer, |words| {
         let inside = words.get(1).map_or("", |inside| inside.as_str());
         let before = words
@@ -64,11 +90,17 @@ fn once(answer: &str) -> String {
             .ends_with(|c: char| c.is_ascii_digit() || c == '}');
         match unit {
             true => String::new(),
-            false => inside.to_owned(),
+            false => format!("{inside}{}", words.get(2).map_or("", |power| power.as_str())),
         }
     });
-    text = replaced(&LAYOUT, &text, |_| String::new());
-    text = text.replace("{,}", ",");
+    text = replaced(&LAYOUT, &text, |kept| {
+        kept.get(1).map_or("", |row| row.as_str()).to_owned()
+    });
+    text = text.replace("{,}", ",").replace('−', "-");
+    text = replaced(&RELATION, &text, |relation| {
+        relation.get(1).map_or("", |name| name.as_str()).to_owned()
+    });
+    text = replaced(&BRACED_SIGN, &text, |parts| format!("{}{}", &parts[1], &parts[2]));
     text = replaced(&FRACTION, &text, |_| r"\frac".to_owned());
     let braced = |part: &str| match part.starts_with('{') {
         true => part.to_owned(),
@@ -88,7 +120,10 @@ fn once(answer: &str) -> String {
         true => text.replace(',', ""),
         false => text.to_owned(),
     };
-    number(&text).unwrap_or(text)
+    let slash = |parts: Captures<'_>| format!(r"{}\frac{{{}}}{{{}}}", &parts[1], &parts[2], &parts[3]);
+    number(&text)
+        .or_else(|| Some(slash(SLASH.as_ref()?.captures(&text)?)))
+        .unwrap_or(text)
 }
 
 fn replaced(pattern: &Option<Regex>, text: &str, by: impl Fn(&Captures<'_>) -> String) -> String {

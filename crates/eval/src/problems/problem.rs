@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::DataRow;
 use crate::{EvalError, Result};
-use smollm3_answers::{Extracted, extract, last_number, normalise};
+use smollm3_answers::{Extracted, extract, extract_number, normalise};
 
 /// A kind of set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,12 +57,11 @@ impl ProblemTask {
 
     /// The answer in a solution, normalised. Those of GSM8K are numbers: of `18 dollars`, it is 18.
     pub fn answer(self, solution: &str) -> Option<Extracted> {
-        let found = extract(solution)?;
-        let number = match self {
-            Self::Gsm8k => last_number(&found.text),
-            Self::Math => None,
+        let found = match self {
+            Self::Gsm8k => extract_number(solution)?,
+            Self::Math => extract(solution)?,
         };
-        let text = normalise(number.unwrap_or(&found.text));
+        let text = normalise(&found.text);
         (!text.is_empty()).then_some(Extracted { text, ..found })
     }
 

@@ -1,0 +1,25 @@
+//! The letter of a choice in what a model wrote.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// `The answer is (B)`, `Answer: **B**`, `final answer is $\boxed{B}$`, up to ten choices.
+static STATED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)\banswer(?: is|:)[\s:]*(?:\\boxed\{|\\text\{|\\?[(\[]|\*+|\$|option |choice )*([A-J])\b")
+        .ok()
+});
+/// A letter that opens the answer: `B`, `(B)`, `**B.** Paris`, `B) Paris`, `B: Paris`.
+static OPENS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^\s*(?:\\text\{|\\?[(\[]|\*+|\$)*([A-J])(?:\s*(?:[)\].:,}$*\n]|\\[)\]])|\s*$)").ok()
+});
+
+/// The letter that `said` chooses: that of the last statement of an answer, else the one that it opens with.
+pub fn choice(said: &str) -> Option<char> {
+    let stated = || {
+        let found = STATED.as_ref()?.captures_iter(said).last()?;
+        found.get(1)?.as_str().chars().next()
+    };
+    let opens = || OPENS.as_ref()?.captures(said)?.get(1)?.as_str().chars().next();
+    stated().or_else(opens).map(|letter| letter.to_ascii_uppercase())
+}
