@@ -33,9 +33,9 @@ fn every_end_token_is_read_from_either_file() {
     assert_eq!(ends(config(), Some(json!({"eos_token_id": null}))), [0, 5]);
     assert_eq!(ends(config(), Some(json!({"pad_token_id": -1}))), [0, 5]);
     assert_eq!(ends(json!({"eos_token_id": 3}), None), [3]);
-    assert_eq!(ends(json!({"eos_token_id": null}), None), []);
-    assert_eq!(ends(json!({"eos_token_id": -1}), None), []);
-    assert_eq!(ends(json!({}), None), []);
+    assert_eq!(ends(json!({"eos_token_id": null}), None), Vec::<u32>::new());
+    assert_eq!(ends(json!({"eos_token_id": -1}), None), Vec::<u32>::new());
+    assert_eq!(ends(json!({}), None), Vec::<u32>::new());
 }
 
 #[test]
