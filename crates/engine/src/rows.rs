@@ -130,23 +130,30 @@ impl MixedRows {
                 None => Ok(picks),
             }
         };
-        if self.streams {
-            let ahead = (step + PREFETCH_STEPS).min(self.mixer.steps());
-            for pick in picks(ahead)? {
-                if let Some(place) = pick.place {
-                    self.readers[pick.source].prefetch(place.window);
-                }
-            }
-        }
-        picks(step)?
-            .into_iter()
-            .map(|pick| {
+        let ahead = match self.streams {
+            true => picks((step + PREFETCH_STEPS).min(self.mixer.steps()))?,
+            false => Vec::new(),
+        };
+        let picks = picks(step)?;
+        let mut picked = Vec::with_capacity(picks.len());
+        // Source by source, so that no more than one streamed file is held at a time: ranks share the room for them.
+        for (source, reader) in self.readers.iter().enumerate() {
+            for (number, pick) in picks.iter().enumerate().filter(|(_, pick)| pick.source == source) {
                 let place = pick
                     .place
                     .ok_or_else(|| EngineError::Refused(format!("step {step} has no data")))?;
-                Ok((pick.source, self.readers[pick.source].read(place.window)?))
-            })
-            .collect()
+                picked.push((number, (source, reader.read(place.window)?)));
+            }
+            // While this step's file is held, which must not make room for a later one.
+            for pick in ahead.iter().filter(|pick| pick.source == source) {
+                if let Some(place) = pick.place {
+                    reader.prefetch(place.window);
+                }
+            }
+            reader.release();
+        }
+        picked.sort_unstable_by_key(|(number, _)| *number);
+        Ok(picked.into_iter().map(|(_, sequence)| sequence).collect())
     }
 
     /// A rank's rows of a step, in batch order.

@@ -45,10 +45,18 @@ impl SourceReader {
             reader.store.prefetch(file);
         }
     }
+
+    /// Closes the streamed file that was read last: others may need its room in the cache, and one that waits for
+    /// them must not hold it meanwhile.
+    pub fn release(&self) {
+        if let Self::Streamed(reader) = self {
+            *reader.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
 }
 
-/// Reads the windows of a store that comes file by file. The file read last stays open, so an order that visits
-/// each file once opens each once.
+/// Reads the windows of a store that comes file by file. The file read last stays open until
+/// [`SourceReader::release`], so an order that visits each file once opens each once.
 #[derive(Debug)]
 pub struct StreamedReader {
     store: StreamedStore,

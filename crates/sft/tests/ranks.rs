@@ -3,6 +3,9 @@
 #[path = "../../engine/tests/support/mod.rs"]
 mod support;
 
+#[path = "../../corpus/tests/corpus/server.rs"]
+mod server;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::json;
+use server::{Answer, Server};
 use smollm3_chat::Template;
 use smollm3_collective::{Collective, Threads};
 use smollm3_engine::{Listeners, Metrics, Record, Run, read_metrics};
@@ -123,6 +127,32 @@ fn any_number_of_ranks(more: &str) {
             assert_eq!(found.1, expected.1);
         }
     }
+}
+
+#[test]
+fn ranks_share_conversations_that_come_over_http() {
+    let [local, remote] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let here = talking(local.path(), "");
+    let chats = fs::read(local.path().join("chats.jsonl")).unwrap();
+    let server = Server::start(move |request, _| Answer::ranged(&chats, request));
+    talking(remote.path(), "");
+    let file = remote.path().join("recipe.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let address = format!("{}/chats.jsonl", server.address);
+    fs::write(&file, text.replace("chats.jsonl", &address)).unwrap();
+    let there = Recipe::load(remote.path(), &[]).unwrap();
+    for recipe in [&here, &there] {
+        run(recipe, 4, 0..2);
+    }
+    let [here, there] = [local, remote].map(|folder| losses(&folder.path().join("out/sft")));
+    assert_eq!(here.len(), 50);
+    assert_eq!(here, there);
+    let fetched = server
+        .requests()
+        .iter()
+        .filter(|request| request.method == "GET")
+        .count();
+    assert_eq!(fetched, 1, "rank 0 fetches and prepares, the others find it");
 }
 
 #[test]

@@ -13,10 +13,14 @@ use super::retry::{Attempts, Fault};
 use super::{RemoteClient, RemoteFile};
 use crate::atomic_file::{partial_name, sync_folder};
 use crate::error::{CorpusError, Result};
+use crate::shards::Shard;
 
 /// Progress below this does not count as progress: a store that sends a little and fails each time
 /// would never be given up.
 const PROGRESS: u64 = 1 << 20;
+
+/// Bytes of a file that is read into memory.
+const MOST_TEXT: u64 = 1 << 20;
 
 /// Removes the temporary file unless the transfer ended well.
 struct Partial {
@@ -63,23 +67,8 @@ impl RemoteClient {
         };
         let mut output = File::create(&partial.path).map_err(CorpusError::io("create", &partial.path))?;
 
-        let what = format!("cannot read `{}`", file.shard.name);
-        let mut attempts = Attempts::new(&self.inner.policy, source);
-        let (mut have, mut have_at_progress) = (0, 0);
-        while have < file.shard.bytes {
-            let fault = match self
-                .transfer(file, &mut output, &partial.path, &mut have, progress)
-                .await?
-            {
-                None => continue,
-                Some(fault) => fault,
-            };
-            if have - have_at_progress >= PROGRESS {
-                attempts.progress();
-                have_at_progress = have;
-            }
-            attempts.after(&what, fault).await?;
-        }
+        self.copy(source, file, &mut output, &partial.path, progress)
+            .await?;
         output
             .sync_all()
             .map_err(CorpusError::io("write", &partial.path))?;
@@ -88,11 +77,52 @@ impl RemoteClient {
         sync_folder(target)
     }
 
+    /// The contents of a small text file.
+    ///
+    /// # Errors
+    /// As [`RemoteClient::download`]; a file that is too large to be one, or no text.
+    pub(crate) fn text(&self, source: &str, file: &RemoteFile) -> Result<String> {
+        let Shard { name, bytes, .. } = &file.shard;
+        if *bytes > MOST_TEXT {
+            let problem = format!("`{name}` has {bytes} bytes; a file of its kind has at most {MOST_TEXT}");
+            return Err(CorpusError::source(source, problem));
+        }
+        let mut contents = Vec::new();
+        self.block_on(self.copy(source, file, &mut contents, Path::new(name), &|_| {}))?;
+        String::from_utf8(contents)
+            .map_err(|_| CorpusError::source(source, format!("`{name}` is not valid UTF-8")))
+    }
+
+    /// All bytes of `file` into `output`, which messages call `path`.
+    async fn copy(
+        &self,
+        source: &str,
+        file: &RemoteFile,
+        output: &mut (impl Write + Send),
+        path: &Path,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<()> {
+        let what = format!("cannot read `{}`", file.shard.name);
+        let mut attempts = Attempts::new(&self.inner.policy, source);
+        let (mut have, mut have_at_progress) = (0, 0);
+        while have < file.shard.bytes {
+            let Some(fault) = self.transfer(file, output, path, &mut have, progress).await? else {
+                continue;
+            };
+            if have - have_at_progress >= PROGRESS {
+                attempts.progress();
+                have_at_progress = have;
+            }
+            attempts.after(&what, fault).await?;
+        }
+        Ok(())
+    }
+
     /// One request's worth. The outer error is ours (the disk), the inner fault the store's.
     async fn transfer(
         &self,
         file: &RemoteFile,
-        output: &mut File,
+        output: &mut (impl Write + Send),
         path: &Path,
         have: &mut u64,
         progress: &(dyn Fn(u64) + Sync),

@@ -6,6 +6,8 @@
 //! next ([`StreamedStore::prefetch`]) reads each byte once; one that jumps between more shards than the
 //! cache holds fetches them again and again.
 
+use std::path::Path;
+
 use super::fingerprint::Fingerprint;
 use super::format::{Metadata, TokenWidth};
 use super::reader::{OpenOptions, TokenStore};
@@ -74,17 +76,14 @@ impl StreamedStore {
             }
             bundles.push(bundle);
         }
-        let folder = cache.folder.join(source);
         let width = match (
             options.given_width(),
             bundles.first().and_then(|bundle| bundle.beside.last()),
         ) {
             (Some(width), _) => width,
             (None, Some((_, metadata))) => {
-                let path = folder.join("first.metadata");
-                client.download(source, metadata, &path, &|_| {})?;
-                let text = std::fs::read_to_string(&path).map_err(CorpusError::io("read", &path))?;
-                Metadata::parse(&path, &text)?.width
+                let text = client.text(source, metadata)?;
+                Metadata::parse(Path::new(&metadata.shard.name), &text)?.width
             }
             (None, None) => return Err(CorpusError::source(source, "it holds no .ds file")),
         };
@@ -92,6 +91,7 @@ impl StreamedStore {
             .iter()
             .map(|bundle| shard_tokens(source, &bundle.main, width))
             .collect::<Result<_>>()?;
+        let folder = cache.folder.join(source);
         let cache = ShardCache::open(source, folder, cache.bytes, bundles, client)?;
         Ok(StreamedStore {
             cache,

@@ -58,9 +58,18 @@ fn downloads(server: &Server) -> Vec<u8> {
         .collect()
 }
 
+/// Bytes of cached files; locks are empty.
 fn on_disk(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     entries.map(|entry| entry.metadata().unwrap().len()).sum()
+}
+
+/// What is there but locks.
+fn contents_of(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.ends_with("lock")).collect()
 }
 
 #[test]
@@ -71,7 +80,7 @@ fn the_least_recently_used_files_go_and_the_bound_holds() {
         let shard = cache.open(index).unwrap();
         assert!(fs::read(shard.path()).unwrap() == contents(index as u8));
         assert!(on_disk(folder.path()) <= 2 * BYTES as u64);
-        assert_eq!(cache.bytes(), on_disk(folder.path()));
+        assert_eq!(cache.bytes().unwrap(), on_disk(folder.path()));
     }
     // 0 and 1 come; 0 is there; 2 displaces 1; 0 is there; 1 displaces 2.
     assert_eq!(downloads(&server), [0, 1, 2, 1]);
@@ -134,24 +143,29 @@ fn many_readers_share_one_download() {
 }
 
 #[test]
-fn files_stay_between_runs_unless_they_changed() {
+fn files_stay_between_runs_and_what_other_lists_left_goes_first() {
     let (server, folder) = (server(), tempfile::tempdir().unwrap());
+    let stale = folder.path().join("0123456789abcdef-old.ds");
+    fs::write(&stale, vec![0; BYTES / 2]).unwrap();
+    let half = folder.path().join(".0123456789abcdef-old.ds.index.partial");
+    fs::write(&half, vec![0; BYTES / 2]).unwrap();
+    let foreign = folder.path().join("notes.txt");
+    fs::write(&foreign, b"not ours").unwrap();
     drop(
-        open(&server, folder.path(), 3 * BYTES, &[0, 1])
+        open(&server, folder.path(), 2 * BYTES, &[0, 1])
             .unwrap()
             .open(0)
             .unwrap(),
     );
-    let stale = folder.path().join("0123456789abcdef-old.ds");
-    fs::write(&stale, b"of another list").unwrap();
-    fs::write(folder.path().join(".0123456789abcdef-x.ds.partial"), b"half").unwrap();
-    let foreign = folder.path().join("notes.txt");
-    fs::write(&foreign, b"not ours").unwrap();
-    let cache = open(&server, folder.path(), 3 * BYTES, &[0, 1]).unwrap();
-    assert!(!stale.exists() && foreign.exists());
-    assert_eq!(cache.bytes(), BYTES as u64);
+    let cache = open(&server, folder.path(), 2 * BYTES, &[0, 1]).unwrap();
+    assert!(stale.exists() && half.exists());
+    assert_eq!(cache.bytes().unwrap(), 2 * BYTES as u64);
     cache.open(0).unwrap();
     assert_eq!(downloads(&server), [0]);
+    cache.open(1).unwrap();
+    assert!(!stale.exists() && !half.exists() && foreign.exists());
+    cache.open(0).unwrap();
+    assert_eq!(downloads(&server), [0, 1]);
 }
 
 #[test]
@@ -166,7 +180,7 @@ fn failures_name_the_source_and_can_be_tried_again() {
         );
     }
     assert_eq!(
-        cache.bytes(),
+        cache.bytes().unwrap(),
         0,
         "room promised to a failed download is given back"
     );
@@ -183,9 +197,138 @@ fn what_cannot_work_is_refused_at_once() {
         error.contains("0.ds` has 100000 bytes, the cache holds 99999; raise its size"),
         "{error}"
     );
-    let _first = open(&server, folder.path(), BYTES, &[0]).unwrap();
-    let error = open(&server, folder.path(), BYTES, &[0]).unwrap_err().to_string();
-    assert!(error.contains("another process uses this cache"), "{error}");
+}
+
+#[test]
+fn handles_of_one_folder_share_files_and_room() {
+    let (server, folder) = (server(), tempfile::tempdir().unwrap());
+    let caches = [(); 2].map(|()| open(&server, folder.path(), 2 * BYTES, &[0, 1, 2]).unwrap());
+    let [one, other] = &caches;
+    let zero = one.open(0).unwrap();
+    assert!(fs::read(other.open(0).unwrap().path()).unwrap() == contents(0));
+    assert_eq!(
+        downloads(&server),
+        [0],
+        "what one has fetched is there for the other"
+    );
+
+    let first = other.open(1).unwrap();
+    other.prefetch(2);
+    assert!(zero.path().exists() && first.path().exists());
+    assert_eq!(downloads(&server), [0, 1], "what the other one reads stays");
+
+    // Room comes when the other one lets go.
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| one.open(2).unwrap());
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!waiting.is_finished());
+        drop(first);
+        let two = waiting.join().unwrap();
+        assert!(fs::read(two.path()).unwrap() == contents(2));
+    });
+    assert!(fs::read(zero.path()).unwrap() == contents(0));
+    assert!(one.bytes().unwrap() <= 2 * BYTES as u64);
+}
+
+#[test]
+fn handles_that_want_the_same_file_at_once_fetch_it_once() {
+    let (server, folder) = (server(), tempfile::tempdir().unwrap());
+    let caches: Vec<_> = (0..4)
+        .map(|_| open(&server, folder.path(), 4 * BYTES, &[0, 1, 2]).unwrap())
+        .collect();
+    std::thread::scope(|scope| {
+        for cache in &caches {
+            scope.spawn(|| {
+                for index in [0, 1, 2, 0] {
+                    cache.prefetch((index + 1) % 3);
+                    let shard = cache.open(index).unwrap();
+                    assert!(fs::read(shard.path()).unwrap() == contents(index as u8));
+                }
+            });
+        }
+    });
+    let mut fetched = downloads(&server);
+    fetched.sort_unstable();
+    assert_eq!(fetched, [0, 1, 2]);
+}
+
+/// Names the folder, the server and the seed of a process that [`reader_process`] is.
+const READER: &str = "SMOLLM3_TEST_CACHE_READER";
+const READERS: u64 = 4;
+const FILES: [u8; 6] = [0, 1, 2, 3, 4, 5];
+
+/// Not a test by itself: one of the processes of the tests below.
+#[test]
+fn reader_process() {
+    let Ok(what) = std::env::var(READER) else { return };
+    let [folder, address, room, seed] = what.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    let (room, mut state): (u64, u64) = (room.parse().unwrap(), seed.parse().unwrap());
+    let client = client(&[]);
+    let addresses: Vec<_> = FILES
+        .iter()
+        .map(|number| format!("{address}/{number}.ds"))
+        .collect();
+    let files = client.list("web", &addresses, &|_| true).unwrap();
+    let cache = ShardCache::open("web", folder, room, files, client).unwrap();
+    for _ in 0..30 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let index = (state >> 33) as usize % FILES.len();
+        cache.prefetch((index + 1) % FILES.len());
+        let shard = cache.open(index).unwrap();
+        for _ in 0..2 {
+            assert!(
+                fs::read(shard.path()).unwrap() == contents(index as u8),
+                "file {index}"
+            );
+            std::thread::sleep(Duration::from_millis(state % 4));
+        }
+        assert!(cache.bytes().unwrap() <= room);
+    }
+}
+
+fn readers(server: &Server, folder: &Path, room: usize) -> Vec<std::process::Child> {
+    let start = |seed| {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "cache::reader_process"])
+            .env(
+                READER,
+                format!("{} {} {room} {seed}", folder.display(), server.address),
+            )
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    (1..=READERS).map(start).collect()
+}
+
+#[test]
+fn processes_with_room_for_all_files_fetch_each_once() {
+    let (server, folder) = (server(), tempfile::tempdir().unwrap());
+    for mut reader in readers(&server, folder.path(), FILES.len() * BYTES) {
+        assert!(reader.wait().unwrap().success());
+    }
+    let mut fetched = downloads(&server);
+    fetched.sort_unstable();
+    assert_eq!(fetched, FILES);
+}
+
+/// Fewer files fit than there are readers; one of these is killed, and the others go on.
+#[test]
+fn processes_share_little_room_and_a_killed_one_holds_none() {
+    let (server, folder) = (server(), tempfile::tempdir().unwrap());
+    let mut readers = readers(&server, folder.path(), 3 * BYTES);
+    let mut killed = readers.pop().unwrap();
+    while downloads(&server).len() < 8 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    for mut reader in readers {
+        assert!(reader.wait().unwrap().success());
+    }
+    assert!(on_disk(folder.path()) <= 3 * BYTES as u64);
 }
 
 #[test]
@@ -196,17 +339,44 @@ fn a_cache_can_be_dropped_in_the_middle_of_a_download() {
             .cut_after(50_000)
             .stall(Duration::from_millis(200))
     });
-    let cache = open(&server, folder.path(), BYTES, &[0]).unwrap();
+    let cache = open(&server, folder.path(), 2 * BYTES, &[0]).unwrap();
     cache.prefetch(0);
     std::thread::sleep(Duration::from_millis(100));
+    assert!(cache.bytes().unwrap() > 0);
     drop(cache);
-    let started = Instant::now();
-    while fs::read_dir(folder.path()).unwrap().count() > 1 && started.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
     assert_eq!(
-        fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "only the lock file stays"
+        contents_of(folder.path()),
+        [] as [&str; 0],
+        "only the lock of the folder stays"
+    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// As the stages of a run follow one another.
+#[test]
+fn a_dropped_cache_has_given_up_its_downloads_for_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first three downloads are slow: one byte, then nothing for a while.
+    let server = Server::start(|request, before| {
+        let answer = Answer::ranged(&contents(number(request)), request);
+        match (request.method.as_str(), before) {
+            ("GET", 0..=5) => answer.cut_after(1).stall(Duration::from_secs(5)),
+            _ => answer,
+        }
+    });
+    for _ in 0..3 {
+        let cache = open(&server, folder.path(), 2 * BYTES, &[0]).unwrap();
+        cache.prefetch(0);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(cache.bytes().unwrap() > 0);
+    }
+    let started = Instant::now();
+    let cache = open(&server, folder.path(), 2 * BYTES, &[0]).unwrap();
+    assert_eq!(cache.bytes().unwrap(), 0);
+    assert!(fs::read(cache.open(0).unwrap().path()).unwrap() == contents(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
     );
 }

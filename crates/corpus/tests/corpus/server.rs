@@ -1,5 +1,8 @@
 //! A web server on 127.0.0.1 for the tests, which can be told to misbehave.
 
+// Tests of other crates use it too, each what it needs.
+#![allow(dead_code)]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,8 +17,6 @@ pub struct Request {
     /// Path and query.
     pub path: String,
     pub headers: HashMap<String, String>,
-    // Read by the tests of crates/synthesis.
-    #[allow(dead_code)]
     pub body: Vec<u8>,
 }
 
