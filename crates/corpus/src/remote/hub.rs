@@ -11,6 +11,7 @@ use url::Url;
 
 use super::location::HubKind;
 use super::retry::Fault;
+use super::token::HubToken;
 use super::{Place, RemoteClient, RemoteFile};
 use crate::shards::Shard;
 
@@ -61,11 +62,12 @@ impl RemoteClient {
         revision: &str,
         folder: &str,
     ) -> Result<Vec<RemoteFile>, Fault> {
-        let token = self.hub_token();
         let base = self.hub_endpoint()?;
+        let token = self.hub_token().map(|secret| HubToken::new(secret, &base));
+        let base = base.as_str().trim_end_matches('/');
         let api = format!("{base}/api/{}/{repo}", kind.api());
         let url = parse(&format!("{api}/revision/{}", encode(revision, false)))?;
-        let (body, _) = self.page(&url, token.as_deref()).await?;
+        let (body, _) = self.page(&url, token.as_ref()).await?;
         let Revision { sha } = decode(&body)?;
 
         let tail = if folder.is_empty() {
@@ -76,7 +78,7 @@ impl RemoteClient {
         let mut next = Some(parse(&format!("{api}/tree/{sha}{tail}?recursive=true"))?);
         let mut files = Vec::new();
         while let Some(url) = next {
-            let (body, following) = self.page(&url, token.as_deref()).await?;
+            let (body, following) = self.page(&url, token.as_ref()).await?;
             for entry in decode::<Vec<Entry>>(&body)?
                 .into_iter()
                 .filter(|entry| entry.kind == "file")
@@ -105,14 +107,10 @@ impl RemoteClient {
         Ok(files)
     }
 
-    fn hub_endpoint(&self) -> Result<String, Fault> {
+    fn hub_endpoint(&self) -> Result<Url, Fault> {
         let endpoint = self.variable("HF_ENDPOINT").unwrap_or("https://huggingface.co");
-        match Url::parse(endpoint) {
-            Ok(_) => Ok(endpoint.trim_end_matches('/').to_owned()),
-            Err(error) => Err(Fault::Lasting(format!(
-                "HF_ENDPOINT `{endpoint}` is not a URL: {error}"
-            ))),
-        }
+        Url::parse(endpoint)
+            .map_err(|error| Fault::Lasting(format!("HF_ENDPOINT `{endpoint}` is not a URL: {error}")))
     }
 
     /// `HF_TOKEN`, or the file that logging in leaves.

@@ -44,6 +44,10 @@ impl RemoteClient {
         location: &Location,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<RemoteFile>> {
+        let address = match location {
+            Location::Http(url) => &without_secrets(url),
+            _ => address,
+        };
         let pattern = match location {
             Location::Local(_) => {
                 return Err(CorpusError::source(
@@ -110,10 +114,7 @@ impl RemoteClient {
     }
 
     async fn http_file(&self, url: &url::Url) -> Result<Vec<RemoteFile>, Fault> {
-        let described = self.describe_url(url, None).await?;
-        // The query may be a signature: neither shown nor part of the name.
-        let mut shown = url.clone();
-        shown.set_query(None);
+        let described = self.describe_url(url).await?;
         let base = url
             .path_segments()
             .and_then(|mut parts| parts.next_back())
@@ -126,7 +127,7 @@ impl RemoteClient {
         let version = described.version.unwrap_or_else(|| "unknown".to_owned());
         Ok(vec![RemoteFile {
             shard: Shard {
-                name: shown.to_string(),
+                name: without_secrets(url),
                 bytes: described.bytes,
                 version,
             },
@@ -203,4 +204,14 @@ impl RemoteClient {
         files.retain(|file| file.relative == path || file.relative.starts_with(&below));
         Ok(files)
     }
+}
+
+/// An address as it may be shown: a user, a password and a query, which may be a signature, are left out.
+fn without_secrets(url: &url::Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    // Neither fails for an address with a host, and others have none to leave out.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.to_string()
 }

@@ -17,6 +17,7 @@ mod listing;
 mod location;
 mod object;
 mod retry;
+mod token;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -33,6 +34,7 @@ use crate::shards::Shard;
 
 pub use location::{BucketStore, HubKind, Location};
 pub use retry::RetryPolicy;
+use token::HubToken;
 
 /// A file that lies elsewhere.
 #[derive(Debug, Clone)]
@@ -48,7 +50,7 @@ pub struct RemoteFile {
 enum Place {
     Url {
         url: Url,
-        token: Option<String>,
+        token: Option<HubToken>,
     },
     Object {
         store: BucketStore,
@@ -126,6 +128,8 @@ impl RemoteClient {
             .user_agent(concat!("smollm3/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(policy.stall)
             .read_timeout(policy.stall)
+            // The address that redirects may hold a signature.
+            .referer(false)
             .build()
             .map_err(|error| failed(format!("cannot set up HTTP: {error}")))?;
         Ok(RemoteClient {

@@ -10,10 +10,11 @@ use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig};
 use reqwest::StatusCode;
-use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, ETAG, HeaderMap, RANGE, RETRY_AFTER};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, RANGE, RETRY_AFTER};
 use url::Url;
 
 use super::retry::{Fault, RetryPolicy};
+use super::token::{HubToken, authorize};
 use super::{BucketStore, Place, RemoteClient, RemoteFile};
 
 /// A stream of the object's bytes from the offset that was asked for.
@@ -81,7 +82,7 @@ impl RemoteClient {
     /// Opens `file` at byte `from`.
     pub(super) async fn open_at(&self, file: &RemoteFile, from: u64) -> Result<Bytes, Fault> {
         let (described, bytes) = match &file.place {
-            Place::Url { url, token } => self.open_url(url, token.as_deref(), from).await?,
+            Place::Url { url, token } => self.open_url(url, token.as_ref(), from).await?,
             Place::Object { store, bucket, path } => {
                 let store = self
                     .bucket(*store, bucket)
@@ -104,11 +105,13 @@ impl RemoteClient {
         }
     }
 
-    async fn open_url(&self, url: &Url, token: Option<&str>, from: u64) -> Result<(Described, Bytes), Fault> {
-        let mut request = self.inner.http.get(url.clone());
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
+    async fn open_url(
+        &self,
+        url: &Url,
+        token: Option<&HubToken>,
+        from: u64,
+    ) -> Result<(Described, Bytes), Fault> {
+        let mut request = authorize(self.inner.http.get(url.clone()), url, token);
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
@@ -143,12 +146,8 @@ impl RemoteClient {
     }
 
     /// Size and version of what lies behind a URL.
-    pub(super) async fn describe_url(&self, url: &Url, token: Option<&str>) -> Result<Described, Fault> {
-        let mut request = self.inner.http.head(url.clone());
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let response = request.send().await.map_err(passing)?;
+    pub(super) async fn describe_url(&self, url: &Url) -> Result<Described, Fault> {
+        let response = self.inner.http.head(url.clone()).send().await.map_err(passing)?;
         let told = response.headers().get(reqwest::header::CONTENT_LENGTH);
         let told = told.and_then(|length| length.to_str().ok()?.parse().ok());
         match (response.status().is_success(), told) {
@@ -157,16 +156,17 @@ impl RemoteClient {
                 version: etag(response.headers()),
             }),
             // Not every server knows HEAD, or gives a size with it: the answer to GET counts.
-            _ => Ok(self.open_url(url, token, 0).await?.0),
+            _ => Ok(self.open_url(url, None, 0).await?.0),
         }
     }
 
     /// The body of a small answer, and the address of the next page if there is one.
-    pub(super) async fn page(&self, url: &Url, token: Option<&str>) -> Result<(String, Option<Url>), Fault> {
-        let mut request = self.inner.http.get(url.clone());
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
+    pub(super) async fn page(
+        &self,
+        url: &Url,
+        token: Option<&HubToken>,
+    ) -> Result<(String, Option<Url>), Fault> {
+        let request = authorize(self.inner.http.get(url.clone()), url, token);
         let response = request.send().await.map_err(passing)?;
         check_status(response.status(), response.headers(), url)?;
         let next = next_page(response.headers()).and_then(|next| url.join(&next).ok());

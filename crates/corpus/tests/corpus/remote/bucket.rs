@@ -111,3 +111,32 @@ fn a_missing_object_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn a_signature_does_not_follow_a_redirect() {
+    let elsewhere = Server::start(|request, _| Answer::ranged(&noise(10), request));
+    let address = elsewhere.address.clone();
+    let store = Server::start(move |_, _| {
+        Answer {
+            status: 307,
+            ..Answer::body("")
+        }
+        .header("Location", format!("{address}/b/web/a.jsonl"))
+    });
+    let client = client(&[
+        ("AWS_ENDPOINT_URL", &store.address),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "us-east-1"),
+    ]);
+    let _ = client.list("web", &["s3://b/web/a.jsonl"], &|_| true);
+    assert!(!store.requests().is_empty());
+    for request in elsewhere.requests() {
+        assert!(
+            !request.headers.contains_key("authorization"),
+            "{:?}",
+            request.headers
+        );
+    }
+}

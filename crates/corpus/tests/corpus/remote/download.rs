@@ -219,3 +219,23 @@ fn a_file_that_changes_under_way_is_refused() {
     let error = download(&server).unwrap_err();
     assert!(error.contains("it changed while it was being read"), "{error}");
 }
+
+#[test]
+fn passwords_and_signatures_are_sent_and_never_shown() {
+    let server = Server::start(|request, _| match request.path.as_str() {
+        "/a.jsonl?signature=secret" => Answer::ranged(&noise(10), request),
+        _ => Answer::status(404),
+    });
+    let secret = server.address.replace("http://", "http://user:secret@");
+    let list = |path: &str| client(&[]).list("web", &[format!("{secret}{path}")], &|_| true);
+    let files = list("/a.jsonl?signature=secret").unwrap();
+    assert_eq!(files[0].shard.name, format!("{}/a.jsonl", server.address));
+    assert!(server.requests()[0].headers["authorization"].starts_with("Basic "));
+    for absent in ["/b.jsonl?signature=secret", "/folder/?signature=secret"] {
+        let error = list(absent).unwrap_err().to_string();
+        assert!(
+            error.contains("cannot list `http://127.0.0.1") && !error.contains("secret"),
+            "{error}"
+        );
+    }
+}

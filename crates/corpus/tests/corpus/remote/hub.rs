@@ -96,3 +96,50 @@ fn without_the_token_the_error_says_what_to_set() {
         .to_string();
     assert!(error.contains("401") && error.contains("HF_TOKEN"), "{error}");
 }
+
+/// The token goes to the Hub alone: not to the host of a next page, nor to where a file is redirected.
+#[test]
+fn the_token_goes_to_no_other_host() {
+    let elsewhere = Server::start(|request, _| match request.path.as_str() {
+        "/page-2" => Answer::body(r#"[{"type": "file", "path": "1.parquet", "size": 7, "oid": "3"}]"#),
+        "/blob" => Answer::ranged(&noise(5_000), request),
+        _ => Answer::status(404),
+    });
+    let address = elsewhere.address.clone();
+    let hub = Server::start(move |request, _| match request.path.as_str() {
+        "/api/datasets/o/n/revision/main" => Answer::body(r#"{"sha": "c0ffee"}"#),
+        "/api/datasets/o/n/tree/c0ffee?recursive=true" => {
+            Answer::body(r#"[{"type": "file", "path": "0.parquet", "size": 5000, "oid": "2"}]"#)
+                .header("Link", format!("<{address}/page-2>; rel=\"next\""))
+        }
+        "/datasets/o/n/resolve/c0ffee/0.parquet" => Answer {
+            status: 302,
+            ..Answer::body("")
+        }
+        .header("Location", format!("{address}/blob")),
+        _ => Answer::status(404),
+    });
+    let client = client(&[("HF_ENDPOINT", &hub.address), ("HF_TOKEN", "hf_token")]);
+    let files = client.list("web", &["hf://datasets/o/n"], &|_| true).unwrap();
+    let names: Vec<_> = files.iter().map(|file| file.relative.as_str()).collect();
+    assert_eq!(names, ["0.parquet", "1.parquet"]);
+    assert!(!format!("{files:?}").contains("hf_token"));
+    let folder = tempfile::tempdir().unwrap();
+    client
+        .download("web", &files[0], &folder.path().join("0.parquet"), &|_| {})
+        .unwrap();
+
+    let of_hub = hub.requests();
+    assert_eq!(of_hub.len(), 3);
+    for request in of_hub {
+        assert_eq!(request.headers["authorization"], "Bearer hf_token");
+    }
+    let of_others = elsewhere.requests();
+    assert_eq!(of_others.len(), 2);
+    for Request { headers, .. } in of_others {
+        assert!(
+            !headers.contains_key("authorization") && !headers.contains_key("referer"),
+            "{headers:?}"
+        );
+    }
+}
