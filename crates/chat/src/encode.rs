@@ -61,20 +61,7 @@ pub fn encode_prompt(
 /// # Errors
 /// Where the tokenizer's own pipeline fails.
 pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Encoded> {
-    let encoding = tokenizer
-        .inner()
-        .encode(rendered.text.as_str(), false)
-        .map_err(|error| ChatError::Tokenizer {
-            tokenizer: tokenizer.name().to_owned(),
-            problem: error.to_string(),
-        })?;
-    let offsets: Vec<Range<usize>> = encoding
-        .get_offsets()
-        .iter()
-        .map(|&(start, end)| start..end)
-        .collect();
-    let ids = encoding.get_ids().to_vec();
-
+    let (ids, offsets) = tokenizer.encode_with_offsets(&rendered.text)?;
     let mut turns = Vec::with_capacity(rendered.assistant.len());
     for span in &rendered.assistant {
         // As transformers: a span whose first character no token holds ends the search.

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use smollm3_corpus::CorpusError;
+
 /// What can go wrong between a conversation and its tokens.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -121,7 +123,11 @@ pub enum ChatError {
         missing: Vec<String>,
     },
 
-    /// A tokenizer that fails on a text or that tokens cannot be added to.
+    /// A tokenizer that fails on a text.
+    #[error(transparent)]
+    Encode(#[from] CorpusError),
+
+    /// A tokenizer that tokens cannot be added to.
     #[error("tokenizer `{tokenizer}`: {problem}")]
     Tokenizer {
         /// Name of the tokenizer.

@@ -73,8 +73,7 @@ pub fn add_chat_tokens(tokenizer: &Tokenizer) -> Result<(Tokenizer, Vec<(String,
     let json = inner
         .to_string(false)
         .map_err(|error| failed(error.to_string()))?;
-    let extended =
-        Tokenizer::from_json(tokenizer.name(), json.as_bytes()).map_err(|error| failed(error.to_string()))?;
+    let extended = Tokenizer::from_json(tokenizer.name(), json.as_bytes())?;
 
     let mut added = Vec::new();
     for token in missing {
@@ -97,10 +96,7 @@ pub fn add_chat_tokens(tokenizer: &Tokenizer) -> Result<(Tokenizer, Vec<(String,
 
 /// The id of `token`, if running text with it gives that one token.
 fn single(tokenizer: &Tokenizer, token: &str) -> Result<Option<u32>> {
-    let ids = tokenizer.encode(token).map_err(|error| ChatError::Tokenizer {
-        tokenizer: tokenizer.name().to_owned(),
-        problem: error.to_string(),
-    })?;
+    let ids = tokenizer.encode(token)?;
     Ok(match ids.as_slice() {
         [id] if tokenizer.inner().token_to_id(token) == Some(*id) => Some(*id),
         _ => None,

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 use smollm3_corpus::read::sample_rows;
 use smollm3_corpus::shards::LocalShards;
-use smollm3_corpus::{StoreWriter, TokenStore, bench as corpus_bench};
+use smollm3_corpus::{StoreWriter, TokenStore, Tokenizer, bench as corpus_bench};
 use smollm3_engine::bench::{StepSettings, step as step_bench};
 use smollm3_engine::{dtype, stage_order};
 use smollm3_kernels::{FreedMemory, peak_memory};
@@ -19,7 +19,7 @@ use smollm3_model::{Init, ModelConfig, Rounded, SmolLm3};
 use smollm3_recipe::{Recipe, Recompute};
 
 use crate::args::{BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
-use crate::data::{load_tokenizer, store_folder, training_stage};
+use crate::data::{store_folder, training_stage};
 
 /// How long each throughput is measured.
 const DURATION: Duration = Duration::from_secs(3);
@@ -145,7 +145,7 @@ fn made_up_store(folder: &Path) -> Result<TokenStore> {
 
 /// `smollm3 bench tokenize`.
 pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
-    let tokenizer = load_tokenizer(&args.tokenizer)?;
+    let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let files = LocalShards::find("bench", &args.inputs)?;
     let texts = sample_rows(&files, &args.column, args.bytes.0)?;
     let work = tempfile::tempdir()?;
@@ -178,17 +178,15 @@ pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
 pub fn generate(args: &BenchGenerateArgs) -> Result<ExitCode> {
     let precision = dtype(args.device.precision(args.precision)?);
     let device = args.device.open()?;
-    let longest = args.prompt.0 as usize + args.new.max(2);
+    let longest = args.prompt.0.saturating_add(args.new.max(2) as u64);
     let model = match args.model.is_dir() {
         true => {
             let mut checkpoint = Checkpoint::open(&args.model)?;
-            let positions = &mut checkpoint.config.max_position_embeddings;
-            *positions = longest.max(*positions);
+            checkpoint.config = checkpoint.config.with_positions(longest, &args.model)?;
             checkpoint.model_in(precision, &device)?
         }
         false => {
-            let mut config = architecture(&args.model)?;
-            config.max_position_embeddings = config.max_position_embeddings.max(longest);
+            let config = architecture(&args.model)?.with_positions(longest, &args.model)?;
             let source = Rounded {
                 source: &Init::new(&config, 1),
                 dtype: precision,
@@ -196,11 +194,7 @@ pub fn generate(args: &BenchGenerateArgs) -> Result<ExitCode> {
             SmolLm3::new(&config, &source, &device)?.with_precision(precision)
         }
     };
-    let result = generation(
-        &model,
-        [args.rows.max(1), args.prompt.0 as usize, args.new],
-        args.rounds,
-    )?;
+    let result = generation(&model, [args.rows, args.prompt.0 as usize, args.new], args.rounds)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&result)?);
         return Ok(ExitCode::SUCCESS);
@@ -227,19 +221,19 @@ fn architecture(file: &Path) -> Result<ModelConfig> {
 /// `smollm3 bench step`.
 pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
     FreedMemory::of_run(args.recompute).set();
-    let config = architecture(&args.config)?;
+    let config = architecture(&args.config)?.with_positions(args.sequence_length.0, &args.config)?;
     let precision = args.device.precision(args.precision)?;
     let device = args.device.open()?;
     let settings = StepSettings {
         sequence_length: args.sequence_length.0 as usize,
-        micro_batch: args.micro_batch.max(1),
-        documents: args.documents.max(1),
+        micro_batch: args.micro_batch,
+        documents: args.documents,
         precision,
         recompute: match args.recompute {
             true => Recompute::Layers,
             false => Recompute::None,
         },
-        steps: args.steps.max(1),
+        steps: args.steps,
     };
     let result = step_bench(&config, &settings, &device)?;
     if args.json {

@@ -32,7 +32,7 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<ExitCode> {
         let folder = args.out.file_name().unwrap_or(args.out.as_os_str());
         folder.to_string_lossy().into_owned()
     });
-    let tokenizer = load_tokenizer(&args.tokenizer)?;
+    let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let cache = CacheOptions {
         folder: args.cache.cache.clone().unwrap_or_else(|| args.out.join("cache")),
         bytes: args.cache.cache_size.0,
@@ -62,15 +62,6 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<ExitCode> {
         Err(error) => return Err(error.into()),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A `tokenizer.json`, or the one in a folder.
-pub fn load_tokenizer(path: &Path) -> Result<Tokenizer> {
-    let file = match path.is_dir() {
-        true => path.join("tokenizer.json"),
-        false => path.to_owned(),
-    };
-    Ok(Tokenizer::load(file)?)
 }
 
 fn stopped() -> ExitCode {

@@ -19,6 +19,7 @@
 pub mod atomic_file;
 pub mod bench;
 pub mod cache;
+mod contained;
 pub mod error;
 pub mod fetch;
 pub mod locked_file;

@@ -9,9 +9,12 @@
 //! Special tokens spelt out inside a document stay plain text unless asked otherwise: a web page must
 //! not be able to end itself or open a chat turn. (datatrove parses them; [`SpecialTokens::Parsed`].)
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -19,6 +22,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerBuilder, TokenizerImpl};
 
 use crate::atomic_file::write_atomically;
+use crate::contained::contained;
 use crate::error::{CorpusError, Result};
 use crate::store::Fingerprint;
 
@@ -163,8 +167,8 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::load`].
     pub fn from_json(name: &str, json: &[u8]) -> Result<Self> {
-        let inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|error| trouble(name, format!("not a tokenizer.json: {error}")))?;
+        let inner =
+            parse(json).map_err(|problem| trouble(name, format!("not a tokenizer.json: {problem}")))?;
         let id = |token: &str| inner.token_to_id(token);
         let end_of_text = END_NAMES.iter().find_map(|end| id(end)).ok_or_else(|| {
             trouble(
@@ -177,8 +181,11 @@ impl Tokenizer {
         })?;
         // Ids may have holes, so the size is one past the highest id, not the number of entries.
         let highest = inner.get_vocab(true).into_values().max().unwrap_or_default();
+        let vocab_size = highest
+            .checked_add(1)
+            .ok_or_else(|| trouble(name, format!("id {highest} is too large; ids begin at 0")))?;
         let info = TokenizerInfo {
-            vocab_size: highest + 1,
+            vocab_size,
             begin_of_text: id("<|begin_of_text|>"),
             end_of_text,
             im_start: id("<|im_start|>"),
@@ -245,7 +252,27 @@ impl Tokenizer {
     /// # Errors
     /// Where the tokenizer's own pipeline fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        encode(&self.inner, &self.name, text)
+        self.encode_with(text, false)
+    }
+
+    /// [`Tokenizer::encode`], with the special tokens that the tokenizer adds to any text or without.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn encode_with(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
+        // `encode_fast` keeps no offsets, which nobody here reads.
+        let encoding = checked(&self.name, || self.inner.encode_fast(text, add_special_tokens))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// [`Tokenizer::encode`], and the bytes of `text` that each token stands for.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
+        let encoding = checked(&self.name, || self.inner.encode(text, false))?;
+        let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok((encoding.get_ids().to_vec(), offsets.collect()))
     }
 
     /// Text of `ids`. Bytes that are not UTF-8 (a character cut in half) become U+FFFD.
@@ -253,9 +280,7 @@ impl Tokenizer {
     /// # Errors
     /// Where the tokenizer's own pipeline fails.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        self.inner
-            .decode(ids, skip_special_tokens)
-            .map_err(|error| trouble(&self.name, error.to_string()))
+        checked(&self.name, || self.inner.decode(ids, skip_special_tokens))
     }
 
     /// An encoder for whole documents.
@@ -299,18 +324,40 @@ impl DocumentEncoder {
     /// # Errors
     /// Where the tokenizer's own pipeline fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut ids = encode(&self.inner, &self.name, text)?;
+        let encoding = checked(&self.name, || self.inner.encode_fast(text, false))?;
+        let mut ids = encoding.get_ids().to_vec();
         ids.push(self.end_of_text);
         Ok(ids)
     }
 }
 
-fn encode(tokenizer: &tokenizers::Tokenizer, name: &str, text: &str) -> Result<Vec<u32>> {
-    // `encode_fast` keeps no offsets, which nobody here reads.
-    let encoding = tokenizer
-        .encode_fast(text, false)
-        .map_err(|error| trouble(name, error.to_string()))?;
-    Ok(encoding.get_ids().to_vec())
+/// What a tokenizer's own pipeline gives. It is made of what its file says, and panics over some of it.
+fn checked<T>(name: &str, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    contained(work)
+        .and_then(|done| done.map_err(|error| error.to_string()))
+        .map_err(|problem| trouble(name, problem))
+}
+
+/// Reads a `tokenizer.json`. The crate panics over a decoder that it cannot parse, as in a file that was cut short, so
+/// that is parsed first.
+fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    #[derive(Deserialize)]
+    struct Checked {
+        #[serde(default)]
+        decoder: Value,
+    }
+    let Checked { decoder } = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    if !matches!(decoder, Value::Null | Value::Object(_)) {
+        return Err("its decoder is not a JSON object".to_owned());
+    }
+    let parsed = contained(|| tokenizers::Tokenizer::from_bytes(json))?;
+    let mut tokenizer = parsed.map_err(|error| error.to_string())?;
+    // As transformers: texts are neither cut nor filled unless their user asks for it.
+    tokenizer.with_padding(None);
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| error.to_string())?;
+    Ok(tokenizer)
 }
 
 fn trouble(name: &str, problem: String) -> CorpusError {

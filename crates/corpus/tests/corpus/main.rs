@@ -17,3 +17,4 @@ mod store;
 mod text;
 mod tokenize;
 mod tokenizer;
+mod tokenizer_damage;

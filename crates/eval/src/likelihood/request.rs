@@ -1,7 +1,7 @@
 //! A context and its continuation as tokens, cut where lm-evaluation-harness cuts them (`_encode_pair` in
 //! `api/model.py`, `loglikelihood` for the empty context), so that figures can be compared.
 
-use smollm3_corpus::{CorpusError, Tokenizer};
+use smollm3_corpus::Tokenizer;
 use smollm3_model::ModelConfig;
 
 use crate::{EvalError, Result};
@@ -32,7 +32,7 @@ impl Request {
         let rest = context.get(given.len()..).unwrap_or_default();
         let request = match given.is_empty() {
             true => {
-                let mut tokens = encode(tokenizer, &format!("{rest}{continuation}"), false)?;
+                let mut tokens = tokenizer.encode_with(&format!("{rest}{continuation}"), false)?;
                 let beginning = match tokens.first() {
                     Some(first) if *first == prefix => tokens.remove(0),
                     _ => prefix,
@@ -43,8 +43,8 @@ impl Request {
                 }
             }
             false => {
-                let mut whole = encode(tokenizer, &format!("{given}{rest}{continuation}"), true)?;
-                let context = encode(tokenizer, given, true)?;
+                let mut whole = tokenizer.encode_with(&format!("{given}{rest}{continuation}"), true)?;
+                let context = tokenizer.encode_with(given, true)?;
                 Self {
                     continuation: whole.split_off(context.len().min(whole.len())),
                     context,
@@ -64,16 +64,4 @@ impl Request {
         let all = self.context.iter().chain(&self.continuation).copied();
         all.take(self.context.len() + self.continuation.len() - 1)
     }
-}
-
-/// The tokens of a text, with what the tokenizer adds to any text or without.
-pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-    let encoding = tokenizer
-        .inner()
-        .encode_fast(text, add_special_tokens)
-        .map_err(|error| CorpusError::Tokenizer {
-            name: tokenizer.name().to_owned(),
-            problem: error.to_string(),
-        })?;
-    Ok(encoding.get_ids().to_vec())
 }

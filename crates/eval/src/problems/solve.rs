@@ -10,7 +10,6 @@ use smollm3_model::{GenerateError, Generation, Sampling, generate_streams};
 use super::score::solution;
 use super::{Problem, ProblemRecord, ProblemTask, Solution};
 use crate::item_log::ItemLog;
-use crate::likelihood::encode;
 use crate::mode::any_date;
 use crate::{EvalError, Mode, Result};
 
@@ -68,8 +67,9 @@ pub fn solve(
     asked.sort_by(|a, b| b.ids.len().cmp(&a.ids.len()).then(a.item.cmp(&b.item)));
     let mut left = asked.as_slice();
     while let Some(longest) = left.first() {
-        let row = longest.ids.len() + asking.max_new_tokens;
-        let at_once = (tokens_at_once / (row * asking.samples.max(1))).clamp(1, left.len());
+        let row = longest.ids.len().saturating_add(asking.max_new_tokens);
+        let tokens = row.saturating_mul(asking.samples.max(1));
+        let at_once = (tokens_at_once / tokens.max(1)).clamp(1, left.len());
         let (batch, rest) = left.split_at(at_once);
         left = rest;
         let done = log.records().len() as u64;
@@ -176,7 +176,7 @@ fn ask(model: &TextModel, asking: &Asking, problem: &Problem, item: usize) -> Re
                 )
             });
             let text: String = solved.chain([asking.task.plain(&problem.question)]).collect();
-            encode(&model.tokenizer, &text, true)?
+            model.tokenizer.encode_with(&text, true)?
         }
         Mode::NoThink | Mode::Think => model.prompt(&conversation(asking, &examples, problem), any_date())?,
     };
