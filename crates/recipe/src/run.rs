@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::{DEVICES, Device};
 use crate::error::RecipeError;
 use crate::section::{Section, unknown};
+use crate::stage::Start;
 use crate::units::{Bytes, Percent};
 
 /// `[run]`.
@@ -109,10 +110,11 @@ pub struct Data {
     /// How a row is known to hold several documents.
     #[serde(default)]
     pub documents: DocumentStarts,
-    /// The folder in which remote files lie while they are used; `cache` in the run's folder when absent.
+    /// The folder in which remote files lie while they are used; `cache` in the run's folder when absent. All processes
+    /// that name the same folder share it.
     #[serde(default, skip_serializing)]
     pub cache: Option<PathBuf>,
-    /// Bytes that the remote files of one source may take there.
+    /// Bytes that the remote files of one source may take there, those of all processes together.
     #[serde(default = "cache_size", skip_serializing)]
     pub cache_size: Bytes,
 }
@@ -164,9 +166,9 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tokenizer {
-    /// A `tokenizer.json`, from the folder of the recipe.
+    /// A `tokenizer.json`, or a folder with one, from the folder of the recipe.
     File(PathBuf),
-    /// A repository of the Hub.
+    /// A repository of the Hub, `owner/name` or `owner/name@revision`.
     Pretrained(String),
     /// A new one, trained on the run's own text.
     Train(TrainTokenizer),
@@ -198,8 +200,13 @@ impl Tokenizer {
         }
         let tokenizer = if let Some(file) = section.optional("file")? {
             Self::File(file)
-        } else if let Some(repository) = section.optional("pretrained")? {
-            Self::Pretrained(repository)
+        } else if let Some(text) = section.optional::<String>("pretrained")? {
+            Self::pretrained(&text).ok_or_else(|| {
+                let message = format!(
+                    "`{text}` is no tokenizer; a folder or a file begins with `./` or `/`, a Hub id is owner/name"
+                );
+                section.error("pretrained", message)
+            })?
         } else if let Some(train) = section.optional("train")? {
             Self::Train(train)
         } else if let Some(file) = of_model {
@@ -210,6 +217,16 @@ impl Tokenizer {
         };
         section.finish()?;
         Ok(tokenizer)
+    }
+
+    /// What `from` takes too: a path, or a Hub id.
+    fn pretrained(text: &str) -> Option<Self> {
+        let (place, _revision) = text.split_once('@').unwrap_or((text, ""));
+        match Start::checkpoint(place)? {
+            Start::Folder(_) => Some(Self::File(PathBuf::from(text))),
+            Start::Hub(_) => Some(Self::Pretrained(text.to_owned())),
+            Start::Random | Start::Stage(_) => None,
+        }
     }
 }
 
