@@ -35,7 +35,7 @@ pub fn export(args: &ExportArgs) -> Result<ExitCode> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
     let config = match args.context {
         None => checkpoint.config.clone(),
-        Some(context) => stretched(&checkpoint.config, context.0 as usize)?,
+        Some(context) => stretched(&checkpoint.config, context.0, &args.checkpoint)?,
     };
     let dtype = args.dtype.into();
     let tensors = named_tensors(checkpoint, config.parameter_shapes(), dtype, |_, values| values);
@@ -92,23 +92,25 @@ fn draft(out: &Path) -> Result<PathBuf> {
 }
 
 /// The architecture with YaRN from the length it was trained for to `context`.
-fn stretched(config: &ModelConfig, context: usize) -> Result<ModelConfig> {
+fn stretched(config: &ModelConfig, context: u64, folder: &Path) -> Result<ModelConfig> {
     let trained = config
         .rope_scaling
         .as_ref()
         .map_or(config.max_position_embeddings, |yarn| {
             yarn.original_max_position_embeddings
         });
-    if context <= trained {
+    if context <= trained as u64 {
         bail!(
             "--context {context} is within the {trained} tokens that the model was trained for; leave it out"
         );
     }
-    Ok(ModelConfig {
+    let stretched = ModelConfig {
         rope_scaling: Some(Yarn::new(context as f64 / trained as f64, trained)),
-        max_position_embeddings: context,
+        // A context that was longer is not kept.
+        max_position_embeddings: trained,
         ..config.clone()
-    })
+    };
+    Ok(stretched.with_positions(context, folder)?)
 }
 
 /// The weights of `shapes`, read one at a time when their turn comes; `change` gets each one's name and values.

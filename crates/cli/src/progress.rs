@@ -110,9 +110,8 @@ impl Progress {
             // A moving average over about ten steps.
             average => 0.9 * average + 0.1 * rate,
         };
-        let left = Duration::from_secs_f64(
-            (steps - record.step.min(steps)) as f64 * tokens / self.tokens_per_second,
-        );
+        let left = (steps - record.step.min(steps)) as f64 * tokens / self.tokens_per_second;
+        let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
         let mfu = peak_flops.map_or(String::new(), |peak| {
             format!(
                 "  MFU {:.0}%",

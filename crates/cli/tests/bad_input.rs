@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use smollm3_recipe::{ModelConfig, Spelling};
 
 fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/demo")
@@ -148,4 +149,123 @@ fn checkpoints_that_are_none_are_refused() {
     assert!(generate(folder.path()).contains("config.json"));
     fs::write(folder.path().join("config.json"), "{").unwrap();
     assert!(generate(folder.path()).contains("config.json"));
+}
+
+/// The demo's model in `folder`, but for its context.
+fn write_config(folder: &Path, context: usize) {
+    let config = demo().join("../../configs/demo.toml");
+    let config = ModelConfig {
+        max_position_embeddings: context,
+        ..ModelConfig::from_toml_file(&config).unwrap()
+    };
+    fs::create_dir(folder).unwrap();
+    let json = config.to_hf_json(Spelling::default(), "float32");
+    fs::write(folder.join("config.json"), json.to_string()).unwrap();
+}
+
+#[test]
+fn rows_longer_than_the_context_of_a_checkpoint_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write_config(&folder.path().join("short"), 64);
+    let from = format!("stage.pretrain.from={}", folder.path().join("short").display());
+    refused(
+        &demo(),
+        &["--set", &from],
+        &[
+            "\"pretrain\"",
+            "sequence_length = 256",
+            "max_position_embeddings = 64",
+            "shorten it",
+        ],
+    );
+}
+
+/// Runs a command and expects a refusal whose message has every part.
+#[track_caller]
+fn fails(arguments: &[&str], parts: &[&str]) {
+    let assert = smollm3().args(arguments).assert().failure();
+    let message = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    for part in parts {
+        assert!(message.contains(part), "{message:?} should contain {part:?}");
+    }
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+#[test]
+fn counts_and_lengths_out_of_range_are_refused() {
+    let config = demo().join("../../configs/demo.toml");
+    let config = config.to_str().unwrap();
+    let most = "18446744073709551615";
+    for option in ["--micro-batch", "--steps", "--documents"] {
+        for count in ["0", most, "many"] {
+            fails(
+                &["bench", "step", "--config", config, option, count],
+                &[option.trim_start_matches('-')],
+            );
+        }
+    }
+    for length in ["0", "9007199254740992", "17T"] {
+        fails(
+            &["bench", "step", "--config", config, "--sequence-length", length],
+            &[],
+        );
+    }
+    fails(
+        &[
+            "bench",
+            "step",
+            "--config",
+            config,
+            "--sequence-length",
+            "16777217",
+        ],
+        &["max_position_embeddings = 16777217", "write at most 16777216"],
+    );
+    for (option, count) in [
+        ("--new", most),
+        ("--rows", "0"),
+        ("--rows", most),
+        ("--rounds", most),
+    ] {
+        fails(
+            &["bench", "generate", config, option, count],
+            &[option.trim_start_matches('-')],
+        );
+    }
+    fails(
+        &["bench", "generate", config, "--prompt", "16777216"],
+        &["max_position_embeddings", "write at most 16777216"],
+    );
+    fails(
+        &[
+            "bench",
+            "tokenize",
+            "x.jsonl",
+            "--tokenizer",
+            "x",
+            "--rounds",
+            most,
+        ],
+        &["rounds"],
+    );
+    fails(
+        &["eval", "x", "--suite", "gsm8k", "--data", "x", "--samples", most],
+        &["samples"],
+    );
+}
+
+/// A tokenizer that is cut short, as a download leaves it, in the middle of its decoder.
+#[test]
+fn a_tokenizer_that_is_cut_short_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokenizer.json");
+    fs::write(&file, r#"{"version": "1.0", "decoder": {"type": "Byte"#).unwrap();
+    let text = folder.path().join("text.jsonl");
+    fs::write(&text, "{\"text\": \"a\"}\n").unwrap();
+    let out = folder.path().join("out");
+    let [text, name, out] = [&text, &file, &out].map(|path| path.to_str().unwrap());
+    fails(
+        &["data", "tokenize", text, "--tokenizer", name, "--out", out],
+        &[name, "not a tokenizer.json"],
+    );
 }

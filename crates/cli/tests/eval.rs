@@ -96,6 +96,10 @@ fn what_cannot_be_measured_is_said() {
         }
     };
     refused(&["--lengths", "40"], &["single", "40", "too short"]);
+    refused(
+        &["--lengths", "16777217"],
+        &["max_position_embeddings = 16777217", "write at most 16777216"],
+    );
     refused(&["--lengths", "256", "--items", "0"], &["items"]);
     refused(
         &["--lengths", "256", "--tasks", "needle"],
@@ -355,4 +359,23 @@ fn a_reader_that_goes_away_is_no_crash() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn a_store_of_another_tokenizer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = checkpoint(folder.path());
+    let store = folder.path().join("store");
+    let mut writer = StoreWriter::create(store.join("0000.ds"), "test", 128_256).unwrap();
+    writer.push_document(&vec![99_999; 400]).unwrap();
+    writer.finish().unwrap();
+    let store = store.to_str().unwrap();
+    for options in [
+        ["--lengths", "350", "--items", "1", "--store", store].as_slice(),
+        ["--suite", "loss", "--store", store].as_slice(),
+    ] {
+        let (done, _, error) = run(&checkpoint, options);
+        assert!(!done && !error.contains("panicked"), "{error}");
+        assert!(error.contains("99999") && error.contains(store), "{error}");
+    }
 }

@@ -92,6 +92,7 @@ impl Run {
             None => (None, found_by_rank(&recipe, &output, &*ranks)?),
         };
         let config = with_token_ids(config, &data)?;
+        check_vocabularies(&recipe, &data)?;
         Ok(Self {
             recipe,
             config,
@@ -258,24 +259,57 @@ pub fn prepare(recipe: &Recipe, listener: &mut dyn Listener) -> Result<Data> {
     Data::prepare(recipe, output, listener)
 }
 
-/// Rows must fit the positions that RoPE is set for, which long-context stages move.
+/// Rows must fit the positions that RoPE is set for, which long-context stages move: those of the model that is trained,
+/// and those of the one that it is compared with.
 fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
     let mut contexts: BTreeMap<&str, u64> = BTreeMap::new();
     for stage in &recipe.stages {
         let rows = stage.sequence_length().map_or(0, |length| length.0);
-        let most = match &stage.from {
-            Start::Stage(earlier) => contexts.get(earlier.as_str()).copied(),
-            Start::Random | Start::Folder(_) | Start::Hub(_) => None,
-        }
-        .unwrap_or(config.max_position_embeddings as u64);
+        let context_of = |start: &Start| -> Result<u64> {
+            let known = match start {
+                Start::Stage(earlier) => contexts.get(earlier.as_str()).copied(),
+                start => recipe
+                    .checkpoint_architecture(start)?
+                    .map(|config| config.max_position_embeddings as u64),
+            };
+            Ok(known.unwrap_or(config.max_position_embeddings as u64))
+        };
+        let most = context_of(&stage.from)?;
         if !matches!(stage.kind, StageKind::LongContext(_)) && rows > most {
             return Err(EngineError::Refused(format!(
                 "stage \"{}\": sequence_length = {rows} is longer than the model's max_position_embeddings = {most}; \
-                 write kind = \"long-context\" with a larger rope_theta",
+                 shorten it, or write kind = \"long-context\" with a larger rope_theta",
                 stage.name
             )));
         }
+        if let Some(reference) = stage.preference().and_then(|pairs| pairs.reference_from.as_ref()) {
+            let most = context_of(reference)?;
+            if rows > most {
+                return Err(EngineError::Refused(format!(
+                    "stage \"{}\": sequence_length = {rows} is longer than the reference's max_position_embeddings = \
+                     {most}; shorten it, or take a reference with a longer context",
+                    stage.name
+                )));
+            }
+        }
         contexts.insert(&stage.name, most.max(rows));
+    }
+    Ok(())
+}
+
+/// Checkpoints that stages start from must have a row for each entry of the tokenizer.
+fn check_vocabularies(recipe: &Recipe, data: &Data) -> Result<()> {
+    let entries = data.tokenizer.info().vocab_size as usize;
+    for stage in &recipe.stages {
+        if let Some(config) = recipe.checkpoint_architecture(&stage.from)?
+            && config.vocab_size < entries
+        {
+            return Err(EngineError::Refused(format!(
+                "stage \"{}\": the checkpoint it starts from has vocab_size = {}, but the tokenizer has {entries} entries; \
+                 take the checkpoint's own tokenizer",
+                stage.name, config.vocab_size
+            )));
+        }
     }
     Ok(())
 }

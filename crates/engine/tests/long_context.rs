@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use smollm3_engine::{Event, Listener, Record, Result, Run, checkpoint, read_metrics, read_stage};
 use smollm3_model::ModelConfig;
 use smollm3_model::hf::Checkpoint;
-use smollm3_recipe::Recipe;
-use support::recipe;
+use smollm3_recipe::{Recipe, Spelling};
+use support::{Recorder, recipe};
 
 const STAGES: &str = r#"
 [[stage]]
@@ -177,4 +177,36 @@ fn a_pretrain_stage_cannot_be_longer_than_the_context_before_it() {
     for part in ["four-times", "256", "128", "long-context"] {
         assert!(message.contains(part), "{message}");
     }
+}
+
+/// The tiny recipe started from a checkpoint whose architecture was changed; what opening it says.
+fn refusal(change: impl Fn(&mut ModelConfig)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = recipe(folder.path(), "flex", &[]).architecture().unwrap();
+    change(&mut config);
+    fs::create_dir(folder.path().join("checkpoint")).unwrap();
+    let json = config.to_hf_json(Spelling::default(), "float32");
+    fs::write(folder.path().join("checkpoint/config.json"), json.to_string()).unwrap();
+    let recipe = recipe(folder.path(), "flex", &["stage.pretrain.from=./checkpoint"]);
+    match Run::open(recipe, &mut Recorder::default()) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_checkpoint_must_have_the_rows_positions_and_the_tokenizers_entries() {
+    assert_eq!(refusal(|_| {}), "");
+    let message = refusal(|config| config.max_position_embeddings = 32);
+    assert!(
+        message.contains("\"pretrain\": sequence_length = 64 is longer than")
+            && message.contains("max_position_embeddings = 32; shorten it"),
+        "{message}"
+    );
+    let message = refusal(|config| config.vocab_size = 300);
+    assert!(
+        message.contains("\"pretrain\": the checkpoint it starts from has vocab_size = 300")
+            && message.contains("tokenizer has 320 entries"),
+        "{message}"
+    );
 }

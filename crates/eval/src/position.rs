@@ -7,7 +7,7 @@ use smollm3_corpus::TokenStore;
 use smollm3_engine::{MicroBatch, Row, token_losses};
 use smollm3_model::SmolLm3;
 
-use crate::Result;
+use crate::{EvalError, Result};
 
 /// Mean loss of the tokens at some positions of long documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct PositionLoss {
 /// that long.
 ///
 /// # Errors
-/// A store cannot be read.
+/// A store cannot be read, or has tokens of another tokenizer.
 pub fn loss_by_position(
     model: &SmolLm3,
     stores: &[TokenStore],
@@ -41,7 +41,7 @@ pub fn loss_by_position(
     let Some(&length) = edges.last() else {
         return Ok(Vec::new());
     };
-    let documents = long_documents(stores, length + 1, most)?;
+    let documents = long_documents(stores, model.head().dims()[0], length + 1, most)?;
     let model = model.valid();
     let mut parts: Vec<Vec<f64>> = vec![Vec::new(); edges.len()];
     for (done, ids) in documents.iter().enumerate() {
@@ -79,14 +79,28 @@ pub fn loss_by_position(
 }
 
 /// The first `tokens` tokens of documents that have as many.
-fn long_documents(stores: &[TokenStore], tokens: usize, most: usize) -> Result<Vec<Vec<u32>>> {
+fn long_documents(
+    stores: &[TokenStore],
+    vocab_size: usize,
+    tokens: usize,
+    most: usize,
+) -> Result<Vec<Vec<u32>>> {
     let mut found = Vec::new();
     for store in stores {
         for document in 0..store.documents().unwrap_or(0) {
             let ids = store.document(document)?;
-            if ids.len() >= tokens {
-                found.push(ids.iter().take(tokens).collect::<Vec<u32>>());
+            if ids.len() < tokens {
+                continue;
             }
+            let ids: Vec<u32> = ids.iter().take(tokens).collect();
+            if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
+                return Err(EvalError::OtherTokenizer {
+                    store: store.path().to_owned(),
+                    id,
+                    vocab_size,
+                });
+            }
+            found.push(ids);
         }
     }
     let take = found.len().min(most);

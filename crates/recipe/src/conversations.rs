@@ -16,11 +16,19 @@ pub enum Duration {
     Until(Span),
 }
 
+/// Times through the data: more would not end, and steps could not be counted.
+const MOST_EPOCHS: f64 = 10_000.0;
+
 impl Duration {
     /// What `epochs` and `until` say, of which one must be written.
     pub(crate) fn of(epochs: Option<f64>, until: Option<Span>) -> Result<Self, Problem> {
         match (epochs, until) {
-            (Some(epochs), None) if epochs.is_finite() && epochs > 0.0 => Ok(Self::Epochs(epochs)),
+            (Some(epochs), None) if epochs > MOST_EPOCHS => {
+                let message =
+                    format!("{epochs} times through the data are too many; write at most {MOST_EPOCHS}");
+                Err(Problem::at("epochs", message))
+            }
+            (Some(epochs), None) if epochs > 0.0 => Ok(Self::Epochs(epochs)),
             (Some(epochs), None) => {
                 let message = format!("{epochs} times through the data is nothing; write a positive number");
                 Err(Problem::at("epochs", message))

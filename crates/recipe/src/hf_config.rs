@@ -277,7 +277,7 @@ impl HfConfig {
         )?;
         let layers = self.num_hidden_layers;
         let rope_layers = match (model_type, self.no_rope_layers) {
-            (ModelType::Llama, _) => vec![true; layers],
+            (ModelType::Llama, _) => rope_layers(layers, 0),
             (ModelType::SmolLM3, Some(list)) => list.into_iter().map(|rope| rope != 0).collect(),
             (ModelType::SmolLM3, None) => rope_layers(layers, self.no_rope_layer_interval.unwrap_or(4)),
         };

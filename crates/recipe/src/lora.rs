@@ -18,6 +18,9 @@ pub struct Lora {
     pub targets: Vec<String>,
 }
 
+/// Larger than the sides of any model's matrices, and small enough to be multiplied by them.
+const MOST_RANK: usize = 1 << 20;
+
 /// The matrices of a layer.
 const MATRICES: [&str; 7] = [
     "q_proj",
@@ -40,6 +43,10 @@ impl Lora {
                 "rank",
                 "adapters of rank 0 are none; write rank = 16".to_owned(),
             ));
+        }
+        if self.rank > MOST_RANK {
+            let message = format!("{} is more than any matrix has; write rank = 16", self.rank);
+            return Err(Problem::at("rank", message));
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return Err(Problem::at(

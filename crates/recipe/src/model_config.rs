@@ -9,6 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// Widths and rows of matrices: devices count them in 32 bits.
+const MOST_SIZE: usize = i32::MAX as usize;
+/// Layers: far above any model, and few enough to be listed.
+const MOST_LAYERS: usize = 1 << 16;
+/// Positions: up to here each is an `f32` of its own.
+const MOST_POSITIONS: usize = 1 << 24;
+/// Parameters: their bytes, moments included, are counted in 64 bits.
+const MOST_PARAMETERS: u128 = 1 << 56;
+
 /// A model's shape is impossible, or a file that describes one cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelConfigError {
@@ -284,6 +293,16 @@ impl ModelConfig {
         }
     }
 
+    /// The same model for rows of at least `positions` tokens; `path` is used in messages.
+    ///
+    /// # Errors
+    /// That many positions cannot be told apart.
+    pub fn with_positions(mut self, positions: u64, path: &Path) -> Result<Self, ModelConfigError> {
+        let positions = usize::try_from(positions).unwrap_or(usize::MAX);
+        self.max_position_embeddings = self.max_position_embeddings.max(positions);
+        self.validated(path)
+    }
+
     fn problem(&self) -> Option<String> {
         let positive = [
             ("vocab_size", self.vocab_size),
@@ -297,6 +316,9 @@ impl ModelConfig {
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Some(format!("{name} is 0; it must be at least 1"));
+        }
+        if let Some(problem) = self.size_problem() {
+            return Some(problem);
         }
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
         if !heads.is_multiple_of(kv_heads) {
@@ -342,6 +364,39 @@ impl ModelConfig {
             }
         }
         self.rope_scaling.as_ref().and_then(Yarn::problem)
+    }
+
+    /// Sizes past which products of them cannot be counted, or positions not told apart.
+    fn size_problem(&self) -> Option<String> {
+        let limits = [
+            ("vocab_size", self.vocab_size, MOST_SIZE),
+            ("hidden_size", self.hidden_size, MOST_SIZE),
+            ("intermediate_size", self.intermediate_size, MOST_SIZE),
+            ("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS),
+            ("num_attention_heads", self.num_attention_heads, MOST_SIZE),
+            ("head_dim", self.head_dim, MOST_SIZE),
+            (
+                "max_position_embeddings",
+                self.max_position_embeddings,
+                MOST_POSITIONS,
+            ),
+        ];
+        if let Some((name, value, most)) = limits.iter().find(|(_, value, most)| value > most) {
+            return Some(format!("{name} = {value} is too large; write at most {most}"));
+        }
+        let [vocabulary, hidden, inner, layers] = [
+            self.vocab_size,
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_hidden_layers,
+        ]
+        .map(|size| size as u128);
+        let query = self.num_attention_heads as u128 * self.head_dim as u128;
+        // As many key/value heads as query heads are the most there can be.
+        let parameters = hidden * (2 * vocabulary + layers * (4 * query + 3 * inner));
+        (parameters > MOST_PARAMETERS).then(|| {
+            format!("the sizes make a model of up to {parameters} parameters; at most {MOST_PARAMETERS} can be counted")
+        })
     }
 
     /// The interval that `rope_layers` follows: every n-th layer without RoPE, 0 if none is; `None` for an
@@ -440,9 +495,9 @@ impl Yarn {
 }
 
 /// Whether each layer has RoPE when every `interval`-th layer has none (layer `i`, 0-based, is without it iff
-/// `(i + 1) mod interval = 0`); 0 means RoPE everywhere.
+/// `(i + 1) mod interval = 0`); 0 means RoPE everywhere. Of more layers than there can be, the first.
 pub(crate) fn rope_layers(layers: usize, interval: usize) -> Vec<bool> {
-    (1..=layers)
+    (1..=layers.min(MOST_LAYERS))
         .map(|n| interval == 0 || !n.is_multiple_of(interval))
         .collect()
 }

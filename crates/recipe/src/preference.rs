@@ -17,7 +17,7 @@ use crate::mixture::Mixture;
 use crate::optimizer::{Optimizer, TunedOptimizer};
 use crate::schedule::ScheduleSettings;
 use crate::stage::Start;
-use crate::training::{Checkpoints, Guards, Loss, OptimizerState, Phase, Recompute, Training};
+use crate::training::{Checkpoints, Guards, Loss, MOST_ROWS, OptimizerState, Phase, Recompute, Training};
 use crate::units::{BatchSize, ContextLength, Pairs, Sequences, Span, Steps};
 
 /// One optimisation over pairs of answers.
@@ -301,6 +301,13 @@ impl Preference {
         if self.global_batch.0 == 0 {
             let message = "a step cannot have 0 pairs; write \"32 pairs\"";
             return Err(Problem::at("global_batch", message.to_owned()));
+        }
+        if self.global_batch.0 > MOST_ROWS {
+            let message = format!(
+                "a step of {} pairs is too large to be listed; write at most \"{MOST_ROWS} pairs\"",
+                self.global_batch.0
+            );
+            return Err(Problem::at("global_batch", message));
         }
         let length = self.sequence_length.0;
         if length < 2 {

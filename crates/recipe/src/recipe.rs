@@ -161,6 +161,21 @@ impl Recipe {
             )),
         }
     }
+
+    /// The architecture of the checkpoint that `start` names, if that is a folder and there is one.
+    ///
+    /// # Errors
+    /// Its `config.json` cannot be used.
+    pub fn checkpoint_architecture(&self, start: &Start) -> Result<Option<ModelConfig>, RecipeError> {
+        let Start::Folder(folder) = start else {
+            return Ok(None);
+        };
+        let file = self.resolve(folder).join("config.json");
+        match file.is_file() {
+            true => Ok(Some(ModelConfig::from_hf_file(&file)?)),
+            false => Ok(None),
+        }
+    }
 }
 
 fn read_model(document: &Document, mut section: Section<'_>) -> Result<Model, RecipeError> {

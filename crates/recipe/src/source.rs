@@ -37,6 +37,9 @@ pub enum SourceKind {
     Hub(HubDataset),
 }
 
+/// Documents that are made up: their order is kept in memory.
+const MOST_DOCUMENTS: u64 = 1 << 28;
+
 /// Seeded arithmetic and word problems.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -139,6 +142,15 @@ impl Source {
             "hub" => section.rest().map(SourceKind::Hub),
             other => Err(section.error("kind", unknown("kind of source", other, &KINDS))),
         }?;
+        if let SourceKind::Arithmetic(arithmetic) = &kind
+            && arithmetic.documents > MOST_DOCUMENTS
+        {
+            let message = format!(
+                "{} documents are more than are made up; write at most {MOST_DOCUMENTS}",
+                arithmetic.documents
+            );
+            return Err(section.error("documents", message));
+        }
         if let SourceKind::Jsonl(table) | SourceKind::Parquet(table) = &kind
             && table.paths.is_empty()
         {

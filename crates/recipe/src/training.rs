@@ -192,6 +192,9 @@ pub enum LossAverage {
 /// 9,007T tokens: beyond any run, and still exact when multiplied by a weight in f64.
 pub(crate) const MOST_TOKENS: u64 = 1 << 53;
 
+/// Rows, or pairs, of a step: their numbers are kept in memory.
+pub(crate) const MOST_ROWS: u64 = 1 << 24;
+
 impl Training {
     /// Rows of one optimizer step.
     pub fn sequences_per_step(&self) -> u64 {
@@ -279,10 +282,6 @@ impl Training {
 
     fn check_batch(&self) -> Result<(), Problem> {
         let length = self.sequence_length.0;
-        if length == 0 {
-            let message = "a row cannot have 0 tokens; write a length such as \"4k\"";
-            return Err(Problem::at("sequence_length", message.to_owned()));
-        }
         if let BatchSize::Tokens(Tokens(tokens)) = self.global_batch
             && !tokens.is_multiple_of(length)
         {
@@ -298,6 +297,12 @@ impl Training {
         if global == 0 {
             let message = "a step cannot have 0 sequences; write a batch such as \"576 sequences\"";
             return Err(Problem::at("global_batch", message.to_owned()));
+        }
+        if global > MOST_ROWS {
+            let message = format!(
+                "a step of {global} rows is too large to be listed; write at most \"{MOST_ROWS} sequences\""
+            );
+            return Err(Problem::at("global_batch", message));
         }
         if global.checked_mul(length).is_none() {
             let message = "so many tokens cannot be counted (2^64); write a smaller batch";

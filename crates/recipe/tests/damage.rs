@@ -4,18 +4,124 @@ mod fixture;
 
 use fixture::Folder;
 use proptest::prelude::*;
-use smollm3_recipe::Facts;
+use smollm3_recipe::{Facts, Spelling};
 
 const FILES: [&str; 4] = ["recipe.toml", "sources.toml", "first.toml", "model.toml"];
+
+/// Stages of the other kinds, and what is not needed.
+const MORE: &str = r#"
+[[stage]]
+name = "long"
+kind = "long-context"
+from = "pretrain"
+rope_theta = 1.5e6
+sequence_length = "4k"
+global_batch = "8 sequences"
+micro_batch = "4 sequences"
+optimizer = { learning_rate = 1e-4 }
+schedule = { kind = "cosine" }
+phase = [{ name = "only", until = "5 steps", mixture = "first.toml" }]
+
+[[stage]]
+name = "sft"
+kind = "sft"
+from = "long"
+sequence_length = 512
+global_batch = "8 sequences"
+micro_batch = "4 sequences"
+epochs = 2
+pack_group = 10
+[stage.optimizer]
+learning_rate = 1e-5
+weight_decay = 0.1
+[stage.schedule]
+kind = "cosine"
+warmup = "10%"
+min_ratio = 0.1
+[stage.checkpoint]
+every = "50 steps"
+keep = 3
+[stage.lora]
+rank = 8
+alpha = 16
+[[stage.data]]
+name = "chats"
+paths = ["chats.jsonl"]
+weight = 0.5
+
+[[stage]]
+name = "apo"
+kind = "apo"
+from = "sft"
+sequence_length = 512
+row_length = 1024
+prompt_limit = 128
+global_batch = "32 pairs"
+until = "100 steps"
+[stage.loss]
+beta = 0.1
+label_smoothing = 0.1
+[stage.optimizer]
+learning_rate = 1e-6
+[stage.schedule]
+kind = "constant"
+warmup = "2 steps"
+[[stage.data]]
+name = "tulu"
+paths = ["pairs.jsonl"]
+weight = 0.5
+
+[[stage]]
+name = "merged"
+kind = "merge"
+from = "apo"
+[[stage.model]]
+checkpoint = "apo"
+weight = 0.9
+last = 3
+[[stage.model]]
+checkpoint = "long"
+weight = 0.1
+
+[plan]
+devices = 8
+peak_tflops = 100.0
+mfu = 0.4
+
+[evaluation.long_context]
+lengths = [512]
+items = 2
+[evaluation.held_out]
+sequence_length = 512
+rows = 4
+"#;
+
+/// The small recipe with all of them.
+fn whole() -> Folder {
+    let folder = Folder::new();
+    folder.append("recipe.toml", MORE);
+    folder
+}
+
+#[test]
+fn what_is_damaged_below_is_right() {
+    whole().load(&[]).unwrap().plan(&Facts::default()).unwrap();
+}
 
 /// Loads and plans; a refusal must say something.
 fn survives(folder: &Folder, overrides: &[&str]) -> Result<(), TestCaseError> {
     let message = match folder.load(overrides) {
         Err(error) => error.to_string(),
-        Ok(recipe) => match recipe.plan(&Facts::default()) {
-            Err(error) => error.to_string(),
-            Ok(plan) => plan.to_string(),
-        },
+        Ok(recipe) => {
+            let device = "h100".parse().unwrap();
+            if let Ok(estimate) = recipe.estimate(&Facts::default(), 8, &device) {
+                prop_assert!(estimate.to_string().len() > 20);
+            }
+            match recipe.plan(&Facts::default()) {
+                Err(error) => error.to_string(),
+                Ok(plan) => plan.to_string(),
+            }
+        }
     };
     prop_assert!(message.len() > 20, "{}", message);
     Ok(())
@@ -53,11 +159,11 @@ proptest! {
             Just("\"100%\"".to_owned()), Just("\"../../..\"".to_owned()), Just("1e308".to_owned()),
         ],
     ) {
-        let folder = Folder::new();
+        let folder = whole();
         let text = folder.read(FILES[file]);
         let lines: Vec<&str> = text.lines().collect();
         let line = line.index(lines.len());
-        prop_assume!(lines[line].contains(" = ") && FILES[file] != "model.toml");
+        prop_assume!(lines[line].contains(" = "));
         let key = lines[line].split_once(" = ").map_or("", |(key, _)| key);
         let changed: Vec<String> = lines
             .iter()
@@ -111,4 +217,50 @@ fn the_largest_numbers_that_are_allowed() {
         "stage.pretrain.phase.second.until=9007199254740993 steps",
     ]);
     assert!(more.unwrap_err().to_string().contains("more than 9,007T tokens"));
+}
+
+/// Sizes of a model that nobody can count: refused before anything is as large.
+#[test]
+fn no_size_of_a_model_is_too_large_to_be_refused() {
+    for key in [
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "head_dim",
+        "max_position_embeddings",
+    ] {
+        for size in ["9223372036854775807", "4611686018427387904", "2147483648"] {
+            let folder = Folder::new();
+            let message = match folder.load(&[&format!("model.config.{key}={size}")]) {
+                Err(error) => error.to_string(),
+                Ok(recipe) => panic!("{key} = {size}: {:?}", recipe.architecture()),
+            };
+            assert!(message.contains(key), "{key} = {size}: {message}");
+            // The same in a checkpoint.
+            let folder = Folder::new();
+            let recipe = folder.load(&[]).unwrap();
+            let mut json = recipe
+                .architecture()
+                .unwrap()
+                .to_hf_json(Spelling::default(), "float32");
+            json[key] = size.parse::<u64>().unwrap().into();
+            folder.write("config.json", &json.to_string());
+            let message = folder
+                .load(&["model.config=config.json"])
+                .unwrap_err()
+                .to_string();
+            assert!(message.contains(key), "{key} = {size}: {message}");
+        }
+    }
+    // Each can be, but not all of them.
+    let message = Folder::new()
+        .load(&[
+            "model.config.vocab_size=2147483647",
+            "model.config.hidden_size=2147483644",
+        ])
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("parameters; at most"), "{message}");
 }

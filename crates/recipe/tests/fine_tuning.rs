@@ -380,7 +380,7 @@ fn mistakes() {
         (
             "sequence_length = 512",
             "sequence_length = 0",
-            "`stage.reason.sequence_length`: a row cannot have 0 tokens",
+            "`stage.reason.sequence_length`: \"0\" is too short, a row cannot have 0 tokens",
         ),
         (
             "micro_batch = \"4 sequences\"\nepochs",

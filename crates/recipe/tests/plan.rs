@@ -8,7 +8,7 @@ use fixture::Folder;
 use proptest::prelude::*;
 use smollm3_recipe::{
     ConversationPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, Recipe, RowsPlan,
-    TokenizerFacts, TooLong, cost,
+    Spelling, TokenizerFacts, TooLong, cost,
 };
 
 fn plan(folder: &Folder, overrides: &[&str]) -> Plan {
@@ -300,6 +300,63 @@ fn rows_longer_than_the_context() {
     // YaRN stretches the context.
     overrides.push("model.config.rope_scaling={ factor = 2, original_max_position_embeddings = 1024 }");
     assert_eq!(plan(&folder, &overrides).stages[0].context, 2_048);
+}
+
+/// A folder with the `config.json` of the small model, but for its context.
+fn write_checkpoint(folder: &Folder, name: &str, context: usize) {
+    let config = ModelConfig {
+        max_position_embeddings: context,
+        ..folder.load(&[]).unwrap().architecture().unwrap()
+    };
+    std::fs::create_dir(folder.path(name)).unwrap();
+    let json = config.to_hf_json(Spelling::default(), "float32");
+    folder.write(&format!("{name}/config.json"), &json.to_string());
+}
+
+#[test]
+fn rows_longer_than_the_context_of_a_checkpoint() {
+    let folder = Folder::new();
+    write_checkpoint(&folder, "short", 512);
+    write_checkpoint(&folder, "long", 4_096);
+    let overrides = ["stage.pretrain.from=./short"];
+    let message = refusal(&folder, &overrides, &Facts::default());
+    let expected =
+        "`stage.pretrain.sequence_length`: rows of 1024 tokens are longer than the 512 that theta 50000";
+    assert!(message.starts_with(expected), "{message}");
+    // A longer one takes longer rows than [model] says.
+    let overrides = [
+        "stage.pretrain.from=./long",
+        "stage.pretrain.phase.second.until=4M",
+        "stage.pretrain.sequence_length=4k",
+    ];
+    assert_eq!(plan(&folder, &overrides).stages[0].context, 4_096);
+}
+
+#[test]
+fn rows_longer_than_the_context_of_a_reference() {
+    let folder = Folder::new();
+    write_checkpoint(&folder, "short", 512);
+    folder.append(
+        "recipe.toml",
+        r#"
+[[stage]]
+name = "apo"
+kind = "apo"
+from = "pretrain"
+reference_from = "./short"
+sequence_length = 1024
+global_batch = "32 pairs"
+epochs = 1
+optimizer = { learning_rate = 1e-6 }
+schedule = { kind = "cosine" }
+data = [{ name = "tulu", paths = ["pairs.jsonl"] }]
+"#,
+    );
+    let message = refusal(&folder, &[], &Facts::default());
+    let expected =
+        "`stage.apo.reference_from`: rows of 1024 tokens are longer than the 512 that the reference";
+    assert!(message.starts_with(expected), "{message}");
+    plan(&folder, &["stage.apo.sequence_length=512"]);
 }
 
 const LONG: &str = r#"

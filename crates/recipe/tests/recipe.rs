@@ -424,6 +424,18 @@ fn mistakes() {
         ),
         (
             "sources.toml",
+            "documents = 100",
+            "documents = 9007199254740992",
+            "`source.sums.documents`: 9007199254740992 documents are more than are made up; write at most 268435456",
+        ),
+        (
+            "recipe.toml",
+            "global_batch = \"8 sequences\"",
+            "global_batch = \"16777217 sequences\"",
+            "`stage.pretrain.global_batch`: a step of 16777217 rows is too large to be listed; write at most \"16777216",
+        ),
+        (
+            "sources.toml",
             "kind = \"arithmetic\"",
             "kind = \"arithmetics\"",
             "sources.toml, line 12: `source.sums.kind`: unknown kind of source `arithmetics`; did you mean `arithmetic`?",
@@ -639,6 +651,33 @@ fn an_architecture_inline_or_as_config_json() {
         let message = folder.load(&[text]).unwrap_err().to_string();
         assert!(
             message.ends_with(&format!("this is of type integer; write a table {header}")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_pretrained_tokenizer_is_a_path_or_a_hub_id() {
+    let load = |place: &str| {
+        let folder = Folder::new();
+        let text = format!("[tokenizer]\npretrained = \"{place}\"\n");
+        folder.replace(
+            "recipe.toml",
+            "[tokenizer.train]\nvocab_size = 512\nbytes = \"1MB\"\n",
+            &text,
+        );
+        folder.load(&[]).map(|recipe| recipe.tokenizer)
+    };
+    for path in ["/a/folder", "./folder", "../folder/tokenizer.json"] {
+        assert_eq!(load(path).unwrap(), Tokenizer::File(path.into()));
+    }
+    for id in ["owner/name", "owner/name@v1.0", "owner/name@refs%2Fpr%2F1"] {
+        assert_eq!(load(id).unwrap(), Tokenizer::Pretrained(id.into()));
+    }
+    for other in ["", "gpt2", "a/b/c", "hf://owner/name", "@main"] {
+        let message = load(other).unwrap_err().to_string();
+        assert!(
+            message.contains("`tokenizer.pretrained`: `") && message.contains("begins with `./` or `/`"),
             "{message}"
         );
     }

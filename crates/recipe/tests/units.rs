@@ -134,6 +134,11 @@ fn from_toml<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
 #[test]
 fn in_toml_a_bare_number_is_refused_except_for_a_context() {
     assert_eq!(from_toml::<Tokens>("\"8T\""), Ok(Tokens(8_000_000_000_000)));
+    assert!(
+        from_toml::<ContextLength>("0")
+            .unwrap_err()
+            .contains("cannot have 0 tokens")
+    );
     assert_eq!(from_toml::<ContextLength>("4096"), Ok(ContextLength(4_096)));
     assert!(from_toml::<ContextLength>("-1").is_err());
     for message in [

@@ -1,11 +1,20 @@
 //! `smollm3 bench …`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args as ClapArgs, Subcommand};
 use smollm3_recipe::{Bytes, ContextLength};
 
 use super::{DeviceArgs, PrecisionArg, RecipeArgs};
+
+/// More of anything is a slip, and may not be countable.
+const MOST: u64 = 1 << 20;
+
+fn counts(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
+}
 
 /// `smollm3 bench …`.
 #[derive(Debug, Subcommand)]
@@ -52,7 +61,7 @@ pub struct BenchTokenizeArgs {
     #[arg(long, default_value = "20MB")]
     pub bytes: Bytes,
     /// Rounds of each side
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = counts(0..=MOST))]
     pub rounds: usize,
     /// Print JSON
     #[arg(long)]
@@ -69,10 +78,10 @@ pub struct BenchStepArgs {
     #[arg(long, default_value = "1024")]
     pub sequence_length: ContextLength,
     /// Rows of a step
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = counts(1..=MOST))]
     pub micro_batch: usize,
     /// Documents of a row
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = counts(1..=MOST))]
     pub documents: usize,
     /// Type of the matrix products: f32 or bf16
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
@@ -81,7 +90,7 @@ pub struct BenchStepArgs {
     #[arg(long)]
     pub recompute: bool,
     /// Steps that are timed
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 7, value_parser = counts(1..=MOST))]
     pub steps: usize,
     /// Print JSON
     #[arg(long)]
@@ -99,13 +108,13 @@ pub struct BenchGenerateArgs {
     #[arg(long, default_value = "512")]
     pub prompt: ContextLength,
     /// Tokens it is continued by
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = counts(0..=MOST))]
     pub new: usize,
     /// Rows that are continued at once
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = counts(1..=MOST))]
     pub rows: usize,
     /// Rounds that are timed, after one that is not; 0 times the only one
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = counts(0..=MOST))]
     pub rounds: usize,
     /// Type of the weights and matrix products: f32 or bf16
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]

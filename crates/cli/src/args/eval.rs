@@ -69,7 +69,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "TEXT", help_heading = "Problems (gsm8k, math)")]
     pub instruction: Option<String>,
     /// Solutions of each problem: pass@1 is their mean, and there is a majority [default: 1]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Problems (gsm8k, math)")]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65_536), help_heading = "Problems (gsm8k, math)")]
     pub samples: Option<u64>,
     /// Tokens that a solution may have [default: 1024]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Problems (gsm8k, math)")]

@@ -39,12 +39,18 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
     let (mut conversations, mut merges) = (Vec::new(), Vec::new());
     let mut total_tokens: u64 = 0;
     for stage in &recipe.stages {
-        let before = match &stage.from {
-            Start::Stage(name) => ropes.get(name.as_str()).copied(),
-            _ => None,
+        let rope_of = |start: &Start| -> Result<Rope, PlanError> {
+            let known = match start {
+                Start::Stage(name) => ropes.get(name.as_str()).copied(),
+                _ => recipe.checkpoint_architecture(start)?.as_ref().map(Rope::of),
+            };
+            Ok(known.unwrap_or_else(|| Rope::of(&config)))
         };
-        let before = before.unwrap_or_else(|| Rope::of(&config));
+        let before = rope_of(&stage.from)?;
         let rows = stage.sequence_length().map_or(0, |length| length.0);
+        if let Some(reference) = stage.preference().and_then(|pairs| pairs.reference_from.as_ref()) {
+            checks::reference_context(stage, rows, rope_of(reference)?)?;
+        }
         let rope = checks::context(stage, rows, before, &config)?;
         ropes.insert(&stage.name, rope);
         let devices = recipe.plan.devices_of(&stage.name);

@@ -220,3 +220,18 @@ pub(super) fn context(
         _ => Ok(before),
     }
 }
+
+/// The rows of a stage on pairs must fit the reference too.
+pub(super) fn reference_context(stage: &Stage, length: u64, reference: Rope) -> Result<(), PlanError> {
+    if length <= reference.context {
+        return Ok(());
+    }
+    Err(PlanError::refuse(
+        format!("stage.{}.reference_from", stage.name),
+        format!(
+            "rows of {length} tokens are longer than the {} that the reference can read; shorten them, \
+             or take a reference with a longer context",
+            reference.context
+        ),
+    ))
+}

@@ -170,6 +170,9 @@ impl FromStr for ContextLength {
             _ => return Err(Self::refuse(text, "has an unknown unit")),
         };
         let value = scaled_decimal(number, 0).map_err(|reason| Self::refuse(text, reason))?;
+        if value == 0 {
+            return Err(Self::refuse(text, "is too short, a row cannot have 0 tokens"));
+        }
         value
             .checked_mul(1 << shift)
             .map(Self)
