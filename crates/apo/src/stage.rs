@@ -135,7 +135,9 @@ pub fn prefer(
             .map(|row| {
                 let known = match (&cached, &reference) {
                     (Some(cached), _) => cached.of(&row),
-                    (None, Some(reference)) => answer_log_probs(reference, row.clone(), &run.device)?,
+                    (None, Some(reference)) => {
+                        of_reference(answer_log_probs(reference, row.clone(), &run.device)?)?
+                    }
                     (None, None) => Vec::new(),
                 };
                 Ok(PairBatch::new(row, known, &run.device)?)
@@ -228,7 +230,23 @@ impl<'a> Against<'a> {
 
     fn log_probs_of(&mut self, rows: &PairRows, pairs: &[u64]) -> Result<Vec<[f64; 2]>> {
         let model = self.model()?;
-        log_probs(&model, rows, pairs, &self.kept.run.device)
+        Ok(of_reference(log_probs(
+            &model,
+            rows,
+            pairs,
+            &self.kept.run.device,
+        )?)?)
+    }
+}
+
+/// A reference's log-probabilities, all of which must be numbers: no pair can be learned from others.
+fn of_reference(found: Vec<[f64; 2]>) -> smollm3_engine::Result<Vec<[f64; 2]>> {
+    match found.iter().flatten().find(|value| !value.is_finite()) {
+        None => Ok(found),
+        Some(value) => Err(EngineError::Refused(format!(
+            "the reference's log-probability of an answer is {value}: its weights are damaged, or its numbers overflow in \
+             this precision; name another checkpoint in reference_from, or write run.precision = \"f32\""
+        ))),
     }
 }
 
@@ -292,7 +310,10 @@ impl Watch for HeldOutPairs<'_> {
             }),
             ("reward margin", &|ratios| beta * (ratios[0] - ratios[1])),
             ("preference accuracy", &|ratios| {
-                f64::from(u8::from(ratios[0] > ratios[1]))
+                match ratios[0].partial_cmp(&ratios[1]) {
+                    Some(order) => f64::from(u8::from(order.is_gt())),
+                    None => f64::NAN,
+                }
             }),
         ];
         for (name, measure) in measures {

@@ -1,5 +1,7 @@
 //! Stages on pairs, run, stopped and gone on with; pairs that are none.
 
+#[path = "../../inference/tests/damage/mod.rs"]
+mod damage;
 #[path = "../../engine/tests/support/mod.rs"]
 mod support;
 
@@ -8,10 +10,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use damage::damage;
 use serde_json::{Value, json};
 use smollm3_apo::prefer;
 use smollm3_engine::{
-    Event, Listener, MeasureRecord, Metrics, Record, Run, StepRecord, checkpoint, read_metrics,
+    Event, IncidentKind, Listener, MeasureRecord, Metrics, Record, Run, StepRecord, checkpoint,
+    read_incidents, read_metrics,
 };
 use smollm3_recipe::{Recipe, RecipeError};
 use support::recipe;
@@ -273,6 +277,64 @@ fn pairs_that_teach_nothing_are_left_out_and_counted() {
         ),
         "{note}"
     );
+}
+
+/// The tiny recipe's pretrained checkpoint with one weight that is NaN, in `folder/broken`.
+fn broken(folder: &Path) {
+    let whole = tempfile::tempdir().unwrap();
+    let recipe = recipe(whole.path(), "flex", &[]);
+    run(recipe, Stop::Never).unwrap();
+    let last = whole
+        .path()
+        .join("out/pretrain")
+        .join(checkpoint::folder_name(support::STEPS));
+    fs::create_dir(folder.join("broken")).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(last.join(name), folder.join("broken").join(name)).unwrap();
+    }
+    damage(&folder.join("broken"));
+}
+
+#[test]
+fn a_reference_with_a_nan_is_refused() {
+    for kept in ["cached", "online"] {
+        let folder = tempfile::tempdir().unwrap();
+        broken(folder.path());
+        let kept = format!("stage.apo.reference={kept}");
+        let overrides = ["stage.apo.reference_from=./broken", &kept, "data.held_out=0%"];
+        let refused = run(preferring(folder.path(), &overrides).unwrap(), Stop::Never).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.contains("log-probability of an answer is NaN") && said.contains("reference_from"),
+            "{kept}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_model_with_a_nan_is_told_of_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    broken(folder.path());
+    let overrides = ["stage.apo.from=./broken", "stage.apo.reference_from=pretrain"];
+    let _ = run(preferring(folder.path(), &overrides).unwrap(), Stop::Never);
+    // What is no number is read back as what it is, for each of the three measures.
+    let (steps, measured) = records(folder.path());
+    let start: Vec<_> = measured.iter().filter(|record| record.phase == "start").collect();
+    assert_eq!(start.len(), 3);
+    assert!(start.iter().all(|record| record.value.is_nan()), "{start:?}");
+    assert!(
+        steps.iter().all(|step| step.loss.is_nan() && !step.updated),
+        "{steps:?}"
+    );
+    let incidents = read_incidents(&folder.path().join("out/apo")).unwrap();
+    let told = |name: &str| {
+        incidents.iter().any(|incident| {
+            matches!(&incident.kind, IncidentKind::NotFinite { figure } if *figure == format!("{name} is NaN"))
+        })
+    };
+    for name in ["loss of pairs", "reward margin", "preference accuracy"] {
+        assert!(told(name), "{name} of {incidents:?}");
+    }
 }
 
 #[test]

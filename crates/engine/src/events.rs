@@ -190,6 +190,11 @@ pub enum IncidentKind {
         /// Why.
         error: String,
     },
+    /// What was measured is no number.
+    NotFinite {
+        /// What, and what came out.
+        figure: String,
+    },
     /// A checkpoint is not what its manifest says.
     Damaged {
         /// Its folder and what is wrong.
@@ -223,6 +228,10 @@ impl std::fmt::Display for IncidentKind {
                 f,
                 "the checkpoint could not be written and is tried again: {error}"
             ),
+            Self::NotFinite { figure } => write!(
+                f,
+                "the {figure}: the model's weights are damaged, or its numbers overflow in this precision"
+            ),
             Self::Damaged { fault } => write!(f, "passed over a damaged checkpoint: {fault}"),
         }
     }
@@ -237,9 +246,11 @@ pub struct HeldOutRecord {
     pub phase: String,
     /// Category of sources.
     pub category: String,
-    /// Nats a token.
+    /// Nats a token; `null` in the file if it is no number.
+    #[serde(deserialize_with = "number_or_null")]
     pub nats_per_token: f64,
-    /// Bits a byte of text.
+    /// Bits a byte of text; `null` in the file if it is no number.
+    #[serde(deserialize_with = "number_or_null")]
     pub bits_per_byte: f64,
     /// Tokens predicted.
     pub tokens: u64,
@@ -254,9 +265,11 @@ pub struct MeasureRecord {
     pub phase: String,
     /// What was measured.
     pub name: String,
-    /// Its mean.
+    /// Its mean; `null` in the file if it is no number.
+    #[serde(deserialize_with = "number_or_null")]
     pub value: f64,
-    /// Standard error of the mean.
+    /// Standard error of the mean; `null` in the file if it is no number.
+    #[serde(deserialize_with = "number_or_null")]
     pub standard_error: f64,
     /// What it is the mean of.
     pub items: u64,

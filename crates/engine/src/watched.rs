@@ -1,12 +1,12 @@
 //! The hooks of a stage whose checkpoints are [`Kept`]: one implementation for every kind of stage, which says only what it
 //! measures.
 
-use crate::events::RowRef;
+use crate::events::{IncidentKind, RowRef};
 use crate::guard::GuardState;
 use crate::kept::Kept;
 use crate::saver::Writing;
 use crate::trainer::{Hooks, Reached};
-use crate::{Listener, Result, TrainState};
+use crate::{Event, Listener, Result, TrainState};
 
 /// What a kind of stage tells the loop.
 pub trait Watch {
@@ -48,7 +48,7 @@ impl<W: Watch> Hooks for Watched<'_, W> {
 
     fn begins(&mut self, state: &TrainState, listener: &mut dyn Listener) -> Result<()> {
         match self.watch.measures_start() {
-            true => self.watch.measure(state, 0, "start", listener),
+            true => self.watch.measure(state, 0, "start", &mut Figures(listener)),
             false => Ok(()),
         }
     }
@@ -60,6 +60,32 @@ impl<W: Watch> Hooks for Watched<'_, W> {
         phase: &str,
         listener: &mut dyn Listener,
     ) -> Result<()> {
-        self.watch.measure(state, step, phase, listener)
+        self.watch.measure(state, step, phase, &mut Figures(listener))
+    }
+}
+
+/// What is measured on its way to a listener; a figure that is no number is an incident too.
+struct Figures<'a>(&'a mut dyn Listener);
+
+impl Listener for Figures<'_> {
+    fn on(&mut self, event: &Event) -> Result<()> {
+        self.0.on(event)?;
+        let (step, name, value) = match event {
+            Event::HeldOut(record) => (
+                record.step,
+                format!("loss on held-out {}", record.category),
+                record.nats_per_token,
+            ),
+            Event::Measured(record) => (record.step, record.name.clone(), record.value),
+            _ => return Ok(()),
+        };
+        match value.is_finite() {
+            true => Ok(()),
+            false => {
+                let figure = format!("{name} is {value}");
+                let kind = IncidentKind::NotFinite { figure };
+                self.0.on(&Event::Incident { step, kind })
+            }
+        }
     }
 }

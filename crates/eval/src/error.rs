@@ -70,12 +70,14 @@ pub enum EvalError {
         /// The continuation.
         continuation: String,
     },
-    /// A model whose numbers have overflowed.
-    #[error("the model's log-likelihood of {continuation:?} is {value}, which is no score")]
+    /// A model whose weights or numbers are broken.
+    #[error(
+        "{figure} is {value}: the model's weights are damaged, or its numbers overflow in this precision; try f32, or an earlier checkpoint"
+    )]
     NotFinite {
-        /// The continuation.
-        continuation: String,
-        /// Its log-likelihood.
+        /// What was measured.
+        figure: String,
+        /// What came out.
         value: f64,
     },
     /// Text that the model cannot be given.
@@ -161,6 +163,17 @@ pub enum EvalError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// A figure that can be reported.
+pub(crate) fn finite(value: f64, figure: impl FnOnce() -> String) -> Result<f64> {
+    match value.is_finite() {
+        true => Ok(value),
+        false => Err(EvalError::NotFinite {
+            figure: figure(),
+            value,
+        }),
+    }
 }
 
 /// For `map_err` on file operations.

@@ -12,6 +12,7 @@ use smollm3_model::SmolLm3;
 use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig};
 use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
 
+use crate::error::finite;
 use crate::{
     EvalError, ModeScore, PositionLoss, ProbeScore, Result, exact_match, loss_by_position, preference,
     probe_scores,
@@ -63,7 +64,7 @@ pub struct TextLoss {
 /// the stage has no checkpoint.
 ///
 /// # Errors
-/// The checkpoint cannot be read or asked, or the listener ends the work.
+/// The checkpoint cannot be read or asked, what it says is no number, or the listener ends the work.
 pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> Result<Option<Evaluation>> {
     let asked = &run.recipe.evaluation;
     if *asked == Asked::default() {
@@ -116,15 +117,17 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
             ROWS_AT_ONCE,
             &bytes,
         )?;
-        let loss = |loss: HeldOut| TextLoss {
-            nats_per_token: loss.nats_per_token(),
-            bits_per_byte: loss.bits_per_byte(),
-            tokens: loss.tokens,
+        let loss = |(category, loss): (String, HeldOut)| {
+            let found = TextLoss {
+                nats_per_token: finite(loss.nats_per_token(), || {
+                    format!("the loss on held-out {category}")
+                })?,
+                bits_per_byte: loss.bits_per_byte(),
+                tokens: loss.tokens,
+            };
+            Ok((category, found))
         };
-        evaluation.held_out = found
-            .into_iter()
-            .map(|(category, found)| (category, loss(found)))
-            .collect();
+        evaluation.held_out = found.into_iter().map(loss).collect::<Result<_>>()?;
         say(stage, "held-out loss", 1, 1, listener)?;
     }
     let template = Template::of_checkpoint(&path)?;

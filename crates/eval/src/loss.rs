@@ -18,6 +18,7 @@ use smollm3_engine::{EngineError, MicroBatch, Row, token_bytes, token_losses};
 use smollm3_inference::TextModel;
 use smollm3_model::{GenerateError, SmolLm3};
 
+use crate::error::finite;
 use crate::estimate::Estimate;
 use crate::item_log::ItemLog;
 use crate::{EvalError, Result};
@@ -98,7 +99,8 @@ struct Measure<'m> {
 /// are done.
 ///
 /// # Errors
-/// A source cannot be read or has tokens of another tokenizer, the log cannot be written, or `progress` ends the work.
+/// A source cannot be read or has tokens of another tokenizer, a loss is no number, the log cannot be written, or
+/// `progress` ends the work.
 pub fn text_loss(
     model: &TextModel,
     sources: &[(String, LossSource)],
@@ -241,7 +243,14 @@ impl Measure<'_> {
                 continue;
             };
             let losses = losses.get(from..to).unwrap_or_default();
-            record.nats += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+            let nats = losses.iter().map(|loss| f64::from(*loss)).sum();
+            record.nats += finite(nats, || {
+                format!(
+                    "the loss on document {} of {}",
+                    record.document + 1,
+                    record.source
+                )
+            })?;
             record.tokens += (to - from) as u64;
             let targets = row.targets.get(from..to).unwrap_or_default().iter().flatten();
             let of = |id: &u32| self.bytes.get(*id as usize).map_or(0, |bytes| u64::from(*bytes));

@@ -7,6 +7,7 @@ use smollm3_corpus::TokenStore;
 use smollm3_engine::{MicroBatch, Row, token_losses};
 use smollm3_model::SmolLm3;
 
+use crate::error::finite;
 use crate::{EvalError, Result};
 
 /// Mean loss of the tokens at some positions of long documents.
@@ -29,7 +30,7 @@ pub struct PositionLoss {
 /// that long.
 ///
 /// # Errors
-/// A store cannot be read, or has tokens of another tokenizer.
+/// A store cannot be read or has tokens of another tokenizer, or a loss is no number.
 pub fn loss_by_position(
     model: &SmolLm3,
     stores: &[TokenStore],
@@ -57,7 +58,10 @@ pub fn loss_by_position(
         let mut from = 0;
         for (part, to) in parts.iter_mut().zip(edges) {
             let some = losses.get(from..*to).unwrap_or_default();
-            part.push(some.iter().map(|loss| f64::from(*loss)).sum::<f64>() / some.len().max(1) as f64);
+            let mean = some.iter().map(|loss| f64::from(*loss)).sum::<f64>() / some.len().max(1) as f64;
+            part.push(finite(mean, || {
+                format!("the loss of a document at positions {from} to {to}")
+            })?);
             from = *to;
         }
     }

@@ -9,6 +9,7 @@ use smollm3_model::SmolLm3;
 use smollm3_recipe::{PreferencePairs, TooLongPair};
 use smollm3_sft::Document;
 
+use crate::error::finite;
 use crate::mode::any_date;
 use crate::{ModeScore, Result};
 
@@ -18,7 +19,7 @@ const ROW: u64 = 4096;
 /// In both modes, the part of the pairs whose right answer is likelier.
 ///
 /// # Errors
-/// The template refuses the pairs, or `progress` ends the work.
+/// The template refuses the pairs, a log-probability is no number, or `progress` ends the work.
 pub fn preference(
     model: &SmolLm3,
     tokenizer: &Tokenizer,
@@ -54,6 +55,9 @@ pub fn preference(
             progress(done, total)?;
             done += row.pairs.len() as u64;
             let found = answer_log_probs(model, row, device).map_err(EngineError::from)?;
+            for value in found.iter().flatten() {
+                finite(*value, || "the log-probability of an answer".to_owned())?;
+            }
             right += found
                 .iter()
                 .map(|[right, wrong]| u32::from(right > wrong))

@@ -2,7 +2,7 @@
 
 mod checkpoint;
 
-use checkpoint::{checkpoint, open};
+use checkpoint::{checkpoint, damage, open};
 use serde_json::{Value, json};
 use smollm3_eval::{
     ChoiceRecord, ChoiceTask, DataRow, EvalError, Form, Item, ItemLog, Prompts, Question, Request,
@@ -278,6 +278,21 @@ fn items() -> Vec<Item> {
     (0..12)
         .map(|index| item(ChoiceTask::ArcEasy, row(index)))
         .collect()
+}
+
+#[test]
+fn a_model_with_a_nan_chooses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path());
+    damage(&path);
+    for backend in compiled_backends() {
+        let model = open(&path, backend);
+        let mut log = ItemLog::in_memory();
+        let prompts = prompts(ChoiceTask::ArcEasy, Form::Cloze);
+        let refused = choose(&model, &items(), &prompts, 60, &mut log, &mut |_, _| Ok(())).unwrap_err();
+        assert!(refused.to_string().contains("is NaN"), "{refused}");
+        assert!(log.records().is_empty());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use checkpoint::{checkpoint, open};
+use checkpoint::{checkpoint, damage, open};
 use serde_json::json;
 use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::text::Arithmetic;
@@ -175,6 +175,30 @@ fn a_stopped_measurement_goes_on() {
             (found.document, found.tokens, found.bytes),
             (whole.document, whole.tokens, whole.bytes)
         );
+    }
+}
+
+#[test]
+fn a_model_with_a_nan_has_no_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path());
+    damage(&path);
+    for backend in compiled_backends() {
+        let model = open(&path, backend);
+        let mut log = ItemLog::in_memory();
+        let sources = [("x".to_owned(), text_source(folder.path(), &texts()))];
+        let settings = LossSettings {
+            limit: None,
+            length: None,
+            tokens_at_once: 100,
+        };
+        let refused = text_loss(&model, &sources, settings, &mut log, &mut |_, _| Ok(())).unwrap_err();
+        assert!(matches!(refused, EvalError::NotFinite { .. }), "{refused}");
+        assert!(
+            refused.to_string().contains("document 1 of x is NaN"),
+            "{refused}"
+        );
+        assert!(log.records().is_empty());
     }
 }
 

@@ -5,10 +5,10 @@ mod tiny;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use smollm3_corpus::{StoreWriter, TokenStore};
-use smollm3_eval::loss_by_position;
+use smollm3_eval::{EvalError, loss_by_position};
 use smollm3_kernels::{Documents, compiled_backends, device};
 use smollm3_model::SmolLm3;
-use tiny::{VOCABULARY, model};
+use tiny::{VOCABULARY, broken, model};
 
 fn document(length: u32, seed: u32) -> Vec<u32> {
     (0..length)
@@ -71,6 +71,11 @@ fn the_same_long_documents_count_at_all_positions() {
                 "{backend}: {part:?}"
             );
         }
+        let nan = loss_by_position(&broken(&device), &store, &[8, 32], 9, &device, &mut |_, _| Ok(()));
+        assert!(
+            matches!(nan, Err(EvalError::NotFinite { .. })),
+            "{backend}: {nan:?}"
+        );
         let none = loss_by_position(&model, &store, &[8, 50], 9, &device, &mut |_, _| Ok(()));
         assert!(none.unwrap().is_empty(), "no document is that long");
     }

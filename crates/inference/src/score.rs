@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use smollm3_kernels::{Documents, linear};
-use smollm3_model::{SmolLm3, check_prompt};
+use smollm3_model::{GenerateError, SmolLm3, check_prompt};
 
 use crate::Result;
 
@@ -65,7 +65,7 @@ pub struct TextScore {
 /// [`ControlFlow::Break`] ends the work.
 ///
 /// # Errors
-/// A text is empty, longer than the context, or has a token outside the vocabulary.
+/// A text is empty, longer than the context, or has a token outside the vocabulary; or the model's scores are NaN.
 pub fn score(
     model: &SmolLm3,
     texts: &[Vec<u32>],
@@ -138,6 +138,9 @@ fn score_row(model: &SmolLm3, texts: &[Vec<u32>], top: usize) -> Result<Vec<Text
             next.extend(scores.chunks(vocab_size).map(<[f32]>::to_vec));
         }
         places.extend(block_scores(scores, &follows, top));
+    }
+    if places.iter().any(|place: &TokenScore| place.log_prob.is_nan()) {
+        return Err(GenerateError::NotFinite.into());
     }
     let mut places = places.into_iter();
     Ok(texts

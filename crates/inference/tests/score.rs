@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use smollm3_inference::{TextScore, TokenScore, score};
 use smollm3_kernels::{Documents, compiled_backends, device};
 use smollm3_model::SmolLm3;
-use tiny::{VOCABULARY, model};
+use tiny::{VOCABULARY, broken, model};
 
 /// The model's scores after each token.
 fn logits(model: &SmolLm3, ids: &[u32]) -> Vec<Vec<f32>> {
@@ -117,5 +117,16 @@ fn the_work_ends_where_it_is_told_to_and_refuses_what_cannot_be_read() {
     ] {
         let refused = score(&model, &[vec![1], text], 0, |_, _| panic!("nothing is scored")).unwrap_err();
         assert!(refused.to_string().contains(word), "{refused}");
+    }
+}
+
+#[test]
+fn a_model_whose_scores_are_nan_has_no_log_probabilities() {
+    for backend in compiled_backends() {
+        let model = broken(&device(backend, None).unwrap());
+        for text in [vec![5, 6, 7], vec![5]] {
+            let refused = score(&model, &[text], 1, |_, scored| panic!("{backend}: {scored:?}")).unwrap_err();
+            assert!(refused.to_string().contains("NaN"), "{refused}");
+        }
     }
 }

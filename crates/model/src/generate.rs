@@ -33,6 +33,11 @@ pub enum GenerateError {
         /// Longest row.
         context: usize,
     },
+    /// Scores that are no probabilities.
+    #[error(
+        "the model's scores of the next token are NaN or infinite: its weights are damaged, or its numbers overflow in this precision; try f32, or an earlier checkpoint"
+    )]
+    NotFinite,
 }
 
 /// How a prompt is continued.
@@ -53,7 +58,7 @@ const CHUNK: usize = 512;
 /// ends that row by [`ControlFlow::Break`]. A row also ends at the model's context.
 ///
 /// # Errors
-/// A prompt is empty, longer than the context, or has a token outside the vocabulary.
+/// A prompt is empty, longer than the context, or has a token outside the vocabulary; or the model's scores are NaN.
 pub fn generate(
     model: &SmolLm3,
     prompts: &[Vec<u32>],
@@ -145,7 +150,7 @@ fn decode(
                 continue;
             }
             let seen: Vec<u32> = prompts[row].iter().chain(&new[row]).copied().collect();
-            let token = settings.sampling.choose(scores, &seen, &mut rngs[row]);
+            let token = settings.sampling.choose(scores, &seen, &mut rngs[row])?;
             next[row] = token;
             new[row].push(token);
             ended[row] = on_token(row, token, scores).is_break()

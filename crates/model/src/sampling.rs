@@ -3,6 +3,8 @@
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::GenerateError;
+
 /// How the next token is chosen. The steps and their order are those of transformers' logits processors: repetition
 /// penalty, temperature, the `top_k` most probable, the most probable that make up `top_p`, those with at least `min_p`
 /// of the most probable one's probability.
@@ -66,9 +68,16 @@ impl Sampling {
     }
 
     /// The next token of a row that holds `seen`, from the scores of all tokens.
-    pub fn choose(&self, scores: &[f32], seen: &[u32], rng: &mut impl Rng) -> u32 {
+    ///
+    /// # Errors
+    /// [`GenerateError::NotFinite`] if a score is NaN or the largest is infinite; −∞ rules a token out.
+    pub fn choose(&self, scores: &[f32], seen: &[u32], rng: &mut impl Rng) -> Result<u32, GenerateError> {
         let mut scores: Vec<f64> = scores.iter().map(|score| f64::from(*score)).collect();
         self.penalise(&mut scores, seen);
+        let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if !largest.is_finite() || scores.iter().any(|score| score.is_nan()) {
+            return Err(GenerateError::NotFinite);
+        }
         // The most probable first; of equals the first.
         let mut order: Vec<usize> = (0..scores.len()).collect();
         let by_score = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
@@ -77,14 +86,13 @@ impl Sampling {
             k => k.min(order.len()),
         };
         if self.temperature <= 0.0 {
-            return order.into_iter().min_by(by_score).unwrap_or(0) as u32;
+            return Ok(order.into_iter().min_by(by_score).unwrap_or(0) as u32);
         }
         if most < order.len() {
             order.select_nth_unstable_by(most, by_score);
             order.truncate(most);
         }
         order.sort_unstable_by(by_score);
-        let largest = order.first().map_or(0.0, |first| scores[*first]);
         let weights: Vec<f64> = order
             .iter()
             .map(|token| ((scores[*token] - largest) / self.temperature).exp())
@@ -95,10 +103,10 @@ impl Sampling {
         for (token, weight) in order[..kept].iter().zip(&weights) {
             left -= weight;
             if left < 0.0 {
-                return *token as u32;
+                return Ok(*token as u32);
             }
         }
-        order.get(kept.saturating_sub(1)).map_or(0, |token| *token as u32)
+        Ok(order.get(kept.saturating_sub(1)).map_or(0, |token| *token as u32))
     }
 
     fn penalise(&self, scores: &mut [f64], seen: &[u32]) {
@@ -150,7 +158,7 @@ mod tests {
         let mut rng = sampling.rng(0);
         let mut counts = [0.0; 4];
         for _ in 0..DRAWS {
-            counts[sampling.choose(&scores(), &[], &mut rng) as usize] += 1.0 / DRAWS as f64;
+            counts[sampling.choose(&scores(), &[], &mut rng).unwrap() as usize] += 1.0 / DRAWS as f64;
         }
         counts
     }
@@ -215,18 +223,42 @@ mod tests {
             repetition_penalty: 3.0,
             ..Sampling::default()
         };
-        let mut rng = sampling.rng(0);
-        assert_eq!(sampling.choose(&[1.0, 2.0, 0.5], &[], &mut rng), 1);
-        assert_eq!(sampling.choose(&[1.0, 2.0, 0.5], &[1, 1], &mut rng), 0);
+        let choose =
+            |scores: &[f32], seen: &[u32]| sampling.choose(scores, seen, &mut sampling.rng(0)).unwrap();
+        assert_eq!(choose(&[1.0, 2.0, 0.5], &[]), 1);
+        assert_eq!(choose(&[1.0, 2.0, 0.5], &[1, 1]), 0);
         // Negative scores are made worse, not better; twice in the row is penalised once.
-        assert_eq!(sampling.choose(&[-1.0, -2.0, -3.5], &[0, 0], &mut rng), 1);
+        assert_eq!(choose(&[-1.0, -2.0, -3.5], &[0, 0]), 1);
+    }
+
+    #[test]
+    fn scores_that_are_no_probabilities_are_refused() {
+        for temperature in [0.0, 0.7] {
+            let sampling = Sampling {
+                temperature,
+                ..Sampling::default()
+            };
+            let choose = |scores: &[f32]| sampling.choose(scores, &[], &mut sampling.rng(0));
+            for scores in [
+                &[1.0, f32::NAN, 2.0][..],
+                &[f32::NAN, 0.0],
+                &[f32::NAN; 3],
+                &[1.0, f32::INFINITY],
+                &[f32::NEG_INFINITY; 2],
+                &[],
+            ] {
+                let refused = choose(scores);
+                assert!(matches!(refused, Err(GenerateError::NotFinite)), "{scores:?}: {refused:?}");
+            }
+            assert_eq!(choose(&[f32::NEG_INFINITY, 0.5, f32::NEG_INFINITY]).unwrap(), 1);
+        }
     }
 
     proptest! {
         #[test]
         fn without_temperature_it_is_the_largest(scores in prop::collection::vec(-50f32..50.0, 1..60)) {
             let sampling = Sampling::default();
-            let chosen = sampling.choose(&scores, &[], &mut sampling.rng(0)) as usize;
+            let chosen = sampling.choose(&scores, &[], &mut sampling.rng(0)).unwrap() as usize;
             prop_assert!(scores.iter().all(|score| *score <= scores[chosen]));
         }
 
@@ -235,7 +267,7 @@ mod tests {
             let sampling = Sampling { temperature: 0.8, top_k: 30, top_p: 0.9, min_p: 0.01, seed, ..Sampling::default() };
             let stream = || {
                 let mut rng = sampling.rng(row);
-                (0..20).map(|_| sampling.choose(&scores, &[0], &mut rng)).collect::<Vec<_>>()
+                (0..20).map(|_| sampling.choose(&scores, &[0], &mut rng).unwrap()).collect::<Vec<_>>()
             };
             prop_assert_eq!(stream(), stream());
         }

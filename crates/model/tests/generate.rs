@@ -12,7 +12,7 @@ use fixture::devices;
 use proptest::prelude::*;
 use smollm3_kernels::Documents;
 use smollm3_model::{Cache, GenerateError, Generation, Sampling, generate, generate_streams};
-use tiny::{VOCABULARY, model};
+use tiny::{VOCABULARY, broken, model};
 
 fn ids(rows: &[Vec<u32>], device: &Device) -> Tensor<2, Int> {
     let flat: Vec<i32> = rows.iter().flatten().map(|id| *id as i32).collect();
@@ -197,4 +197,21 @@ fn rows_end_by_stop_token_by_the_callers_wish_and_at_the_context() {
         refused(vec![1; 65]),
         GenerateError::Context { prompt: 65, .. }
     ));
+}
+
+#[test]
+fn a_model_whose_scores_are_nan_is_an_error_and_no_token() {
+    for (backend, device) in devices() {
+        let model = broken(&device);
+        for temperature in [0.0, 1.0] {
+            let sampling = Sampling {
+                temperature,
+                ..Sampling::default()
+            };
+            let found = generate(&model, &[vec![5, 6, 7]], &settings(3, sampling), |_, token| {
+                panic!("{backend}: token {token}")
+            });
+            assert!(matches!(found, Err(GenerateError::NotFinite)), "{backend}: {found:?}");
+        }
+    }
 }

@@ -91,6 +91,7 @@ fn compute(model: &TextModel, job: &Job, stop: &AtomicBool) -> Result<()> {
     }
     if job.work.score_prompts {
         let top = job.work.log_probs.unwrap_or(0);
+        let mut chosen = Ok(());
         score(&model.model, prompts, top, |prompt, scored| {
             job.tell(Event::Prompt {
                 prompt,
@@ -98,10 +99,14 @@ fn compute(model: &TextModel, job: &Job, stop: &AtomicBool) -> Result<()> {
             });
             // One more token is known already, and a log-likelihood asks for no more.
             if how.max_new_tokens == 1 {
-                next_tokens(model, job, prompt, &scored.next);
+                chosen = next_tokens(model, job, prompt, &scored.next);
             }
-            go_on()
+            match chosen.is_ok() {
+                true => go_on(),
+                false => ControlFlow::Break(()),
+            }
         })?;
+        chosen?;
     }
     if how.max_new_tokens == 0 {
         for row in 0..prompts.len() * job.work.n {
@@ -120,19 +125,20 @@ fn compute(model: &TextModel, job: &Job, stop: &AtomicBool) -> Result<()> {
 }
 
 /// The only new token of each of a prompt's rows, chosen from `scores`.
-fn next_tokens(model: &TextModel, job: &Job, prompt: usize, scores: &[f32]) {
+fn next_tokens(model: &TextModel, job: &Job, prompt: usize, scores: &[f32]) -> Result<()> {
     let Some(ids) = job.work.prompts.get(prompt) else {
-        return;
+        return Ok(());
     };
     let how = &job.work.how;
     let end_tokens = model.end_tokens();
     for row in prompt * job.work.n..(prompt + 1) * job.work.n {
         let token = how
             .sampling
-            .choose(scores, ids, &mut how.sampling.rng(row as u64));
+            .choose(scores, ids, &mut how.sampling.rng(row as u64))?;
         let added = Growing::new(model, ids.len(), how, &end_tokens).push(token);
         tell_token(job, row, token, added, scores);
     }
+    Ok(())
 }
 
 fn tell_token(job: &Job, row: usize, token: u32, (piece, end): (String, Option<End>), scores: &[f32]) {

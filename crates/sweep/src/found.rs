@@ -75,7 +75,8 @@ enum Line {
     },
     HeldOut {
         category: String,
-        nats_per_token: f64,
+        /// Nothing if it was no number.
+        nats_per_token: Option<f64>,
         tokens: u64,
     },
     #[serde(other)]
@@ -140,7 +141,8 @@ impl FoundStage {
                     nats_per_token,
                     tokens,
                 } => {
-                    stage.held_out.insert(category, (nats_per_token, tokens));
+                    let loss = nats_per_token.unwrap_or(f64::NAN);
+                    stage.held_out.insert(category, (loss, tokens));
                 }
                 Line::Other => {}
             }

@@ -12,10 +12,11 @@ use smollm3_corpus::Tokenizer;
 use smollm3_inference::TextModel;
 
 use super::{Item, Prompts, Question};
+use crate::Result;
+use crate::error::finite;
 use crate::estimate::Estimate;
 use crate::item_log::ItemLog;
 use crate::likelihood::{Request, log_likelihoods, prefix_token};
-use crate::{EvalError, Result};
 
 /// Items that are turned into tokens before the user is asked whether to go on.
 const ASKED_AT_ONCE: usize = 1024;
@@ -186,16 +187,13 @@ fn scored(
         let mut cut = false;
         let mut choices = Vec::with_capacity(asked.questions.len());
         for (question, found) in asked.questions.iter().zip(&mut found) {
-            if !found.sum.is_finite() {
-                let continuation = question.continuation.clone();
-                let value = found.sum;
-                return Err(EvalError::NotFinite { continuation, value }.at(&item.place));
-            }
+            let figure = || format!("the log-likelihood of {:?}", question.continuation);
+            let log_likelihood = finite(found.sum, figure).map_err(|error| error.at(&item.place))?;
             cut |= found.cut;
             choices.push(ScoredChoice {
                 context: Some(question.context.clone()),
                 continuation: question.continuation.clone(),
-                log_likelihood: found.sum,
+                log_likelihood,
                 tokens: found.tokens,
                 greedy: found.greedy,
             });

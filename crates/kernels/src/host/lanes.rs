@@ -14,7 +14,7 @@ pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     Arch::new().dispatch(work)
 }
 
-/// The largest number of a row; NaN is passed over.
+/// The largest number of a row; NaN is passed over. Where it shifts [`exp_row`], the sum of that row is NaN.
 #[inline(always)]
 pub(crate) fn largest(row: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
@@ -79,14 +79,14 @@ pub(crate) fn exp_row(row: &mut [f32], scale: f32, shift: f32) -> f32 {
     sums.iter().sum()
 }
 
-/// 1 / (1 + e^−x).
+/// 1 / (1 + e^−x); NaN for NaN.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
-    let negative = -x;
-    1.0 / (1.0 + exp(if negative < 88.0 { negative } else { 88.0 }))
+    let power = exp(-x);
+    1.0 / (1.0 + if x < -88.0 { f32::INFINITY } else { power })
 }
 
-/// e^x to about two units in the last place, for x ≤ 88; below −87 it is 0.
+/// e^x to about two units in the last place, for x ≤ 88; below −87 it is 0, and NaN for NaN.
 ///
 /// Range reduction by ln 2 in two parts, then a polynomial on [−ln 2 / 2, ln 2 / 2] (the coefficients of Cephes'
 /// `expf`). The library's `expf` is a call for every number; this is a few vector instructions for sixteen.
@@ -94,7 +94,8 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5 · 2^23 rounds to an integer, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    let clamped = if x > -87.0 { x } else { -87.0 };
+    // This way round the comparison lets NaN through, and is still one instruction.
+    let clamped = if x < -87.0 { -87.0 } else { x };
     let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
     let r = clamped - n * 0.693_359_4;
@@ -131,6 +132,24 @@ mod tests {
             assert!(row.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-6 * b));
         }
         assert_eq!(largest(&[f32::NAN, 1.0, f32::NAN]), 1.0);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_as_ieee_says() {
+        assert!(exp(f32::NAN).is_nan() && exp(-f32::NAN).is_nan());
+        assert!(sigmoid(f32::NAN).is_nan());
+        assert_eq!((sigmoid(f32::INFINITY), sigmoid(f32::NEG_INFINITY)), (1.0, 0.0));
+        for length in [1, 5, 16, 33, 70] {
+            for at in 0..length {
+                let mut row = vec![0.5; length];
+                row[at] = f32::NAN;
+                let shift = largest(&row);
+                assert!(
+                    exp_row(&mut row, 1.0, shift).is_nan() && row[at].is_nan(),
+                    "{at} of {length}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,11 +1,34 @@
 //! A model that is small and does something: four layers, one without rotation, four heads on two.
 
-use burn::tensor::Device;
-use smollm3_model::{Init, ModelConfig, SmolLm3};
+#![allow(dead_code)]
+
+use burn::tensor::{Device, TensorData};
+use smollm3_model::{Init, ModelConfig, ParameterError, Parameters, SmolLm3};
 
 pub const VOCABULARY: u32 = 97;
 
 pub fn model(device: &Device) -> SmolLm3 {
+    let config = config();
+    SmolLm3::new(&config, &Init::new(&config, 4), device).unwrap()
+}
+
+/// The same with one NaN, in the embedding of token 0, which is also its row of the head.
+pub fn broken(device: &Device) -> SmolLm3 {
+    struct Broken(Init);
+    impl Parameters for Broken {
+        fn parameter(&self, name: &str, shape: &[usize]) -> Result<TensorData, ParameterError> {
+            let mut values: Vec<f32> = self.0.parameter(name, shape)?.iter().collect();
+            if name == "model.embed_tokens.weight" {
+                values[0] = f32::NAN;
+            }
+            Ok(TensorData::new(values, shape.to_vec()))
+        }
+    }
+    let config = config();
+    SmolLm3::new(&config, &Broken(Init::new(&config, 4)), device).unwrap()
+}
+
+fn config() -> ModelConfig {
     let text = format!(
         r#"
 vocab_size = {VOCABULARY}
@@ -23,6 +46,5 @@ initializer_range = 0.3
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.toml");
     std::fs::write(&file, text).unwrap();
-    let config = ModelConfig::from_toml_file(&file).unwrap();
-    SmolLm3::new(&config, &Init::new(&config, 4), device).unwrap()
+    ModelConfig::from_toml_file(&file).unwrap()
 }
