@@ -22,7 +22,8 @@ pub struct Addressing {
     pub longest: Duration,
 }
 
-/// Addresses each of `steps` without any history, `repetitions` times (at least once).
+/// Addresses each of `steps` by itself, `repetitions` times (at least once). A greedy blend remembers where it was: its
+/// first repetition, the longest as a rule, is what a jump costs.
 ///
 /// # Errors
 /// A step outside the stage.

@@ -12,12 +12,12 @@ pub enum Order {
     /// Within one sequence of its share after every prefix, any step at once: [`Interleave`].
     #[default]
     Even,
-    /// The original's largest deficit first, any step by replay: [`Greedy`].
+    /// The original's largest deficit first, a jump to any step by replay: [`Greedy`].
     Greedy,
 }
 
 /// The order of sources within one phase.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum Blend {
     /// See [`Interleave`].
     Even(Interleave),
@@ -54,6 +54,14 @@ impl Blend {
         }
     }
 
+    /// Picks that a greedy order has computed so far, see [`Greedy::computed`]; 0 for an even one.
+    pub fn computed(&self) -> u64 {
+        match self {
+            Self::Even(_) => 0,
+            Self::Greedy(order) => order.computed(),
+        }
+    }
+
     /// The picks of `range` in order: the source and how often it was picked before.
     pub fn picks(&self, range: Range<u64>) -> BlendPicks<'_> {
         match self {
@@ -64,7 +72,7 @@ impl Blend {
 }
 
 /// Iterator over picks: (source, number of earlier picks of that source).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum BlendPicks<'a> {
     /// Of an even order.
     Even(Picks<'a>),

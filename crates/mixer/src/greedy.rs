@@ -6,25 +6,65 @@
 //! module gives the same order to the bit: the same double-precision operations in the same
 //! sequence, including the association of numpy's sum.
 //!
-//! Each pick depends on all before it. Reaching pick `i` therefore replays `i` picks, some thirty
+//! Each pick depends on all before it. The first jump to pick `i` therefore replays `i` picks, some thirty
 //! nanoseconds each for fifty sources: about a minute for SmolLM3's first phase, a minute and a half
-//! for all three; running on from there costs nothing more. Memory is one count a source, while the original
-//! keeps the whole table, ten bytes a pick. Unlike [`crate::interleave`] it gives no bound of one
-//! sequence: the released mixtures stray by up to 1.44 within their first two million picks.
+//! for all three. Counts are kept where the last ranges ended, so that step after step costs its own picks and
+//! no more, and at every millionth pick or so, so that going back replays a million picks at most, some 30 ms. Memory is
+//! one count a source at each of these (under 1 MB for SmolLM3), while the original keeps the whole table, ten bytes
+//! a pick. Unlike [`crate::interleave`] it gives no bound of one sequence: the released mixtures stray by up to 1.44
+//! within their first two million picks.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{MixError, Result};
 
 /// An endless order of sources by largest deficit.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Greedy {
     /// Padded with zeros to whole groups of `LANES`, so that the scan of a pick runs in vectors.
     weights: Vec<f64>,
     sources: usize,
+    /// Never changes which picks come, only what they cost.
+    known: Mutex<Known>,
 }
 
 const LANES: usize = 8;
+
+/// Picks between two states that are kept for good.
+const MARK: u64 = 1 << 20;
+
+/// States that are kept of the ends of ranges. A reader that prefetches needs two, one that looks back some more.
+const ENDS: usize = 16;
+
+/// How often each source was picked before some picks: where replay can begin.
+#[derive(Debug, Default)]
+struct Known {
+    counts: BTreeMap<u64, Vec<f64>>,
+    /// Those of them that make room for others, the oldest first.
+    ends: VecDeque<u64>,
+    /// Picks computed so far.
+    computed: u64,
+}
+
+impl Known {
+    fn keep(&mut self, at: u64, counts: &[f64]) {
+        if at == 0 {
+            return;
+        }
+        self.counts.entry(at).or_insert_with(|| counts.to_vec());
+        if !at.is_multiple_of(MARK) {
+            self.ends.retain(|end| *end != at);
+            self.ends.push_back(at);
+        }
+        if self.ends.len() > ENDS
+            && let Some(oldest) = self.ends.pop_front()
+        {
+            self.counts.remove(&oldest);
+        }
+    }
+}
 
 impl Greedy {
     /// An order for positive finite `weights` on any scale.
@@ -47,7 +87,11 @@ impl Greedy {
         let sources = weights.len();
         let mut weights: Vec<f64> = weights.iter().map(|w| w / sum).collect();
         weights.resize(sources.next_multiple_of(LANES), 0.0);
-        Ok(Self { weights, sources })
+        Ok(Self {
+            weights,
+            sources,
+            known: Mutex::default(),
+        })
     }
 
     /// Number of sources.
@@ -55,7 +99,7 @@ impl Greedy {
         self.sources
     }
 
-    /// How often each source is among the first `i` picks; replays them.
+    /// How often each source is among the first `i` picks; as costly as [`Greedy::picks`] from there.
     pub fn counts(&self, i: u64) -> Vec<u64> {
         let picks = self.picks(i..i);
         // Counts stay below 2^53, where doubles hold every integer.
@@ -78,15 +122,23 @@ impl Greedy {
     }
 
     /// The picks of `range` in order: the source and how often it was picked before. Replays the
-    /// picks before the range.
+    /// picks between the last known state and the range.
     pub fn picks(&self, range: Range<u64>) -> GreedyPicks<'_> {
-        let mut counts = vec![0.0; self.sources];
-        // Padding is never in deficit.
-        counts.resize(self.weights.len(), f64::INFINITY);
+        let known = self.with_known(|known| {
+            let (at, counts) = known.counts.range(..=range.start).next_back()?;
+            Some((*at, counts.clone()))
+        });
+        let (at, counts) = known.unwrap_or_else(|| {
+            let mut counts = vec![0.0; self.sources];
+            // Padding is never in deficit.
+            counts.resize(self.weights.len(), f64::INFINITY);
+            (0, counts)
+        });
         let mut picks = GreedyPicks {
-            weights: &self.weights,
+            order: self,
             counts,
-            at: 0,
+            at,
+            begun: at,
             end: range.end,
         };
         while picks.at < range.start {
@@ -94,23 +146,39 @@ impl Greedy {
         }
         picks
     }
+
+    /// Picks computed so far, those that were only replayed included.
+    pub fn computed(&self) -> u64 {
+        self.with_known(|known| known.computed)
+    }
+
+    /// Held for the copy of a state, never for a replay.
+    fn with_known<R>(&self, work: impl FnOnce(&mut Known) -> R) -> R {
+        work(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Iterator over picks: (source, number of earlier picks of that source).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct GreedyPicks<'a> {
-    weights: &'a [f64],
+    order: &'a Greedy,
     /// As doubles, since the deficit is computed in doubles.
     counts: Vec<f64>,
     at: u64,
+    /// The pick that this began with.
+    begun: u64,
     end: u64,
 }
 
 impl GreedyPicks<'_> {
     fn advance(&mut self) -> (usize, u64) {
+        if self.at.is_multiple_of(MARK) {
+            self.order.with_known(|known| known.keep(self.at, &self.counts));
+        }
+        let weights = &self.order.weights;
         let elapsed = self.at.max(1) as f64;
         let mut largest = [f64::NEG_INFINITY; LANES];
-        for (weights, counts) in self.weights.as_chunks().0.iter().zip(self.counts.as_chunks().0) {
+        for (weights, counts) in weights.as_chunks().0.iter().zip(self.counts.as_chunks().0) {
             let weights: &[f64; LANES] = weights;
             let counts: &[f64; LANES] = counts;
             for lane in 0..LANES {
@@ -123,8 +191,7 @@ impl GreedyPicks<'_> {
             }
         }
         let largest = largest.into_iter().fold(f64::NEG_INFINITY, f64::max);
-        let deficits = self
-            .weights
+        let deficits = weights
             .iter()
             .zip(&self.counts)
             .map(|(weight, count)| weight * elapsed - count);
@@ -134,6 +201,16 @@ impl GreedyPicks<'_> {
         self.counts[source] += 1.0;
         self.at += 1;
         (source, ordinal)
+    }
+}
+
+/// The next range begins where this one was left, as a rule.
+impl Drop for GreedyPicks<'_> {
+    fn drop(&mut self) {
+        self.order.with_known(|known| {
+            known.keep(self.at, &self.counts);
+            known.computed += self.at - self.begun;
+        });
     }
 }
 

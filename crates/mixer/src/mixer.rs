@@ -10,7 +10,8 @@
 //! keyed permutation. Whether the data last for the whole stage is decided when the mixer is built.
 //!
 //! Cost: that of the blend, see [`crate::interleave`] and [`crate::greedy`], and about 100 ns a
-//! sequence for the permutation. A run of steps ([`Mixer::sequences`]) pays for addressing once.
+//! sequence for the permutation. A run of steps ([`Mixer::sequences`], or [`Mixer::batch`] step after step) pays for
+//! addressing once.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -183,6 +184,12 @@ impl Mixer {
         Ok((step..=steps).map(move |_| sequences.by_ref().take(batch as usize).collect()))
     }
 
+    /// Picks that greedy blends have computed so far, those that were only replayed included; even blends compute none
+    /// but what is asked for.
+    pub fn picks_computed(&self) -> u64 {
+        self.phases.iter().map(|phase| phase.blend.computed()).sum()
+    }
+
     fn step_start(&self, step: u64) -> Result<u64> {
         let last = self.steps();
         if !(1..=last).contains(&step) {
@@ -309,7 +316,7 @@ fn permutation_key(seed: u64, name: &str) -> [u8; 32] {
 }
 
 /// Iterator over the sequences of a stage.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sequences<'a> {
     mixer: &'a Mixer,
     range: Range<u64>,

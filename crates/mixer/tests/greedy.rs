@@ -66,6 +66,57 @@ fn replay_equals_running_on() {
 }
 
 #[test]
+fn a_range_costs_its_own_picks_after_the_one_before_it() {
+    let greedy = Greedy::new(&[0.31, 0.07, 0.62, 0.001]).unwrap();
+    let mut computed = 0;
+    let mut cost = |range: std::ops::Range<u64>| {
+        assert_eq!(
+            greedy.picks(range.clone()).count() as u64,
+            range.end - range.start
+        );
+        greedy.computed() - std::mem::replace(&mut computed, greedy.computed())
+    };
+    // A jump is paid for once.
+    assert_eq!(cost(100_000..100_050), 100_050);
+    assert_eq!(cost(100_050..100_100), 50);
+    assert_eq!(cost(100_100..100_150), 50);
+    // The same again, and two readers of which one is ahead.
+    assert_eq!(cost(100_100..100_150), 50);
+    assert_eq!(cost(100_400..100_450), 300);
+    for step in 0..100 {
+        let begin = 100_150 + 50 * step;
+        assert_eq!(cost(begin..begin + 50), 50, "{begin}");
+        assert_eq!(cost(begin + 300..begin + 350), 50, "{begin}");
+    }
+}
+
+#[test]
+fn going_back_replays_a_million_picks_at_most() {
+    const MILLION: u64 = 1 << 20;
+    let greedy = Greedy::new(&[0.31, 0.07, 0.62]).unwrap();
+    let after = |start: u64| greedy.picks(start..start + 3).collect::<Vec<_>>();
+    let far = 2 * MILLION + 500_000;
+    let known: Vec<_> = [700, MILLION - 1, MILLION, 2 * MILLION + 7, far]
+        .map(after)
+        .into();
+    // Only the two picks from a million on are computed twice.
+    assert_eq!(greedy.computed(), far + 3 + 2);
+    // More ends of other ranges than are kept.
+    (0..20).for_each(|i| drop(after(far + 1000 + i * 100)));
+    let computed = greedy.computed();
+    assert_eq!(after(MILLION + 10).len(), 3);
+    assert_eq!(greedy.computed() - computed, 13);
+    for (start, known) in [700, MILLION - 1, MILLION, 2 * MILLION + 7, far]
+        .into_iter()
+        .zip(known)
+    {
+        let computed = greedy.computed();
+        assert_eq!(after(start), known);
+        assert!(greedy.computed() - computed <= MILLION + 3, "{start}");
+    }
+}
+
+#[test]
 fn the_bound_holds_without_replay() {
     for stage in released::load().unwrap().phases {
         let greedy = Greedy::new(&stage.weights).unwrap();
@@ -83,13 +134,14 @@ fn the_bound_holds_without_replay() {
 
 #[test]
 fn bad_weights_are_refused() {
-    assert_eq!(Greedy::new(&[]), Err(MixError::Empty));
+    let refused = |weights: &[f64]| Greedy::new(weights).unwrap_err();
+    assert_eq!(refused(&[]), MixError::Empty);
     assert_eq!(
-        Greedy::new(&[1.0, -1.0]),
-        Err(MixError::Weight {
+        refused(&[1.0, -1.0]),
+        MixError::Weight {
             source_index: 1,
             weight: -1.0
-        })
+        }
     );
-    assert_eq!(Greedy::new(&[f64::MAX, f64::MAX]), Err(MixError::WeightSum));
+    assert_eq!(refused(&[f64::MAX, f64::MAX]), MixError::WeightSum);
 }

@@ -167,6 +167,51 @@ fn greedy_batches_follow_the_original() {
 }
 
 #[test]
+fn a_greedy_step_costs_what_the_step_before_it_costs() {
+    let config = |sequences| MixerConfig {
+        order: Order::Greedy,
+        global_batch: 10,
+        phases: vec![
+            PhaseWeights {
+                sequences,
+                weights: vec![(0, 0.31), (1, 0.07), (2, 0.62)],
+            },
+            PhaseWeights {
+                sequences: 1005,
+                weights: vec![(0, 0.3), (2, 0.7)],
+            },
+        ],
+        sources: ["web", "code", "math"].map(|name| source(name, None, 1.0)).into(),
+        ..small()
+    };
+    let mixer = Mixer::new(config(20_005)).unwrap();
+    let last = mixer.steps();
+    let mut computed = mixer.picks_computed();
+    let mut cost = |step| {
+        mixer.batch(step).unwrap();
+        mixer.picks_computed() - std::mem::replace(&mut computed, mixer.picks_computed())
+    };
+    // To the end of the first phase, across it (its counts are known by then) and to the end of the stage.
+    assert_eq!(cost(1990), 19_900);
+    for step in 1991..=2000 {
+        assert_eq!(cost(step), 10, "{step}");
+    }
+    assert_eq!(cost(2001), 10);
+    for step in 2002..=last {
+        assert_eq!(cost(step), 10, "{step}");
+    }
+    // A reader that asks for a step ahead before its own, as streamed stores do.
+    let mixer = Mixer::new(config(20_005)).unwrap();
+    mixer.batch(1000).unwrap();
+    let started = mixer.picks_computed();
+    for step in 1001..=1100 {
+        mixer.batch(step + 32).unwrap();
+        mixer.batch(step).unwrap();
+    }
+    assert_eq!(mixer.picks_computed() - started, 2 * 1000 + 320);
+}
+
+#[test]
 fn too_little_data_is_found_at_once_and_named() {
     // The stage reads 18 windows of "code", 7 of which exist.
     let mut config = small();
@@ -430,6 +475,26 @@ proptest! {
         let step = 1 + at.index(run.len());
         prop_assert_eq!(&resumed.batch(step as u64).unwrap(), &run[step - 1]);
         prop_assert_eq!(resumed.batches(step as u64).unwrap().collect::<Vec<_>>(), &run[step - 1..]);
+    }
+
+    #[test]
+    fn steps_in_any_order_by_any_thread_are_those_of_the_run(
+        (config, _, _) in stages(),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 1..40),
+    ) {
+        let run: Vec<_> = Mixer::new(config.clone()).unwrap().batches(1).unwrap().collect();
+        let mixer = Mixer::new(config).unwrap();
+        let steps: Vec<usize> = order.iter().map(|at| at.index(run.len())).collect();
+        std::thread::scope(|scope| {
+            for steps in steps.chunks(steps.len().div_ceil(3)) {
+                let (mixer, run) = (&mixer, &run);
+                scope.spawn(move || {
+                    for step in steps {
+                        assert_eq!(mixer.batch(*step as u64 + 1).unwrap(), run[*step]);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

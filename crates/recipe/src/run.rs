@@ -158,7 +158,7 @@ pub enum Order {
     /// Every prefix gives each source its part within one sequence; any step is found directly.
     #[default]
     Even,
-    /// The original's blend; a step is found by going through all before it.
+    /// The original's blend; a jump to a step goes through all before it.
     Greedy,
 }
 
