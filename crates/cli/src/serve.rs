@@ -29,8 +29,10 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
             port: args.port,
             name: name.clone(),
             date,
+            allowed_hosts: args.allow_host.clone(),
             limits: Limits {
                 requests: usize::from(args.requests),
+                connections: usize::from(args.connections),
                 batch_tokens: args.batch_tokens.0 as usize,
                 ..Limits::default()
             },

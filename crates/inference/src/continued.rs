@@ -74,13 +74,14 @@ impl<'a> Growing<'a> {
 
 impl TextModel {
     /// Continues `prompts` at once; `on_step` sees each token as it is found and cuts its row by [`ControlFlow::Break`].
-    /// Returns the texts.
+    /// `streams` names each prompt's random numbers, which are those of its place beyond them. Returns the texts.
     ///
     /// # Errors
     /// A prompt cannot be continued.
     pub fn continue_texts(
         &self,
         prompts: &[Vec<u32>],
+        streams: &[u64],
         how: &Continuation,
         mut on_step: impl FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<String>> {
@@ -93,7 +94,7 @@ impl TextModel {
             .iter()
             .map(|prompt| Growing::new(self, prompt.len(), how, &settings.stop))
             .collect();
-        generate_with_scores(&self.model, prompts, &settings, |row, token, scores| {
+        generate_with_scores(&self.model, prompts, streams, &settings, |row, token, scores| {
             let Some(growing) = rows.get_mut(row) else {
                 return ControlFlow::Break(());
             };

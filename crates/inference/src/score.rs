@@ -76,12 +76,15 @@ pub fn score(
     for text in texts {
         check_prompt(text, vocab_size, model.max_positions())?;
     }
+    // The scores of what follows each text exist at once.
+    let most = (SCORES / vocab_size).max(1);
     let mut from = 0;
     while let Some(first) = texts.get(from) {
         let mut tokens = first.len();
         let mut to = from + 1;
         while let Some(next) = texts.get(to)
             && tokens + next.len() <= ROW
+            && to - from < most
         {
             tokens += next.len();
             to += 1;

@@ -97,7 +97,7 @@ impl TextModel {
         mut on_text: impl FnMut(&str) -> io::Result<()>,
     ) -> Result<String> {
         let mut written = Ok(());
-        let texts = self.continue_texts(&[prompt.to_vec()], how, |step| {
+        let texts = self.continue_texts(&[prompt.to_vec()], &[], how, |step| {
             if !step.piece.is_empty() {
                 written = on_text(&step.piece);
             }

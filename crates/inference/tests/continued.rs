@@ -58,7 +58,7 @@ fn rows_have_the_models_tokens_their_pieces_and_their_end() {
     let mut tokens = vec![Vec::new(); prompts.len()];
     let mut pieces = vec![String::new(); prompts.len()];
     let mut ends = vec![None; prompts.len()];
-    let texts = model.continue_texts(&prompts, &how(20, &[]), |step| {
+    let texts = model.continue_texts(&prompts, &[], &how(20, &[]), |step| {
         assert_eq!(ends[step.row], None, "nothing follows an end");
         tokens[step.row].push(step.token);
         pieces[step.row] += &step.piece;
@@ -73,7 +73,7 @@ fn rows_have_the_models_tokens_their_pieces_and_their_end() {
     // A stop text ends one row and leaves the others.
     let stop: String = pieces[1].chars().skip(5).take(2).collect();
     let mut ends = vec![None; prompts.len()];
-    let texts = model.continue_texts(&prompts, &how(20, &[&stop]), |step| {
+    let texts = model.continue_texts(&prompts, &[], &how(20, &[&stop]), |step| {
         ends[step.row] = step.end;
         ControlFlow::Continue(())
     });
@@ -93,7 +93,7 @@ fn a_row_ends_at_the_context_and_where_the_caller_has_enough() {
     let prompts = [vec![40; 60], vec![41; 4]];
     let mut ends = [(0, None); 2];
     model
-        .continue_texts(&prompts, &how(500, &[]), |step| {
+        .continue_texts(&prompts, &[], &how(500, &[]), |step| {
             let (tokens, end) = &mut ends[step.row];
             *tokens += 1;
             *end = step.end;

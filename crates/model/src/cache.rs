@@ -24,6 +24,12 @@ impl Cache {
         }
     }
 
+    /// The same, never with room for more than `tokens` a row unless there are more.
+    pub fn with_most(mut self, tokens: usize) -> Self {
+        self.layers.iter_mut().for_each(|layer| layer.most = Some(tokens));
+        self
+    }
+
     /// Positions of the next `seq` tokens of each row, counted from its start; 0 for padding.
     pub(crate) fn next_positions(&self, seq: usize) -> Vec<u32> {
         let next = self.length..self.length + seq;
@@ -40,6 +46,8 @@ pub(crate) struct KeysAndValues {
     /// Keys and values, `[batch, kv_heads, capacity, head_dim]`.
     memory: Option<(Tensor<4>, Tensor<4>)>,
     length: usize,
+    /// Tokens of a row at most, where that is known.
+    most: Option<usize>,
 }
 
 impl KeysAndValues {
@@ -50,7 +58,9 @@ impl KeysAndValues {
         let (keys, values) = match self.memory.take() {
             Some((keys, values)) if keys.dims()[2] >= length => (keys, values),
             smaller => {
-                let shape = [batch, heads, (length + length / 2).next_multiple_of(64), dim];
+                let roomy = (length + length / 2).next_multiple_of(64);
+                let capacity = self.most.map_or(roomy, |most| roomy.min(most).max(length));
+                let shape = [batch, heads, capacity, dim];
                 let larger = |old: Option<Tensor<4>>| {
                     let memory = Tensor::<4>::zeros(shape, (&k.device(), k.dtype()));
                     match old {

@@ -54,6 +54,9 @@ pub struct Generation {
 /// Tokens of a prompt that are computed at once: memory is linear in the prompt, not square.
 const CHUNK: usize = 512;
 
+/// The same over all prompts: what lies between the layers does not grow with their number.
+const CHUNK_OF_ALL: usize = 4096;
+
 /// Continuations of `prompts`, all at once; `on_token` sees each new token with its prompt's index as it is found, and
 /// ends that row by [`ControlFlow::Break`]. A row also ends at the model's context.
 ///
@@ -85,18 +88,19 @@ pub fn generate_streams(
     })
 }
 
-/// [`generate`] for those who ask how probable a token was: `on_token` also sees the scores, one for each entry of the
-/// vocabulary, that the token was chosen from.
+/// [`generate_streams`] for those who ask how probable a token was: `on_token` also sees the scores, one for each entry
+/// of the vocabulary, that the token was chosen from.
 ///
 /// # Errors
 /// As [`generate`].
 pub fn generate_with_scores(
     model: &SmolLm3,
     prompts: &[Vec<u32>],
+    streams: &[u64],
     settings: &Generation,
     on_token: impl FnMut(usize, u32, &[f32]) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<u32>>, GenerateError> {
-    decode(model, prompts, &[], settings, on_token)
+    decode(model, prompts, streams, settings, on_token)
 }
 
 fn decode(
@@ -113,7 +117,9 @@ fn decode(
     let batch = prompts.len();
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let starts: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
-    let mut cache = Cache::new(model.layers(), starts.clone());
+    // The last new token is not read.
+    let most = longest.saturating_add(settings.max_new_tokens).saturating_sub(1);
+    let mut cache = Cache::new(model.layers(), starts.clone()).with_most(most.min(context));
     let device = model.head().device();
     let tensor = |ids: Vec<u32>| {
         let seq = ids.len() / batch.max(1);
@@ -129,8 +135,9 @@ fn decode(
         return Ok(new);
     }
     let mut hidden = None;
-    for begin in (0..longest).step_by(CHUNK) {
-        let end = longest.min(begin + CHUNK);
+    let chunk = (CHUNK_OF_ALL / batch.max(1)).clamp(1, CHUNK);
+    for begin in (0..longest).step_by(chunk) {
+        let end = longest.min(begin + chunk);
         // Padding is token 0; nobody looks at it.
         let id = |row: usize, at: usize| at.checked_sub(starts[row]).map_or(0, |at| prompts[row][at]);
         let ids = (0..batch)

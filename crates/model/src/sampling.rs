@@ -248,7 +248,10 @@ mod tests {
                 &[],
             ] {
                 let refused = choose(scores);
-                assert!(matches!(refused, Err(GenerateError::NotFinite)), "{scores:?}: {refused:?}");
+                assert!(
+                    matches!(refused, Err(GenerateError::NotFinite)),
+                    "{scores:?}: {refused:?}"
+                );
             }
             assert_eq!(choose(&[f32::NEG_INFINITY, 0.5, f32::NEG_INFINITY]).unwrap(), 1);
         }

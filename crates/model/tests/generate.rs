@@ -211,7 +211,10 @@ fn a_model_whose_scores_are_nan_is_an_error_and_no_token() {
             let found = generate(&model, &[vec![5, 6, 7]], &settings(3, sampling), |_, token| {
                 panic!("{backend}: token {token}")
             });
-            assert!(matches!(found, Err(GenerateError::NotFinite)), "{backend}: {found:?}");
+            assert!(
+                matches!(found, Err(GenerateError::NotFinite)),
+                "{backend}: {found:?}"
+            );
         }
     }
 }

@@ -6,12 +6,15 @@
 //! ```
 //!
 //! Axum on tokio carries it: a client that leaves is noticed at once, which ends its generation, and streams cost no
-//! thread. The model computes one request at a time, all its texts as one batch; what waits is bounded.
+//! thread. The model computes one request at a time, its texts in batches; what waits and what is kept is bounded.
 
 mod answer;
+mod batches;
 mod chat;
 mod completion;
+mod connections;
 mod error;
+mod hosts;
 mod limits;
 mod messages;
 mod queue;

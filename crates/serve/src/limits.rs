@@ -1,5 +1,7 @@
 //! What a request may ask for: so much that it fits the model's context and the machine's memory.
 
+use std::time::Duration;
+
 use smollm3_model::check_prompt;
 
 use crate::server::Shared;
@@ -14,18 +16,35 @@ pub struct Limits {
     pub body: usize,
     /// Prompts of a request times continuations of each.
     pub rows: usize,
-    /// Tokens of all rows of a request, prompts and what is asked for; a single row may fill the context.
+    /// Tokens that are kept at once: rows of a batch times the longest of them, prompt and what is asked for together. A
+    /// single row may fill the context.
     pub batch_tokens: usize,
+    /// Open connections; further ones wait in the system's queue.
+    pub connections: usize,
+    /// How long a client may take to send the head of a request, and its body; also how long a connection may be idle.
+    pub sending: Duration,
 }
+
+/// Tokens of a request, in batches.
+const BATCHES: usize = 8;
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             requests: 64,
-            body: 16 << 20,
+            body: 8 << 20,
             rows: 512,
             batch_tokens: 65_536,
+            connections: 256,
+            sending: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// Tokens of all rows of a request, prompts and what is asked for; a single row may fill the context.
+    fn request_tokens(&self) -> usize {
+        self.batch_tokens.saturating_mul(BATCHES)
     }
 }
 
@@ -60,12 +79,12 @@ impl Shared {
         let rows = prompts.len() * n;
         let each = match rows {
             0 | 1 => self.context(),
-            rows => self.context().min(self.limits.batch_tokens / rows),
+            rows => self.context().min(self.limits.request_tokens() / rows),
         };
         each.saturating_sub(longest)
     }
 
-    /// Refuses continuations that do not fit the context, or the memory together.
+    /// Refuses continuations that do not fit the context, or are too many together.
     pub fn check_new_tokens(&self, prompts: &[Vec<u32>], n: usize, new_tokens: usize) -> Checked<()> {
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let context = self.context();
@@ -79,14 +98,14 @@ impl Shared {
             ));
         }
         let rows = prompts.len() * n;
-        let most = self.limits.batch_tokens;
-        // A single token needs no memory of those before it.
-        if new_tokens > 1 && rows > 1 && rows.saturating_mul(wanted) > most {
+        let all: usize = prompts.iter().map(|prompt| n * (prompt.len() + new_tokens)).sum();
+        let most = self.limits.request_tokens();
+        if rows > 1 && all > most {
             return Err(Refusal::field(
                 "max_tokens",
                 format!(
-                    "is {new_tokens} for {rows} texts after up to {longest} tokens; at most {most} tokens are kept at \
-                     once, so ask for fewer texts or tokens"
+                    "is {new_tokens} for {rows} texts, {all} tokens with the prompts; a request has at most {most}, so ask \
+                     for fewer texts or tokens"
                 ),
             ));
         }

@@ -10,9 +10,9 @@ use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve;
 use serde_json::json;
 use smollm3_chat::NaiveDate;
 use smollm3_inference::TextModel;
@@ -21,15 +21,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
+use crate::connections::serve;
+use crate::hosts::{self, Hosts};
 use crate::queue::Queue;
 use crate::reply::{Reply, Running};
 use crate::token_text::TokenTexts;
 use crate::wire::{Checked, Fields, Json, Model, Models, Refusal};
 use crate::worker::{Job, Work, work};
 use crate::{Limits, Result, ServeError, chat, completion};
-
-/// How long a client may take to send its request.
-const SENDING: Duration = Duration::from_secs(30);
 
 /// How long answers may take to reach their clients after the server was told to stop.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -48,6 +47,9 @@ pub struct Settings {
     pub name: String,
     /// The date that templates may tell.
     pub date: NaiveDate,
+    /// Names, without a port, that requests may call this machine by, besides `localhost` and its loopback addresses. If
+    /// there are none and the address is no loopback one, any name is allowed.
+    pub allowed_hosts: Vec<String>,
     /// What it takes on.
     pub limits: Limits,
 }
@@ -57,6 +59,7 @@ pub struct Server {
     runtime: Runtime,
     listener: TcpListener,
     address: SocketAddr,
+    hosts: Arc<Hosts>,
     shared: Arc<Shared>,
 }
 
@@ -70,6 +73,8 @@ pub(crate) struct Shared {
     created: u64,
     queue: Queue<Job>,
     places: Arc<Semaphore>,
+    /// Held while a body is taken apart, which takes some forty times its bytes.
+    reading: Semaphore,
 }
 
 impl Server {
@@ -96,10 +101,13 @@ impl Server {
             created: now(),
             queue: Queue::new(),
             places: Arc::new(Semaphore::new(settings.limits.requests)),
+            reading: Semaphore::new(1),
             limits: settings.limits,
         };
+        let address = listener.local_addr()?;
         Ok(Self {
-            address: listener.local_addr()?,
+            hosts: Arc::new(Hosts::new(address.ip(), settings.allowed_hosts)),
+            address,
             runtime,
             listener,
             shared: Arc::new(shared),
@@ -115,20 +123,21 @@ impl Server {
     /// computation that cannot be cut at once is left behind.
     ///
     /// # Errors
-    /// No thread can be had, or the socket fails.
+    /// No thread can be had.
     pub fn run(self, stop: &Arc<AtomicBool>) -> Result<()> {
         let Self {
             runtime,
             listener,
+            hosts,
             shared,
             ..
         } = self;
         let (theirs, cut) = (Arc::clone(&shared), Arc::clone(stop));
         thread::Builder::new()
             .name("model".to_owned())
-            .spawn(move || work(&theirs.model, &theirs.queue, &cut))?;
-        let router = router(Arc::clone(&shared));
-        let done = runtime.block_on(async {
+            .spawn(move || work(&theirs.model, &theirs.limits, &theirs.queue, &cut))?;
+        let router = router(Arc::clone(&shared)).layer(from_fn_with_state(hosts, hosts::check));
+        runtime.block_on(async {
             let stopped = || {
                 let (stop, shared) = (Arc::clone(stop), Arc::clone(&shared));
                 async move {
@@ -139,13 +148,13 @@ impl Server {
                 }
             };
             tokio::select! {
-                done = async { serve(listener, router).with_graceful_shutdown(stopped()).await } => done,
-                () = async { stopped().await; sleep(LEAVING).await } => Ok(()),
+                () = serve(listener, router, &shared.limits, stopped()) => {},
+                () = async { stopped().await; sleep(LEAVING).await } => {},
             }
         });
         shared.queue.close();
         runtime.shutdown_background();
-        Ok(done?)
+        Ok(())
     }
 }
 
@@ -191,10 +200,12 @@ async fn respond<R: Reply>(
 ) -> Checked<Response> {
     let place = Arc::clone(&shared.places).try_acquire_owned();
     let place = place.map_err(|_| Refusal::busy())?;
-    let body = body(request, shared.limits.body).await?;
+    let body = body(request, &shared.limits).await?;
+    let reading = shared.reading.acquire().await;
     let preparing = Arc::clone(&shared);
     // Reading a long text takes a core for a while, which others need to be heard.
     let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, Fields::parse(&body)?)).await;
+    drop(reading);
     let (work, reply) = prepared.map_err(|_| Refusal::internal("the request could not be read"))??;
     let (sender, events) = mpsc::unbounded_channel();
     tracing::info!(
@@ -212,7 +223,8 @@ async fn respond<R: Reply>(
     running.respond().await
 }
 
-async fn body(request: Request, most: usize) -> Checked<Bytes> {
+async fn body(request: Request, limits: &Limits) -> Checked<Bytes> {
+    let (most, sending) = (limits.body, limits.sending);
     let kind = request.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     // A web page can send anything else to this machine without being asked whether it may.
@@ -220,14 +232,14 @@ async fn body(request: Request, most: usize) -> Checked<Bytes> {
         let problem = "the header `Content-Type` must be `application/json`";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
     }
-    match timeout(SENDING, to_bytes(request.into_body(), most)).await {
+    match timeout(sending, to_bytes(request.into_body(), most)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => {
             let problem = format!("the body is cut short, or longer than {most} bytes");
             Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, problem))
         }
         Err(_) => {
-            let problem = format!("the body took longer than {} seconds", SENDING.as_secs());
+            let problem = format!("the body took longer than {} seconds", sending.as_secs_f64());
             Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, problem))
         }
     }

@@ -1,4 +1,4 @@
-//! The thread that computes: one request at a time, token by token to whoever asked.
+//! The thread that computes: one request at a time, in batches that fit the memory, token by token to whoever asked.
 //!
 //! It never waits for a client: what it finds goes into a channel without bound, which holds one request's tokens at most.
 
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use smollm3_inference::{Continuation, End, Growing, Result, TextModel, TokenScore, score};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::Limits;
+use crate::batches::{Budget, batches};
 use crate::queue::Queue;
 use crate::wire::Refusal;
 
@@ -66,11 +68,18 @@ impl Job {
     }
 }
 
+/// Numbers of the scores that exist at once, 64 MB of `f32`, twice; a single row may have more.
+const SCORES: usize = 1 << 24;
+
 /// Computes what comes until the queue is closed. `stop` cuts what is being computed.
-pub(crate) fn work(model: &TextModel, queue: &Queue<Job>, stop: &AtomicBool) {
+pub(crate) fn work(model: &TextModel, limits: &Limits, queue: &Queue<Job>, stop: &AtomicBool) {
+    let budget = Budget {
+        rows: (SCORES / model.config.vocab_size.max(1)).max(1),
+        tokens: limits.batch_tokens,
+    };
     while let Some(job) = queue.pop() {
         // A request that brings the model down must not take the server with it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| compute(model, &job, stop)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| compute(model, &job, budget, stop)));
         job.tell(match outcome {
             Ok(Ok(())) if stop.load(Ordering::Relaxed) => Event::Failed(Refusal::stopping()),
             Ok(Ok(())) => Event::Done,
@@ -80,7 +89,7 @@ pub(crate) fn work(model: &TextModel, queue: &Queue<Job>, stop: &AtomicBool) {
     }
 }
 
-fn compute(model: &TextModel, job: &Job, stop: &AtomicBool) -> Result<()> {
+fn compute(model: &TextModel, job: &Job, budget: Budget, stop: &AtomicBool) -> Result<()> {
     let Work { prompts, how, .. } = &job.work;
     let go_on = || match job.is_wanted() && !stop.load(Ordering::Relaxed) {
         true => ControlFlow::Continue(()),
@@ -114,12 +123,23 @@ fn compute(model: &TextModel, job: &Job, stop: &AtomicBool) -> Result<()> {
             job.tell(Event::End { row, end });
         }
     } else if !(job.work.score_prompts && how.max_new_tokens == 1) {
-        let each = prompts.iter().flat_map(|prompt| vec![prompt.clone(); job.work.n]);
-        let rows: Vec<Vec<u32>> = each.collect();
-        model.continue_texts(&rows, how, |step| {
-            tell_token(job, step.row, step.token, (step.piece, step.end), step.scores);
-            go_on()
-        })?;
+        let prompt = |row: usize| &prompts[row / job.work.n];
+        let lengths: Vec<usize> = (0..prompts.len() * job.work.n)
+            .map(|row| prompt(row).len())
+            .collect();
+        for rows in batches(&lengths, how.max_new_tokens, budget) {
+            if go_on().is_break() {
+                return Ok(());
+            }
+            let batch: Vec<Vec<u32>> = rows.iter().map(|row| prompt(*row).clone()).collect();
+            // Random numbers are those of a row's place in the request.
+            let streams: Vec<u64> = rows.iter().map(|row| *row as u64).collect();
+            model.continue_texts(&batch, &streams, how, |step| {
+                let row = rows[step.row];
+                tell_token(job, row, step.token, (step.piece, step.end), step.scores);
+                go_on()
+            })?;
+        }
     }
     Ok(())
 }

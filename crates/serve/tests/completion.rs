@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use smollm3_inference::{Continuation, TextModel};
 use smollm3_kernels::Documents;
 use smollm3_model::{Generation, Sampling, generate};
-use support::{CONTEXT, random, served};
+use support::{CONTEXT, broken, random, served};
 
 const PATH: &str = "/v1/completions";
 
@@ -318,4 +318,19 @@ fn the_context_is_the_limit() {
     assert_eq!(status, 200);
     let (status, refused) = served.post(PATH, &json!({"prompt": prompt, "max_tokens": 4}));
     assert_eq!((status, &refused["error"]["param"]), (400, &json!("max_tokens")));
+}
+
+#[test]
+fn a_model_with_a_nan_answers_with_an_error() {
+    let served = served(broken());
+    for request in [
+        json!({"prompt": "A text", "max_tokens": 3, "temperature": 0}),
+        json!({"prompt": "A text", "max_tokens": 3}),
+        json!({"prompt": "A text", "max_tokens": 0, "echo": true, "logprobs": 1}),
+        json!({"prompt": "A text", "max_tokens": 1, "echo": true, "logprobs": 1}),
+    ] {
+        let (status, answer) = served.post(PATH, &request);
+        let said = answer["error"]["message"].as_str().unwrap();
+        assert_eq!((status, said.contains("NaN")), (500, true), "{request}: {answer}");
+    }
 }

@@ -179,7 +179,7 @@ fn what_is_too_large_is_refused() {
         Limits {
             body: 1000,
             rows: 4,
-            batch_tokens: 100,
+            batch_tokens: 20,
             ..Limits::default()
         },
     );
@@ -189,10 +189,14 @@ fn what_is_too_large_is_refused() {
     assert_eq!(served.post(COMPLETIONS, &rows(2)).0, 200);
     let (status, answer) = served.post(COMPLETIONS, &rows(3));
     assert_eq!((status, &answer["error"]["param"]), (400, &json!("prompt")));
-    // Two rows of 50 tokens are kept, not of 51; a single one may fill the context.
+    // Eight times 20 tokens are two rows of 80, not of 81; a single one may fill the context.
     let tokens = |rows: usize, new: usize| json!({"prompt": vec![vec![5; 10]; rows], "max_tokens": new});
-    assert_eq!(served.post(COMPLETIONS, &tokens(2, 40)).0, 200);
-    let (status, answer) = served.post(COMPLETIONS, &tokens(2, 41));
+    assert_eq!(served.post(COMPLETIONS, &tokens(2, 70)).0, 200);
+    let (status, answer) = served.post(COMPLETIONS, &tokens(2, 71));
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("max_tokens")));
+    // One new token is no exception.
+    let long = json!({"prompt": vec![vec![5; 100]; 2], "max_tokens": 1});
+    let (status, answer) = served.post(COMPLETIONS, &long);
     assert_eq!((status, &answer["error"]["param"]), (400, &json!("max_tokens")));
     assert_eq!(served.post(COMPLETIONS, &tokens(1, 190)).0, 200);
 }

@@ -136,6 +136,7 @@ fn a_port_that_is_taken_is_named() {
         port: served.address.port(),
         name: "tiny".to_owned(),
         date: smollm3_chat::NaiveDate::from_ymd_opt(2025, 7, 8).unwrap(),
+        allowed_hosts: Vec::new(),
         limits: Limits::default(),
     };
     let refused = Server::bind(random(), settings).err().unwrap().to_string();

@@ -76,9 +76,15 @@ pub struct ServeArgs {
     /// Requests at once, those that wait included; more are sent away
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub requests: u16,
-    /// Tokens of a request that are kept at once, over all its texts, e.g. 64k
+    /// Tokens of a request that are kept at once, e.g. 64k; it may have eight times as many in all
     #[arg(long, default_value = "64k")]
     pub batch_tokens: ContextLength,
+    /// Open connections at most
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub connections: u16,
+    /// A name (without port) that requests may call this machine by, besides localhost; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
     /// The date that the template may tell, YYYY-MM-DD; today when left out
     #[arg(long)]
     pub date: Option<String>,

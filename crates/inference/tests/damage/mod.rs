@@ -14,7 +14,10 @@ pub fn damage(folder: &Path) {
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let text = std::str::from_utf8(&bytes[8..8 + header]).unwrap();
     let (_, tensor) = text.split_once("\"model.embed_tokens.weight\":").unwrap();
-    assert!(tensor[..tensor.find('}').unwrap()].contains("\"F32\""), "{tensor}");
+    assert!(
+        tensor[..tensor.find('}').unwrap()].contains("\"F32\""),
+        "{tensor}"
+    );
     let (_, offset) = tensor.split_once("\"data_offsets\":[").unwrap();
     let offset: usize = offset[..offset.find(',').unwrap()].parse().unwrap();
     bytes[8 + header + offset..][..4].copy_from_slice(&f32::NAN.to_le_bytes());

@@ -95,18 +95,31 @@ impl Source for Init {
 
 /// A model with random weights: whatever it says, it says it every time.
 pub fn random() -> TextModel {
+    random_with(|config| Box::new(Init::new(config, 4)))
+}
+
+fn random_with(source: impl Fn(&ModelConfig) -> Box<dyn Source>) -> TextModel {
     let shape = format!(
         "max_position_embeddings = {CONTEXT}\nintermediate_size = 48\nnum_hidden_layers = 4\nnum_attention_heads = 4\n\
                  num_key_value_heads = 2\nno_rope_layer_interval = 4\n"
     );
     let chatml = Template::chatml();
-    text_model(
-        tokenizer(&[]),
-        32,
-        &shape,
-        |config| Box::new(Init::new(config, 4)),
-        Some(chatml.source()),
-    )
+    text_model(tokenizer(&[]), 32, &shape, source, Some(chatml.source()))
+}
+
+/// The same with one weight that is NaN, in the embedding, which is also the head.
+pub fn broken() -> TextModel {
+    struct Broken(Init);
+    impl Source for Broken {
+        fn values(&self, name: &str, shape: &[usize]) -> TensorData {
+            let mut values: Vec<f32> = self.0.values(name, shape).iter().collect();
+            if name == "model.embed_tokens.weight" {
+                values[0] = f32::NAN;
+            }
+            TensorData::new(values, shape.to_vec())
+        }
+    }
+    random_with(|config| Box::new(Broken(Init::new(config, 4))))
 }
 
 /// After a token comes the one that follows it here.
@@ -172,6 +185,7 @@ pub fn served_with(model: TextModel, limits: Limits) -> Served {
         port: 0,
         name: "tiny".to_owned(),
         date: NaiveDate::from_ymd_opt(2025, 7, 8).unwrap(),
+        allowed_hosts: vec!["box.lan".to_owned()],
         limits,
     };
     let server = Server::bind(model, settings).unwrap();
