@@ -309,12 +309,13 @@ impl Watch for HeldOutPairs<'_> {
                 pair_loss(&self.loss, ratios[0], ratios[1]).value
             }),
             ("reward margin", &|ratios| beta * (ratios[0] - ratios[1])),
-            ("preference accuracy", &|ratios| {
-                match ratios[0].partial_cmp(&ratios[1]) {
+            (
+                "preference accuracy",
+                &|ratios| match ratios[0].partial_cmp(&ratios[1]) {
                     Some(order) => f64::from(u8::from(order.is_gt())),
                     None => f64::NAN,
-                }
-            }),
+                },
+            ),
         ];
         for (name, measure) in measures {
             let values: Vec<f64> = ratios.iter().map(measure).collect();

@@ -18,6 +18,7 @@ use smollm3_engine::{
     read_incidents, read_metrics,
 };
 use smollm3_recipe::{Recipe, RecipeError};
+use smollm3_sft::prepared_data;
 use support::recipe;
 
 const STEPS: u64 = 6;
@@ -177,6 +178,13 @@ fn a_stage_learns_which_answer_is_preferred() {
         notes.iter().any(|note| note.starts_with("few: 10 of 21 rows")),
         "{notes:?}"
     );
+    let recipe = preferring(folder.path(), &[]).unwrap();
+    let found = prepared_data(&recipe, &recipe.stages[1]).unwrap().unwrap();
+    let expected = format!(
+        "apo: {} pairs of {} tokens, prompts counted twice",
+        found.rows, found.tokens
+    );
+    assert!(notes.contains(&expected), "{expected} of {notes:?}");
     let (steps, measured) = records(folder.path());
     let first = &steps[0];
     // The model is its own reference.

@@ -24,7 +24,7 @@ use smollm3_recipe::{
     Facts, Recipe, Recompute, Source, SourceKind, Stage, StageKind, Start, Tokenizer as TokenizerSpec,
     TokenizerFacts,
 };
-use smollm3_sft::fine_tune;
+use smollm3_sft::{fine_tune, prepared_data};
 
 use crate::args::{
     DeviceArgs, GenerateArgs, LogFormat, PlanArgs, RecipeArgs, ReportArgs, RunArgs, StatusArgs,
@@ -221,6 +221,14 @@ fn facts(recipe: &Recipe) -> Result<Facts> {
                 let found = tokenizer_facts(&Tokenizer::load(file)?);
                 facts.checkpoint_tokenizers.insert(stage.name.clone(), found);
             }
+        }
+    }
+    if smollm3_engine::belongs(recipe)? {
+        for stage in &recipe.stages {
+            let found = prepared_data(recipe, stage)?;
+            facts
+                .prepared
+                .extend(found.map(|data| (stage.name.clone(), data)));
         }
     }
     let remote =

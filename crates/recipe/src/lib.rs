@@ -61,9 +61,9 @@ pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType, Yarn};
 pub use optimizer::Optimizer;
 pub use plan::{
-    ConversationPlan, Estimate, Facts, Landmark, Memory, MergePlan, OriginalEstimate, PhasePlan, Plan,
-    PlanError, RowsPlan, SourcePlan, StageEstimate, StagePlan, StepTime, StepTraffic, TokenizerFacts,
-    TooMuchMemory, Trained, WholeStep, cost,
+    AdaptersPlan, ConversationPlan, Estimate, Facts, Landmark, Memory, MergePlan, OriginalEstimate,
+    PhasePlan, Plan, PlanError, PreparedData, RowsPlan, SourcePlan, StageEstimate, StagePlan, StepTime,
+    StepTraffic, TokenizerFacts, TooMuchMemory, Trained, Unplanned, WholeStep, cost,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use recipe::{Model, Recipe};

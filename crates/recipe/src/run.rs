@@ -243,6 +243,9 @@ pub struct Cluster {
     /// The peak rate of one device in TFLOP/s, at the run's precision.
     #[serde(default)]
     pub peak_tflops: Option<f64>,
+    /// The memory of one device, such as `"80GB"`: what is close to it or above is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
     /// The part of the peak that training reaches (model FLOPs utilisation).
     #[serde(default = "default_mfu")]
     pub mfu: f64,
@@ -277,6 +280,7 @@ impl Default for Cluster {
             devices: one_device(),
             stage_devices: BTreeMap::new(),
             peak_tflops: None,
+            memory: None,
             mfu: default_mfu(),
             original: None,
         }

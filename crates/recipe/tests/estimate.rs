@@ -263,7 +263,15 @@ fn adapters_are_what_is_sent_and_kept() {
     assert_eq!(adapted.sent.gradients_bytes, 4 * (numbers - shard));
     assert_eq!(adapted.memory_bytes.gradients, 4 * numbers);
     assert_eq!(adapted.memory_bytes.moments, 8 * numbers.div_ceil(64));
-    assert_eq!(adapted.memory_bytes.masters, whole.memory_bytes.masters);
+    // Of the frozen weights there are both, and of the adapters beside them.
+    assert_eq!(
+        adapted.memory_bytes.masters,
+        whole.memory_bytes.masters + 4 * numbers
+    );
+    assert_eq!(
+        adapted.memory_bytes.weights,
+        whole.memory_bytes.weights + 2 * numbers
+    );
     let (a, w) = (&adapted.step_seconds, &whole.step_seconds);
     assert!(a.products < w.products && a.products > 0.6 * w.products);
     assert_near(a.host / w.host, numbers as f64 / 3_075_098_624.0);

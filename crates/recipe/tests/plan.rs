@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use fixture::Folder;
 use proptest::prelude::*;
 use smollm3_recipe::{
-    ConversationPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, Recipe, RowsPlan,
-    Spelling, TokenizerFacts, TooLong, cost,
+    ConversationPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, PreparedData, Recipe,
+    RowsPlan, Spelling, TokenizerFacts, TooLong, cost,
 };
 
 fn plan(folder: &Folder, overrides: &[&str]) -> Plan {
@@ -617,6 +617,8 @@ fn a_stage_on_conversations() {
                 too_long: TooLong::Truncate,
             },
             data: vec![("chats".to_owned(), 0.125), ("more".to_owned(), 1.0)],
+            adapters: None,
+            unplanned: None,
         }
     );
     let json = serde_json::to_value(&whole).unwrap();
@@ -661,10 +663,19 @@ fn a_stage_of_epochs_has_no_steps_yet_but_is_checked() {
     assert_eq!((whole.stages.len(), whole.conversations.len()), (1, 1));
     assert_eq!(whole.total_tokens, 901_120);
     let page = whole.to_string();
-    assert!(
-        page.contains("1 epoch; the steps are known once the data are tokenised"),
-        "{page}"
-    );
+    for expected in [
+        "  length         1 epoch\n",
+        "  missing        steps, tokens and time:\n",
+        "                 known once `smollm3 data prepare` has tokenised its rows\n",
+        "  memory         ",
+    ] {
+        assert!(page.contains(expected), "{expected} in\n{page}");
+    }
+    // Whose steps are known has its memory there.
+    let unplanned = whole.conversations[0].unplanned.as_ref().unwrap();
+    let other = Folder::new();
+    other.append("recipe.toml", CONVERSATIONS);
+    assert_eq!(unplanned.memory, plan(&other, &[]).stages[1].memory);
     let message = refusal(&folder, &["plan.stage_devices.sft=3"], &Facts::default());
     assert_eq!(
         message,
@@ -676,6 +687,183 @@ fn a_stage_of_epochs_has_no_steps_yet_but_is_checked() {
         message.starts_with("`stage.sft.sequence_length`: rows of 2048 tokens are longer"),
         "{message}"
     );
+}
+
+/// Stages of epochs on rows and on pairs.
+fn of_epochs() -> Folder {
+    let folder = Folder::new();
+    folder.append(
+        "recipe.toml",
+        &CONVERSATIONS.replace("until = \"40 steps\"", "epochs = 2"),
+    );
+    folder.append("recipe.toml", PAIRS);
+    folder
+}
+
+const PAIRS: &str = r#"
+[[stage]]
+name = "apo"
+kind = "apo"
+from = "sft"
+sequence_length = 256
+row_length = 1024
+global_batch = "8 pairs"
+epochs = 1
+template = "smollm3"
+optimizer = { learning_rate = 1e-6 }
+schedule = { kind = "cosine", warmup = "10%", min_ratio = 0.1 }
+data = [{ name = "pairs", paths = ["pairs.jsonl"] }]
+"#;
+
+fn prepared() -> Facts {
+    let rows = PreparedData {
+        rows: 100,
+        tokens: 90_000,
+    };
+    let pairs = PreparedData {
+        rows: 82,
+        tokens: 82 * 300,
+    };
+    Facts {
+        prepared: BTreeMap::from([("sft".to_owned(), rows), ("apo".to_owned(), pairs)]),
+        ..Facts::default()
+    }
+}
+
+#[test]
+fn prepared_data_give_steps_tokens_and_days() {
+    let recipe = of_epochs().load(&["plan.peak_tflops=1"]).unwrap();
+    let whole = recipe.plan(&prepared()).unwrap();
+    let [_, sft, apo] = whole.stages.as_slice() else {
+        panic!("{:?}", whole.stages)
+    };
+    // Two times 100 rows in steps of 8; 82 pairs of 300 tokens in steps of 8.
+    assert_eq!(
+        (sft.steps, sft.tokens, sft.tokens_before),
+        (25, 25 * 8_192, 901_120)
+    );
+    assert_eq!(
+        (apo.steps, apo.sequence_length, apo.tokens),
+        (10, 300, 10 * 8 * 300)
+    );
+    assert_eq!(whole.total_tokens, 901_120 + 25 * 8_192 + 24_000);
+    assert!(apo.days.unwrap() > 0.0);
+    // One row of up to 1,024 tokens at once, however long a pair is.
+    let config = recipe.architecture().unwrap();
+    let row = Memory::of_device(&config, Precision::F32, 1_024, 1, false, 1);
+    assert_eq!(apo.memory, row);
+    assert!(whole.conversations.iter().all(|stage| stage.unplanned.is_none()));
+    let page = whole.to_string();
+    assert!(page.contains("8 pairs of about 300 = 2,400 tokens"), "{page}");
+    assert!(!page.contains("missing") && !page.contains("without"), "{page}");
+
+    let unknown = recipe.plan(&Facts::default()).unwrap();
+    assert_eq!(unknown.stages.len(), 1);
+    let apo = unknown.conversations[1].unplanned.as_ref().unwrap();
+    assert_eq!(apo.memory, row);
+    let page = unknown.to_string();
+    assert!(page.contains("TFLOP/s a device, without sft, apo\n"), "{page}");
+
+    // On devices too.
+    let device = "cpu,peak=1TFLOP/s,memory=1GB,bandwidth=100GB/s".parse().unwrap();
+    let estimate = recipe.estimate(&prepared(), 1, &device).unwrap();
+    let steps: Vec<_> = estimate.stages.iter().map(|stage| stage.steps).collect();
+    assert_eq!(steps, [Some(110), Some(25), Some(10)]);
+    let days: f64 = estimate.stages.iter().map(|stage| stage.days.unwrap()).sum();
+    assert!((days / estimate.days - 1.0).abs() < 1e-12);
+    let seconds = |stage: usize| estimate.stages[stage].whole.as_ref().unwrap().seconds;
+    assert!(seconds(2) < seconds(1));
+}
+
+#[test]
+fn a_template_that_a_run_has_yet_to_make_is_waited_for() {
+    let folder = of_epochs();
+    let page = plan(&folder, &["stage.apo.template=checkpoint"]).to_string();
+    assert!(
+        page.contains("known once `smollm3 run` has come to it, for its template is that of sft\n"),
+        "{page}"
+    );
+}
+
+#[test]
+fn adapters_are_shown_with_their_memory() {
+    let folder = of_epochs();
+    let lora = "stage.sft.lora={ rank = 8, alpha = 16, targets = [\"q_proj\", \"up_proj\"] }";
+    for facts in [Facts::default(), prepared()] {
+        let [whole, adapted] =
+            [&[][..], &[lora]].map(|overrides| folder.load(overrides).unwrap().plan(&facts).unwrap());
+        let memory = |plan: &Plan| match plan.stages.get(1) {
+            Some(stage) => stage.memory,
+            None => plan.conversations[0].unplanned.as_ref().unwrap().memory,
+        };
+        // 8 · (64 + 64) and 8 · (64 + 160) in each of four layers.
+        let numbers = 4 * 8 * (64 + 64 + 64 + 160);
+        assert_eq!(
+            adapted.conversations[0].adapters.as_ref().unwrap().parameters,
+            numbers
+        );
+        let (found, full) = (memory(&adapted), memory(&whole));
+        assert_eq!((found.gradients, found.moments), (4 * numbers, 8 * numbers));
+        assert_eq!(found.weights, full.weights + 4 * numbers);
+        assert_eq!(
+            (found.activations, found.logits, found.masters),
+            (full.activations, full.logits, 0)
+        );
+        let page = adapted.to_string();
+        assert!(
+            page.contains("  adapters       rank 8, alpha 16: 11,264 numbers are trained, of\n                 q_proj, up_proj\n"),
+            "{page}"
+        );
+    }
+    // A frozen matrix has no gradient: 4 FLOPs a number and token in the place of 6.
+    let flops = |overrides: &[&str]| {
+        let plan = folder.load(overrides).unwrap().plan(&prepared()).unwrap();
+        plan.stages[1].flops_per_token
+    };
+    let matrices = 4 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 160 * 64);
+    let numbers = 4 * 8 * (64 + 64 + 64 + 160);
+    assert_eq!(
+        flops(&[lora]),
+        flops(&[]) - 2.0 * f64::from(matrices) + 6.0 * f64::from(numbers)
+    );
+}
+
+#[test]
+fn memory_close_to_the_devices_is_warned_of() {
+    let folder = of_epochs();
+    let total = plan(&folder, &[]).stages[0].memory.total;
+    for (part, word) in [
+        (1.2, None),
+        (1.12, None),
+        (1.1, Some("CLOSE")),
+        (1.0, Some("CLOSE")),
+        (0.99, Some("TOO MUCH")),
+    ] {
+        // Rounded up, so that the whole is the whole.
+        let bytes = (total as f64 * part).ceil() as u64;
+        let memory = format!("plan.memory={bytes} bytes");
+        let page = plan(&folder, &[&memory]).to_string();
+        let (_, stage) = page.split_once("── pretrain").unwrap();
+        let (stage, _) = stage.split_once("\n\n").unwrap();
+        for known in ["CLOSE", "TOO MUCH"] {
+            assert_eq!(stage.contains(known), word == Some(known), "{part}: {stage}");
+        }
+        // The same on a device of that memory.
+        let device = format!("cpu,peak=1TFLOP/s,memory={bytes}B,bandwidth=100GB/s")
+            .parse()
+            .unwrap();
+        let estimate = folder
+            .load(&[])
+            .unwrap()
+            .estimate(&Facts::default(), 1, &device)
+            .unwrap();
+        let page = estimate.to_string();
+        let (_, stage) = page.split_once("── pretrain").unwrap();
+        let (stage, _) = stage.split_once("\n\n").unwrap();
+        for known in ["CLOSE", "TOO MUCH"] {
+            assert_eq!(stage.contains(known), word == Some(known), "{part}: {stage}");
+        }
+    }
 }
 
 #[test]

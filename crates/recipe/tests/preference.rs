@@ -153,12 +153,14 @@ fn the_plan_tells_of_pairs_and_of_the_merge() {
         .unwrap()
         .to_string();
     for line in [
-        "  length         1 epoch; the steps are known once the data are tokenised",
+        "  length         1 epoch",
         "  step           32 pairs, an answer with its prompt at most 512",
         "  loss           apo-zero, beta 0.05",
         "  reference      log-probabilities computed once before training",
         "  template       checkpoint; longer: drop",
         "  data           tulu (50 % of the rows)",
+        "  missing        steps, tokens and time:",
+        "                 known once `smollm3 run` has come to it, for its template is that of pretrain",
         "  from           tokenizer and template of stage apo",
         "  mean of        0.900 × the newest 3 checkpoints of stage apo",
         "                 0.100 × ./elsewhere",

@@ -383,7 +383,8 @@ fn the_plan_tells_of_conversations_what_is_known_before_they_are_read() {
     assert_eq!(names, [("mid-train", 2), ("sft", 25), ("apo", 2)]);
     let page = plan.to_string();
     for expected in [
-        "4 epochs; the steps are known once the data are tokenised",
+        "  length         4 epochs\n",
+        "known once `smollm3 data prepare` has tokenised its rows",
         "128 sequences, rows of 65,536",
         "OpenThoughts3_1.2M_think (2 % of the rows)",
     ] {

@@ -15,15 +15,17 @@ use smollm3_corpus::tokenize::is_held_out;
 use smollm3_engine::checkpoint::write_json;
 use smollm3_engine::{Data, Event, Listener};
 use smollm3_mixer::Permutation;
-use smollm3_recipe::{BadRows, Conversations, Recipe, Stage};
+use smollm3_recipe::{BadRows, Conversations, PreparedData, Recipe, Stage};
 
 use crate::encoder::{ConversationEncoder, Document, Encoded, RowEncoder};
+use crate::packed::packed;
 use crate::source::Rows;
 use crate::{ChatSetup, ConversationStore, ConversationWriter, Result, SftError};
 
 /// Raised when the same rows would become other tokens.
 const FORMAT: u32 = 2;
 const REPORT: &str = "report.json";
+const TRAIN: &str = "train";
 
 /// What became of the rows of one `[[stage.data]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,18 +80,14 @@ impl Prepared {
         encoder: &dyn RowEncoder,
         listener: &mut dyn Listener,
     ) -> Result<Self> {
-        let folder = recipe.run.output.join("conversations").join(&stage.name);
+        let folder = folder(recipe, stage);
         let mut sources = Vec::new();
         for part in parts {
             let rows = Rows::open(recipe, part, &data.cache(), encoder.generator())?;
             sources.push((part, rows));
         }
         let fingerprint = fingerprint(recipe, &data.tokenizer, encoder, &sources)?;
-        let report = folder.join(REPORT);
-        let known = fs::read_to_string(&report)
-            .ok()
-            .and_then(|text| serde_json::from_str::<Made>(&text).ok());
-        let made = match known {
+        let made = match made(&folder) {
             Some(made) if made.fingerprint == fingerprint => made,
             _ => {
                 let made = Made {
@@ -97,12 +95,12 @@ impl Prepared {
                     fingerprint,
                 };
                 // Last, because its presence says that the folder is complete.
-                write_json(&report, &made)?;
+                write_json(&folder.join(REPORT), &made)?;
                 made
             }
         };
         Ok(Self {
-            train: ConversationStore::open(&folder.join("train"))?,
+            train: ConversationStore::open(&folder.join(TRAIN))?,
             held_out: (made.data.values().any(|report| report.held_out > 0))
                 .then(|| ConversationStore::open(&folder.join("held-out")))
                 .transpose()?,
@@ -111,6 +109,39 @@ impl Prepared {
             folder,
         })
     }
+}
+
+/// What an earlier run or preparation left for a stage in the folder of `recipe`'s run: packed rows, or pairs. No
+/// row of the data is read; a file that has changed since is noticed when the stage runs.
+///
+/// # Errors
+/// What is there is damaged.
+pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedData>> {
+    let folder = folder(recipe, stage);
+    let Some(made) = made(&folder) else {
+        return Ok(None);
+    };
+    let total = |of: fn(&Report) -> u64| made.data.values().map(of).sum();
+    let rows = match stage.fine_tuning() {
+        None => total(|report| report.trained),
+        Some(fine_tuning) => {
+            let store = ConversationStore::open(&folder.join(TRAIN))?;
+            let (_, rows, _) = packed(&store, &fine_tuning.packing(), recipe.run.seed)?;
+            rows.len() as u64
+        }
+    };
+    let tokens = total(|report| report.tokens);
+    Ok(Some(PreparedData { rows, tokens }))
+}
+
+fn folder(recipe: &Recipe, stage: &Stage) -> PathBuf {
+    recipe.run.output.join("conversations").join(&stage.name)
+}
+
+/// What the report in `folder` says, if it is there and whole.
+fn made(folder: &Path) -> Option<Made> {
+    let text = fs::read_to_string(folder.join(REPORT)).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 fn fingerprint(
@@ -150,7 +181,7 @@ fn make(
         let part: PathBuf = folder.join(part);
         ConversationWriter::create(&part, tokenizer.name(), vocab_size)
     };
-    let (mut train, mut held_out) = (create("train")?, create("held-out")?);
+    let (mut train, mut held_out) = (create(TRAIN)?, create("held-out")?);
     let share = recipe.data.held_out.fraction();
     let mut reports = BTreeMap::new();
     for (data, rows) in sources {

@@ -13,7 +13,7 @@ use smollm3_engine::{Event, HeldOutRecord, Listener, Listeners, Record, Run, che
 use smollm3_model::Parameters;
 use smollm3_model::hf::{Checkpoint, TensorFiles};
 use smollm3_recipe::Recipe;
-use smollm3_sft::{ConversationEncoder, Prepared, fine_tune};
+use smollm3_sft::{ConversationEncoder, Prepared, fine_tune, prepared_data};
 use support::{Recorder, recipe};
 
 const STEPS: u64 = 8;
@@ -158,6 +158,13 @@ fn a_stage_learns_answers_and_leaves_a_checkpoint_that_can_talk() {
     let ledger: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("out/sft/ledger.json")).unwrap())
             .unwrap();
+    let recipe = talking(folder.path(), &[]);
+    let found = prepared_data(&recipe, &recipe.stages[1]).unwrap().unwrap();
+    assert_eq!(
+        (json!(found.rows), json!(found.tokens)),
+        (ledger["packing"]["rows"].clone(), ledger["input"].clone())
+    );
+    assert_eq!(prepared_data(&recipe, &recipe.stages[0]).unwrap(), None);
     let part = |name: &str| ledger[name].as_u64().unwrap();
     assert!(part("trained") > 0 && part("masked") > 0);
     assert_eq!(

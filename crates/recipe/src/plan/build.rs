@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::checks;
-use super::cost::{Memory, days, training_flops_per_token};
+use super::cost::days;
+use super::estimate::{adapters, lora, planned, trained};
+use super::step_time::Work;
 use super::{
-    ConversationPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError, RowsPlan, SourcePlan, StagePlan,
+    AdaptersPlan, ConversationPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError, RowsPlan,
+    SourcePlan, StagePlan, Unplanned,
 };
-use crate::conversations::{Conversations, Duration};
+use crate::conversations::{Conversations, Duration, TemplateChoice};
 use crate::fine_tuning::FineTuning;
 use crate::merging::{MergedModel, Merging};
 use crate::mixture::MixturePart;
@@ -18,7 +21,7 @@ use crate::recipe::Recipe;
 use crate::schedule::{AfterWarmup, Schedule};
 use crate::source::Source;
 use crate::stage::{Stage, StageKind, Start};
-use crate::training::{Phase, Recompute, Training};
+use crate::training::{Phase, Training};
 
 /// What a stage passes on to those that start from it.
 #[derive(Debug, Clone, Copy)]
@@ -53,19 +56,28 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
         }
         let rope = checks::context(stage, rows, before, &config)?;
         ropes.insert(&stage.name, rope);
-        let devices = recipe.plan.devices_of(&stage.name);
-        if let Some(fine_tuning) = stage.fine_tuning() {
-            conversations.push(ConversationPlan::of(stage, fine_tuning));
-            checks::ranks(stage, &fine_tuning.training(&stage.name, 0), devices)?;
-        }
-        if let Some(preference) = stage.preference() {
-            conversations.push(ConversationPlan::of_pairs(stage, preference));
-            checks::ranks(stage, &preference.training(&stage.name, 0, 0), devices)?;
+        let of_rows = stage
+            .fine_tuning()
+            .map(|settings| ConversationPlan::of(stage, settings));
+        let of_pairs = || {
+            stage
+                .preference()
+                .map(|pairs| ConversationPlan::of_pairs(stage, pairs))
+        };
+        if let Some(mut conversation) = of_rows.or_else(of_pairs) {
+            conversation.adapters = lora(stage).map(|lora| AdaptersPlan {
+                rank: lora.rank,
+                alpha: lora.alpha,
+                targets: lora.targets.clone(),
+                parameters: adapters(lora, &config).total(),
+            });
+            conversation.unplanned = unplanned(recipe, facts, &config, stage)?;
+            conversations.push(conversation);
         }
         if let StageKind::Merge(merging) = &stage.kind {
             merges.push(MergePlan::of(stage, merging));
         }
-        let Some(training) = stage.planned() else {
+        let Some(training) = planned(stage, facts) else {
             continue;
         };
         let planned = plan_stage(recipe, facts, &config, stage, &training, rope, total_tokens)?;
@@ -103,6 +115,45 @@ impl Rope {
     }
 }
 
+/// What is known of a stage that trains, where its steps are not.
+fn unplanned(
+    recipe: &Recipe,
+    facts: &Facts,
+    config: &ModelConfig,
+    stage: &Stage,
+) -> Result<Option<Unplanned>, PlanError> {
+    let (None, Some(training)) = (planned(stage, facts), trained(stage, facts)) else {
+        return Ok(None);
+    };
+    let devices = recipe.plan.devices_of(&stage.name);
+    let (micro_batch, accumulation) = checks::ranks(stage, &training, devices)?;
+    let template = match (stage.fine_tuning(), stage.preference()) {
+        (Some(fine_tuning), _) => Some(&fine_tuning.template),
+        (_, Some(preference)) => Some(&preference.template),
+        (None, None) => None,
+    };
+    let how = match (template, &stage.from) {
+        (Some(TemplateChoice::Checkpoint), Start::Stage(earlier)) => {
+            format!("known once `smollm3 run` has come to it, for its template is that of {earlier}")
+        }
+        _ => "known once `smollm3 data prepare` has tokenised its rows".to_owned(),
+    };
+    let work = Work::of(
+        recipe,
+        config,
+        stage,
+        &training,
+        [micro_batch, accumulation],
+        devices,
+    );
+    Ok(Some(Unplanned {
+        missing: "steps, tokens and time",
+        how,
+        devices,
+        memory: work.memory(),
+    }))
+}
+
 fn plan_stage(
     recipe: &Recipe,
     facts: &Facts,
@@ -119,7 +170,15 @@ fn plan_stage(
     // Checked when the recipe was read: the product fits.
     let tokens = steps.saturating_mul(tokens_per_step);
     let sequence_length = training.sequence_length.0;
-    let flops_per_token = training_flops_per_token(config, sequence_length);
+    let work = Work::of(
+        recipe,
+        config,
+        stage,
+        training,
+        [micro_batch, accumulation],
+        devices,
+    );
+    let flops_per_token = work.flops_per_token(sequence_length);
     let flops = flops_per_token * tokens as f64;
     let phases = training
         .phases
@@ -146,14 +205,7 @@ fn plan_stage(
         flops,
         days: days(flops, &recipe.plan, devices),
         devices,
-        memory: Memory::of_device(
-            config,
-            recipe.run.precision,
-            sequence_length,
-            micro_batch,
-            training.recompute == Recompute::Layers,
-            devices,
-        ),
+        memory: work.memory(),
         phases,
     })
 }
@@ -205,6 +257,8 @@ impl ConversationPlan {
                 too_long: fine_tuning.too_long,
             },
             data: kept(&fine_tuning.data),
+            adapters: None,
+            unplanned: None,
         }
     }
 
@@ -223,6 +277,8 @@ impl ConversationPlan {
                 too_long: preference.too_long,
             },
             data: kept(&preference.data),
+            adapters: None,
+            unplanned: None,
         }
     }
 }
@@ -231,7 +287,7 @@ fn duration(duration: Duration) -> String {
     match duration {
         Duration::Epochs(epochs) => {
             let plural = if epochs == 1.0 { "" } else { "s" };
-            format!("{epochs} epoch{plural}; the steps are known once the data are tokenised")
+            format!("{epochs} epoch{plural}")
         }
         Duration::Until(until) => format!("until {until}"),
     }

@@ -33,6 +33,19 @@ pub fn training_flops_per_token(config: &ModelConfig, sequence_length: u64) -> f
     6.0 * in_products + 6.0 * config.num_hidden_layers as f64 * width * sequence_length as f64
 }
 
+/// Of them what the matrices of the layers take.
+pub(super) fn layer_flops_per_token(config: &ModelConfig) -> f64 {
+    let head = 6.0 * (config.vocab_size * config.hidden_size) as f64;
+    training_flops_per_token(config, 0) - head
+}
+
+/// [`training_flops_per_token`] where only `adapters` numbers are trained: a frozen matrix of a layer has no gradient of its
+/// own.
+pub(super) fn adapted_flops_per_token(config: &ModelConfig, sequence_length: u64, adapters: u64) -> f64 {
+    let frozen = layer_flops_per_token(config) / 3.0;
+    training_flops_per_token(config, sequence_length) - frozen + 6.0 * adapters as f64
+}
+
 /// Memory of one device in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
@@ -114,9 +127,14 @@ impl Memory {
         memory
     }
 
-    /// The same where only so many numbers are trained, those of adapters.
+    /// The same where only so many numbers are trained, those of adapters: they come beside the weights, which are frozen,
+    /// and gradients and moments are theirs alone.
     #[must_use]
-    pub(super) fn with_trained(mut self, trained: u64, devices: u64) -> Self {
+    pub(super) fn with_adapters(mut self, trained: u64, precision: Precision, devices: u64) -> Self {
+        self.weights += precision.bytes() * trained;
+        if precision != Precision::F32 {
+            self.masters += 4 * trained;
+        }
         self.gradients = 4 * trained;
         self.moments = 8 * trained.div_ceil(devices.max(1));
         self.add_up();

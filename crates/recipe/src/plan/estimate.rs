@@ -8,10 +8,10 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::cost::{Memory, training_flops_per_token};
+use super::cost::Memory;
 use super::step_time::{StepTime, Work};
 use super::traffic::{StepTraffic, Trained};
-use super::{Facts, PlanError, checks};
+use super::{Facts, PlanError, PreparedData, checks};
 use crate::device::Device;
 use crate::lora::Lora;
 use crate::model_config::ModelConfig;
@@ -99,9 +99,9 @@ pub struct StageEstimate {
     /// Steps, where they do not depend on data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Where the time of a step goes; of a step on pairs, which are of all lengths, what the ranks do together.
+    /// Where the time of a step goes; of a step on pairs that are not prepared, what the ranks do together.
     pub step_seconds: StepTime,
-    /// What can be said of a step as a whole; nothing of one on pairs.
+    /// What can be said of a step as a whole; nothing of one on pairs that are not prepared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub whole: Option<WholeStep>,
     /// What rank 0 sends in a step.
@@ -161,8 +161,11 @@ impl Recipe {
         let mut recipe = self.clone();
         let mut stages = Vec::new();
         for stage in &self.stages {
-            let Some(training) = trained(stage) else { continue };
-            let estimate = StageEstimate::of(self, &config, stage, &training, devices, device)?;
+            let Some(training) = trained(stage, facts) else {
+                continue;
+            };
+            let steps = planned(stage, facts).map(|training| training.total_steps());
+            let estimate = StageEstimate::of(self, &config, stage, &training, steps, devices, device)?;
             recipe
                 .plan
                 .stage_devices
@@ -227,16 +230,28 @@ impl Recipe {
     }
 }
 
-/// The optimisation of a stage, with or without its number of steps.
-fn trained(stage: &Stage) -> Option<Cow<'_, Training>> {
-    match (stage.fine_tuning(), stage.preference()) {
-        (Some(fine_tuning), _) => Some(Cow::Owned(fine_tuning.training(&stage.name, 0))),
-        (_, Some(preference)) => Some(Cow::Owned(preference.training(&stage.name, 0, 0))),
-        (None, None) => stage.training().map(Cow::Borrowed),
-    }
+/// The optimisation of a stage whose steps are known, from the recipe or from the data.
+pub(super) fn planned<'s>(stage: &'s Stage, facts: &Facts) -> Option<Cow<'s, Training>> {
+    let Some(PreparedData { rows, tokens }) = facts.prepared.get(&stage.name) else {
+        return stage.planned();
+    };
+    let fine_tuned = || Some(stage.fine_tuning()?.training(&stage.name, *rows));
+    let preferred = || Some(stage.preference()?.training(&stage.name, *rows, *tokens));
+    let known = fine_tuned().or_else(preferred).map(Cow::Owned);
+    known.or_else(|| stage.planned())
 }
 
-fn lora(stage: &Stage) -> Option<&Lora> {
+/// The optimisation of a stage, with or without its number of steps.
+pub(super) fn trained<'s>(stage: &'s Stage, facts: &Facts) -> Option<Cow<'s, Training>> {
+    let without_steps = || match (stage.fine_tuning(), stage.preference()) {
+        (Some(fine_tuning), _) => Some(fine_tuning.training(&stage.name, 0)),
+        (_, Some(preference)) => Some(preference.training(&stage.name, 0, 0)),
+        (None, None) => None,
+    };
+    planned(stage, facts).or_else(|| without_steps().map(Cow::Owned))
+}
+
+pub(super) fn lora(stage: &Stage) -> Option<&Lora> {
     match &stage.kind {
         StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.lora.as_ref(),
         StageKind::Apo(preference) => preference.lora.as_ref(),
@@ -245,7 +260,7 @@ fn lora(stage: &Stage) -> Option<&Lora> {
 }
 
 /// Numbers in the adapters of a model: `rank · (out + in)` for each of their matrices.
-fn adapters(lora: &Lora, config: &ModelConfig) -> Trained {
+pub(super) fn adapters(lora: &Lora, config: &ModelConfig) -> Trained {
     let shapes = config.parameter_shapes();
     let sides = shapes.iter().filter_map(|(name, shape)| {
         let matrix = name.strip_suffix(".weight")?.rsplit('.').next()?;
@@ -298,6 +313,7 @@ impl StageEstimate {
         config: &ModelConfig,
         stage: &Stage,
         training: &Training,
+        steps: Option<u64>,
         devices: u64,
         device: &Device,
     ) -> Result<Self, PlanError> {
@@ -308,33 +324,22 @@ impl StageEstimate {
             next: next_devices,
         } = Division::of(stage, training, devices)?;
         let pairs = stage.preference();
-        // Pairs share rows, one of which is computed at once.
-        let row = pairs.map_or(training.sequence_length.0, |pairs| pairs.row_length.0);
-        let trained = lora(stage).map_or_else(|| Trained::all(config), |lora| adapters(lora, config));
-        let sharding = recipe.run.shard;
-        let work = Work {
-            config,
-            precision: recipe.run.precision,
-            sequence_length: row,
-            micro_batch,
-            accumulation,
-            recompute: stage.recompute() == Recompute::Layers,
-            trained,
-            sharding,
-            ranks: used,
-            checkpoint_every: training.checkpoint.every.map(|every| every.0),
+        let work = Work::of(recipe, config, stage, training, [micro_batch, accumulation], used);
+        let (trained, sharding, row) = (work.trained, work.sharding, work.sequence_length);
+        // Pairs are of all lengths; known ones take the time of as many of their mean.
+        let timed = match (pairs, steps) {
+            (None, _) => Some(work),
+            (Some(_), Some(_)) => Some(Work {
+                sequence_length: training.sequence_length.0,
+                ..work
+            }),
+            (Some(_), None) => None,
         };
-        let step_seconds = match pairs {
-            None => StepTime::of(&work, device),
-            Some(_) => StepTime::of_sums(&work, device),
+        let step_seconds = match &timed {
+            Some(work) => StepTime::of(work, device),
+            None => StepTime::of_sums(&work, device),
         };
-        let steps = match pairs {
-            None => stage.planned().map(|training| training.total_steps()),
-            Some(_) => None,
-        };
-        let whole = pairs
-            .is_none()
-            .then(|| WholeStep::of(&work, device, &step_seconds));
+        let whole = timed.map(|work| WholeStep::of(&work, device, &step_seconds));
         let days = whole.as_ref().zip(steps);
         let memory = work.memory();
         Ok(Self {
@@ -362,8 +367,34 @@ impl StageEstimate {
     }
 }
 
-impl Work<'_> {
-    fn memory(&self) -> Memory {
+impl<'a> Work<'a> {
+    /// What one of `ranks` does in a step of a stage, in micro-batches of so many rows and as many of them.
+    pub(super) fn of(
+        recipe: &Recipe,
+        config: &'a ModelConfig,
+        stage: &Stage,
+        training: &Training,
+        [micro_batch, accumulation]: [u64; 2],
+        ranks: u64,
+    ) -> Self {
+        Self {
+            config,
+            precision: recipe.run.precision,
+            // Pairs share rows, one of which is computed at once.
+            sequence_length: stage
+                .preference()
+                .map_or(training.sequence_length.0, |pairs| pairs.row_length.0),
+            micro_batch,
+            accumulation,
+            recompute: stage.recompute() == Recompute::Layers,
+            trained: lora(stage).map_or_else(|| Trained::all(config), |lora| adapters(lora, config)),
+            sharding: recipe.run.shard,
+            ranks,
+            checkpoint_every: training.checkpoint.every.map(|every| every.0),
+        }
+    }
+
+    pub(super) fn memory(&self) -> Memory {
         let memory = Memory::of_device(
             self.config,
             self.precision,
@@ -373,7 +404,7 @@ impl Work<'_> {
             self.ranks,
         );
         let memory = match self.is_adapted() {
-            true => memory.with_trained(self.trained.total(), self.ranks),
+            true => memory.with_adapters(self.trained.total(), self.precision, self.ranks),
             false => memory,
         };
         match self.sharding {
@@ -390,7 +421,7 @@ impl WholeStep {
     fn of(work: &Work<'_>, device: &Device, step: &StepTime) -> Self {
         let seconds = step.total();
         let tokens = (work.micro_batch * work.accumulation * work.ranks) as f64 * work.sequence_length as f64;
-        let flops = tokens * training_flops_per_token(work.config, work.sequence_length);
+        let flops = tokens * work.flops_per_token(work.sequence_length);
         let peak = device.flops_per_second(work.precision) * work.ranks as f64;
         let instead = (work.ranks > 1).then(|| step.between_devices(work, device));
         Self {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::estimate::{Estimate, StageEstimate, WholeStep};
-use super::text::{gigabytes, grouped, short, write_title};
+use super::text::{gigabytes, grouped, short, write_close, write_title};
 use crate::device::Device;
 
 /// What is known of a stage whose rows are not.
@@ -60,7 +60,7 @@ impl fmt::Display for Estimate {
         writeln!(f, "recipe {}", self.fingerprint)?;
         self.stages
             .iter()
-            .try_for_each(|stage| write_stage(f, stage, self.devices))
+            .try_for_each(|stage| write_stage(f, stage, self.devices, self.device.memory_bytes))
     }
 }
 
@@ -87,7 +87,12 @@ fn write_assumed(f: &mut fmt::Formatter<'_>, device: &Device, peak: f64) -> fmt:
     writeln!(f, "  {}; {host}", rates.join(", "))
 }
 
-fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StageEstimate, asked: u64) -> fmt::Result {
+fn write_stage(
+    f: &mut fmt::Formatter<'_>,
+    stage: &StageEstimate,
+    asked: u64,
+    device_bytes: u64,
+) -> fmt::Result {
     write_title(f, &format!("{} ({})", stage.name, stage.kind))?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     let what = match stage.sequence_length {
@@ -164,8 +169,9 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StageEstimate, asked: u64) ->
         for (change, bytes) in &too_much.instead {
             line("", format!("{:>12}  with {change}", gigabytes(*bytes)))?;
         }
+        return Ok(());
     }
-    Ok(())
+    write_close(f, memory, device_bytes)
 }
 
 fn write_whole(f: &mut fmt::Formatter<'_>, stage: &StageEstimate, whole: &WholeStep) -> fmt::Result {

@@ -70,6 +70,17 @@ pub struct Facts {
     pub tokenizer: Option<TokenizerFacts>,
     /// The tokenizers of the checkpoints that stages start from, by the stage's name.
     pub checkpoint_tokenizers: BTreeMap<String, TokenizerFacts>,
+    /// What is prepared for stages on conversations and on pairs, by the stage's name.
+    pub prepared: BTreeMap<String, PreparedData>,
+}
+
+/// The prepared data of a stage on conversations or on pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreparedData {
+    /// Packed rows, or pairs.
+    pub rows: u64,
+    /// Tokens, prompts of pairs counted twice.
+    pub tokens: u64,
 }
 
 /// What a tokenizer and a model must agree on.
@@ -100,7 +111,7 @@ pub struct Plan {
     pub days: Option<f64>,
     /// What days and memory assume.
     pub cluster: Cluster,
-    /// The stages in order, those left out whose steps depend on data that are not known yet.
+    /// The stages in order, those left out whose steps depend on data that are not prepared.
     pub stages: Vec<StagePlan>,
     /// What the stages on conversations read.
     pub conversations: Vec<ConversationPlan>,
@@ -141,6 +152,38 @@ pub struct ConversationPlan {
     pub rows: RowsPlan,
     /// Names of the data, and the part of each that is kept.
     pub data: Vec<(String, f64)>,
+    /// What is trained in the place of the weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<AdaptersPlan>,
+    /// What is known where the steps are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unplanned: Option<Unplanned>,
+}
+
+/// Adapters in numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdaptersPlan {
+    /// Their rank.
+    pub rank: usize,
+    /// They are multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// The matrices of each layer that have one.
+    pub targets: Vec<String>,
+    /// Numbers that are trained.
+    pub parameters: u64,
+}
+
+/// A stage whose steps depend on data that are not prepared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Unplanned {
+    /// What is not known.
+    pub missing: &'static str,
+    /// How to get it.
+    pub how: String,
+    /// The devices of the stage, each one rank.
+    pub devices: u64,
+    /// Memory of one device.
+    pub memory: Memory,
 }
 
 /// How the rows of a stage on conversations come about.
@@ -172,7 +215,7 @@ pub enum RowsPlan {
 pub struct StagePlan {
     /// Its name.
     pub name: String,
-    /// `pretrain`, `long-context`, or one on conversations, which has a phase without sources.
+    /// `pretrain`, `long-context`, or one on conversations or pairs, which has a phase without sources.
     pub kind: String,
     /// The weights that it starts from, in words.
     pub from: String,
@@ -182,9 +225,9 @@ pub struct StagePlan {
     pub tokens: u64,
     /// Tokens of the stages before it in the recipe.
     pub tokens_before: u64,
-    /// Tokens of a row.
+    /// Tokens of a row; of pairs, which are their own rows here, the mean.
     pub sequence_length: u64,
-    /// Rows of a step.
+    /// Rows of a step, or pairs.
     pub sequences_per_step: u64,
     /// Tokens of a step.
     pub tokens_per_step: u64,

@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::model_config::ModelConfig;
 use crate::run::{Precision, Sharding};
 
-use super::cost::{Memory, training_flops_per_token};
+use super::cost::{Memory, adapted_flops_per_token, layer_flops_per_token, training_flops_per_token};
 use super::traffic::Trained;
 
 /// What one rank does in a step.
@@ -227,18 +227,22 @@ impl Work<'_> {
         }
     }
 
-    /// Of one token, forward and backward and forward again. A frozen matrix of a layer has no gradient of its own.
+    /// Model FLOPs of one token in rows of `sequence_length`, forward and backward.
+    pub fn flops_per_token(&self, sequence_length: u64) -> f64 {
+        match self.is_adapted() {
+            true => adapted_flops_per_token(self.config, sequence_length, self.trained.total()),
+            false => training_flops_per_token(self.config, sequence_length),
+        }
+    }
+
+    /// Of one token, forward and backward and forward again.
     fn product_flops(&self) -> f64 {
-        let all = training_flops_per_token(self.config, 0);
-        let head = 6.0 * (self.config.vocab_size * self.config.hidden_size) as f64;
-        let layers = all - head;
-        let again = if self.recompute { layers / 3.0 } else { 0.0 };
-        let frozen = if self.is_adapted() {
-            6.0 * self.trained.total() as f64 - layers / 3.0
+        let again = if self.recompute {
+            layer_flops_per_token(self.config) / 3.0
         } else {
             0.0
         };
-        all + again + frozen
+        self.flops_per_token(0) + again
     }
 
     /// Of one token: two products with half of the keys and values forward; five backward, for the scores are computed

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{ConversationPlan, MergePlan, PhasePlan, Plan, RowsPlan, SourcePlan, StagePlan};
+use super::{ConversationPlan, Memory, MergePlan, PhasePlan, Plan, RowsPlan, SourcePlan, StagePlan};
 use crate::conversations::Learned;
 
 const WIDTH: usize = 100;
@@ -23,16 +23,38 @@ impl fmt::Display for Plan {
         match (self.days, self.cluster.peak_tflops) {
             (Some(days), Some(peak)) => {
                 let mfu = (self.cluster.mfu * 1000.0).round() / 10.0;
-                writeln!(f, "{days:.1} days at {mfu} % of {peak} TFLOP/s a device")?;
+                writeln!(
+                    f,
+                    "{days:.1} days at {mfu} % of {peak} TFLOP/s a device{}",
+                    self.without()
+                )?;
             }
             _ => writeln!(f, "no time: write the devices' plan.peak_tflops to see it")?,
         }
         writeln!(f, "recipe {}", self.fingerprint)?;
-        self.stages.iter().try_for_each(|stage| write_stage(f, stage))?;
+        let device = self.cluster.memory.map(|memory| memory.0);
+        self.stages
+            .iter()
+            .try_for_each(|stage| write_stage(f, stage, device))?;
         self.conversations
             .iter()
-            .try_for_each(|stage| write_conversations(f, stage))?;
+            .try_for_each(|stage| write_conversations(f, stage, device))?;
         self.merges.iter().try_for_each(|stage| write_merge(f, stage))
+    }
+}
+
+impl Plan {
+    /// The stages that the figures of all leave out.
+    fn without(&self) -> String {
+        let unplanned = self
+            .conversations
+            .iter()
+            .filter(|stage| stage.unplanned.is_some());
+        let names: Vec<&str> = unplanned.map(|stage| stage.name.as_str()).collect();
+        match names.as_slice() {
+            [] => String::new(),
+            names => format!(", without {}", names.join(", ")),
+        }
     }
 }
 
@@ -53,7 +75,11 @@ pub(super) fn write_title(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result
     writeln!(f, "\n{title}{rule}")
 }
 
-fn write_conversations(f: &mut fmt::Formatter<'_>, stage: &ConversationPlan) -> fmt::Result {
+fn write_conversations(
+    f: &mut fmt::Formatter<'_>,
+    stage: &ConversationPlan,
+    device: Option<u64>,
+) -> fmt::Result {
     let what = match stage.rows {
         RowsPlan::Packed { .. } => "conversations",
         RowsPlan::Pairs { .. } => "pairs of answers",
@@ -100,10 +126,63 @@ fn write_conversations(f: &mut fmt::Formatter<'_>, stage: &ConversationPlan) -> 
         let title = if index == 0 { "data" } else { "" };
         line(title, format!("{}{kept}", clipped(name, 58)))?;
     }
+    if let Some(adapters) = &stage.adapters {
+        let parameters = short(adapters.parameters);
+        let rank = format!("rank {}, alpha {}", adapters.rank, adapters.alpha);
+        line(
+            "adapters",
+            format!("{rank}: {parameters} numbers are trained, of"),
+        )?;
+        line("", adapters.targets.join(", "))?;
+    }
+    if let Some(unplanned) = &stage.unplanned {
+        line("missing", format!("{}:", unplanned.missing))?;
+        line("", clipped(&unplanned.how, 83))?;
+        write_memory(f, &unplanned.memory, device)?;
+    }
     Ok(())
 }
 
-fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan) -> fmt::Result {
+fn write_memory(f: &mut fmt::Formatter<'_>, memory: &Memory, device: Option<u64>) -> fmt::Result {
+    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
+    line("memory", format!("{} a device", gigabytes(memory.total)))?;
+    for (name, bytes) in [
+        ("weights", memory.weights),
+        ("masters", memory.masters),
+        ("gradients", memory.gradients),
+        ("Adam moments", memory.moments),
+        ("activations", memory.activations),
+        ("logits", memory.logits),
+    ] {
+        if bytes > 0 {
+            line("", format!("{:>12}  {name}", gigabytes(bytes)))?;
+        }
+    }
+    match device {
+        Some(device) if memory.total > device => {
+            let over = gigabytes(memory.total - device);
+            line("TOO MUCH", format!("{over} more than the device has"))
+        }
+        Some(device) => write_close(f, memory, device),
+        None => Ok(()),
+    }
+}
+
+/// A warning where a tenth of the device's memory or less is left.
+pub(super) fn write_close(f: &mut fmt::Formatter<'_>, memory: &Memory, device: u64) -> fmt::Result {
+    let part = memory.total as f64 / device.max(1) as f64;
+    if part <= 0.9 {
+        return Ok(());
+    }
+    let text = format!(
+        "{:.0} % of the device's {}: allocators take some 10 to 20 % more than this",
+        100.0 * part,
+        gigabytes(device)
+    );
+    writeln!(f, "  {:<15}{text}", "CLOSE")
+}
+
+fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64>) -> fmt::Result {
     write_title(f, &format!("{} ({})", stage.name, stage.kind))?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     line("from", stage.from.clone())?;
@@ -116,10 +195,14 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan) -> fmt::Result {
             short(stage.tokens_before + stage.tokens)
         ),
     )?;
+    let (rows, of) = match stage.kind.as_str() {
+        "apo" => ("pairs", "of about"),
+        _ => ("rows", "of"),
+    };
     line(
         "step",
         format!(
-            "{} rows of {} = {} tokens; {} device{} with {} × {} rows",
+            "{} {rows} {of} {} = {} tokens; {} device{} with {} × {} {rows}",
             grouped(stage.sequences_per_step),
             grouped(stage.sequence_length),
             grouped(stage.tokens_per_step),
@@ -147,20 +230,8 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan) -> fmt::Result {
             stage.flops_per_token, stage.flops
         ),
     )?;
-    let memory = &stage.memory;
-    line("memory", format!("{} a device", gigabytes(memory.total)))?;
-    for (name, bytes) in [
-        ("weights", memory.weights),
-        ("masters", memory.masters),
-        ("gradients", memory.gradients),
-        ("Adam moments", memory.moments),
-        ("activations", memory.activations),
-        ("logits", memory.logits),
-    ] {
-        if bytes > 0 {
-            line("", format!("{:>12}  {name}", gigabytes(bytes)))?;
-        }
-    }
+    write_memory(f, &stage.memory, device)?;
+    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     for (index, landmark) in stage.learning_rate.iter().enumerate() {
         let title = if index == 0 { "learning rate" } else { "" };
         line(
