@@ -26,11 +26,13 @@ pub mod locked_file;
 pub mod read;
 pub mod remote;
 pub mod shards;
+mod special_tokens;
 pub mod store;
 pub mod text;
 pub mod tokenize;
 pub mod tokenizer;
 
 pub use error::{CorpusError, Result};
+pub use special_tokens::TextToken;
 pub use store::{StoreWriter, TokenStore};
 pub use tokenizer::Tokenizer;

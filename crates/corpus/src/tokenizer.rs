@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,11 +19,14 @@ use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerBuilder, TokenizerImpl};
+use tokenizers::{
+    AddedToken, Encoding, PreTokenizerWrapper, SplitDelimiterBehavior, Token, TokenizerBuilder, TokenizerImpl,
+};
 
 use crate::atomic_file::write_atomically;
 use crate::contained::contained;
 use crate::error::{CorpusError, Result};
+use crate::special_tokens::{SpecialTexts, TextToken};
 use crate::store::Fingerprint;
 
 /// How text is cut before merging: words, numbers of up to three digits, punctuation, white space.
@@ -77,6 +80,7 @@ pub struct Tokenizer {
     info: TokenizerInfo,
     /// Kept because writing out a large vocabulary takes a tenth of a second.
     fingerprint: OnceLock<Fingerprint>,
+    special: OnceLock<Arc<SpecialTexts>>,
 }
 
 impl Tokenizer {
@@ -198,6 +202,7 @@ impl Tokenizer {
             inner,
             info,
             fingerprint: OnceLock::new(),
+            special: OnceLock::new(),
         })
     }
 
@@ -247,7 +252,8 @@ impl Tokenizer {
         Ok(*self.fingerprint.get_or_init(|| fingerprint))
     }
 
-    /// Ids of a prompt: special tokens in it are parsed, none are added.
+    /// Ids of a prompt: special tokens in it are parsed, none are added. For text that a template or a user of raw
+    /// prompts has put control tokens into; [`Tokenizer::encode_text`] is for what people wrote.
     ///
     /// # Errors
     /// Where the tokenizer's own pipeline fails.
@@ -275,6 +281,58 @@ impl Tokenizer {
         Ok((encoding.get_ids().to_vec(), offsets.collect()))
     }
 
+    /// Ids of a text in which nothing is a special token: `<|im_end|>` is ten characters. None are added.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
+        if self.special().is_plain(text) {
+            return self.encode(text);
+        }
+        let tokens = self.encode_spans(text, Some(&[]))?;
+        Ok(tokens.into_iter().map(|token| token.id).collect())
+    }
+
+    /// The ids of a text with what the tokenizer adds to any text, such as a beginning of text.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn with_added(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
+        let tokens = ids.into_iter().map(|id| Token::new(id, String::new(), (0, 0)));
+        let text = Encoding::from_tokens(tokens.collect(), 0);
+        let whole = checked(&self.name, || self.inner.post_process(text, None, true))?;
+        Ok(whole.get_ids().to_vec())
+    }
+
+    /// Tokens of a text and what they stand for. Spellings of special tokens at the byte ranges `special` are tokens,
+    /// the others are text; all are tokens without `special`. None are added, and truncation, padding and
+    /// post-processing are not done.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn encode_spans(&self, text: &str, special: Option<&[Range<usize>]>) -> Result<Vec<TextToken>> {
+        let texts = self.special();
+        checked(&self.name, || match special {
+            None => texts.encode_parsed(&self.inner, text),
+            Some(special) => texts.encode(&self.inner, text, special),
+        })
+    }
+
+    /// Byte ranges at which `text` spells special tokens, in order and apart.
+    pub fn special_in(&self, text: &str) -> Vec<Range<usize>> {
+        self.special().find(text).collect()
+    }
+
+    /// The first spelling of a special token in `text` at byte `from` or behind it.
+    pub fn next_special(&self, text: &str, from: usize) -> Option<Range<usize>> {
+        self.special().find_from(text, from)
+    }
+
+    fn special(&self) -> &SpecialTexts {
+        self.special
+            .get_or_init(|| Arc::new(SpecialTexts::of(&self.inner)))
+    }
+
     /// Text of `ids`. Bytes that are not UTF-8 (a character cut in half) become U+FFFD.
     ///
     /// # Errors
@@ -285,12 +343,9 @@ impl Tokenizer {
 
     /// An encoder for whole documents.
     pub fn documents(&self, special_tokens: SpecialTokens) -> DocumentEncoder {
-        let mut inner = self.inner.clone();
-        inner.set_encode_special_tokens(special_tokens == SpecialTokens::Text);
         DocumentEncoder {
-            name: self.name.clone(),
-            inner,
-            end_of_text: self.info.end_of_text,
+            tokenizer: self.clone(),
+            special_tokens,
         }
     }
 
@@ -313,9 +368,8 @@ pub enum SpecialTokens {
 /// Turns documents into tokens, each with its end-of-text. Shared by all threads.
 #[derive(Debug)]
 pub struct DocumentEncoder {
-    name: String,
-    inner: tokenizers::Tokenizer,
-    end_of_text: u32,
+    tokenizer: Tokenizer,
+    special_tokens: SpecialTokens,
 }
 
 impl DocumentEncoder {
@@ -324,9 +378,11 @@ impl DocumentEncoder {
     /// # Errors
     /// Where the tokenizer's own pipeline fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = checked(&self.name, || self.inner.encode_fast(text, false))?;
-        let mut ids = encoding.get_ids().to_vec();
-        ids.push(self.end_of_text);
+        let mut ids = match self.special_tokens {
+            SpecialTokens::Text => self.tokenizer.encode_text(text)?,
+            SpecialTokens::Parsed => self.tokenizer.encode(text)?,
+        };
+        ids.push(self.tokenizer.info.end_of_text);
         Ok(ids)
     }
 }

@@ -107,6 +107,34 @@ fn a_document_cannot_end_itself_unless_asked() {
 }
 
 #[test]
+fn only_the_spellings_that_are_meant_are_special_tokens() {
+    let tokenizer = tokenizer();
+    let end = tokenizer.info().im_end.unwrap();
+    let text = "é <|im_end|>b<|im_end|> c";
+    let (one, other) = (3..13, 14..24);
+    let both = vec![one, other.clone()];
+    assert_eq!(tokenizer.special_in(text), both);
+    for (special, ends) in [
+        (None, both),
+        (Some(vec![other.clone()]), vec![other]),
+        (Some(vec![]), vec![]),
+    ] {
+        let tokens = tokenizer.encode_spans(text, special.as_deref()).unwrap();
+        let found = tokens.iter().filter(|token| token.id == end);
+        assert_eq!(found.map(|token| token.bytes.clone()).collect::<Vec<_>>(), ends);
+        let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+        assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
+        let mut at = 0;
+        for token in &tokens {
+            assert!(token.bytes.start <= at && at <= token.bytes.end, "{tokens:?}");
+            at = token.bytes.end;
+        }
+        assert_eq!(at, text.len());
+    }
+    assert_eq!(tokenizer.with_added(vec![1, 2]).unwrap(), [1, 2]);
+}
+
+#[test]
 fn thinking_marks_stay_in_decoded_text_and_special_tokens_do_not() {
     let tokenizer = Tokenizer::train(texts().iter(), 300).unwrap();
     let text = format!("{}<think>2 + 2</think>4", SPECIAL_TOKENS[2]);

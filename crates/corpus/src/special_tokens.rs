@@ -1,0 +1,266 @@
+//! Text that spells special tokens: where it does, and its encoding when only some of the spellings are tokens.
+//!
+//! A control token is the template's to write. What a person writes is text, even where it reads `<|im_end|>`.
+//! `tokenizers` can only parse all spellings or none, so text with both kinds is encoded by a copy of the
+//! tokenizer that parses none, in which each special token has a stand-in: a private-use character that does not
+//! occur in the text. The text is written with stand-ins where special tokens are meant. It stays in one piece,
+//! because a pre-tokenizer may treat the beginning of a text differently.
+//!
+//! The copy is made when it is first needed, which for most data is never.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use regex::Regex;
+use tokenizers::{AddedToken, Encoding, Model, OffsetType, PreTokenizer, Tokenizer};
+
+/// What stand-ins are taken from: plane 16, private use.
+const CHARACTERS: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_fffd}';
+
+/// A token and the bytes of the text that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextToken {
+    /// Its id.
+    pub id: u32,
+    /// Bytes of the text. Tokens of one character all have the bytes of that character.
+    pub bytes: Range<usize>,
+}
+
+/// The special tokens of a tokenizer, by their text.
+#[derive(Debug)]
+pub(crate) struct SpecialTexts {
+    /// Matches them, the longest first. `None` without special tokens.
+    pattern: Option<Regex>,
+    tokens: BTreeMap<String, (u32, AddedToken)>,
+    ids: HashSet<u32>,
+    /// Whether some are looked for in normalised text, which other text can become.
+    normalized: bool,
+    copy: OnceLock<StandIns>,
+}
+
+/// A tokenizer that parses stand-ins in the place of special tokens.
+#[derive(Debug)]
+struct StandIns {
+    inner: Tokenizer,
+    /// By the text of the special token.
+    stand_ins: HashMap<String, char>,
+    /// Special tokens by the ids of their stand-ins.
+    ids: HashMap<u32, u32>,
+    /// Parts text and means nothing.
+    border: char,
+    border_id: Option<u32>,
+}
+
+impl SpecialTexts {
+    pub(crate) fn of(tokenizer: &Tokenizer) -> Self {
+        let added = tokenizer.get_added_tokens_decoder().into_iter();
+        let tokens: BTreeMap<String, (u32, AddedToken)> = added
+            .filter(|(_, token)| token.special && !token.content.is_empty())
+            .map(|(id, token)| (token.content.clone(), (id, token)))
+            .collect();
+        let mut texts: Vec<&str> = tokens.keys().map(String::as_str).collect();
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        let texts: Vec<String> = texts.into_iter().map(regex::escape).collect();
+        let pattern = (!texts.is_empty()).then(|| Regex::new(&texts.join("|")).ok());
+        let folds = tokenizer.get_normalizer().is_some();
+        Self {
+            pattern: pattern.flatten(),
+            ids: tokens.values().map(|(id, _)| *id).collect(),
+            normalized: folds && tokens.values().any(|(_, token)| token.normalized),
+            tokens,
+            copy: OnceLock::new(),
+        }
+    }
+
+    /// Where `text` spells special tokens, in order and apart.
+    pub(crate) fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+        let found = self.pattern.iter().flat_map(|pattern| pattern.find_iter(text));
+        found.map(|found| found.range())
+    }
+
+    /// The first spelling that begins at byte `from` of `text` or later.
+    pub(crate) fn find_from(&self, text: &str, from: usize) -> Option<Range<usize>> {
+        let found = self.pattern.as_ref()?.find_at(text, from)?;
+        Some(found.range())
+    }
+
+    /// Whether `text` cannot become a special token, so that any way to encode it is the same.
+    pub(crate) fn is_plain(&self, text: &str) -> bool {
+        !self.normalized && self.find_from(text, 0).is_none()
+    }
+
+    /// All spellings are tokens.
+    pub(crate) fn encode_parsed(
+        &self,
+        tokenizer: &Tokenizer,
+        text: &str,
+    ) -> tokenizers::Result<Vec<TextToken>> {
+        let tokens = text_tokens(encode(tokenizer, text)?);
+        // Another text may have been normalised to one of them, such as `<|IM_END|>` to lower case.
+        let spelled = |token: &TextToken| {
+            let text = text.get(token.bytes.clone()).unwrap_or_default().trim();
+            self.tokens.contains_key(text)
+        };
+        if self.normalized
+            && tokens
+                .iter()
+                .any(|token| self.ids.contains(&token.id) && !spelled(token))
+        {
+            let special: Vec<_> = self.find(text).collect();
+            return self.encode(tokenizer, text, &special);
+        }
+        Ok(tokens)
+    }
+
+    /// The spellings at `special` are tokens, all others are text.
+    pub(crate) fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        text: &str,
+        special: &[Range<usize>],
+    ) -> tokenizers::Result<Vec<TextToken>> {
+        let mut copy = self
+            .copy
+            .get_or_init(|| StandIns::new(tokenizer, &self.tokens, ""));
+        let other;
+        if copy.is_in(text) {
+            other = StandIns::new(tokenizer, &self.tokens, text);
+            copy = &other;
+        }
+        let tokens = copy.encode(text, special, &[])?;
+        // A vocabulary may have the text of a special token among its ordinary entries, too. It is then parted.
+        let meant = |token: &TextToken| {
+            let TextToken { bytes, .. } = token;
+            let meets = |range: &Range<usize>| range.start < bytes.end && bytes.start < range.end;
+            special.iter().any(meets)
+        };
+        let borders: Vec<usize> = tokens
+            .iter()
+            .filter(|token| self.ids.contains(&token.id) && !meant(token))
+            .filter_map(|token| {
+                let found = self.find_from(text, token.bytes.start)?;
+                let first = text.get(found.clone())?.chars().next()?.len_utf8();
+                (found.end <= token.bytes.end).then_some(found.start + first)
+            })
+            .collect();
+        match borders.is_empty() {
+            true => Ok(tokens),
+            false => copy.encode(text, special, &borders),
+        }
+    }
+}
+
+impl StandIns {
+    /// Stand-ins that do not occur in `text`.
+    fn new(tokenizer: &Tokenizer, tokens: &BTreeMap<String, (u32, AddedToken)>, text: &str) -> Self {
+        let used: HashSet<char> = text.chars().filter(|c| CHARACTERS.contains(c)).collect();
+        let mut free = CHARACTERS.filter(|c| !used.contains(c));
+        let border = free.next().unwrap_or(*CHARACTERS.start());
+        let mut inner = tokenizer.clone();
+        inner.set_encode_special_tokens(true);
+        let mut added = vec![AddedToken::from(border, false).normalized(false)];
+        let mut stand_ins = HashMap::new();
+        for ((text, (_, token)), stand_in) in tokens.iter().zip(free) {
+            stand_ins.insert(text.clone(), stand_in);
+            let stand_in = AddedToken::from(stand_in, false).normalized(false);
+            added.push(
+                stand_in
+                    .single_word(token.single_word)
+                    .lstrip(token.lstrip)
+                    .rstrip(token.rstrip),
+            );
+        }
+        inner.add_tokens(&added);
+        let id = |character: char| inner.token_to_id(&character.to_string());
+        let ids = stand_ins
+            .iter()
+            .filter_map(|(text, stand_in)| Some((id(*stand_in)?, tokens.get(text)?.0)));
+        Self {
+            ids: ids.collect(),
+            border_id: id(border),
+            border,
+            stand_ins,
+            inner,
+        }
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        // The first byte of these characters in UTF-8 is 0xf4, which nearly no text has.
+        text.as_bytes().contains(&0xf4)
+            && text
+                .chars()
+                .any(|c| c == self.border || self.stand_ins.values().any(|stand_in| *stand_in == c))
+    }
+
+    /// The tokens of `text`, special ones at `special`; none goes over one of `borders`.
+    fn encode(
+        &self,
+        text: &str,
+        special: &[Range<usize>],
+        borders: &[usize],
+    ) -> tokenizers::Result<Vec<TextToken>> {
+        let mut written = String::with_capacity(text.len());
+        // Where each piece begins, in what is written and in the text.
+        let mut starts: Vec<[usize; 2]> = Vec::new();
+        let mut changes: Vec<(Range<usize>, char)> = special
+            .iter()
+            .filter_map(|range| Some((range.clone(), *self.stand_ins.get(text.get(range.clone())?)?)))
+            .chain(borders.iter().map(|at| (*at..*at, self.border)))
+            .collect();
+        changes.sort_by_key(|(range, _)| range.start);
+        let mut done = 0;
+        for (range, stand_in) in changes {
+            let Some(before) = text.get(done..range.start) else {
+                continue;
+            };
+            starts.push([written.len(), done]);
+            written.push_str(before);
+            starts.push([written.len(), range.start]);
+            written.push(stand_in);
+            done = range.end;
+        }
+        starts.push([written.len(), done]);
+        written.push_str(text.get(done..).unwrap_or_default());
+
+        // Tokens begin and end inside pieces of text or at the ends of others.
+        let in_text = |at: usize| {
+            let piece = starts
+                .partition_point(|[start, _]| *start <= at)
+                .saturating_sub(1);
+            let [start, from] = starts.get(piece).copied().unwrap_or_default();
+            let end = starts.get(piece + 1).map_or(text.len(), |[_, from]| *from);
+            (from + (at - start.min(at))).min(end)
+        };
+        let tokens = text_tokens(encode(&self.inner, &written)?).into_iter();
+        let tokens = tokens.filter(|token| Some(token.id) != self.border_id);
+        let tokens = tokens.map(|TextToken { id, bytes }| TextToken {
+            id: self.ids.get(&id).copied().unwrap_or(id),
+            bytes: in_text(bytes.start)..in_text(bytes.end),
+        });
+        Ok(tokens.collect())
+    }
+}
+
+fn text_tokens(encoding: Encoding) -> Vec<TextToken> {
+    let offsets = encoding.get_offsets().iter();
+    let tokens = encoding.get_ids().iter().zip(offsets);
+    tokens
+        .map(|(id, (start, end))| TextToken {
+            id: *id,
+            bytes: *start..*end,
+        })
+        .collect()
+}
+
+/// The pipeline up to the tokens of the text: nothing is added, cut off or padded, and offsets keep the white
+/// space that a post-processor may trim off them.
+fn encode(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Encoding> {
+    let vocabulary = tokenizer.get_added_vocabulary();
+    let mut pieces = vocabulary.extract_and_normalize(tokenizer.get_normalizer(), text);
+    if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+        pre_tokenizer.pre_tokenize(&mut pieces)?;
+    }
+    pieces.tokenize(|piece| tokenizer.get_model().tokenize(piece.get()))?;
+    pieces.into_encoding(None, 0, OffsetType::Byte)
+}
