@@ -6,6 +6,8 @@
 //! writes a second end of turn, an answer without its question teaches the wrong thing, and a row that says it does not think
 //! should not be shown as one that does.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 use smollm3_chat::tokens::{IM_END, check_tokens};
 use smollm3_chat::{Pair, RenderedPair, render_pair};
@@ -32,28 +34,31 @@ impl PairEncoder {
     /// As [`ChatSetup::of`].
     pub fn of(recipe: &Recipe, tokenizer: &Tokenizer, stage: &Stage, settings: &Preference) -> Result<Self> {
         Ok(Self {
-            setup: ChatSetup::of(
-                recipe,
-                tokenizer,
-                stage,
-                &settings.template,
-                settings.date.as_deref(),
-            )?,
+            setup: ChatSetup::of(recipe, tokenizer, stage, settings.chat_text())?,
             settings: settings.clone(),
             end: check_tokens(tokenizer)?.im_end,
         })
     }
 
-    /// A row as text.
+    /// A row as text, and the kinds of what the template leaves out of it.
     ///
     /// # Errors
-    /// It is no pair, or the template refuses it.
-    pub fn render(&self, row: &Value) -> smollm3_chat::Result<RenderedPair> {
+    /// It is no pair, the template refuses it, or it holds what the stage refuses.
+    pub fn render(
+        &self,
+        tokenizer: &Tokenizer,
+        row: &Value,
+    ) -> smollm3_chat::Result<(RenderedPair, BTreeSet<&'static str>)> {
         let mut pair = Pair::from_row(row)?;
         if self.settings.template_kwargs == TemplateKwargs::Ignore {
             pair.template_kwargs = Map::new();
         }
-        render_pair(&self.setup.template, &pair, &self.setup.render)
+        let mut dropped = BTreeSet::new();
+        for answer in [&pair.chosen, &pair.rejected] {
+            dropped.extend(self.setup.render(tokenizer, &pair.conversation(answer))?.1);
+        }
+        let rendered = render_pair(tokenizer, &self.setup.template, &pair, &self.setup.render)?;
+        Ok((rendered, dropped))
     }
 
     /// A pair's documents, the chosen answer's first, or why it is left out.
@@ -61,14 +66,14 @@ impl PairEncoder {
     /// # Errors
     /// A pair is too long and the settings make that an error, or the tokenizer fails.
     pub fn documents(&self, tokenizer: &Tokenizer, pair: &RenderedPair) -> Result<Cut> {
-        let prompt = tokenizer.encode(&pair.prompt)?;
-        let mut answers = [tokenizer.encode(&pair.chosen)?, tokenizer.encode(&pair.rejected)?];
+        let prompt = pair.prompt.encode(tokenizer)?;
+        let mut answers = [pair.chosen.encode(tokenizer)?, pair.rejected.encode(tokenizer)?];
         if answers[0] == answers[1] {
             return Ok(Err("whose answers are equal"));
         }
         if [&pair.chosen, &pair.rejected]
             .iter()
-            .any(|answer| is_empty(answer))
+            .any(|answer| is_empty(&answer.text))
         {
             return Ok(Err("with an empty answer"));
         }
@@ -164,7 +169,8 @@ impl RowEncoder for PairEncoder {
 
     fn encode(&self, tokenizer: &Tokenizer, batch: &RowBatch, index: usize) -> Result<Encoded> {
         let row = batch.rows().get(index).unwrap_or(&Value::Null);
-        let rendered = self.render(row).map_err(|source| SftError::Row {
+        let rendered = self.render(tokenizer, row);
+        let (rendered, dropped) = rendered.map_err(|source| SftError::Row {
             place: batch.place(index),
             source,
         })?;
@@ -179,7 +185,8 @@ impl RowEncoder for PairEncoder {
             Ok(documents) => Encoded::Kept {
                 documents: documents.into(),
                 // All pairs of a prompt stay on one side.
-                held_out_by: rendered.prompt,
+                held_out_by: rendered.prompt.text,
+                dropped,
             },
         })
     }

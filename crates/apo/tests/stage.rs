@@ -419,3 +419,35 @@ fn what_cannot_be_trained_on_is_refused_by_name() {
         assert!(message.contains(says), "{message}\ndoes not say\n{says}");
     }
 }
+
+#[test]
+fn pairs_that_teach_nothing_are_no_steps_and_what_is_not_written_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = "stage.apo.data=[{ name = \"numbers\", paths = [\"pairs.jsonl\"] }]";
+    let run_on = |rows: &[Value]| {
+        let recipe = preferring(folder.path(), &[data]).unwrap();
+        write_rows(&folder.path().join("pairs.jsonl"), rows);
+        run(recipe, Stop::Never).unwrap_err().to_string()
+    };
+    let long = "Please read this first. ".repeat(12);
+    let error = run_on(&[
+        pair("a", "", "no"),
+        pair("b", "yes", " "),
+        pair(&long, "yes", "no"),
+    ]);
+    for words in [
+        "nothing is left to train on",
+        "2 with an empty answer",
+        "1 that are too long",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(!folder.path().join("out/apo/metrics.jsonl").exists());
+
+    let mut offered = pair("a", "yes", "no");
+    offered["tools"] = json!([{"type": "function", "function": {"name": "add"}}]);
+    let error = run_on(&[pair("a", "yes", "no"), offered]);
+    for words in ["line 2 of", "does not write tools at `tools[0].function.name`"] {
+        assert!(error.contains(words), "{error}");
+    }
+}

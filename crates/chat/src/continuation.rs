@@ -30,7 +30,7 @@ pub(crate) fn leave_open(messages: &mut [Value], cut: char) -> Result<String> {
 /// Ends the text where `cut` stands. A template that trims content has dropped the space behind it, and then
 /// the white space before it goes too, as in transformers.
 pub(crate) fn cut_off(rendered: &mut Rendered, cut: char, last_words: &str) -> Result<()> {
-    let Rendered { text, assistant } = rendered;
+    let Rendered { text, assistant, .. } = rendered;
     let whole = text.contains(last_words.trim()) && text.matches(cut).count() == 1;
     let Some(at) = text.find(cut).filter(|_| whole) else {
         return Err(ChatError::row(

@@ -1,12 +1,13 @@
 //! Conversations, as rows of a data set hold them.
 //!
 //! Messages stay JSON values rather than becoming structs: a template may read any key of a message, in the
-//! order in which it was written, and `null` (what a columnar file gives for an absent key) is not the same
-//! to it as a missing key. What is checked is what every template relies on.
+//! order in which it was written. What is checked is what every template relies on. The dialects in which rows are
+//! written become one when a row is read (`dialect`); a [`Conversation`] made otherwise is rendered as it is.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::dialect;
 use crate::error::{ChatError, Result};
 
 /// The roles that a message may have.
@@ -30,7 +31,7 @@ pub struct Conversation {
     /// the use of tools is chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<Value>>,
-    /// Further variables of the template (`enable_thinking`, …); `null` is passed on as `none`.
+    /// Further variables of the template (`enable_thinking`, …).
     #[serde(
         default,
         rename = "chat_template_kwargs",
@@ -51,39 +52,22 @@ impl Conversation {
         }
     }
 
-    /// Reads a row: `messages`, or `prompt` and `completion` (lists of messages, or two texts, which become
-    /// a user's and an assistant's message); optional `tools` (a list, or one written as JSON) and
-    /// `chat_template_kwargs`. Other columns are not looked at.
+    /// Reads a row, in one of the forms that data sets have:
+    ///
+    /// * `messages` of OpenAI, or `conversations` of ShareGPT;
+    /// * `prompt` and `completion`: lists of messages, or two texts, which become a user's and an assistant's message;
+    /// * `instruction`, `input` and `output` of Alpaca: the first two, a line each, are the user's message; `history` has
+    ///   earlier pairs of messages.
+    ///
+    /// The latter two forms and ShareGPT may have a text in `system`. Besides, there may be `tools` (or `functions`) and
+    /// `chat_template_kwargs`. Keys that are `null` are as good as absent. Other columns are not looked at.
     ///
     /// # Errors
     /// A row without a conversation, or one that [`Conversation::validate`] refuses.
     pub fn from_row(row: &Value) -> Result<Self> {
-        let column = |name: &str| row.get(name).filter(|value| !value.is_null());
-        let messages = match (column("messages"), column("prompt"), column("completion")) {
-            (Some(messages), _, _) => list("messages", messages)?,
-            (None, Some(Value::String(prompt)), Some(Value::String(completion))) => {
-                vec![message("user", prompt), message("assistant", completion)]
-            }
-            (None, Some(prompt), Some(completion)) => {
-                let mut messages = list("prompt", prompt)?;
-                messages.extend(list("completion", completion)?);
-                messages
-            }
-            _ => {
-                let columns = match row {
-                    Value::Object(row) if !row.is_empty() => {
-                        row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
-                    }
-                    Value::Object(_) => "nothing".to_owned(),
-                    other => kind(other).to_owned(),
-                };
-                return Err(ChatError::row(format!(
-                    "holds no conversation; it needs `messages`, or `prompt` and `completion`, and has {columns}"
-                )));
-            }
-        };
+        let mut messages = dialect::messages(written_messages(row)?)?;
         let mut template_kwargs = read_kwargs(row)?;
-        let tools = read_tools(row, &mut template_kwargs)?;
+        let tools = read_tools(row, &mut template_kwargs, &mut messages)?;
         let conversation = Conversation {
             messages,
             tools,
@@ -91,6 +75,23 @@ impl Conversation {
         };
         conversation.validate()?;
         Ok(conversation)
+    }
+
+    /// Messages as OpenAI's clients write them, with tools and the template's variables, as [`Conversation::from_row`]
+    /// reads them.
+    ///
+    /// # Errors
+    /// As [`Conversation::from_row`].
+    pub fn of_messages(
+        messages: Vec<Value>,
+        tools: Option<Vec<Value>>,
+        template_kwargs: Map<String, Value>,
+    ) -> Result<Self> {
+        Self::from_row(&serde_json::json!({
+            "messages": messages,
+            "tools": tools,
+            "chat_template_kwargs": template_kwargs,
+        }))
     }
 
     /// Checks what every template relies on: known roles, text where text is due, tools with names.
@@ -113,11 +114,97 @@ impl Conversation {
     }
 }
 
+/// Messages of a row in OpenAI's form, whatever form they have there.
+///
+/// # Errors
+/// Content that is no text, or calls that cannot be read.
+pub fn in_one_form(messages: Vec<Value>) -> Result<Vec<Value>> {
+    dialect::messages(messages)
+}
+
+/// The messages of a row, as they are written.
+fn written_messages(row: &Value) -> Result<Vec<Value>> {
+    let column = |name: &str| row.get(name).filter(|value| !value.is_null());
+    let text = |name: &str| {
+        column(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let with_system = |messages: Vec<Value>| match text("system") {
+        Some(system) if messages.first().map(role) != Some("system") => {
+            [vec![message("system", system)], messages].concat()
+        }
+        _ => messages,
+    };
+    if let Some(messages) = column("messages") {
+        return list("messages", messages);
+    }
+    if let Some(messages) = column("conversations") {
+        return Ok(with_system(list("conversations", messages)?));
+    }
+    match (column("prompt"), column("completion")) {
+        (Some(Value::String(prompt)), Some(Value::String(completion))) => {
+            return Ok(with_system(vec![
+                message("user", prompt),
+                message("assistant", completion),
+            ]));
+        }
+        (Some(prompt), Some(completion)) => {
+            let mut messages = list("prompt", prompt)?;
+            messages.extend(list("completion", completion)?);
+            return Ok(messages);
+        }
+        _ => {}
+    }
+    if let (Some(Value::String(_)), Some(Value::String(output))) = (column("instruction"), column("output")) {
+        let mut messages = Vec::new();
+        for turn in column("history").map_or(Ok(Vec::new()), |history| list("history", history))? {
+            match turn.as_array().map(Vec::as_slice) {
+                Some([Value::String(asked), Value::String(said)]) => {
+                    messages.extend([message("user", asked), message("assistant", said)]);
+                }
+                _ => {
+                    let problem = "has a `history` of something else than pairs of texts; write lists of messages in \
+                                   `messages`";
+                    return Err(ChatError::row(problem));
+                }
+            }
+        }
+        let asked = alpaca_prompt(row).unwrap_or_default();
+        messages.extend([message("user", &asked), message("assistant", output)]);
+        return Ok(with_system(messages));
+    }
+    let columns = match row {
+        Value::Object(row) if !row.is_empty() => {
+            row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+        }
+        Value::Object(_) => "nothing".to_owned(),
+        other => kind(other).to_owned(),
+    };
+    Err(ChatError::row(format!(
+        "holds no conversation; it needs `messages`, `conversations`, `prompt` and `completion`, or `instruction` and \
+         `output`, and has {columns}; rename its columns to one of these forms"
+    )))
+}
+
+/// What Alpaca's `instruction` and `input` ask, if there is an instruction.
+pub(crate) fn alpaca_prompt(row: &Value) -> Option<String> {
+    let text = |name: &str| row.get(name).and_then(Value::as_str);
+    let instruction = text("instruction")?;
+    Some(match text("input").filter(|input| !input.is_empty()) {
+        Some(input) => format!("{instruction}\n{input}"),
+        None => instruction.to_owned(),
+    })
+}
+
 /// The template's variables of a row, tools among them.
 pub(crate) fn read_kwargs(row: &Value) -> Result<Map<String, Value>> {
     let kwargs = match row.get("chat_template_kwargs") {
         None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(kwargs)) => kwargs.clone(),
+        Some(Value::Object(kwargs)) => match dialect::without_nulls(Value::Object(kwargs.clone())) {
+            Value::Object(kwargs) => kwargs,
+            _ => Map::new(),
+        },
         Some(other) => {
             return Err(ChatError::row(format!(
                 "has {} as `chat_template_kwargs`; write an object such as {{\"enable_thinking\": false}}",
@@ -133,24 +220,31 @@ pub(crate) fn read_kwargs(row: &Value) -> Result<Map<String, Value>> {
     }
 }
 
-/// The tools of a row, from its column or taken out of `kwargs`.
-pub(crate) fn read_tools(row: &Value, kwargs: &mut Map<String, Value>) -> Result<Option<Vec<Value>>> {
-    let column = row.get("tools").filter(|tools| !tools.is_null()).cloned();
-    let inner = kwargs.shift_remove("tools").filter(|tools| !tools.is_null());
-    if column.is_some() && inner.is_some() {
-        return Err(ChatError::row(
-            "gives `tools` twice, as a column and in `chat_template_kwargs`; keep one",
-        ));
-    }
-    match column.or(inner) {
-        None => Ok(None),
-        Some(Value::String(json)) => {
-            let parsed: Value = serde_json::from_str(&json)
-                .map_err(|error| ChatError::row(format!("has `tools` that are not JSON: {error}")))?;
-            list("tools", &parsed).map(Some)
+/// The tools of a row: from a column, or taken out of `kwargs` or of a system message.
+pub(crate) fn read_tools(
+    row: &Value,
+    kwargs: &mut Map<String, Value>,
+    messages: &mut [Value],
+) -> Result<Option<Vec<Value>>> {
+    let column = |name: &str| row.get(name).filter(|tools| !tools.is_null());
+    let written = [
+        column("tools").cloned(),
+        column("functions").cloned(),
+        kwargs.shift_remove("tools"),
+    ];
+    let mut found = dialect::take_tools(messages)?;
+    for written in written.into_iter().flatten() {
+        let tools = dialect::tools(&written)?;
+        match &found {
+            Some(earlier) if *earlier != tools => {
+                return Err(ChatError::row(
+                    "gives `tools` twice: in a column, in `chat_template_kwargs` or in a system message; keep one",
+                ));
+            }
+            _ => found = Some(tools),
         }
-        Some(tools) => list("tools", &tools).map(Some),
     }
+    Ok(found)
 }
 
 /// A list in a column of a row.
@@ -203,12 +297,7 @@ pub(crate) fn check_message(index: usize, message: &Value) -> Result<()> {
             "has no `content`; write a string (an empty one if nothing was said) or give it `tool_calls`"
                 .into(),
         )),
-        Some(Value::Array(parts)) => match parts.iter().position(|part| !part.is_object()) {
-            None => Ok(()),
-            Some(part) => Err(wrong(format!(
-                "has a content part {part} that is no object; write {{\"type\": \"text\", \"text\": …}}"
-            ))),
-        },
+        Some(Value::Array(parts)) if parts.iter().all(Value::is_object) => Ok(()),
         // What a tool gave back may be data; the template decides how to spell it.
         Some(Value::Object(_)) if role == "tool" => Ok(()),
         Some(other) => Err(wrong(format!(

@@ -1,13 +1,19 @@
 //! From rendered text to tokens, and which of them carry loss.
 //!
-//! The whole text is encoded once, with special tokens parsed and none added, and the spans of the assistant
-//! are looked up in the tokens' offsets, as transformers does (`return_assistant_tokens_mask`). Encoding the
-//! turns one by one would be simpler and wrong: a merge may cross the border of a turn.
+//! The whole text is encoded once, with the template's special tokens parsed and none added. Encoding the turns one by
+//! one would be simpler and wrong: a merge may cross the border of a turn.
+//!
+//! A token is the assistant's if all that it stands for lies in one of the assistant's spans. A token over a border is
+//! not: nobody else's words are learned, whatever a tokenizer does to white space. Offsets are those before
+//! post-processing, which in some tokenizers trims white space off them. transformers
+//! (`return_assistant_tokens_mask`) looks for the tokens of a span's first and last character instead; where the
+//! last one has no token, it learns all that follows, and a token over a border counts. Otherwise the masks are the
+//! same, also where the last character of a span has several tokens, of which it takes the first.
 
 use std::ops::Range;
 
 use chrono::NaiveDate;
-use smollm3_corpus::Tokenizer;
+use smollm3_corpus::{TextToken, Tokenizer};
 
 use crate::Conversation;
 use crate::error::{ChatError, Result};
@@ -18,11 +24,12 @@ use crate::template::{Render, Rendered, Template};
 pub struct Encoded {
     /// Token ids.
     pub ids: Vec<u32>,
-    /// Whether a token is the assistant's: lies in one of `turns`.
+    /// Whether a token is the assistant's.
     pub assistant: Vec<bool>,
     /// Bytes of the rendered text that a token stands for. Tokens that share one character share its bytes.
     pub offsets: Vec<Range<usize>>,
-    /// Token ranges of the rendered text's assistant spans, in order.
+    /// Of each of the rendered text's assistant spans the tokens from its first to its last, in order; empty where it
+    /// has none.
     pub turns: Vec<Range<usize>>,
 }
 
@@ -53,36 +60,56 @@ pub fn encode_prompt(
         date,
         ..Render::default()
     };
-    Ok(encode(tokenizer, &template.render(conversation, &render)?)?.ids)
+    Ok(encode(tokenizer, &template.render_for(tokenizer, conversation, &render)?)?.ids)
 }
 
-/// Encodes `rendered`: special tokens in it are parsed, none are added.
+/// Encodes `rendered`: special tokens that the template wrote are parsed, none are added.
 ///
 /// # Errors
 /// Where the tokenizer's own pipeline fails.
 pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Encoded> {
-    let (ids, offsets) = tokenizer.encode_with_offsets(&rendered.text)?;
-    let mut turns = Vec::with_capacity(rendered.assistant.len());
-    for span in &rendered.assistant {
-        // As transformers: a span whose first character no token holds ends the search.
-        let Some(first) = token_at(&offsets, span.start) else {
-            break;
+    let tokens = tokenizer.encode_spans(&rendered.text, rendered.special.as_deref())?;
+    let spans = &rendered.assistant;
+    let mut assistant = vec![false; tokens.len()];
+    let mut turns: Vec<Range<usize>> = vec![0..0; spans.len()];
+    for (index, TextToken { bytes, .. }) in tokens.iter().enumerate() {
+        let Some(turn) = spans
+            .partition_point(|span| span.start <= bytes.start)
+            .checked_sub(1)
+        else {
+            continue;
         };
-        // The token of the last character, or rather the first of its tokens where it has several.
-        let last = rendered
-            .text
-            .get(..span.end)
-            .and_then(|text| text.char_indices().next_back())
-            .and_then(|(at, _)| token_at(&offsets, at));
-        let end = last.map_or(ids.len(), |last| last + 1);
-        turns.push(first..end.max(first));
+        let (Some(span), Some(turn)) = (spans.get(turn), turns.get_mut(turn)) else {
+            continue;
+        };
+        let inside = bytes.start < bytes.end && bytes.end <= span.end;
+        let before = index.checked_sub(1).and_then(|before| tokens.get(before));
+        let repeats = before.is_some_and(|before| ends_in_wide_character(&rendered.text, span, before));
+        if !inside || repeats {
+            continue;
+        }
+        if turn.start == turn.end {
+            *turn = index..index;
+        }
+        turn.end = index + 1;
+        if let Some(assistant) = assistant.get_mut(index) {
+            *assistant = true;
+        }
     }
+    let (ids, offsets) = tokens.into_iter().map(|token| (token.id, token.bytes)).unzip();
     Ok(Encoded {
-        assistant: cover(ids.len(), &turns),
         ids,
+        assistant,
         offsets,
         turns,
     })
+}
+
+/// Whether a token holds the last character of a span, and that may have further tokens.
+fn ends_in_wide_character(text: &str, span: &Range<usize>, token: &TextToken) -> bool {
+    let last = text.get(span.clone()).and_then(|text| text.chars().next_back());
+    let length = last.map_or(1, char::len_utf8);
+    length > 1 && (token.bytes.start..token.bytes.end).contains(&(span.end - length))
 }
 
 impl Template {
@@ -109,24 +136,13 @@ impl Template {
         Ok(match learned {
             Learned::All => vec![true; tokens],
             Learned::Assistant => encoded.assistant.clone(),
-            Learned::LastTurn => cover(tokens, encoded.turns.last().map_or(&[], std::slice::from_ref)),
+            Learned::LastTurn => {
+                let last = encoded.turns.last().cloned().unwrap_or_default();
+                let assistant = encoded.assistant.iter().enumerate();
+                assistant
+                    .map(|(token, said)| *said && last.contains(&token))
+                    .collect()
+            }
         })
     }
-}
-
-/// The first token that holds the byte `at`. Offsets end in rising order, so it is found by halving.
-fn token_at(offsets: &[Range<usize>], at: usize) -> Option<usize> {
-    let index = offsets.partition_point(|token| token.end <= at);
-    offsets
-        .get(index)
-        .filter(|token| token.contains(&at))
-        .map(|_| index)
-}
-
-fn cover(tokens: usize, turns: &[Range<usize>]) -> Vec<bool> {
-    let mut mask = vec![false; tokens];
-    for turn in turns {
-        mask.get_mut(turn.clone()).unwrap_or_default().fill(true);
-    }
-    mask
 }

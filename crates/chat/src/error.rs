@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use smollm3_corpus::CorpusError;
 
+use crate::drops::Dropped;
+use crate::quoting::SpelledToken;
+
 /// What can go wrong between a conversation and its tokens.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -88,6 +91,29 @@ pub enum ChatError {
         message: String,
     },
 
+    /// The template does not write all of the conversation.
+    #[error(
+        "chat template `{template}` does not write {} at `{}` ({:?}); take a template that does, change the row, or \
+         leave such things out and count them with template_drops = \"count\"",
+        dropped.kind, dropped.key, dropped.text
+    )]
+    Dropped {
+        /// Name of the template.
+        template: String,
+        /// What is left out.
+        dropped: Box<Dropped>,
+    },
+
+    /// Content that spells a special token, where that is refused.
+    #[error(
+        "`{}` spells the special token `{}`; change the row, or write special_tokens = \"text\" to have it encoded as \
+         characters", spelled.key, spelled.token
+    )]
+    Spelled {
+        /// The token.
+        spelled: SpelledToken,
+    },
+
     /// The template failed on the conversation.
     #[error("chat template `{template}`, line {line}: {problem}")]
     Render {
@@ -127,7 +153,7 @@ pub enum ChatError {
     #[error(transparent)]
     Encode(#[from] CorpusError),
 
-    /// A tokenizer that tokens cannot be added to.
+    /// A tokenizer that fails on a text or that tokens cannot be added to.
     #[error("tokenizer `{tokenizer}`: {problem}")]
     Tokenizer {
         /// Name of the tokenizer.

@@ -1,8 +1,8 @@
 //! A rendered conversation token by token, for people: whose words they are and which carry loss.
 //!
 //! Roles are read from the text (`<|im_start|>ROLE` and a line end), not kept from the rendering, where a
-//! template is free to write anything; text of another convention has no roles. A message that spells such a
-//! marker out opens a turn here, as it would for the model.
+//! template is free to write anything; text of another convention has no roles. A marker that a message spells opens
+//! no turn.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub struct ExplainedToken {
     /// Its id.
     pub id: u32,
     /// The text that it stands for. Where a character has several tokens it is given to the first of them, so
-    /// that the texts, put together, are the row.
+    /// that the texts, put together, are the row, but for what the tokenizer drops.
     pub text: String,
     /// The role whose turn it is in, where the text shows one.
     pub role: Option<String>,
@@ -26,7 +26,7 @@ pub struct ExplainedToken {
 
 /// The tokens of `encoded`, which is of `rendered`; `mask` says which carry loss, and tokens past its end do not.
 pub fn tokens(encoded: &Encoded, rendered: &Rendered, mask: &[bool]) -> Vec<ExplainedToken> {
-    let mut turns = turns(&rendered.text).into_iter().peekable();
+    let mut turns = turns(rendered).into_iter().peekable();
     let mut role = None;
     let mut shown = 0;
     let mut explained = Vec::with_capacity(encoded.ids.len());
@@ -47,8 +47,13 @@ pub fn tokens(encoded: &Encoded, rendered: &Rendered, mask: &[bool]) -> Vec<Expl
 }
 
 /// Where turns begin, and whose they are.
-fn turns(text: &str) -> Vec<(usize, Option<&str>)> {
-    let starts = text.match_indices(IM_START);
+fn turns(rendered: &Rendered) -> Vec<(usize, Option<&str>)> {
+    let text = rendered.text.as_str();
+    let is_special = |at: usize| match &rendered.special {
+        None => true,
+        Some(special) => special.iter().any(|range| range.start == at),
+    };
+    let starts = text.match_indices(IM_START).filter(|(at, _)| is_special(*at));
     starts
         .map(|(at, _)| {
             let after = text.get(at + IM_START.len()..).unwrap_or_default();

@@ -21,7 +21,7 @@ pub(crate) const FUNCTION: &str = "__generation_block";
 /// Markers come from the private-use planes; ordinary text never leaves the planes below.
 const PRIVATE: Range<u32> = 0xf_0000..0x11_0000;
 
-/// Three characters that occur in nothing that is rendered.
+/// Four characters that occur in nothing that is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Markers {
     /// Begins a block.
@@ -30,22 +30,31 @@ pub(crate) struct Markers {
     pub(crate) close: char,
     /// Stands where the final message is to be continued.
     pub(crate) cut: char,
+    /// Stands inside a special token that the content spells.
+    pub(crate) quote: char,
 }
 
 impl Markers {
-    /// The first three private-use characters that are not in `used`, if any are left.
+    /// The first four private-use characters that are not in `used`, if any are left.
     pub(crate) fn avoiding(used: &BTreeSet<char>) -> Option<Self> {
         let mut free = PRIVATE.filter_map(char::from_u32).filter(|c| !used.contains(c));
         Some(Markers {
             open: free.next()?,
             close: free.next()?,
             cut: free.next()?,
+            quote: free.next()?,
         })
     }
 
     /// Whether one of them is in `used`.
     pub(crate) fn clash(&self, used: &BTreeSet<char>) -> bool {
-        [self.open, self.close, self.cut].iter().any(|c| used.contains(c))
+        let Markers {
+            open,
+            close,
+            cut,
+            quote,
+        } = self;
+        [open, close, cut, quote].iter().any(|c| used.contains(c))
     }
 
     /// Takes the markers of blocks out of `marked`: the text, and the byte ranges of the outermost blocks.

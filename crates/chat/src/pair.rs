@@ -4,11 +4,17 @@
 //! template may write something between the two that belongs to neither.
 //! Source: `apply_chat_template` and `extract_prompt` in TRL's `data_utils.py`.
 
-use serde_json::{Map, Value};
+use std::ops::Range;
 
-use crate::conversation::{Conversation, check_message, kind, list, message, read_kwargs, read_tools, role};
+use serde_json::{Map, Value};
+use smollm3_corpus::Tokenizer;
+
+use crate::conversation::{
+    Conversation, alpaca_prompt, check_message, kind, list, message, read_kwargs, read_tools, role,
+};
+use crate::dialect;
 use crate::error::{ChatError, Result};
-use crate::template::{Render, Template};
+use crate::template::{Render, Rendered, Template};
 
 /// A prompt with two answers to it, as messages.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,29 +35,74 @@ pub struct Pair {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RenderedPair {
     /// The prompt, up to where the answer begins.
-    pub prompt: String,
+    pub prompt: PairText,
     /// The preferred answer and the end of its turn.
-    pub chosen: String,
+    pub chosen: PairText,
     /// The other.
-    pub rejected: String,
+    pub rejected: PairText,
+}
+
+/// A part of a pair.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PairText {
+    /// The text.
+    pub text: String,
+    /// As in [`Rendered::special`].
+    pub special: Option<Vec<Range<usize>>>,
+}
+
+impl PairText {
+    /// Its tokens; none are added.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn encode(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        Ok(match &self.special {
+            None => tokenizer.encode(&self.text)?,
+            Some(special) => {
+                let tokens = tokenizer.encode_spans(&self.text, Some(special))?;
+                tokens.into_iter().map(|token| token.id).collect()
+            }
+        })
+    }
+
+    /// Bytes `range` of a rendered text.
+    fn of(rendered: &Rendered, range: Range<usize>) -> Self {
+        let within = |special: &&Range<usize>| range.start <= special.start && special.end <= range.end;
+        Self {
+            text: rendered.text.get(range.clone()).unwrap_or_default().to_owned(),
+            special: rendered.special.as_ref().map(|special| {
+                let special = special.iter().filter(within);
+                special
+                    .map(|special| special.start - range.start..special.end - range.start)
+                    .collect()
+            }),
+        }
+    }
 }
 
 impl Pair {
-    /// Reads a row: `chosen` and `rejected`, lists of messages or texts, and `prompt` of the same kind. Where
-    /// `prompt` is no list of messages but the answers are, it is taken to be what the two begin with in
-    /// common, as in data sets that repeat the prompt in both. Optional `tools` and `chat_template_kwargs`.
+    /// Reads a row: `chosen` and `rejected`, messages, lists of them or texts, and `prompt` of the same kind
+    /// (`conversations` of ShareGPT, `instruction` and `input` of Alpaca). Where `prompt` is no list of messages but
+    /// the answers are, it is taken to be what the two begin with in common, as in data sets that repeat the prompt
+    /// in both. Optional `tools` and `chat_template_kwargs`.
     ///
     /// # Errors
     /// A row without a pair in it, or with a message that [`Conversation::validate`] would refuse.
     pub fn from_row(row: &Value) -> Result<Self> {
         let column = |name: &str| row.get(name).filter(|value| !value.is_null());
-        let answer = |name: &str| {
-            column(name).ok_or_else(|| {
-                ChatError::row(format!("has no `{name}`; a pair needs `chosen` and `rejected`"))
-            })
+        let answer = |name: &str| match column(name) {
+            Some(Value::Object(message)) => Ok(Value::Array(vec![Value::Object(message.clone())])),
+            Some(answer) => Ok(answer.clone()),
+            None => Err(ChatError::row(format!(
+                "has no `{name}`; a pair needs `chosen` and `rejected`"
+            ))),
         };
         let (chosen, rejected) = (answer("chosen")?, answer("rejected")?);
-        let (prompt, chosen, rejected) = match (column("prompt"), chosen, rejected) {
+        let prompt = column("prompt").or_else(|| column("conversations"));
+        let instruction = column("instruction").and_then(|_| alpaca_prompt(row));
+        let prompt = prompt.cloned().or(instruction.map(Value::String));
+        let (prompt, chosen, rejected) = match (prompt.as_ref(), &chosen, &rejected) {
             (Some(Value::String(prompt)), Value::String(chosen), Value::String(rejected)) => (
                 vec![message("user", prompt)],
                 vec![message("assistant", chosen)],
@@ -85,8 +136,14 @@ impl Pair {
                 return Err(ChatError::row(problem));
             }
         };
+        let read = |name: &str, messages: Vec<Value>| {
+            dialect::messages(messages)
+                .map_err(|error| ChatError::row(format!("is wrong in `{name}`: {error}")))
+        };
+        let (chosen, rejected) = (read("chosen", chosen)?, read("rejected", rejected)?);
+        let mut prompt = read("prompt", prompt)?;
         let mut template_kwargs = read_kwargs(row)?;
-        let tools = read_tools(row, &mut template_kwargs)?;
+        let tools = read_tools(row, &mut template_kwargs, &mut prompt)?;
         let pair = Pair {
             prompt,
             chosen,
@@ -122,7 +179,8 @@ impl Pair {
         Ok(pair)
     }
 
-    fn conversation(&self, answer: &[Value]) -> Conversation {
+    /// The prompt and one of its answers.
+    pub fn conversation(&self, answer: &[Value]) -> Conversation {
         Conversation {
             messages: [&self.prompt, answer].concat(),
             tools: self.tools.clone(),
@@ -136,7 +194,12 @@ impl Pair {
 ///
 /// # Errors
 /// As [`Template::render`], and a prompt that ends with another role.
-pub fn render_pair(template: &Template, pair: &Pair, options: &Render) -> Result<RenderedPair> {
+pub fn render_pair(
+    tokenizer: &Tokenizer,
+    template: &Template,
+    pair: &Pair,
+    options: &Render,
+) -> Result<RenderedPair> {
     let last = pair.prompt.last().map(role).unwrap_or_default();
     if !["user", "tool", "assistant"].contains(&last) {
         return Err(ChatError::row(format!(
@@ -152,16 +215,19 @@ pub fn render_pair(template: &Template, pair: &Pair, options: &Render) -> Result
         continue_final_message: last == "assistant",
         ..whole
     };
-    let prompt = template.render(&pair.conversation(&[]), &opened)?.text;
-    let chosen = template.render(&pair.conversation(&pair.chosen), &whole)?.text;
-    let rejected = template.render(&pair.conversation(&pair.rejected), &whole)?.text;
+    let render = |answer: &[Value], options: &Render| {
+        template.render_for(tokenizer, &pair.conversation(answer), options)
+    };
+    let prompt = render(&[], &opened)?;
+    let (chosen, rejected) = (render(&pair.chosen, &whole)?, render(&pair.rejected, &whole)?);
     // Common to all three, so that neither answer loses its first characters.
-    let length = common_prefix(&prompt, &chosen).min(common_prefix(&prompt, &rejected));
-    let after = |text: &str| text.get(length..).unwrap_or_default().to_owned();
+    let common = |answer: &Rendered| common_prefix(&prompt.text, &answer.text);
+    let length = common(&chosen).min(common(&rejected));
+    let after = |answer: &Rendered| PairText::of(answer, length..answer.text.len());
     Ok(RenderedPair {
         chosen: after(&chosen),
         rejected: after(&rejected),
-        prompt: prompt.get(..length).unwrap_or_default().to_owned(),
+        prompt: PairText::of(&prompt, 0..length),
     })
 }
 

@@ -182,6 +182,20 @@ pub(crate) fn tojson(value: &Value, positional: Rest<Value>, named: Kwargs) -> R
     Ok(out)
 }
 
+/// `json.dumps(value, ensure_ascii=False)`.
+pub(crate) fn dumps(value: &Value) -> Result<String, Error> {
+    let dumps = Dumps {
+        ensure_ascii: false,
+        indent: None,
+        item: ", ".to_owned(),
+        key: ": ".to_owned(),
+        sort_keys: false,
+    };
+    let mut out = String::new();
+    dumps.write(&mut out, value, 0)?;
+    Ok(out)
+}
+
 impl Dumps {
     fn write(&self, out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
         match value.kind() {

@@ -12,6 +12,7 @@ use chrono::NaiveDate;
 use minijinja::Environment;
 use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
+use smollm3_corpus::Tokenizer;
 
 use crate::checkpoint;
 use crate::continuation::{cut_off, leave_open};
@@ -19,6 +20,7 @@ use crate::conversation::Conversation;
 use crate::environment::{Raised, environment, mark_with, strftime_now};
 use crate::error::{ChatError, Result};
 use crate::generation::{Markers, private_characters, private_characters_of, rewrite};
+use crate::quoting::{quoted, spelled_token, unquoted};
 
 /// Names of the built-in templates, for [`Template::builtin`].
 pub const BUILTIN: [&str; 3] = ["smollm3", "chatml", "chatml-masked"];
@@ -39,6 +41,9 @@ pub struct Template {
     environment: Environment<'static>,
     has_tool_use: bool,
     marks_assistant: bool,
+    /// Whether it reads calls of messages, and whether it knows the developer's role.
+    pub(crate) knows_calls: bool,
+    pub(crate) knows_developer: bool,
     markers: Markers,
     /// Private-use characters in the source itself.
     used: BTreeSet<char>,
@@ -64,6 +69,9 @@ pub struct Rendered {
     pub text: String,
     /// Byte ranges of the `{% generation %}` blocks, in order and apart.
     pub assistant: Vec<Range<usize>>,
+    /// Byte ranges at which the template wrote special tokens, where the content spells some as well. Without it, all
+    /// that the text spells are the template's.
+    pub special: Option<Vec<Range<usize>>>,
 }
 
 impl Template {
@@ -87,12 +95,16 @@ impl Template {
         if let Some(source) = tool_use {
             blocks += add(&mut environment, name, TOOL_USE, source)?;
         }
+        let knows =
+            |word: &str| source.contains(word) || tool_use.is_some_and(|source| source.contains(word));
         Ok(Template {
             name: name.to_owned(),
             source: source.to_owned(),
             environment,
             has_tool_use: tool_use.is_some(),
             marks_assistant: blocks > 0,
+            knows_calls: knows("tool_calls"),
+            knows_developer: knows("developer"),
             markers,
             used,
             special_tokens: Map::new(),
@@ -152,13 +164,47 @@ impl Template {
         self.marks_assistant
     }
 
-    /// Renders a conversation, unchecked: what a template makes of a missing content is the template's affair
-    /// ([`Conversation::validate`] is the check).
+    /// Renders a conversation for a tokenizer, as a model is trained and asked with it: a developer's message and calls
+    /// are put into a form that this template knows, and special tokens that the content spells are told from those that
+    /// the template writes.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_for(
+        &self,
+        tokenizer: &Tokenizer,
+        conversation: &Conversation,
+        options: &Render,
+    ) -> Result<Rendered> {
+        let fitted = self.fitted(conversation);
+        if spelled_token(tokenizer, &fitted).is_none() {
+            return self.render(&fitted, options);
+        }
+        self.with_markers(&fitted, |environment, markers| {
+            let quoted = quoted(tokenizer, &fitted, markers.quote);
+            let rendered = self.render_with(environment, markers, &quoted, options)?;
+            Ok(unquoted(tokenizer, rendered, markers.quote))
+        })
+    }
+
+    /// Renders a conversation as transformers does, unchecked: what a template makes of a missing content is the
+    /// template's affair ([`Conversation::validate`] is the check).
     ///
     /// # Errors
     /// [`ChatError::Raised`] where the template refuses the conversation, [`ChatError::Render`] where it
     /// fails on it, [`ChatError::Row`] where the last message cannot be continued.
     pub fn render(&self, conversation: &Conversation, options: &Render) -> Result<Rendered> {
+        self.with_markers(conversation, |environment, markers| {
+            self.render_with(environment, markers, conversation, options)
+        })
+    }
+
+    /// Hands on markers that do not occur in a conversation, and an environment that uses them.
+    fn with_markers(
+        &self,
+        conversation: &Conversation,
+        render: impl FnOnce(&Environment<'static>, Markers) -> Result<Rendered>,
+    ) -> Result<Rendered> {
         let mut used = BTreeSet::new();
         for value in conversation
             .messages
@@ -172,13 +218,13 @@ impl Template {
             private_characters_of(value, &mut used);
         }
         if !self.markers.clash(&used) {
-            return self.render_with(&self.environment, self.markers, conversation, options);
+            return render(&self.environment, self.markers);
         }
         used.extend(&self.used);
         let markers = markers_avoiding(&used)?;
         let mut environment = self.environment.clone();
         mark_with(&mut environment, markers);
-        self.render_with(&environment, markers, conversation, options)
+        render(&environment, markers)
     }
 
     fn render_with(
@@ -234,7 +280,11 @@ impl Template {
             line: 0,
             problem: "the text of a `generation` block was cut up after the block; print it as it is".into(),
         })?;
-        let mut rendered = Rendered { text, assistant };
+        let mut rendered = Rendered {
+            text,
+            assistant,
+            special: None,
+        };
         if let Some(last_words) = last_words {
             cut_off(&mut rendered, markers.cut, &last_words)?;
         }
@@ -305,7 +355,7 @@ fn markers_avoiding(used: &BTreeSet<char>) -> Result<Markers> {
 }
 
 /// A JSON value as a template sees it, the order of keys kept.
-fn jinja(value: &Value) -> Jinja {
+pub(crate) fn jinja(value: &Value) -> Jinja {
     match value {
         Value::Null => Jinja::from(()),
         Value::Bool(truth) => Jinja::from(*truth),

@@ -1,18 +1,19 @@
 //! `smollm3 data explain`: what becomes of one row of conversations, or of one pair.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use smollm3_apo::PairEncoder;
+use smollm3_chat::explain;
 use smollm3_chat::explain::ExplainedToken;
-use smollm3_chat::{encode, explain};
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_recipe::{Recipe, StageKind, Tokenizer as TokenizerSpec};
-use smollm3_sft::{ChatSetup, ConversationEncoder, RowBatch, RowEncoder, Rows, conversation};
+use smollm3_sft::{ConversationEncoder, RowBatch, RowEncoder, Rows, conversation};
 
 use crate::args::ExplainArgs;
 
@@ -110,13 +111,18 @@ fn conversation_tokens(
     index: usize,
 ) -> Result<Vec<ExplainedToken>> {
     let talk = conversation(batch, index)?;
-    let ChatSetup { template, render } = &encoder.setup;
-    let rendered = template
-        .render(&talk, render)
-        .with_context(|| batch.place(index))?;
-    let encoded = encode(tokenizer, &rendered)?;
-    let mask = template.mask(&encoded, encoder.learned)?;
+    let tokens = encoder.tokens(tokenizer, &talk);
+    let (rendered, encoded, dropped) = tokens.with_context(|| batch.place(index))?;
+    tell_drops(&dropped);
+    let mask = encoder.setup.template.mask(&encoded, encoder.learned)?;
     Ok(explain::tokens(&encoded, &rendered, &mask))
+}
+
+/// Says what the template leaves out, where that is not refused.
+fn tell_drops(dropped: &BTreeSet<&'static str>) {
+    for kind in dropped {
+        eprintln!("note: the template does not write {kind}");
+    }
 }
 
 /// Both documents of a pair, one after the other. The role is the part that a token is of.
@@ -127,7 +133,9 @@ fn pair_tokens(
     index: usize,
 ) -> Result<Vec<ExplainedToken>> {
     let row = batch.rows().get(index).unwrap_or(&Value::Null);
-    let pair = encoder.render(row).with_context(|| batch.place(index))?;
+    let rendered = encoder.render(tokenizer, row);
+    let (pair, dropped) = rendered.with_context(|| batch.place(index))?;
+    tell_drops(&dropped);
     let documents = encoder
         .documents(tokenizer, &pair)
         .with_context(|| batch.place(index))?;

@@ -238,6 +238,85 @@ data = [{{ name = "rows", paths = ["rows.jsonl"] }}]
 }
 
 #[test]
+fn what_a_row_holds_is_shown_or_refused_by_line_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = checkpoint(folder.path(), true);
+    let rows = [
+        json!({"messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Is <|im_end|> "}, {"type": "text", "text": "a token?"}]},
+            {"role": "assistant", "content": null, "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{\"at\": 7}"}}]},
+        ]}),
+        json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning": "c"}]}),
+        json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}),
+    ];
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    fs::write(folder.path().join("rows.jsonl"), lines).unwrap();
+    let recipe = format!(
+        r#"
+        run = {{ name = "explained", seed = 1, output = "out" }}
+        model = {{ checkpoint = "{}" }}
+        data = {{ held_out = "0%" }}
+        [[stage]]
+        name = "sft"
+        kind = "sft"
+        sequence_length = 128
+        global_batch = "2 sequences"
+        micro_batch = "1 sequence"
+        epochs = 1
+        template = "chatml-masked"
+        optimizer = {{ learning_rate = 1e-3 }}
+        schedule = {{ kind = "constant" }}
+        data = [{{ name = "rows", paths = ["rows.jsonl"] }}]
+        "#,
+        checkpoint.display()
+    );
+    let file = folder.path().join("recipe.toml");
+    fs::write(&file, recipe).unwrap();
+    let json = done(&["data", "explain", text(&file), "--row", "1", "--json"], "");
+    let tokens: Vec<Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let part = |learned: bool| -> String {
+        let some = tokens.iter().filter(|token| token["learned"] == learned);
+        some.map(|token| token["text"].as_str().unwrap()).collect()
+    };
+    assert_eq!(
+        part(false),
+        "<|im_start|>user\nIs <|im_end|> a token?<|im_end|>\n<|im_start|>assistant\n\n"
+    );
+    let call = "<tool_call>\n{\"name\": \"look\", \"arguments\": {\"at\": 7}}\n</tool_call><|im_end|>";
+    assert_eq!(part(true), call);
+    let ends = tokens.iter().filter(|token| token["text"] == "<|im_end|>");
+    assert_eq!(ends.count(), 2, "the template's");
+    refused(
+        &["data", "explain", text(&file), "--row", "2"],
+        &[
+            "line 2 of",
+            "does not write reasoning at `messages[1].reasoning`",
+            "template_drops",
+        ],
+    );
+    done(
+        &[
+            "data",
+            "explain",
+            text(&file),
+            "--row",
+            "2",
+            "--set",
+            "stage.sft.template_drops=count",
+        ],
+        "",
+    );
+    refused(
+        &["data", "explain", text(&file), "--row", "3"],
+        &["line 3 of", "message 0", "`image_url`"],
+    );
+}
+
+#[test]
 fn checkpoints_are_merged_by_weight() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("merged");

@@ -39,9 +39,9 @@ pub fn preference(
     };
     let documents = |index: u64, think: bool| -> Result<Option<[Document; 2]>> {
         let pair = Pair::from_row(&sum_pair(asked.seed, index, think))?;
-        let pair = render_pair(template, &pair, &render)?;
-        let answers = [tokenizer.encode(&pair.chosen)?, tokenizer.encode(&pair.rejected)?];
-        Ok(limits.cut(tokenizer.encode(&pair.prompt)?, answers)?.ok())
+        let pair = render_pair(tokenizer, template, &pair, &render)?;
+        let answers = [pair.chosen.encode(tokenizer)?, pair.rejected.encode(tokenizer)?];
+        Ok(limits.cut(pair.prompt.encode(tokenizer)?, answers)?.ok())
     };
     let total = 2 * u64::from(asked.items);
     let (mut done, mut scores) = (0, Vec::new());

@@ -77,6 +77,46 @@ impl From<TemplateChoice> for String {
     }
 }
 
+/// What becomes of a row that the template does not write whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TemplateDrops {
+    /// The first one ends the work, with its line, its message and its key.
+    #[default]
+    Refuse,
+    /// It is used as the template writes it, and counted by the kind of what is missing.
+    Count,
+}
+
+/// What becomes of special tokens that a row spells, such as `<|im_end|>` in a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpecialTokens {
+    /// They are encoded as characters; only the template writes special tokens.
+    #[default]
+    Text,
+    /// The row is refused.
+    Refuse,
+}
+
+/// How rows become text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChatText<'a> {
+    /// The template.
+    pub template: &'a TemplateChoice,
+    /// The date that it may ask for.
+    pub date: Option<&'a str>,
+    /// What becomes of rows that it does not write whole.
+    pub template_drops: TemplateDrops,
+    /// What becomes of special tokens that a row spells.
+    pub special_tokens: SpecialTokens,
+}
+
+/// Whether a setting is the default one, which recipes of before do not have.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// The tokens that the loss is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

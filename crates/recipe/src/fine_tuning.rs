@@ -6,7 +6,10 @@
 use serde::{Deserialize, Serialize};
 use smollm3_packing::{PackError, Packing, Settings, TooLong};
 
-use crate::conversations::{Conversations, Duration, Learned, TemplateChoice, check_data, check_date};
+use crate::conversations::{
+    ChatText, Conversations, Duration, Learned, SpecialTokens, TemplateChoice, TemplateDrops, check_data,
+    check_date, is_default,
+};
 use crate::error::Problem;
 use crate::key_path::KeyPath;
 use crate::lora::Lora;
@@ -33,6 +36,12 @@ pub struct FineTuning {
     /// The date that the template may ask for, `YYYY-MM-DD`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
+    /// What becomes of a row that the template does not write whole.
+    #[serde(skip_serializing_if = "is_default")]
+    pub template_drops: TemplateDrops,
+    /// What becomes of special tokens that a row spells.
+    #[serde(skip_serializing_if = "is_default")]
+    pub special_tokens: SpecialTokens,
     /// The tokens that the loss is about.
     pub learned: Learned,
     /// How conversations share rows.
@@ -74,6 +83,10 @@ pub(crate) struct Written {
     until: Option<Span>,
     template: Option<TemplateChoice>,
     date: Option<String>,
+    #[serde(default)]
+    template_drops: TemplateDrops,
+    #[serde(default)]
+    special_tokens: SpecialTokens,
     learned: Option<Learned>,
     packing: Option<Packing>,
     too_long: Option<TooLong>,
@@ -129,6 +142,8 @@ impl Written {
                 .template
                 .unwrap_or_else(|| TemplateChoice::BuiltIn(defaults.template.to_owned())),
             date: self.date,
+            template_drops: self.template_drops,
+            special_tokens: self.special_tokens,
             learned: self.learned.unwrap_or(defaults.learned),
             packing,
             too_long: self.too_long.unwrap_or(packing.usual_too_long()),
@@ -149,6 +164,16 @@ impl Written {
 }
 
 impl FineTuning {
+    /// How rows become text.
+    pub fn chat_text(&self) -> ChatText<'_> {
+        ChatText {
+            template: &self.template,
+            date: self.date.as_deref(),
+            template_drops: self.template_drops,
+            special_tokens: self.special_tokens,
+        }
+    }
+
     /// How conversations become rows.
     pub fn packing(&self) -> Settings {
         Settings {

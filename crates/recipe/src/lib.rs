@@ -48,7 +48,9 @@ mod stage;
 mod training;
 mod units;
 
-pub use conversations::{Conversations, Duration, Learned, Sums, TemplateChoice};
+pub use conversations::{
+    ChatText, Conversations, Duration, Learned, SpecialTokens, Sums, TemplateChoice, TemplateDrops,
+};
 pub use device::{DEVICES, Device, DeviceError};
 pub use error::{Place, RecipeError};
 pub use evaluation::{Evaluation, ExactMatch, HeldOutText, LongContextProbes, PreferencePairs, ProbeTask};

@@ -9,7 +9,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::conversations::{Conversations, Duration, TemplateChoice, check_data, check_date};
+use crate::conversations::{
+    ChatText, Conversations, Duration, SpecialTokens, TemplateChoice, TemplateDrops, check_data, check_date,
+    is_default,
+};
 use crate::error::Problem;
 use crate::key_path::KeyPath;
 use crate::lora::Lora;
@@ -44,6 +47,12 @@ pub struct Preference {
     /// The date that the template may ask for, `YYYY-MM-DD`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
+    /// What becomes of a row that the template does not write whole.
+    #[serde(skip_serializing_if = "is_default")]
+    pub template_drops: TemplateDrops,
+    /// What becomes of special tokens that a row spells.
+    #[serde(skip_serializing_if = "is_default")]
+    pub special_tokens: SpecialTokens,
     /// Whether a row's `chat_template_kwargs` reach the template.
     pub template_kwargs: TemplateKwargs,
     /// Whether a second end of turn follows each answer.
@@ -191,6 +200,10 @@ pub(crate) struct Written {
     template: Option<TemplateChoice>,
     date: Option<String>,
     #[serde(default)]
+    template_drops: TemplateDrops,
+    #[serde(default)]
+    special_tokens: SpecialTokens,
+    #[serde(default)]
     template_kwargs: TemplateKwargs,
     #[serde(default)]
     extra_eos: bool,
@@ -223,6 +236,8 @@ impl Written {
             reference_from,
             template: self.template.unwrap_or(TemplateChoice::Checkpoint),
             date: self.date,
+            template_drops: self.template_drops,
+            special_tokens: self.special_tokens,
             template_kwargs: self.template_kwargs,
             extra_eos: self.extra_eos,
             prompt_limit: self.prompt_limit,
@@ -265,6 +280,16 @@ impl PreferenceLoss {
 }
 
 impl Preference {
+    /// How rows become text.
+    pub fn chat_text(&self) -> ChatText<'_> {
+        ChatText {
+            template: &self.template,
+            date: self.date.as_deref(),
+            template_drops: self.template_drops,
+            special_tokens: self.special_tokens,
+        }
+    }
+
     /// The training of a stage of this name once it is known how many pairs there are and how many tokens they have.
     pub fn training(&self, name: &str, pairs: u64, tokens: u64) -> Training {
         let steps = match self.duration {

@@ -26,15 +26,18 @@ pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, Ch
             "cannot be used: the checkpoint has no chat template; ask /v1/completions, or put a chat_template.jinja into it",
         ));
     };
-    let conversation = conversation(&request, template)?;
+    let conversation = conversation(&request)?;
     let render = Render {
         add_generation_prompt: true,
         date: Some(shared.date),
         ..Render::default()
     };
     let refused = |error| Refusal::field("messages", format!("cannot be used: {error}"));
-    let rendered = template.render(&conversation, &render).map_err(refused)?;
-    let prompt = encode(&shared.model.tokenizer, &rendered).map_err(refused)?.ids;
+    let tokenizer = &shared.model.tokenizer;
+    let rendered = template
+        .render_for(tokenizer, &conversation, &render)
+        .map_err(refused)?;
+    let prompt = encode(tokenizer, &rendered).map_err(refused)?.ids;
     let n = request.options.n;
     let prompts = vec![prompt];
     shared.check_prompts("messages", &prompts, n)?;

@@ -1,20 +1,20 @@
 //! Calls of functions as the model writes them: `{"name": …, "arguments": {…}}` between two tags.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+pub(crate) use smollm3_chat::fit::{END_TOOL_CALL as CLOSE, TOOL_CALL as OPEN};
 
 use crate::wire::{FunctionCall, ToolCall};
-
-/// Begins a call.
-pub(crate) const OPEN: &str = "<tool_call>";
-/// Ends a call.
-pub(crate) const CLOSE: &str = "</tool_call>";
 
 /// The call that stands between the tags; `None` if it is none.
 pub(crate) fn parse(body: &str, index: usize) -> Option<ToolCall> {
     let mut call: Map<String, Value> = serde_json::from_str(body.trim()).ok()?;
     let arguments = match call.shift_remove("arguments") {
         None => "{}".to_owned(),
-        Some(Value::String(written)) => written,
+        // Written out as text, it must still be an object: that is what clients read and send back.
+        Some(Value::String(written)) if serde_json::from_str::<Map<String, Value>>(&written).is_ok() => {
+            written
+        }
+        Some(Value::String(_)) => return None,
         Some(arguments) => arguments.to_string(),
     };
     Some(ToolCall {
@@ -26,10 +26,4 @@ pub(crate) fn parse(body: &str, index: usize) -> Option<ToolCall> {
             arguments,
         },
     })
-}
-
-/// A call in the form of OpenAI's messages, as the model writes it.
-pub(crate) fn spell(name: &Value, arguments: &Value) -> String {
-    let call = json!({"name": name, "arguments": arguments});
-    format!("{OPEN}\n{call}\n{CLOSE}")
 }

@@ -1,8 +1,11 @@
 //! How a row of data becomes documents: tokens, and which of them the loss is about.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
-use smollm3_chat::{Conversation, Learned, encode};
+use smollm3_chat::{Conversation, Encoded as Tokens, Learned, Rendered, encode};
 use smollm3_corpus::Tokenizer;
+use smollm3_packing::TooLong;
 use smollm3_recipe::{FineTuning, Learned as Wanted, Recipe, Stage};
 
 use crate::source::Generator;
@@ -26,6 +29,8 @@ pub enum Encoded {
         documents: Vec<Document>,
         /// Rows of the same text are held out together.
         held_out_by: String,
+        /// Kinds of what the template does not write of it.
+        dropped: BTreeSet<&'static str>,
     },
     /// It is left out, for this reason.
     LeftOut(&'static str),
@@ -53,6 +58,8 @@ pub struct ConversationEncoder {
     pub setup: ChatSetup,
     /// The tokens that the loss is about.
     pub learned: Learned,
+    /// Tokens that a row keeps, where longer ones are cut.
+    pub cut: Option<usize>,
 }
 
 impl ConversationEncoder {
@@ -61,36 +68,54 @@ impl ConversationEncoder {
     /// # Errors
     /// As [`ChatSetup::of`], and a template that does not mark what is to be learned.
     pub fn of(recipe: &Recipe, tokenizer: &Tokenizer, stage: &Stage, settings: &FineTuning) -> Result<Self> {
-        let setup = ChatSetup::of(
-            recipe,
-            tokenizer,
-            stage,
-            &settings.template,
-            settings.date.as_deref(),
-        )?;
+        let setup = ChatSetup::of(recipe, tokenizer, stage, settings.chat_text())?;
         let learned = match settings.learned {
             Wanted::Assistant => Learned::Assistant,
             Wanted::All => Learned::All,
             Wanted::LastTurn => Learned::LastTurn,
         };
         setup.template.check_learned(learned)?;
-        Ok(Self { setup, learned })
+        let cut = (settings.too_long == TooLong::Truncate).then_some(settings.sequence_length.0 as usize);
+        Ok(Self { setup, learned, cut })
     }
 
-    fn document(&self, tokenizer: &Tokenizer, talk: &Conversation) -> smollm3_chat::Result<Document> {
-        let rendered = self.setup.template.render(talk, &self.setup.render)?;
+    /// A conversation as text and tokens, and what is left of it.
+    ///
+    /// # Errors
+    /// The template refuses it, or it holds what the stage refuses.
+    pub fn tokens(
+        &self,
+        tokenizer: &Tokenizer,
+        talk: &Conversation,
+    ) -> smollm3_chat::Result<(Rendered, Tokens, BTreeSet<&'static str>)> {
+        let (rendered, dropped) = self.setup.render(tokenizer, talk)?;
         let encoded = encode(tokenizer, &rendered)?;
-        let learned = self.setup.template.mask(&encoded, self.learned)?;
-        Ok(Document {
-            ids: encoded.ids,
-            learned,
-        })
+        Ok((rendered, encoded, dropped))
+    }
+
+    /// Why a conversation teaches nothing.
+    fn nothing_to_learn(&self, talk: &Conversation, learned: &[bool]) -> Option<&'static str> {
+        let last_only = match self.learned {
+            Learned::All => None,
+            Learned::Assistant => Some(false),
+            Learned::LastTurn => Some(true),
+        };
+        if last_only.is_some_and(|last| talk.has_empty_answers(last)) {
+            return Some("with empty answers");
+        }
+        // The first token is never predicted.
+        let first = learned.iter().skip(1).position(|learned| *learned);
+        match (first, self.cut) {
+            (None, _) => Some("with nothing to learn"),
+            (Some(before), Some(cut)) if before + 1 >= cut => Some("too long before the first answer"),
+            _ => None,
+        }
     }
 }
 
 impl RowEncoder for ConversationEncoder {
     fn identity(&self) -> Value {
-        json!([self.setup.identity(), format!("{:?}", self.learned)])
+        json!([self.setup.identity(), format!("{:?}", self.learned), self.cut])
     }
 
     fn generator(&self) -> Generator {
@@ -99,16 +124,21 @@ impl RowEncoder for ConversationEncoder {
 
     fn encode(&self, tokenizer: &Tokenizer, batch: &RowBatch, index: usize) -> Result<Encoded> {
         let talk = conversation(batch, index)?;
-        let document = self.document(tokenizer, &talk).map_err(|source| SftError::Row {
+        let wrong = |source| SftError::Row {
             place: batch.place(index),
             source,
-        })?;
-        // The first token is never predicted.
-        Ok(match document.learned.iter().skip(1).any(|learned| *learned) {
-            false => Encoded::LeftOut("with nothing to learn"),
-            true => Encoded::Kept {
+        };
+        let (_, encoded, dropped) = self.tokens(tokenizer, &talk).map_err(wrong)?;
+        let learned = self.setup.template.mask(&encoded, self.learned).map_err(wrong)?;
+        Ok(match self.nothing_to_learn(&talk, &learned) {
+            Some(reason) => Encoded::LeftOut(reason),
+            None => Encoded::Kept {
                 held_out_by: json!(talk).to_string(),
-                documents: vec![document],
+                documents: vec![Document {
+                    ids: encoded.ids,
+                    learned,
+                }],
+                dropped,
             },
         })
     }

@@ -26,7 +26,7 @@ pub struct Ledger {
     pub masked: u64,
     /// Cut off conversations of which the rest is used.
     pub truncated: u64,
-    /// Of conversations that are left out.
+    /// Of conversations that are left out, and of rows without anything to learn.
     pub dropped: u64,
     /// What the packing says.
     pub packing: smollm3_packing::Ledger,
@@ -106,13 +106,16 @@ pub struct PackedRows {
     /// Conversation of each document that was packed.
     order: Permutation,
     rows: Rows,
+    /// Those of the packed rows that have something to learn, in order.
+    learning: Vec<u32>,
     key: [u8; 32],
     sequences_per_step: u64,
     ledger: Ledger,
 }
 
 impl PackedRows {
-    /// Packs the conversations of a store.
+    /// Packs the conversations of a store. Rows without anything to learn, which there are where a stream is cut or a
+    /// long conversation split, are left out: no step is made of them.
     ///
     /// # Errors
     /// A conversation is too long and the settings make that an error, or nothing is left.
@@ -130,27 +133,40 @@ impl PackedRows {
                     .to_owned(),
             ));
         }
-        let trained = rows
-            .fragments()
-            .iter()
-            .map(|piece| {
+        let (mut trained, mut unlearned) = (0, 0);
+        let mut learning = Vec::with_capacity(rows.len());
+        for (row, pieces) in (0..).zip(rows.iter()) {
+            let learned = pieces.iter().map(|piece| {
                 let conversation = conversation(u64::from(piece.document));
                 store.learned(conversation, u64::from(piece.start), u64::from(piece.length))
-            })
-            .sum();
+            });
+            match learned.sum::<u64>() {
+                0 => unlearned += pieces.iter().map(|piece| u64::from(piece.length)).sum::<u64>(),
+                learned => {
+                    trained += learned;
+                    learning.push(row);
+                }
+            }
+        }
+        if learning.is_empty() {
+            return Err(SftError::Refused(
+                "no row holds anything to learn after packing; raise sequence_length".to_owned(),
+            ));
+        }
         let packing = *rows.ledger();
         let ledger = Ledger {
             input: packing.input,
             trained,
-            masked: packing.kept - trained,
+            masked: packing.kept - trained - unlearned,
             truncated: packing.truncated,
-            dropped: packing.dropped,
+            dropped: packing.dropped + unlearned,
             packing,
         };
         Ok(Self {
             store,
             order,
             rows,
+            learning,
             key,
             sequences_per_step,
             ledger,
@@ -159,12 +175,12 @@ impl PackedRows {
 
     /// Rows of one time through.
     pub fn len(&self) -> u64 {
-        self.rows.len() as u64
+        self.learning.len() as u64
     }
 
     /// Whether there are none, which is not so.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.learning.is_empty()
     }
 
     /// Where each token went.
@@ -211,7 +227,8 @@ impl PackedRows {
             starts: Vec::new(),
             source: 0,
         };
-        for piece in self.rows.get(number as usize).unwrap_or_default() {
+        let packed = self.learning.get(number as usize).map(|row| *row as usize);
+        for piece in packed.and_then(|row| self.rows.get(row)).unwrap_or_default() {
             let (ids, learned) = self.piece(piece)?;
             row.starts.push(row.ids.len());
             row.ids.extend(&ids);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use smollm3_chat::ChatError;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::tokenize::is_held_out;
 use smollm3_engine::checkpoint::write_json;
@@ -23,7 +24,7 @@ use crate::source::Rows;
 use crate::{ChatSetup, ConversationStore, ConversationWriter, Result, SftError};
 
 /// Raised when the same rows would become other tokens.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const REPORT: &str = "report.json";
 const TRAIN: &str = "train";
 
@@ -36,6 +37,9 @@ pub struct Report {
     pub kept: u64,
     /// Of those left out, by reason. Without `data.bad_rows = "skip"` a row that is not what the stage reads ends the work.
     pub left_out: BTreeMap<String, u64>,
+    /// Rows that the template does not write whole, by the kind of what is missing (`stage.template_drops = "count"`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub template_drops: BTreeMap<String, u64>,
     /// Of those kept out of training.
     pub held_out: u64,
     /// Rows that are trained on.
@@ -205,15 +209,19 @@ fn make(
             let done: Vec<Encoded> = rows
                 .into_par_iter()
                 .map(|index| match encoder.encode(tokenizer, &batch, index) {
-                    Err(SftError::Row { .. }) if recipe.data.bad_rows == BadRows::Skip => {
-                        Ok(Encoded::LeftOut("that could not be read"))
+                    Err(SftError::Row { source, .. }) if recipe.data.bad_rows == BadRows::Skip => {
+                        Ok(Encoded::LeftOut(match source {
+                            ChatError::Dropped { .. } => "that the template does not write whole",
+                            ChatError::Spelled { .. } => "that spell special tokens",
+                            _ => "that could not be read",
+                        }))
                     }
                     done => done,
                 })
                 .collect::<Result<_>>()?;
             for row in done {
                 report.kept += 1;
-                let (documents, held_out_by) = match row {
+                let (documents, held_out_by, dropped) = match row {
                     Encoded::LeftOut(reason) => {
                         *report.left_out.entry(reason.to_owned()).or_default() += 1;
                         continue;
@@ -221,8 +229,12 @@ fn make(
                     Encoded::Kept {
                         documents,
                         held_out_by,
-                    } => (documents, held_out_by),
+                        dropped,
+                    } => (documents, held_out_by, dropped),
                 };
+                for kind in dropped {
+                    *report.template_drops.entry(kind.to_owned()).or_default() += 1;
+                }
                 let is_held_out = share > 0.0 && is_held_out(&held_out_by, share);
                 report.held_out += u64::from(is_held_out);
                 report.trained += u64::from(!is_held_out);
@@ -248,9 +260,14 @@ fn make(
         reports.insert(data.name.clone(), report);
     }
     if train.conversations() == 0 {
-        return Err(SftError::Refused(
-            "nothing is left to train on; report.json says what became of the rows".to_owned(),
-        ));
+        let rows: Vec<String> = reports
+            .iter()
+            .map(|(name, report)| describe(name, report))
+            .collect();
+        return Err(SftError::Refused(format!(
+            "nothing is left to train on; mend the rows, or raise sequence_length where they are too long. {}",
+            rows.join(". ")
+        )));
     }
     train.finish()?;
     if held_out.conversations() > 0 {
@@ -285,8 +302,12 @@ fn describe(name: &str, report: &Report) -> String {
     let left_out: String = left_out
         .map(|(reason, rows)| format!(", {rows} {reason} left out"))
         .collect();
+    let dropped = report.template_drops.iter();
+    let dropped: String = dropped
+        .map(|(kind, rows)| format!("; {kind} not written by the template in {rows}"))
+        .collect();
     format!(
-        "{name}: {} of {} rows{left_out}, {} held out; {} tokens, {} of them learned",
+        "{name}: {} of {} rows{left_out}, {} held out; {} tokens, {} of them learned{dropped}",
         report.kept, report.rows, report.held_out, report.tokens, report.learned
     )
 }

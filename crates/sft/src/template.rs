@@ -1,15 +1,16 @@
 //! The template, the date and the tokenizer of a stage on conversations.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
-use smollm3_chat::{NaiveDate, Render, Template};
+use smollm3_chat::{ChatError, Conversation, NaiveDate, Render, Rendered, Template, spelled_token};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::Run;
 use smollm3_engine::checkpoint::{self, write_json};
-use smollm3_recipe::{Recipe, Stage, Start, TemplateChoice};
+use smollm3_recipe::{ChatText, Recipe, SpecialTokens, Stage, Start, TemplateChoice, TemplateDrops};
 
 use crate::{Result, SftError};
 
@@ -20,6 +21,10 @@ pub struct ChatSetup {
     pub template: Template,
     /// The date, where the recipe gives one.
     pub render: Render,
+    /// What becomes of rows that the template does not write whole.
+    pub drops: TemplateDrops,
+    /// What becomes of special tokens that a row spells.
+    pub special_tokens: SpecialTokens,
 }
 
 impl ChatSetup {
@@ -27,15 +32,9 @@ impl ChatSetup {
     ///
     /// # Errors
     /// There is no such template, it does not parse, or the tokenizer has no tokens for turns.
-    pub fn of(
-        recipe: &Recipe,
-        tokenizer: &Tokenizer,
-        stage: &Stage,
-        template: &TemplateChoice,
-        date: Option<&str>,
-    ) -> Result<Self> {
+    pub fn of(recipe: &Recipe, tokenizer: &Tokenizer, stage: &Stage, text: ChatText<'_>) -> Result<Self> {
         check_tokens(tokenizer)?;
-        let template = match template {
+        let template = match text.template {
             TemplateChoice::BuiltIn(name) => Template::builtin(name).ok_or_else(|| {
                 SftError::Refused(format!(
                     "stage.{}.template: there is no template `{name}`; write one of {}, \"checkpoint\", or a file such as \
@@ -59,7 +58,7 @@ impl ChatSetup {
                 Template::parse(&path.display().to_string(), &source)?
             }
         };
-        let date = date.map(|date| {
+        let date = text.date.map(|date| {
             NaiveDate::parse_from_str(date, "%Y-%m-%d").map_err(|_| {
                 SftError::Refused(format!(
                     "stage.{}.date: `{date}` is no date; write it as \"2025-07-08\"",
@@ -71,14 +70,73 @@ impl ChatSetup {
             date: date.transpose()?,
             ..Render::default()
         };
-        Ok(Self { template, render })
+        Ok(Self {
+            template,
+            render,
+            drops: text.template_drops,
+            special_tokens: text.special_tokens,
+        })
+    }
+
+    /// A conversation as text, and the kinds of what the template leaves out of it.
+    ///
+    /// # Errors
+    /// The template refuses it, or it holds what the stage refuses.
+    pub fn render(
+        &self,
+        tokenizer: &Tokenizer,
+        talk: &Conversation,
+    ) -> smollm3_chat::Result<(Rendered, BTreeSet<&'static str>)> {
+        self.check_special_tokens(tokenizer, talk)?;
+        let rendered = self.template.render_for(tokenizer, talk, &self.render)?;
+        let dropped = self.dropped(talk, &rendered)?;
+        Ok((rendered, dropped))
+    }
+
+    /// Refuses special tokens in content, if that is asked for.
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn check_special_tokens(
+        &self,
+        tokenizer: &Tokenizer,
+        talk: &Conversation,
+    ) -> smollm3_chat::Result<()> {
+        match self.special_tokens {
+            SpecialTokens::Text => Ok(()),
+            SpecialTokens::Refuse => match spelled_token(tokenizer, talk) {
+                None => Ok(()),
+                Some(spelled) => Err(ChatError::Spelled { spelled }),
+            },
+        }
+    }
+
+    /// The kinds of what the template leaves out.
+    ///
+    /// # Errors
+    /// It leaves something out, and that is refused.
+    pub fn dropped(
+        &self,
+        talk: &Conversation,
+        rendered: &Rendered,
+    ) -> smollm3_chat::Result<BTreeSet<&'static str>> {
+        let mut dropped = self.template.drops(talk, rendered, &self.render)?;
+        if self.drops == TemplateDrops::Refuse && !dropped.is_empty() {
+            return Err(ChatError::Dropped {
+                template: self.template.name().to_owned(),
+                dropped: Box::new(dropped.swap_remove(0)),
+            });
+        }
+        Ok(dropped.into_iter().map(|dropped| dropped.kind).collect())
     }
 
     /// Stands for it.
     pub fn identity(&self) -> Value {
         json!([
             self.template.source(),
-            self.render.date.map(|date| date.to_string())
+            self.render.date.map(|date| date.to_string()),
+            self.drops,
+            self.special_tokens,
         ])
     }
 

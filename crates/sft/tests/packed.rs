@@ -102,7 +102,13 @@ proptest! {
         seed: u64,
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let rows = PackedRows::new(store(folder.path(), &talks), &Settings::new(row, packing), seed, 1).unwrap();
+        let rows = PackedRows::new(store(folder.path(), &talks), &Settings::new(row, packing), seed, 1);
+        let Ok(rows) = rows else {
+            // No row has a target; the first two tokens of a conversation are always in one together, but for a stream.
+            let taught = talks.iter().any(|(_, learned)| learned.get(1) == Some(&true));
+            prop_assert!(!taught || packing == Packing::Wrapped);
+            return Ok(());
+        };
         let ledger = *rows.ledger();
         let tokens: usize = talks.iter().map(|(ids, _)| ids.len()).sum();
         prop_assert_eq!(ledger.input, tokens as u64);
@@ -120,19 +126,22 @@ proptest! {
                     targets += 1;
                 }
             }
+            prop_assert!(row_found.targets.iter().any(Option::is_some), "a row without a target");
             kept += row_found.ids.len() as u64;
         }
         prop_assert_eq!(targets, ledger.trained);
         prop_assert_eq!(kept, ledger.trained + ledger.masked);
         if packing == Packing::BfdSplit || packing == Packing::Wrapped {
-            prop_assert_eq!(kept, ledger.input);
+            prop_assert_eq!(kept + ledger.dropped, ledger.input);
         }
     }
 
     #[test]
     fn each_time_through_gives_every_row_once_in_another_order(talks in talks(), batch in 1u64..7, seed: u64) {
         let folder = tempfile::tempdir().unwrap();
-        let rows = PackedRows::new(store(folder.path(), &talks), &Settings::new(16, Packing::Bfd), seed, batch).unwrap();
+        let rows = PackedRows::new(store(folder.path(), &talks), &Settings::new(16, Packing::Bfd), seed, batch);
+        prop_assume!(rows.is_ok());
+        let rows = rows.unwrap();
         let steps = (3 * rows.len()).div_ceil(batch);
         let all: Vec<u64> = (1..=steps).flat_map(|step| rows.numbers(step)).collect();
         let mut epochs = Vec::new();

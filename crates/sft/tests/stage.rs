@@ -13,7 +13,7 @@ use smollm3_engine::{Event, HeldOutRecord, Listener, Listeners, Record, Run, che
 use smollm3_model::Parameters;
 use smollm3_model::hf::{Checkpoint, TensorFiles};
 use smollm3_recipe::Recipe;
-use smollm3_sft::{ConversationEncoder, Prepared, fine_tune, prepared_data};
+use smollm3_sft::{ConversationEncoder, PackedRows, Prepared, fine_tune, prepared_data};
 use support::{Recorder, recipe};
 
 const STEPS: u64 = 8;
@@ -385,4 +385,160 @@ fn bad_rows_are_left_out_where_the_recipe_says_so() {
     );
     let held_out = found.held_out.as_ref().map_or(0, |store| store.len());
     assert_eq!(found.train.len() + held_out, 10 + found.reports["few"].kept);
+}
+
+#[test]
+fn rows_without_a_target_are_left_out_by_reason_and_no_step_is_made_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = |overrides: &[&str]| talking(folder.path(), &[&["data.held_out=0%"], overrides].concat());
+    let long = "Please read this first. ".repeat(12);
+    let mut rows: Vec<Value> = (0..3).map(|i| row(&format!("{i}?"), "yes")).collect();
+    rows.extend([row(&long, "yes"), row("Silent?", ""), row("Blank?", " \n")]);
+    let fresh = |rows: &[Value], overrides: &[&str]| {
+        let _ = fs::remove_dir_all(folder.path().join("out"));
+        let recipe = recipe(overrides);
+        write_rows(&folder.path().join("chats.jsonl"), rows);
+        prepared(recipe, &Recorder::default())
+    };
+    let (found, _) = fresh(&rows, &[]).unwrap();
+    let chats = &found.reports["chats"];
+    let left_out: Vec<(&str, u64)> = chats
+        .left_out
+        .iter()
+        .map(|(reason, rows)| (reason.as_str(), *rows))
+        .collect();
+    assert_eq!(
+        left_out,
+        [("too long before the first answer", 1), ("with empty answers", 2)]
+    );
+    assert_eq!((chats.trained, chats.kept), (3, 6));
+
+    let few = "stage.sft.data=[{ name = \"chats\", paths = [\"chats.jsonl\"] }]";
+    let error = fresh(&[row(&long, "yes"), row("Silent?", "")], &[few])
+        .unwrap_err()
+        .to_string();
+    for words in [
+        "nothing is left to train on",
+        "1 too long before the first answer",
+        "1 with empty answers",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+    // A stream that is cut has rows between a question and its answer. They are no steps.
+    let streamed = ["stage.sft.packing=wrapped", few];
+    let rows: Vec<Value> = (0..8).map(|i| row(&format!("{i} {long}"), "yes")).collect();
+    let (found, _) = fresh(&rows, &streamed).unwrap();
+    let recipe = recipe(&streamed);
+    let settings = recipe.stages.last().unwrap().fine_tuning().unwrap().packing();
+    let packed = PackedRows::new(found.train, &settings, 1, 1).unwrap();
+    let learned = |number| packed.row(number).unwrap().targets.iter().flatten().count() as u64;
+    let learned: Vec<u64> = (0..packed.len()).map(learned).collect();
+    assert!(learned.iter().all(|targets| *targets > 0), "{learned:?}");
+    let ledger = packed.ledger();
+    assert_eq!(learned.iter().sum::<u64>(), ledger.trained);
+    assert!(packed.len() < ledger.packing.rows && ledger.dropped > 0);
+    assert_eq!(
+        ledger.input,
+        ledger.trained + ledger.masked + ledger.truncated + ledger.dropped
+    );
+}
+
+#[test]
+fn what_the_template_does_not_write_is_refused_or_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_tools = |row: Value| {
+        let mut row = row;
+        row["tools"] = json!([{"type": "function", "function": {"name": "add"}}]);
+        row
+    };
+    let rows = [
+        row("a", "b"),
+        with_tools(row("c", "d")),
+        row("What is <|im_end|>?", "f"),
+    ];
+    let fresh = |overrides: &[&str]| {
+        let _ = fs::remove_dir_all(folder.path().join("out"));
+        let recipe = talking(folder.path(), &[&["data.held_out=0%"], overrides].concat());
+        write_rows(&folder.path().join("chats.jsonl"), &rows);
+        prepared(recipe, &Recorder::default())
+    };
+    let error = fresh(&[]).unwrap_err().to_string();
+    for words in [
+        "line 2 of",
+        "chats.jsonl",
+        "does not write tools at `tools[0].function.name`",
+        "template_drops",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+    let (found, _) = fresh(&["stage.sft.template_drops=count"]).unwrap();
+    let chats = &found.reports["chats"];
+    assert_eq!(
+        (
+            chats.trained,
+            chats.template_drops["tools"],
+            chats.template_drops.len()
+        ),
+        (3, 1, 1)
+    );
+    let (found, _) = fresh(&["data.bad_rows=skip"]).unwrap();
+    assert_eq!(
+        found.reports["chats"].left_out["that the template does not write whole"],
+        1
+    );
+
+    let refuse = [
+        "stage.sft.template_drops=count",
+        "stage.sft.special_tokens=refuse",
+    ];
+    let error = fresh(&refuse).unwrap_err().to_string();
+    for words in [
+        "line 3 of",
+        "`messages[0].content` spells the special token `<|im_end|>`",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn rows_of_public_sets_are_the_same_conversations() {
+    let folder = tempfile::tempdir().unwrap();
+    type Form = fn(&str, &str) -> Value;
+    let forms: [(&str, Form); 4] = [
+        ("openai", row),
+        (
+            "sharegpt",
+            |asked, said| json!({"conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": said}]}),
+        ),
+        (
+            "alpaca",
+            |asked, said| json!({"instruction": asked, "input": "", "output": said}),
+        ),
+        (
+            "completion",
+            |asked, said| json!({"prompt": asked, "completion": said}),
+        ),
+    ];
+    let data: Vec<String> = forms
+        .iter()
+        .map(|(name, form)| {
+            let rows: Vec<Value> = (0..3).map(|i| form(&format!("Is {i} even?"), "Yes.")).collect();
+            write_rows(&folder.path().join(format!("{name}.jsonl")), &rows);
+            format!("{{ name = \"{name}\", paths = [\"{name}.jsonl\"] }}")
+        })
+        .collect();
+    let data = format!("stage.sft.data=[{}]", data.join(", "));
+    let (found, _) = prepared(
+        talking(folder.path(), &["data.held_out=0%", &data]),
+        &Recorder::default(),
+    )
+    .unwrap();
+    let document = |index| found.train.conversation(index).unwrap();
+    for index in 3..12 {
+        assert_eq!(document(index), document(index % 3), "{index}");
+    }
+    assert_eq!(
+        (found.train.len(), found.reports["alpaca"].learned),
+        (12, found.reports["openai"].learned)
+    );
 }

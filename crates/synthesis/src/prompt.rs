@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 use smollm3_chat::Conversation;
+use smollm3_chat::conversation::in_one_form;
 use smollm3_corpus::read::{ValueBatch, rows_of};
 use smollm3_corpus::shards::{CacheOptions, Shards, open_rows};
 
@@ -196,13 +197,15 @@ impl Asking {
 /// The messages of a row up to the last words of the user or a tool, or what is wrong with it.
 fn messages(row: &Value) -> Result<Vec<Value>, String> {
     let column = |name: &str| row.get(name).filter(|value| !value.is_null());
-    let named = ["prompt", "question", "messages"];
+    let named = ["prompt", "question", "messages", "conversations"];
     let found = named.iter().find_map(|name| Some((*name, column(name)?)));
     let mut messages = match found {
         Some((_, Value::String(text))) if !text.trim().is_empty() => {
             return Ok(vec![json!({"role": "user", "content": text})]);
         }
-        Some((_, Value::Array(messages))) => messages.clone(),
+        Some((_, Value::Array(messages))) => {
+            in_one_form(messages.clone()).map_err(|error| error.to_string())?
+        }
         Some((name, _)) => {
             return Err(format!("has neither text nor a list of messages in `{name}`"));
         }

@@ -20,9 +20,10 @@ fn a_row_of_messages_keeps_its_settings() {
         "source": "elsewhere",
     });
     let conversation = Conversation::from_row(&row).unwrap();
-    assert_eq!(conversation.messages, row["messages"].as_array().unwrap().clone());
+    // A columnar file has null where a row of lines has no key.
+    assert_eq!(conversation.messages, [json!({"role": "user", "content": "x"})]);
     assert_eq!(conversation.tools, None);
-    assert_eq!(json!(conversation.template_kwargs), row["chat_template_kwargs"]);
+    assert_eq!(json!(conversation.template_kwargs), json!({"python_tools": []}));
 }
 
 #[test]
@@ -55,8 +56,7 @@ fn tools_come_from_a_column_from_json_or_from_the_settings() {
         assert_eq!(json!(conversation.tools), tools);
         assert!(conversation.template_kwargs.is_empty());
     }
-    let twice =
-        refused(json!({"messages": messages, "tools": tools, "chat_template_kwargs": {"tools": tools}}));
+    let twice = refused(json!({"messages": messages, "tools": tools, "chat_template_kwargs": {"tools": []}}));
     assert!(twice.contains("`tools` twice"), "{twice}");
     let broken = refused(json!({"messages": messages, "tools": "[{"}));
     assert!(broken.contains("`tools` that are not JSON"), "{broken}");
@@ -68,7 +68,7 @@ fn rows_without_a_conversation_name_what_they_have() {
         (json!({"text": "x", "id": 1}), "has text, id"),
         (
             json!({"prompt": "x"}),
-            "needs `messages`, or `prompt` and `completion`",
+            "needs `messages`, `conversations`, `prompt` and `completion`, or `instruction` and `output`",
         ),
         (json!({}), "has nothing"),
         (json!([1]), "has a list"),
@@ -121,7 +121,7 @@ fn a_wrong_message_is_named_by_its_position() {
             "message 1 has an object as `content`",
         ),
         (
-            json!({"role": "user", "content": [{"type": "text"}, "x"]}),
+            json!({"role": "user", "content": [{"type": "text", "text": "y"}, "x"]}),
             "content part 1 that is no object",
         ),
         (json!("hello"), "message 1 is a string; write an object"),

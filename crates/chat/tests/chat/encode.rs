@@ -50,7 +50,11 @@ fn spans_inside_words_and_wide_characters_are_masked_as_in_transformers() {
         let encoded = encode(&tokenizer, &rendered).unwrap();
         assert_eq!(json!(encoded.ids), case["input_ids"], "{case}");
         let mask: Vec<u8> = encoded.assistant.iter().map(|masked| u8::from(*masked)).collect();
-        assert_eq!(json!(mask), case["assistant_masks"], "{case}");
+        match rendered.assistant.iter().all(|span| span.is_empty()) {
+            // transformers learns the token around an empty block, in which nobody said anything.
+            true => assert_eq!((mask, &case["assistant_masks"]), (vec![0], &json!([1])), "{case}"),
+            false => assert_eq!(json!(mask), case["assistant_masks"], "{case}"),
+        }
     }
 }
 
@@ -142,7 +146,7 @@ fn no_tokens_are_added_and_none_is_needed() {
     let adding = Tokenizer::from_json("adding", json.to_string().as_bytes()).unwrap();
     let rendered = Rendered {
         text: "a b".into(),
-        assistant: vec![],
+        ..Rendered::default()
     };
     assert_eq!(
         encode(&adding, &rendered).unwrap(),

@@ -64,7 +64,7 @@ fn text_of_another_convention_has_no_roles() {
 fn a_marker_without_a_role_ends_the_turn_before_it() {
     let rendered = Rendered {
         text: "x<|im_start|>user\na<|im_start|>Not a role\nb".into(),
-        assistant: vec![],
+        ..Rendered::default()
     };
     let encoded = encode(&tokenizer(), &rendered).unwrap();
     let explained = tokens(&encoded, &rendered, &[]);

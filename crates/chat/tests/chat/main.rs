@@ -4,13 +4,18 @@
 
 mod checkpoint;
 mod conversation;
+mod dialect;
+mod drops;
 mod encode;
 mod explain;
 mod fixtures;
 mod generation;
 mod jinja;
 mod pair;
+mod quoting;
 mod rows;
+mod spans;
 mod template;
 mod thought;
+mod tokenizers;
 mod tokens;

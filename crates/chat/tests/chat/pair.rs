@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use smollm3_chat::{Pair, Render, Template, render_pair};
 
-use crate::fixtures::{dated, read};
+use crate::fixtures::{dated, read, tokenizer};
 
 #[test]
 fn pairs_are_rendered_as_by_trl() {
@@ -10,18 +10,43 @@ fn pairs_are_rendered_as_by_trl() {
     assert_eq!(cases.len(), 4);
     for case in cases {
         let mut pair = Pair::from_row(&case["example"]).unwrap();
-        let rendered = render_pair(&Template::smollm3(), &pair, &dated()).unwrap();
+        let rendered = render_pair(&tokenizer(), &Template::smollm3(), &pair, &dated()).unwrap();
         let expected = &case["trl_0.24.0"];
-        assert_eq!(json!(rendered.prompt), expected["prompt"], "{}", case["name"]);
-        assert_eq!(json!(rendered.chosen), expected["chosen"], "{}", case["name"]);
-        assert_eq!(json!(rendered.rejected), expected["rejected"], "{}", case["name"]);
+        assert_eq!(
+            json!(rendered.prompt.text),
+            expected["prompt"],
+            "{}",
+            case["name"]
+        );
+        assert_eq!(
+            json!(rendered.chosen.text),
+            expected["chosen"],
+            "{}",
+            case["name"]
+        );
+        assert_eq!(
+            json!(rendered.rejected.text),
+            expected["rejected"],
+            "{}",
+            case["name"]
+        );
 
         // Older versions did not pass the row's settings on.
         pair.template_kwargs.clear();
-        let rendered = render_pair(&Template::smollm3(), &pair, &dated()).unwrap();
+        let rendered = render_pair(&tokenizer(), &Template::smollm3(), &pair, &dated()).unwrap();
         let expected = &case["trl_0.19.1 (chat_template_kwargs are ignored there)"];
-        assert_eq!(json!(rendered.prompt), expected["prompt"], "{}", case["name"]);
-        assert_eq!(json!(rendered.rejected), expected["rejected"], "{}", case["name"]);
+        assert_eq!(
+            json!(rendered.prompt.text),
+            expected["prompt"],
+            "{}",
+            case["name"]
+        );
+        assert_eq!(
+            json!(rendered.rejected.text),
+            expected["rejected"],
+            "{}",
+            case["name"]
+        );
     }
 }
 
@@ -59,17 +84,18 @@ fn a_prompt_that_ends_with_the_assistant_is_continued() {
         "rejected": [say("assistant", " b")],
     });
     let rendered = render_pair(
+        &tokenizer(),
         &Template::chatml(),
         &Pair::from_row(&row).unwrap(),
         &Render::default(),
     )
     .unwrap();
     assert_eq!(
-        rendered.prompt,
+        rendered.prompt.text,
         "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nIt is"
     );
     assert_eq!(
-        rendered.chosen,
+        rendered.chosen.text,
         "<|im_end|>\n<|im_start|>assistant\n a<|im_end|>\n"
     );
 }
@@ -84,10 +110,16 @@ fn answers_keep_what_only_one_of_them_shares_with_the_prompt() {
         "chosen": [say("assistant", "<think>é</think>a")],
         "rejected": [say("assistant", "b")],
     });
-    let rendered = render_pair(&template, &Pair::from_row(&row).unwrap(), &Render::default()).unwrap();
-    assert_eq!(rendered.prompt, "[user]q[assistant]");
+    let rendered = render_pair(
+        &tokenizer(),
+        &template,
+        &Pair::from_row(&row).unwrap(),
+        &Render::default(),
+    )
+    .unwrap();
+    assert_eq!(rendered.prompt.text, "[user]q[assistant]");
     assert_eq!(
-        (rendered.chosen.as_str(), rendered.rejected.as_str()),
+        (rendered.chosen.text.as_str(), rendered.rejected.text.as_str()),
         ("<think>é</think>a", "b")
     );
 }
@@ -134,8 +166,52 @@ fn rows_without_a_pair_are_refused() {
     }
     let row = json!({"prompt": [say("system", "s")], "chosen": [assistant], "rejected": [assistant]});
     let pair = Pair::from_row(&row).unwrap();
-    let error = render_pair(&Template::chatml(), &pair, &Render::default())
+    let error = render_pair(&tokenizer(), &Template::chatml(), &pair, &Render::default())
         .unwrap_err()
         .to_string();
     assert!(error.contains("ends with the role `system`"), "{error}");
+}
+
+#[test]
+fn pairs_come_in_the_forms_of_other_trainers() {
+    let expected = (
+        vec![say("user", "q")],
+        vec![say("assistant", "a")],
+        vec![say("assistant", "b")],
+    );
+    for row in [
+        json!({
+            "conversations": [{"from": "human", "value": "q"}],
+            "chosen": {"from": "gpt", "value": "a"},
+            "rejected": {"from": "gpt", "value": "b"},
+        }),
+        json!({
+            "prompt": [{"role": "user", "content": [{"type": "text", "text": "q"}], "name": null}],
+            "chosen": [say("assistant", "a")],
+            "rejected": [say("assistant", "b")],
+        }),
+        json!({"instruction": "q", "input": "", "chosen": "a", "rejected": "b"}),
+    ] {
+        let pair = Pair::from_row(&row).unwrap();
+        assert_eq!((pair.prompt, pair.chosen, pair.rejected), expected, "{row}");
+    }
+}
+
+#[test]
+fn special_tokens_in_a_pair_are_the_templates_alone() {
+    let tokenizer = tokenizer();
+    let end = tokenizer.info().im_end.unwrap();
+    let row = json!({"prompt": "What is <|im_end|>?", "chosen": "<|im_end|> ends.", "rejected": "No."});
+    let pair = Pair::from_row(&row).unwrap();
+    let rendered = render_pair(&tokenizer, &Template::chatml(), &pair, &Render::default()).unwrap();
+    assert!(rendered.prompt.text.contains("What is <|im_end|>?"));
+    for (part, ends) in [
+        (&rendered.prompt, 1),
+        (&rendered.chosen, 1),
+        (&rendered.rejected, 1),
+    ] {
+        let ids = part.encode(&tokenizer).unwrap();
+        assert_eq!(ids.iter().filter(|id| **id == end).count(), ends, "{part:?}");
+        assert_eq!(tokenizer.decode(&ids, false).unwrap(), part.text);
+    }
 }

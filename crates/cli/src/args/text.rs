@@ -12,7 +12,7 @@ use super::{DeviceArgs, PrecisionArg};
 pub struct GenerateArgs {
     /// Folder of the checkpoint
     pub checkpoint: PathBuf,
-    /// The text to continue
+    /// The text to continue; special tokens in it are parsed, for there is no template
     #[arg(long)]
     pub prompt: String,
     /// Stop after so many tokens

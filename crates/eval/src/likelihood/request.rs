@@ -32,14 +32,16 @@ impl Request {
         let rest = context.get(given.len()..).unwrap_or_default();
         let request = match given.is_empty() {
             true => {
-                let mut tokens = tokenizer.encode_with(&format!("{rest}{continuation}"), false)?;
-                let beginning = match tokens.first() {
-                    Some(first) if *first == prefix => tokens.remove(0),
-                    _ => prefix,
-                };
+                let text = format!("{rest}{continuation}");
+                // A text that has its beginning already gets no second one.
+                let beginning = tokenizer.next_special(&text, 0).filter(|found| found.start == 0);
+                let beginning = beginning.and_then(|found| text.get(found));
+                let has_own =
+                    beginning.and_then(|token| tokenizer.inner().token_to_id(token)) == Some(prefix);
+                let text = text.get(beginning.filter(|_| has_own).map_or(0, str::len)..);
                 Self {
-                    context: vec![beginning],
-                    continuation: tokens,
+                    context: vec![prefix],
+                    continuation: encode(tokenizer, text.unwrap_or_default(), false)?,
                 }
             }
             false => {
@@ -64,4 +66,14 @@ impl Request {
         let all = self.context.iter().chain(&self.continuation).copied();
         all.take(self.context.len() + self.continuation.len() - 1)
     }
+}
+
+/// The tokens of a text, with what the tokenizer adds to any text or without. What the text spells is text: a question
+/// that holds `<|im_end|>` ends nothing.
+pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
+    let ids = tokenizer.encode_text(text)?;
+    Ok(match add_special_tokens {
+        true => tokenizer.with_added(ids)?,
+        false => ids,
+    })
 }

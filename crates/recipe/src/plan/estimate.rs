@@ -325,7 +325,7 @@ impl StageEstimate {
         } = Division::of(stage, training, devices)?;
         let pairs = stage.preference();
         let work = Work::of(recipe, config, stage, training, [micro_batch, accumulation], used);
-        let (trained, sharding, row) = (work.trained, work.sharding, work.sequence_length);
+        let (trained, row) = (work.trained, work.sequence_length);
         // Pairs are of all lengths; known ones take the time of as many of their mean.
         let timed = match (pairs, steps) {
             (None, _) => Some(work),

@@ -1,0 +1,264 @@
+//! The ways in which data sets and clients write messages, calls and tools, put into one: OpenAI's present one.
+//!
+//! * ShareGPT's `from` and `value`; roles `human`, `gpt`, `observation`, `function_call`.
+//! * Content in parts, joined without anything between; images, sound and files are refused by name.
+//! * Calls as a list or as JSON text, with arguments as an object or as JSON text; the older `function_call` and the
+//!   role `function`.
+//! * Tools as a list, as JSON text, as a list of JSON texts, inside a system message; the older `functions`.
+//!
+//! Keys that are `null` are left out: a columnar file has them for every key that another row has, and a template
+//! must not see the difference. So a schema's `"default": null` goes, too. `content` is `null` where there are only
+//! calls.
+
+use serde_json::{Map, Value, json};
+
+use crate::conversation::{kind, list};
+use crate::error::{ChatError, Result};
+
+/// Roles of ShareGPT, by the names in use.
+const SPEAKERS: [(&str, &str); 13] = [
+    ("human", "user"),
+    ("user", "user"),
+    ("gpt", "assistant"),
+    ("assistant", "assistant"),
+    ("chatgpt", "assistant"),
+    ("bard", "assistant"),
+    ("bing", "assistant"),
+    ("model", "assistant"),
+    ("system", "system"),
+    ("tool", "tool"),
+    ("observation", "tool"),
+    ("function_response", "tool"),
+    ("function_call", "function_call"),
+];
+
+/// Messages in OpenAI's form.
+pub(crate) fn messages(written: Vec<Value>) -> Result<Vec<Value>> {
+    let messages = written.into_iter().enumerate();
+    messages
+        .map(|(index, message)| match message {
+            Value::Object(entries) => match read(entries) {
+                Ok(message) => Ok(Value::Object(message)),
+                Err(problem) => Err(ChatError::Message { index, problem }),
+            },
+            // Refused with a better message by the check of the conversation.
+            other => Ok(other),
+        })
+        .collect()
+}
+
+/// Takes the tools out of a system message, where some sets have them.
+pub(crate) fn take_tools(messages: &mut [Value]) -> Result<Option<Vec<Value>>> {
+    let mut found = None;
+    let systems = messages.iter_mut().filter(|message| {
+        let role = message.get("role").and_then(Value::as_str);
+        matches!(role, Some("system" | "developer"))
+    });
+    for message in systems.filter_map(Value::as_object_mut) {
+        for key in ["tools", "functions"] {
+            let Some(written) = message.shift_remove(key) else {
+                continue;
+            };
+            let tools = tools(&written)?;
+            if found.as_ref().is_some_and(|earlier| *earlier != tools) {
+                return Err(ChatError::row(
+                    "gives tools in two system messages; keep one list",
+                ));
+            }
+            found = Some(tools);
+        }
+    }
+    Ok(found)
+}
+
+/// A list of tools, or one written as JSON, or one of tools written as JSON.
+pub(crate) fn tools(written: &Value) -> Result<Vec<Value>> {
+    let wrong = |error: serde_json::Error| ChatError::row(format!("has `tools` that are not JSON: {error}"));
+    let read = match written {
+        Value::String(text) if text.trim().is_empty() => return Ok(Vec::new()),
+        Value::String(text) => serde_json::from_str(text).map_err(wrong)?,
+        other => other.clone(),
+    };
+    list("tools", &read)?
+        .into_iter()
+        .map(|tool| match tool {
+            Value::String(text) if text.trim_start().starts_with('{') => {
+                serde_json::from_str(&text).map_err(wrong)
+            }
+            tool => Ok(tool),
+        })
+        .map(|tool| tool.map(without_nulls))
+        .collect()
+}
+
+/// A value without the keys that are `null`, at any depth. Items of lists stay.
+pub(crate) fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(entries) => entries
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+fn read(written: Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let mut message = spoken_by(written)?;
+    if let Some(Value::Array(parts)) = message.get("content") {
+        let text = joined(parts)?;
+        message.insert("content".to_owned(), Value::String(text));
+    }
+    let content_is_null = message.get("content").is_some_and(Value::is_null);
+    message.retain(|_, value| !value.is_null());
+    for (_, value) in message.iter_mut() {
+        *value = without_nulls(value.take());
+    }
+
+    if let Some(call) = message.shift_remove("function_call") {
+        if message.contains_key("tool_calls") {
+            return Err("has both `function_call` and `tool_calls`; keep one".to_owned());
+        }
+        message.insert("tool_calls".to_owned(), json!([call]));
+    }
+    if message.get("role").is_some_and(|role| role == "function") {
+        message.insert("role".to_owned(), json!("tool"));
+    }
+    if let Some(written) = message.get("tool_calls") {
+        let calls = calls(written)?;
+        match calls.is_empty() {
+            true => _ = message.shift_remove("tool_calls"),
+            false => _ = message.insert("tool_calls".to_owned(), Value::Array(calls)),
+        }
+    }
+    let says_nothing = !message.contains_key("content");
+    if says_nothing && (content_is_null || message.contains_key("tool_calls")) {
+        message.insert("content".to_owned(), Value::Null);
+    }
+    Ok(message)
+}
+
+/// A message of ShareGPT as one with `role` and `content`.
+fn spoken_by(mut message: Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let given =
+        |message: &Map<String, Value>, key: &str| message.get(key).is_some_and(|value| !value.is_null());
+    if given(&message, "role") || !given(&message, "from") {
+        return Ok(message);
+    }
+    let from = message.shift_remove("from").unwrap_or_default();
+    let value = message.shift_remove("value").unwrap_or_default();
+    let role = SPEAKERS.iter().find(|(name, _)| from == *name);
+    let role = role.map_or(from.clone(), |(_, role)| json!(role));
+    let mut read = Map::new();
+    if role == "function_call" {
+        read.insert("role".to_owned(), json!("assistant"));
+        let called = match value {
+            Value::String(text) => serde_json::from_str(&text)
+                .map_err(|error| format!("is from `function_call`, but is not a call as JSON: {error}"))?,
+            value => value,
+        };
+        let called = match called {
+            Value::Array(calls) => calls,
+            call => vec![call],
+        };
+        read.insert("tool_calls".to_owned(), Value::Array(called));
+    } else {
+        read.insert("role".to_owned(), role);
+        read.insert("content".to_owned(), value);
+    }
+    read.extend(message);
+    Ok(read)
+}
+
+/// The text of content in parts.
+fn joined(parts: &[Value]) -> Result<String, String> {
+    let mut text = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        let Value::Object(part) = part else {
+            return Err(format!(
+                "has a content part {index} that is no object; write {{\"type\": \"text\", \"text\": …}}"
+            ));
+        };
+        let kind = part.get("type").and_then(Value::as_str).unwrap_or("text");
+        match (kind, part.get("text")) {
+            ("text" | "input_text" | "output_text", Some(Value::String(part))) => text.push_str(part),
+            ("text" | "input_text" | "output_text", _) => {
+                return Err(format!(
+                    "has a content part {index} without `text`; write {{\"type\": \"text\", \"text\": …}}"
+                ));
+            }
+            (other, _) => {
+                return Err(format!(
+                    "has a content part {index} of type `{other}`; only `text` is read, remove the part or the row"
+                ));
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// Calls with their arguments as objects.
+fn calls(written: &Value) -> Result<Vec<Value>, String> {
+    let read: Value = match written {
+        Value::String(text) => serde_json::from_str(text)
+            .map_err(|error| format!("has `tool_calls` that are not JSON: {error}"))?,
+        other => other.clone(),
+    };
+    let Value::Array(calls) = read else {
+        return Err(format!(
+            "has {} as `tool_calls`; write a list of objects with `function`, which has `name` and `arguments`",
+            kind(&read)
+        ));
+    };
+    let calls = calls.into_iter().enumerate();
+    calls.map(|(index, call)| read_call(index, call)).collect()
+}
+
+fn read_call(index: usize, call: Value) -> Result<Value, String> {
+    let wrong = || {
+        format!(
+            "has a `tool_calls` {index} that is no call; write an object with `function`, which has `name` and \
+             `arguments`"
+        )
+    };
+    let call = match call {
+        Value::String(text) => serde_json::from_str(&text).map_err(|_| wrong())?,
+        call => call,
+    };
+    let Value::Object(mut call) = call else {
+        return Err(wrong());
+    };
+    let mut function = match call.shift_remove("function") {
+        Some(Value::Object(function)) => function,
+        // Some write the function where the call should be.
+        None if call.contains_key("name") => {
+            let keys = ["name", "arguments"];
+            let moved = keys
+                .iter()
+                .filter_map(|key| Some(((*key).to_owned(), call.shift_remove(*key)?)));
+            moved.collect()
+        }
+        _ => return Err(wrong()),
+    };
+    if !function.get("name").is_some_and(Value::is_string) {
+        return Err(wrong());
+    }
+    let arguments = match function.get("arguments") {
+        None | Some(Value::Null) => json!({}),
+        Some(Value::String(text)) if text.trim().is_empty() => json!({}),
+        Some(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(arguments @ Value::Object(_)) => arguments,
+            Ok(_) | Err(_) => {
+                return Err(format!(
+                    "has a `tool_calls` {index} with `arguments` that are no JSON object; write them as one"
+                ));
+            }
+        },
+        Some(arguments) => arguments.clone(),
+    };
+    function.insert("arguments".to_owned(), without_nulls(arguments));
+    call.entry("type").or_insert_with(|| json!("function"));
+    call.insert("function".to_owned(), Value::Object(function));
+    Ok(Value::Object(call))
+}

@@ -1,0 +1,371 @@
+//! What a conversation holds and the template does not write.
+//!
+//! A template leaves out what it does not know without a word: a role, calls, tools, a second system message. So the
+//! conversation is rendered a second time with a mark inside each text that carries meaning, and what is
+//! written is what shows its mark. Searching the rendered text for the texts themselves would take `42` for written
+//! wherever a 42 stands.
+//!
+//! What carries meaning: the content of messages, thoughts apart; the keys [`REASONING`]; names and arguments of calls;
+//! names and descriptions of tools; the variables [`VARIABLES`]. Ids, types and names of speakers do not. A thought of
+//! an earlier turn may go if the template writes it while its turn is the last: models that reason do not see
+//! their earlier thoughts in use either.
+//!
+//! It costs a second rendering, a few percent of the tokenising.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+
+use crate::conversation::{Conversation, role};
+use crate::error::Result;
+use crate::quoting::written_forms;
+use crate::template::{Render, Rendered, Template};
+
+/// Keys of messages with a thought in them.
+pub const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+
+/// Variables of templates that are shown to the model.
+pub const VARIABLES: [&str; 4] = ["custom_instructions", "xml_tools", "python_tools", "documents"];
+
+/// What marks are taken from: plane 16, private use, which the markers of blocks do not use.
+const MARKS: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_fffd}';
+
+/// Something that the template does not write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Its kind, such as "a system message", "tool calls" or "reasoning".
+    pub kind: &'static str,
+    /// Its message, counted from 0, if it is of one.
+    pub message: Option<usize>,
+    /// Where it stands, such as `messages[0].content`.
+    pub key: String,
+    /// Its beginning.
+    pub text: String,
+}
+
+impl Template {
+    /// What of a conversation is not in `rendered`, which is this template's rendering of it with `options`.
+    ///
+    /// # Errors
+    /// None but those of [`Template::render`].
+    pub fn drops(
+        &self,
+        conversation: &Conversation,
+        rendered: &Rendered,
+        options: &Render,
+    ) -> Result<Vec<Dropped>> {
+        let mut dropped = self.missing(conversation, Some(rendered), options)?;
+        let last = conversation.messages.len().saturating_sub(1);
+        let earlier: BTreeSet<usize> = dropped
+            .iter()
+            .filter(|dropped| dropped.kind == KIND_OF_THOUGHTS)
+            .filter_map(|dropped| dropped.message.filter(|message| *message < last))
+            .collect();
+        for message in earlier {
+            let mut until_then = conversation.clone();
+            until_then.messages.truncate(message + 1);
+            let still = self.missing(&until_then, None, options)?;
+            let is_thought =
+                |dropped: &Dropped| dropped.kind == KIND_OF_THOUGHTS && dropped.message == Some(message);
+            if !still.iter().any(is_thought) {
+                dropped.retain(|dropped| !is_thought(dropped));
+            }
+        }
+        Ok(dropped)
+    }
+
+    fn missing(
+        &self,
+        conversation: &Conversation,
+        rendered: Option<&Rendered>,
+        options: &Render,
+    ) -> Result<Vec<Dropped>> {
+        let mut marked = self.fitted(conversation);
+        let mut marks = Marks::new(&marked);
+        marks.mark(&mut marked, conversation);
+        let seen = match (self.render(&marked, options), rendered) {
+            (Ok(rendered), _) => Seen::of(rendered.text, false, conversation),
+            // A template may take exception to the marks; then the texts themselves are looked for.
+            (Err(_), Some(rendered)) => Seen::of(rendered.text.clone(), true, conversation),
+            (Err(_), None) => return Ok(Vec::new()),
+        };
+        let missing = marks.leaves.into_iter().filter(|leaf| !seen.has(leaf));
+        Ok(missing.map(|leaf| leaf.dropped).collect())
+    }
+}
+
+const THOUGHT: &str = "<think>";
+const END_OF_THOUGHT: &str = "</think>";
+
+const KIND_OF_THOUGHTS: &str = "reasoning";
+
+fn kind_of_message(role: &str) -> &'static str {
+    match role {
+        "system" => "a system message",
+        "developer" => "a developer's message",
+        "user" => "a user's message",
+        "tool" => "a tool's message",
+        _ => "an assistant's message",
+    }
+}
+
+/// A text and its mark.
+struct Leaf {
+    mark: char,
+    dropped: Dropped,
+    whole: String,
+}
+
+/// What came out.
+struct Seen {
+    marks: BTreeSet<char>,
+    text: String,
+    by_text: bool,
+    /// The first message, if it is the system's.
+    instructions: String,
+}
+
+impl Seen {
+    fn of(text: String, by_text: bool, conversation: &Conversation) -> Self {
+        let marks = text.chars().filter(|c| MARKS.contains(c)).collect();
+        let first = conversation.messages.first();
+        let system = first.filter(|message| role(message) == "system");
+        let instructions = system.and_then(|message| message.get("content")?.as_str());
+        Self {
+            marks,
+            text,
+            by_text,
+            instructions: instructions.unwrap_or_default().to_owned(),
+        }
+    }
+
+    fn has(&self, leaf: &Leaf) -> bool {
+        match self.by_text {
+            true => self.text.contains(leaf.whole.trim()),
+            false => {
+                let forms = written_forms(leaf.mark);
+                self.marks.contains(&leaf.mark)
+                    || forms.iter().any(|form| self.text.contains(form.as_str()))
+                    // A row may give its instructions as a system message, too.
+                    || VARIABLES.contains(&leaf.dropped.kind) && self.instructions.contains(leaf.whole.trim())
+            }
+        }
+    }
+}
+
+/// Puts marks into texts.
+struct Marks {
+    free: Box<dyn Iterator<Item = char>>,
+    leaves: Vec<Leaf>,
+}
+
+impl Marks {
+    fn new(conversation: &Conversation) -> Self {
+        let mut used = BTreeSet::new();
+        let Conversation {
+            messages,
+            tools,
+            template_kwargs,
+        } = conversation;
+        let values = messages.iter().chain(tools.iter().flatten());
+        for value in values.chain(template_kwargs.values()) {
+            crate::generation::private_characters_of(value, &mut used);
+        }
+        // Of more than 65,534 texts the rest goes unmarked.
+        Self {
+            free: Box::new(MARKS.filter(move |c| !used.contains(c))),
+            leaves: Vec::new(),
+        }
+    }
+
+    /// Marks the texts of `fitted`; roles are those of `original`.
+    fn mark(&mut self, fitted: &mut Conversation, original: &Conversation) {
+        let messages = fitted.messages.iter_mut().zip(&original.messages).enumerate();
+        for (index, (message, original)) in messages {
+            let Some(message) = message.as_object_mut() else {
+                continue;
+            };
+            let original = role(original);
+            self.mark_message(index, message, original);
+        }
+        for (index, tool) in fitted.tools.iter_mut().flatten().enumerate() {
+            self.mark_tool("tools", tool, &format!("tools[{index}]"));
+        }
+        for name in VARIABLES {
+            if let Some(value) = fitted.template_kwargs.get_mut(name) {
+                self.mark_variable(name, value, &format!("chat_template_kwargs.{name}"));
+            }
+        }
+    }
+
+    fn mark_message(&mut self, index: usize, message: &mut Map<String, Value>, role: &str) {
+        let at = |key: &str| format!("messages[{index}].{key}");
+        for (key, value) in message.iter_mut() {
+            match (key.as_str(), value) {
+                ("content", Value::String(text)) => {
+                    let kind = kind_of_message(role);
+                    let thought = (role == "assistant").then(|| thought_in(text)).flatten();
+                    match thought {
+                        Some(thought) => {
+                            // From behind, so that the ranges stay right.
+                            let spoken = thought.end + END_OF_THOUGHT.len()..text.len();
+                            self.mark_part(kind, Some(index), at("content"), text, spoken);
+                            self.mark_part(KIND_OF_THOUGHTS, Some(index), at("content"), text, thought);
+                        }
+                        None => {
+                            let all = 0..text.len();
+                            self.mark_part(kind, Some(index), at("content"), text, all);
+                        }
+                    }
+                }
+                ("content", value) => {
+                    self.mark_data(kind_of_message(role), Some(index), value, &at("content"));
+                }
+                ("tool_calls", Value::Array(calls)) => {
+                    for (call, value) in calls.iter_mut().enumerate() {
+                        let Some(function) = value.get_mut("function") else {
+                            continue;
+                        };
+                        let key = at(&format!("tool_calls[{call}].function"));
+                        for part in ["name", "arguments"] {
+                            if let Some(value) = function.get_mut(part) {
+                                self.mark_data("tool calls", Some(index), value, &format!("{key}.{part}"));
+                            }
+                        }
+                    }
+                }
+                (key, Value::String(text)) if REASONING.contains(&key) => {
+                    let all = 0..text.len();
+                    self.mark_part(KIND_OF_THOUGHTS, Some(index), at(key), text, all);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Every value of data; numbers and truth values become texts, which are printed in the same place.
+    fn mark_data(&mut self, kind: &'static str, message: Option<usize>, value: &mut Value, key: &str) {
+        match value {
+            Value::Null => {}
+            Value::Bool(_) | Value::Number(_) => {
+                let mut text = value.to_string();
+                let all = 0..text.len();
+                self.mark_part(kind, message, key.to_owned(), &mut text, all);
+                *value = Value::String(text);
+            }
+            Value::String(text) => {
+                let all = 0..text.len();
+                self.mark_part(kind, message, key.to_owned(), text, all);
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    self.mark_data(kind, message, item, &format!("{key}[{index}]"));
+                }
+            }
+            Value::Object(entries) => {
+                for (name, item) in entries.iter_mut() {
+                    self.mark_data(kind, message, item, &format!("{key}.{name}"));
+                }
+            }
+        }
+    }
+
+    /// A tool's name and description. Types and names of parameters are compared by templates, so they stay.
+    fn mark_tool(&mut self, kind: &'static str, tool: &mut Value, key: &str) {
+        if let Value::String(text) = tool {
+            let all = 0..text.len();
+            self.mark_part(kind, None, key.to_owned(), text, all);
+            return;
+        }
+        let (tool, key) = match tool.get_mut("function") {
+            Some(function) => (function, format!("{key}.function")),
+            None => (tool, key.to_owned()),
+        };
+        for part in ["name", "description"] {
+            if let Some(Value::String(text)) = tool.get_mut(part) {
+                let all = 0..text.len();
+                self.mark_part(kind, None, format!("{key}.{part}"), text, all);
+            }
+        }
+    }
+
+    fn mark_variable(&mut self, kind: &'static str, value: &mut Value, key: &str) {
+        match value {
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    self.mark_tool(kind, item, &format!("{key}[{index}]"));
+                }
+            }
+            value => self.mark_tool(kind, value, key),
+        }
+    }
+
+    /// Puts a mark into `part` of a text, unless that is white space.
+    fn mark_part(
+        &mut self,
+        kind: &'static str,
+        message: Option<usize>,
+        key: String,
+        text: &mut String,
+        part: Range<usize>,
+    ) {
+        let whole = text.get(part.clone()).unwrap_or_default();
+        let trimmed = whole.trim();
+        if trimmed.is_empty() {
+            return;
+        }
+        let Some(mark) = self.free.next() else { return };
+        let at = part.start + (whole.len() - whole.trim_start().len()) + place_in(trimmed);
+        self.leaves.push(Leaf {
+            mark,
+            whole: whole.to_owned(),
+            dropped: Dropped {
+                kind,
+                message,
+                key,
+                text: excerpt(trimmed),
+            },
+        });
+        text.insert(at, mark);
+    }
+}
+
+/// Where a mark goes: behind the first letter of the word that begins nearest to the middle. Words that do not begin with
+/// a letter or a digit, such as `/no_think` and `<tool_response>`, may mean something to the template.
+fn place_in(text: &str) -> usize {
+    let half = text.len() / 2;
+    let mut place: Option<(usize, usize)> = None;
+    let mut before = ' ';
+    for (at, character) in text.char_indices() {
+        if before.is_whitespace() && character.is_alphanumeric() {
+            let end = at + character.len_utf8();
+            let here = (at.abs_diff(half), end);
+            place = Some(place.map_or(here, |nearest| nearest.min(here)));
+        }
+        before = character;
+    }
+    match place {
+        Some((_, end)) => end,
+        None => text
+            .char_indices()
+            .map(|(at, _)| at)
+            .find(|at| *at >= half.max(1))
+            .unwrap_or(text.len()),
+    }
+}
+
+/// The thought in an assistant's content, if there is one.
+fn thought_in(text: &str) -> Option<Range<usize>> {
+    let end = text.rfind(END_OF_THOUGHT)?;
+    let start = text.find(THOUGHT).map_or(0, |start| start + THOUGHT.len());
+    (start <= end).then_some(start..end)
+}
+
+fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 40;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

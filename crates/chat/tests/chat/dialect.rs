@@ -1,0 +1,171 @@
+//! Rows in the forms that data sets have become one conversation.
+
+use serde_json::{Value, json};
+use smollm3_chat::Conversation;
+
+fn read(row: Value) -> Conversation {
+    Conversation::from_row(&row).unwrap_or_else(|error| panic!("{row}: {error}"))
+}
+
+fn refused(row: Value) -> String {
+    Conversation::from_row(&row)
+        .expect_err(&row.to_string())
+        .to_string()
+}
+
+fn with(message: Value) -> Value {
+    json!({"messages": [{"role": "user", "content": "q"}, message]})
+}
+
+#[test]
+fn four_public_forms_are_one_conversation() {
+    let expected = json!([
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Name a colour.\nA warm one."},
+        {"role": "assistant", "content": "Red."},
+    ]);
+    for row in [
+        json!({"messages": expected}),
+        json!({"conversations": [
+            {"from": "system", "value": "Be brief."},
+            {"from": "human", "value": "Name a colour.\nA warm one."},
+            {"from": "gpt", "value": "Red."},
+        ], "id": "x"}),
+        json!({"system": "Be brief.", "conversations": [
+            {"from": "human", "value": "Name a colour.\nA warm one."},
+            {"from": "gpt", "value": "Red.", "weight": null},
+        ]}),
+        json!({"instruction": "Name a colour.", "input": "A warm one.", "output": "Red.", "system": "Be brief."}),
+        json!({"prompt": "Name a colour.\nA warm one.", "completion": "Red.", "system": "Be brief."}),
+        json!({
+            "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a colour.\nA warm one."}],
+            "completion": [{"role": "assistant", "content": "Red."}],
+        }),
+    ] {
+        assert_eq!(json!(read(row.clone()).messages), expected, "{row}");
+    }
+    let history = json!({"instruction": "c", "input": "", "output": "d", "history": [["a", "b"]]});
+    let said: Vec<Value> = read(history)
+        .messages
+        .iter()
+        .map(|message| message["content"].clone())
+        .collect();
+    assert_eq!(said, ["a", "b", "c", "d"]);
+    assert!(refused(json!({"instruction": "c", "output": "d", "history": ["a"]})).contains("`history`"));
+    assert!(refused(json!({"conversations": [{"from": "narrator", "value": "x"}]})).contains("`narrator`"));
+    let unknown = refused(json!({"question": "a", "answer": "b"}));
+    assert!(unknown.contains("has question, answer; rename"), "{unknown}");
+}
+
+#[test]
+fn parts_are_joined_and_what_is_no_text_is_refused_by_name() {
+    let text = |parts: Value| {
+        read(with(json!({"role": "assistant", "content": parts}))).messages[1]["content"].clone()
+    };
+    assert_eq!(
+        text(json!([{"type": "text", "text": "a "}, {"type": "text", "text": "b"}])),
+        "a b"
+    );
+    // As a columnar file holds it.
+    assert_eq!(
+        text(json!([{"type": "text", "text": "a", "image_url": null}])),
+        "a"
+    );
+    assert_eq!(text(json!([])), "");
+    for (part, says) in [
+        (
+            json!({"type": "image", "text": null}),
+            "message 1 has a content part 0 of type `image`",
+        ),
+        (
+            json!({"type": "image_url", "image_url": {"url": "x"}}),
+            "`image_url`",
+        ),
+        (json!({"type": "input_audio", "input_audio": {}}), "`input_audio`"),
+        (
+            json!({"type": "text", "text": null}),
+            "content part 0 without `text`",
+        ),
+    ] {
+        let error = refused(with(json!({"role": "user", "content": [part]})));
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn calls_are_one_call_however_they_are_written() {
+    let call = json!({"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}});
+    let expected = json!([call]);
+    for message in [
+        json!({"role": "assistant", "content": null, "tool_calls": expected}),
+        json!({"role": "assistant", "tool_calls": [
+            {"type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Oslo\"}"}}]}),
+        json!({"role": "assistant", "content": null, "tool_calls": expected.to_string()}),
+        json!({"role": "assistant", "content": null, "tool_calls": [{"type": "function", "function":
+            {"name": "weather", "arguments": {"city": "Oslo", "days": null}, "parameters": null}}]}),
+        json!({"role": "assistant", "content": null, "function_call": {"name": "weather", "arguments": "{\"city\": \"Oslo\"}"}}),
+    ] {
+        let message = read(with(message)).messages.remove(1);
+        assert_eq!(message["tool_calls"], expected);
+        assert_eq!(message["content"], Value::Null);
+    }
+    let row = json!({"conversations": [
+        {"from": "human", "value": "q"},
+        {"from": "function_call", "value": "{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}"},
+        {"from": "observation", "value": "4"},
+    ]});
+    let talk = read(row);
+    assert_eq!(talk.messages[1]["tool_calls"], expected);
+    assert_eq!(talk.messages[2], json!({"role": "tool", "content": "4"}));
+    let old = read(json!({"messages": [{"role": "function", "name": "f", "content": "4"}]}));
+    assert_eq!(old.messages[0]["role"], "tool");
+
+    let nothing = read(with(
+        json!({"role": "assistant", "content": "a", "tool_calls": []}),
+    ));
+    assert_eq!(nothing.messages[1], json!({"role": "assistant", "content": "a"}));
+    for (calls, says) in [
+        (
+            json!([{"function": {"name": "f", "arguments": "Oslo"}}]),
+            "`arguments` that are no JSON object",
+        ),
+        (json!([{"function": {"arguments": "{}"}}]), "that is no call"),
+        (json!("f()"), "not JSON"),
+        (json!({"name": "f"}), "an object as `tool_calls`"),
+    ] {
+        let error = refused(with(
+            json!({"role": "assistant", "content": null, "tool_calls": calls}),
+        ));
+        assert!(error.contains(says) && error.contains("message 1"), "{error}");
+    }
+}
+
+#[test]
+fn tools_are_the_same_from_every_place() {
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}}});
+    // As a file of columns holds it that has another tool in another row.
+    let wide = json!({"type": "function", "function": {"name": "f", "description": null, "parameters": {"properties": {
+        "a": {"type": "string"}, "b": null}, "required": null}}});
+    let messages = json!([{"role": "user", "content": "x"}]);
+    let system = |tools: Value| json!([{"role": "system", "content": "s", "tools": tools}, {"role": "user", "content": "x"}]);
+    for row in [
+        json!({"messages": messages, "tools": [tool]}),
+        json!({"messages": messages, "tools": [wide]}),
+        json!({"messages": messages, "tools": json!([tool]).to_string()}),
+        json!({"messages": messages, "tools": [tool.to_string()]}),
+        json!({"messages": messages, "functions": [tool]}),
+        json!({"messages": system(json!([tool]))}),
+        json!({"messages": system(json!(json!([wide]).to_string())), "tools": null}),
+        json!({"messages": messages, "chat_template_kwargs": {"tools": [tool], "enable_thinking": null}}),
+    ] {
+        let talk = read(row.clone());
+        assert_eq!(talk.tools, Some(vec![tool.clone()]), "{row}");
+        assert!(talk.messages[0].get("tools").is_none() && talk.template_kwargs.is_empty());
+    }
+    assert_eq!(
+        read(json!({"messages": messages, "tools": ""})).tools,
+        Some(vec![])
+    );
+    let two = refused(json!({"messages": system(json!([tool])), "tools": [{"name": "g"}]}));
+    assert!(two.contains("`tools` twice"), "{two}");
+}
