@@ -258,27 +258,9 @@ impl Tokenizer {
     /// # Errors
     /// Where the tokenizer's own pipeline fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        self.encode_with(text, false)
-    }
-
-    /// [`Tokenizer::encode`], with the special tokens that the tokenizer adds to any text or without.
-    ///
-    /// # Errors
-    /// Where the tokenizer's own pipeline fails.
-    pub fn encode_with(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
         // `encode_fast` keeps no offsets, which nobody here reads.
-        let encoding = checked(&self.name, || self.inner.encode_fast(text, add_special_tokens))?;
+        let encoding = checked(&self.name, || self.inner.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
-    }
-
-    /// [`Tokenizer::encode`], and the bytes of `text` that each token stands for.
-    ///
-    /// # Errors
-    /// Where the tokenizer's own pipeline fails.
-    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
-        let encoding = checked(&self.name, || self.inner.encode(text, false))?;
-        let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end);
-        Ok((encoding.get_ids().to_vec(), offsets.collect()))
     }
 
     /// Ids of a text in which nothing is a special token: `<|im_end|>` is ten characters. None are added.

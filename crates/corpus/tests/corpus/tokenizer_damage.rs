@@ -118,8 +118,13 @@ fn survives(folder: &std::path::Path, json: &[u8]) -> bool {
         }
     };
     for text in ["", "ab abc </s> <x> zz é", "<x><x>"] {
-        let _ = tokenizer.encode_with(text, true).map_err(named);
-        let _ = tokenizer.encode_with_offsets(text).map_err(named);
+        let _ = tokenizer
+            .encode(text)
+            .and_then(|ids| tokenizer.with_added(ids))
+            .map_err(named);
+        for special in [None, Some(&[][..])] {
+            let _ = tokenizer.encode_spans(text, special).map_err(named);
+        }
     }
     for skip in [false, true] {
         let _ = tokenizer

@@ -45,8 +45,8 @@ impl Request {
                 }
             }
             false => {
-                let mut whole = tokenizer.encode_with(&format!("{given}{rest}{continuation}"), true)?;
-                let context = tokenizer.encode_with(given, true)?;
+                let mut whole = encode(tokenizer, &format!("{given}{rest}{continuation}"), true)?;
+                let context = encode(tokenizer, given, true)?;
                 Self {
                     continuation: whole.split_off(context.len().min(whole.len())),
                     context,

@@ -176,7 +176,7 @@ fn ask(model: &TextModel, asking: &Asking, problem: &Problem, item: usize) -> Re
                 )
             });
             let text: String = solved.chain([asking.task.plain(&problem.question)]).collect();
-            model.tokenizer.encode_with(&text, true)?
+            encode(&model.tokenizer, &text, true)?
         }
         Mode::NoThink | Mode::Think => model.prompt(&conversation(asking, &examples, problem), any_date())?,
     };
