@@ -376,7 +376,7 @@ fn a_tied_model_has_one_head() {
     fs::write(&file, json.to_string()).unwrap();
     let model = Checkpoint::open(folder.path())
         .unwrap()
-        .model(&fixture::devices()[0].1)
+        .model(&devices()[0].1)
         .unwrap();
     let head = bits(&model)
         .into_iter()

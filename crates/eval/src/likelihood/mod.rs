@@ -3,5 +3,6 @@
 mod request;
 mod score;
 
+pub(crate) use request::encode;
 pub use request::{Request, prefix_token};
 pub use score::{LogLikelihood, log_likelihoods};

@@ -10,6 +10,7 @@ use smollm3_model::{GenerateError, Generation, Sampling, generate_streams};
 use super::score::solution;
 use super::{Problem, ProblemRecord, ProblemTask, Solution};
 use crate::item_log::ItemLog;
+use crate::likelihood::encode;
 use crate::mode::any_date;
 use crate::{EvalError, Mode, Result};
 
