@@ -264,7 +264,7 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
         stop: args.stop.clone(),
         sampling,
     };
-    let prompt = model.tokenizer.encode(&args.prompt)?;
+    let prompt = model.tokenizer.prompt(&args.prompt)?;
     let mut out = stdout().lock();
     write!(out, "{}", args.prompt)?;
     out.flush()?;

@@ -81,6 +81,19 @@ pub struct Tokenizer {
     /// Kept because writing out a large vocabulary takes a tenth of a second.
     fingerprint: OnceLock<Fingerprint>,
     special: OnceLock<Arc<SpecialTexts>>,
+    beginning: Beginning,
+}
+
+/// Whether a prompt begins with a token of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Beginning {
+    /// As the post-processor of `tokenizer.json` has it.
+    #[default]
+    PostProcessor,
+    /// With this token.
+    Token(u32),
+    /// Without this one.
+    Without(u32),
 }
 
 impl Tokenizer {
@@ -153,17 +166,55 @@ impl Tokenizer {
         Tokenizer::from_json("(new)", json.as_bytes())
     }
 
-    /// Reads a `tokenizer.json`, or the one in a Hugging Face folder.
+    /// Reads a `tokenizer.json`, or the one in a Hugging Face folder, and what a `tokenizer_config.json` beside it says of
+    /// the beginning of prompts (`add_bos_token`).
     ///
     /// # Errors
-    /// A missing or broken file, or a vocabulary without a token that ends documents.
+    /// A missing or broken file, a vocabulary without a token that ends documents, or `add_eos_token`.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let mut path = PathBuf::from(path.as_ref());
         if path.is_dir() {
             path.push("tokenizer.json");
         }
         let json = std::fs::read(&path).map_err(CorpusError::io("read", &path))?;
-        Tokenizer::from_json(&path.display().to_string(), &json)
+        let mut tokenizer = Tokenizer::from_json(&path.display().to_string(), &json)?;
+        tokenizer.beginning = tokenizer.beginning_by(&path.with_file_name("tokenizer_config.json"))?;
+        Ok(tokenizer)
+    }
+
+    /// What a `tokenizer_config.json` says of the beginning of prompts; nothing where there is no such file.
+    fn beginning_by(&self, path: &Path) -> Result<Beginning> {
+        #[derive(Deserialize)]
+        struct Config {
+            add_bos_token: Option<bool>,
+            add_eos_token: Option<bool>,
+            bos_token: Option<Value>,
+        }
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Beginning::default()),
+            Err(error) => return Err(CorpusError::io("read", path)(error)),
+        };
+        let refused = |problem: String| trouble(&path.display().to_string(), problem);
+        let config: Config = serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
+        if config.add_eos_token == Some(true) {
+            let problem =
+                "add_eos_token = true is not supported: a prompt that has ended is not continued; remove it";
+            return Err(refused(problem.to_owned()));
+        }
+        let token = config.bos_token.as_ref();
+        let token = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+        let id = token.and_then(|token| self.inner.token_to_id(token));
+        Ok(match (config.add_bos_token, id) {
+            (Some(true), Some(id)) => Beginning::Token(id),
+            (Some(false), Some(id)) => Beginning::Without(id),
+            (Some(true), None) => {
+                return Err(refused(
+                    "add_bos_token = true, but bos_token is no token of the tokenizer".to_owned(),
+                ));
+            }
+            _ => Beginning::PostProcessor,
+        })
     }
 
     /// Reads the contents of a `tokenizer.json`; `name` stands in messages and store metadata.
@@ -203,6 +254,7 @@ impl Tokenizer {
             info,
             fingerprint: OnceLock::new(),
             special: OnceLock::new(),
+            beginning: Beginning::default(),
         })
     }
 
@@ -252,7 +304,7 @@ impl Tokenizer {
         Ok(*self.fingerprint.get_or_init(|| fingerprint))
     }
 
-    /// Ids of a prompt: special tokens in it are parsed, none are added. For text that a template or a user of raw
+    /// Ids of a text: special tokens in it are parsed, none are added. For text that a template or a user of raw
     /// prompts has put control tokens into; [`Tokenizer::encode_text`] is for what people wrote.
     ///
     /// # Errors
@@ -280,10 +332,29 @@ impl Tokenizer {
     /// # Errors
     /// Where the tokenizer's own pipeline fails.
     pub fn with_added(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
+        let own = ids.first().copied();
         let tokens = ids.into_iter().map(|id| Token::new(id, String::new(), (0, 0)));
         let text = Encoding::from_tokens(tokens.collect(), 0);
         let whole = checked(&self.name, || self.inner.post_process(text, None, true))?;
-        Ok(whole.get_ids().to_vec())
+        let mut whole = whole.get_ids().to_vec();
+        let first = whole.first().copied();
+        match self.beginning {
+            Beginning::Token(id) if first != Some(id) => whole.insert(0, id),
+            Beginning::Without(id) if first == Some(id) && own != Some(id) => {
+                whole.remove(0);
+            }
+            _ => {}
+        }
+        Ok(whole)
+    }
+
+    /// Ids of a prompt as transformers' tokenizers give them: special tokens in it are parsed, and what the tokenizer adds
+    /// to any text is added.
+    ///
+    /// # Errors
+    /// Where the tokenizer's own pipeline fails.
+    pub fn prompt(&self, text: &str) -> Result<Vec<u32>> {
+        self.with_added(self.encode(text)?)
     }
 
     /// Tokens of a text and what they stand for. Spellings of special tokens at the byte ranges `special` are tokens,

@@ -40,6 +40,21 @@ pub enum InferenceError {
     /// A prompt that cannot be continued.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    /// A tokenizer with more entries than the model has rows.
+    #[error(
+        "{}: the tokenizer has ids up to {}, but the embedding has {rows} rows; the tokenizer is another model's, or tokens were \
+         added to it alone: smollm3 tokenizer add-chat-tokens adds rows with them",
+        folder.display(),
+        entries - 1
+    )]
+    Vocabulary {
+        /// The checkpoint.
+        folder: PathBuf,
+        /// One past the highest id.
+        entries: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
     /// A folder that is no checkpoint.
     #[error("{} is no checkpoint: it has no config.json", folder.display())]
     NoModel {

@@ -45,7 +45,7 @@ impl TextModel {
     /// Opens a checkpoint for use, its matrices in `precision`.
     ///
     /// # Errors
-    /// A file is missing or damaged.
+    /// A file is missing or damaged, or the tokenizer has ids that the embedding has no rows for.
     pub fn open(folder: &Path, precision: DType, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let tokenizer =
@@ -53,6 +53,14 @@ impl TextModel {
                 folder: folder.to_owned(),
                 source,
             })?;
+        let (entries, rows) = (tokenizer.info().vocab_size as usize, checkpoint.config.vocab_size);
+        if entries > rows {
+            return Err(InferenceError::Vocabulary {
+                folder: folder.to_owned(),
+                entries,
+                rows,
+            });
+        }
         let template = Template::of_checkpoint(folder)?;
         let generation = GenerationConfig::of_checkpoint(folder).map_err(CheckpointError::from)?;
         let model = checkpoint.model_in(precision, device)?;

@@ -154,3 +154,71 @@ proptest! {
         prop_assert_eq!(tokenizer.decode(body, false).unwrap(), text);
     }
 }
+
+#[test]
+fn prompts_begin_as_the_files_of_the_tokenizer_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Tokenizer::train(texts().iter(), 400).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&plain.to_json().unwrap()).unwrap();
+    let begin = plain.info().begin_of_text.unwrap();
+    let text = plain.encode("Once").unwrap();
+    let with = [vec![begin], text.clone()].concat();
+    let template = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<|begin_of_text|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<|begin_of_text|>": {"id": "<|begin_of_text|>", "ids": [begin], "tokens": ["<|begin_of_text|>"]}},
+    });
+    let token = r#""bos_token": {"content": "<|begin_of_text|>", "special": true}"#;
+    for (adds, config, expected) in [
+        (false, None, &text),
+        (true, None, &with),
+        (
+            false,
+            Some(format!("{{{token}, \"add_bos_token\": true}}")),
+            &with,
+        ),
+        (true, Some(format!("{{{token}, \"add_bos_token\": true}}")), &with),
+        (
+            true,
+            Some(format!("{{{token}, \"add_bos_token\": false}}")),
+            &text,
+        ),
+        (true, Some(format!("{{{token}}}")), &with),
+        (
+            false,
+            Some(format!("{{{token}, \"add_eos_token\": false}}")),
+            &text,
+        ),
+    ] {
+        json["post_processor"] = if adds {
+            template.clone()
+        } else {
+            serde_json::Value::Null
+        };
+        fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+        let file = folder.path().join("tokenizer_config.json");
+        let _ = fs::remove_file(&file);
+        if let Some(config) = &config {
+            fs::write(&file, config).unwrap();
+        }
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        assert_eq!(&tokenizer.prompt("Once").unwrap(), expected, "{adds} {config:?}");
+        // A text that spells the token gets no second one by the configuration.
+        let spelled = tokenizer.prompt("<|begin_of_text|>Once").unwrap();
+        assert!(adds || spelled == with, "{adds} {config:?}: {spelled:?}");
+    }
+    let config = |text: &str| fs::write(folder.path().join("tokenizer_config.json"), text).unwrap();
+    for (text, words) in [
+        (r#"{"add_eos_token": true}"#, "add_eos_token"),
+        (
+            r#"{"add_bos_token": true, "bos_token": "<nowhere>"}"#,
+            "bos_token is no token",
+        ),
+        ("{", "tokenizer_config.json"),
+    ] {
+        config(text);
+        let message = Tokenizer::load(folder.path()).unwrap_err().to_string();
+        assert!(message.contains(words), "{message}");
+    }
+}
