@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use smollm3_chat::tokens::{IM_END, check_tokens};
 use smollm3_chat::{Pair, RenderedPair, render_pair};
 use smollm3_corpus::Tokenizer;
+use smollm3_corpus::read::Columns;
 use smollm3_recipe::{Preference, Recipe, Stage, TemplateKwargs, TooLongPair};
 use smollm3_sft::{ChatSetup, Document, Encoded, Generator, Result, RowBatch, RowEncoder, SftError};
 
@@ -161,6 +162,10 @@ impl RowEncoder for PairEncoder {
             settings.prompt_limit,
             settings.too_long
         ])
+    }
+
+    fn columns(&self) -> Columns {
+        Columns::named(Pair::COLUMNS)
     }
 
     fn generator(&self) -> Generator {

@@ -41,6 +41,22 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// The columns that [`Conversation::from_row`] may read: a reader of files brings these.
+    pub const COLUMNS: [&str; 12] = [
+        "messages",
+        "conversations",
+        "prompt",
+        "completion",
+        "instruction",
+        "input",
+        "output",
+        "history",
+        "system",
+        "tools",
+        "functions",
+        "chat_template_kwargs",
+    ];
+
     /// Messages without tools, with the template's `enable_thinking`.
     pub fn thinking(think: bool, messages: Vec<Value>) -> Self {
         Self {

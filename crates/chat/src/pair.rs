@@ -82,6 +82,20 @@ impl PairText {
 }
 
 impl Pair {
+    /// The columns that [`Pair::from_row`] may read: a reader of files brings these.
+    pub const COLUMNS: [&str; 10] = [
+        "prompt",
+        "chosen",
+        "rejected",
+        "conversations",
+        "instruction",
+        "input",
+        "system",
+        "tools",
+        "functions",
+        "chat_template_kwargs",
+    ];
+
     /// Reads a row: `chosen` and `rejected`, messages, lists of them or texts, and `prompt` of the same kind
     /// (`conversations` of ShareGPT, `instruction` and `input` of Alpaca). Where `prompt` is no list of messages but
     /// the answers are, it is taken to be what the two begin with in common, as in data sets that repeat the prompt

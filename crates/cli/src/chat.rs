@@ -107,7 +107,9 @@ fn set_thinking(talk: &mut Conversation, think: bool) {
 
 fn tools(path: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
-    match serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))? {
+    // Windows begins files with a mark.
+    let text = text.trim_start_matches('\u{feff}');
+    match serde_json::from_str(text).with_context(|| format!("{}: not JSON", path.display()))? {
         Value::Array(tools) => Ok(tools),
         _ => bail!(
             "{}: write a list of functions, [{{\"type\": \"function\", …}}]",

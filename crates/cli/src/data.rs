@@ -83,6 +83,9 @@ fn describe(report: &TokenizeReport, folder: &Path) -> String {
             report.held_out.documents, report.held_out.tokens
         ));
     }
+    for (what, documents) in &report.replaced {
+        text.push_str(&format!("\n  replaced: in {documents} documents, {what}"));
+    }
     for (reason, rows) in &report.skipped.rows {
         text.push_str(&format!("\n  skipped: {rows} rows, {reason}"));
     }

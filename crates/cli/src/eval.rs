@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use smollm3_corpus::atomic_file::write_atomically;
+use smollm3_corpus::read::Columns;
 use smollm3_engine::dtype;
 use smollm3_eval::{DataRow, EvalError, ItemLog, data_hash, read_rows};
 use smollm3_inference::{TextModel, checkpoint_hash};
@@ -153,18 +154,19 @@ fn open(args: &EvalArgs) -> Result<TextModel> {
     Ok(TextModel::open(&args.checkpoint, dtype(precision), &device)?)
 }
 
-/// Rows of `--data`.
-fn data_rows(args: &EvalArgs) -> Result<Vec<DataRow>> {
+/// Rows of `--data` with their `columns`.
+fn data_rows(args: &EvalArgs, columns: &Columns) -> Result<Vec<DataRow>> {
     if args.data.is_empty() {
         bail!("--suite {} needs questions: write --data FILE", args.suite.name());
     }
-    Ok(read_rows(&args.data)?)
+    Ok(read_rows(&args.data, columns)?)
 }
 
 /// The solved examples before each item, and how many of them: from `--shots-from`, or from the data themselves.
 fn examples<T: Clone>(
     args: &EvalArgs,
     all: &[T],
+    columns: &Columns,
     read: impl Fn(&[DataRow]) -> Result<Vec<T>>,
 ) -> Result<(usize, Vec<T>)> {
     let shots = args.shots.unwrap_or(0);
@@ -172,7 +174,7 @@ fn examples<T: Clone>(
         (0, []) => Vec::new(),
         (0, _) => bail!("--shots-from with --shots 0: no example would be taken; leave one out"),
         (_, []) => all.to_vec(),
-        (_, files) => read(&read_rows(files)?)?,
+        (_, files) => read(&read_rows(files, columns)?)?,
     };
     Ok((shots, examples))
 }

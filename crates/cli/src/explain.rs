@@ -10,6 +10,7 @@ use smollm3_apo::PairEncoder;
 use smollm3_chat::explain;
 use smollm3_chat::explain::ExplainedToken;
 use smollm3_corpus::Tokenizer;
+use smollm3_corpus::read::Columns;
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_recipe::{Recipe, StageKind, Tokenizer as TokenizerSpec};
@@ -54,8 +55,10 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
         bytes: recipe.data.cache_size.0,
         retry: RetryPolicy::default(),
     };
-    let row =
-        |encoder: &dyn RowEncoder| nth(&Rows::open(&recipe, data, &cache, encoder.generator())?, args.row);
+    let row = |encoder: &dyn RowEncoder| {
+        let rows = Rows::open(&recipe, data, &cache, encoder.generator())?;
+        nth(&rows, &encoder.columns(), args.row)
+    };
     let (place, tokens) = match &stage.kind {
         StageKind::MidTrain(tuning) | StageKind::Sft(tuning) => {
             let encoder = ConversationEncoder::of(&recipe, &tokenizer, stage, tuning)?;
@@ -175,11 +178,11 @@ fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
 }
 
 /// Row `number`, from 1.
-fn nth(rows: &Rows, number: u64) -> Result<(RowBatch, usize)> {
+fn nth(rows: &Rows, columns: &Columns, number: u64) -> Result<(RowBatch, usize)> {
     let mut found = None;
     let mut before = 0;
     // The rest is not read: an error ends the walk.
-    let walked = rows.each(|batch| {
+    let walked = rows.each(columns, |batch| {
         let count = batch.rows().len() as u64;
         if number <= before + count {
             found = Some((batch, (number - before - 1) as usize));

@@ -378,3 +378,93 @@ fn checkpoints_are_merged_by_weight() {
     refused(&["merge", "--out", text(&other)], &["--model"]);
     assert!(!other.exists());
 }
+
+#[test]
+fn the_same_rows_give_the_same_tokens_from_every_kind_of_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = checkpoint(folder.path(), true);
+    let rows = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/corpus/rows");
+    let lines = fs::read_to_string(rows.join("tools.jsonl")).unwrap();
+    let list = format!("[{}]", lines.trim().replace('\n', ",\n"));
+    // What Python writes in columns that nobody reads, and line ends of Windows.
+    let odd = lines.replace(
+        "{\"messages\"",
+        "{\"note\": \"cut \\ud83d\", \"score\": NaN, \"messages\"",
+    );
+    fs::write(folder.path().join("list.json"), list).unwrap();
+    fs::write(
+        folder.path().join("odd.jsonl"),
+        format!("\u{feff}{}", odd.replace('\n', "\r\n")),
+    )
+    .unwrap();
+    for name in ["tools.jsonl", "tools.parquet"] {
+        fs::copy(rows.join(name), folder.path().join(name)).unwrap();
+    }
+    let recipe = format!(
+        r#"
+[run]
+name = "tiny"
+seed = 1
+output = 'out'
+
+[model]
+checkpoint = '{checkpoint}'
+
+[data]
+held_out = "0%"
+
+[[stage]]
+name = "sft"
+kind = "sft"
+sequence_length = 2048
+global_batch = "1 sequence"
+micro_batch = "1 sequence"
+epochs = 1
+template = "smollm3"
+date = "2025-07-08"
+optimizer = {{ learning_rate = 1e-4 }}
+schedule = {{ kind = "constant" }}
+data = [
+  {{ name = "lines", paths = ["tools.jsonl"] }},
+  {{ name = "parquet", paths = ["tools.parquet"] }},
+  {{ name = "list", paths = ["list.json"] }},
+  {{ name = "odd", paths = ["odd.jsonl"] }},
+]
+"#,
+        checkpoint = checkpoint.display()
+    );
+    let file = folder.path().join("recipe.toml");
+    fs::write(&file, recipe).unwrap();
+    for row in ["1", "2"] {
+        let explain = |data: &str| {
+            done(
+                &[
+                    "data",
+                    "explain",
+                    text(&file),
+                    "--json",
+                    "--data",
+                    data,
+                    "--row",
+                    row,
+                ],
+                "",
+            )
+        };
+        let lines = explain("lines");
+        let written: String = lines
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<Value>(line).unwrap()["text"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect();
+        assert!(written.contains("properties"), "{written}");
+        assert!(!written.contains("null"), "{written}");
+        for data in ["parquet", "list", "odd"] {
+            assert_eq!(explain(data), lines, "row {row} of {data}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::ShardCache;
 use crate::error::{CorpusError, Result};
-use crate::read::{ROW_FILE_NAMES, RowFormat};
+use crate::read::{ROW_FILE_NAMES, is_row_file};
 use crate::remote::{Location, RemoteClient, RetryPolicy};
 
 /// One file of a source.
@@ -112,7 +112,7 @@ pub fn open_rows<S: AsRef<str>>(
         return Err(CorpusError::source(source, problem));
     }
     let client = RemoteClient::new(cache.retry)?;
-    let files = client.list(source, addresses, &|file| RowFormat::from_name(file).is_some())?;
+    let files = client.list(source, addresses, &is_row_file)?;
     Ok(Box::new(ShardCache::open(
         source,
         cache.folder.join(source),
@@ -137,7 +137,7 @@ impl LocalShards {
     /// # Errors
     /// A pattern that cannot be read or matches nothing.
     pub fn find<S: AsRef<str>>(name: &str, patterns: &[S]) -> Result<Self> {
-        LocalShards::find_with(name, patterns, &|file| RowFormat::from_name(file).is_some())
+        LocalShards::find_with(name, patterns, &is_row_file)
     }
 
     /// As [`LocalShards::find`], for another kind of file: `wanted` decides by name.

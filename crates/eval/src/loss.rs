@@ -314,11 +314,7 @@ impl LossSource {
                         let batch = batch?;
                         for row in 0..batch.len() {
                             let text = batch.text(row).map_err(|problem| EvalError::Row {
-                                place: format!(
-                                    "row {} of `{}`",
-                                    batch.start.rows + row as u64 + 1,
-                                    shard.name
-                                ),
+                                place: format!("{} of `{}`", batch.place(row), shard.name),
                                 problem: format!("it {}", problem.describe(column)),
                             })?;
                             let Some(text) = text else { continue };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use smollm3_corpus::read::rows_of;
+use smollm3_corpus::read::{Columns, rows_of};
 use smollm3_corpus::shards::LocalShards;
 
 use crate::{EvalError, Result};
@@ -17,14 +17,14 @@ pub struct DataRow {
     pub columns: Value,
 }
 
-/// All rows of Parquet files and files of JSON lines (files, folders, globs).
+/// All rows of Parquet files and files of JSON (files, folders, globs), with their `columns`; the others are null.
 ///
 /// # Errors
 /// A file is missing or damaged, or there is no row at all.
-pub fn read_rows<S: AsRef<str>>(files: &[S]) -> Result<Vec<DataRow>> {
+pub fn read_rows<S: AsRef<str>>(files: &[S], columns: &Columns) -> Result<Vec<DataRow>> {
     let shards = LocalShards::find("the questions", files)?;
     let mut rows = Vec::new();
-    for batch in rows_of(&shards) {
+    for batch in rows_of(&shards, columns) {
         let batch = batch?;
         let places: Vec<String> = (0..batch.rows.len()).map(|row| batch.place(row)).collect();
         let of_batch = batch.rows.into_iter().zip(places);

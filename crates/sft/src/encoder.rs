@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use smollm3_chat::{Conversation, Encoded as Tokens, Learned, Rendered, encode};
 use smollm3_corpus::Tokenizer;
+use smollm3_corpus::read::Columns;
 use smollm3_packing::TooLong;
 use smollm3_recipe::{FineTuning, Learned as Wanted, Recipe, Stage};
 
@@ -40,6 +41,9 @@ pub enum Encoded {
 pub trait RowEncoder: Sync {
     /// Stands for its settings.
     fn identity(&self) -> Value;
+
+    /// The columns of rows that it reads.
+    fn columns(&self) -> Columns;
 
     /// Makes rows of generated data.
     fn generator(&self) -> Generator;
@@ -116,6 +120,10 @@ impl ConversationEncoder {
 impl RowEncoder for ConversationEncoder {
     fn identity(&self) -> Value {
         json!([self.setup.identity(), format!("{:?}", self.learned), self.cut])
+    }
+
+    fn columns(&self) -> Columns {
+        Columns::named(Conversation::COLUMNS)
     }
 
     fn generator(&self) -> Generator {

@@ -37,6 +37,9 @@ pub struct Report {
     pub kept: u64,
     /// Of those left out, by reason. Without `data.bad_rows = "skip"` a row that is not what the stage reads ends the work.
     pub left_out: BTreeMap<String, u64>,
+    /// Of those in which something was replaced when they were read, by what.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replaced: BTreeMap<String, u64>,
     /// Rows that the template does not write whole, by the kind of what is missing (`stage.template_drops = "count"`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub template_drops: BTreeMap<String, u64>,
@@ -196,7 +199,7 @@ fn make(
             ..Report::default()
         };
         let mut at = 0;
-        rows.each(|batch| {
+        rows.each(&encoder.columns(), |batch| {
             listener.on(&Event::Preparing {
                 what: format!("tokenising {}", data.name),
                 done: at,
@@ -206,6 +209,9 @@ fn make(
                 .filter(|index| wanted.holds(at + *index as u64))
                 .collect();
             at += batch.rows().len() as u64;
+            for what in rows.iter().flat_map(|index| batch.replaced(*index).kinds()) {
+                *report.replaced.entry(what.to_owned()).or_default() += 1;
+            }
             let done: Vec<Encoded> = rows
                 .into_par_iter()
                 .map(|index| match encoder.encode(tokenizer, &batch, index) {
@@ -306,8 +312,10 @@ fn describe(name: &str, report: &Report) -> String {
     let dropped: String = dropped
         .map(|(kind, rows)| format!("; {kind} not written by the template in {rows}"))
         .collect();
+    let replaced = report.replaced.iter();
+    let replaced: String = replaced.map(|(what, rows)| format!(", {rows} {what}")).collect();
     format!(
-        "{name}: {} of {} rows{left_out}, {} held out; {} tokens, {} of them learned{dropped}",
+        "{name}: {} of {} rows{left_out}{replaced}, {} held out; {} tokens, {} of them learned{dropped}",
         report.kept, report.rows, report.held_out, report.tokens, report.learned
     )
 }

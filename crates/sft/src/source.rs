@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use smollm3_chat::Conversation;
-use smollm3_corpus::read::{ValueBatch, count_rows, rows_of};
+use smollm3_corpus::read::{Columns, Replaced, ValueBatch, count_rows, rows_of};
 use smollm3_corpus::shards::{CacheOptions, LocalShards, Shards, open_rows};
 use smollm3_recipe::{Conversations, Recipe, Sums};
 
@@ -26,6 +26,14 @@ impl RowBatch {
         match self {
             Self::File(batch) => &batch.rows,
             Self::Sums(_, rows) => rows,
+        }
+    }
+
+    /// What was replaced in row `index` when it was read.
+    pub fn replaced(&self, index: usize) -> Replaced {
+        match self {
+            Self::File(batch) => batch.replaced(index),
+            Self::Sums(..) => Replaced::default(),
         }
     }
 
@@ -126,11 +134,11 @@ impl Rows {
         }
     }
 
-    /// Gives all rows, in order, to `each`.
+    /// Gives all rows with their `columns`, in order, to `each`.
     ///
     /// # Errors
     /// A file cannot be read, or `each` fails.
-    pub fn each(&self, mut each: impl FnMut(RowBatch) -> Result<()>) -> Result<()> {
+    pub fn each(&self, columns: &Columns, mut each: impl FnMut(RowBatch) -> Result<()>) -> Result<()> {
         match self {
             Self::Sums(sums, generated) => {
                 for first in (0..sums.conversations).step_by(GENERATED as usize) {
@@ -142,7 +150,7 @@ impl Rows {
                 }
             }
             Self::Local(_) | Self::Remote(_) => {
-                for batch in self.files().into_iter().flat_map(rows_of) {
+                for batch in self.files().into_iter().flat_map(|files| rows_of(files, columns)) {
                     each(RowBatch::File(batch?))?;
                 }
             }

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 use smollm3_chat::Conversation;
 use smollm3_chat::conversation::in_one_form;
-use smollm3_corpus::read::{ValueBatch, rows_of};
+use smollm3_corpus::read::{Columns, ValueBatch, rows_of};
 use smollm3_corpus::shards::{CacheOptions, Shards, open_rows};
 
 use crate::{Result, SynthesisError};
@@ -83,7 +83,7 @@ impl Prompts {
     fn rows(&self) -> impl Iterator<Item = Result<Prompt>> {
         let mut index = 0;
         let limit = self.asking.limit.unwrap_or(u64::MAX);
-        let prompts = rows_of(self.files.as_ref()).flat_map(move |batch| {
+        let prompts = rows_of(self.files.as_ref(), &self.asking.columns()).flat_map(move |batch| {
             let prompts: Vec<Result<Prompt>> = match batch {
                 Err(error) => vec![Err(error.into())],
                 Ok(batch) => (0..batch.rows.len())
@@ -134,7 +134,18 @@ impl Prompts {
     }
 }
 
+/// The columns that may hold what is asked; the first that is there does.
+const ASKING: [&str; 4] = ["prompt", "question", "messages", "conversations"];
+/// What the template gets beside the messages.
+const SETTING: [&str; 2] = ["tools", "chat_template_kwargs"];
+
 impl Asking {
+    /// The columns that are read.
+    fn columns(&self) -> Columns {
+        let expected = self.expected.as_deref();
+        Columns::named(ASKING.into_iter().chain(SETTING).chain(expected))
+    }
+
     fn prompt(&self, batch: &ValueBatch, row: usize, index: u64) -> Result<Prompt> {
         let place = batch.place(row);
         let row = batch.rows.get(row).unwrap_or(&Value::Null);
@@ -149,7 +160,7 @@ impl Asking {
         }
         let mut whole = Map::new();
         whole.insert("messages".to_owned(), Value::Array(messages));
-        for column in ["tools", "chat_template_kwargs"] {
+        for column in SETTING {
             if let Some(value) = row.get(column) {
                 whole.insert(column.to_owned(), value.clone());
             }
@@ -197,8 +208,7 @@ impl Asking {
 /// The messages of a row up to the last words of the user or a tool, or what is wrong with it.
 fn messages(row: &Value) -> Result<Vec<Value>, String> {
     let column = |name: &str| row.get(name).filter(|value| !value.is_null());
-    let named = ["prompt", "question", "messages", "conversations"];
-    let found = named.iter().find_map(|name| Some((*name, column(name)?)));
+    let found = ASKING.iter().find_map(|name| Some((*name, column(name)?)));
     let mut messages = match found {
         Some((_, Value::String(text))) if !text.trim().is_empty() => {
             return Ok(vec![json!({"role": "user", "content": text})]);
@@ -209,7 +219,7 @@ fn messages(row: &Value) -> Result<Vec<Value>, String> {
         Some((name, _)) => {
             return Err(format!("has neither text nor a list of messages in `{name}`"));
         }
-        None => return Err(format!("has no prompt; it needs one of {}", named.join(", "))),
+        None => return Err(format!("has no prompt; it needs one of {}", ASKING.join(", "))),
     };
     // What an assistant said already is what is to be said anew.
     if messages.last().map(role) == Some("assistant") {

@@ -18,8 +18,9 @@ pub fn choice(args: &EvalArgs, task: ChoiceTask) -> Result<()> {
             .map(|row| task.item(row))
             .collect::<smollm3_eval::Result<_>>()?)
     };
-    let all = items(&data_rows(args)?)?;
-    let (shots, examples) = examples(args, &all, items)?;
+    let columns = task.read_columns();
+    let all = items(&data_rows(args, &columns)?)?;
+    let (shots, examples) = examples(args, &all, &columns, items)?;
     let prompts = Prompts {
         task,
         form: args.form.map_or(task.usual_form(), Into::into),

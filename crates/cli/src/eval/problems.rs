@@ -25,8 +25,9 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
             .map(|row| task.problem(row))
             .collect::<smollm3_eval::Result<_>>()?)
     };
-    let all = problems(&data_rows(args)?)?;
-    let (shots, examples) = examples(args, &all, problems)?;
+    let columns = task.read_columns();
+    let all = problems(&data_rows(args, &columns)?)?;
+    let (shots, examples) = examples(args, &all, &columns, problems)?;
     let asked = limited(args, &all);
     let sampling = sampling(args)?;
     let model = open(args)?;

@@ -1,31 +1,44 @@
-//! Arrow arrays as JSON values, as pyarrow's `to_pylist` gives them.
+//! Arrow arrays as JSON values: what the same rows have as JSON lines, with null for what is absent.
 //!
-//! A recursion of its own rather than the `arrow-json` crate: that one writes text to be parsed again,
-//! and turns what JSON lacks (times, bytes, NaN) into something else without a word.
+//! A recursion of its own rather than the `arrow-json` crate: that one writes text to be parsed again.
 //!
-//! Structs keep all their fields, absent ones as null, in the order of the schema; maps are lists of
-//! `[key, value]`; `float32` widens to the nearest `f64`, digits and all, as in Python.
+//! Structs keep all their fields, absent ones as null, in the order of the schema: which of them a row had is
+//! not in the file, and whoever reads the rows says what null means. `float32` widens to the nearest `f64`,
+//! digits and all, as in Python. What each type becomes: [`super::open_values`].
 
 use std::collections::HashSet;
 
 use arrow_array::cast::AsArray;
+use arrow_array::temporal_conversions::{as_date, as_datetime, as_time};
 use arrow_array::types::{
-    ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Decimal256Type, DecimalType, Float16Type, Float32Type,
+    Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time64MicrosecondType,
+    Time64NanosecondType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, GenericListArray, OffsetSizeTrait, RecordBatch, StructArray};
-use arrow_schema::{DataType, Fields};
+use arrow_array::{Array, ArrayRef, GenericListArray, MapArray, OffsetSizeTrait, RecordBatch, StructArray};
+use arrow_schema::{DataType, Fields, TimeUnit};
 use serde_json::{Map, Number, Value};
+
+use super::{Columns, Replaced};
 
 /// Why a schema or a value has no JSON form, with the path of its column.
 type Problem = String;
 
-/// Whether every column has a JSON form.
+/// Stands for a number that JSON does not have until [`rows`] counts those of each row. Text never is made of
+/// these characters alone: Unicode has none for them.
+const NO_NUMBER: &str = "\u{fdd0}\u{fdd1}";
+
+/// Decimals of so many digits are the nearest float's own digits.
+const FLOAT_DIGITS: usize = 15;
+
+/// Whether all of `columns` have a JSON form.
 ///
 /// # Errors
 /// The first column that has none, with its path and type, or two columns of one name.
-pub(super) fn check(columns: &Fields) -> Result<(), Problem> {
-    check_fields(columns, "")
+pub(super) fn check(fields: &Fields, columns: &Columns) -> Result<(), Problem> {
+    let read = fields.iter().filter(|field| columns.holds(field.name()));
+    check_fields(&read.cloned().collect(), "")
 }
 
 fn check_fields(fields: &Fields, path: &str) -> Result<(), Problem> {
@@ -44,32 +57,90 @@ fn check_type(kind: &DataType, path: &str) -> Result<(), Problem> {
     match kind {
         DataType::Null
         | DataType::Boolean
-        | DataType::Utf8
-        | DataType::LargeUtf8
-        | DataType::Utf8View
-        | DataType::Float16
-        | DataType::Float32
-        | DataType::Float64 => Ok(()),
-        kind if kind.is_integer() => Ok(()),
+        | DataType::Binary
+        | DataType::FixedSizeBinary(_)
+        | DataType::Date32
+        | DataType::Time32(TimeUnit::Millisecond)
+        | DataType::Time64(_)
+        | DataType::Timestamp(TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, _)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..) => Ok(()),
+        kind if kind.is_integer() || kind.is_floating() => Ok(()),
         DataType::Struct(fields) => check_fields(fields, path),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             check_type(item.data_type(), &items(path))
         }
         DataType::Map(entries, _) => check_type(entries.data_type(), path),
-        DataType::Dictionary(_, values) => check_type(values, path),
-        other => Err(format!(
-            "its column `{path}` is {other}, which has no JSON form; store it as text or a number, \
-             or leave it out"
-        )),
+        other => Err(no_form(other, path)),
     }
 }
 
-/// The rows of `batch` as objects.
+fn no_form(kind: &DataType, path: &str) -> Problem {
+    format!("its column `{path}` is {kind}, which has no JSON form; store it as text or a number")
+}
+
+/// Rows, and what was replaced in which of them.
+pub(super) type Replacing = (Vec<Value>, Vec<(usize, Replaced)>);
+
+/// The rows of `batch` as objects with all `fields`; those that the batch does not have are null.
 ///
 /// # Errors
-/// A number that JSON does not have, with the path of its column.
-pub(super) fn rows(batch: &RecordBatch) -> Result<Vec<Value>, Problem> {
-    structs(&StructArray::from(batch.clone()), "")
+/// A value that has no form in JSON, with the path of its column.
+pub(super) fn rows(batch: &RecordBatch, fields: &Fields) -> Result<Replacing, Problem> {
+    let mut columns = Vec::with_capacity(fields.len());
+    let mut has_floats = false;
+    for field in fields {
+        let values = match batch.column_by_name(field.name()) {
+            Some(column) => {
+                has_floats |= holds_floats(column.data_type());
+                values(column, field.name())?
+            }
+            None => Vec::new(),
+        };
+        columns.push((field.name(), values.into_iter()));
+    }
+    let (mut rows, mut replaced) = (Vec::with_capacity(batch.num_rows()), Vec::new());
+    for index in 0..batch.num_rows() {
+        let mut row = Map::with_capacity(columns.len());
+        for (name, values) in &mut columns {
+            row.insert((*name).clone(), values.next().unwrap_or_default());
+        }
+        let mut row = Value::Object(row);
+        let numbers = if has_floats { without_numbers(&mut row) } else { 0 };
+        if numbers > 0 {
+            let found = Replaced {
+                numbers,
+                ..Replaced::default()
+            };
+            replaced.push((index, found));
+        }
+        rows.push(row);
+    }
+    Ok((rows, replaced))
+}
+
+fn holds_floats(kind: &DataType) -> bool {
+    match kind {
+        DataType::Struct(fields) => fields.iter().any(|field| holds_floats(field.data_type())),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            holds_floats(item.data_type())
+        }
+        DataType::Map(entries, _) => holds_floats(entries.data_type()),
+        kind => kind.is_floating(),
+    }
+}
+
+/// Makes null of each [`NO_NUMBER`]; how many there are.
+fn without_numbers(value: &mut Value) -> u64 {
+    match value {
+        Value::String(text) if text == NO_NUMBER => {
+            *value = Value::Null;
+            1
+        }
+        Value::Array(items) => items.iter_mut().map(without_numbers).sum(),
+        Value::Object(fields) => fields.values_mut().map(without_numbers).sum(),
+        _ => 0,
+    }
 }
 
 /// One value a row. Nested arrays are converted whole and then dealt out to the rows.
@@ -77,9 +148,8 @@ fn values(array: &dyn Array, path: &str) -> Result<Vec<Value>, Problem> {
     match array.data_type() {
         DataType::Null => Ok(vec![Value::Null; array.len()]),
         DataType::Boolean => Ok(array.as_boolean().iter().map(Value::from).collect()),
-        DataType::Utf8 => Ok(array.as_string::<i32>().iter().map(Value::from).collect()),
-        DataType::LargeUtf8 => Ok(array.as_string::<i64>().iter().map(Value::from).collect()),
-        DataType::Utf8View => Ok(array.as_string_view().iter().map(Value::from).collect()),
+        DataType::Binary => texts(array.as_binary::<i32>().iter(), path),
+        DataType::FixedSizeBinary(_) => texts(array.as_fixed_size_binary().iter(), path),
         DataType::Int8 => Ok(integers::<Int8Type>(array)),
         DataType::Int16 => Ok(integers::<Int16Type>(array)),
         DataType::Int32 => Ok(integers::<Int32Type>(array)),
@@ -88,9 +158,32 @@ fn values(array: &dyn Array, path: &str) -> Result<Vec<Value>, Problem> {
         DataType::UInt16 => Ok(integers::<UInt16Type>(array)),
         DataType::UInt32 => Ok(integers::<UInt32Type>(array)),
         DataType::UInt64 => Ok(integers::<UInt64Type>(array)),
-        DataType::Float16 => floats::<Float16Type>(array, path, |value| value.to_f64()),
-        DataType::Float32 => floats::<Float32Type>(array, path, f64::from),
-        DataType::Float64 => floats::<Float64Type>(array, path, |value| value),
+        DataType::Float16 => Ok(floats::<Float16Type>(array, |value| value.to_f64())),
+        DataType::Float32 => Ok(floats::<Float32Type>(array, f64::from)),
+        DataType::Float64 => Ok(floats::<Float64Type>(array, |value| value)),
+        DataType::Decimal128(..) => Ok(decimals::<Decimal128Type>(array)),
+        DataType::Decimal256(..) => Ok(decimals::<Decimal256Type>(array)),
+        DataType::Date32 => printed::<Date32Type>(array, path, |day| {
+            as_date::<Date32Type>(i64::from(day)).map(|date| date.to_string())
+        }),
+        DataType::Time32(_) => printed::<Time32MillisecondType>(array, path, |time| {
+            as_time::<Time32MillisecondType>(i64::from(time)).map(|time| time.to_string())
+        }),
+        DataType::Time64(TimeUnit::Nanosecond) => printed::<Time64NanosecondType>(array, path, |time| {
+            as_time::<Time64NanosecondType>(time).map(|time| time.to_string())
+        }),
+        DataType::Time64(_) => printed::<Time64MicrosecondType>(array, path, |time| {
+            as_time::<Time64MicrosecondType>(time).map(|time| time.to_string())
+        }),
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+            moments::<TimestampNanosecondType>(array, path, zone.is_some())
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            moments::<TimestampMicrosecondType>(array, path, zone.is_some())
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, zone) => {
+            moments::<TimestampMillisecondType>(array, path, zone.is_some())
+        }
         DataType::Struct(_) => structs(array.as_struct(), path),
         DataType::List(_) => lists(array, array.as_list::<i32>(), path),
         DataType::LargeList(_) => lists(array, array.as_list::<i64>(), path),
@@ -99,19 +192,19 @@ fn values(array: &dyn Array, path: &str) -> Result<Vec<Value>, Problem> {
             let all = values(array.as_fixed_size_list().values(), &items(path))?;
             Ok(deal(array, |_| length, all))
         }
-        DataType::Map(_, _) => {
-            let map = array.as_map();
-            let entries = covered(map.entries(), map.value_offsets());
-            let pairs = pairs(entries.as_struct(), path)?;
-            Ok(deal(
-                array,
-                |row| usize::try_from(map.value_length(row)).unwrap_or(0),
-                pairs,
-            ))
-        }
-        DataType::Dictionary(_, _) => dictionary(array, path),
-        other => Err(format!("its column `{path}` is {other}, which has no JSON form")),
+        DataType::Map(_, _) => maps(array.as_map(), path),
+        other => Err(no_form(other, path)),
     }
+}
+
+/// Bytes that are text.
+fn texts<'a>(all: impl Iterator<Item = Option<&'a [u8]>>, path: &str) -> Result<Vec<Value>, Problem> {
+    let text = |bytes: Option<&[u8]>| match bytes.map(std::str::from_utf8) {
+        None => Ok(Value::Null),
+        Some(Ok(text)) => Ok(Value::from(text)),
+        Some(Err(_)) => Err(format!("its column `{path}` holds bytes that are not text")),
+    };
+    all.map(text).collect()
 }
 
 fn integers<T>(array: &dyn Array) -> Vec<Value>
@@ -123,20 +216,70 @@ where
     array.as_primitive::<T>().iter().map(integer).collect()
 }
 
-fn floats<T: ArrowPrimitiveType>(
-    array: &dyn Array,
-    path: &str,
-    widen: impl Fn(T::Native) -> f64,
-) -> Result<Vec<Value>, Problem> {
+fn floats<T: ArrowPrimitiveType>(array: &dyn Array, widen: impl Fn(T::Native) -> f64) -> Vec<Value> {
     let number = |value: Option<T::Native>| match value.map(&widen) {
-        None => Ok(Value::Null),
-        Some(value) => Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| format!("its column `{path}` holds {value}, which JSON does not have")),
+        None => Value::Null,
+        Some(value) => Number::from_f64(value).map_or_else(|| Value::from(NO_NUMBER), Value::Number),
     };
     array.as_primitive::<T>().iter().map(number).collect()
 }
 
+fn decimals<T: DecimalType + ArrowPrimitiveType>(array: &dyn Array) -> Vec<Value> {
+    let array = array.as_primitive::<T>();
+    let decimal = |row| match array.is_null(row) {
+        true => Value::Null,
+        false => decimal(array.value_as_string(row)),
+    };
+    (0..array.len()).map(decimal).collect()
+}
+
+/// A number, unless that loses digits.
+fn decimal(text: String) -> Value {
+    if let Ok(integer) = text.parse::<i64>() {
+        return Value::from(integer);
+    }
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let float = text.parse().ok().filter(|_| digits <= FLOAT_DIGITS);
+    match float.and_then(Number::from_f64) {
+        Some(number) => Value::Number(number),
+        None => Value::String(text),
+    }
+}
+
+/// Values as `print` writes them, which it cannot where they are beyond the calendar.
+fn printed<T: ArrowPrimitiveType>(
+    array: &dyn Array,
+    path: &str,
+    print: impl Fn(T::Native) -> Option<String>,
+) -> Result<Vec<Value>, Problem> {
+    let value = |value: Option<T::Native>| match value {
+        None => Ok(Value::Null),
+        Some(value) => print(value)
+            .map(Value::String)
+            .ok_or_else(|| format!("its column `{path}` holds {value:?}, which is no time")),
+    };
+    array.as_primitive::<T>().iter().map(value).collect()
+}
+
+/// Moments as Python prints them; those of a zone are kept in UTC.
+fn moments<T: ArrowPrimitiveType<Native = i64>>(
+    array: &dyn Array,
+    path: &str,
+    has_zone: bool,
+) -> Result<Vec<Value>, Problem> {
+    let zone = if has_zone { "+00:00" } else { "" };
+    printed::<T>(array, path, |value| {
+        let moment = as_datetime::<T>(value)?;
+        let form = match moment.and_utc().timestamp_subsec_nanos() {
+            0 => "%Y-%m-%d %H:%M:%S",
+            nanos if nanos % 1000 == 0 => "%Y-%m-%d %H:%M:%S%.6f",
+            _ => "%Y-%m-%d %H:%M:%S%.9f",
+        };
+        Some(format!("{}{zone}", moment.format(form)))
+    })
+}
+
+/// Structs below the columns.
 fn structs(array: &StructArray, path: &str) -> Result<Vec<Value>, Problem> {
     let mut columns = Vec::with_capacity(array.num_columns());
     for (field, column) in array.fields().iter().zip(array.columns()) {
@@ -165,26 +308,39 @@ fn lists<O: OffsetSizeTrait>(
     Ok(deal(array, |row| list.value_length(row).as_usize(), all))
 }
 
-/// `[key, value]` for each entry of a map.
-fn pairs(entries: &StructArray, path: &str) -> Result<Vec<Value>, Problem> {
-    let mut columns = entries.columns().iter();
+/// Objects where all keys are text, else lists of `[key, value]`.
+fn maps(map: &MapArray, path: &str) -> Result<Vec<Value>, Problem> {
+    let entries = covered(map.entries(), map.value_offsets());
+    let mut columns = entries.as_struct().columns().iter();
     let mut next = || match columns.next() {
         Some(column) => values(column, path),
         None => Ok(Vec::new()),
     };
     let (keys, values) = (next()?, next()?);
+    let of_text = keys.iter().all(Value::is_string);
     let pair = |(key, value)| Value::Array(vec![key, value]);
-    Ok(keys.into_iter().zip(values).map(pair).collect())
+    let pairs = keys.into_iter().zip(values).map(pair).collect();
+    let length = |row| usize::try_from(map.value_length(row)).unwrap_or(0);
+    let rows = deal(map, length, pairs);
+    Ok(match of_text {
+        true => rows.into_iter().map(object).collect(),
+        false => rows,
+    })
 }
 
-fn dictionary(array: &dyn Array, path: &str) -> Result<Vec<Value>, Problem> {
-    let dictionary = array.as_any_dictionary();
-    let entries = values(dictionary.values(), path)?;
-    let entry = |key: Value| {
-        let key = key.as_u64().and_then(|key| usize::try_from(key).ok());
-        key.and_then(|key| entries.get(key)).cloned().unwrap_or_default()
+/// The object with these `[key, value]`.
+fn object(pairs: Value) -> Value {
+    let Value::Array(pairs) = pairs else {
+        return pairs;
     };
-    Ok(values(dictionary.keys(), path)?.into_iter().map(entry).collect())
+    let entry = |pair: Value| match pair {
+        Value::Array(pair) => match <[Value; 2]>::try_from(pair) {
+            Ok([Value::String(key), value]) => Some((key, value)),
+            _ => None,
+        },
+        _ => None,
+    };
+    Value::Object(pairs.into_iter().filter_map(entry).collect())
 }
 
 /// The part of the items that the lists cover: a list array may begin in the middle of its items.

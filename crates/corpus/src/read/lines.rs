@@ -1,39 +1,46 @@
-//! Files of lines, plain, gzip or Zstandard.
+//! Files of JSON as runs of rows that are not parsed yet: the lines of a file of lines, the elements of a
+//! file that is one list.
 //!
-//! One thread cuts the (decompressed) stream into batches of whole lines; nothing is parsed here. To go
-//! on in the middle of a file the bytes before are skipped: at once in a plain file, by decompressing
-//! in a compressed one, which is still some twenty times faster than tokenising them was.
+//! One thread cuts the (unpacked) stream into batches of whole rows. To go on in the middle of a file the
+//! bytes before are skipped: at once in a plain file, by unpacking in a compressed one, which is still some
+//! twenty times faster than tokenising them was.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
+use memchr::memchr2;
 
-use super::{BATCH_BYTES, Compression, Position};
+use super::format::Compression;
+use super::list::List;
+use super::unpack::unpack;
+use super::{BATCH_BYTES, Position};
 use crate::error::{CorpusError, Result};
 
-/// A longer line is taken for a file that is not lines at all.
-const LONGEST_LINE: u64 = 1 << 30;
+/// A longer row is taken for a file that holds none.
+const LONGEST_ROW: usize = 1 << 30;
 
-const READ_BYTES: usize = 1 << 20;
+/// Bytes that tell lines from a list and UTF-8 from other encodings.
+const HEAD: u64 = 4096;
 
-/// A run of lines of one file.
+/// A run of rows of one file.
 pub(super) struct LineBatch {
-    /// Where its first line begins.
+    /// Where its first row begins.
     pub(super) start: Position,
     /// Bytes of the file, as it lies on disk, read when the batch was done.
     pub(super) file_bytes: u64,
     pub(super) lines: Lines,
 }
 
-/// Line `i` is `buffer[ends[i - 1]..ends[i]]`, its newline included.
+/// Row `i` is `buffer[ends[i - 1]..ends[i]]`, its newline included.
 #[derive(Debug)]
 pub(super) struct Lines {
     buffer: Vec<u8>,
     ends: Vec<usize>,
+    /// What one is called in messages.
+    pub(super) unit: &'static str,
 }
 
 impl Lines {
@@ -41,12 +48,12 @@ impl Lines {
         self.ends.len()
     }
 
-    /// Bytes up to the end of line `line`.
+    /// Bytes up to the end of row `line`.
     pub(super) fn bytes_to(&self, line: usize) -> u64 {
         self.ends.get(line).map_or(0, |end| *end as u64)
     }
 
-    /// Line `line`; nothing past the last one.
+    /// Row `line`; nothing past the last one.
     pub(super) fn line(&self, line: usize) -> &[u8] {
         let start = line
             .checked_sub(1)
@@ -59,90 +66,94 @@ impl Lines {
 }
 
 pub(super) fn open(path: &Path, name: &str, compression: Compression, from: Position) -> Result<LineBatches> {
-    let mut file = File::open(path).map_err(CorpusError::io("open", path))?;
     let read = Arc::new(AtomicU64::new(0));
-    let trouble = |error: io::Error| damaged(name, from, &error);
-    let stream: Box<dyn BufRead + Send> = match compression {
-        Compression::Plain => {
-            file.seek(SeekFrom::Start(from.bytes))
-                .map_err(CorpusError::io("read", path))?;
-            read.store(from.bytes, Ordering::Relaxed);
-            Box::new(BufReader::with_capacity(
-                READ_BYTES,
-                Counted {
-                    file,
-                    read: read.clone(),
-                },
-            ))
-        }
-        Compression::Gzip => {
-            let packed = BufReader::with_capacity(
-                READ_BYTES,
-                Counted {
-                    file,
-                    read: read.clone(),
-                },
-            );
-            skip(
-                BufReader::with_capacity(READ_BYTES, MultiGzDecoder::new(packed)),
-                from.bytes,
-            )
-            .map_err(trouble)?
-        }
-        Compression::Zstd => {
-            let unpacked = zstd::Decoder::new(Counted {
-                file,
-                read: read.clone(),
-            })
-            .map_err(trouble)?;
-            skip(BufReader::with_capacity(READ_BYTES, unpacked), from.bytes).map_err(trouble)?
-        }
+    let trouble = |error: io::Error| damaged(name, "line", from.rows, &error);
+    let open = || File::open(path).map_err(CorpusError::io("open", path));
+    let mut stream = unpack(open()?, compression, read.clone()).map_err(trouble)?;
+
+    let mut head = Vec::new();
+    (&mut stream).take(HEAD).read_to_end(&mut head).map_err(trouble)?;
+    let layout = Layout::of(&head).map_err(|problem| CorpusError::source(name, problem))?;
+
+    let stream: Box<dyn BufRead + Send> = if from.bytes == 0 {
+        Box::new(Cursor::new(head).chain(stream))
+    } else if compression == Compression::Plain {
+        let mut file = open()?;
+        file.seek(SeekFrom::Start(from.bytes))
+            .map_err(CorpusError::io("read", path))?;
+        read.store(from.bytes, Ordering::Relaxed);
+        unpack(file, compression, read.clone()).map_err(trouble)?
+    } else {
+        let mut whole = Cursor::new(head).chain(stream);
+        skip(&mut whole, from.bytes).map_err(trouble)?;
+        Box::new(whole)
     };
     Ok(LineBatches {
         name: name.to_owned(),
+        list: (layout == Layout::List).then(|| List::entered(from.bytes > 0)),
         stream: Some(stream),
         position: from,
         read,
     })
 }
 
-fn skip(mut stream: impl BufRead + Send + 'static, bytes: u64) -> io::Result<Box<dyn BufRead + Send>> {
-    let skipped = io::copy(&mut stream.by_ref().take(bytes), &mut io::sink())?;
-    if skipped < bytes {
-        return Err(io::Error::new(
+fn skip(stream: &mut impl Read, bytes: u64) -> io::Result<()> {
+    let skipped = io::copy(&mut stream.take(bytes), &mut io::sink())?;
+    match skipped < bytes {
+        true => Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "it is shorter than it was",
-        ));
+        )),
+        false => Ok(()),
     }
-    Ok(Box::new(stream))
 }
 
-fn damaged(name: &str, at: Position, error: &io::Error) -> CorpusError {
-    let problem = format!("it is damaged or cut short after line {}: {error}", at.rows);
-    CorpusError::source(name, problem)
+fn damaged(name: &str, unit: &str, rows: u64, error: &io::Error) -> CorpusError {
+    CorpusError::source(
+        name,
+        format!("it is damaged or cut short after {unit} {rows}: {error}"),
+    )
 }
 
-/// The batches of a file of lines, in order.
+/// How a file holds its rows.
+#[derive(Debug, PartialEq, Eq)]
+enum Layout {
+    Lines,
+    List,
+}
+
+impl Layout {
+    /// What a file that begins with `head` is, or the remedy for what is no UTF-8.
+    fn of(head: &[u8]) -> Result<Self, String> {
+        let encoding = match head {
+            [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{' | b'[', 0, ..] | [0, b'{' | b'[', ..] => {
+                Some("UTF-16")
+            }
+            _ => None,
+        };
+        if let Some(encoding) = encoding {
+            return Err(format!(
+                "it is {encoding}, not UTF-8; convert it (`iconv -f {encoding} -t UTF-8`)"
+            ));
+        }
+        let text = super::json::without_mark(head).trim_ascii_start();
+        Ok(match text.first() {
+            Some(b'[') => Layout::List,
+            _ => Layout::Lines,
+        })
+    }
+}
+
+/// The batches of a file, in order.
 pub(super) struct LineBatches {
     name: String,
+    /// Where in its list a file is that is one.
+    list: Option<List>,
     /// `None` after the end or an error.
     stream: Option<Box<dyn BufRead + Send>>,
     position: Position,
     read: Arc<AtomicU64>,
-}
-
-/// A file that tells how much of it was read.
-struct Counted {
-    file: File,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.file.read(buffer)?;
-        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
-        Ok(bytes)
-    }
 }
 
 impl LineBatches {
@@ -150,25 +161,24 @@ impl LineBatches {
         let Some(stream) = &mut self.stream else {
             return Ok(None);
         };
+        let unit = match self.list {
+            Some(_) => "row",
+            None => "line",
+        };
         let mut buffer = Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4);
         let mut ends = Vec::new();
         while buffer.len() < BATCH_BYTES {
-            let at = Position {
-                rows: self.position.rows + ends.len() as u64,
-                bytes: 0,
+            let rows = self.position.rows + ends.len() as u64;
+            let before = buffer.len();
+            let read = match &mut self.list {
+                Some(list) => list.read_element(stream, &mut buffer, LONGEST_ROW),
+                None => read_line(stream, &mut buffer, LONGEST_ROW),
             };
-            let read = stream
-                .take(LONGEST_LINE)
-                .read_until(b'\n', &mut buffer)
-                .map_err(|error| damaged(&self.name, at, &error))?;
-            if read == 0 {
+            if !read.map_err(|error| damaged(&self.name, unit, rows, &error))? {
                 break;
             }
-            if read as u64 == LONGEST_LINE {
-                let problem = format!(
-                    "line {} is longer than 1 GiB; is it a file of lines?",
-                    at.rows + 1
-                );
+            if buffer.len() - before >= LONGEST_ROW {
+                let problem = format!("{unit} {} is longer than 1 GiB; is it a file of rows?", rows + 1);
                 return Err(CorpusError::source(&self.name, problem));
             }
             ends.push(buffer.len());
@@ -179,14 +189,10 @@ impl LineBatches {
         let start = self.position;
         self.position.rows += ends.len() as u64;
         self.position.bytes += buffer.len() as u64;
-        if start.bytes == 0 && buffer.starts_with(b"\xef\xbb\xbf") {
-            // A byte order mark is not part of the first line, but its bytes count for the position.
-            buffer.iter_mut().take(3).for_each(|byte| *byte = b' ');
-        }
         Ok(Some(LineBatch {
             start,
             file_bytes: self.read.load(Ordering::Relaxed),
-            lines: Lines { buffer, ends },
+            lines: Lines { buffer, ends, unit },
         }))
     }
 }
@@ -200,5 +206,47 @@ impl Iterator for LineBatches {
             self.stream = None;
         }
         batch.transpose()
+    }
+}
+
+/// What a stream has ready; nothing at its end.
+pub(super) fn ready(stream: &mut dyn BufRead) -> io::Result<&[u8]> {
+    loop {
+        match stream.fill_buf() {
+            // The borrow of a result that is returned does not end here, so it is asked for again.
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    stream.fill_buf()
+}
+
+/// Appends a line with its end, which is LF, CR LF or CR, to `buffer`; false at the end of the stream. It
+/// stops at `most` bytes.
+fn read_line(stream: &mut dyn BufRead, buffer: &mut Vec<u8>, most: usize) -> io::Result<bool> {
+    let before = buffer.len();
+    loop {
+        let bytes = ready(stream)?;
+        let line = buffer.get(before..).unwrap_or_default();
+        if bytes.is_empty() || line.len() >= most {
+            return Ok(!line.is_empty());
+        }
+        if line.ends_with(b"\r") {
+            // The line ends here, unless an LF belongs to it.
+            if bytes.starts_with(b"\n") {
+                buffer.push(b'\n');
+                stream.consume(1);
+            }
+            return Ok(true);
+        }
+        let taken = memchr2(b'\n', b'\r', bytes).map_or(bytes.len(), |end| end + 1);
+        let part = bytes.get(..taken).unwrap_or_default();
+        buffer.extend_from_slice(part);
+        let ended = part.ends_with(b"\n");
+        stream.consume(taken);
+        if ended {
+            return Ok(true);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Files of rows: Parquet and JSON lines, plain or compressed, as batches of text or of whole rows.
+//! Files of rows: Parquet and JSON (lines or a list), plain or compressed, as batches of text or of whole rows.
 //!
 //! A reader hands out batches of a few megabytes in the order of the file, and nothing more than a few
 //! batches exists at any time, whatever the size of the file. What a row means (JSON to parse, UTF-8 to
@@ -8,77 +8,44 @@
 //! A row that cannot be used is a [`RowProblem`], to be skipped or not as the caller likes; a file that
 //! cannot be read (damaged, no such column) is an error.
 //!
-//! [`open`] gives the text of one column, for pretraining; [`open_values`] and [`rows_of`] whole rows as
-//! JSON, for fine-tuning.
+//! [`open`] gives the text of one column, for pretraining; [`open_values`] and [`rows_of`] rows as JSON, for
+//! fine-tuning. What nobody reads is never in the way: other columns are neither decoded nor checked.
 
 mod arrow_json;
+mod columns;
+mod format;
 mod json;
 mod lines;
+mod list;
+mod mend;
 mod parquet;
 mod row_groups;
 mod sample;
+mod schema;
+mod unpack;
 mod values;
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{Array, BinaryArray};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{CorpusError, Result};
+use crate::error::Result;
 
+pub use columns::Columns;
+pub use format::{ROW_FILE_NAMES, is_row_file};
+pub use mend::Replaced;
 pub use sample::sample_rows;
 pub use values::{ValueBatch, ValueBatches, count_rows, open_values, rows_of};
 
+use format::{RowFormat, detect};
 use lines::{LineBatch, Lines};
 
 /// Text a batch holds at most, give or take one row.
 pub(crate) const BATCH_BYTES: usize = 4 << 20;
-
-/// How the rows of a file are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowFormat {
-    /// Apache Parquet.
-    Parquet,
-    /// One JSON object a line.
-    JsonLines(Compression),
-}
-
-/// How a file of lines is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    Plain,
-    /// gzip, of any number of members.
-    Gzip,
-    /// Zstandard, of any number of frames.
-    Zstd,
-}
-
-/// Names a corpus file may end in, for messages.
-pub const ROW_FILE_NAMES: &str = ".parquet, .jsonl, .ndjson or .json, the last three also with .gz or .zst";
-
-impl RowFormat {
-    /// The format a file name tells, if it tells one.
-    pub fn from_name(name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        let (stem, compression) = if let Some(stem) = name.strip_suffix(".gz") {
-            (stem, Compression::Gzip)
-        } else if let Some(stem) = name.strip_suffix(".zst").or_else(|| name.strip_suffix(".zstd")) {
-            (stem, Compression::Zstd)
-        } else {
-            (name.as_str(), Compression::Plain)
-        };
-        if stem.ends_with(".parquet") && compression == Compression::Plain {
-            return Some(RowFormat::Parquet);
-        }
-        let lines = [".jsonl", ".ndjson", ".json"]
-            .iter()
-            .any(|ending| stem.ends_with(ending));
-        lines.then_some(RowFormat::JsonLines(compression))
-    }
-}
 
 /// How far a reader is: where the next row begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +53,7 @@ impl RowFormat {
 pub struct Position {
     /// Rows before it, lines without text included.
     pub rows: u64,
-    /// Uncompressed bytes before it, for files of lines; 0 for Parquet.
+    /// Uncompressed bytes before it, for files of JSON; 0 for Parquet.
     pub bytes: u64,
 }
 
@@ -129,6 +96,23 @@ impl RowProblem {
     }
 }
 
+/// The text of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowText<'a> {
+    /// What it says.
+    pub text: Cow<'a, str>,
+    /// Halves of surrogate pairs in it that are now U+FFFD: Python writes and reads them, UTF-8 has none.
+    pub lone_surrogates: u64,
+}
+
+impl Deref for RowText<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
 /// A run of rows of one file.
 #[derive(Debug)]
 pub struct Batch {
@@ -163,15 +147,27 @@ impl Batch {
     ///
     /// # Errors
     /// What is wrong with the row.
-    pub fn text(&self, row: usize) -> Result<Option<Cow<'_, str>>, RowProblem> {
+    pub fn text(&self, row: usize) -> Result<Option<RowText<'_>>, RowProblem> {
         match &self.rows {
             Rows::Lines { lines, column } => json::text_of(lines.line(row), column),
             Rows::Column(values) if row >= values.len() || values.is_null(row) => Err(RowProblem::Null),
             Rows::Column(values) => match std::str::from_utf8(values.value(row)) {
-                Ok(text) => Ok(Some(Cow::Borrowed(text))),
+                Ok(text) => Ok(Some(RowText {
+                    text: Cow::Borrowed(text),
+                    lone_surrogates: 0,
+                })),
                 Err(_) => Err(RowProblem::NotUtf8),
             },
         }
+    }
+
+    /// What messages call row `row`: "line 3", or "row 3" where rows are no lines.
+    pub fn place(&self, row: usize) -> String {
+        let unit = match &self.rows {
+            Rows::Lines { lines, .. } => lines.unit,
+            Rows::Column(_) => "row",
+        };
+        format!("{unit} {}", self.start.rows + row as u64 + 1)
     }
 
     /// Where the row after `row` begins.
@@ -190,15 +186,15 @@ impl Batch {
 /// The batches of a file, in order.
 pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 
-/// Opens `path` at `from`. `name` decides the format and stands in messages: a cached copy of a remote
-/// file has another path.
+/// Opens `path` at `from`. `name` must be that of a file of rows and stands in messages (a cached copy of a
+/// remote file has another path); the first bytes decide the format.
 ///
 /// # Errors
-/// An unknown kind of file, one that cannot be opened, or a Parquet file without a text column `column`.
+/// Another kind of file, one that cannot be opened, or a Parquet file without a text column `column`.
 pub fn open(path: &Path, name: &str, column: &str, from: Position) -> Result<Batches> {
-    match format_of(name)? {
+    match detect(path, name)? {
         RowFormat::Parquet => parquet::open(path, name, column, from),
-        RowFormat::JsonLines(compression) => {
+        RowFormat::Json(compression) => {
             let column: Arc<str> = Arc::from(column);
             let batches = lines::open(path, name, compression, from)?;
             Ok(Box::new(batches.map(move |batch| {
@@ -216,12 +212,4 @@ pub fn open(path: &Path, name: &str, column: &str, from: Position) -> Result<Bat
             })))
         }
     }
-}
-
-/// The format `name` tells, or an error that says what names do.
-fn format_of(name: &str) -> Result<RowFormat> {
-    RowFormat::from_name(name).ok_or_else(|| {
-        let problem = format!("its name does not tell the format; it must end in {ROW_FILE_NAMES}");
-        CorpusError::source(name, problem)
-    })
 }

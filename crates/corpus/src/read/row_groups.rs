@@ -17,9 +17,9 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
-use super::BATCH_BYTES;
+use super::{BATCH_BYTES, Columns, schema};
 use crate::error::{CorpusError, Result};
 
 /// What a run of rows becomes; the number is that of its first row, from 0. `Err` says what is wrong.
@@ -74,14 +74,28 @@ struct Decoding<T> {
 ///
 /// # Errors
 /// Where there is none, or no sense in it.
-pub(super) fn metadata(
-    path: &Path,
-    name: &str,
-    options: ArrowReaderOptions,
-) -> Result<(File, ArrowReaderMetadata)> {
+pub(super) fn footer(path: &Path, name: &str) -> Result<(File, ParquetMetaData)> {
     let file = File::open(path).map_err(CorpusError::io("open", path))?;
-    let metadata = ArrowReaderMetadata::load(&file, options).map_err(|error| not_readable(name, &error))?;
-    Ok((file, metadata))
+    let footer = ParquetMetaDataReader::new()
+        .parse_and_finish(&file)
+        .map_err(|error| not_readable(name, &error))?;
+    Ok((file, footer))
+}
+
+/// The same for decoding `columns` (see `schema.rs`).
+///
+/// # Errors
+/// As [`footer`].
+pub(super) fn metadata(path: &Path, name: &str, columns: &Columns) -> Result<ArrowReaderMetadata> {
+    let (file, footer) = footer(path, name)?;
+    let options = |schema| {
+        ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_parquet_schema(Arc::new(schema))
+    };
+    schema::decoded(footer.file_metadata().schema_descr(), columns)
+        .and_then(|schema| ArrowReaderMetadata::load(&file, options(schema)))
+        .map_err(|error| not_readable(name, &error))
 }
 
 pub(super) fn not_readable(name: &str, error: &ParquetError) -> CorpusError {
@@ -89,8 +103,9 @@ pub(super) fn not_readable(name: &str, error: &ParquetError) -> CorpusError {
 }
 
 /// The rows of all row groups.
-pub(super) fn rows(metadata: &ArrowReaderMetadata) -> u64 {
-    metadata.metadata().row_groups().iter().map(group_rows).sum()
+pub(super) fn rows(metadata: &ParquetMetaData) -> u64 {
+    let rows = metadata.row_groups().iter().map(group_rows);
+    rows.fold(0, u64::saturating_add)
 }
 
 fn group_rows(group: &RowGroupMetaData) -> u64 {
@@ -212,6 +227,9 @@ fn open_group<T>(
     group: &Group,
     trouble: &dyn Fn(String) -> CorpusError,
 ) -> Result<ParquetRecordBatchReader> {
+    if let Some(column) = nowhere(source, group.index) {
+        return Err(trouble(format!("its column `{column}` lies before the file")));
+    }
     let file = File::open(&source.path).map_err(CorpusError::io("open", &source.path))?;
     ParquetRecordBatchReaderBuilder::new_with_metadata(file, source.metadata.clone())
         .with_row_groups(vec![group.index])
@@ -220,4 +238,17 @@ fn open_group<T>(
         .with_offset(group.skip)
         .build()
         .map_err(|error| trouble(error.to_string()))
+}
+
+/// A column that is read and that the footer puts at a negative place, at which the decoder would panic.
+fn nowhere<T>(source: &Source<T>, group: usize) -> Option<String> {
+    let group = source.metadata.metadata().row_groups().get(group)?;
+    let mut columns = group.columns().iter().enumerate();
+    let (_, column) = columns.find(|(leaf, column)| {
+        let start = column
+            .dictionary_page_offset()
+            .unwrap_or(column.data_page_offset());
+        source.columns.leaf_included(*leaf) && (start < 0 || column.compressed_size() < 0)
+    })?;
+    Some(column.column_path().string())
 }

@@ -36,7 +36,7 @@ pub fn sample_rows(files: &dyn Shards, column: &str, bytes: u64) -> Result<Vec<S
                 {
                     let length = text.len() as u64;
                     (share, left) = (share.saturating_sub(length), left.saturating_sub(length));
-                    texts.push(text.into_owned());
+                    texts.push(text.text.into_owned());
                 }
             }
         }

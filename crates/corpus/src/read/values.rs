@@ -1,5 +1,5 @@
-//! Whole rows as JSON objects, for data that are more than one column of text: conversations, tools,
-//! pairs of answers.
+//! Rows as JSON objects, for data that are more than one column of text: conversations, tools, pairs of
+//! answers.
 //!
 //! The same batches of lines and row groups as for text (see `lines.rs` and `row_groups.rs`), each turned
 //! into at most a thousand [`Value`]s at a time, so memory does not grow with the file. Nothing is passed
@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use serde_json::Value;
 
+use super::format::{RowFormat, detect};
 use super::lines::{LineBatch, LineBatches};
 use super::row_groups::{self, Plan, RowGroups, Source};
-use super::{Position, RowFormat, arrow_json, format_of, json, lines};
+use super::{Columns, Position, Replaced, arrow_json, json, lines};
 use crate::error::{CorpusError, Result};
 use crate::shards::{OpenShard, Shards};
 
@@ -32,60 +32,73 @@ pub struct ValueBatch {
     pub file: Arc<str>,
     /// The rows, each a [`Value::Object`] with its keys in the order of the file; never none.
     pub rows: Vec<Value>,
+    /// What was replaced, by index of the row.
+    replaced: Vec<(usize, Replaced)>,
     numbers: Numbers,
 }
 
 /// Where the rows of a batch are in their file, from 1.
 #[derive(Debug, Clone)]
 enum Numbers {
-    /// Blank lines between them are no rows, so each has a number of its own.
-    Lines(Vec<u64>),
+    /// Blank lines between them are no rows, so each has a number of its own. What one is called.
+    Each(Vec<u64>, &'static str),
     /// The first one.
-    Rows(u64),
+    First(u64),
 }
 
 impl ValueBatch {
     /// The place of row `row` of this batch in its file, from 1: its line, blank lines counted, or its
-    /// Parquet row.
+    /// number in a list or a Parquet file.
     pub fn number(&self, row: usize) -> u64 {
         match &self.numbers {
-            Numbers::Lines(lines) => lines.get(row).copied().unwrap_or(0),
-            Numbers::Rows(first) => first + row as u64,
+            Numbers::Each(numbers, _) => numbers.get(row).copied().unwrap_or(0),
+            Numbers::First(first) => first + row as u64,
         }
     }
 
     /// The same for messages: "line 3 of `a.jsonl`".
     pub fn place(&self, row: usize) -> String {
         let unit = match &self.numbers {
-            Numbers::Lines(_) => "line",
-            Numbers::Rows(_) => "row",
+            Numbers::Each(_, unit) => unit,
+            Numbers::First(_) => "row",
         };
         format!("{unit} {} of `{}`", self.number(row), self.file)
+    }
+
+    /// What was replaced in row `row`, because JSON or UTF-8 has no form for it.
+    pub fn replaced(&self, row: usize) -> Replaced {
+        let found = self.replaced.binary_search_by_key(&row, |(index, _)| *index);
+        let found = found.ok().and_then(|at| self.replaced.get(at));
+        found.map_or_else(Replaced::default, |(_, replaced)| *replaced)
     }
 }
 
 /// Batches of rows in order; after an error, none.
 pub type ValueBatches = Box<dyn Iterator<Item = Result<ValueBatch>> + Send>;
 
-/// Opens `path` for reading whole rows. `name` decides the format and stands in messages: a cached copy of
-/// a remote file has another path.
+/// Opens `path` for reading the `columns` of its rows; the others are null. `name` must be that of a file of
+/// rows and stands in messages (a cached copy of a remote file has another path); the first bytes decide the
+/// format.
 ///
-/// Parquet rows become what pyarrow's `to_pylist` gives, null fields of structs included; maps are lists
-/// of `[key, value]`.
+/// Parquet values become what the same rows have in JSON, with null for fields of structs that are absent. Maps
+/// with keys of text are objects, others lists of `[key, value]`. Times, dates and decimals of more digits than a
+/// float keeps are text as Python prints them; bytes are text. NaN and infinities are null (see
+/// [`ValueBatch::replaced`]).
 ///
 /// # Errors
-/// An unknown kind of file, one that cannot be opened, or a Parquet column of a type that JSON does not
-/// have (times, decimals, bytes). While reading: a damaged file; a line that is not one JSON object, with
-/// its number; a NaN or an infinity.
-pub fn open_values(path: &Path, name: &str) -> Result<ValueBatches> {
+/// Another kind of file, one that cannot be opened, or a column of `columns` that has no form in JSON. While
+/// reading: a damaged file; a line that is not one JSON object, with its number; bytes that are not text, with
+/// their column.
+pub fn open_values(path: &Path, name: &str, columns: &Columns) -> Result<ValueBatches> {
     let file: Arc<str> = Arc::from(name);
-    Ok(match format_of(name)? {
-        RowFormat::JsonLines(compression) => Box::new(LineValues {
+    Ok(match detect(path, name)? {
+        RowFormat::Json(compression) => Box::new(LineValues {
             batches: Some(lines::open(path, name, compression, Position::default())?),
             file,
+            columns: columns.clone(),
             current: None,
         }),
-        RowFormat::Parquet => Box::new(parquet_values(path, file)?),
+        RowFormat::Parquet => Box::new(parquet_values(path, file, columns)?),
     })
 }
 
@@ -95,8 +108,8 @@ pub fn open_values(path: &Path, name: &str) -> Result<ValueBatches> {
 /// # Errors
 /// An unknown kind of file, or one that cannot be read.
 pub fn count_rows(path: &Path, name: &str) -> Result<u64> {
-    match format_of(name)? {
-        RowFormat::JsonLines(compression) => {
+    match detect(path, name)? {
+        RowFormat::Json(compression) => {
             let mut rows = 0;
             for batch in lines::open(path, name, compression, Position::default())? {
                 let lines = batch?.lines;
@@ -106,9 +119,8 @@ pub fn count_rows(path: &Path, name: &str) -> Result<u64> {
             Ok(rows)
         }
         RowFormat::Parquet => {
-            let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-            let (_, metadata) = row_groups::metadata(path, name, options)?;
-            Ok(row_groups::rows(&metadata))
+            let (_, footer) = row_groups::footer(path, name)?;
+            Ok(row_groups::rows(&footer))
         }
     }
 }
@@ -118,37 +130,54 @@ pub fn count_rows(path: &Path, name: &str) -> Result<u64> {
 ///
 /// # Errors
 /// As [`Shards::open`] and [`open_values`], as items; the first one is the last item.
-pub fn rows_of(files: &dyn Shards) -> impl Iterator<Item = Result<ValueBatch>> + '_ {
+pub fn rows_of<'a>(
+    files: &'a dyn Shards,
+    columns: &Columns,
+) -> impl Iterator<Item = Result<ValueBatch>> + use<'a> {
     ShardValues {
         files,
+        columns: columns.clone(),
         next: 0,
         open: None,
     }
 }
 
-fn parquet_values(path: &Path, file: Arc<str>) -> Result<RowGroups<ValueBatch>> {
-    let (_, metadata) = row_groups::metadata(path, &file, ArrowReaderOptions::new())?;
-    arrow_json::check(metadata.schema().fields()).map_err(|problem| CorpusError::source(&*file, problem))?;
+fn parquet_values(path: &Path, file: Arc<str>, columns: &Columns) -> Result<RowGroups<ValueBatch>> {
+    let metadata = row_groups::metadata(path, &file, columns)?;
+    let fields = metadata.schema().fields().clone();
+    let read = (0..fields.len()).filter(|index| {
+        let field = fields.get(*index);
+        field.is_some_and(|field| columns.holds(field.name()))
+    });
+    let read = ProjectionMask::roots(metadata.parquet_schema(), read);
+    arrow_json::check(&fields, columns).map_err(|problem| CorpusError::source(&*file, problem))?;
     let name = file.to_string();
     let decode = move |batch: &RecordBatch, row: u64| {
+        let (rows, replaced) = arrow_json::rows(batch, &fields)?;
         Ok(ValueBatch {
             file: file.clone(),
-            rows: arrow_json::rows(batch)?,
-            numbers: Numbers::Rows(row + 1),
+            rows,
+            replaced,
+            numbers: Numbers::First(row + 1),
         })
     };
     let source = Source {
         path: path.to_owned(),
         name,
+        columns: read.clone(),
         metadata,
-        columns: ProjectionMask::all(),
         decode: Box::new(decode),
     };
     let plan = Plan {
         from: 0,
         at_once: ROW_GROUPS_AT_ONCE,
         batch_rows: BATCH_ROWS as u64,
-        bytes: &|group| group.total_byte_size(),
+        bytes: &|group| {
+            let leaves = group.columns().iter().enumerate();
+            let read = leaves.filter(|(leaf, _)| read.leaf_included(*leaf));
+            let sizes = read.map(|(_, column)| column.uncompressed_size());
+            sizes.fold(0, i64::saturating_add)
+        },
     };
     Ok(RowGroups::new(source, &plan))
 }
@@ -156,6 +185,7 @@ fn parquet_values(path: &Path, file: Arc<str>) -> Result<RowGroups<ValueBatch>> 
 /// The objects of a file of lines.
 struct LineValues {
     file: Arc<str>,
+    columns: Columns,
     /// `None` after the end or an error.
     batches: Option<LineBatches>,
     /// Lines that were read, and how many of them are done.
@@ -166,6 +196,8 @@ impl LineValues {
     fn fill(&mut self) -> Result<Option<ValueBatch>> {
         let mut rows = Vec::new();
         let mut numbers = Vec::new();
+        let mut changed = Vec::new();
+        let mut unit = "line";
         while rows.len() < BATCH_ROWS {
             let (batch, done) = match &mut self.current {
                 Some((batch, done)) if *done < batch.lines.len() => (batch, done),
@@ -180,12 +212,16 @@ impl LineValues {
                 },
             };
             let number = batch.start.rows + *done as u64 + 1;
-            let row = json::object_of(batch.lines.line(*done)).map_err(|problem| {
+            unit = batch.lines.unit;
+            let row = json::object_of(batch.lines.line(*done), &self.columns).map_err(|problem| {
                 // The column's name is for problems of one column, of which there are none here.
-                CorpusError::source(&*self.file, format!("line {number} {}", problem.describe("")))
+                CorpusError::source(&*self.file, format!("{unit} {number} {}", problem.describe("")))
             })?;
             *done += 1;
-            if let Some(row) = row {
+            if let Some((row, replaced)) = row {
+                if replaced.any() {
+                    changed.push((rows.len(), replaced));
+                }
                 rows.push(row);
                 numbers.push(number);
             }
@@ -193,7 +229,8 @@ impl LineValues {
         Ok(Some(ValueBatch {
             file: self.file.clone(),
             rows,
-            numbers: Numbers::Lines(numbers),
+            replaced: changed,
+            numbers: Numbers::Each(numbers, unit),
         }))
     }
 }
@@ -214,6 +251,7 @@ impl Iterator for LineValues {
 /// The rows of several files.
 struct ShardValues<'a> {
     files: &'a dyn Shards,
+    columns: Columns,
     next: usize,
     /// The file that is read; its [`OpenShard`] keeps it in the cache.
     open: Option<(ValueBatches, OpenShard)>,
@@ -237,7 +275,8 @@ impl ShardValues<'_> {
             }
             let file = self.files.open(self.next)?;
             self.next += 1;
-            self.open = Some((open_values(file.path(), &shard.name)?, file));
+            let values = open_values(file.path(), &shard.name, &self.columns)?;
+            self.open = Some((values, file));
         }
     }
 }

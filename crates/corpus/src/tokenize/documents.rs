@@ -4,6 +4,7 @@
 //! written in its order before the next is read: memory is one chunk, and the order of the threads
 //! never shows. There is no resuming: sources of this kind take seconds to minutes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -78,6 +79,7 @@ pub fn tokenize(
         inputs,
         train: PartReport::default(),
         held_out: PartReport::default(),
+        replaced: BTreeMap::new(),
         skipped: Skipped::default(),
     };
     let encoder = tokenizer.documents(options.special_tokens);

@@ -5,6 +5,7 @@
 //! depend on the number of threads; memory is a handful of batches of a few megabytes. Pieces
 //! (see `pieces.rs`) make it resumable.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -15,7 +16,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::job::{FilesJob, Job};
 use super::pieces::{Piece, PieceReport, PieceWriter};
-use super::report::{PartReport, Skipped, TokenizeReport, finished, withdraw};
+use super::report::{PartReport, Skipped, TokenizeReport, add_counts, finished, withdraw};
 use super::{FORMAT, check_share, is_held_out};
 use crate::error::{CorpusError, Result};
 use crate::read::{self, Batch, Position, RowProblem};
@@ -159,6 +160,7 @@ pub fn tokenize_files(
             inputs,
             train: PartReport::default(),
             held_out: PartReport::default(),
+            replaced: BTreeMap::new(),
             skipped: Skipped::default(),
         },
         done: FilesProgress {
@@ -191,6 +193,8 @@ enum Row {
         bytes: u64,
         held_out: bool,
         tokens: Vec<u32>,
+        /// Whether halves of surrogate pairs were replaced.
+        replaced: bool,
     },
 }
 
@@ -255,6 +259,7 @@ impl Work<'_> {
         self.report.train.add(&piece.train);
         self.report.held_out.add(&piece.held_out);
         self.report.skipped.add(&piece.skipped);
+        add_counts(&mut self.report.replaced, &piece.replaced);
         self.done.add(piece);
     }
 
@@ -351,6 +356,7 @@ impl Encoder<'_> {
                 bytes: text.len() as u64,
                 held_out: self.held_out > 0.0 && is_held_out(&text, self.held_out),
                 tokens: self.encoder.encode(&text)?,
+                replaced: text.lone_surrogates > 0,
             },
             Err(problem) => Row::Bad(problem),
         })
@@ -412,7 +418,11 @@ impl<'a> Writer<'a> {
                 bytes,
                 held_out,
                 tokens,
+                replaced,
             } => {
+                if replaced {
+                    writer.report.count_replaced();
+                }
                 self.done.documents += 1;
                 self.done.text_bytes += bytes;
                 self.done.tokens += tokens.len() as u64;
@@ -425,8 +435,7 @@ impl<'a> Writer<'a> {
             }
             Row::Bad(problem) => {
                 self.done.skipped += 1;
-                let number = batch.start.rows + index as u64 + 1;
-                let place = format!("line {number} of `{}`", self.name);
+                let place = format!("{} of `{}`", batch.place(index), self.name);
                 let what = problem.describe(&self.options.column);
                 if self.options.bad_rows == BadRows::Stop {
                     let problem = format!("{place} {what}; mend it, or say that bad rows are to be skipped");

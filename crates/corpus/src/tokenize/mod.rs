@@ -26,7 +26,7 @@ pub use files::{BadRows, FilesOptions, FilesProgress, tokenize_files};
 pub use report::{PartReport, Skipped, TokenizeReport, held_out_folder, report, train_folder};
 
 /// Enters the fingerprint of the inputs; raised when the same settings would give other bytes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Whether a text is kept out of training: its hash, as a number in `[0, 1)`, lies below `share`.
 pub fn is_held_out(text: &str, share: f64) -> bool {

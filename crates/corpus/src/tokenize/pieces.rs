@@ -5,6 +5,7 @@
 //! after the stores, so a piece counts exactly if it is whole. Where a piece ends depends on the rows
 //! alone. A killed job therefore repeats at most one unfinished piece, and gives the same bytes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,17 @@ pub(super) struct PieceReport {
     pub(super) last: bool,
     pub(super) train: PartReport,
     pub(super) held_out: PartReport,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) replaced: BTreeMap<String, u64>,
     pub(super) skipped: Skipped,
+}
+
+impl PieceReport {
+    /// Counts a document in which halves of surrogate pairs were replaced.
+    pub(super) fn count_replaced(&mut self) {
+        let name = "halves of surrogate pairs, read as U+FFFD".to_owned();
+        *self.replaced.entry(name).or_default() += 1;
+    }
 }
 
 /// Where a piece's files are.

@@ -76,14 +76,19 @@ impl Skipped {
     }
 
     pub(super) fn add(&mut self, other: &Skipped) {
-        for (reason, rows) in &other.rows {
-            *self.rows.entry(reason.clone()).or_default() += rows;
-        }
+        add_counts(&mut self.rows, &other.rows);
         other
             .examples
             .iter()
             .cloned()
             .for_each(|example| self.quote(example));
+    }
+}
+
+/// Adds what was counted under each name.
+pub(super) fn add_counts(counts: &mut BTreeMap<String, u64>, others: &BTreeMap<String, u64>) {
+    for (name, rows) in others {
+        *counts.entry(name.clone()).or_default() += rows;
     }
 }
 
@@ -99,6 +104,9 @@ pub struct TokenizeReport {
     pub train: PartReport,
     /// The held-out part.
     pub held_out: PartReport,
+    /// Documents in which something was replaced, by what.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replaced: BTreeMap<String, u64>,
     /// What gave no document.
     pub skipped: Skipped,
 }

@@ -90,3 +90,25 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     ]
     .concat()
 }
+
+/// `bytes` as bzip2, in two streams.
+pub fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let (one, two) = bytes.split_at(bytes.len() / 2);
+    let packed = [one, two].map(|half| {
+        let mut encoder = ::bzip2::write::BzEncoder::new(Vec::new(), ::bzip2::Compression::fast());
+        encoder.write_all(half).unwrap();
+        encoder.finish().unwrap()
+    });
+    packed.concat()
+}
+
+/// `bytes` as xz, in two streams.
+pub fn xz(bytes: &[u8]) -> Vec<u8> {
+    let (one, two) = bytes.split_at(bytes.len() / 2);
+    let packed = [one, two].map(|half| {
+        let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+        encoder.write_all(half).unwrap();
+        encoder.finish().unwrap()
+    });
+    packed.concat()
+}

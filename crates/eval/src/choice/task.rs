@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use smollm3_corpus::read::Columns;
 
 use super::Form;
 use super::item::Item;
@@ -79,7 +80,21 @@ impl ChoiceTask {
         }
     }
 
-    /// The columns that are read.
+    /// The columns that are read where they are there, besides those of [`ChoiceTask::columns`].
+    fn optional_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Mmlu => &["subject"],
+            Self::BoolQ => &["answer"],
+            _ => &[],
+        }
+    }
+
+    /// All columns that are read.
+    pub fn read_columns(self) -> Columns {
+        Columns::named([self.columns(), self.optional_columns()].concat())
+    }
+
+    /// The columns that a row must have.
     pub fn columns(self) -> &'static [&'static str] {
         match self {
             Self::HellaSwag => &["activity_label", "ctx_a", "ctx_b", "endings", "label"],

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::rows::DataRow;
 use crate::{EvalError, Result};
 use smollm3_answers::{Extracted, extract, extract_number, normalise};
+use smollm3_corpus::read::Columns;
 
 /// A kind of set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,11 @@ impl ProblemTask {
         };
         let text = normalise(&found.text);
         (!text.is_empty()).then_some(Extracted { text, ..found })
+    }
+
+    /// The columns that are read.
+    pub fn read_columns(self) -> Columns {
+        Columns::named(["question", "problem", "answer", "solution"])
     }
 
     /// The problem of a row: `question` or `problem`, and `answer` or `solution`.

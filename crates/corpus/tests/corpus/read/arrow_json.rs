@@ -5,14 +5,14 @@ use arrow_array::builder::{
 };
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Float64Array,
-    Int64Array, RecordBatch, StringViewArray, StructArray, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringViewArray, UInt64Array,
 };
 use arrow_schema::{DataType, Field, Fields};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use smollm3_corpus::read::{self, Columns, Position};
 
-use super::{values, write_batches};
+use super::{values, values_of, write_batches};
 use crate::fixtures;
 
 /// The rows of a Parquet file with these columns.
@@ -107,56 +107,103 @@ fn nested_nulls_stay_where_they_are() {
     ]);
     let expected = json!([
         {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": null}, null],
-         "scores": [["a", 1], ["b", null]], "pair": null, "kind": "x", "view": "a text longer than twelve bytes"},
+         "scores": {"a": 1, "b": null}, "pair": null, "kind": "x", "view": "a text longer than twelve bytes"},
         {"messages": null, "scores": null, "pair": [true, null], "kind": null, "view": null},
-        {"messages": [], "scores": [["c", 3], ["d", 4]], "pair": null, "kind": "y", "view": ""},
+        {"messages": [], "scores": {"c": 3, "d": 4}, "pair": null, "kind": "y", "view": ""},
         {"messages": [{"role": null, "content": null}], "scores": null, "pair": [false, true], "kind": "x",
          "view": "ü"},
     ]);
     assert_eq!(Value::Array(found.unwrap()).to_string(), expected.to_string());
 }
 
+/// Columns of `types.parquet` in which the second row is null, and their first value.
+fn printed() -> Value {
+    json!({
+        "stamp": "2024-02-29 12:30:15.250000", "stamp_zone": "2024-02-29 12:30:15.250000+00:00",
+        "date": "2024-02-29", "time": "12:30:15", "time_us": "12:30:15.000005",
+        "decimal": 1.5, "whole": 12, "long": "12345678901234567890.12", "wide": -0.5,
+        "bytes": "é", "fixed": "abcd", "view": "a text longer than twelve bytes", "large": "x", "half": 0.5,
+        "duration": 1_000_000, "map": {"a": 1, "b": null}, "numbered": [[1, "a"]], "nothing": null,
+    })
+}
+
 #[test]
-fn types_without_a_json_form_are_named() {
-    let column =
-        |column: ArrayRef| through_parquet(vec![("id", Arc::new(Int64Array::from(vec![1]))), ("x", column)]);
-    let time: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0]));
-    let inner = StructArray::from(vec![(
-        Arc::new(Field::new("at", time.data_type().clone(), false)),
-        time.clone(),
-    )]);
-    for (array, expected) in [
-        (time, "its column `x` is Timestamp(µs), which has no JSON form"),
-        (Arc::new(inner), "its column `x.at` is Timestamp(µs)"),
-        (Arc::new(Date32Array::from(vec![0])), "its column `x` is Date32"),
+fn every_type_becomes_what_python_prints() {
+    let expected = printed();
+    let columns = expected.as_object().unwrap();
+    let read = Columns::named(columns.keys().chain([&"stamp_ns".to_owned()]));
+    let rows = values_of(&fixtures::rows("types.parquet"), &read).unwrap();
+    for (name, value) in columns {
+        assert_eq!(rows[0][name], *value, "{name}");
+        assert_eq!(rows[1][name], Value::Null, "{name}");
+    }
+    assert_eq!(rows[0]["stamp_ns"], "1970-01-01 00:00:00.000000001");
+    assert_eq!(rows[1]["stamp_ns"], "1970-01-01 00:00:00");
+}
+
+#[test]
+fn columns_that_nobody_reads_are_never_in_the_way() {
+    let path = fixtures::rows("types.parquet");
+    let rows = values_of(&path, &Columns::named(["text", "absent"])).unwrap();
+    // Their names stay, for messages.
+    assert_eq!(rows[1].as_object().unwrap().len(), 24);
+    for (row, text) in rows.iter().zip(["a", "b"]) {
+        let columns = row.as_object().unwrap().iter();
+        let present: Vec<_> = columns.filter(|(_, value)| !value.is_null()).collect();
+        assert_eq!(present, [(&"text".to_owned(), &json!(text))]);
+    }
+    assert_eq!(values_of(&path, &Columns::named(["absent"])).unwrap().len(), 2);
+    assert_eq!(super::texts(&path, Position::default()), ["a", "b"]);
+}
+
+#[test]
+fn what_has_no_form_is_named_where_it_is_read() {
+    let path = fixtures::rows("types.parquet");
+    for (column, problem) in [
         (
-            Arc::new(Decimal128Array::from(vec![0])),
-            "its column `x` is Decimal128(38, 10)",
+            "nested",
+            "its column `nested[].raw` holds bytes that are not text",
         ),
-        (
-            Arc::new(BinaryArray::from(vec![&b"x"[..]])),
-            "its column `x` is Binary",
-        ),
-        (
-            Arc::new(Float64Array::from(vec![f64::NAN])),
-            "its column `x` holds NaN, which JSON does not have",
-        ),
-        (
-            Arc::new(Float32Array::from(vec![f32::INFINITY])),
-            "its column `x` holds inf",
-        ),
-    ] as [(ArrayRef, &str); 7]
-    {
-        let message = column(array).unwrap_err();
+        ("image", "its column `image.bytes` holds bytes that are not text"),
+    ] {
+        let message = values_of(&path, &Columns::named([column])).unwrap_err();
         assert!(
-            message.contains(expected) && message.contains("a.parquet"),
+            message.contains(problem) && message.contains("types.parquet"),
             "{message}"
         );
     }
-    let mut nested = ListBuilder::new(arrow_array::builder::Date64Builder::new());
-    nested.append_value([Some(1)]);
-    let message = column(Arc::new(nested.finish())).unwrap_err();
-    assert!(message.contains("its column `x[]` is Date64"), "{message}");
+    let intervals: ArrayRef = Arc::new(arrow_array::IntervalDayTimeArray::from(vec![None; 1]));
+    let message = through_parquet(vec![("x", intervals)]).unwrap_err();
+    assert!(
+        message.contains("its column `x` is Interval(DayTime), which has no JSON form"),
+        "{message}"
+    );
+}
+
+#[test]
+fn numbers_that_json_lacks_are_null_and_counted() {
+    let path = fixtures::rows("types.parquet");
+    let mut batches = read::open_values(&path, "a.parquet", &Columns::named(["nan", "half"])).unwrap();
+    let batch = batches.next().unwrap().unwrap();
+    assert_eq!(batch.rows[0]["nan"], Value::Null);
+    assert_eq!([0, 1].map(|row| batch.replaced(row).numbers), [1, 1]);
+    let mut batches = read::open_values(&path, "a.parquet", &Columns::named(["half"])).unwrap();
+    let batch = batches.next().unwrap().unwrap();
+    assert!(!batch.replaced(0).any());
+}
+
+#[test]
+fn encrypted_files_are_named() {
+    let message = values(&fixtures::rows("encrypted.parquet")).unwrap_err();
+    assert!(
+        message.contains("encrypted.parquet") && message.contains("encrypt"),
+        "{message}"
+    );
+    // A secret column beside the text is not in the way.
+    let path = fixtures::rows("encrypted-column.parquet");
+    assert_eq!(super::texts(&path, Position::default()), ["a", "b"]);
+    let message = values_of(&path, &Columns::named(["secret"])).unwrap_err();
+    assert!(message.contains("encrypted-column.parquet"), "{message}");
 }
 
 proptest! {

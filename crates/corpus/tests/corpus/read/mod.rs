@@ -1,6 +1,9 @@
 mod arrow_json;
 mod lines;
+mod list;
+mod packed;
 mod parquet;
+mod python;
 mod values;
 
 use std::path::Path;
@@ -8,7 +11,7 @@ use std::path::Path;
 use ::parquet::arrow::ArrowWriter;
 use arrow_array::RecordBatch;
 use serde_json::Value;
-use smollm3_corpus::read::{self, Compression, Position, RowFormat, RowProblem};
+use smollm3_corpus::read::{self, Columns, Position, RowProblem, is_row_file};
 
 /// All rows of a file from a position on: text, nothing, or what is wrong; and where each one ends.
 fn rows(path: &Path, from: Position) -> Vec<(Result<Option<String>, RowProblem>, Position)> {
@@ -18,7 +21,7 @@ fn rows(path: &Path, from: Position) -> Vec<(Result<Option<String>, RowProblem>,
         let batch = batch.unwrap();
         assert_eq!(batch.start, next, "batches join");
         for row in 0..batch.len() {
-            let text = batch.text(row).map(|text| text.map(|text| text.into_owned()));
+            let text = batch.text(row).map(|text| text.map(|text| text.to_string()));
             next = batch.position_after(row);
             rows.push((text, next));
         }
@@ -48,9 +51,14 @@ fn error(path: &Path) -> String {
 /// All rows of a file as JSON, or the error that opening or reading it ends in. The rows are as many as
 /// `count_rows` says.
 fn values(path: &Path) -> Result<Vec<Value>, String> {
+    values_of(path, &Columns::All)
+}
+
+/// The same with some columns.
+fn values_of(path: &Path, columns: &Columns) -> Result<Vec<Value>, String> {
     let name = path.to_str().unwrap();
     let mut rows = Vec::new();
-    for batch in read::open_values(path, name).map_err(|error| error.to_string())? {
+    for batch in read::open_values(path, name, columns).map_err(|error| error.to_string())? {
         let batch = batch.map_err(|error| error.to_string())?;
         assert!(!batch.rows.is_empty() && batch.rows.len() <= 1_000);
         assert_eq!(&*batch.file, name);
@@ -72,21 +80,25 @@ fn write_batches(path: &Path, batches: &[RecordBatch]) {
 }
 
 #[test]
-fn names_tell_the_format() {
-    let lines = |compression| Some(RowFormat::JsonLines(compression));
-    for (name, format) in [
-        ("a/b.parquet", Some(RowFormat::Parquet)),
-        ("B.PARQUET", Some(RowFormat::Parquet)),
-        ("a.jsonl", lines(Compression::Plain)),
-        ("a.json", lines(Compression::Plain)),
-        ("a.ndjson.gz", lines(Compression::Gzip)),
-        ("a.jsonl.zst", lines(Compression::Zstd)),
-        ("a.json.zstd", lines(Compression::Zstd)),
-        ("a.parquet.gz", None),
-        ("a.txt", None),
-        ("jsonl", None),
+fn names_tell_what_holds_rows() {
+    for (name, holds) in [
+        ("a/b.parquet", true),
+        ("B.PARQUET", true),
+        ("a.jsonl", true),
+        ("a.json", true),
+        ("a.ndjson.gz", true),
+        ("a.jsonl.zst", true),
+        ("a.json.zstd", true),
+        ("a.jsonl.bz2", true),
+        ("a.jsonl.xz", true),
+        // Refused when they are opened, not passed over.
+        ("a.jsonl.lz4", true),
+        ("a.parquet.gz", true),
+        ("a.txt", false),
+        ("a.gz", false),
+        ("jsonl", false),
     ] {
-        assert_eq!(RowFormat::from_name(name), format, "{name}");
+        assert_eq!(is_row_file(name), holds, "{name}");
     }
     assert!(error(Path::new("a.csv")).contains("its name does not tell the format"));
     assert!(error(Path::new("absent.jsonl")).contains("cannot open `absent.jsonl`"));

@@ -120,7 +120,7 @@ fn a_missing_column_or_one_of_another_type_is_named() {
         "{missing}"
     );
     let number = open("id");
-    assert!(number.contains("its column `id` is INT64, not text"), "{number}");
+    assert!(number.contains("its column `id` is Int64, not text"), "{number}");
 
     parquet_list(&path);
     let list = open("text");

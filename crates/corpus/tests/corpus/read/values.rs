@@ -8,7 +8,7 @@ use arrow_schema::{DataType, Field, Fields};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use smollm3_corpus::cache::ShardCache;
-use smollm3_corpus::read::{count_rows, open_values, rows_of};
+use smollm3_corpus::read::{Columns, count_rows, open_values, rows_of};
 use smollm3_corpus::shards::LocalShards;
 use tempfile::TempDir;
 
@@ -56,7 +56,11 @@ fn lines_become_objects_whatever_the_compression() {
         ];
         assert_eq!(text, expected, "{path:?}");
         let name = path.to_str().unwrap();
-        let batch = open_values(&path, name).unwrap().next().unwrap().unwrap();
+        let batch = open_values(&path, name, &Columns::All)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
         assert_eq!([0, 1, 2].map(|row| batch.number(row)), [1, 4, 5]);
         assert_eq!(batch.place(1), format!("line 4 of `{name}`"));
     }
@@ -77,7 +81,7 @@ fn long_files_come_in_batches_in_order() {
     write_batches(&path, &groups);
     let expected: Vec<_> = (0..4_000).map(|id| json!({"id": id})).collect();
     assert_eq!(values(&path).unwrap(), expected);
-    for batch in open_values(&path, "a.parquet").unwrap() {
+    for batch in open_values(&path, "a.parquet", &Columns::All).unwrap() {
         let batch = batch.unwrap();
         let id = batch.rows.last().and_then(|row| row["id"].as_u64()).unwrap();
         assert_eq!(
@@ -104,7 +108,7 @@ fn empty_files_have_no_rows() {
 #[test]
 fn a_broken_line_is_named_with_its_column() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[u8], &str); 8] = [
+    let cases: [(&[u8], &str); 9] = [
         (
             b"{\"a\": \"cut",
             "is not one JSON object: EOF while parsing a string at column 10",
@@ -115,11 +119,15 @@ fn a_broken_line_is_named_with_its_column() {
         ),
         (
             b"{\"a\": 1} {\"a\": 2}",
-            "is not one JSON object: trailing characters at column 10",
+            "is not one JSON object: trailing characters at column 10; write one object a line (`jq -c . FILE` does)",
         ),
         (
-            b"{\"a\": NaN}",
-            "is not one JSON object: expected value at column 7",
+            b"{\"a\": NaN, b}",
+            "is not one JSON object: key must be a string at column 12",
+        ),
+        (
+            b"{",
+            "is not one JSON object: it runs over several lines; write each row on one line (`jq -c . FILE` does)",
         ),
         (b"[1, 2]", "is not one JSON object: it is a list"),
         (b"\"text\"", "is not one JSON object: it is text"),
@@ -132,7 +140,7 @@ fn a_broken_line_is_named_with_its_column() {
             let name = path.to_str().unwrap();
             let message = values(&path).unwrap_err();
             assert_eq!(message, format!("source `{name}`: line 3 {expected}"));
-            let after = open_values(&path, name)
+            let after = open_values(&path, name, &Columns::All)
                 .unwrap()
                 .skip_while(Result::is_ok)
                 .count();
@@ -195,7 +203,7 @@ fn the_files_of_a_source_follow_each_other() {
     let find = || LocalShards::find("s", &[folder.path().to_string_lossy()]).unwrap();
     let files = find();
     let (mut places, mut errors) = (Vec::new(), Vec::new());
-    for batch in rows_of(&files) {
+    for batch in rows_of(&files, &Columns::All) {
         match batch {
             Ok(batch) => places.extend((0..batch.rows.len()).map(|row| batch.place(row))),
             Err(error) => errors.push(error.to_string()),
@@ -220,7 +228,9 @@ fn the_files_of_a_source_follow_each_other() {
 
     fs::write(path("d.jsonl.gz"), gzip(b"{\"id\": 4}\n")).unwrap();
     let files = find();
-    let rows: Vec<_> = rows_of(&files).flat_map(|batch| batch.unwrap().rows).collect();
+    let rows: Vec<_> = rows_of(&files, &Columns::All)
+        .flat_map(|batch| batch.unwrap().rows)
+        .collect();
     assert_eq!(rows, (0..6).map(|id| json!({"id": id})).collect::<Vec<_>>());
 }
 
@@ -237,7 +247,9 @@ fn remote_files_come_through_the_cache() {
     // Room for two of the three.
     let cache = ShardCache::open("web", folder.path(), 25, files, client).unwrap();
     for _ in 0..2 {
-        let rows: Vec<_> = rows_of(&cache).flat_map(|batch| batch.unwrap().rows).collect();
+        let rows: Vec<_> = rows_of(&cache, &Columns::All)
+            .flat_map(|batch| batch.unwrap().rows)
+            .collect();
         assert_eq!(rows, [json!({"id": 0}), json!({"id": 1}), json!({"id": 2})]);
     }
 }
