@@ -24,7 +24,7 @@ static FINAL: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// The sentence in which the chain-of-thought examples of GSM8K end.
 static ANSWER_IS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&format!(
-        r"(?i)\banswer (?:is|=):?\s*(?:\\?[(\[]|\*+|\\?\$|[£€])*\s*({PLAIN_NUMBER})"
+        r"(?i)\banswer (?:is|=):?\s*(?:\\?[(\[]|\*+|\\?\$|[£€])*\s*([-−]?\$?(?:{DIGITS})[^\n]*)"
     ))
     .ok()
 });
@@ -35,7 +35,6 @@ static WORDS: LazyLock<Option<Regex>> =
 
 /// A comma belongs to a number only between digits: in `72, in all` it ends a clause.
 const DIGITS: &str = r"\d+(?:,\d+)*(?:\.\d+)?|\.\d+";
-const PLAIN_NUMBER: &str = r"[-−]?\$?(?:\d+(?:,\d+)*(?:\.\d+)?|\.\d+)";
 
 /// The answer in `text`, if there is one.
 pub fn extract(text: &str) -> Option<Extracted> {
@@ -59,14 +58,23 @@ pub fn extract_number(text: &str) -> Option<Extracted> {
         return number_of(last_number(&numbers)?, true);
     }
     if let Some(line) = first(&HASHES, text).filter(|line| last_number(line).is_some()) {
-        // The first number is the answer, and what follows a comment; of `40 + 32 = 72`, it is 72.
-        let result = line.rsplit_once('=').map_or(line, |(_, result)| result);
-        return number_of(first_number(result).or_else(|| first_number(line))?, true);
+        return number_of(stated(line)?, true);
     }
-    if let Some(number) = last(&ANSWER_IS, text) {
-        return number_of(number, true);
+    if let Some(rest) = last(&ANSWER_IS, text) {
+        let sentence = rest.split_once(". ").map_or(rest, |(sentence, _)| sentence);
+        return number_of(stated(sentence)?, true);
+    }
+    // A marked answer without a number is an answer, though no right one.
+    if let Some(text) = marked(text) {
+        return Some(Extracted { text, marked: true });
     }
     number_of(last_number(text)?, false)
+}
+
+/// The first number is the answer, and what follows a comment; of `40 + 32 = 72`, it is 72.
+fn stated(line: &str) -> Option<&str> {
+    let result = line.rsplit_once('=').map_or(line, |(_, result)| result);
+    first_number(result).or_else(|| first_number(line))
 }
 
 fn number_of(number: &str, marked: bool) -> Option<Extracted> {
