@@ -128,8 +128,7 @@ pub fn visible_gpus(backend: &str) -> Option<usize> {
 
 /// Whether `SMOLLM3_PLAIN_KERNELS` asks for the plain bodies of all operations: to see whether a fault or a speed is the
 /// fused ones'. Read once.
-#[cfg(any(feature = "flex", feature = "tch"))]
-fn are_plain_wanted() -> bool {
+pub(crate) fn are_plain_wanted() -> bool {
     static WANTED: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
         std::env::var_os("SMOLLM3_PLAIN_KERNELS").is_some_and(|value| value == "1")
     });
@@ -181,19 +180,17 @@ pub(crate) fn is_on_host(device: &Device, dtype: burn::tensor::DType) -> bool {
 }
 
 /// Whether fused attention applies to these queries: where [`is_fused`] says so, but on CUDA only as flash attention has it,
-/// in `bf16` with `head_dim` a multiple of 8 up to 256.
+/// in `bf16` with `head_dim` a multiple of 8 up to 256, on GPUs since Ampere.
 #[cfg(any(feature = "flex", feature = "tch"))]
 pub(crate) fn is_attention_fused(q: &burn::Tensor<4>) -> bool {
     #[cfg(feature = "tch")]
-    {
-        use burn::backend::{DispatchDevice, LibTorchDevice};
-        if let DispatchDevice::LibTorch(LibTorchDevice::Cuda(_)) = q.device().inner().as_dispatch() {
-            let head_dim = q.dims()[3];
-            return is_fused(q)
-                && q.dtype() == burn::tensor::DType::BF16
-                && head_dim.is_multiple_of(8)
-                && head_dim <= 256;
-        }
+    if let Some(index) = libtorch_gpu(&q.device()) {
+        let head_dim = q.dims()[3];
+        return is_fused(q)
+            && q.dtype() == burn::tensor::DType::BF16
+            && head_dim.is_multiple_of(8)
+            && head_dim <= 256
+            && crate::tch::has_flash_attention(index);
     }
     is_fused(q)
 }

@@ -1,8 +1,9 @@
 //! The operations that a transformer spends its time in, as plain functions on Burn tensors.
 //!
 //! One file an operation. Each is differentiable, runs on every backend, and computes in the dtype of its
-//! inputs except where `f32` is said: norms, softmax and cross-entropy always reduce in `f32`. With
-//! `SMOLLM3_PLAIN_KERNELS=1` in the environment the plain bodies run everywhere.
+//! inputs except where `f32` is said: norms, softmax and cross-entropy always reduce in `f32`. Where a backend has a
+//! kernel for an operation it runs ([`fused`]), else attention and cross-entropy run in blocks ([`blocks`]) and the
+//! others in plain operations. With `SMOLLM3_PLAIN_KERNELS=1` in the environment the plain bodies run everywhere.
 
 // burn-tch is this project's fast path until Burn 0.23 drops it; `cuda` is the one that stays.
 #![cfg_attr(feature = "tch", allow(deprecated))]
@@ -10,8 +11,10 @@
 mod adamw;
 mod address;
 mod attention;
+mod blocks;
 mod device;
 mod documents;
+mod dtype;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(any(feature = "flex", feature = "tch"))]
@@ -27,14 +30,20 @@ mod swiglu;
 #[cfg(feature = "tch")]
 mod tch;
 mod thread_count;
+mod tracked;
 
 pub use adamw::{AdamWStep, adamw, plain_adamw};
 pub use address::addressed;
-pub use attention::{CacheView, cached_attention, document_attention, plain_document_attention};
+pub use attention::{
+    CacheView, blockwise_document_attention, cached_attention, document_attention, plain_document_attention,
+};
 pub use device::{DeviceError, compiled_backends, device, libtorch_gpu, visible_gpus};
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};
-pub use loss::{LossSum, Targets, linear_cross_entropy, plain_linear_cross_entropy, token_log_probs};
+pub use loss::{
+    LossSum, Targets, blockwise_linear_cross_entropy, linear_cross_entropy, plain_linear_cross_entropy,
+    token_log_probs,
+};
 pub use memory::{FreedMemory, peak_memory};
 pub use norm::{plain_rms_norm, rms_norm};
 pub use rotary::{plain_rotary, rotary};

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation::log_softmax};
 
+use crate::blocks;
+use crate::dtype::accumulator;
+
 /// The tokens to predict, with gaps.
 #[derive(Debug, Clone)]
 pub struct Targets {
@@ -77,9 +80,9 @@ impl Targets {
 /// Summed token losses of a micro-batch and how many tokens they are.
 #[derive(Debug, Clone)]
 pub struct LossSum {
-    /// Σ −ln p(target), in nats, each multiplied by its weight, `[1]`, `f32`.
+    /// Σ −ln p(target), in nats, each multiplied by its weight, `[1]`; `f32`, or `f64` where `hidden` is.
     pub sum: Tensor<1>,
-    /// What is summed: of each token, 0 where there is no target, `[tokens]`, `f32`; without gradient.
+    /// What is summed: of each token, 0 where there is no target, `[tokens]`, in the same type; without gradient.
     pub losses: Tensor<1>,
     /// Number of targets.
     pub count: usize,
@@ -95,32 +98,65 @@ impl LossSum {
     }
 }
 
-/// Sum of cross-entropies of `softmax(hidden · weightᵀ)` against `targets`.
+/// Sum of cross-entropies of `softmax(hidden · weightᵀ)` against `targets`. The logits of all tokens are never held:
+/// where the backend has no kernel for it, [`blockwise_linear_cross_entropy`] runs.
 ///
 /// # Shapes
 /// - `hidden`: `[tokens, hidden_size]`
 /// - `weight`: `[vocab_size, hidden_size]`
 /// - `targets`: `tokens` entries
 pub fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> LossSum {
+    if crate::device::are_plain_wanted() {
+        return plain_linear_cross_entropy(hidden, weight, targets);
+    }
     #[cfg(any(feature = "flex", feature = "tch"))]
     if crate::device::is_fused(&hidden) {
-        let Some(positions) = &targets.positions else {
-            let losses = crate::fused::loss(hidden, weight, Arc::clone(&targets.fused));
-            return LossSum::of(losses, targets.count);
-        };
-        // Only the rows with a target are multiplied with the head.
-        let tokens = hidden.dims()[0];
-        let rows = hidden.select(0, positions.clone());
-        let found = crate::fused::loss(rows, weight, Arc::clone(&targets.fused));
-        let LossSum { sum, losses, count } = LossSum::of(found, targets.count);
-        let zeros = Tensor::zeros([tokens], (&losses.device(), DType::F32));
-        return LossSum {
-            sum,
-            losses: zeros.select_assign(0, positions.clone(), losses, IndexingUpdateOp::Add),
-            count,
-        };
+        return over_targets(hidden, targets, |rows, targets| {
+            crate::fused::loss(rows, weight, targets)
+        });
     }
-    plain_linear_cross_entropy(hidden, weight, targets)
+    let block = blocks::loss_block(weight.dims()[0]);
+    blockwise_linear_cross_entropy(hidden, weight, targets, block)
+}
+
+/// [`linear_cross_entropy`] over blocks of `block` tokens, on any backend.
+///
+/// # Shapes
+/// As [`linear_cross_entropy`].
+///
+/// # Panics
+/// `block` is 0.
+pub fn blockwise_linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: &Targets,
+    block: usize,
+) -> LossSum {
+    over_targets(hidden, targets, |rows, targets| {
+        blocks::loss(rows, weight, targets, block)
+    })
+}
+
+/// The losses of the rows that have a target; only they are multiplied with the head.
+fn over_targets(
+    hidden: Tensor<2>,
+    targets: &Targets,
+    loss: impl FnOnce(Tensor<2>, Arc<Wanted>) -> Tensor<1>,
+) -> LossSum {
+    let Some(positions) = &targets.positions else {
+        let losses = loss(hidden, Arc::clone(&targets.fused));
+        return LossSum::of(losses, targets.count);
+    };
+    let tokens = hidden.dims()[0];
+    let rows = hidden.select(0, positions.clone());
+    let found = loss(rows, Arc::clone(&targets.fused));
+    let LossSum { sum, losses, count } = LossSum::of(found, targets.count);
+    let zeros = Tensor::zeros([tokens], (&losses.device(), losses.dtype()));
+    LossSum {
+        sum,
+        losses: zeros.select_assign(0, positions.clone(), losses, IndexingUpdateOp::Add),
+        count,
+    }
 }
 
 /// [`linear_cross_entropy`] in plain tensor operations: the reference of the fast ones. Holds all logits.
@@ -131,14 +167,16 @@ pub fn plain_linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets:
     LossSum::of(token_log_probs(hidden, weight, targets).neg(), targets.count)
 }
 
-/// `ln p(target)` of every position, multiplied by its weight, 0 where there is no target. `[tokens]`, `f32`.
+/// `ln p(target)` of every position, multiplied by its weight, 0 where there is no target. `[tokens]`,
+/// in the type of [`LossSum::sum`].
 ///
 /// # Shapes
 /// As [`linear_cross_entropy`].
 pub fn token_log_probs(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> Tensor<1> {
     let tokens = hidden.dims()[0];
     let weight = weight.cast(hidden.dtype());
-    let logits = hidden.matmul(weight.transpose()).cast(DType::F32); // [tokens, vocab_size]
+    let wide = accumulator(hidden.dtype());
+    let logits = hidden.matmul(weight.transpose()).cast(wide); // [tokens, vocab_size]
     let chosen = log_softmax(logits, 1).gather(1, targets.ids.clone().reshape([tokens, 1]));
-    chosen.reshape([tokens]) * targets.weights.clone()
+    chosen.reshape([tokens]) * targets.weights.clone().cast(wide)
 }

@@ -1,78 +1,21 @@
 //! Fused operations against their plain bodies, forward and gradient, on random shapes.
 
-use burn::tensor::{DType, Device, Distribution, Tensor};
+mod support;
+
+use burn::tensor::{DType, Tensor};
 use proptest::prelude::*;
 use smollm3_kernels::{
-    AdamWStep, Documents, Targets, adamw, compiled_backends, device, document_attention, linear,
-    linear_cross_entropy, plain_adamw, plain_document_attention, plain_linear, plain_linear_cross_entropy,
-    plain_rms_norm, plain_rotary, plain_swiglu, rms_norm, rotary, swiglu,
+    AdamWStep, Documents, Targets, adamw, document_attention, linear, linear_cross_entropy, plain_adamw,
+    plain_document_attention, plain_linear, plain_linear_cross_entropy, plain_rms_norm, plain_rotary,
+    plain_swiglu, rms_norm, rotary, swiglu,
+};
+use support::{
+    Attention, assert_close, assert_close_but, devices, documents_of, named_devices, random, rows,
 };
 
-/// What each backend of this binary chooses itself, or the one that `SMOLLM3_TEST_DEVICE` names, as `tch:cuda`.
-fn named_devices() -> Vec<(String, Device)> {
-    if let Ok(wanted) = std::env::var("SMOLLM3_TEST_DEVICE") {
-        let (backend, name) = wanted.split_once(':').unwrap();
-        return vec![(
-            backend.to_owned(),
-            device(backend, Some(name)).unwrap().autodiff(),
-        )];
-    }
-    compiled_backends()
-        .into_iter()
-        .map(|name| (name.to_owned(), device(name, None).unwrap().autodiff()))
-        .collect()
-}
-
-fn devices() -> Vec<Device> {
-    named_devices().into_iter().map(|(_, device)| device).collect()
-}
-
-fn random<const D: usize>(dims: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::random(dims, Distribution::Normal(0.0, 1.0), device).require_grad()
-}
-
-/// Largest difference relative to the largest value of the reference, or to 0.1: inputs are of the order of 1, so a
-/// gradient that should be 0 carries their rounding.
-#[track_caller]
-fn assert_close<const D: usize>(what: &str, found: Tensor<D>, expected: Tensor<D>, tolerance: f64) {
-    assert_close_but(0.0, what, found, expected, tolerance);
-}
-
-/// The same, with `rounding` beside it: what values are off by that are small differences of large ones.
-#[track_caller]
-fn assert_close_but<const D: usize>(
-    rounding: f64,
-    what: &str,
-    found: Tensor<D>,
-    expected: Tensor<D>,
-    tolerance: f64,
-) {
-    assert_eq!(found.dims(), expected.dims(), "{what}");
-    let expected: Vec<f64> = expected.into_data().iter().collect();
-    let found: Vec<f64> = found.into_data().iter().collect();
-    let largest = expected.iter().fold(0.1, |max: f64, x| max.max(x.abs()));
-    let worst = found
-        .iter()
-        .zip(&expected)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f64::max);
-    assert!(
-        worst <= tolerance * largest + rounding,
-        "{what}: off by {worst:e} at values up to {largest}"
-    );
-}
-
-type Attention = fn(Tensor<4>, Tensor<4>, Tensor<4>, &Documents) -> Tensor<4>;
-
 fn check_attention(kv_heads: usize, group: usize, dim: usize, rows: &[Vec<usize>], permuted: bool) {
-    let seq: usize = rows[0].iter().sum();
-    let starts = |row: &Vec<usize>| {
-        row.iter()
-            .scan(0, |at, length| Some(std::mem::replace(at, *at + length)))
-            .collect::<Vec<_>>()
-    };
-    let documents = Documents::new(rows.iter().map(starts).collect(), seq).unwrap();
-    let batch = rows.len();
+    let documents = documents_of(rows);
+    let (batch, seq) = (documents.batch(), documents.seq());
     for device in devices() {
         let heads = kv_heads * group;
         // As the model makes them: `[batch, seq, heads, dim]` in memory, seen as `[batch, heads, seq, dim]`.
@@ -89,13 +32,13 @@ fn check_attention(kv_heads: usize, group: usize, dim: usize, rows: &[Vec<usize>
         };
         let (q, k, v) = (input(heads), input(kv_heads), input(kv_heads));
         let upstream = random([batch, heads, seq, dim], &device).detach();
-        let run = |attention: Attention| {
+        let run = |attention: Attention<'_>| {
             let out = attention(seen(&q), seen(&k), seen(&v), &documents);
             let gradients = (out.clone() * upstream.clone()).sum().backward();
             let of = |tensor: &Tensor<4>| tensor.grad(&gradients).unwrap();
             (out, of(&q), of(&k), of(&v))
         };
-        let (fast, slow) = (run(document_attention), run(plain_document_attention));
+        let (fast, slow) = (run(&document_attention), run(&plain_document_attention));
         assert_close("output", fast.0.inner(), slow.0.inner(), 2e-6);
         // Differences of products of order 1, also where they should be 0: in a document of one token.
         assert_close_but(1e-5, "gradient of q", fast.1, slow.1, 1e-5);
@@ -104,34 +47,10 @@ fn check_attention(kv_heads: usize, group: usize, dim: usize, rows: &[Vec<usize>
     }
 }
 
-/// Rows of the same length, cut into documents at different places.
-fn rows() -> impl Strategy<Value = Vec<Vec<usize>>> {
-    (
-        1usize..90,
-        prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), 1..3),
-    )
-        .prop_map(|(seq, cuts)| {
-            let row = |cuts: Vec<prop::sample::Index>| {
-                let mut cuts: Vec<usize> = cuts
-                    .iter()
-                    .map(|cut| cut.index(seq))
-                    .filter(|cut| *cut > 0)
-                    .collect();
-                cuts.sort_unstable();
-                cuts.dedup();
-                cuts.push(seq);
-                cuts.iter()
-                    .scan(0, |at, cut| Some(cut - std::mem::replace(at, *cut)))
-                    .collect()
-            };
-            cuts.into_iter().map(row).collect()
-        })
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn attention(rows in rows(), kv_heads in 1usize..3, group in 1usize..4, half in 1usize..10, permuted: bool) {
+    fn attention(rows in rows(1..90), kv_heads in 1usize..3, group in 1usize..4, half in 1usize..10, permuted: bool) {
         check_attention(kv_heads, group, 2 * half, &rows, permuted);
     }
 
@@ -371,7 +290,7 @@ fn half_precision_is_rounding_away_from_single() {
         let input = |heads: usize| rounded(random([2, 64, heads, 16], &device));
         let (q, k, v) = (input(4), input(2), input(2));
         let upstream = rounded(random([2, 4, 64, 16], &device)).detach();
-        let run = |attention: Attention, dtype: DType| {
+        let run = |attention: Attention<'_>, dtype: DType| {
             let seen = |tensor: &Tensor<4>| tensor.clone().cast(dtype).swap_dims(1, 2);
             let out = attention(seen(&q), seen(&k), seen(&v), &documents).cast(DType::F32);
             let gradients = (out.clone() * upstream.clone()).sum().backward();
@@ -379,8 +298,8 @@ fn half_precision_is_rounding_away_from_single() {
             (out.inner(), of(&q), of(&k), of(&v))
         };
         let (half, single) = (
-            run(document_attention, DType::BF16),
-            run(plain_document_attention, DType::F32),
+            run(&document_attention, DType::BF16),
+            run(&plain_document_attention, DType::F32),
         );
         assert_close("attention", half.0, single.0, 1e-2);
         assert_close("gradient of q", half.1, single.1, 2e-2);

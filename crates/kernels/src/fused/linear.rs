@@ -6,6 +6,7 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::DType;
 
 use super::Saved;
+use crate::dtype::cast;
 
 /// What the backward pass needs.
 #[derive(Debug, Clone)]
@@ -47,13 +48,6 @@ impl<B: Backend> Saved<B, 2> for SavedLinear<B> {
         });
         let dx = self.weight.map(|weight| B::float_matmul(grad, weight));
         [dx, dw]
-    }
-}
-
-fn cast<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
-    match tensor.dtype() == dtype {
-        true => tensor,
-        false => B::float_cast(tensor, dtype.into()),
     }
 }
 

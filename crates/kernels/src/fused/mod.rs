@@ -4,7 +4,6 @@
 //! one extension of Burn's dispatch, with and without autodiff.
 
 mod linear;
-mod tracked;
 
 use std::sync::Arc;
 
@@ -18,10 +17,10 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, backend_extens
 use burn::tensor::{DType, Tensor};
 
 use crate::loss::Wanted;
+pub(crate) use crate::tracked::Saved;
+use crate::tracked::tracked;
 use crate::{AdamWStep, Documents};
 use linear::SavedLinear;
-pub(crate) use tracked::Saved;
-use tracked::tracked;
 
 /// The fused operations of one backend. Each returns what its backward pass needs.
 pub(crate) trait Kernels: Backend {

@@ -6,7 +6,8 @@ mod gpu;
 mod shim;
 mod tensor;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
@@ -17,6 +18,15 @@ use crate::fused::{Kernels, Saved};
 use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
 pub(crate) use tensor::own;
+
+/// Whether flash attention runs on the GPU with this index. Tried once.
+pub(crate) fn has_flash_attention(gpu: usize) -> bool {
+    static FOUND: Mutex<BTreeMap<usize, bool>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    *found
+        .entry(gpu)
+        .or_insert_with(|| shim::has_flash_attention(Device::Cuda(gpu)))
+}
 
 /// What an operation keeps, where it was computed.
 #[derive(Debug, Clone)]

@@ -74,6 +74,36 @@ pub(super) fn flash_attention(
     }
 }
 
+/// Whether [`flash_attention`] runs on this device: tried with one token. It does not on GPUs before Ampere, nor in builds
+/// of LibTorch without it.
+pub(super) fn has_flash_attention(device: tch::Device) -> bool {
+    let token = Tensor::zeros([1, 1, 8], (tch::Kind::BFloat16, device));
+    let starts = Tensor::from_slice(&[0i32, 1]).to_device(device);
+    let mut out = [null_mut(); 4];
+    // SAFETY: as in `flash_attention`.
+    let error = unsafe {
+        smollm3_flash_attention(
+            out.as_mut_ptr(),
+            token.as_ptr(),
+            token.as_ptr(),
+            token.as_ptr(),
+            starts.as_ptr(),
+            1,
+            1.0,
+        )
+    };
+    if error.is_null() {
+        for tensor in out {
+            // SAFETY: four new tensors have been put into `out`.
+            drop(unsafe { Tensor::from_ptr(tensor) });
+        }
+        return true;
+    }
+    // SAFETY: a string that `strdup` made for us, not used after this.
+    unsafe { libc::free(error.cast()) };
+    false
+}
+
 /// LibTorch's own AdamW, in place. `gradient` is already scaled.
 pub(super) fn fused_adamw(
     value: &mut Tensor,
@@ -107,5 +137,15 @@ pub(super) fn fused_adamw(
             decay,
             f64::from(step.epsilon) * correction,
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_flash_attention_does_not_run_is_found_out_without_a_panic() {
+        assert!(!has_flash_attention(tch::Device::Cpu));
     }
 }

@@ -34,7 +34,7 @@ impl<B: Backend, S: Saved<B, N>, const N: usize> Backward<B, N> for Pass<S> {
 
 /// Runs an operation and, if one of its inputs wants a gradient, puts it into the graph. `run` is told which of them do:
 /// frozen weights do not.
-pub(super) fn tracked<B: Backend, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
+pub(crate) fn tracked<B: Backend, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
     inputs: [FloatTensor<Autodiff<B, C>>; N],
     run: impl FnOnce([FloatTensor<B>; N], [bool; N]) -> (FloatTensor<B>, S),
 ) -> FloatTensor<Autodiff<B, C>> {
