@@ -1,12 +1,14 @@
 //! The reference's log-probabilities of all answers, computed once and kept beside the tokens.
 //!
-//! `reference-HASH.f64` holds two numbers a pair, in nats; the hash stands for the pairs, the reference and the precision.
-//! What a run that was stopped has computed is used again.
+//! `reference-HASH.f64` holds two numbers a pair, in nats, and after each group of pairs the blake3 of the file's name, the
+//! group's number and its numbers; HASH stands for the pairs, the reference and the precision. What a run that was stopped has
+//! computed is used again up to the first group that is not whole.
 
-use std::fs::{self, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
+use blake3::{Hash, Hasher, OUT_LEN};
 use smollm3_engine::{Event, Listener};
 use smollm3_sft::{Result, SftError};
 
@@ -14,6 +16,7 @@ use crate::PairRow;
 
 /// Pairs that are computed between two writes.
 const GROUP: u64 = 64;
+/// Bytes of a pair.
 const BYTES: usize = 16;
 
 /// Log-probabilities of each pair's answers to the reference.
@@ -41,43 +44,39 @@ impl ReferenceLogProbs {
         mut compute: impl FnMut(&[u64]) -> Result<Vec<[f64; 2]>>,
         listener: &mut dyn Listener,
     ) -> Result<Self> {
-        let path = Self::path(folder, identity);
-        let mut known = read(&path, pairs)?;
-        if known.len() as u64 == pairs {
-            return Ok(Self(known));
-        }
-        // Groups begin where they would have begun: a sum depends on what it is computed beside.
-        known.truncate(known.len() / GROUP as usize * GROUP as usize);
+        let hash = blake3::hash(identity.as_bytes());
+        let path = folder.join(format!("reference-{}.f64", &hash.to_hex()[..16]));
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .open(&path)
             .map_err(trouble(&path))?;
-        file.set_len((known.len() * BYTES) as u64)
-            .map_err(trouble(&path))?;
-        file.seek(SeekFrom::End(0)).map_err(trouble(&path))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(trouble(&path))?;
+        let (mut known, whole) = read(&bytes, &hash, pairs);
+        if whole < bytes.len() {
+            file.set_len(whole as u64).map_err(trouble(&path))?;
+            file.seek(SeekFrom::End(0)).map_err(trouble(&path))?;
+        }
+        if known.len() as u64 == pairs {
+            return Ok(Self(known));
+        }
         while (known.len() as u64) < pairs {
             let done = known.len() as u64;
             told(listener, done, pairs)?;
             let group: Vec<u64> = (done..pairs.min(done + GROUP)).collect();
             let found = compute(&group)?;
-            let bytes: Vec<u8> = found
-                .iter()
-                .flatten()
-                .flat_map(|number| number.to_le_bytes())
-                .collect();
+            let numbers = found.iter().flatten().flat_map(|number| number.to_le_bytes());
+            let mut bytes: Vec<u8> = numbers.collect();
+            bytes.extend(seal(&hash, done / GROUP, &bytes));
             file.write_all(&bytes).map_err(trouble(&path))?;
             known.extend(found);
         }
         file.sync_all().map_err(trouble(&path))?;
         told(listener, pairs, pairs)?;
         Ok(Self(known))
-    }
-
-    fn path(folder: &Path, identity: &str) -> PathBuf {
-        let hash = blake3::hash(identity.as_bytes()).to_hex();
-        folder.join(format!("reference-{}.f64", &hash[..16]))
     }
 
     /// Those of a pair; no numbers if there is no such pair.
@@ -96,13 +95,106 @@ fn told(listener: &mut dyn Listener, done: u64, total: u64) -> Result<()> {
     Ok(listener.on(&Event::Preparing { what, done, total })?)
 }
 
-/// Whole pairs of the file, at most as many as there are; none if it is not there.
-fn read(path: &Path, pairs: u64) -> Result<Vec<[f64; 2]>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let bytes = fs::read(path).map_err(trouble(path))?;
+/// Stands for a group's numbers, where they are and what they are of.
+fn seal(identity: &Hash, group: u64, numbers: &[u8]) -> [u8; OUT_LEN] {
+    let mut hasher = Hasher::new();
+    hasher.update(identity.as_bytes());
+    hasher.update(&group.to_le_bytes());
+    hasher.update(numbers);
+    hasher.finalize().into()
+}
+
+/// The pairs of the groups that are whole, of `pairs` in all, and the bytes that those groups take.
+fn read(bytes: &[u8], identity: &Hash, pairs: u64) -> (Vec<[f64; 2]>, usize) {
     let number = |bytes: &[u8]| bytes.try_into().map_or(f64::NAN, f64::from_le_bytes);
-    let pair = |bytes: &[u8]| [number(&bytes[..8]), number(&bytes[8..])];
-    Ok(bytes.chunks_exact(BYTES).take(pairs as usize).map(pair).collect())
+    let mut known = Vec::new();
+    let mut whole = 0;
+    for group in 0..pairs.div_ceil(GROUP) {
+        let length = (pairs - group * GROUP).min(GROUP) as usize * BYTES;
+        let found = bytes.get(whole..whole + length + OUT_LEN);
+        let Some((numbers, hash)) = found.and_then(|found| found.split_at_checked(length)) else {
+            break;
+        };
+        if *hash != seal(identity, group, numbers) {
+            break;
+        }
+        known.extend(
+            numbers
+                .chunks_exact(BYTES)
+                .map(|pair| [number(&pair[..8]), number(&pair[8..])]),
+        );
+        whole += length + OUT_LEN;
+    }
+    (known, whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+    use smollm3_engine::Listeners;
+
+    use super::*;
+
+    /// What `complete` gives, and the pairs that it had to compute.
+    fn complete(folder: &Path, identity: &str, pairs: u64) -> (ReferenceLogProbs, Vec<u64>) {
+        let mut computed = Vec::new();
+        let compute = |group: &[u64]| {
+            computed.extend(group);
+            let value = |pair: &u64| [-(*pair as f64) - 0.1, -2.0 * *pair as f64 / 3.0];
+            Ok(group.iter().map(value).collect())
+        };
+        let found = ReferenceLogProbs::complete(folder, identity, pairs, compute, &mut Listeners::default());
+        (found.unwrap(), computed)
+    }
+
+    proptest! {
+        /// Whatever a kill or a disk leaves of the file, the numbers are right, and whole groups before it are not computed again.
+        #[test]
+        fn a_damaged_file_gives_the_same_numbers(
+            pairs in 1..300_u64,
+            at in any::<prop::sample::Index>(),
+            cut in any::<bool>(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let (expected, computed) = complete(folder.path(), "one", pairs);
+            prop_assert_eq!(computed, (0..pairs).collect::<Vec<_>>());
+            prop_assert_eq!(complete(folder.path(), "one", pairs), (expected.clone(), vec![]));
+            let file = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+            let mut bytes = fs::read(&file).unwrap();
+            let at = at.index(bytes.len());
+            match cut {
+                true => bytes.truncate(at),
+                false => bytes[at] ^= 1,
+            }
+            fs::write(&file, bytes).unwrap();
+            let whole = at as u64 / (GROUP * BYTES as u64 + OUT_LEN as u64) * GROUP;
+            let (found, computed) = complete(folder.path(), "one", pairs);
+            prop_assert_eq!(&found, &expected);
+            prop_assert_eq!(computed, (whole..pairs).collect::<Vec<_>>());
+            prop_assert_eq!(complete(folder.path(), "one", pairs), (expected, vec![]));
+        }
+    }
+
+    #[test]
+    fn a_file_of_numbers_only_is_computed_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (expected, _) = complete(folder.path(), "one", 100);
+        let file = fs::read_dir(folder.path())
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        // As an earlier version wrote it, and one of another identity.
+        fs::write(&file, vec![0; 100 * BYTES]).unwrap();
+        assert_eq!(complete(folder.path(), "one", 100).0, expected);
+        let other = folder.path().join("other");
+        fs::create_dir(&other).unwrap();
+        complete(&other, "two", 100);
+        let two = fs::read_dir(&other).unwrap().next().unwrap().unwrap().path();
+        fs::copy(two, &file).unwrap();
+        assert_eq!(complete(folder.path(), "one", 100).1.len(), 100);
+    }
 }

@@ -1,6 +1,7 @@
 //! A stage on pairs of answers in a run.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
@@ -8,7 +9,7 @@ use burn::tensor::Device;
 use smollm3_engine::trainer::{LoopSettings, train};
 use smollm3_engine::{
     Data, EngineError, Event, Kept, Listener, MeasureRecord, RowRef, Run, SourceName, StageInfo, TrainState,
-    Watch, Watched,
+    Watch, Watched, checkpoint,
 };
 use smollm3_model::{SmolLm3, hf};
 use smollm3_recipe::{ModelConfig, Phase, Preference, PreferenceLoss, Recipe, Reference, Stage};
@@ -189,6 +190,7 @@ pub fn prepare_pairs(recipe: &Recipe, data: &Data, listener: &mut dyn Listener) 
 /// The reference, whose weights are read when they are needed.
 struct Against<'a> {
     kept: &'a Kept<'a>,
+    folder: PathBuf,
     checkpoint: hf::Checkpoint,
     /// Stands for the weights and the precision.
     identity: String,
@@ -210,10 +212,14 @@ impl<'a> Against<'a> {
                 folder.display()
             )));
         }
-        let weights = run.from_first(|| run.hashes().weights(&folder))?;
+        let weights = run.from_first(|| match checkpoint::identity(&folder)? {
+            Some(manifest) => Ok::<_, EngineError>(manifest),
+            None => run.hashes().weights(&folder),
+        })?;
         Ok(Self {
             kept,
             identity: format!("{weights} {:?}", run.precision()),
+            folder,
             checkpoint,
             model: None,
         })
@@ -221,7 +227,11 @@ impl<'a> Against<'a> {
 
     fn model(&mut self) -> Result<SmolLm3> {
         if self.model.is_none() {
-            let run = self.kept.run;
+            let Kept { run, stage, .. } = self.kept;
+            // Not with the other ranks: as a rule only rank 0 needs it.
+            if run.ranks.rank() == 0 {
+                run.check_whole(stage, &self.folder)?;
+            }
             let model = self.checkpoint.model(&run.device).map_err(EngineError::from)?;
             self.model = Some(model.with_precision(run.precision()));
         }

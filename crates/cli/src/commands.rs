@@ -13,7 +13,7 @@ use serde::Serialize;
 use smollm3_apo::prefer;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::atomic_file::write_atomically;
-use smollm3_engine::{Listener, Listeners, Metrics, Run, SourceStore, dtype};
+use smollm3_engine::{Event, Listener, Listeners, Metrics, Run, SourceStore, dtype};
 use smollm3_eval::evaluate_stage;
 use smollm3_inference::{Continuation, TextModel};
 use smollm3_kernels::FreedMemory;
@@ -149,6 +149,9 @@ fn run_stages(
     }
     for stage in &run.recipe.stages[numbers] {
         match &stage.kind {
+            _ if let Some(steps) = run.finished(stage)? => {
+                listener.on(&Event::Note(format!("{}: complete ({steps} steps)", stage.name)))?;
+            }
             StageKind::Pretrain(_) | StageKind::LongContext(_) => run.stage(stage, stop, listener)?,
             StageKind::MidTrain(tuning) | StageKind::Sft(tuning) => {
                 fine_tune(&run, stage, tuning, stop, listener)?;

@@ -14,8 +14,8 @@ const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"
 /// What the run's last checkpoint of plain text makes of a few prompts, and how to use the last of all.
 pub fn closing_sample(run: &Run) -> Result<String> {
     let newest = |stage: &Stage| -> Result<Option<PathBuf>> {
-        let (found, _) = checkpoint::newest(&run.stage_folder(&stage.name))?;
-        Ok(found.map(|(_, folder)| folder))
+        let newest = checkpoint::list(&run.stage_folder(&stage.name))?.pop();
+        Ok(newest.map(|(_, folder)| folder))
     };
     let mut text = String::new();
     let stages = &run.recipe.stages;

@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smollm3_collective::Collective;
 use smollm3_corpus::atomic_file::write_atomically;
@@ -17,14 +16,14 @@ use smollm3_model::{ModelConfig, SmolLm3};
 use smollm3_recipe::{Lora, Optimizer};
 
 use crate::error::io;
-use crate::file_hashes::FileHash;
 use crate::guard::GuardState;
+use crate::manifest::seal;
 use crate::moments::SavedMoments;
 use crate::parts::Part;
 use crate::{AdamW, EngineError, FileHashes, Result, TrainState};
 
-const STATE: &str = "state.json";
-const MANIFEST: &str = "manifest.json";
+pub use crate::manifest::{identity, last, read_state, verify};
+
 pub(crate) const OPTIMIZER: &str = "optimizer";
 /// PEFT's name.
 const ADAPTERS: &str = "adapter_model";
@@ -39,6 +38,9 @@ pub struct Progress {
     pub stage: String,
     /// Steps done.
     pub step: u64,
+    /// Steps of the whole stage; 0 where an earlier version wrote this, and of a stage without steps.
+    #[serde(default)]
+    pub steps: u64,
     /// Tokens seen in this stage.
     pub tokens: u64,
     /// Optimizer updates done, those of earlier stages whose state was kept included.
@@ -54,9 +56,11 @@ pub struct Progress {
     pub guard: GuardState,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
-    files: BTreeMap<String, FileHash>,
+impl Progress {
+    /// Whether the stage ends with this step.
+    pub fn is_end(&self) -> bool {
+        self.steps > 0 && self.step == self.steps
+    }
 }
 
 /// The name of a checkpoint's folder.
@@ -186,21 +190,6 @@ fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// Says where the stage is and what the files are, and syncs them.
-fn seal(folder: &Path, progress: &Progress) -> Result<()> {
-    write_json(&folder.join(STATE), progress)?;
-    let mut entries = BTreeMap::new();
-    for file in files(folder)? {
-        let path = folder.join(&file);
-        sync(&path)?;
-        entries.insert(file, FileHash::of(&path)?);
-    }
-    let manifest = folder.join(MANIFEST);
-    write_json(&manifest, &Manifest { files: entries })?;
-    sync(&manifest)?;
-    sync(folder)
-}
-
 /// What [`newest`] finds: the newest whole checkpoint, and the names and faults of newer ones passed over.
 pub type Newest = (Option<(Progress, PathBuf)>, Vec<String>);
 
@@ -232,23 +221,15 @@ pub fn newest_of(
     Ok((None, damaged))
 }
 
-/// Removes old checkpoints: all but the newest `keep`, and those whose step is `permanent`.
+/// Removes a checkpoint.
 ///
 /// # Errors
-/// A folder cannot be listed or removed.
-pub fn prune(stage_folder: &Path, keep: usize, permanent: impl Fn(u64) -> bool) -> Result<()> {
-    let mut passing: Vec<_> = list(stage_folder)?
-        .into_iter()
-        .filter(|(step, _)| !permanent(*step))
-        .collect();
-    passing.truncate(passing.len().saturating_sub(keep));
-    for (_, folder) in passing {
-        // Renamed first, so that a half-removed checkpoint is never taken for a whole one.
-        let grave = folder.with_extension("removed");
-        fs::rename(&folder, &grave).map_err(io("remove", &folder))?;
-        fs::remove_dir_all(&grave).map_err(io("remove", &grave))?;
-    }
-    Ok(())
+/// It cannot be removed.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
+    // Renamed first, so that a half-removed checkpoint is never taken for a whole one.
+    let grave = folder.with_extension("removed");
+    fs::rename(folder, &grave).map_err(io("remove", folder))?;
+    fs::remove_dir_all(&grave).map_err(io("remove", &grave))
 }
 
 /// `(step, folder)` of the folders called as checkpoints are, by step; whether they are whole is not looked at.
@@ -269,33 +250,6 @@ pub fn list(stage_folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     }
     folders.sort_unstable();
     Ok(folders)
-}
-
-/// Checks every file of a checkpoint against its manifest.
-fn verify(folder: &Path, hashes: &FileHashes) -> std::result::Result<Progress, String> {
-    let manifest: Manifest = read_json(folder, MANIFEST)?;
-    for (name, expected) in &manifest.files {
-        let found = hashes
-            .get(&folder.join(name))
-            .map_err(|error| error.to_string())?;
-        if found != *expected {
-            return Err(format!(
-                "{name} is not what the manifest says ({} bytes, now {})",
-                expected.bytes, found.bytes
-            ));
-        }
-    }
-    read_state(folder)
-}
-
-/// What `state.json` of a checkpoint says.
-fn read_state(folder: &Path) -> std::result::Result<Progress, String> {
-    read_json(folder, STATE)
-}
-
-fn read_json<T: DeserializeOwned>(folder: &Path, name: &str) -> std::result::Result<T, String> {
-    let bytes = fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"))?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("{name}: {error}"))
 }
 
 /// The training state that a checkpoint holds.
@@ -386,23 +340,6 @@ pub fn load_adapters(
     Ok(TrainState { model, optimizer })
 }
 
-/// Verifies a checkpoint whose moments another stage goes on with.
-///
-/// # Errors
-/// The folder is no training checkpoint, or a damaged one.
-pub(crate) fn check_moments(folder: &Path, hashes: &FileHashes) -> Result<()> {
-    verify(folder, hashes)
-        .map(|_| ())
-        .map_err(|fault| no_moments(folder, &fault))
-}
-
-fn no_moments(folder: &Path, fault: &str) -> EngineError {
-    EngineError::Refused(format!(
-        "{}: optimizer_state = \"keep\" needs the moments of a training checkpoint: {fault}; write \"fresh\"",
-        folder.display()
-    ))
-}
-
 /// The optimizer's state of a checkpoint, for another stage to go on with. Reads this rank's part of the moments.
 ///
 /// # Errors
@@ -414,7 +351,12 @@ pub fn load_optimizer(
     device: &Device,
     ranks: &dyn Collective,
 ) -> Result<AdamW> {
-    let progress = read_state(folder).map_err(|fault| no_moments(folder, &fault))?;
+    let progress = read_state(folder).map_err(|fault| {
+        EngineError::Refused(format!(
+            "{}: optimizer_state = \"keep\" needs the moments of a training checkpoint: {fault}; write \"fresh\"",
+            folder.display()
+        ))
+    })?;
     let moments = SavedMoments::open(folder)?;
     let shapes = config.parameter_shapes();
     AdamW::restore(
@@ -450,7 +392,7 @@ pub fn sweep(stage_folder: &Path) -> Result<()> {
 }
 
 /// Names of the plain files in a folder, sorted.
-fn files(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn files(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(io("list", folder))? {
         let entry = entry.map_err(io("list", folder))?;

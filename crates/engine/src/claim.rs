@@ -1,16 +1,18 @@
 //! Whose output folder it is: a run's folder keeps the canonical form of its recipe, and is locked by the process that
 //! works in it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
 use smollm3_corpus::atomic_file::{is_vacant, write_atomically};
 use smollm3_corpus::locked_file::open_locked;
-use smollm3_recipe::{Difference, Recipe};
+use smollm3_recipe::{Canonical, Difference, Recipe};
 
+use crate::data::TOKENIZER;
 use crate::error::io;
-use crate::{EngineError, Result};
+use crate::{EngineError, Result, checkpoint};
 
 const RECIPE: &str = "recipe.json";
 const LOCK: &str = ".lock";
@@ -58,9 +60,14 @@ pub fn belongs(recipe: &Recipe) -> Result<bool> {
     Ok(recipe.differences(&found)?.is_empty())
 }
 
-/// Makes sure that `output` is this recipe's: writes its canonical form there, or compares with the one found.
-pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<()> {
+/// Makes sure that `output` is this recipe's and no other process works in it: writes its canonical form there, or compares
+/// with the one found.
+///
+/// # Errors
+/// The folder is no run's, or what has been trained in it belongs to another recipe; another process has it.
+pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
     let path = output.join(RECIPE);
+    let ours = recipe.canonical();
     if !path.exists() {
         if !is_vacant(output)? {
             return Err(EngineError::Refused(format!(
@@ -68,16 +75,59 @@ pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<()> {
                 output.display()
             )));
         }
-        return Ok(write_atomically(
-            &path,
-            recipe.canonical().to_string().as_bytes(),
-        )?);
+        write_atomically(&path, ours.to_string().as_bytes())?;
     }
-    let found = fs::read_to_string(&path).map_err(io("read", &path))?;
-    let differences = recipe.differences(&found)?;
-    if differences.is_empty() {
-        return Ok(());
+    let lock = Lock::take(output)?;
+    let found: Canonical = fs::read_to_string(&path).map_err(io("read", &path))?.parse()?;
+    if found != ours {
+        take_over(recipe, output, &found)?;
+        write_atomically(&path, ours.to_string().as_bytes())?;
     }
+    Ok(lock)
+}
+
+/// Makes the folder of the recipe `found` ready for another one that gives the same stages wherever something has been
+/// trained: one with a stage more, or one that was mended before its first checkpoint. What the other stages have left is
+/// removed. Token stores and conversations stay: they are used again only where their own fingerprints agree.
+fn take_over(recipe: &Recipe, output: &Path, found: &Canonical) -> Result<()> {
+    let (mut trained, mut begun) = (BTreeSet::new(), Vec::new());
+    for entry in fs::read_dir(output).map_err(io("list", output))? {
+        let entry = entry.map_err(io("list", output))?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if !found.has_stage(&name) {
+            continue;
+        }
+        match checkpoint::list(&entry.path())?.is_empty() {
+            true => begun.push(name),
+            false => {
+                trained.insert(name);
+            }
+        }
+    }
+    if !trained.is_empty() {
+        let differences = recipe.differences_in(found, &trained);
+        if !differences.is_empty() {
+            return Err(other_recipe(output, &differences));
+        }
+    }
+    let needed = recipe.with_parents(trained.iter().map(String::as_str));
+    begun.retain(|name| needed.iter().all(|stage| stage.name != *name));
+    if trained.is_empty() {
+        // It has no fingerprint of its own, and is soon made again.
+        begun.push(TOKENIZER.to_owned());
+    }
+    for name in begun {
+        let folder = output.join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(io("remove", &folder))?;
+        }
+    }
+    Ok(())
+}
+
+fn other_recipe(output: &Path, differences: &[Difference]) -> EngineError {
     let absent = "(absent)".to_owned();
     let line = |d: &Difference| {
         format!(
@@ -87,9 +137,8 @@ pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<()> {
             d.theirs.as_ref().unwrap_or(&absent)
         )
     };
-    let differences = differences.iter().map(line).collect::<Vec<_>>().join("\n");
-    Err(EngineError::OtherRecipe {
+    EngineError::OtherRecipe {
         path: output.to_owned(),
-        differences,
-    })
+        differences: differences.iter().map(line).collect::<Vec<_>>().join("\n"),
+    }
 }

@@ -190,7 +190,7 @@ impl Data {
     }
 }
 
-const TOKENIZER: &str = "tokenizer";
+pub(crate) const TOKENIZER: &str = "tokenizer";
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
 fn store_folder(output: &Path, source: &str) -> PathBuf {

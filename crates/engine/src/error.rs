@@ -53,8 +53,8 @@ pub enum EngineError {
         /// Why.
         source: std::io::Error,
     },
-    /// The output folder holds another recipe's run.
-    #[error("{path} belongs to another recipe; these keys differ:\n{differences}\nWrite another folder with `--set run.output=…`, or remove this one", path = .path.display())]
+    /// What has been trained in the output folder is another recipe's.
+    #[error("{path} belongs to another recipe; what has been trained in it depends on these keys, which differ:\n{differences}\nWrite another folder with `--set run.output=…`, or remove this one", path = .path.display())]
     OtherRecipe {
         /// The output folder.
         path: PathBuf,
@@ -72,6 +72,18 @@ pub enum EngineError {
         patience: u64,
         /// First and last steps of the data left out before.
         left_out: Vec<(u64, u64)>,
+    },
+    /// There is no checkpoint to go back to.
+    #[error(
+        "stage {stage}, step {step}: {patience} steps in a row could not be trained on, and there is no checkpoint of a good step to go back to. incidents.jsonl in the stage's folder has each step and its data; `smollm3 data order` shows the text. Lower the learning rate or checkpoint.every, or leave the data out"
+    )]
+    NothingGood {
+        /// The stage.
+        stage: String,
+        /// The step.
+        step: u64,
+        /// Steps without an update in a row.
+        patience: u64,
     },
     /// Another process has the run.
     #[error("{path}: another process{holder} is working in this folder; wait for it or stop it", path = .path.display())]

@@ -13,6 +13,7 @@ use crate::checkpoint::{self, Progress, Snapshot};
 use crate::events::nats_per_token;
 use crate::guard::GuardState;
 use crate::ranks::{from_first, only_first};
+use crate::retention::Retention;
 use crate::saver::Writing;
 use crate::trainer::{LoopSettings, Reached};
 use crate::{
@@ -138,7 +139,7 @@ impl Kept<'_> {
             Some((progress, path)) if let Some(lora) = self.lora => {
                 // The checkpoint's weights have the adapters in them: what is frozen is what the stage began with.
                 let optimizer = &self.training.optimizer;
-                let base = self.weights(&run.checkpoint_of(self.stage, &self.stage.from)?)?;
+                let base = self.weights(&run.whole_checkpoint(self.stage, &self.stage.from)?)?;
                 let state =
                     checkpoint::load_adapters(base, lora, &path, &progress, optimizer, &run.device, ranks)?;
                 (state, progress.guard)
@@ -168,7 +169,7 @@ impl Kept<'_> {
                 optimizer: AdamW::new(training.optimizer.clone()),
             });
         }
-        let folder = run.checkpoint_of(self.stage, &self.stage.from)?;
+        let folder = run.whole_checkpoint(self.stage, &self.stage.from)?;
         let model = self.weights(&folder)?;
         Ok(TrainState {
             model: match self.lora {
@@ -178,7 +179,6 @@ impl Kept<'_> {
             optimizer: match training.optimizer_state {
                 OptimizerState::Fresh => AdamW::new(training.optimizer.clone()),
                 OptimizerState::Keep => {
-                    run.only_first(|| checkpoint::check_moments(&folder, run.hashes()))?;
                     let (optimizer, ranks) = (&training.optimizer, &*run.ranks);
                     checkpoint::load_optimizer(&folder, config, optimizer, &run.device, ranks)?
                 }
@@ -207,6 +207,7 @@ impl Kept<'_> {
         let progress = Progress {
             stage: self.stage.name.clone(),
             step,
+            steps: self.training.total_steps(),
             tokens: step * self.training.tokens_per_step(),
             updates: state.optimizer.updates(),
             recipe: self.run.recipe.fingerprint(),
@@ -223,22 +224,13 @@ impl Kept<'_> {
             &*self.run.ranks,
         );
         let is_first = self.run.ranks.rank() == 0;
-        let ends: Vec<u64> = self
-            .training
-            .phases
-            .iter()
-            .map(|phase| self.training.end_step(phase))
-            .collect();
-        let settings = self.training.checkpoint.clone();
+        let retention = Retention::of(self.stage);
         let folder = self.folder();
         Ok(Box::new(move || {
             let saved = checkpoint::save(&folder, &snapshot)?;
-            if !is_first {
-                return Ok(saved);
+            if let Some(retention) = retention.as_ref().filter(|_| is_first) {
+                retention.prune(&folder)?;
             }
-            let permanent = settings.permanent;
-            let kept = |step| ends.contains(&step) || permanent.is_some_and(|every| step % every.0 == 0);
-            checkpoint::prune(&folder, settings.keep as usize, kept)?;
             Ok(saved)
         }))
     }

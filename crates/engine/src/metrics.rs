@@ -99,8 +99,9 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     }
     let file = File::open(path).map_err(io("read", path))?;
     let mut records = Vec::new();
-    for line in BufReader::new(file).lines() {
-        records.extend(serde_json::from_str(&line.map_err(io("read", path))?));
+    // As bytes: a line may have been cut off within a character.
+    for line in BufReader::new(file).split(b'\n') {
+        records.extend(serde_json::from_slice(&line.map_err(io("read", path))?));
     }
     Ok(records)
 }
@@ -177,5 +178,27 @@ impl Listener for Metrics {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_cut_off_within_a_character_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let incident = |step| Incident {
+            time: 1,
+            step,
+            kind: IncidentKind::Damaged {
+                fault: "step-00000001: é".to_owned(),
+            },
+        };
+        let (first, second) = (line(&incident(1)), line(&incident(2)));
+        let cut = second.find('é').unwrap() + 1;
+        let bytes = [first.as_bytes(), &second.as_bytes()[..cut]].concat();
+        fs::write(folder.path().join(INCIDENTS), bytes).unwrap();
+        assert_eq!(read_incidents(folder.path()).unwrap(), [incident(1)]);
     }
 }

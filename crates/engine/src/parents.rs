@@ -48,7 +48,11 @@ impl Run {
                 continue;
             };
             self.parents.told().remove(earlier);
-            let newest = from_first(&*self.ranks, || self.last_checkpoint(stage, earlier))?;
+            let newest = from_first(&*self.ranks, || {
+                let newest = self.last_checkpoint(stage, earlier)?;
+                self.check_whole(stage, &newest)?;
+                Ok::<_, crate::EngineError>(newest)
+            })?;
             self.parents.told().insert(earlier.clone(), newest);
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::parents::Parents;
 use crate::pretrain::pretrain;
 use crate::ranks::{between_devices, first, only_first, program};
 use crate::share::check_shares;
-use crate::{Data, EngineError, Listener, Result, Share};
+use crate::{Data, EngineError, Listener, Result, Share, checkpoint};
 
 /// A recipe on a device, with its data prepared.
 pub struct Run {
@@ -82,8 +82,7 @@ impl Run {
         check_rows(&recipe, &config)?;
         let output = recipe.run.output.clone();
         let prepared = only_first(&*ranks, || {
-            claim(&recipe, &output)?;
-            let lock = Lock::take(&output)?;
+            let lock = claim(&recipe, &output)?;
             let data = Data::prepare(&recipe, &output, listener)?;
             Ok::<_, EngineError>((lock, data))
         })?;
@@ -207,8 +206,57 @@ impl Run {
         }
     }
 
-    /// The newest checkpoint of the stage that `stage` starts from: the one that rank 0 has told of
-    /// ([`verify_parents`](Self::verify_parents)), or the newest that is whole.
+    /// [`checkpoint_of`](Self::checkpoint_of) for a stage that reads its weights, which rank 0 checks. All ranks call it.
+    ///
+    /// # Errors
+    /// As `checkpoint_of` and [`check_whole`](Self::check_whole).
+    pub fn whole_checkpoint(&self, stage: &Stage, start: &Start) -> Result<PathBuf> {
+        let folder = self.checkpoint_of(stage, start)?;
+        self.only_first(|| self.check_whole(stage, &folder))?;
+        Ok(folder)
+    }
+
+    /// Compares each file of a checkpoint that `stage` needs with its manifest; without a manifest there is nothing to compare.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    pub fn check_whole(&self, stage: &Stage, folder: &Path) -> Result<()> {
+        if checkpoint::identity(folder)?.is_none() {
+            return Ok(());
+        }
+        let fault = match checkpoint::verify(folder, self.hashes()) {
+            Ok(_) => return Ok(()),
+            Err(fault) => fault,
+        };
+        Err(EngineError::Refused(format!(
+            "stage \"{}\" needs {}, which is damaged: {fault}; restore or remove it. Where it is of this run, the same command \
+             then makes it again from the checkpoint before it",
+            stage.name,
+            folder.display()
+        )))
+    }
+
+    /// The steps of a stage that has been trained to its end; `None` of any other. Only `state.json` of the newest checkpoint
+    /// is read: the weights are compared with their manifest by the stage that needs them.
+    ///
+    /// # Errors
+    /// The stage's folder cannot be listed; a rank that is late or gone.
+    pub fn finished(&self, stage: &Stage) -> Result<Option<u64>> {
+        self.from_first(|| {
+            let found = checkpoint::last(&self.stage_folder(&stage.name))?;
+            Ok::<_, EngineError>(found.and_then(|(progress, _)| {
+                let steps = match progress.steps {
+                    // Written by an earlier version.
+                    0 => stage.planned()?.total_steps(),
+                    steps => steps,
+                };
+                (steps > 0 && progress.step == steps).then_some(steps)
+            }))
+        })
+    }
+
+    /// The newest checkpoint of the stage that `stage` starts from, the one that rank 0 has told of if it has
+    /// ([`verify_parents`](Self::verify_parents)); none of its files is read.
     ///
     /// # Errors
     /// It has none.
@@ -217,8 +265,7 @@ impl Run {
             return Ok(told);
         }
         let folder = self.stage_folder(earlier);
-        let (found, _) = self.newest(earlier)?;
-        let (_, path) = found.ok_or_else(|| {
+        let (_, path) = checkpoint::list(&folder)?.pop().ok_or_else(|| {
             EngineError::Refused(format!(
                 "stage \"{}\" starts from \"{earlier}\", which has no checkpoint in {}; run it first",
                 stage.name,
@@ -254,8 +301,7 @@ fn found_by_rank(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Resu
 /// The folder belongs to another recipe, or the data cannot be prepared.
 pub fn prepare(recipe: &Recipe, listener: &mut dyn Listener) -> Result<Data> {
     let output = &recipe.run.output;
-    claim(recipe, output)?;
-    let _lock = Lock::take(output)?;
+    let _lock = claim(recipe, output)?;
     Data::prepare(recipe, output, listener)
 }
 

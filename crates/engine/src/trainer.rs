@@ -355,6 +355,13 @@ impl Loop<'_> {
             step: to,
             mut guard,
         } = self.hooks.last_good(self.listener)?;
+        if to == 0 {
+            return Err(EngineError::NothingGood {
+                stage: self.settings.stage.name.clone(),
+                step,
+                patience: self.settings.training.guards.patience.0,
+            });
+        }
         guard.left_out.push((to + 1, step));
         self.guard.state = guard;
         let kind = IncidentKind::WentBack { to };

@@ -321,6 +321,29 @@ fn after_too_many_bad_steps_the_run_goes_back_and_leaves_their_data_out() {
     assert_eq!(stage.saved[&8].1.left_out, [(5, 8)]);
 }
 
+/// Weights that have seen nothing are no place to go on from in the middle of a stage.
+#[test]
+fn without_a_checkpoint_to_go_back_to_the_run_ends() {
+    let mut stage = stage(20, &[PATIENCE, "stage.pretrain.checkpoint.every=10 steps"]);
+    let (ended, events) = stage.run(|step| if (6..=8).contains(&step) { f64::NAN } else { 1.0 });
+    let error = ended.err().unwrap();
+    assert!(
+        matches!(
+            &error,
+            EngineError::NothingGood {
+                step: 8,
+                patience: 3,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("checkpoint.every"), "{error}");
+    assert!(stage.saved.is_empty());
+    let steps = events.iter().filter(|event| matches!(event, Event::Step(_)));
+    assert_eq!(steps.count(), 8);
+}
+
 /// Going back at the very end is still an end: with a checkpoint that later stages start from.
 #[test]
 fn a_run_that_goes_back_at_its_last_step_is_saved() {

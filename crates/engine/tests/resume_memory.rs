@@ -78,6 +78,7 @@ fn train_and_save(folder: &Path, config: &ModelConfig, world: usize) -> PathBuf 
         let progress = Progress {
             stage: "one".to_owned(),
             step: 1,
+            steps: 1,
             tokens: 16,
             updates: state.optimizer.updates(),
             recipe: String::new(),

@@ -71,21 +71,24 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
         return Ok(None);
     }
     let folder = run.stage_folder(&stage.name);
-    let (Some((progress, path)), _) = run.newest(&stage.name)? else {
+    let Some((_, path)) = checkpoint::list(&folder)?.pop() else {
         return Ok(None);
     };
-    let manifest = path.join("manifest.json");
-    let bytes = fs::read(&manifest).map_err(|error| EvalError::Results {
-        path: manifest,
-        problem: error.to_string(),
-    })?;
-    let identity = blake3::hash(&bytes).to_hex().to_string();
+    let damaged = |problem: String| EvalError::Results {
+        path: path.clone(),
+        problem: format!(
+            "{problem}; remove this checkpoint, and the stage is trained again from the one before"
+        ),
+    };
+    let identity =
+        checkpoint::identity(&path)?.ok_or_else(|| damaged("it has no manifest.json".to_owned()))?;
     if let Some(known) = read_evaluation(&folder)?
         && known.checkpoint == identity
         && known.asked == *asked
     {
         return Ok(Some(known));
     }
+    let progress = checkpoint::verify(&path, run.hashes()).map_err(damaged)?;
     let mut evaluation = Evaluation {
         checkpoint: identity,
         step: progress.step,

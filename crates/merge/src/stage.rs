@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use smollm3_engine::checkpoint::{self, Progress};
 use smollm3_engine::guard::GuardState;
-use smollm3_engine::{EngineError, Event, Listener, Run, StageInfo};
+use smollm3_engine::{EngineError, Event, Listener, Retention, Run, StageInfo};
 use smollm3_model::hf::FileDtype;
 use smollm3_recipe::{MergedModel, Merging, NumberFormat, Stage, Start};
 
@@ -34,14 +34,25 @@ pub fn merge_stage(
         let weight = model.weight / folders.len() as f64;
         parents.extend(folders.into_iter().map(|folder| (folder, weight)));
     }
+    let folder = run.stage_folder(&stage.name);
+    if let Some((done, _)) = checkpoint::last(&folder)?
+        && is_of(&done, &parents)?
+    {
+        return listener.on(&Event::Note(format!("{}: merged already", stage.name)));
+    }
     let mut data = BTreeMap::new();
     for (folder, weight) in &parents {
-        let name = format!("{} × {weight}", folder.display());
-        data.insert(name, run.hashes().weights(folder)?);
+        run.check_whole(stage, folder)?;
+        let identity = match checkpoint::identity(folder)? {
+            Some(manifest) => manifest,
+            None => run.hashes().weights(folder)?,
+        };
+        data.insert(name_of(folder, *weight), identity);
     }
     let progress = Progress {
         stage: stage.name.clone(),
         step: STEP,
+        steps: STEP,
         tokens: 0,
         updates: 0,
         recipe: run.recipe.fingerprint(),
@@ -49,17 +60,11 @@ pub fn merge_stage(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         guard: GuardState::default(),
     };
-    let folder = run.stage_folder(&stage.name);
     listener.on(&Event::StageStarted {
         stage: stage_info(run, stage)?,
         done: STEP,
     })?;
     checkpoint::sweep(&folder)?;
-    if let (Some((done, _)), _) = run.newest(&stage.name)?
-        && done.data == progress.data
-    {
-        return listener.on(&Event::Note(format!("{}: merged already", stage.name)));
-    }
     let settings = MergeSettings {
         normalise: merging.normalise,
         dtype: merging.dtype.map(|format| match format {
@@ -124,25 +129,42 @@ fn stage_info(run: &Run, stage: &Stage) -> smollm3_engine::Result<StageInfo> {
     })
 }
 
+/// What a parent is called in `state.json`.
+fn name_of(folder: &Path, weight: f64) -> String {
+    format!("{} × {weight}", folder.display())
+}
+
+/// Whether a merged checkpoint was made of these parents. Of those that have a manifest, the manifest is read and nothing else.
+fn is_of(done: &Progress, parents: &[(PathBuf, f64)]) -> smollm3_engine::Result<bool> {
+    for (folder, weight) in parents {
+        let known = done.data.get(&name_of(folder, *weight));
+        let identity = checkpoint::identity(folder)?;
+        if known.is_none() || identity.is_some() && identity.as_ref() != known {
+            return Ok(false);
+        }
+    }
+    Ok(done.data.len() == parents.len())
+}
+
 /// The checkpoints of one `[[stage.model]]`.
 fn folders(run: &Run, stage: &Stage, model: &MergedModel) -> smollm3_engine::Result<Vec<PathBuf>> {
     let newest = run.checkpoint_of(stage, &model.checkpoint)?;
-    let (Start::Stage(earlier), 2..) = (&model.checkpoint, model.last) else {
+    let Start::Stage(earlier) = &model.checkpoint else {
         return Ok(vec![newest]);
     };
-    let mut all = checkpoint::list(&run.stage_folder(earlier))?;
-    let wanted = model.last as usize;
-    if all.len() < wanted {
+    let Some(retention) = Retention::of(run.recipe.stage(earlier)?) else {
+        // A merge has one.
+        return Ok(vec![newest]);
+    };
+    let found = retention.newest_regular(&run.stage_folder(earlier), model.last as usize)?;
+    if found.len() < model.last as usize {
         return Err(EngineError::Refused(format!(
-            "stage \"{}\": the newest {wanted} checkpoints of \"{earlier}\" are to be averaged, but there are {}; raise its \
-             checkpoint.keep, or write a smaller last",
+            "stage \"{}\": the newest {} checkpoints of \"{earlier}\" are to be averaged, but there are {} besides those \
+             that stops have left; raise its checkpoint.keep, or write a smaller last",
             stage.name,
-            all.len()
+            model.last,
+            found.len()
         )));
     }
-    Ok(all
-        .split_off(all.len() - wanted)
-        .into_iter()
-        .map(|(_, folder)| folder)
-        .collect())
+    Ok(found)
 }

@@ -5,10 +5,10 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use smollm3_engine::{Event, Run, checkpoint};
+use smollm3_engine::{Event, Listener, Run, checkpoint};
 use smollm3_merge::merge_stage;
 use smollm3_model::Parameters;
 use smollm3_model::hf::Checkpoint;
@@ -57,9 +57,30 @@ fn merging(
     Recipe::load(folder, &overrides)
 }
 
+/// Asks for a stop after a step of the stage `more`.
+struct StopAfter<'a>(u64, &'a AtomicBool, Recorder, bool);
+
+impl Listener for StopAfter<'_> {
+    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+        match event {
+            Event::StageStarted { stage, .. } => self.3 = stage.name == "more",
+            Event::Step(record) if self.3 && record.step == self.0 => self.1.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        self.2.on(event)
+    }
+}
+
 fn run(recipe: Recipe) -> (smollm3_engine::Result<()>, Vec<String>) {
-    let mut recorder = Recorder::default();
+    run_until(recipe, u64::MAX)
+}
+
+/// Runs all stages, or until a stop after this step of `more`; returns the notes too.
+fn run_until(recipe: Recipe, stop_after: u64) -> (smollm3_engine::Result<()>, Vec<String>) {
+    let recorder = Recorder::default();
+    let events = std::rc::Rc::clone(&recorder.0);
     let stop = AtomicBool::new(false);
+    let mut recorder = StopAfter(stop_after, &stop, recorder, false);
     let run = Run::open(recipe, &mut recorder).unwrap();
     let mut all = || {
         for stage in &run.recipe.stages {
@@ -71,7 +92,7 @@ fn run(recipe: Recipe) -> (smollm3_engine::Result<()>, Vec<String>) {
         Ok(())
     };
     let done = all();
-    let events = recorder.0.borrow();
+    let events = events.borrow();
     let notes = events.iter().filter_map(|event| match event {
         Event::Note(text) => Some(text.clone()),
         _ => None,
@@ -132,18 +153,75 @@ fn the_newest_checkpoints_are_averaged_and_then_weighed() {
     // Again: nothing to do. Of other parents: made anew.
     let again = || run(Recipe::load(folder.path(), &[]).unwrap());
     assert!(again().1.iter().any(|note| note == "merged: merged already"));
-    let parent = at("more", 1).join("model.safetensors");
-    let mut bytes = fs::read(&parent).unwrap();
-    // The lowest bit of the last number.
-    let low = bytes.len() - 4;
-    bytes[low] ^= 1;
-    fs::write(&parent, bytes).unwrap();
+    let manifest = at("more", 1).join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text + "\n").unwrap();
     assert!(
         again()
             .1
             .iter()
             .any(|note| note.starts_with("merged: merged into"))
     );
+
+    // A parent whose weights are damaged is never averaged.
+    let parent = at("more", 1).join("model.safetensors");
+    let mut bytes = fs::read(&parent).unwrap();
+    // The lowest bit of the last number.
+    let low = bytes.len() - 4;
+    bytes[low] ^= 1;
+    fs::write(&parent, bytes).unwrap();
+    fs::remove_dir_all(out.join("merged")).unwrap();
+    let error = again().0.unwrap_err().to_string();
+    let place = at("more", 1).display().to_string();
+    assert!(
+        error.contains("stage \"merged\"") && error.contains(&place) && error.contains("model.safetensors"),
+        "{error}"
+    );
+    assert!(!at("merged", 0).exists());
+}
+
+/// What a stop leaves between two checkpoints is averaged with nothing.
+#[test]
+fn a_stop_changes_no_bit_of_the_mean() {
+    let longer = |text: String| {
+        let text = text.replace("until = \"3 steps\"", "until = \"8 steps\"");
+        text.replace("every = \"1 steps\", keep = 3", "every = \"2 steps\", keep = 2")
+    };
+    let merged = |folder: &Path| fs::read(folder.join("out/merged/step-00000000/model.safetensors")).unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    run(merging(whole.path(), &[], longer).unwrap()).0.unwrap();
+    let parents = |folder: &Path| -> Vec<String> {
+        let found = checkpoint::newest(&folder.join("out/merged")).unwrap().0.unwrap();
+        let names = found.0.data.into_keys();
+        names
+            .map(|name| name.split("out/").last().unwrap().to_owned())
+            .collect()
+    };
+    let third = "0.3";
+    assert_eq!(
+        parents(whole.path()),
+        [
+            format!("more/step-00000004 × {third}"),
+            format!("more/step-00000006 × {third}"),
+            format!("more/step-00000008 × {third}"),
+            "pretrain/step-00000006 × 0.1".to_owned(),
+        ]
+    );
+    for at in [5, 6, 7] {
+        let broken = tempfile::tempdir().unwrap();
+        let recipe = || merging(broken.path(), &[], longer).unwrap();
+        run_until(recipe(), at).0.unwrap_err();
+        run(recipe()).0.unwrap();
+        assert_eq!(
+            parents(broken.path()),
+            parents(whole.path()),
+            "stopped after step {at}"
+        );
+        assert!(
+            merged(broken.path()) == merged(whole.path()),
+            "stopped after step {at}"
+        );
+    }
 }
 
 #[test]

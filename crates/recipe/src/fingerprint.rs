@@ -6,7 +6,7 @@
 //! backend and its device, checkpoints, recomputation, and the micro-batch as long as the loss is averaged over
 //! tokens. A run folder keeps the canonical form, so that a refusal can say which keys differ.
 //!
-//! A stage has one of its own, with the stages that it comes from and without those that follow: adding a stage
+//! A stage has one of its own, with the stages that it depends on and without those that follow: adding a stage
 //! to a recipe leaves what was trained valid.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ use crate::error::RecipeError;
 use crate::key_path::quoted;
 use crate::recipe::{Model, Recipe};
 use crate::run::{Order, Tokenizer};
-use crate::stage::{Stage, Start};
+use crate::stage::Stage;
 use crate::training::LossAverage;
 
 /// A recipe, or what a stage depends on, as a flat map. Prints as a JSON object of one line a key, and is read
@@ -80,6 +80,30 @@ impl Canonical {
             })
             .collect()
     }
+
+    /// Whether it has a stage of this name.
+    pub fn has_stage(&self, name: &str) -> bool {
+        self.0.keys().any(|key| is_below("stage", name, key))
+    }
+
+    /// Without the stages and the sources that are not among these; without `sources` all of those stay.
+    fn restricted(&self, stages: &BTreeSet<&str>, sources: Option<&BTreeSet<&str>>) -> Self {
+        let among = |table: &str, names: &BTreeSet<&str>, key: &str| {
+            !key.starts_with(&format!("{table}.")) || names.iter().any(|name| is_below(table, name, key))
+        };
+        let stays = |key: &str| {
+            among("stage", stages, key) && sources.is_none_or(|sources| among("source", sources, key))
+        };
+        let kept = self.0.iter().filter(|(key, _)| stays(key));
+        Self(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+/// Whether `key` belongs to `[table.name]`.
+fn is_below(table: &str, name: &str, key: &str) -> bool {
+    let rest = key.strip_prefix(table).and_then(|rest| rest.strip_prefix('.'));
+    let rest = rest.and_then(|rest| rest.strip_prefix(quoted(name).as_str()));
+    rest.is_some_and(|rest| rest.starts_with('.'))
 }
 
 impl Recipe {
@@ -102,21 +126,41 @@ impl Recipe {
         self.canonical_of(self.stages.iter().collect())
     }
 
-    /// The canonical form of what the stage `name` depends on: itself, the stages that it comes from, and their
-    /// sources.
+    /// The canonical form of what the stage `name` depends on: itself, the stages whose checkpoints it reads, those that
+    /// they read in turn, and the sources of all of them.
     ///
     /// # Errors
     /// There is no such stage.
     pub fn canonical_stage(&self, name: &str) -> Result<Canonical, RecipeError> {
-        let mut stages = vec![self.stage(name)?];
-        while let Some(Stage {
-            from: Start::Stage(from),
-            ..
-        }) = stages.last()
-        {
-            stages.push(self.stage(from)?);
+        let name = self.stage(name)?.name.as_str();
+        Ok(self.canonical_of(self.with_parents([name])))
+    }
+
+    /// The stages of these names and all that they depend on, in the recipe's order.
+    pub fn with_parents<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&Stage> {
+        let mut wanted: BTreeSet<&str> = names.into_iter().collect();
+        // A stage reads earlier stages only.
+        let mut found: Vec<&Stage> = Vec::new();
+        for stage in self.stages.iter().rev() {
+            if wanted.contains(stage.name.as_str()) {
+                wanted.extend(stage.parents());
+                found.push(stage);
+            }
         }
-        Ok(self.canonical_of(stages))
+        found.reverse();
+        found
+    }
+
+    /// The keys in which this recipe differs from `other`, as far as the stages `names` of either depend on them.
+    pub fn differences_in(&self, other: &Canonical, names: &BTreeSet<String>) -> Vec<Difference> {
+        let stages = self.with_parents(names.iter().map(String::as_str));
+        let mut kept: BTreeSet<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
+        kept.extend(names.iter().map(String::as_str));
+        let used = self.used_sources(&stages);
+        // A tokenizer that is trained on all sources depends on each of them.
+        let all = matches!(&self.tokenizer, Tokenizer::Train(train) if train.sources.is_empty());
+        let theirs = other.restricted(&kept, (!all).then_some(&used));
+        self.canonical_of(stages).differences(&theirs)
     }
 
     /// The keys in which this recipe differs from the one whose printed canonical form is given.

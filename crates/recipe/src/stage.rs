@@ -16,7 +16,7 @@ use crate::merging::Merging;
 use crate::preference::{self, Preference};
 use crate::section::{Section, unknown};
 use crate::source::Source;
-use crate::training::{OptimizerState, Recompute, Training};
+use crate::training::{Checkpoints, OptimizerState, Recompute, Training};
 use crate::units::ContextLength;
 
 /// One stage of a recipe.
@@ -174,6 +174,21 @@ impl Stage {
             .map_err(|problem| section.problem(problem))
     }
 
+    /// The earlier stages whose checkpoints it reads.
+    pub fn parents(&self) -> Vec<&str> {
+        let others: Vec<&Start> = match &self.kind {
+            StageKind::Apo(preference) => preference.reference_from.iter().collect(),
+            StageKind::Merge(merging) => merging.models.iter().map(|model| &model.checkpoint).collect(),
+            _ => Vec::new(),
+        };
+        let all = [&self.from].into_iter().chain(others);
+        all.filter_map(|start| match start {
+            Start::Stage(name) => Some(name.as_str()),
+            Start::Random | Start::Folder(_) | Start::Hub(_) => None,
+        })
+        .collect()
+    }
+
     /// Its optimisation over token rows, if it is one.
     pub fn training(&self) -> Option<&Training> {
         match &self.kind {
@@ -234,6 +249,17 @@ impl Stage {
             StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.recompute,
             StageKind::Apo(preference) => preference.recompute,
             StageKind::Merge(_) => Recompute::None,
+        }
+    }
+
+    /// Which checkpoints it writes and keeps, if it trains.
+    pub fn checkpoints(&self) -> Option<&Checkpoints> {
+        match &self.kind {
+            StageKind::Pretrain(training) => Some(&training.checkpoint),
+            StageKind::LongContext(long_context) => Some(&long_context.training.checkpoint),
+            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => Some(&fine_tuning.checkpoint),
+            StageKind::Apo(preference) => Some(&preference.checkpoint),
+            StageKind::Merge(_) => None,
         }
     }
 

@@ -145,7 +145,7 @@ pub struct Checkpoints {
     /// Save after every so many steps.
     #[serde(default)]
     pub every: Option<Steps>,
-    /// How many of the newest to keep.
+    /// How many of the newest to keep, 1 at least; those that a stop writes are not counted.
     #[serde(default = "Checkpoints::default_keep")]
     pub keep: u32,
     /// Checkpoints at multiples of this are never removed.
@@ -156,6 +156,21 @@ pub struct Checkpoints {
 impl Checkpoints {
     fn default_keep() -> u32 {
         3
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        for (key, steps) in [("every", self.every), ("permanent", self.permanent)] {
+            if steps == Some(Steps(0)) {
+                let message = "checkpoints cannot be 0 steps apart; write \"2000 steps\" or remove the key";
+                return Err(Problem::at(key, message.to_owned()));
+            }
+        }
+        if self.keep == 0 {
+            let message =
+                "the newest checkpoint must stay, or a stopped run begins anew; write keep = 1 or more";
+            return Err(Problem::at("keep", message.to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -267,17 +282,9 @@ impl Training {
         self.guards
             .check()
             .map_err(|problem| problem.under(KeyPath::default().key("guards")))?;
-        for (key, steps) in [
-            ("every", self.checkpoint.every),
-            ("permanent", self.checkpoint.permanent),
-        ] {
-            if steps == Some(Steps(0)) {
-                let message = "checkpoints cannot be 0 steps apart; write \"2000 steps\" or remove the key";
-                let path = KeyPath::default().key("checkpoint");
-                return Err(Problem::at(key, message.to_owned()).under(path));
-            }
-        }
-        Ok(())
+        self.checkpoint
+            .check()
+            .map_err(|problem| problem.under(KeyPath::default().key("checkpoint")))
     }
 
     fn check_batch(&self) -> Result<(), Problem> {

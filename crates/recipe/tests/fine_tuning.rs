@@ -463,6 +463,11 @@ fn mistakes() {
             "`stage.sft.checkpoint.every`: checkpoints cannot be 0 steps apart",
         ),
         (
+            "kind = \"constant\"",
+            "kind = \"constant\"\n[stage.checkpoint]\nkeep = 0",
+            "`stage.sft.checkpoint.keep`: the newest checkpoint must stay",
+        ),
+        (
             "from = \"reason\"",
             "",
             "`stage.sft`: conversations are taught to a trained model, but the stage has no `from`",

@@ -236,3 +236,104 @@ fn a_stage_depends_on_what_it_comes_from_only() {
             .contains("did you mean `second`?")
     );
 }
+
+/// A merge depends on all that it averages, a stage on pairs on its reference, whatever it starts from.
+#[test]
+fn a_stage_depends_on_every_checkpoint_that_it_reads() {
+    let folder = Folder::new();
+    let more = |name: &str| {
+        format!(
+            "[[stage]]\nname = \"{name}\"\nkind = \"pretrain\"\nfrom = \"pretrain\"\nsequence_length = 512\n\
+             global_batch = \"4 sequences\"\nmicro_batch = \"1 sequence\"\noptimizer = {{ learning_rate = 1e-4 }}\n\
+             schedule = {{ kind = \"constant\" }}\n\
+             phase = [{{ name = \"only\", until = \"20 steps\", mixture = {{ sources = {{ sums = 1 }} }} }}]\n"
+        )
+    };
+    folder.append(
+        "recipe.toml",
+        &format!("\n{}{}{}", more("one"), more("two"), more("other")),
+    );
+    folder.append(
+        "recipe.toml",
+        "[[stage]]\nname = \"mean\"\nkind = \"merge\"\nfrom = \"one\"\n\
+         model = [{ checkpoint = \"one\", weight = 1.0 }, { checkpoint = \"two\", weight = 1.0 }]\n",
+    );
+    let recipe = folder.load(&[]).unwrap();
+    let mean = |recipe: &smollm3_recipe::Recipe| recipe.canonical_stage("mean").unwrap();
+    for (change, same) in [
+        ("stage.two.optimizer.learning_rate=1e-5", false),
+        ("stage.one.optimizer.learning_rate=1e-5", false),
+        ("stage.pretrain.optimizer.learning_rate=1e-5", false),
+        ("stage.other.optimizer.learning_rate=1e-5", true),
+    ] {
+        assert_eq!(
+            mean(&folder.load(&[change]).unwrap()) == mean(&recipe),
+            same,
+            "{change}"
+        );
+    }
+    let names: Vec<&str> = recipe
+        .with_parents(["mean"])
+        .into_iter()
+        .map(|stage| stage.name.as_str())
+        .collect();
+    assert_eq!(names, ["pretrain", "one", "two", "mean"]);
+}
+
+#[test]
+fn differences_in_some_stages_are_of_what_those_depend_on() {
+    let folder = Folder::new();
+    folder.replace(
+        "recipe.toml",
+        "bytes = \"1MB\"",
+        "bytes = \"1MB\"\nsources = [\"markdown\", \"rust\"]",
+    );
+    let alone = folder.load(&[]).unwrap();
+    // Names that need quotes, and one that begins as another.
+    let stage = "[source.\"sums.1\"]\ncategory = \"math\"\nkind = \"arithmetic\"\ndocuments = 9\n\
+                 [[stage]]\nname = \"pretrain.2\"\nkind = \"pretrain\"\nfrom = \"pretrain\"\nsequence_length = 512\n\
+                 global_batch = \"4 sequences\"\nmicro_batch = \"1 sequence\"\noptimizer = { learning_rate = 1e-4 }\n\
+                 schedule = { kind = \"constant\" }\n\
+                 phase = [{ name = \"only\", until = \"20 steps\", mixture = { sources = { \"sums.1\" = 1 } } }]\n";
+    folder.append("recipe.toml", &format!("\n{stage}"));
+    let more = folder.load(&[]).unwrap();
+    let keys =
+        |ours: &smollm3_recipe::Recipe, theirs: &smollm3_recipe::Recipe, names: &[&str]| -> Vec<String> {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            let found = ours.differences_in(&theirs.canonical(), &names);
+            found.into_iter().map(|one| one.key).collect()
+        };
+    assert!(more.canonical().has_stage("pretrain.2") && !alone.canonical().has_stage("pretrain.2"));
+    assert!(!more.canonical().has_stage("pretrai") && !more.canonical().has_stage("2"));
+    let none: Vec<String> = Vec::new();
+    assert_eq!(keys(&more, &alone, &["pretrain"]), none);
+    assert_eq!(keys(&alone, &more, &["pretrain"]), none);
+    // What one of the two does not have at all differs in every key.
+    let all = keys(&more, &alone, &["pretrain.2"]);
+    assert!(all.contains(&"source.\"sums.1\".documents".to_owned()), "{all:?}");
+    assert!(
+        all.iter()
+            .all(|key| key.contains("\"pretrain.2\"") || key.contains("\"sums.1\"")),
+        "{all:?}"
+    );
+    assert!(!keys(&alone, &more, &["pretrain.2"]).is_empty());
+    // A stage depends on those that it comes from.
+    let changed = folder
+        .load(&["stage.pretrain.optimizer.learning_rate=0.5"])
+        .unwrap();
+    assert_eq!(
+        keys(&changed, &more, &["pretrain.2"]),
+        ["stage.pretrain.optimizer.learning_rate"]
+    );
+    let later = folder
+        .load(&["stage.\"pretrain.2\".optimizer.learning_rate=0.5"])
+        .unwrap();
+    assert_eq!(keys(&later, &more, &["pretrain"]), none);
+    // Where the tokenizer is trained on all sources, each counts.
+    folder.replace("recipe.toml", "\nsources = [\"markdown\", \"rust\"]", "");
+    let trained_on_all = folder.load(&[]).unwrap();
+    folder.replace("recipe.toml", stage, "");
+    let fewer = folder.load(&[]).unwrap();
+    assert!(!keys(&trained_on_all, &fewer, &["pretrain"]).is_empty());
+    assert!(!keys(&fewer, &trained_on_all, &["pretrain"]).is_empty());
+}

@@ -419,6 +419,12 @@ fn mistakes() {
         (
             "recipe.toml",
             "every = \"50 steps\"",
+            "every = \"50 steps\"\nkeep = 0",
+            "`stage.pretrain.checkpoint.keep`: the newest checkpoint must stay, or a stopped run begins anew; write keep = 1",
+        ),
+        (
+            "recipe.toml",
+            "every = \"50 steps\"",
             "evry = \"50 steps\"",
             "`stage.pretrain.checkpoint.evry`: unknown key `evry`; did you mean `every`?",
         ),

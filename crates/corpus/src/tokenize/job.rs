@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::pieces::pieces_folder;
 use super::report::{held_out_folder, remove, train_folder, withdraw};
 use crate::atomic_file::write_atomically;
 use crate::error::{CorpusError, Result};
@@ -129,6 +130,7 @@ impl Job {
                     }
                 }
             }
+            Some(Job::Files(_)) if !has_tokens(folder)? => forget(folder)?,
             Some(Job::Files(job)) => return Err(taken(folder, &format!("the tokens of `{}`", job.source))),
             None => refuse_foreign(folder)?,
         }
@@ -142,6 +144,7 @@ impl Job {
     pub(super) fn start_files(folder: &Path, job: &FilesJob) -> Result<()> {
         match Job::read(folder)? {
             Some(Job::Files(earlier)) if earlier == *job => return Ok(()),
+            Some(_) if !has_tokens(folder)? => forget(folder)?,
             Some(Job::Files(earlier)) => {
                 let what = format!(
                     "an earlier tokenisation of `{}`: {}",
@@ -164,13 +167,27 @@ fn taken(folder: &Path, by: &str) -> CorpusError {
     )
 }
 
-fn refuse_foreign(folder: &Path) -> Result<()> {
-    for part in [train_folder(folder), held_out_folder(folder)] {
-        if !token_files(&part)?.is_empty() {
-            return Err(taken(folder, "token files of unknown origin"));
-        }
+/// Removes what a job without tokens has left: one that ended before its first piece, as with a column that there is not.
+fn forget(folder: &Path) -> Result<()> {
+    withdraw(folder)?;
+    let pieces = pieces_folder(folder);
+    match fs::remove_dir_all(&pieces) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(CorpusError::io("remove", &pieces)(error)),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn refuse_foreign(folder: &Path) -> Result<()> {
+    match has_tokens(folder)? {
+        true => Err(taken(folder, "token files of unknown origin")),
+        false => Ok(()),
+    }
+}
+
+/// Whether either part holds token files.
+fn has_tokens(folder: &Path) -> Result<bool> {
+    let parts = [train_folder(folder), held_out_folder(folder)];
+    Ok(!token_files(&parts[0])?.is_empty() || !token_files(&parts[1])?.is_empty())
 }
 
 /// The files of a part that belong to stores: `*.ds` and what stands beside them.

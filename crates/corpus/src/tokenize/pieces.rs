@@ -49,13 +49,18 @@ pub(super) struct Piece<'a> {
     pub(super) number: usize,
 }
 
+/// Where the reports of pieces are.
+pub(super) fn pieces_folder(folder: &Path) -> PathBuf {
+    folder.join("parts")
+}
+
 impl Piece<'_> {
     fn stem(&self) -> String {
         format!("{:05}-{:05}", self.file, self.number)
     }
 
     fn report_path(&self) -> PathBuf {
-        self.folder.join("parts").join(format!("{}.json", self.stem()))
+        pieces_folder(self.folder).join(format!("{}.json", self.stem()))
     }
 
     /// Its report, if it is whole.

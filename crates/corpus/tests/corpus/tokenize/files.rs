@@ -322,6 +322,27 @@ fn another_job_is_refused_with_what_differs() {
     assert!(files(output.path()) == before, "nothing was touched");
 }
 
+/// A misspelt column ends the job before it has made anything; the folder is free for the mended one.
+#[test]
+fn a_job_that_made_no_token_gives_way_to_another() {
+    let (input, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    corpus(input.path(), 10);
+    let options = FilesOptions::default();
+    let expected = run(input.path(), whole.path(), &options, |_| true).unwrap();
+    for bad_rows in [BadRows::Stop, BadRows::Skip] {
+        let output = tempfile::tempdir().unwrap();
+        let misspelt = FilesOptions {
+            column: "txet".into(),
+            bad_rows,
+            ..options.clone()
+        };
+        run(input.path(), output.path(), &misspelt, |_| true).unwrap_err();
+        let mended = run(input.path(), output.path(), &options, |_| true).unwrap();
+        assert_eq!(mended, expected);
+        assert!(files(output.path()) == files(whole.path()));
+    }
+}
+
 fn bad_lines(folder: &Path) {
     let lines = [
         r#"{"text": "good 1"}"#,
