@@ -1,57 +1,21 @@
 #!/usr/bin/env bash
-# Everything that this project measures on one CUDA card, in one call: first that the fused operations equal their plain
-# bodies there, then steps of the 3B model at 4k, 32k and 64k, and beside the first of them transformers. One JSON:
+# Everything that this project measures on one CUDA card, in one call of 8 minutes at most (gpu.py says what):
 #
-#   scripts/bench/gpu.sh target/release/smollm3 target/release/deps/fused-<hash> gpu.json
+#   scripts/bench/gpu.sh --binary target/release/smollm3 --tests target/release/deps/card-<hash> --out gpu.json
 #
-# The second file is the kernels' test `fused` (`cargo test --release --features tch --test fused --no-run`). LibTorch
-# must be found (LD_LIBRARY_PATH), and `nvidia-smi`; python3 with torch and transformers for the comparison.
-set -uo pipefail
+# The second is built by `cargo test --release --features tch,nccl --test card --no-run`. The card's machine needs neither
+# cargo nor a network, but python3; LibTorch and NCCL are those of its torch, if LD_LIBRARY_PATH names no others.
+set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-binary=${1:?the smollm3 binary} tests=${2:?the test binary} out=${3:?where the JSON goes}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 
-# Runs a command; its standard output, exit status and the most memory in use on the card go into $work/NAME.*
-measure() {
-  local name=$1; shift
-  echo "== $name" >&2
-  nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits --loop-ms=200 > "$work/$name.memory" &
-  local sampler=$!
-  timeout 240 "$@" > "$work/$name.out" 2> "$work/$name.err"
-  echo $? > "$work/$name.status"
-  kill "$sampler" && wait "$sampler" 2> /dev/null
-  tail -n 3 "$work/$name.err" >&2
-}
-
-step() { # NAME LENGTH DOCUMENTS ROWS [option...]
-  local name=$1 length=$2 documents=$3 rows=$4; shift 4
-  measure "$name" "$binary" bench step --config configs/smollm3-3b.toml --backend tch --device cuda --precision bf16 \
-    --sequence-length "$length" --documents "$documents" --micro-batch "$rows" --steps 5 --json "$@"
-}
-
-SMOLLM3_TEST_DEVICE=tch:cuda measure parity "$tests"
-step step-4k 4096 4 1
-step step-4k-two-rows 4096 4 2 --recompute
-step step-32k 32768 8 1 --recompute
-step step-64k 65536 8 1 --recompute
-measure transformers-4k python3 scripts/bench/step_vs_transformers.py --config configs/smollm3-3b.toml --binary "$binary" \
-  --device cuda --precision bf16 --sequence-length 4096 --micro-batch 1 --documents 4 --pairs 1 --no-compile
-
-python3 - "$work" "$out" <<'PYTHON'
-import json, pathlib, subprocess, sys, datetime
-work, out = map(pathlib.Path, sys.argv[1:])
-card = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
-                      capture_output=True, text=True).stdout.strip()
-result = {"date": datetime.date.today().isoformat(), "card": card}
-for status in sorted(work.glob("*.status")):
-    name = status.stem
-    text = (work / f"{name}.out").read_text()
-    used = [int(line) for line in (work / f"{name}.memory").read_text().split() if line.isdigit()]
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = (text + (work / f"{name}.err").read_text())[-2000:]
-    result[name] = {"status": int(status.read_text()), "card_peak_megabytes": max(used, default=None), "found": found}
-out.write_text(json.dumps(result, indent=2) + "\n")
+of_python=$(python3 - <<'PYTHON'
+import glob, importlib.util, os
+found = importlib.util.find_spec("torch")
+if found:
+    torch = os.path.dirname(found.origin)
+    print(":".join([f"{torch}/lib", *sorted(glob.glob(f"{os.path.dirname(torch)}/nvidia/*/lib"))]))
 PYTHON
+)
+libraries=${LD_LIBRARY_PATH:-}${of_python:+:$of_python}
+export LD_LIBRARY_PATH="${libraries#:}"
+exec python3 scripts/bench/gpu.py "$@"

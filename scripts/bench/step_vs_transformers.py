@@ -36,6 +36,8 @@ def arguments():
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--binary", default="target/release/smollm3")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--recompute", action="store_true", help="both compute layers again on the way back")
+    parser.add_argument("--only-theirs", action="store_true", help="on a GPU that does not hold both at once")
     return parser.parse_args()
 
 
@@ -58,7 +60,10 @@ class Peer:
                                pad_token_id=None, attn_implementation="sdpa")
         torch.manual_seed(1)
         self.device = args.device
-        self.model = SmolLM3ForCausalLM(config).train().to(args.device)
+        with torch.device(args.device):
+            self.model = SmolLM3ForCausalLM(config).train()
+        if args.recompute:
+            self.model.gradient_checkpointing_enable()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, betas=(0.9, 0.95), eps=1e-8,
                                            weight_decay=0.1, fused=True)
         rows, length = args.micro_batch, args.sequence_length
@@ -97,7 +102,8 @@ def ours(args):
     command = [args.binary, "bench", "step", "--json", "--config", args.config, "--backend", args.backend,
                "--device", args.device,
                "--sequence-length", str(args.sequence_length), "--micro-batch", str(args.micro_batch),
-               "--documents", str(args.documents), "--precision", args.precision, "--steps", str(args.steps)]
+               "--documents", str(args.documents), "--precision", args.precision, "--steps", str(args.steps),
+               *(["--recompute"] if args.recompute else [])]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
@@ -115,6 +121,9 @@ def main():
         for name, forward in forwards.items():
             peer.forward = forward
             theirs[name] = peer.tokens_per_second(args.steps)
+        if args.only_theirs:
+            report(args, theirs=theirs)
+            return
         # A process that has just worked keeps its threads waiting in a loop; let them fall asleep.
         time.sleep(1)
         mine = ours(args)
@@ -124,10 +133,15 @@ def main():
               f"{mine['ceiling_gigaflops']:.0f} GFLOP/s), "
               + ", ".join(f"{name} {rate:.0f}" for name, rate in theirs.items())
               + f": {ratios[-1]:.2f}", file=sys.stderr)
+    report(args, ratio=statistics.median(ratios), ours=mine, theirs=theirs)
+
+
+def report(args, **found):
+    peak = torch.cuda.max_memory_allocated() / 1e6 if args.device == "cuda" else None
     print(json.dumps({"config": args.config, "sequence_length": args.sequence_length,
                       "micro_batch": args.micro_batch, "documents": args.documents, "precision": args.precision,
-                      "torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count(),
-                      "ratio": statistics.median(ratios), "ours": mine, "theirs": theirs}, indent=2))
+                      "recompute": args.recompute, "torch": torch.__version__, "threads": torch.get_num_threads(),
+                      "cores": os.cpu_count(), "device_megabytes": peak, **found}, indent=2))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use smollm3_engine::{Objective, ObjectiveLoss, RowOrigin};
-use smollm3_kernels::{Documents, DocumentsError, Targets, linear_cross_entropy};
+use smollm3_kernels::{Documents, DocumentsError, Targets, linear_cross_entropy, read_back, upload};
 use smollm3_model::SmolLm3;
 use smollm3_recipe::PreferenceLoss;
 
@@ -44,7 +44,7 @@ impl PairBatch {
             targets: 1,
         };
         Ok(Self {
-            ids: Tensor::from_data(TensorData::new(ids, [1, tokens]), device),
+            ids: upload(ids, device).reshape([1, tokens]),
             documents: Documents::new(vec![row.starts], tokens)?,
             targets: Targets::new(&row.targets, device),
             wanted: row.targets,
@@ -58,7 +58,7 @@ impl PairBatch {
     fn log_probs(&self, hidden: &Tensor<3>, head: &Tensor<2>) -> Vec<[f64; 2]> {
         let hidden = flat(hidden.clone().detach());
         let losses = linear_cross_entropy(hidden, head.clone().detach(), &self.targets).losses;
-        let losses: Vec<f32> = losses.into_data().iter().collect();
+        let losses = read_back(losses);
         let answer = |positions: &Range<usize>| {
             let losses = losses.get(positions.clone()).unwrap_or_default();
             -losses.iter().map(|loss| f64::from(*loss)).sum::<f64>()

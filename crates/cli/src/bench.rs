@@ -9,13 +9,13 @@ use serde::Serialize;
 use smollm3_corpus::read::sample_rows;
 use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::{StoreWriter, TokenStore, Tokenizer, bench as corpus_bench};
-use smollm3_engine::bench::{StepSettings, step as step_bench};
+use smollm3_engine::bench::{StepProfile, StepSettings, bits as bits_bench, step as step_bench};
 use smollm3_engine::{dtype, stage_order};
-use smollm3_kernels::{FreedMemory, peak_memory};
+use smollm3_kernels::{FreedMemory, peak_memory, set_deterministic};
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
 use smollm3_model::bench::generation;
 use smollm3_model::hf::Checkpoint;
-use smollm3_model::{Init, ModelConfig, Rounded, SmolLm3};
+use smollm3_model::{DeviceInit, ModelConfig, SmolLm3};
 use smollm3_recipe::{Recipe, Recompute};
 
 use crate::args::{BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
@@ -187,10 +187,7 @@ pub fn generate(args: &BenchGenerateArgs) -> Result<ExitCode> {
         }
         false => {
             let config = architecture(&args.model)?.with_positions(longest, &args.model)?;
-            let source = Rounded {
-                source: &Init::new(&config, 1),
-                dtype: precision,
-            };
+            let source = DeviceInit::new(&config, precision);
             SmolLm3::new(&config, &source, &device)?.with_precision(precision)
         }
     };
@@ -206,6 +203,9 @@ pub fn generate(args: &BenchGenerateArgs) -> Result<ExitCode> {
     if let Some(peak) = result.peak_megabytes {
         println!("memory  {:>10.2} GB at most", peak / 1e3);
     }
+    if let Some(peak) = result.device_megabytes {
+        println!("on GPU  {:>10.2} GB at most", peak / 1e3);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -218,23 +218,46 @@ fn architecture(file: &Path) -> Result<ModelConfig> {
     )
 }
 
-/// `smollm3 bench step`.
-pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
+fn step_settings(args: &BenchStepArgs) -> Result<StepSettings> {
     FreedMemory::of_run(args.recompute).set();
-    let config = architecture(&args.config)?.with_positions(args.sequence_length.0, &args.config)?;
-    let precision = args.device.precision(args.precision)?;
-    let device = args.device.open()?;
-    let settings = StepSettings {
+    set_deterministic(!args.not_deterministic);
+    Ok(StepSettings {
         sequence_length: args.sequence_length.0 as usize,
         micro_batch: args.micro_batch,
         documents: args.documents,
-        precision,
+        precision: args.device.precision(args.precision)?,
         recompute: match args.recompute {
             true => Recompute::Layers,
             false => Recompute::None,
         },
         steps: args.steps,
-    };
+        profile: args.profile,
+    })
+}
+
+/// `smollm3 bench bits`.
+pub fn bits(args: &BenchStepArgs) -> Result<ExitCode> {
+    let settings = step_settings(args)?;
+    let result = bits_bench(&step_model(args)?, &settings, &args.device.open()?)?;
+    match (args.json, result.equal) {
+        (true, _) => println!("{}", serde_json::to_string_pretty(&result)?),
+        (false, true) => println!("{} steps, twice: the same bits", settings.steps),
+        (false, false) => println!("{} steps, twice: other bits", settings.steps),
+    }
+    Ok(match result.equal {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn step_model(args: &BenchStepArgs) -> Result<ModelConfig> {
+    Ok(architecture(&args.config)?.with_positions(args.sequence_length.0, &args.config)?)
+}
+
+/// `smollm3 bench step`.
+pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
+    let settings = step_settings(args)?;
+    let (config, device) = (step_model(args)?, args.device.open()?);
     let result = step_bench(&config, &settings, &device)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&result)?);
@@ -264,10 +287,31 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
             result.planned_megabytes
         );
     }
+    if let Some(memory) = result.device_megabytes {
+        println!(
+            "  {:.0} MB of tensors on the GPU at most, for which {:.0} MB were taken",
+            memory.tensors, memory.reserved
+        );
+    }
     let parts = result.parts;
     println!(
         "  ms: attention {:.1}, linears {:.1}, loss {:.1}, optimizer {:.1}, rest {:.1}",
         parts.attention, parts.linears, parts.loss, parts.optimizer, parts.rest
     );
+    match result.profile {
+        None => {}
+        Some(StepProfile::Missing { error }) => println!("  no profile: {error}"),
+        Some(StepProfile::Found {
+            span_milliseconds,
+            busy_milliseconds,
+            operations,
+            ..
+        }) => {
+            println!("  a step of {span_milliseconds:.1} ms, {busy_milliseconds:.1} of them busy:");
+            for (name, calls, milliseconds) in operations.iter().take(40) {
+                println!("  {milliseconds:>10.2} ms {calls:>6} × {name}");
+            }
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -99,6 +99,7 @@ fn main() -> ExitCode {
             BenchCommand::Mixer(args) => bench::mixer(&args),
             BenchCommand::Tokenize(args) => bench::tokenize(&args),
             BenchCommand::Step(args) => bench::step(&args),
+            BenchCommand::Bits(args) => bench::bits(&args),
             BenchCommand::Generate(args) => bench::generate(&args),
         },
     };

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Shape, Tensor, TensorData};
 use smollm3_collective::Collective;
-use smollm3_kernels::{AdamWStep, adamw};
+use smollm3_kernels::{AdamWStep, adamw_all};
 use smollm3_model::hf::{FileDtype, NamedTensor, Values};
 use smollm3_model::{MapParameters, NamedParameters, SmolLm3, map_parameters, named_parameters};
 use smollm3_recipe::Optimizer;
@@ -158,25 +158,29 @@ impl AdamW {
         };
         let moments = &mut self.moments;
         Ok(match gradients {
-            ReducedGradients::Whole(gradients) => map_parameters(
-                model,
-                &mut Update {
-                    rule,
-                    moments,
+            ReducedGradients::Whole(gradients) => {
+                let mut take = TakeOut {
                     gradients,
-                },
-            ),
-            ReducedGradients::Parts(parts) => {
-                let mut update = UpdateParts {
-                    rule,
-                    moments,
-                    parts: &parts,
-                    weights: BTreeMap::new(),
+                    pending: Vec::new(),
+                    shapes: BTreeMap::new(),
                 };
-                named_parameters(&model, &mut update);
+                let model = map_parameters(model, &mut take);
+                let mut put_back = PutBack {
+                    shapes: take.shapes,
+                    weights: rule.apply(take.pending, moments),
+                };
+                map_parameters(model, &mut put_back)
+            }
+            ReducedGradients::Parts(parts) => {
+                let mut own = OwnParts {
+                    parts: &parts,
+                    pending: Vec::new(),
+                };
+                named_parameters(&model, &mut own);
+                let own = rule.apply(own.pending, moments);
                 let mut take_up = TakeUp {
                     parts: &parts,
-                    own: update.weights,
+                    own,
                     gathered: BTreeMap::new(),
                     ranks,
                     outcome: Ok(()),
@@ -198,83 +202,125 @@ struct Rule<'a> {
     second_correction: f64,
 }
 
+/// A parameter that is to be updated, or a part of it.
+struct Pending {
+    name: String,
+    /// Which elements, where these are not all.
+    part: Option<Range<usize>>,
+    value: Tensor<1>,
+    gradient: Tensor<1>,
+}
+
 impl Rule<'_> {
-    /// New weights and moments of the parameter `name`, or of `part` of it.
+    /// The new weights by name; `moments` become the new ones. Parameters that follow the same numbers are updated together,
+    /// which a GPU does in one call instead of hundreds.
     fn apply(
         &self,
-        name: &str,
-        value: Tensor<1>,
-        gradient: Tensor<1>,
-        before: Option<Moments>,
-        part: Option<Range<usize>>,
-    ) -> (Tensor<1>, Moments) {
-        let zeros = || gradient.zeros_like();
-        let (first, second) = match before {
-            Some(Moments { first, second, .. }) => (first, second),
-            None => (zeros(), zeros()),
-        };
-        let decay = match self.settings.decays(name) {
-            true => self.settings.weight_decay,
-            false => 0.0,
-        };
+        pending: Vec<Pending>,
+        moments: &mut BTreeMap<String, Moments>,
+    ) -> BTreeMap<String, Tensor<1>> {
+        let decays = |one: &Pending| self.settings.decays(&one.name);
+        let (decayed, others): (Vec<_>, Vec<_>) = pending.into_iter().partition(decays);
+        let mut weights = BTreeMap::new();
+        for (group, decay) in [(decayed, self.settings.weight_decay), (others, 0.0)] {
+            let mut names = Vec::with_capacity(group.len());
+            let mut parameters = Vec::with_capacity(group.len());
+            for Pending {
+                name,
+                part,
+                value,
+                gradient,
+            } in group
+            {
+                let (first, second) = match moments.remove(&name) {
+                    Some(Moments { first, second, .. }) => (first, second),
+                    None => (gradient.zeros_like(), gradient.zeros_like()),
+                };
+                names.push((name, part));
+                parameters.push(([value, first, second], gradient));
+            }
+            let updated = adamw_all(parameters, self.step(decay));
+            for ((name, part), [value, first, second]) in names.into_iter().zip(updated) {
+                moments.insert(name.clone(), Moments { first, second, part });
+                weights.insert(name, value);
+            }
+        }
+        weights
+    }
+
+    fn step(&self, decay: f64) -> AdamWStep {
         let [beta1, beta2] = self.settings.betas;
-        let step = AdamWStep {
+        AdamWStep {
             betas: [beta1 as f32, beta2 as f32],
             scale: self.scale as f32,
             keep: (1.0 - self.learning_rate * decay) as f32,
             rate: (self.learning_rate / self.first_correction) as f32,
             second_correction: self.second_correction as f32,
             epsilon: self.settings.epsilon as f32,
-        };
-        let [value, first, second] = adamw([value, first, second], gradient, step);
-        (value, Moments { first, second, part })
+        }
     }
 }
 
-/// All parameters, where they lie.
-struct Update<'a> {
-    rule: Rule<'a>,
-    moments: &'a mut BTreeMap<String, Moments>,
+/// Takes the parameters that have a gradient out of the model, so that nobody else holds them and they can be updated in
+/// place.
+struct TakeOut {
     gradients: AccumulatedGradients,
+    pending: Vec<Pending>,
+    shapes: BTreeMap<String, Vec<usize>>,
 }
 
-impl MapParameters for Update<'_> {
+impl MapParameters for TakeOut {
     fn map<const D: usize>(&mut self, name: &str, value: Tensor<D>) -> Tensor<D> {
         let Some(gradient) = self.gradients.remove(name) else {
             return value;
         };
-        let (shape, count) = (value.dims(), value.shape().num_elements());
-        let before = self.moments.remove(name);
-        let (value, after) = self
-            .rule
-            .apply(name, value.reshape([count]), gradient, before, None);
-        self.moments.insert(name.to_owned(), after);
-        value.reshape(shape)
+        let (shape, count, device) = (value.dims(), value.shape().num_elements(), value.device());
+        self.shapes.insert(name.to_owned(), shape.to_vec());
+        self.pending.push(Pending {
+            name: name.to_owned(),
+            part: None,
+            value: value.reshape([count]),
+            gradient,
+        });
+        // In its place until it is put back.
+        Tensor::empty([0; D], &device)
+    }
+}
+
+/// Puts them back.
+struct PutBack {
+    shapes: BTreeMap<String, Vec<usize>>,
+    weights: BTreeMap<String, Tensor<1>>,
+}
+
+impl MapParameters for PutBack {
+    fn map<const D: usize>(&mut self, name: &str, value: Tensor<D>) -> Tensor<D> {
+        match (self.weights.remove(name), self.shapes.remove(name)) {
+            (Some(weights), Some(shape)) => weights.reshape(Shape::from(shape)),
+            _ => value,
+        }
     }
 }
 
 /// This rank's parts.
-struct UpdateParts<'a> {
-    rule: Rule<'a>,
-    moments: &'a mut BTreeMap<String, Moments>,
+struct OwnParts<'a> {
     parts: &'a Parts,
-    /// The new weights.
-    weights: BTreeMap<String, Tensor<1>>,
+    pending: Vec<Pending>,
 }
 
-impl NamedParameters for UpdateParts<'_> {
+impl NamedParameters for OwnParts<'_> {
     fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         let Some((elements, gradient)) = self.parts.own(name) else {
             return;
         };
         let value = param.val().without_autodiff();
         let count = value.shape().num_elements();
-        let part = (elements != (0..count)).then(|| elements.clone());
-        let before = self.moments.remove(name);
-        let value = value.reshape([count]).slice([elements]);
-        let (value, after) = self.rule.apply(name, value, gradient, before, part);
-        self.moments.insert(name.to_owned(), after);
-        self.weights.insert(name.to_owned(), value);
+        self.pending.push(Pending {
+            name: name.to_owned(),
+            part: (elements != (0..count)).then(|| elements.clone()),
+            value: value.reshape([count]).slice([elements]),
+            gradient,
+        });
     }
 }
 

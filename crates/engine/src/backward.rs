@@ -14,27 +14,21 @@ pub(crate) fn forward<O: Objective>(objective: &O, model: &SmolLm3, batch: &O::M
     objective.loss(model.forward(ids, documents), model.head(), batch)
 }
 
-/// Losses of a micro-batch.
+/// Losses of a micro-batch, still on the device: reading them would wait for it.
 pub(crate) struct MicroLoss {
-    /// What it adds to the loss of the step.
-    pub part: f64,
-    /// Summed losses of each origin.
-    pub rows: Vec<f64>,
+    /// What it adds to the loss of the step, `[1]`, `f32`.
+    pub part: Tensor<1>,
+    /// Of each token or pair, as many for each origin, `f32`.
+    pub losses: Tensor<1>,
     /// What else the objective records, summed.
     pub observed: Vec<f64>,
 }
 
 impl MicroLoss {
-    /// Waits for the device.
-    fn read(part: Tensor<1>, loss: ObjectiveLoss, rows: usize) -> Self {
-        let losses: Vec<f32> = loss.losses.into_data().iter().collect();
-        let row = |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).sum();
+    fn new(part: Tensor<1>, loss: ObjectiveLoss) -> Self {
         Self {
-            part: f64::from(part.into_scalar::<f32>()),
-            rows: losses
-                .chunks((losses.len() / rows.max(1)).max(1))
-                .map(row)
-                .collect(),
+            part: part.without_autodiff(),
+            losses: loss.losses.without_autodiff(),
             observed: loss.observed,
         }
     }
@@ -59,7 +53,7 @@ pub(crate) fn backward<O: Objective>(
     let loss = forward(objective, model, batch);
     let part = loss.sum.clone().mul_scalar(weight(loss.count));
     gradients.add(model, part.backward());
-    MicroLoss::read(part, loss, objective.origins(batch).len())
+    MicroLoss::new(part, loss)
 }
 
 fn layer_by_layer<O: Objective>(
@@ -107,5 +101,5 @@ fn layer_by_layer<O: Objective>(
         own.add(model, found);
     }
     gradients.gradients.merge(own);
-    MicroLoss::read(part, loss, objective.origins(batch).len())
+    MicroLoss::new(part, loss)
 }

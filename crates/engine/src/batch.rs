@@ -1,7 +1,7 @@
 //! Packed rows, on the host and on the device.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use smollm3_kernels::{Documents, DocumentsError, LossSum, Targets, linear_cross_entropy};
+use burn::tensor::{Device, Int, Tensor};
+use smollm3_kernels::{Documents, DocumentsError, LossSum, Targets, linear_cross_entropy, upload};
 
 use crate::{Objective, ObjectiveLoss};
 
@@ -54,7 +54,7 @@ impl MicroBatch {
         let targets: Vec<Option<u32>> = rows.iter().flat_map(|row| row.targets.iter().copied()).collect();
         let starts = rows.iter().map(|row| row.starts.clone()).collect();
         Ok(Self {
-            ids: Tensor::from_data(TensorData::new(ids, [rows.len(), seq]), device),
+            ids: upload(ids, device).reshape([rows.len(), seq]),
             documents: Documents::new(starts, seq)?,
             targets: Targets::new(&targets, device),
             origins: rows

@@ -5,19 +5,23 @@
 //! Burn's graph). Utilisation is against the best matrix product found on the same device in the same call. Nothing
 //! here asserts a time.
 
+mod bits;
+mod parts;
+
 use std::time::Instant;
 
-use burn::tensor::{DType, Device, Distribution, Tensor};
+use burn::tensor::{DType, Device};
 use serde::Serialize;
 use smollm3_collective::Single;
-use smollm3_kernels::{Documents, document_attention, linear, peak_memory};
-use smollm3_model::{Init, ModelConfig, SmolLm3};
+use smollm3_kernels::{DeviceMemory, Transfers, device_memory, peak_memory, profile};
+use smollm3_model::{DeviceInit, ModelConfig, Parameters, SmolLm3};
 use smollm3_recipe::{LossAverage, Memory, Optimizer, Precision, Recompute, Sharding};
 
-use crate::backward::backward;
-use crate::reduce::{Outgoing, ReducedGradients};
 use crate::run::dtype;
 use crate::{AdamW, CrossEntropy, GlobalBatch, MicroBatch, Result, Row, StepMode, TrainState, train_step};
+pub use bits::{BitsBench, bits};
+pub use parts::Parts;
+use parts::{ceiling, layer_products, median, parts, wait};
 
 /// What is timed.
 #[derive(Debug, Clone)]
@@ -34,6 +38,35 @@ pub struct StepSettings {
     pub recompute: Recompute,
     /// Steps that are timed, after two that are not.
     pub steps: usize,
+    /// Whether one more step is looked at operation by operation.
+    pub profile: bool,
+}
+
+impl StepSettings {
+    fn mode(&self) -> StepMode {
+        StepMode {
+            average: LossAverage::Tokens,
+            recompute: self.recompute,
+            sharding: Sharding::Optimizer,
+        }
+    }
+
+    /// A model for the settings' rows, and its optimizer.
+    fn state(&self, config: &ModelConfig, source: &impl Parameters, device: &Device) -> Result<TrainState> {
+        let model = SmolLm3::new(config, source, &device.clone().autodiff())?;
+        Ok(TrainState {
+            model: model.with_precision(dtype(self.precision)),
+            optimizer: AdamW::new(Optimizer::new(1e-4)),
+        })
+    }
+
+    /// The configuration with positions for the settings' rows.
+    fn longer(&self, config: &ModelConfig) -> ModelConfig {
+        ModelConfig {
+            max_position_embeddings: config.max_position_embeddings.max(self.sequence_length),
+            ..config.clone()
+        }
+    }
 }
 
 /// What was measured. Times are medians.
@@ -60,25 +93,59 @@ pub struct StepBench {
     pub peak_megabytes: Option<f64>,
     /// What of it was there before the model: the program and its libraries.
     pub base_megabytes: Option<f64>,
-    /// What the plan expects on top of that, in 10⁶ bytes.
+    /// The most memory of the GPU, in 10⁶ bytes; absent for a CPU.
+    pub device_megabytes: Option<DeviceMegabytes>,
+    /// What the plan expects on top of `base_megabytes`, in 10⁶ bytes.
     pub planned_megabytes: f64,
+    /// How often a step sends numbers to the device.
+    pub uploads: u64,
+    /// How often a step waits for numbers of the device.
+    pub read_backs: u64,
     /// Milliseconds by part.
     pub parts: Parts,
+    /// One step operation by operation, if that was wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<StepProfile>,
 }
 
-/// Milliseconds of a step by part.
+/// The most memory of a GPU, in 10⁶ bytes.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Parts {
-    /// Attention of all layers, forward and backward.
-    pub attention: f64,
-    /// Products with the weights of all layers, forward and backward.
-    pub linears: f64,
-    /// Head and cross-entropy, forward and backward.
-    pub loss: f64,
-    /// The norm of the gradients and the update.
-    pub optimizer: f64,
-    /// Everything else.
-    pub rest: f64,
+pub struct DeviceMegabytes {
+    /// Of tensors.
+    pub tensors: f64,
+    /// Taken from the device for them.
+    pub reserved: f64,
+}
+
+impl From<DeviceMemory> for DeviceMegabytes {
+    fn from(memory: DeviceMemory) -> Self {
+        Self {
+            tensors: memory.tensors as f64 / 1e6,
+            reserved: memory.reserved as f64 / 1e6,
+        }
+    }
+}
+
+/// Where the time of one step goes.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum StepProfile {
+    /// What ran.
+    Found {
+        /// Whether operations are kernels of a GPU. On a CPU one may be inside another.
+        on_device: bool,
+        /// Milliseconds from the first operation to the end of the last.
+        span_milliseconds: f64,
+        /// Milliseconds in which at least one ran.
+        busy_milliseconds: f64,
+        /// Name, how often it ran, milliseconds together; the longest first.
+        operations: Vec<(String, u64, f64)>,
+    },
+    /// Nothing is known.
+    Missing {
+        /// Why.
+        error: String,
+    },
 }
 
 /// Rows of random tokens, each cut into `documents` of different lengths: document `i` takes a part in proportion to
@@ -112,72 +179,53 @@ fn rows(settings: &StepSettings, vocab_size: usize) -> Vec<Row> {
         .collect()
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(0.0)
-}
-
-/// Milliseconds of `work`, which must wait for the device itself. A first time is not counted, unless there is but one.
-fn time(repetitions: usize, mut work: impl FnMut()) -> f64 {
-    if repetitions > 1 {
-        work();
-    }
-    median(
-        (0..repetitions)
-            .map(|_| {
-                let begin = Instant::now();
-                work();
-                begin.elapsed().as_secs_f64() * 1e3
-            })
-            .collect(),
-    )
-}
-
-fn wait<const D: usize>(tensor: Tensor<D>) {
-    let _ = tensor.slice(std::array::from_fn::<_, D, _>(|_| 0..1)).into_data();
-}
-
 /// Times a step of a model of this configuration on `device`.
 ///
 /// # Errors
 /// The configuration cannot be built.
 pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> Result<StepBench> {
-    let training = device.clone().autodiff();
-    let mut config = config.clone();
-    config.max_position_embeddings = config.max_position_embeddings.max(settings.sequence_length);
+    let config = settings.longer(config);
     let rows = rows(settings, config.vocab_size);
     let tokens = settings.micro_batch * settings.sequence_length;
     let base_megabytes = peak_memory().map(|bytes| bytes as f64 / 1e6);
-    let model =
-        SmolLm3::new(&config, &Init::new(&config, 1), &training)?.with_precision(dtype(settings.precision));
-    let mut state = TrainState {
-        model,
-        optimizer: AdamW::new(Optimizer::new(1e-4)),
-    };
-    let mode = StepMode {
-        average: LossAverage::Tokens,
-        recompute: settings.recompute,
-        sharding: Sharding::Optimizer,
-    };
-    let mut times = Vec::new();
+    let mut state = settings.state(&config, &DeviceInit::new(&config, DType::F32), device)?;
     let alone = Single::default();
-    for step in 0..settings.steps + 2 {
-        let begin = Instant::now();
+    let train = |state| -> Result<TrainState> {
         let batch = [MicroBatch::new(&rows, device)?];
         let batch = GlobalBatch::gather(&CrossEntropy, &batch, false, &alone)?;
-        let (after, _) = train_step(state, &CrossEntropy, batch, mode, 1e-4, &alone, |_| true)?;
+        let (after, _) = train_step(state, &CrossEntropy, batch, settings.mode(), 1e-4, &alone, |_| {
+            true
+        })?;
         // The norm of the gradients was waited for; the update is, too, on a device that computes in the background.
         wait(after.model.head());
-        state = after;
+        Ok(after)
+    };
+    let mut times = Vec::new();
+    let mut transfers = [Transfers::so_far(); 2];
+    for step in 0..settings.steps + 2 {
+        transfers[0] = Transfers::so_far();
+        let begin = Instant::now();
+        state = train(state)?;
         if step >= 2 {
             times.push(begin.elapsed().as_secs_f64() * 1e3);
         }
+        transfers[1] = Transfers::so_far();
     }
     let step_milliseconds = median(times);
     let peak_megabytes = peak_memory().map(|bytes| bytes as f64 / 1e6);
+    let device_megabytes = device_memory(device).map(DeviceMegabytes::from);
+    let profile = match settings.profile {
+        true => {
+            let (after, profile) = profiled(device, || train(state));
+            state = after?;
+            Some(profile)
+        }
+        false => None,
+    };
 
     let batch = MicroBatch::new(&rows, device)?;
-    let parts = parts(&config, settings, &state, &batch, &training, step_milliseconds);
+    let training = device.clone().autodiff();
+    let parts = parts(&config, settings, state, &batch, &training, step_milliseconds);
     let lengths: Vec<f64> = (0..batch.documents.batch())
         .flat_map(|row| batch.documents.spans(row).map(|(_, length)| length as f64))
         .collect();
@@ -204,25 +252,34 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
         utilisation: gigaflops / ceiling_gigaflops,
         peak_megabytes,
         base_megabytes,
+        device_megabytes,
         planned_megabytes: planned as f64 / 1e6,
+        uploads: transfers[1].uploads - transfers[0].uploads,
+        read_backs: transfers[1].read_backs - transfers[0].read_backs,
         parts,
+        profile,
     })
 }
 
-/// The products of one layer as `[out, in]`.
-fn layer_products(config: &ModelConfig) -> [[usize; 2]; 7] {
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let query = config.num_attention_heads * config.head_dim;
-    let key_value = config.num_key_value_heads * config.head_dim;
-    [
-        [query, hidden],
-        [key_value, hidden],
-        [key_value, hidden],
-        [hidden, query],
-        [inner, hidden],
-        [inner, hidden],
-        [hidden, inner],
-    ]
+/// What `work` returns, and where its time went.
+fn profiled<T>(device: &Device, work: impl FnOnce() -> T) -> (T, StepProfile) {
+    let mut done = None;
+    let found = profile(device, || done = Some(work()));
+    let done = done.unwrap_or_else(|| unreachable!("the work is done in any case"));
+    let profile = match found {
+        Err(error) => StepProfile::Missing { error },
+        Ok(found) => StepProfile::Found {
+            on_device: found.on_device,
+            span_milliseconds: found.span,
+            busy_milliseconds: found.busy,
+            operations: found
+                .operations
+                .into_iter()
+                .map(|one| (one.name, one.calls, one.milliseconds))
+                .collect(),
+        },
+    };
+    (done, profile)
 }
 
 fn model_flops(config: &ModelConfig, tokens: usize, documents: &[f64]) -> f64 {
@@ -235,122 +292,4 @@ fn model_flops(config: &ModelConfig, tokens: usize, documents: &[f64]) -> f64 {
     let pairs: f64 = documents.iter().map(|length| length * length / 2.0).sum();
     // Two products of two FLOPs forward, twice that backward.
     6.0 * (tokens * matrices) as f64 + 12.0 * pairs * width
-}
-
-/// The best rate of a product of the model's, in 10⁹ FLOPs a second.
-fn ceiling(config: &ModelConfig, tokens: usize, precision: DType, device: &Device) -> f64 {
-    let mut shapes = layer_products(config).to_vec();
-    shapes.push([config.vocab_size.min(8192), config.hidden_size]);
-    shapes
-        .into_iter()
-        .map(|[out, input]| {
-            let random = |shape: [usize; 2]| {
-                Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), device).cast(precision)
-            };
-            let (x, weight) = (random([tokens, input]), random([out, input]));
-            let milliseconds = time(7, || wait(linear(x.clone(), weight.clone())));
-            2.0 * (tokens * out * input) as f64 / milliseconds / 1e6
-        })
-        .fold(0.0, f64::max)
-}
-
-fn parts(
-    config: &ModelConfig,
-    settings: &StepSettings,
-    state: &TrainState,
-    batch: &MicroBatch,
-    device: &Device,
-    step: f64,
-) -> Parts {
-    // Of a step of many seconds, no part is so short that it must be timed more than once.
-    let repetitions = if step > 10_000.0 { 1 } else { 3 };
-    let (rows, seq) = (settings.micro_batch, settings.sequence_length);
-    let tokens = rows * seq;
-    let layers = config.num_hidden_layers as f64;
-    let random2 = |shape: [usize; 2]| {
-        let value = Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), device);
-        value.cast(dtype(settings.precision)).detach().require_grad()
-    };
-    let heads = |count: usize| {
-        let value = Tensor::<4>::random(
-            [rows, seq, count, config.head_dim],
-            Distribution::Normal(0.0, 1.0),
-            device,
-        );
-        value
-            .cast(dtype(settings.precision))
-            .swap_dims(1, 2)
-            .detach()
-            .require_grad()
-    };
-    let (q, k, v) = (
-        heads(config.num_attention_heads),
-        heads(config.num_key_value_heads),
-        heads(config.num_key_value_heads),
-    );
-    let documents: &Documents = &batch.documents;
-    let attention = layers
-        * time(repetitions, || {
-            let out = document_attention(q.clone(), k.clone(), v.clone(), documents);
-            let gradients = out.sum().backward();
-            q.grad(&gradients).into_iter().for_each(wait);
-        });
-    let linears: f64 = layer_products(config)
-        .iter()
-        .map(|[out, input]| {
-            let x = random2([tokens, *input]);
-            let weight =
-                Tensor::<2>::random([*out, *input], Distribution::Normal(0.0, 1.0), device).require_grad();
-            layers
-                * time(repetitions, || {
-                    let gradients = linear(x.clone(), weight.clone()).sum().backward();
-                    x.grad(&gradients).into_iter().for_each(wait);
-                    weight.grad(&gradients).into_iter().for_each(wait);
-                })
-        })
-        .sum();
-    let hidden = random2([tokens, config.hidden_size]);
-    let loss = time(repetitions, || {
-        let sum =
-            smollm3_kernels::linear_cross_entropy(hidden.clone(), state.model.head(), &batch.targets).sum;
-        let gradients = sum.backward();
-        hidden.grad(&gradients).into_iter().for_each(wait);
-    });
-    let mut current = Some(state.clone());
-    let optimizer = median(
-        (0..repetitions)
-            .filter_map(|_| {
-                let TrainState { model, mut optimizer } = current.take()?;
-                let mut gradients = Outgoing::alone();
-                let weight = |count: usize| 1.0 / count.max(1) as f64;
-                backward(
-                    &CrossEntropy,
-                    &model,
-                    batch,
-                    weight,
-                    settings.recompute,
-                    &mut gradients,
-                );
-                let begin = Instant::now();
-                let gradients = gradients.gradients;
-                let scale = optimizer.clip_factor(gradients.squares().sqrt());
-                let gradients = ReducedGradients::Whole(gradients);
-                // One rank alone has none to wait for.
-                let model = optimizer
-                    .update(model, gradients, scale, 1e-4, &Single::default())
-                    .ok()?;
-                wait(model.head());
-                let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
-                current = Some(TrainState { model, optimizer });
-                Some(milliseconds)
-            })
-            .collect(),
-    );
-    Parts {
-        attention,
-        linears,
-        loss,
-        optimizer,
-        rest: step - attention - linears - loss - optimizer,
-    }
 }

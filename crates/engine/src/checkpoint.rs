@@ -51,6 +51,9 @@ pub struct Progress {
     pub data: BTreeMap<String, String>,
     /// Version of this program.
     pub version: String,
+    /// Whether the steps so far were deterministic; unknown of checkpoints of 0.1 and of merged models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deterministic: Option<bool>,
     /// What the guard remembers.
     #[serde(default)]
     pub guard: GuardState,

@@ -200,6 +200,12 @@ pub enum IncidentKind {
         /// Its folder and what is wrong.
         fault: String,
     },
+    /// The run goes on with another `run.deterministic` than it had until now, so that doing all of it again under either
+    /// will not give the same bits.
+    Determinism {
+        /// What it is from here on.
+        deterministic: bool,
+    },
 }
 
 impl std::fmt::Display for IncidentKind {
@@ -233,6 +239,12 @@ impl std::fmt::Display for IncidentKind {
                 "the {figure}: the model's weights are damaged, or its numbers overflow in this precision"
             ),
             Self::Damaged { fault } => write!(f, "passed over a damaged checkpoint: {fault}"),
+            Self::Determinism { deterministic } => write!(
+                f,
+                "goes on with run.deterministic = {deterministic}, where it was {} before: the whole run cannot be repeated \
+                 bit for bit",
+                !deterministic
+            ),
         }
     }
 }

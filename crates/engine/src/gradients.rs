@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::Param;
 use burn::tensor::{DType, Gradients, Tensor};
+use smollm3_kernels::read_back;
 use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
 
 /// The sum of the gradients seen so far, flat `f32` tensors by parameter name.
@@ -42,10 +43,11 @@ impl AccumulatedGradients {
             .values()
             .map(|sum| sum.clone().square().sum())
             .collect();
-        match squares.is_empty() {
-            true => 0.0,
-            false => f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()),
+        if squares.is_empty() {
+            return 0.0;
         }
+        let sum = read_back(Tensor::cat(squares, 0).sum());
+        f64::from(sum.first().copied().unwrap_or_default())
     }
 
     /// Takes the gradient of one parameter out.

@@ -132,6 +132,12 @@ impl Kept<'_> {
                 let kind = IncidentKind::Damaged { fault };
                 listener.on(&Event::Incident { step, kind })?;
             }
+            let deterministic = run.recipe.run.deterministic;
+            let before = found.as_ref().and_then(|(progress, _)| progress.deterministic);
+            if before.is_some_and(|before| before != deterministic) {
+                let kind = IncidentKind::Determinism { deterministic };
+                listener.on(&Event::Incident { step, kind })?;
+            }
             Ok::<_, EngineError>(found)
         })?;
         let step = found.as_ref().map_or(0, |(progress, _)| progress.step);
@@ -213,6 +219,7 @@ impl Kept<'_> {
             recipe: self.run.recipe.fingerprint(),
             data: self.data.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            deterministic: Some(self.run.recipe.run.deterministic),
             guard: guard.clone(),
         };
         let snapshot = Snapshot::take(

@@ -70,6 +70,7 @@ impl Run {
         }
         check_shares(&recipe, ranks.world())?;
         let device = smollm3_kernels::device(recipe.run.backend.name(), device)?;
+        smollm3_kernels::set_deterministic(recipe.run.deterministic);
         let ranks = between_devices(ranks, &device)?;
         if recipe.run.precision == Precision::Bf16 && recipe.run.backend == Backend::Flex {
             return Err(EngineError::Refused(

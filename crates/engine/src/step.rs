@@ -10,7 +10,7 @@ use smollm3_recipe::{LossAverage, Recompute, Sharding};
 
 use crate::backward::backward;
 use crate::reduce::ReducedGradients;
-use crate::sums::StepSums;
+use crate::sums::{StepLosses, StepSums};
 use crate::{AdamW, GlobalBatch, Result, RowOrigin};
 
 /// What a stage trains: a loss of the model on one of its micro-batches.
@@ -135,12 +135,12 @@ pub fn train_step<O: Objective>(
         Sharding::Optimizer => 1,
         Sharding::Gradients => batch.most,
     };
-    let (mut sums, gradients) = ReducedGradients::of(&model, mode.sharding, ranks, |gradients| {
-        let mut sums = StepSums::new(O::OBSERVED.len());
+    let (losses, gradients) = ReducedGradients::of(&model, mode.sharding, ranks, |gradients| {
+        let mut losses = StepLosses::default();
         for (index, micro_batch) in batch.micro_batches.iter().enumerate() {
             gradients.begin(index + 1 == own);
-            let losses = backward(objective, &model, micro_batch, weight, mode.recompute, gradients);
-            sums.add(losses, objective.origins(micro_batch), batch.targets);
+            let loss = backward(objective, &model, micro_batch, weight, mode.recompute, gradients);
+            losses.push(loss, objective.origins(micro_batch));
             gradients.end();
         }
         // The other ranks wait for what this one has none of.
@@ -148,8 +148,9 @@ pub fn train_step<O: Objective>(
             gradients.begin(true);
             gradients.end();
         }
-        sums
+        losses
     })?;
+    let mut sums = losses.sums(O::OBSERVED.len(), batch.targets);
     sums.squares = gradients.squares();
     let StepSums {
         loss,

@@ -1,13 +1,54 @@
-//! What the losses and gradients of a step add up to, over micro-batches and over ranks.
+//! What the losses and gradients of a step add up to, over micro-batches and over ranks. Losses stay on the device until
+//! all of the step's work has been given to it, and are read back together.
 
 use std::collections::BTreeMap;
 
+use burn::tensor::Tensor;
 use smollm3_collective::Collective;
+use smollm3_kernels::read_back;
 
 use crate::backward::MicroLoss;
 use crate::{Result, RowOrigin, SourceLoss};
 
-/// Sums over the micro-batches seen so far.
+/// Losses of the micro-batches of a step, each with where its rows are counted.
+#[derive(Default)]
+pub(crate) struct StepLosses<'b>(Vec<(MicroLoss, &'b [RowOrigin])>);
+
+impl<'b> StepLosses<'b> {
+    /// Adds a micro-batch.
+    pub fn push(&mut self, micro: MicroLoss, origins: &'b [RowOrigin]) {
+        self.0.push((micro, origins));
+    }
+
+    /// Reads them all, and adds them up, of an objective that records `observed` numbers beside the loss; `targets` are
+    /// those of the whole step. Waits for the device.
+    pub fn sums(self, observed: usize, targets: f64) -> StepSums {
+        let mut sums = StepSums::new(observed);
+        let tensors = self
+            .0
+            .iter()
+            .flat_map(|(micro, _)| [micro.part.clone(), micro.losses.clone()]);
+        let tensors: Vec<Tensor<1>> = tensors.collect();
+        if tensors.is_empty() {
+            return sums;
+        }
+        let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.dims()[0]).collect();
+        let numbers = read_back(Tensor::cat(tensors, 0));
+        let mut rest = numbers.as_slice();
+        let mut read = lengths.into_iter().map(|length| {
+            let (numbers, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            rest = after;
+            numbers
+        });
+        for (micro, origins) in self.0 {
+            let (part, losses) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
+            sums.add(part, losses, micro.observed, origins, targets);
+        }
+        sums
+    }
+}
+
+/// What the losses add up to.
 #[derive(Debug, Default)]
 pub(crate) struct StepSums {
     /// Their part of the step's loss.
@@ -29,16 +70,17 @@ impl StepSums {
         }
     }
 
-    /// Adds a micro-batch; `targets` are those of the whole step.
-    pub fn add(&mut self, micro: MicroLoss, origins: &[RowOrigin], targets: f64) {
-        for (total, sum) in self.observed.iter_mut().zip(micro.observed) {
+    fn add(&mut self, part: &[f32], losses: &[f32], observed: Vec<f64>, origins: &[RowOrigin], targets: f64) {
+        for (total, sum) in self.observed.iter_mut().zip(observed) {
             *total += sum / targets.max(1.0);
         }
-        self.loss += micro.part;
-        for (origin, sum) in origins.iter().zip(micro.rows) {
+        let sum = |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+        self.loss += sum(part);
+        let of_row = (losses.len() / origins.len().max(1)).max(1);
+        for (origin, losses) in origins.iter().zip(losses.chunks(of_row)) {
             let source = self.sources.entry(origin.source).or_default();
             source.rows += 1;
-            source.sum += sum;
+            source.sum += sum(losses);
             source.targets += origin.targets as u64;
         }
     }

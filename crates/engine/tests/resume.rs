@@ -28,6 +28,10 @@ impl Listener for StopAfter<'_> {
 
 /// Runs until the end, or until a stop after step `stop_after`.
 fn run(folder: &Path, backend: &str, stop_after: u64) -> Result<()> {
+    run_with(&[], folder, backend, stop_after)
+}
+
+fn run_with(overrides: &[&str], folder: &Path, backend: &str, stop_after: u64) -> Result<()> {
     let stop = AtomicBool::new(false);
     let mut metrics = Metrics::default();
     let mut stopper = StopAfter(stop_after, &stop);
@@ -42,7 +46,7 @@ fn run(folder: &Path, backend: &str, stop_after: u64) -> Result<()> {
         }
     }
     let mut listener = Call(&mut both);
-    let run = Run::open(recipe(folder, backend, &[]), &mut listener)?;
+    let run = Run::open(recipe(folder, backend, overrides), &mut listener)?;
     run.stage(&run.recipe.stages[0], &stop, &mut listener)
 }
 
@@ -182,6 +186,38 @@ fn a_folder_of_another_recipe_is_refused() {
     let message = run(foreign.path(), "flex", 1).unwrap_err().to_string();
     assert!(message.contains("not empty"), "{message}");
     assert_eq!(fs::read_dir(foreign.path().join("out")).unwrap().count(), 1);
+}
+
+/// What is deterministic is no other run: it goes on, and says from which step on it cannot be repeated.
+#[test]
+fn another_determinism_goes_on_and_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let stage = folder.path().join("out/pretrain");
+    run(folder.path(), "flex", 2).unwrap_err();
+    let state = stage.join(checkpoint::folder_name(2)).join("state.json");
+    assert!(
+        fs::read_to_string(&state)
+            .unwrap()
+            .contains("\"deterministic\": true")
+    );
+
+    let other = |until| run_with(&["run.deterministic=false"], folder.path(), "flex", until);
+    other(3).unwrap_err();
+    let incidents = read_incidents(&stage).unwrap();
+    let [incident] = incidents.as_slice() else {
+        panic!("{incidents:?}");
+    };
+    assert_eq!(incident.step, 2);
+    assert_eq!(incident.kind, IncidentKind::Determinism { deterministic: false });
+    // From its own checkpoint it goes on without another word.
+    let state = stage.join(checkpoint::folder_name(3)).join("state.json");
+    assert!(
+        fs::read_to_string(&state)
+            .unwrap()
+            .contains("\"deterministic\": false")
+    );
+    other(4).unwrap_err();
+    assert_eq!(read_incidents(&stage).unwrap().len(), 1);
 }
 
 #[test]

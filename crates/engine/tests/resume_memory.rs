@@ -84,6 +84,7 @@ fn train_and_save(folder: &Path, config: &ModelConfig, world: usize) -> PathBuf 
             recipe: String::new(),
             data: BTreeMap::new(),
             version: String::new(),
+            deterministic: None,
             guard: GuardState::default(),
         };
         let snapshot = Snapshot::take(&state, config.clone(), progress, tokenizer.clone(), None, ranks);

@@ -38,6 +38,7 @@ fn save(folder: &Path, step: u64, bad: u64, steps: u64) {
         recipe: String::new(),
         data: BTreeMap::new(),
         version: String::new(),
+        deterministic: None,
         guard: GuardState {
             bad,
             ..GuardState::default()

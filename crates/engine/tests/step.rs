@@ -11,6 +11,7 @@ use smollm3_collective::Single;
 use smollm3_engine::{
     AdamW, CrossEntropy, GlobalBatch, MicroBatch, Row, StepMode, StepResult, TrainState, train_step,
 };
+use smollm3_kernels::Transfers;
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
 use smollm3_recipe::{LossAverage, Optimizer, Recompute, Sharding};
@@ -310,6 +311,35 @@ fn recomputed_layers_give_the_same_bits() {
             };
             let same = train(Recompute::Layers) == train(Recompute::None);
             assert!(same, "{backend} {precision:?}");
+        }
+    }
+}
+
+/// A device that computes in the background is waited for twice a step, however many micro-batches there are: for all
+/// losses, and for the norm.
+#[test]
+fn losses_are_read_once_a_step() {
+    for (backend, device) in devices() {
+        for recompute in [Recompute::None, Recompute::Layers] {
+            let state = state(optimizer(&reference()["runs"]["main"]), &device);
+            let mode = StepMode {
+                recompute,
+                ..LossAverage::Tokens.into()
+            };
+            let micro = [0, 1, 2].map(|k| batch(k, 0, &device));
+            let before = Transfers::so_far().read_backs;
+            let alone = Single::default();
+            let batch = GlobalBatch::gather(&CrossEntropy, &micro, false, &alone).unwrap();
+            let (_, result) = train_step(state, &CrossEntropy, batch, mode, 1e-3, &alone, |_| true).unwrap();
+            assert_eq!(
+                Transfers::so_far().read_backs,
+                before + 2,
+                "{backend} {recompute:?}"
+            );
+            assert_eq!(result.sources.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+            let sum: f64 = result.sources.values().map(|source| source.sum).sum();
+            let of_sources = sum / result.targets as f64;
+            assert_relative("loss by source", of_sources, result.loss, 1e-6);
         }
     }
 }

@@ -231,5 +231,5 @@ fn broken_sources_are_named() {
         files,
         column: "text".to_owned(),
     });
-    assert!(error.contains("row 2") && error.contains("`text`"), "{error}");
+    assert!(error.contains("line 2") && error.contains("`text`"), "{error}");
 }

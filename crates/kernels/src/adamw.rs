@@ -32,6 +32,24 @@ pub fn adamw(state: [Tensor<1>; 3], gradient: Tensor<1>, step: AdamWStep) -> [Te
     plain_adamw(state, gradient, step)
 }
 
+/// [`adamw`] of many parameters, each its state and its gradient, all on one device. LibTorch on a GPU does them in one call.
+///
+/// # Shapes
+/// As [`adamw`], each parameter with a count of its own.
+pub fn adamw_all(parameters: Vec<([Tensor<1>; 3], Tensor<1>)>, step: AdamWStep) -> Vec<[Tensor<1>; 3]> {
+    #[cfg(feature = "tch")]
+    if let Some((_, gradient)) = parameters.first()
+        && crate::device::is_fused(gradient)
+        && crate::libtorch_gpu(&gradient.device()).is_some()
+    {
+        return crate::address::adamw_all(parameters, step);
+    }
+    parameters
+        .into_iter()
+        .map(|(state, gradient)| adamw(state, gradient, step))
+        .collect()
+}
+
 /// [`adamw`] in plain tensor operations: the reference of the fast one.
 ///
 /// # Shapes

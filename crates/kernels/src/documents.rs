@@ -1,7 +1,11 @@
 //! Where documents begin in packed rows: the host-side description that attention, positions and targets share.
 //!
 //! Kept on the host because kernels choose their work from it (one fused call a document); a device tensor would
-//! have to be read back.
+//! have to be read back. What a kernel on a GPU reads of it is uploaded once and kept here: all layers of a micro-batch,
+//! forward and backward, share one [`Documents`].
+
+use std::fmt;
+use std::sync::Arc;
 
 /// The starts do not describe the rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,12 +32,33 @@ pub enum DocumentsError {
     },
 }
 
-/// Document boundaries of `batch` rows of `seq` tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Documents {
+/// Document boundaries of `batch` rows of `seq` tokens. Cheap to clone: clones share everything.
+#[derive(Clone)]
+pub struct Documents(Arc<Inner>);
+
+struct Inner {
     seq: usize,
     starts: Vec<Vec<usize>>,
+    #[cfg(feature = "tch")]
+    uploaded: crate::tch::DeviceCopy,
 }
+
+impl fmt::Debug for Documents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Documents")
+            .field("seq", &self.0.seq)
+            .field("starts", &self.0.starts)
+            .finish()
+    }
+}
+
+impl PartialEq for Documents {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.seq, &self.0.starts) == (other.0.seq, &other.0.starts)
+    }
+}
+
+impl Eq for Documents {}
 
 impl Documents {
     /// Rows with the given document starts, one list a row: increasing, the first 0.
@@ -59,44 +84,50 @@ impl Documents {
                 }
             }
         }
-        Ok(Self { seq, starts })
+        Ok(Self::checked(starts, seq))
+    }
+
+    fn checked(starts: Vec<Vec<usize>>, seq: usize) -> Self {
+        Self(Arc::new(Inner {
+            seq,
+            starts,
+            #[cfg(feature = "tch")]
+            uploaded: crate::tch::DeviceCopy::default(),
+        }))
     }
 
     /// `batch` rows of one document each.
     pub fn whole_rows(batch: usize, seq: usize) -> Self {
-        Self {
-            seq,
-            starts: vec![vec![0]; batch],
-        }
+        Self::checked(vec![vec![0]; batch], seq)
     }
 
     /// Number of rows.
     pub fn batch(&self) -> usize {
-        self.starts.len()
+        self.0.starts.len()
     }
 
     /// Tokens in a row.
     pub fn seq(&self) -> usize {
-        self.seq
+        self.0.seq
     }
 
     /// Document starts of each row.
     pub fn starts(&self) -> &[Vec<usize>] {
-        &self.starts
+        &self.0.starts
     }
 
     /// Whether every row is a single document.
     pub fn is_whole_rows(&self) -> bool {
-        self.starts.iter().all(|starts| starts.len() == 1)
+        self.0.starts.iter().all(|starts| starts.len() == 1)
     }
 
     /// `(start, length)` of every document of one row.
     pub fn spans(&self, row: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let starts = &self.starts[row];
+        let starts = &self.0.starts[row];
         starts
             .iter()
             .enumerate()
-            .map(|(i, &start)| (start, starts.get(i + 1).unwrap_or(&self.seq) - start))
+            .map(|(i, &start)| (start, starts.get(i + 1).unwrap_or(&self.0.seq) - start))
     }
 
     /// Position of every token inside its document, row after row: `batch · seq` numbers.
@@ -109,8 +140,14 @@ impl Documents {
         self.per_token(|_, _, document| document as u32)
     }
 
+    /// Where what a GPU reads of this is kept.
+    #[cfg(feature = "tch")]
+    pub(crate) fn uploaded(&self) -> &crate::tch::DeviceCopy {
+        &self.0.uploaded
+    }
+
     fn per_token(&self, value: impl Fn(usize, usize, usize) -> u32) -> Vec<u32> {
-        let mut values = Vec::with_capacity(self.batch() * self.seq);
+        let mut values = Vec::with_capacity(self.batch() * self.0.seq);
         for row in 0..self.batch() {
             for (document, (start, length)) in self.spans(row).enumerate() {
                 values.extend((start..start + length).map(|token| value(start, token, document)));

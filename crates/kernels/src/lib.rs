@@ -12,6 +12,7 @@ mod adamw;
 mod address;
 mod attention;
 mod blocks;
+mod deterministic;
 mod device;
 mod documents;
 mod dtype;
@@ -25,18 +26,21 @@ mod linear;
 mod loss;
 mod memory;
 mod norm;
+mod profile;
 mod rotary;
 mod swiglu;
 #[cfg(feature = "tch")]
 mod tch;
 mod thread_count;
 mod tracked;
+mod transfers;
 
-pub use adamw::{AdamWStep, adamw, plain_adamw};
+pub use adamw::{AdamWStep, adamw, adamw_all, plain_adamw};
 pub use address::addressed;
 pub use attention::{
     CacheView, blockwise_document_attention, cached_attention, document_attention, plain_document_attention,
 };
+pub use deterministic::{is_deterministic, set_deterministic};
 pub use device::{DeviceError, compiled_backends, device, libtorch_gpu, visible_gpus};
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};
@@ -44,8 +48,10 @@ pub use loss::{
     LossSum, Targets, blockwise_linear_cross_entropy, linear_cross_entropy, plain_linear_cross_entropy,
     token_log_probs,
 };
-pub use memory::{FreedMemory, peak_memory};
+pub use memory::{DeviceMemory, FreedMemory, device_memory, peak_memory};
 pub use norm::{plain_rms_norm, rms_norm};
+pub use profile::{Profile, ProfiledOperation, profile};
 pub use rotary::{plain_rotary, rotary};
 pub use swiglu::{plain_swiglu, swiglu};
 pub use thread_count::{limit_threads, threads_of_rank};
+pub use transfers::{Transfers, read_back, upload};

@@ -40,10 +40,7 @@ impl Targets {
     }
 
     fn with_weights(ids: &[Option<u32>], weights: Option<&[f32]>, device: &Device) -> Self {
-        let ints = |values: Vec<i32>| {
-            let shape = [values.len()];
-            Tensor::<1, Int>::from_data(TensorData::new(values, shape), device)
-        };
+        let ints = |values| crate::upload(values, device);
         let weight = |at: usize| weights.map_or(1.0, |weights| weights.get(at).copied().unwrap_or(0.0));
         let of_all: Vec<f32> = ids
             .iter()

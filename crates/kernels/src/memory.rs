@@ -1,4 +1,6 @@
-//! How the process deals with memory that it is done with.
+//! How the process deals with memory that it is done with, and how much it has taken.
+
+use burn::tensor::Device;
 
 /// What becomes of freed memory, in a process that trains on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,4 +50,23 @@ pub fn peak_memory() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// The most memory of a GPU that this process has taken so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// Bytes of tensors.
+    pub tensors: u64,
+    /// Bytes that were taken from the device for them.
+    pub reserved: u64,
+}
+
+/// What LibTorch says of a CUDA device; `None` of others.
+pub fn device_memory(device: &Device) -> Option<DeviceMemory> {
+    #[cfg(feature = "tch")]
+    if let Some([tensors, reserved]) = crate::libtorch_gpu(device).and_then(crate::tch::device_memory) {
+        return Some(DeviceMemory { tensors, reserved });
+    }
+    let _ = device;
+    None
 }

@@ -58,6 +58,7 @@ pub fn merge_stage(
         recipe: run.recipe.fingerprint(),
         data,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        deterministic: None,
         guard: GuardState::default(),
     };
     listener.on(&Event::StageStarted {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use serde::Serialize;
-use smollm3_kernels::peak_memory;
+use smollm3_kernels::{device_memory, peak_memory};
 
 use crate::{GenerateError, Generation, SmolLm3, generate};
 
@@ -25,6 +25,8 @@ pub struct GenerateBench {
     pub decode_tokens_per_second: f64,
     /// The most memory the process has taken, in 10⁶ bytes; absent where the system does not tell.
     pub peak_megabytes: Option<f64>,
+    /// The most memory of tensors on the GPU, in 10⁶ bytes; absent for a CPU.
+    pub device_megabytes: Option<f64>,
 }
 
 /// Continues `rows` prompts of `prompt` made-up tokens by `new` tokens (two at least), `rounds` times after one that is not counted.
@@ -74,5 +76,6 @@ pub fn generation(
         prefill_tokens_per_second: median(prefill),
         decode_tokens_per_second: median(decode),
         peak_megabytes: peak_memory().map(|bytes| bytes as f64 / 1e6),
+        device_megabytes: device_memory(&model.head().device()).map(|memory| memory.tensors as f64 / 1e6),
     })
 }

@@ -23,7 +23,7 @@ pub use cache::Cache;
 pub use generate::{
     GenerateError, Generation, check_prompt, generate, generate_streams, generate_with_scores,
 };
-pub use init::Init;
+pub use init::{DeviceInit, Init};
 pub use linear::{Embedding, Linear};
 pub use lora::{Adapter, FreshAdapters};
 pub use model::{Backbone, SmolLm3};

@@ -5,8 +5,8 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use smollm3_kernels::Documents;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use smollm3_kernels::{Documents, upload};
 use smollm3_recipe::{ModelConfig, Yarn};
 
 /// Inverse frequencies `[head_dim / 2]` and the factor on cosine and sine.
@@ -95,8 +95,8 @@ impl Rope {
     /// Cosines and sines of `batch` rows of positions, one after the other.
     pub fn at_positions(&self, positions: &[u32], batch: usize) -> (Tensor<4>, Tensor<4>) {
         let (seq, half) = (positions.len() / batch.max(1), self.cos.dims()[1]);
-        let positions = TensorData::new(positions.to_vec(), [batch * seq]);
-        let positions = Tensor::<1, Int>::from_data(positions, &self.cos.device());
+        let positions = positions.iter().map(|position| *position as i32).collect();
+        let positions = upload(positions, &self.cos.device());
         let rows = |table: &Tensor<2>| {
             table
                 .clone()

@@ -33,6 +33,14 @@ pub struct Run {
     /// What ranks divide among themselves.
     #[serde(default)]
     pub shard: Sharding,
+    /// Whether a run gives the same bits each time, on the same device and libraries. Without it attention's backward pass
+    /// on CUDA is faster and sums in whatever order threads come.
+    #[serde(default = "deterministic")]
+    pub deterministic: bool,
+}
+
+fn deterministic() -> bool {
+    true
 }
 
 /// What each of several ranks holds only a part of (ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054).

@@ -51,6 +51,7 @@ fn what_cannot_change_a_result_does_not_count() {
         "run.output=elsewhere",
         "run.backend=tch",
         "run.device=cuda:1",
+        "run.deterministic=false",
         "stage.pretrain.checkpoint.keep=9",
         "stage.pretrain.checkpoint.every=10 steps",
         "stage.pretrain.micro_batch=2 sequences",

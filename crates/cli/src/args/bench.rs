@@ -25,6 +25,8 @@ pub enum BenchCommand {
     Tokenize(BenchTokenizeArgs),
     /// A training step of a model with random weights, and where its time goes
     Step(BenchStepArgs),
+    /// Whether training the same steps twice gives the same bits on this device
+    Bits(BenchStepArgs),
     /// Reading a prompt and continuing it
     Generate(BenchGenerateArgs),
 }
@@ -68,7 +70,7 @@ pub struct BenchTokenizeArgs {
     pub json: bool,
 }
 
-/// `smollm3 bench step`.
+/// `smollm3 bench step` and `smollm3 bench bits`.
 #[derive(Debug, ClapArgs)]
 pub struct BenchStepArgs {
     /// A file of configs/, or a checkpoint's config.json
@@ -89,9 +91,15 @@ pub struct BenchStepArgs {
     /// Compute layers again on the way back instead of keeping what they computed
     #[arg(long)]
     pub recompute: bool,
-    /// Steps that are timed
+    /// Steps that are timed, or trained twice
     #[arg(long, default_value_t = 7, value_parser = counts(1..=MOST))]
     pub steps: usize,
+    /// As run.deterministic = false: attention on CUDA may sum in any order
+    #[arg(long)]
+    pub not_deterministic: bool,
+    /// Also show a step operation by operation (LibTorch; on CUDA its kernels)
+    #[arg(long)]
+    pub profile: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -31,7 +31,7 @@ impl Kernels for Flex {
         q: FlexTensor,
         k: FlexTensor,
         v: FlexTensor,
-        documents: Arc<Documents>,
+        documents: Documents,
     ) -> (FlexTensor, SavedAttention) {
         let [q, k, v] = [q, k, v].map(inner_dense);
         let (values, lse) = attention::forward(
@@ -152,7 +152,7 @@ pub(crate) struct SavedAttention {
     v: FlexTensor,
     out: FlexTensor,
     lse: Arc<Vec<f32>>,
-    documents: Arc<Documents>,
+    documents: Documents,
 }
 
 impl Saved<Flex, 3> for SavedAttention {

@@ -40,7 +40,7 @@ pub(crate) trait Kernels: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        documents: Arc<Documents>,
+        documents: Documents,
     ) -> (FloatTensor<Self>, Self::Attention);
 
     /// See [`crate::cached_attention`]; only in the host's memory.
@@ -95,7 +95,7 @@ pub(crate) trait Fused: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        documents: Arc<Documents>,
+        documents: Documents,
     ) -> FloatTensor<Self>;
 
     fn fused_cached_attention(
@@ -140,7 +140,7 @@ pub(crate) trait Fused: Backend {
 /// Attention on a device that has it fused.
 pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, documents: &Documents) -> Tensor<4> {
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    let documents = Arc::new(documents.clone());
+    let documents = documents.clone();
     Tensor::from_dispatch(<Dispatch as Fused>::fused_attention(q, k, v, documents))
 }
 
@@ -198,7 +198,7 @@ macro_rules! fused_without_autodiff {
                 q: FloatTensor<Self>,
                 k: FloatTensor<Self>,
                 v: FloatTensor<Self>,
-                documents: Arc<Documents>,
+                documents: Documents,
             ) -> FloatTensor<Self> {
                 Self::attention_forward(q, k, v, documents).0
             }
@@ -268,7 +268,7 @@ impl<B: Kernels, C: CheckpointStrategy> Fused for Autodiff<B, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        documents: Arc<Documents>,
+        documents: Documents,
     ) -> FloatTensor<Self> {
         tracked::<B, C, _, 3>([q, k, v], |[q, k, v], _| B::attention_forward(q, k, v, documents))
     }

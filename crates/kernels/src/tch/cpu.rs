@@ -10,7 +10,7 @@ use half::bf16;
 use tch::{Kind, Tensor};
 
 use super::SavedLoss;
-use super::tensor::{angles, contiguous, dense, slice, slice_mut, view};
+use super::tensor::{angles, contiguous, dense, own, slice, slice_mut, view};
 use crate::fused::Saved;
 use crate::host::attention::{self, Heads};
 use crate::host::{self, Element, Threads, loss_block};
@@ -33,7 +33,7 @@ pub(super) fn attention(
     q: TchTensor,
     k: TchTensor,
     v: TchTensor,
-    documents: Arc<Documents>,
+    documents: Documents,
 ) -> (TchTensor, SavedAttention) {
     let kind = q.tensor.kind();
     let heads = heads(&q.tensor, &k.tensor);
@@ -128,22 +128,18 @@ pub(super) fn rotary(x: TchTensor, cos: TchTensor, sin: TchTensor) -> (TchTensor
     (saved.turn(x, false), saved)
 }
 
-pub(super) fn adamw(
-    value: &mut Tensor,
-    first: &mut Tensor,
-    second: &mut Tensor,
-    gradient: TchTensor,
-    step: AdamWStep,
-) {
+pub(super) fn adamw([value, first, second, gradient]: [TchTensor; 4], step: AdamWStep) -> [TchTensor; 3] {
+    let [mut value, mut first, mut second] = [value, first, second].map(own);
     let gradient = contiguous(gradient.tensor);
     host::adamw(
-        slice_mut(value),
-        slice_mut(first),
-        slice_mut(second),
+        slice_mut(&mut value),
+        slice_mut(&mut first),
+        slice_mut(&mut second),
         slice(&gradient),
         step,
         THREADS,
     );
+    [value, first, second].map(TchTensor::new)
 }
 
 /// In `f32`, with a dense last axis.
@@ -180,7 +176,7 @@ pub(crate) struct SavedAttention {
     v: TchTensor,
     out: TchTensor,
     lse: Arc<Vec<f32>>,
-    documents: Arc<Documents>,
+    documents: Documents,
 }
 
 impl Saved<LibTorch, 3> for SavedAttention {

@@ -1,15 +1,15 @@
 //! The fused operations on a GPU, in LibTorch's operations. They save as little as the host's do: an operation keeps its
 //! inputs, not what it computes between.
 
-use std::sync::Arc;
-
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::SavedLoss;
-use super::shim::{flash_attention, fused_adamw};
-use super::tensor::contiguous;
+use super::deterministic::Deterministic;
+use super::shim::{Updated, flash_attention, fused_adamw};
+use super::tensor::{contiguous, own};
+use super::upload::upload;
 use crate::fused::Saved;
 use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
@@ -17,8 +17,8 @@ use crate::{AdamWStep, Documents};
 /// Tokens whose logits are held at once.
 const LOSS_ROWS: usize = 1024;
 
-/// Tokens of all rows in one list: `[batch, heads, seq, dim]` → `[batch · seq, heads, dim]`. No copy for what the model
-/// makes, which lies in this order.
+/// Tokens of all rows in one list: `[batch, heads, seq, dim]` → `[batch · seq, heads, dim]`. No copy for what the model and
+/// [`rotary`] make, which lies in this order.
 fn listed(tensor: &Tensor) -> Tensor {
     let size = tensor.size();
     tensor
@@ -34,6 +34,12 @@ fn in_rows(tensor: &Tensor, batch: i64) -> Tensor {
         .transpose(1, 2)
 }
 
+/// [`in_rows`] of what is kept as well: one memory has one count of owners, or Burn would write over what the backward pass
+/// reads.
+fn rows_of(list: &TchTensor, batch: i64) -> TchTensor {
+    TchTensor::from_existing(in_rows(&list.tensor, batch), list.storage.clone())
+}
+
 /// Where each document begins in the list of all tokens, at last the number of tokens; and the longest document.
 fn boundaries(documents: &Documents) -> (Vec<i32>, i64) {
     let mut starts = vec![0];
@@ -47,6 +53,13 @@ fn boundaries(documents: &Documents) -> (Vec<i32>, i64) {
     (starts, longest)
 }
 
+/// [`boundaries`] on a device, uploaded once for all layers of a micro-batch and both passes.
+fn cu_seqlens(documents: &Documents, device: Device) -> (Tensor, i64) {
+    let (starts, longest) = boundaries(documents);
+    let uploaded = documents.uploaded().on(device, || upload(&starts, device));
+    (uploaded, longest)
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct SavedAttention {
     q: TchTensor,
@@ -54,8 +67,7 @@ pub(crate) struct SavedAttention {
     v: TchTensor,
     /// Output, log-sum-exp, and the two that LibTorch wants back.
     found: [TchTensor; 4],
-    starts: TchTensor,
-    longest: i64,
+    documents: Documents,
 }
 
 fn scale(q: &Tensor) -> f64 {
@@ -67,10 +79,9 @@ pub(super) fn attention(
     q: TchTensor,
     k: TchTensor,
     v: TchTensor,
-    documents: Arc<Documents>,
+    documents: Documents,
 ) -> (TchTensor, SavedAttention) {
-    let (starts, longest) = boundaries(&documents);
-    let starts = Tensor::from_slice(&starts).to_device(q.tensor.device());
+    let (starts, longest) = cu_seqlens(&documents, q.tensor.device());
     let [listed_q, listed_k, listed_v] = [&q, &k, &v].map(|tensor| listed(&tensor.tensor));
     let found = flash_attention(
         &listed_q,
@@ -80,14 +91,14 @@ pub(super) fn attention(
         longest,
         scale(&q.tensor),
     );
-    let out = TchTensor::new(in_rows(&found[0], q.tensor.size()[0]));
+    let found = found.map(TchTensor::new);
+    let out = rows_of(&found[0], q.tensor.size()[0]);
     let saved = SavedAttention {
         q,
         k,
         v,
-        found: found.map(TchTensor::new),
-        starts: TchTensor::new(starts),
-        longest,
+        found,
+        documents,
     };
     (out, saved)
 }
@@ -96,18 +107,22 @@ impl Saved<LibTorch, 3> for SavedAttention {
     fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 3] {
         let batch = self.q.tensor.size()[0];
         let [out, lse, random, unused] = self.found.map(|tensor| tensor.tensor);
-        let starts = &self.starts.tensor;
+        let (starts, longest) = cu_seqlens(&self.documents, out.device());
+        let grad = contiguous(listed(&grad.tensor));
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|tensor| listed(&tensor.tensor));
+        // Otherwise blocks of keys add to the gradient of q in whatever order they are done.
+        let _deterministic = Deterministic::begin();
         let (dq, dk, dv) = Tensor::internal_flash_attention_backward(
-            &contiguous(listed(&grad.tensor)),
-            &listed(&self.q.tensor),
-            &listed(&self.k.tensor),
-            &listed(&self.v.tensor),
+            &grad,
+            &q,
+            &k,
+            &v,
             &out,
             &lse,
-            starts,
-            starts,
-            self.longest,
-            self.longest,
+            &starts,
+            &starts,
+            longest,
+            longest,
             0.0,
             true,
             &random,
@@ -130,12 +145,10 @@ pub(super) fn loss(
     let (kind, device) = (hidden.kind(), hidden.device());
     let dtype = weight.tensor.kind();
     let weight = weight.tensor.to_kind(kind);
-    let ids = Tensor::from_slice(&targets.ids)
-        .to_device(device)
-        .to_kind(Kind::Int64);
+    let ids = upload(&targets.ids, device).to_kind(Kind::Int64);
     let mut kept = ids.ge(0).to_kind(Kind::Float).unsqueeze(1);
     if let Some(weights) = &targets.weights {
-        kept *= Tensor::from_slice(weights).to_device(device).unsqueeze(1);
+        kept *= upload(weights, device).unsqueeze(1);
     }
     let targets = ids.clamp_min(0).unsqueeze(1);
 
@@ -226,11 +239,15 @@ pub(crate) struct SavedRotary {
     sin: TchTensor,
 }
 
+/// In memory `[batch, seq, heads, head_dim]`, as projections write and attention reads it.
 fn turned(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
+    let [x, cos, sin] = [x, cos, sin].map(|tensor| tensor.transpose(1, 2));
     let kind = x.kind();
     let halves = x.to_kind(Kind::Float).chunk(2, -1);
     let (first, second) = (&halves[0], &halves[1]);
-    Tensor::cat(&[first * cos - second * sin, second * cos + first * sin], -1).to_kind(kind)
+    Tensor::cat(&[first * &cos - second * &sin, second * &cos + first * &sin], -1)
+        .to_kind(kind)
+        .transpose(1, 2)
 }
 
 pub(super) fn rotary(x: TchTensor, cos: TchTensor, sin: TchTensor) -> (TchTensor, SavedRotary) {
@@ -245,15 +262,25 @@ impl Saved<LibTorch, 1> for SavedRotary {
     }
 }
 
-pub(super) fn adamw(
-    value: &mut Tensor,
-    first: &mut Tensor,
-    second: &mut Tensor,
-    gradient: TchTensor,
-    step: AdamWStep,
-) {
-    let gradient = contiguous(gradient.tensor) * f64::from(step.scale);
-    fused_adamw(value, first, second, &gradient, step);
+/// New values and moments, of each parameter `[value, first moment, second moment, gradient]`, all of one dtype: one call.
+pub(super) fn adamw(parameters: Vec<[TchTensor; 4]>, step: AdamWStep) -> Vec<[TchTensor; 3]> {
+    let mut updated: Vec<Updated> = parameters
+        .into_iter()
+        .map(|[value, first, second, gradient]| Updated {
+            value: own(value),
+            first: own(first),
+            second: own(second),
+            gradient: match step.scale == 1.0 {
+                true => contiguous(gradient.tensor),
+                false => own(gradient),
+            },
+        })
+        .collect();
+    fused_adamw(&mut updated, step);
+    updated
+        .into_iter()
+        .map(|done| [done.value, done.first, done.second].map(TchTensor::new))
+        .collect()
 }
 
 /// These operations run on the CPU as well, all but attention: there they are compared with the host's own.
@@ -265,6 +292,7 @@ mod tests {
 
     use super::super::cpu;
     use super::*;
+    use crate::Transfers;
 
     fn random<const D: usize>(size: [i64; D]) -> TchTensor {
         TchTensor::new(Tensor::randn(size, (Kind::Float, Device::Cpu)))
@@ -334,23 +362,35 @@ mod tests {
         }
 
         #[test]
-        fn the_update_as_on_the_host(count in 1i64..200, updates in 1i32..50, rate in prop::sample::select(vec![0.0f32, 1e-2])) {
+        fn updates_in_one_call_as_one_by_one_on_the_host(
+            counts in prop::collection::vec(1i64..200, 0..6),
+            updates in 1i32..50,
+            rate in prop::sample::select(vec![0.0f32, 1e-2]),
+            scale in prop::sample::select(vec![0.3f32, 1.0]),
+        ) {
             let step = AdamWStep {
                 betas: [0.9, 0.95],
-                scale: 0.3,
+                scale,
                 keep: 1.0 - rate * 0.1,
                 rate: rate / (1.0 - 0.9f32.powi(updates)),
                 second_correction: (1.0 - 0.95f32.powi(updates)).sqrt(),
                 epsilon: 1e-8,
             };
-            let state = [random([count]), random([count]), TchTensor::new(random([count]).tensor.square())];
-            let gradient = random([count]);
-            let run = |update: fn(&mut Tensor, &mut Tensor, &mut Tensor, TchTensor, AdamWStep)| {
-                let [mut value, mut first, mut second] = state.clone().map(|tensor| tensor.tensor.copy());
-                update(&mut value, &mut first, &mut second, gradient.clone(), step);
-                [value, first, second].map(|found| Some(TchTensor::new(found)))
+            let parameter = |count: i64| {
+                let second = random([count]).tensor.square();
+                [random([count]), random([count]), TchTensor::new(second), random([count])]
             };
-            assert_close("update", run(adamw), run(cpu::adamw));
+            let parameters: Vec<_> = counts.into_iter().map(parameter).collect();
+            let before: Vec<Tensor> = parameters.iter().flatten().map(|kept| kept.tensor.copy()).collect();
+            let updated = adamw(parameters.clone(), step);
+            // Whoever else holds the old values, and the gradients, still has them.
+            for (kept, before) in parameters.iter().flatten().zip(before) {
+                prop_assert_eq!(&kept.tensor, &before);
+            }
+            prop_assert_eq!(updated.len(), parameters.len());
+            for (ours, parameter) in updated.into_iter().zip(parameters) {
+                assert_close("update", ours.map(Some), cpu::adamw(parameter, step).map(Some));
+            }
         }
 
         #[test]
@@ -368,11 +408,51 @@ mod tests {
         assert_eq!(boundaries(&documents), (vec![0, 5, 6, 9, 18], 9));
     }
 
+    /// As the model makes queries: a view of a projection's output. Rotation leaves them so that attention, and the
+    /// projection's backward pass, read them without a copy.
+    #[test]
+    fn attention_reads_what_rotation_wrote() {
+        let x = TchTensor::new(random([2, 9, 4, 8]).tensor.transpose(1, 2));
+        let (cos, sin) = (random([1, 1, 9, 4]), random([1, 1, 9, 4]));
+        let (out, saved) = rotary(x.clone(), cos, sin);
+        let [back] = saved.backward(x);
+        for made in [out.tensor, back.unwrap().tensor] {
+            assert_eq!(made.size(), [2, 4, 9, 8]);
+            assert_eq!(listed(&made).data_ptr(), made.data_ptr());
+        }
+    }
+
+    /// Else Burn's next addition would happen in the memory that the backward pass reads.
+    #[test]
+    fn the_output_that_is_kept_counts_its_owners() {
+        let kept = random([18, 4, 8]);
+        let out = rows_of(&kept, 2);
+        assert_eq!(out.tensor.data_ptr(), kept.tensor.data_ptr());
+        assert!(!out.can_mut() && !kept.can_mut());
+        drop(kept);
+        assert!(out.can_mut());
+    }
+
+    #[test]
+    fn where_documents_begin_is_uploaded_once() {
+        let documents = Documents::new(vec![vec![0, 5, 6], vec![0]], 9).unwrap();
+        let before = Transfers::so_far().uploads;
+        // Two layers, the second with a clone as the first's backward pass has it.
+        let (first, longest) = cu_seqlens(&documents, Device::Cpu);
+        let (second, _) = cu_seqlens(&documents.clone(), Device::Cpu);
+        assert_eq!(Transfers::so_far().uploads, before + 1);
+        assert_eq!(first.data_ptr(), second.data_ptr());
+        assert_eq!(
+            (Vec::<i32>::try_from(first).unwrap(), longest),
+            (vec![0, 5, 6, 9, 18], 9)
+        );
+    }
+
     /// What LibTorch throws comes to Rust as a panic with its text, not as an abort.
     #[test]
     fn a_refusal_is_told() {
         let q = random([1, 2, 4, 8]);
-        let documents = Arc::new(Documents::whole_rows(1, 4));
+        let documents = Documents::whole_rows(1, 4);
         let refused = std::panic::catch_unwind(|| attention(q.clone(), q.clone(), q, documents)).unwrap_err();
         let text = refused.downcast_ref::<String>().unwrap();
         assert!(text.contains("_flash_attention_forward"), "{text}");

@@ -2,12 +2,14 @@
 //! ([`gpu`]).
 
 mod cpu;
+mod deterministic;
 mod gpu;
 mod shim;
 mod tensor;
+mod upload;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
@@ -17,7 +19,9 @@ use tch::{Device, Kind};
 use crate::fused::{Kernels, Saved};
 use crate::loss::Wanted;
 use crate::{AdamWStep, Documents};
+pub(crate) use shim::{begin_profile, device_memory, end_profile};
 pub(crate) use tensor::own;
+pub(crate) use upload::{DeviceCopy, upload};
 
 /// Whether flash attention runs on the GPU with this index. Tried once.
 pub(crate) fn has_flash_attention(gpu: usize) -> bool {
@@ -71,7 +75,7 @@ impl Kernels for LibTorch {
         q: TchTensor,
         k: TchTensor,
         v: TchTensor,
-        documents: Arc<Documents>,
+        documents: Documents,
     ) -> (TchTensor, Self::Attention) {
         by_place!(attention(q, k, v, documents))
     }
@@ -120,17 +124,21 @@ impl Kernels for LibTorch {
         gradient: TchTensor,
         step: AdamWStep,
     ) -> (TchTensor, TchTensor, TchTensor) {
-        let [mut value, mut first, mut second] = [value, first, second].map(own);
-        let update = match value.device() {
-            Device::Cpu => cpu::adamw,
-            _ => gpu::adamw,
-        };
-        update(&mut value, &mut first, &mut second, gradient, step);
-        (
-            TchTensor::new(value),
-            TchTensor::new(first),
-            TchTensor::new(second),
-        )
+        let update = |parameter| adamw_all(vec![parameter], step).pop();
+        let [value, first, second] =
+            update([value, first, second, gradient]).unwrap_or_else(|| unreachable!("one was given"));
+        (value, first, second)
+    }
+}
+
+/// New values and moments, of each parameter `[value, first moment, second moment, gradient]`, all on one device.
+pub(crate) fn adamw_all(parameters: Vec<[TchTensor; 4]>, step: AdamWStep) -> Vec<[TchTensor; 3]> {
+    match parameters.first().map(|[value, ..]| value.tensor.device()) {
+        None | Some(Device::Cpu) => parameters
+            .into_iter()
+            .map(|parameter| cpu::adamw(parameter, step))
+            .collect(),
+        Some(_) => gpu::adamw(parameters, step),
     }
 }
 

@@ -1,12 +1,15 @@
 //! What LibTorch has and `tch` does not bind, through `shim.cpp`.
 
-use std::ffi::{CStr, c_char, c_double};
+use std::ffi::{CStr, c_char, c_double, c_void};
 use std::ptr::null_mut;
 
 use tch::Tensor;
 use torch_sys::C_tensor;
 
 use crate::AdamWStep;
+
+type TensorList = *const *mut C_tensor;
+type EachEvent = extern "C" fn(*mut c_void, *const c_char, bool, i64, i64);
 
 unsafe extern "C" {
     fn smollm3_flash_attention(
@@ -20,27 +23,43 @@ unsafe extern "C" {
     ) -> *mut c_char;
 
     fn smollm3_fused_adamw(
-        value: *const C_tensor,
-        gradient: *const C_tensor,
-        first: *const C_tensor,
-        second: *const C_tensor,
-        step: *const C_tensor,
+        values: TensorList,
+        gradients: TensorList,
+        firsts: TensorList,
+        seconds: TensorList,
+        count: i64,
+        scale: c_double,
+        step: c_double,
         rate: c_double,
         beta1: c_double,
         beta2: c_double,
         decay: c_double,
         epsilon: c_double,
     ) -> *mut c_char;
+
+    fn smollm3_deterministic(flags: *mut bool);
+    fn smollm3_set_deterministic(flags: *const bool);
+    fn smollm3_device_memory(peak: *mut i64, device: i8) -> *mut c_char;
+    fn smollm3_profile_begin(cuda: bool) -> *mut c_char;
+    fn smollm3_profile_end(each: EachEvent, context: *mut c_void) -> *mut c_char;
+}
+
+/// What LibTorch refused, if it did.
+fn refused(error: *mut c_char) -> Result<(), String> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a string that `strdup` made for us.
+    let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
+    // SAFETY: as above, and not used after this.
+    unsafe { libc::free(error.cast()) };
+    Err(text)
 }
 
 /// # Panics
 /// LibTorch refused: a mistake of the caller, or no memory left. As `tch` itself does.
 fn check(error: *mut c_char) {
-    if !error.is_null() {
-        // SAFETY: a string that `strdup` made for us.
-        let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
-        // SAFETY: as above, and not used after this.
-        unsafe { libc::free(error.cast()) };
+    if let Err(text) = refused(error) {
         panic!("LibTorch: {text}");
     }
 }
@@ -104,17 +123,19 @@ pub(super) fn has_flash_attention(device: tch::Device) -> bool {
     false
 }
 
-/// LibTorch's own AdamW, in place. `gradient` is already scaled.
-pub(super) fn fused_adamw(
-    value: &mut Tensor,
-    first: &mut Tensor,
-    second: &mut Tensor,
-    gradient: &Tensor,
-    step: AdamWStep,
-) {
+/// A parameter in an update: value, moments and gradient, all contiguous and nobody else's.
+pub(super) struct Updated {
+    pub value: Tensor,
+    pub first: Tensor,
+    pub second: Tensor,
+    pub gradient: Tensor,
+}
+
+/// LibTorch's own AdamW of many parameters in one call, in place. Gradients are scaled in place, too.
+pub(super) fn fused_adamw(parameters: &mut [Updated], step: AdamWStep) {
     // It computes both corrections itself from the number of the step. After so many they are 1 in its f32, and ours
     // go into rate and epsilon: m / (√v / c + ε) = c · m / (√v + c · ε).
-    let long_after = Tensor::from_slice(&[1e9f32]).to_device(value.device()).squeeze();
+    const LONG_AFTER: f64 = 1e9;
     let correction = f64::from(step.second_correction);
     let rate = f64::from(step.rate) * correction;
     let decay = if rate > 0.0 {
@@ -123,14 +144,24 @@ pub(super) fn fused_adamw(
         0.0
     };
     let [beta1, beta2] = step.betas.map(f64::from);
-    // SAFETY: all are tensors, and nobody else sees those that are written to.
+    let list = |tensor: fn(&mut Updated) -> &mut Tensor, parameters: &mut [Updated]| -> Vec<*mut C_tensor> {
+        let pointer = |updated| tensor(updated).as_mut_ptr();
+        parameters.iter_mut().map(pointer).collect()
+    };
+    let values = list(|updated| &mut updated.value, parameters);
+    let gradients = list(|updated| &mut updated.gradient, parameters);
+    let firsts = list(|updated| &mut updated.first, parameters);
+    let seconds = list(|updated| &mut updated.second, parameters);
+    // SAFETY: lists of as many tensors each, and nobody else sees those that are written to.
     unsafe {
         check(smollm3_fused_adamw(
-            value.as_ptr(),
-            gradient.as_ptr(),
-            first.as_ptr(),
-            second.as_ptr(),
-            long_after.as_ptr(),
+            values.as_ptr(),
+            gradients.as_ptr(),
+            firsts.as_ptr(),
+            seconds.as_ptr(),
+            values.len() as i64,
+            f64::from(step.scale),
+            LONG_AFTER,
             rate,
             beta1,
             beta2,
@@ -138,6 +169,88 @@ pub(super) fn fused_adamw(
             f64::from(step.epsilon) * correction,
         ));
     }
+}
+
+/// What LibTorch is told of determinism.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DeterminismFlags {
+    /// Only deterministic algorithms, or an error.
+    pub algorithms: bool,
+    /// A warning in the place of the error, and of the algorithm.
+    pub warn_only: bool,
+    /// New memory is filled, which costs a pass over it.
+    pub fill: bool,
+}
+
+impl DeterminismFlags {
+    /// Those of the process.
+    pub fn current() -> Self {
+        let mut flags = [false; 3];
+        // SAFETY: three are written.
+        unsafe { smollm3_deterministic(flags.as_mut_ptr()) };
+        let [algorithms, warn_only, fill] = flags;
+        Self {
+            algorithms,
+            warn_only,
+            fill,
+        }
+    }
+
+    /// Sets them for the process.
+    pub fn set(self) {
+        let flags = [self.algorithms, self.warn_only, self.fill];
+        // SAFETY: three are read.
+        unsafe { smollm3_set_deterministic(flags.as_ptr()) };
+    }
+}
+
+/// The most bytes that tensors took on a CUDA device, and that LibTorch had from it.
+pub(crate) fn device_memory(device: usize) -> Option<[u64; 2]> {
+    let mut peak = [0; 2];
+    // SAFETY: two are written.
+    refused(unsafe { smollm3_device_memory(peak.as_mut_ptr(), i8::try_from(device).ok()?) }).ok()?;
+    Some(peak.map(|bytes| bytes as u64))
+}
+
+/// What the profiler saw: an operation of the CPU, or a kernel.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub name: String,
+    pub on_device: bool,
+    /// Nanoseconds.
+    pub start: i64,
+    /// Nanoseconds.
+    pub length: i64,
+}
+
+/// Starts LibTorch's profiler for what this thread does, with `cuda` for the kernels of all.
+///
+/// # Errors
+/// Why it cannot start.
+pub(crate) fn begin_profile(cuda: bool) -> Result<(), String> {
+    // SAFETY: no pointers.
+    refused(unsafe { smollm3_profile_begin(cuda) })
+}
+
+/// Ends what [`begin_profile`] has begun.
+///
+/// # Errors
+/// Why it has found nothing.
+pub(crate) fn end_profile() -> Result<Vec<Event>, String> {
+    extern "C" fn each(events: *mut c_void, name: *const c_char, on_device: bool, start: i64, length: i64) {
+        // SAFETY: the pointer that is handed over below, and a string that lives as long as this call.
+        let (events, name) = unsafe { (&mut *events.cast::<Vec<Event>>(), CStr::from_ptr(name)) };
+        events.push(Event {
+            name: name.to_string_lossy().into_owned(),
+            on_device,
+            start,
+            length,
+        });
+    }
+    let mut events: Vec<Event> = Vec::new();
+    // SAFETY: `each` is called with this list and nothing else, before the call returns.
+    refused(unsafe { smollm3_profile_end(each, (&raw mut events).cast()) })?;
+    Ok(events)
 }
 
 #[cfg(test)]
