@@ -93,7 +93,7 @@ fn a_parent_that_rank_0_refuses_is_refused_by_all() {
     }
     for (rank, (_, ended)) in run(&recipe, 2, 1).into_iter().enumerate() {
         match (rank, ended.unwrap_err()) {
-            (0, error) => assert!(error.to_string().contains("has no checkpoint"), "{error}"),
+            (0, error) => assert!(error.to_string().contains("which is damaged"), "{error}"),
             (_, error) => assert!(matches!(error, EngineError::FirstEnded), "{error}"),
         }
     }
