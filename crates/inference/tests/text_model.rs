@@ -47,7 +47,7 @@ fn any_token_of_a_list_ends_a_text() {
         max_new_tokens: how.max_new_tokens,
         ..Generation::default()
     };
-    let ids = generate(&model.model, &[prompt.clone()], &settings, |_, _| {
+    let ids = generate(&model.model, std::slice::from_ref(&prompt), &settings, |_, _| {
         ControlFlow::Continue(())
     })
     .unwrap();
