@@ -97,10 +97,10 @@ fn what_is_not_read_is_refused_with_the_remedy() {
         ),
         (
             "c.jsonl",
-            b"\xff\xfe{\0\"\0a\0\"\0:\0001\0}\0\n\0".to_vec(),
+            b"\xff\xfe{\0\"\0a\0\"\0:\x001\0}\0\n\0".to_vec(),
             "`iconv -f UTF-16 -t UTF-8`",
         ),
-        ("d.jsonl", b"\0{\0\"\0a\0\"\0:\0001\0}\0\n".to_vec(), "UTF-16"),
+        ("d.jsonl", b"\0{\0\"\0a\0\"\0:\x001\0}\0\n".to_vec(), "UTF-16"),
         ("e.jsonl.gz", gzip(b"\xff\xfe\0\0{\0\0\0"), "UTF-32"),
     ] {
         let path = folder.path().join(name);
