@@ -54,7 +54,7 @@ fn any_token_of_a_list_ends_a_text() {
     let ids = &ids[0];
     let end = ids[ids.len() - 1];
     let at = ids.iter().position(|id| *id == end).unwrap();
-    let expected = model.tokenizer.decode(&ids[..at], true).unwrap();
+    let expected = model.tokenizer.decode(&ids[..=at], true).unwrap();
     let write = |name: &str, text: String| fs::write(checkpoint.join(name), text).unwrap();
     write(
         "generation_config.json",
