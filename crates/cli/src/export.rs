@@ -148,6 +148,10 @@ fn keep_unknown_keys(from: &Path, to: &Path) -> Result<()> {
         let text = fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     };
+    let write = |path: &Path, values: Map<String, Value>| {
+        let text = format!("{:#}\n", Value::Object(values));
+        fs::write(path, text).with_context(|| format!("{}: cannot write", path.display()))
+    };
     let (original, mut written) = (read(from)?, read(to)?);
     for (key, value) in original {
         let first_end = |value: &Value| value.as_array().and_then(|ids| ids.first()).cloned();
@@ -161,8 +165,15 @@ fn keep_unknown_keys(from: &Path, to: &Path) -> Result<()> {
             written.insert(key, value);
         }
     }
-    let text = format!("{:#}\n", Value::Object(written));
-    fs::write(to, text).with_context(|| format!("{}: cannot write", to.display()))
+    // Generation takes its end tokens from there.
+    let file = to.with_file_name("generation_config.json");
+    let mut generation = read(&file)?;
+    generation.insert(
+        "eos_token_id".to_owned(),
+        written.get("eos_token_id").cloned().unwrap_or_default(),
+    );
+    write(&file, generation)?;
+    write(to, written)
 }
 
 fn copy_companions(from: &Path, to: &Path) -> Result<()> {

@@ -140,4 +140,11 @@ fn what_the_checkpoint_says_of_itself_is_kept() {
         assert_eq!(written["rope_scaling"][key], config["rope_scaling"][key], "{key}");
     }
     assert_eq!(written["torch_dtype"], "bfloat16");
+
+    // Without a file of its own, what is written for generation names all ends too.
+    fs::remove_file(from.join("generation_config.json")).unwrap();
+    let again = folder.path().join("again");
+    assert!(export(&from, &again, &[]).0);
+    let generation = read(again.join("generation_config.json"));
+    assert_eq!(generation["eos_token_id"], config["eos_token_id"]);
 }
