@@ -22,8 +22,10 @@ if [ "${1:-}" = --tch ]; then
     step cargo clippy --workspace --all-targets --features tch,nccl -- -D warnings
     step cargo test --workspace --features tch,nccl
     # What is to run on a GPU once one is at hand, on the CPU in small shapes: nothing in it may be misspelt.
-    card=$(cargo test --workspace --features tch,nccl --test card --no-run 2>&1 | tee /dev/stderr | sed -n 's/.*(\(.*card-.*\)).*/\1/p')
-    step scripts/bench/gpu.sh --dry-run --binary "${CARGO_TARGET_DIR:-target}/debug/smollm3" --tests "$card" --out "$(mktemp)"
+    # Cargo names the test program by its path; the command, built by the tests just now, lies one folder above it.
+    card=$(cargo test --workspace --features tch,nccl --test card --no-run 2>&1 | tee /dev/stderr |
+      sed -n 's/.*Executable.* (\(.*\/card-[^)]*\)).*/\1/p')
+    step scripts/bench/gpu.sh --dry-run --binary "${card%/deps/*}/smollm3" --tests "$card" --out "$(mktemp)"
   else
     printf '\n== NOT CHECKED: the tch backend, because LibTorch could not be fetched\n'
   fi

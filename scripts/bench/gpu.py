@@ -75,7 +75,7 @@ class Card:
         print(f"   {'ok' if entry['ok'] else entry['error'][-600:]} ({entry['seconds']} s)", file=sys.stderr, flush=True)
 
     def write(self):
-        draft = self.args.out.with_suffix(".partial")
+        draft = self.args.out.with_name(self.args.out.name + ".partial")
         draft.write_text(json.dumps(self.result, indent=1) + "\n")
         draft.replace(self.args.out)
 

@@ -135,6 +135,7 @@ own script (`hendrycks_math`), `minerva_math` and its `math_verify`, and the fil
 
 | kind | grader | verdicts as ours |
 | --- | --- | --- |"""
+EXAMPLES = "Examples: one of each reason and, of MATH, expected answer. `crates/answers/tests/graded.json` has all."
 
 
 def of_filter(pattern, said, group=0, kind=RegexFilter, **more):
@@ -216,25 +217,20 @@ def main():
 def write_page(graded, counts):
     lines = [PAGE]
     lines += [f"| {kind} | {name} | {same} of {all_} |" for (kind, name), (all_, same) in counts.items()]
-    lines += ["", "## Where ours differs", "", "| kind | answer | expected | ours | harness | why |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += ["", "## Where ours differs", "", EXAMPLES, "", "| kind | answer | expected | ours | harness | why |", "| --- | --- | --- | --- | --- | --- |"]
     seen = set()
     word = {True: "right", False: "wrong"}
     cell = lambda text: "`" + text.replace("|", "\\|").replace("\n", "⏎").replace("`", "") + "`" if text else "(nothing)"
     for row in graded:
         if "why" not in row:
             continue
-        # One row of a shape is enough: the others differ in the number or the letter.
-        other = [name for name, verdict in row["harness"].items() if verdict != row["right"]]
-        key = row["kind"], row["why"], row["said"].replace(row["gold"], "#") if row["kind"] != "math" else row["said"], tuple(other)
-        if key[0] != "math":
-            key = row["kind"], row["why"], tuple(other)
-        if row["kind"] == "math" and (row["gold"], row["why"]) in seen:
-            continue
+        other = ", ".join(name for name, verdict in row["harness"].items() if verdict != row["right"])
+        key = row["kind"], row["why"], row["gold"] if row["kind"] == "math" else other
         if key in seen:
             continue
-        seen |= {key, (row["gold"], row["why"])}
+        seen.add(key)
         lines.append(f'| {row["kind"]} | {cell(row["said"])} | {cell(row["gold"])} | {word[row["right"]]} | '
-                     f'{word[not row["right"]]} by {", ".join(other)} | {row["why"]} |')
+                     f'{word[not row["right"]]} by {other} | {row["why"]} |')
     (ROOT / "docs/grading.md").write_text("\n".join(lines) + "\n")
 
 

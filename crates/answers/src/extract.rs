@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::normal::WORDS;
+
 /// An answer as it stands in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extracted {
@@ -29,9 +31,6 @@ static ANSWER_IS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(&format!(r"[-−]?\$?(?:{DIGITS})")).ok());
-/// Words in math, and the power of a unit: `\text{ cm}^2`.
-static WORDS: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\\(?:text\w*|mathrm|mathbf|mbox)\s*\{[^{}]*\}(?:\^\{?\d\}?)?").ok());
 
 /// A comma belongs to a number only between digits: in `72, in all` it ends a clause.
 const DIGITS: &str = r"\d+(?:,\d+)*(?:\.\d+)?|\.\d+";
@@ -106,6 +105,7 @@ pub fn last_number(text: &str) -> Option<&str> {
 fn first_number(text: &str) -> Option<&str> {
     Some(NUMBER.as_ref()?.find(text)?.as_str())
 }
+
 /// What the last `\boxed` or `\fbox` holds whose braces are closed; `\boxed 5` too.
 fn boxed(text: &str) -> Option<String> {
     let mut found: Vec<usize> = [r"\boxed", r"\fbox"]

@@ -11,7 +11,6 @@ mod extract;
 mod normal;
 mod right;
 
-pub use choice::choice;
-pub use extract::{Extracted, extract, extract_number, last_number};
+pub use extract::{Extracted, extract, extract_number};
 pub use normal::normalise;
 pub use right::is_right;

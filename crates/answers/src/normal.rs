@@ -20,7 +20,7 @@ static LAYOUT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 /// Words in math; behind a number, the power of the unit too: `5\text{ cm}^2`.
-static WORDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+pub(crate) static WORDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}(\^\{?\d\}?)?",
     )

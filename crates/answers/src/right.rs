@@ -1,6 +1,8 @@
 //! Whether an answer is right, where the right one is known.
 
-use crate::{choice, extract, extract_number, last_number, normalise};
+use crate::choice::choice;
+use crate::extract::last_number;
+use crate::{extract, extract_number, normalise};
 
 /// Whether `said`, an answer without its thought, gives `expected`.
 ///

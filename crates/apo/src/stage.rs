@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use smollm3_engine::trainer::{LoopSettings, train};
 use smollm3_engine::{
     Data, EngineError, Event, Kept, Listener, MeasureRecord, RowRef, Run, SourceName, StageInfo, TrainState,
-    Watch, Watched, checkpoint,
+    Watch, Watched,
 };
 use smollm3_model::{SmolLm3, hf};
 use smollm3_recipe::{ModelConfig, Phase, Preference, PreferenceLoss, Recipe, Reference, Stage};
@@ -99,7 +99,11 @@ pub fn prefer(
     let reference = match &cached {
         // Its memory is given back.
         Some(_) => None,
-        None => Some(against.model()?),
+        None => {
+            // All ranks read it.
+            run.only_first(|| run.check_whole(stage, &against.folder))?;
+            Some(against.model()?)
+        }
     };
     drop(against.model.take());
 
@@ -212,10 +216,7 @@ impl<'a> Against<'a> {
                 folder.display()
             )));
         }
-        let weights = run.from_first(|| match checkpoint::identity(&folder)? {
-            Some(manifest) => Ok::<_, EngineError>(manifest),
-            None => run.hashes().weights(&folder),
-        })?;
+        let weights = run.from_first(|| run.identity(&folder))?;
         Ok(Self {
             kept,
             identity: format!("{weights} {:?}", run.precision()),

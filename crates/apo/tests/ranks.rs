@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use smollm3_apo::prefer;
 use smollm3_collective::{Collective, Threads};
-use smollm3_engine::{Listeners, Metrics, Record, Run, read_metrics};
+use smollm3_engine::{Listeners, Metrics, Record, Run, checkpoint, read_metrics};
 use smollm3_recipe::Recipe;
 use support::recipe;
 
@@ -74,8 +74,8 @@ fn run(recipe: &Recipe, world: usize, stages: std::ops::Range<usize>) {
 }
 
 fn files_of_parent(run: &Run) -> u64 {
-    let (found, _) = run.newest("pretrain").unwrap();
-    let manifest = fs::read(found.unwrap().1.join("manifest.json")).unwrap();
+    let found = checkpoint::list(&run.stage_folder("pretrain")).unwrap();
+    let manifest = fs::read(found.last().unwrap().1.join("manifest.json")).unwrap();
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
     manifest["files"].as_object().unwrap().len() as u64
 }

@@ -8,11 +8,12 @@
 //!
 //! Keys that are `null` are left out: a columnar file has them for every key that another row has, and a template
 //! must not see the difference. So a schema's `"default": null` goes, too. `content` is `null` where there are only
-//! calls.
+//! calls, and empty where there is only a thought: an answer that was cut off within it.
 
 use serde_json::{Map, Value, json};
 
-use crate::conversation::{kind, list};
+use crate::conversation::{kind, list, role};
+use crate::drops::REASONING;
 use crate::error::{ChatError, Result};
 
 /// Roles of ShareGPT, by the names in use.
@@ -50,19 +51,23 @@ pub(crate) fn messages(written: Vec<Value>) -> Result<Vec<Value>> {
 /// Takes the tools out of a system message, where some sets have them.
 pub(crate) fn take_tools(messages: &mut [Value]) -> Result<Option<Vec<Value>>> {
     let mut found = None;
-    let systems = messages.iter_mut().filter(|message| {
-        let role = message.get("role").and_then(Value::as_str);
-        matches!(role, Some("system" | "developer"))
-    });
-    for message in systems.filter_map(Value::as_object_mut) {
+    for (index, message) in messages.iter_mut().enumerate() {
+        if !matches!(role(message), "system" | "developer") {
+            continue;
+        }
+        let Some(message) = message.as_object_mut() else {
+            continue;
+        };
+        let wrong = |problem: String| ChatError::Message { index, problem };
         for key in ["tools", "functions"] {
             let Some(written) = message.shift_remove(key) else {
                 continue;
             };
-            let tools = tools(&written)?;
+            let tools = tools(&written)
+                .map_err(|error| wrong(format!("has `{key}` that cannot be read: {error}")))?;
             if found.as_ref().is_some_and(|earlier| *earlier != tools) {
-                return Err(ChatError::row(
-                    "gives tools in two system messages; keep one list",
+                return Err(wrong(
+                    "gives other tools than a system message before it; keep one list".to_owned(),
                 ));
             }
             found = Some(tools);
@@ -81,9 +86,13 @@ pub(crate) fn tools(written: &Value) -> Result<Vec<Value>> {
     };
     list("tools", &read)?
         .into_iter()
-        .map(|tool| match tool {
+        .enumerate()
+        .map(|(index, tool)| match tool {
             Value::String(text) if text.trim_start().starts_with('{') => {
-                serde_json::from_str(&text).map_err(wrong)
+                serde_json::from_str(&text).map_err(|error| ChatError::Tool {
+                    index,
+                    problem: format!("is not JSON: {error}"),
+                })
             }
             tool => Ok(tool),
         })
@@ -132,9 +141,16 @@ fn read(written: Map<String, Value>) -> Result<Map<String, Value>, String> {
             false => _ = message.insert("tool_calls".to_owned(), Value::Array(calls)),
         }
     }
-    let says_nothing = !message.contains_key("content");
-    if says_nothing && (content_is_null || message.contains_key("tool_calls")) {
-        message.insert("content".to_owned(), Value::Null);
+    if !message.contains_key("content") {
+        let is_assistant = message.get("role").is_some_and(|role| role == "assistant");
+        let is_text = |key: &&str| message.get(*key).is_some_and(Value::is_string);
+        if message.contains_key("tool_calls") {
+            message.insert("content".to_owned(), Value::Null);
+        } else if is_assistant && REASONING.iter().any(is_text) {
+            message.insert("content".to_owned(), json!(""));
+        } else if content_is_null {
+            message.insert("content".to_owned(), Value::Null);
+        }
     }
     Ok(message)
 }

@@ -57,13 +57,8 @@ impl PairText {
     /// # Errors
     /// Where the tokenizer's own pipeline fails.
     pub fn encode(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
-        Ok(match &self.special {
-            None => tokenizer.encode(&self.text)?,
-            Some(special) => {
-                let tokens = tokenizer.encode_spans(&self.text, Some(special))?;
-                tokens.into_iter().map(|token| token.id).collect()
-            }
-        })
+        let tokens = tokenizer.encode_spans(&self.text, self.special.as_deref())?;
+        Ok(tokens.into_iter().map(|token| token.id).collect())
     }
 
     /// Bytes `range` of a rendered text.

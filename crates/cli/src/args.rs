@@ -103,7 +103,7 @@ pub struct RecipeArgs {
 /// What computes.
 #[derive(Debug, ClapArgs)]
 pub struct DeviceArgs {
-    /// flex (pure Rust, CPU), tch (LibTorch) or cuda (CubeCL)
+    /// flex (pure Rust, CPU), tch (LibTorch; on a GPU never run so far) or cuda (CubeCL; never compiled so far)
     #[arg(long)]
     pub backend: Option<String>,
     /// Device of the backend, e.g. cpu, cuda:1, mps

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use smollm3_corpus::read::sample_rows;
 use smollm3_corpus::shards::LocalShards;
@@ -237,6 +237,9 @@ fn step_settings(args: &BenchStepArgs) -> Result<StepSettings> {
 
 /// `smollm3 bench bits`.
 pub fn bits(args: &BenchStepArgs) -> Result<ExitCode> {
+    if args.profile {
+        bail!("--profile: bench bits shows no operations; write bench step --profile");
+    }
     let settings = step_settings(args)?;
     let result = bits_bench(&step_model(args)?, &settings, &args.device.open()?)?;
     match (args.json, result.equal) {

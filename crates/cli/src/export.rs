@@ -13,11 +13,15 @@ use smollm3_model::{ModelConfig, Parameters, Yarn};
 use crate::args::ExportArgs;
 
 /// What a folder has besides weights and configuration, if it has it.
-const COMPANIONS: [&str; 6] = [
+const COMPANIONS: [&str; 10] = [
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
     "chat_template.jinja",
     "README.md",
 ];

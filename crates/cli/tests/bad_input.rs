@@ -204,6 +204,10 @@ fn counts_and_lengths_out_of_range_are_refused() {
             );
         }
     }
+    fails(
+        &["bench", "bits", "--config", config, "--profile"],
+        &["--profile", "bench step"],
+    );
     for length in ["0", "9007199254740992", "17T"] {
         fails(
             &["bench", "step", "--config", config, "--sequence-length", length],

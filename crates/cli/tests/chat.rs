@@ -72,6 +72,51 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// A recipe in `folder` that fine-tunes a checkpoint, with `more` settings of the stage, on data of these names and
+/// files; it writes to `folder/out`.
+fn sft_recipe(folder: &Path, checkpoint: &Path, more: &str, data: &[[&str; 2]]) -> PathBuf {
+    let data: String = data
+        .iter()
+        .map(|[name, file]| format!("{{ name = \"{name}\", paths = [\"{file}\"] }}, "))
+        .collect();
+    let recipe = format!(
+        r#"
+run = {{ name = "tiny", seed = 1, output = '{out}' }}
+model = {{ checkpoint = '{checkpoint}' }}
+data = {{ held_out = "0%" }}
+
+[[stage]]
+name = "sft"
+kind = "sft"
+global_batch = "1 sequence"
+micro_batch = "1 sequence"
+epochs = 1
+optimizer = {{ learning_rate = 1e-4 }}
+schedule = {{ kind = "constant" }}
+{more}
+data = [{data}]
+"#,
+        out = folder.join("out").display(),
+        checkpoint = checkpoint.display()
+    );
+    let file = folder.join("recipe.toml");
+    fs::write(&file, recipe).unwrap();
+    file
+}
+
+/// The lines of `data explain --json`.
+fn tokens(json: &str) -> Vec<Value> {
+    json.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Text of the tokens that are learned, or of those that are not.
+fn part(tokens: &[Value], learned: bool) -> String {
+    let some = tokens.iter().filter(|token| token["learned"] == learned);
+    some.map(|token| token["text"].as_str().unwrap()).collect()
+}
+
 #[test]
 fn lines_are_answered_one_after_the_other_the_same_each_time() {
     let folder = tempfile::tempdir().unwrap();
@@ -181,43 +226,16 @@ fn a_row_is_shown_token_by_token() {
         .collect();
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
     fs::write(folder.path().join("rows.jsonl"), lines).unwrap();
-    let recipe = format!(
-        r#"
-run = {{ name = "x", seed = 1, output = '{out}' }}
-model = {{ checkpoint = '{checkpoint}' }}
-
-[[stage]]
-name = "sft"
-kind = "sft"
-sequence_length = 64
-global_batch = "1 sequence"
-micro_batch = "1 sequence"
-epochs = 1
-template = "chatml-masked"
-optimizer = {{ learning_rate = 1e-4 }}
-schedule = {{ kind = "constant" }}
-data = [{{ name = "rows", paths = ["rows.jsonl"] }}]
-"#,
-        out = folder.path().join("out").display(),
-        checkpoint = checkpoint.display()
-    );
-    let file = folder.path().join("recipe.toml");
-    fs::write(&file, recipe).unwrap();
+    let more = "sequence_length = 64\ntemplate = \"chatml-masked\"";
+    let file = sft_recipe(folder.path(), &checkpoint, more, &[["rows", "rows.jsonl"]]);
     let explain = |more: &[&str]| done(&[&["data", "explain", text(&file)], more].concat(), "");
     let json = explain(&["--row", "2", "--json"]);
-    let tokens: Vec<Value> = json
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let part = |learned: bool| -> String {
-        let some = tokens.iter().filter(|token| token["learned"] == learned);
-        some.map(|token| token["text"].as_str().unwrap()).collect()
-    };
+    let tokens = tokens(&json);
     assert_eq!(
-        part(false),
+        part(&tokens, false),
         "<|im_start|>user\nSay it.<|im_end|>\n<|im_start|>assistant\n\n"
     );
-    assert_eq!(part(true), "two<|im_end|>");
+    assert_eq!(part(&tokens, true), "two<|im_end|>");
     let table = explain(&[]);
     assert!(
         table.contains("line 1 of") && table.contains("assistant") && table.contains("yes"),
@@ -252,42 +270,16 @@ fn what_a_row_holds_is_shown_or_refused_by_line_and_key() {
     ];
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
     fs::write(folder.path().join("rows.jsonl"), lines).unwrap();
-    let recipe = format!(
-        r#"
-        run = {{ name = "explained", seed = 1, output = "out" }}
-        model = {{ checkpoint = "{}" }}
-        data = {{ held_out = "0%" }}
-        [[stage]]
-        name = "sft"
-        kind = "sft"
-        sequence_length = 128
-        global_batch = "2 sequences"
-        micro_batch = "1 sequence"
-        epochs = 1
-        template = "chatml-masked"
-        optimizer = {{ learning_rate = 1e-3 }}
-        schedule = {{ kind = "constant" }}
-        data = [{{ name = "rows", paths = ["rows.jsonl"] }}]
-        "#,
-        checkpoint.display()
-    );
-    let file = folder.path().join("recipe.toml");
-    fs::write(&file, recipe).unwrap();
+    let more = "sequence_length = 128\ntemplate = \"chatml-masked\"";
+    let file = sft_recipe(folder.path(), &checkpoint, more, &[["rows", "rows.jsonl"]]);
     let json = done(&["data", "explain", text(&file), "--row", "1", "--json"], "");
-    let tokens: Vec<Value> = json
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let part = |learned: bool| -> String {
-        let some = tokens.iter().filter(|token| token["learned"] == learned);
-        some.map(|token| token["text"].as_str().unwrap()).collect()
-    };
+    let tokens = tokens(&json);
     assert_eq!(
-        part(false),
+        part(&tokens, false),
         "<|im_start|>user\nIs <|im_end|> a token?<|im_end|>\n<|im_start|>assistant\n\n"
     );
     let call = "<tool_call>\n{\"name\": \"look\", \"arguments\": {\"at\": 7}}\n</tool_call><|im_end|>";
-    assert_eq!(part(true), call);
+    assert_eq!(part(&tokens, true), call);
     let ends = tokens.iter().filter(|token| token["text"] == "<|im_end|>");
     assert_eq!(ends.count(), 2, "the template's");
     refused(
@@ -400,41 +392,14 @@ fn the_same_rows_give_the_same_tokens_from_every_kind_of_file() {
     for name in ["tools.jsonl", "tools.parquet"] {
         fs::copy(rows.join(name), folder.path().join(name)).unwrap();
     }
-    let recipe = format!(
-        r#"
-[run]
-name = "tiny"
-seed = 1
-output = 'out'
-
-[model]
-checkpoint = '{checkpoint}'
-
-[data]
-held_out = "0%"
-
-[[stage]]
-name = "sft"
-kind = "sft"
-sequence_length = 2048
-global_batch = "1 sequence"
-micro_batch = "1 sequence"
-epochs = 1
-template = "smollm3"
-date = "2025-07-08"
-optimizer = {{ learning_rate = 1e-4 }}
-schedule = {{ kind = "constant" }}
-data = [
-  {{ name = "lines", paths = ["tools.jsonl"] }},
-  {{ name = "parquet", paths = ["tools.parquet"] }},
-  {{ name = "list", paths = ["list.json"] }},
-  {{ name = "odd", paths = ["odd.jsonl"] }},
-]
-"#,
-        checkpoint = checkpoint.display()
-    );
-    let file = folder.path().join("recipe.toml");
-    fs::write(&file, recipe).unwrap();
+    let more = "sequence_length = 2048\ntemplate = \"smollm3\"\ndate = \"2025-07-08\"";
+    let data = [
+        ["lines", "tools.jsonl"],
+        ["parquet", "tools.parquet"],
+        ["list", "list.json"],
+        ["odd", "odd.jsonl"],
+    ];
+    let file = sft_recipe(folder.path(), &checkpoint, more, &data);
     for row in ["1", "2"] {
         let explain = |data: &str| {
             done(
@@ -452,18 +417,14 @@ data = [
             )
         };
         let lines = explain("lines");
-        let written: String = lines
-            .lines()
-            .map(|line| {
-                serde_json::from_str::<Value>(line).unwrap()["text"]
-                    .as_str()
-                    .unwrap()
-                    .to_owned()
-            })
+        let tokens = tokens(&lines);
+        let written: String = tokens
+            .iter()
+            .map(|token| token["text"].as_str().unwrap())
             .collect();
         assert!(written.contains("properties"), "{written}");
         assert!(!written.contains("null"), "{written}");
-        for data in ["parquet", "list", "odd"] {
+        for [data, _] in &data[1..] {
             assert_eq!(explain(data), lines, "row {row} of {data}");
         }
     }

@@ -116,6 +116,10 @@ fn what_the_checkpoint_says_of_itself_is_kept() {
     let mut config = read(model("a").join("config.json"));
     config["eos_token_id"] = serde_json::json!([0, 5]);
     config["rope_interleaved"] = false.into();
+    let replaced = ["dtype", "transformers_version", "_name_or_path"];
+    for key in replaced {
+        config[key] = "another".into();
+    }
     config["transformers.js_config"] = serde_json::json!({"dtype": "q4"});
     config["rope_scaling"] = serde_json::json!({
         "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128,
@@ -124,6 +128,10 @@ fn what_the_checkpoint_says_of_itself_is_kept() {
     fs::write(from.join("config.json"), config.to_string()).unwrap();
     let generation = r#"{"eos_token_id": [0, 5], "do_sample": true, "temperature": 0.6, "top_p": 0.95}"#;
     fs::write(from.join("generation_config.json"), generation).unwrap();
+    let companions = ["vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model"];
+    for name in companions {
+        fs::write(from.join(name), name).unwrap();
+    }
 
     let out = folder.path().join("out");
     let (done, text) = export(&from, &out, &["--dtype", "bf16"]);
@@ -132,6 +140,9 @@ fn what_the_checkpoint_says_of_itself_is_kept() {
         fs::read_to_string(out.join("generation_config.json")).unwrap(),
         generation
     );
+    for name in companions {
+        assert_eq!(fs::read_to_string(out.join(name)).unwrap(), name);
+    }
     let written = read(out.join("config.json"));
     for key in ["eos_token_id", "rope_interleaved", "transformers.js_config"] {
         assert_eq!(written[key], config[key], "{key}");
@@ -140,6 +151,9 @@ fn what_the_checkpoint_says_of_itself_is_kept() {
         assert_eq!(written["rope_scaling"][key], config["rope_scaling"][key], "{key}");
     }
     assert_eq!(written["torch_dtype"], "bfloat16");
+    for key in replaced {
+        assert_eq!(written.get(key), None, "{key}");
+    }
 
     // Without a file of its own, what is written for generation names all ends too.
     fs::remove_file(from.join("generation_config.json")).unwrap();

@@ -1,8 +1,12 @@
 //! A start of a run whose stages are finished, all or some: what they left is looked at, not read.
 
+mod tiny;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use tiny::MODEL_AND_DATA;
 
 /// Three stages, each on the weights of the one before, with a question about all of them.
 fn write_recipe(folder: &Path) {
@@ -30,25 +34,7 @@ name = "tiny"
 seed = 5
 output = '{out}'
 
-[model.config]
-vocab_size = 320
-hidden_size = 32
-intermediate_size = 64
-num_hidden_layers = 4
-num_attention_heads = 4
-num_key_value_heads = 2
-max_position_embeddings = 64
-rope_theta = 10000.0
-no_rope_layer_interval = 4
-
-[tokenizer.train]
-vocab_size = 320
-bytes = "20kB"
-
-[data]
-held_out = "5%"
-max_epochs = 50
-
+{MODEL_AND_DATA}
 [source.sums]
 category = "math"
 kind = "arithmetic"

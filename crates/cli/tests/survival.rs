@@ -1,5 +1,7 @@
 //! The command itself is killed, stopped and locked out; the run ends in the same bits.
 
+mod tiny;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tiny::MODEL_AND_DATA;
 
 const STEPS: u64 = 12;
 
@@ -27,25 +30,7 @@ seed = 5
 output = '{out}'
 backend = "{backend}"
 
-[model.config]
-vocab_size = 320
-hidden_size = 64
-intermediate_size = 128
-num_hidden_layers = 4
-num_attention_heads = 4
-num_key_value_heads = 2
-max_position_embeddings = 64
-rope_theta = 10000.0
-no_rope_layer_interval = 4
-
-[tokenizer.train]
-vocab_size = 320
-bytes = "20kB"
-
-[data]
-held_out = "5%"
-max_epochs = 50
-
+{MODEL_AND_DATA}
 [source.first]
 category = "web"
 kind = "arithmetic"

@@ -171,6 +171,7 @@ impl StandIns {
                     .rstrip(token.rstrip),
             );
         }
+        fill_holes(&mut inner, border);
         inner.add_tokens(&added);
         let id = |character: char| inner.token_to_id(&character.to_string());
         let ids = stand_ins
@@ -240,6 +241,19 @@ impl StandIns {
         });
         Ok(tokens.collect())
     }
+}
+
+/// Makes the next token that is added get an id behind all others. `tokenizers` numbers added tokens on from the number
+/// of entries, so that in a vocabulary with holes a stand-in would get the id of an ordinary token. No text has two
+/// borders in a row, with which the fillers begin.
+fn fill_holes(tokenizer: &mut Tokenizer, border: char) {
+    let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
+    let text = |number: u32| format!("{border}{border}{number}");
+    let filler = |number: u32| AddedToken::from(text(number), false).normalized(false);
+    tokenizer.add_tokens(&[filler(0)]);
+    let first = tokenizer.token_to_id(&text(0)).unwrap_or(highest);
+    let others: Vec<AddedToken> = (1..=highest.saturating_sub(first)).map(filler).collect();
+    tokenizer.add_tokens(&others);
 }
 
 fn text_tokens(encoding: Encoding) -> Vec<TextToken> {

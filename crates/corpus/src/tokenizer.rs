@@ -50,6 +50,10 @@ pub const ADDED_TOKENS: [&str; 2] = ["<think>", "</think>"];
 /// Names under which a loaded tokenizer may keep its end of document, in order of preference.
 const END_NAMES: [&str; 3] = ["<|end_of_text|>", "<|endoftext|>", "</s>"];
 
+/// Ids without an entry that a vocabulary may have, besides one for each entry: far more than released ones do. The
+/// table of embeddings has a row for each id, and `tokenizers` prints each missing one when it writes a vocabulary.
+const MOST_HOLES: usize = 100_000;
+
 /// Learned entries a trained vocabulary holds at least: the 256 bytes.
 const BYTE_ENTRIES: u32 = 256;
 
@@ -170,7 +174,8 @@ impl Tokenizer {
     /// the beginning of prompts (`add_bos_token`).
     ///
     /// # Errors
-    /// A missing or broken file, a vocabulary without a token that ends documents, or `add_eos_token`.
+    /// A missing or broken file, a vocabulary without a token that ends documents or with few entries for its highest id,
+    /// or `add_eos_token`.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let mut path = PathBuf::from(path.as_ref());
         if path.is_dir() {
@@ -235,12 +240,17 @@ impl Tokenizer {
             )
         })?;
         // Ids may have holes, so the size is one past the highest id, not the number of entries.
-        let highest = inner.get_vocab(true).into_values().max().unwrap_or_default();
-        let vocab_size = highest
-            .checked_add(1)
-            .ok_or_else(|| trouble(name, format!("id {highest} is too large; ids begin at 0")))?;
+        let vocabulary = inner.get_vocab(true);
+        let entries = vocabulary.len();
+        let bound = entries.saturating_mul(2).saturating_add(MOST_HOLES);
+        let highest = vocabulary.into_values().max().unwrap_or_default();
+        if highest as usize >= bound {
+            let problem =
+                format!("its highest id is {highest}; with {entries} entries, ids must be below {bound}");
+            return Err(trouble(name, problem));
+        }
         let info = TokenizerInfo {
-            vocab_size,
+            vocab_size: highest.saturating_add(1),
             begin_of_text: id("<|begin_of_text|>"),
             end_of_text,
             im_start: id("<|im_start|>"),

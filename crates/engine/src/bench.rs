@@ -18,7 +18,9 @@ use smollm3_model::{DeviceInit, ModelConfig, Parameters, SmolLm3};
 use smollm3_recipe::{LossAverage, Memory, Optimizer, Precision, Recompute, Sharding};
 
 use crate::run::dtype;
-use crate::{AdamW, CrossEntropy, GlobalBatch, MicroBatch, Result, Row, StepMode, TrainState, train_step};
+use crate::{
+    AdamW, CrossEntropy, GlobalBatch, MicroBatch, Result, Row, StepMode, StepResult, TrainState, train_step,
+};
 pub use bits::{BitsBench, bits};
 pub use parts::Parts;
 use parts::{ceiling, layer_products, median, parts, wait};
@@ -60,12 +62,18 @@ impl StepSettings {
         })
     }
 
-    /// The configuration with positions for the settings' rows.
-    fn longer(&self, config: &ModelConfig) -> ModelConfig {
-        ModelConfig {
-            max_position_embeddings: config.max_position_embeddings.max(self.sequence_length),
-            ..config.clone()
-        }
+    /// One step on `rows`, which are sent to the device first.
+    fn train(
+        &self,
+        state: TrainState,
+        rows: &[Row],
+        learning_rate: f64,
+        device: &Device,
+    ) -> Result<(TrainState, StepResult)> {
+        let (own, alone) = ([MicroBatch::new(rows, device)?], Single::default());
+        let batch = GlobalBatch::gather(&CrossEntropy, &own, false, &alone)?;
+        let mode = self.mode();
+        train_step(state, &CrossEntropy, batch, mode, learning_rate, &alone, |_| true)
     }
 }
 
@@ -179,23 +187,17 @@ fn rows(settings: &StepSettings, vocab_size: usize) -> Vec<Row> {
         .collect()
 }
 
-/// Times a step of a model of this configuration on `device`.
+/// Times a step of a model of this configuration, which has a position for each token of a row, on `device`.
 ///
 /// # Errors
 /// The configuration cannot be built.
 pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> Result<StepBench> {
-    let config = settings.longer(config);
     let rows = rows(settings, config.vocab_size);
     let tokens = settings.micro_batch * settings.sequence_length;
     let base_megabytes = peak_memory().map(|bytes| bytes as f64 / 1e6);
-    let mut state = settings.state(&config, &DeviceInit::new(&config, DType::F32), device)?;
-    let alone = Single::default();
+    let mut state = settings.state(config, &DeviceInit::new(config, DType::F32), device)?;
     let train = |state| -> Result<TrainState> {
-        let batch = [MicroBatch::new(&rows, device)?];
-        let batch = GlobalBatch::gather(&CrossEntropy, &batch, false, &alone)?;
-        let (after, _) = train_step(state, &CrossEntropy, batch, settings.mode(), 1e-4, &alone, |_| {
-            true
-        })?;
+        let (after, _) = settings.train(state, &rows, 1e-4, device)?;
         // The norm of the gradients was waited for; the update is, too, on a device that computes in the background.
         wait(after.model.head());
         Ok(after)
@@ -225,15 +227,15 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
 
     let batch = MicroBatch::new(&rows, device)?;
     let training = device.clone().autodiff();
-    let parts = parts(&config, settings, state, &batch, &training, step_milliseconds);
+    let parts = parts(config, settings, state, &batch, &training, step_milliseconds);
     let lengths: Vec<f64> = (0..batch.documents.batch())
         .flat_map(|row| batch.documents.spans(row).map(|(_, length)| length as f64))
         .collect();
-    let model_flops = model_flops(&config, tokens, &lengths);
+    let model_flops = model_flops(config, tokens, &lengths);
     let gigaflops = model_flops / step_milliseconds / 1e6;
-    let ceiling_gigaflops = ceiling(&config, tokens, dtype(settings.precision), device);
+    let ceiling_gigaflops = ceiling(config, tokens, dtype(settings.precision), device);
     let planned = Memory::of_device(
-        &config,
+        config,
         settings.precision,
         settings.sequence_length as u64,
         settings.micro_batch as u64,

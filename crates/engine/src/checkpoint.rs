@@ -51,7 +51,7 @@ pub struct Progress {
     pub data: BTreeMap<String, String>,
     /// Version of this program.
     pub version: String,
-    /// Whether the steps so far were deterministic; unknown of checkpoints of 0.1 and of merged models.
+    /// `run.deterministic` when this was written; unknown of checkpoints of 0.1 and of merged models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deterministic: Option<bool>,
     /// What the guard remembers.
@@ -196,19 +196,12 @@ fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
 /// What [`newest`] finds: the newest whole checkpoint, and the names and faults of newer ones passed over.
 pub type Newest = (Option<(Progress, PathBuf)>, Vec<String>);
 
-/// The newest checkpoint of a stage that is whole, and the names and faults of those passed over.
+/// The newest checkpoint of a stage that is whole and that `wanted` says yes to, and the names and faults of those passed
+/// over. Files that `hashes` knows are not read.
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn newest(stage_folder: &Path) -> Result<Newest> {
-    newest_of(stage_folder, &FileHashes::default(), |_| true)
-}
-
-/// [`newest`] among those that `wanted` says yes to. Files that `hashes` knows are not read.
-///
-/// # Errors
-/// The folder cannot be listed.
-pub fn newest_of(
+pub fn newest(
     stage_folder: &Path,
     hashes: &FileHashes,
     wanted: impl Fn(&Progress) -> bool,

@@ -126,7 +126,7 @@ impl Kept<'_> {
         agree(ranks, &items)?;
         // Files are compared with their manifests once, not by every rank.
         let found = from_first(ranks, || {
-            let (found, damaged) = checkpoint::newest_of(&self.folder(), run.hashes(), wanted)?;
+            let (found, damaged) = checkpoint::newest(&self.folder(), run.hashes(), wanted)?;
             let step = found.as_ref().map_or(0, |(progress, _)| progress.step);
             for fault in damaged {
                 let kind = IncidentKind::Damaged { fault };

@@ -43,8 +43,17 @@ pub(crate) fn seal(folder: &Path, progress: &Progress) -> Result<()> {
 /// # Errors
 /// Which file is missing or damaged.
 pub fn verify(folder: &Path, hashes: &FileHashes) -> std::result::Result<Progress, String> {
+    verify_some(folder, hashes, |_| true)
+}
+
+/// [`verify`] of the files whose names `wanted` says yes to.
+pub(crate) fn verify_some(
+    folder: &Path,
+    hashes: &FileHashes,
+    wanted: impl Fn(&str) -> bool,
+) -> std::result::Result<Progress, String> {
     let manifest: Manifest = read_json(folder, MANIFEST)?;
-    for (name, expected) in &manifest.files {
+    for (name, expected) in manifest.files.iter().filter(|(name, _)| wanted(name)) {
         let found = hashes
             .get(&folder.join(name))
             .map_err(|error| error.to_string())?;

@@ -1,22 +1,22 @@
 //! The checkpoints that a stage starts from or is compared with: verified by rank 0, which tells the others.
 //!
 //! A checkpoint of a large model takes a minute to read; a hundred ranks that read it at once take the file system away
-//! from everybody.
+//! from everybody. A stage that goes on has weights of its own, and does not wait for those of its parent to be read.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smollm3_recipe::{Stage, StageKind, Start};
 
-use crate::checkpoint::{self, Newest};
+use crate::checkpoint;
 use crate::ranks::from_first;
 use crate::{FileHashes, Result, Run};
 
 /// What a run knows of the checkpoints in its folder.
 #[derive(Debug, Default)]
 pub(crate) struct Parents {
-    /// Newest whole checkpoints as rank 0 has told, by stage.
+    /// Newest checkpoints as rank 0 has told, by stage.
     told: Mutex<BTreeMap<String, PathBuf>>,
     pub hashes: FileHashes,
 }
@@ -34,7 +34,9 @@ impl Parents {
 
 impl Run {
     /// Has rank 0 verify the checkpoints that `stage` reads of earlier ones, and tells all ranks which they are. Every rank
-    /// calls it before it asks for one of them.
+    /// calls it before it asks for one of them. Where the stage goes on, their weights and moments are left to
+    /// [`whole_checkpoint`](Self::whole_checkpoint) and [`check_whole`](Self::check_whole), as adapters and references that
+    /// are not computed yet need them.
     ///
     /// # Errors
     /// There is none; an error of rank 0 is one of all ranks.
@@ -50,7 +52,10 @@ impl Run {
             self.parents.told().remove(earlier);
             let newest = from_first(&*self.ranks, || {
                 let newest = self.last_checkpoint(stage, earlier)?;
-                self.check_whole(stage, &newest)?;
+                match checkpoint::list(&self.stage_folder(&stage.name))?.is_empty() {
+                    true => self.check_whole(stage, &newest)?,
+                    false => self.check_texts(stage, &newest)?,
+                }
                 Ok::<_, crate::EngineError>(newest)
             })?;
             self.parents.told().insert(earlier.clone(), newest);
@@ -58,13 +63,15 @@ impl Run {
         Ok(())
     }
 
-    /// The newest checkpoint of a stage that is whole, and the names and faults of those passed over. A checkpoint that
-    /// this run has verified before is not read again.
+    /// Stands for a checkpoint: the hash of its manifest, or of its weights and architecture where it has none.
     ///
     /// # Errors
-    /// The folder cannot be listed.
-    pub fn newest(&self, stage: &str) -> Result<Newest> {
-        checkpoint::newest_of(&self.stage_folder(stage), self.hashes(), |_| true)
+    /// A file cannot be read.
+    pub fn identity(&self, folder: &Path) -> Result<String> {
+        match checkpoint::identity(folder)? {
+            Some(manifest) => Ok(manifest),
+            None => self.hashes().weights(folder),
+        }
     }
 
     /// The hashes of files that this rank has read.

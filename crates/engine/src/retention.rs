@@ -10,10 +10,17 @@
 
 use std::path::{Path, PathBuf};
 
-use smollm3_recipe::{Checkpoints, Stage, Steps};
+use smollm3_recipe::{Checkpoints, Stage};
 
 use crate::Result;
 use crate::checkpoint::{self, Progress};
+use crate::guard::GuardState;
+
+/// Whether a checkpoint is written after this step though no phase ends with it. Not in the middle of steps without an
+/// update: the one before them is what a run would go back to.
+pub(crate) fn is_due(settings: &Checkpoints, step: u64, guard: &GuardState) -> bool {
+    guard.bad == 0 && settings.every.is_some_and(|every| step.is_multiple_of(every.0))
+}
 
 /// The checkpoints that a stage writes and keeps.
 #[derive(Debug, Clone)]
@@ -38,9 +45,8 @@ impl Retention {
 
     /// Whether a run without interruptions writes this checkpoint too.
     pub fn is_regular(&self, progress: &Progress) -> bool {
-        let due = |every: Steps| progress.step.is_multiple_of(every.0);
         let is_end = self.ends.contains(&progress.step) || progress.is_end();
-        is_end || progress.guard.bad == 0 && self.settings.every.is_some_and(due)
+        is_end || is_due(&self.settings, progress.step, &progress.guard)
     }
 
     /// Removes what need not stay.

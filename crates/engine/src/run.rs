@@ -11,6 +11,7 @@ use smollm3_model::ModelConfig;
 use smollm3_recipe::{Backend, Precision, Recipe, Stage, StageKind, Start, Training};
 
 use crate::claim::{Lock, claim};
+use crate::manifest::verify_some;
 use crate::parents::Parents;
 use crate::pretrain::pretrain;
 use crate::ranks::{between_devices, first, only_first, program};
@@ -222,10 +223,19 @@ impl Run {
     /// # Errors
     /// A file is missing or damaged.
     pub fn check_whole(&self, stage: &Stage, folder: &Path) -> Result<()> {
+        self.check(stage, folder, |_| true)
+    }
+
+    /// [`check_whole`](Self::check_whole) of all but weights and moments: what a stage reads at each start.
+    pub(crate) fn check_texts(&self, stage: &Stage, folder: &Path) -> Result<()> {
+        self.check(stage, folder, |name| !name.ends_with(".safetensors"))
+    }
+
+    fn check(&self, stage: &Stage, folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
         if checkpoint::identity(folder)?.is_none() {
             return Ok(());
         }
-        let fault = match checkpoint::verify(folder, self.hashes()) {
+        let fault = match verify_some(folder, self.hashes(), wanted) {
             Ok(_) => return Ok(()),
             Err(fault) => fault,
         };

@@ -11,6 +11,7 @@ use crate::events::{CollectiveRecord, RowRef, SourceRecord};
 use crate::guard::{Fault, Guard, GuardState};
 use crate::prefetch::prefetch;
 use crate::ranks::{ALONE, only_first};
+use crate::retention::is_due;
 use crate::saver::{Saver, Writing};
 use crate::{
     EngineError, Event, GlobalBatch, IncidentKind, Listener, Objective, Result, StageInfo, StepMode,
@@ -297,14 +298,8 @@ impl Loop<'_> {
             })?;
             self.guard.forget();
         }
-        // Not in the middle of steps without an update: the one before them is what a run would go back to.
-        let regular = self.guard.state.bad == 0
-            && training
-                .checkpoint
-                .every
-                .is_some_and(|every| step.is_multiple_of(every.0));
         self.saver.poll(self.listener)?;
-        match ended.is_some() || regular {
+        match ended.is_some() || is_due(&training.checkpoint, step, &self.guard.state) {
             true => self.save(state, step),
             false => Ok(()),
         }

@@ -83,6 +83,31 @@ fn rank_0_reads_a_parent_once_and_the_others_never() {
     }
 }
 
+/// It has weights of its own; of its parent's files it reads again what is not weights, and nothing else.
+#[test]
+fn a_stage_that_goes_on_reads_no_weights_of_its_parent() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = two_stages(folder.path(), "keep");
+    run(&recipe, 1, 0);
+    for (_, ended) in run(&recipe, 2, 1) {
+        ended.unwrap();
+    }
+    let parent = folder
+        .path()
+        .join("out/pretrain")
+        .join(checkpoint::folder_name(STEPS));
+    for name in ["model.safetensors", "optimizer.safetensors"] {
+        assert!(parent.join(name).is_file());
+        fs::write(parent.join(name), "short").unwrap();
+    }
+    for (_, ended) in run(&recipe, 2, 1) {
+        ended.unwrap();
+    }
+    fs::write(parent.join("tokenizer.json"), "{}").unwrap();
+    let error = run(&recipe, 1, 1).remove(0).1.unwrap_err().to_string();
+    assert!(error.contains("which is damaged: tokenizer.json"), "{error}");
+}
+
 #[test]
 fn a_parent_that_rank_0_refuses_is_refused_by_all() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use smollm3_engine::{
-    EngineError, Event, IncidentKind, Listener, Listeners, Metrics, Record, Result, Run, checkpoint,
-    read_incidents, read_metrics,
+    EngineError, Event, FileHashes, IncidentKind, Listener, Listeners, Metrics, Record, Result, Run,
+    checkpoint, read_incidents, read_metrics,
 };
 use smollm3_kernels::compiled_backends;
 use support::{Recorder, STEPS, recipe};
@@ -127,7 +127,7 @@ fn a_damaged_checkpoint_is_named_and_passed_over() {
     for (file, damage) in damage {
         let last = stage.join(checkpoint::folder_name(STEPS));
         damage(&last.join(file));
-        let (found, damaged) = checkpoint::newest(&stage).unwrap();
+        let (found, damaged) = checkpoint::newest(&stage, &FileHashes::default(), |_| true).unwrap();
         assert_eq!(found.unwrap().0.step, STEPS - 1);
         assert!(
             damaged.len() == 1 && damaged[0].contains(file) && damaged[0].contains("step-"),

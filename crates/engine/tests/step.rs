@@ -328,9 +328,7 @@ fn losses_are_read_once_a_step() {
             };
             let micro = [0, 1, 2].map(|k| batch(k, 0, &device));
             let before = Transfers::so_far().read_backs;
-            let alone = Single::default();
-            let batch = GlobalBatch::gather(&CrossEntropy, &micro, false, &alone).unwrap();
-            let (_, result) = train_step(state, &CrossEntropy, batch, mode, 1e-3, &alone, |_| true).unwrap();
+            let (_, result) = step_alone(state, &micro, mode, 1e-3, |_| true).unwrap();
             assert_eq!(
                 Transfers::so_far().read_backs,
                 before + 2,

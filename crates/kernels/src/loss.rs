@@ -10,9 +10,10 @@ use crate::dtype::accumulator;
 /// The tokens to predict, with gaps.
 #[derive(Debug, Clone)]
 pub struct Targets {
-    ids: Tensor<1, Int>,
-    /// 0 where nothing is to be predicted.
-    weights: Tensor<1>,
+    /// 0 where nothing is to be predicted. On the host: of all bodies only the plain one reads it.
+    ids: Arc<[i32]>,
+    /// The same.
+    weights: Arc<[f32]>,
     count: usize,
     fused: Arc<Wanted>,
     /// The positions that `fused` is about, where it leaves gaps out.
@@ -40,7 +41,6 @@ impl Targets {
     }
 
     fn with_weights(ids: &[Option<u32>], weights: Option<&[f32]>, device: &Device) -> Self {
-        let ints = |values| crate::upload(values, device);
         let weight = |at: usize| weights.map_or(1.0, |weights| weights.get(at).copied().unwrap_or(0.0));
         let of_all: Vec<f32> = ids
             .iter()
@@ -53,9 +53,10 @@ impl Targets {
         let kept: Vec<usize> = (0..ids.len())
             .filter(|at| !sparse || ids[*at].is_some())
             .collect();
+        let positions = sparse.then(|| kept.iter().map(|at| *at as i32).collect());
         Self {
-            ids: ints(ids.iter().map(|id| id.unwrap_or(0) as i32).collect()),
-            weights: Tensor::from_data(TensorData::new(of_all, [ids.len()]), (device, DType::F32)),
+            ids: ids.iter().map(|id| id.unwrap_or(0) as i32).collect(),
+            weights: of_all.into(),
             count,
             fused: Arc::new(Wanted {
                 ids: kept
@@ -64,7 +65,7 @@ impl Targets {
                     .collect(),
                 weights: weights.map(|_| kept.iter().map(|at| weight(*at)).collect()),
             }),
-            positions: sparse.then(|| ints(kept.iter().map(|at| *at as i32).collect())),
+            positions: positions.map(|positions| crate::upload(positions, device)),
         }
     }
 
@@ -170,10 +171,34 @@ pub fn plain_linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets:
 /// # Shapes
 /// As [`linear_cross_entropy`].
 pub fn token_log_probs(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> Tensor<1> {
-    let tokens = hidden.dims()[0];
+    let (tokens, device) = (hidden.dims()[0], hidden.device());
+    let ids = crate::upload(targets.ids.to_vec(), &device).reshape([tokens, 1]);
+    let weights = TensorData::new(targets.weights.to_vec(), [tokens]);
+    let weights = Tensor::<1>::from_data(weights, (&device, DType::F32));
     let weight = weight.cast(hidden.dtype());
     let wide = accumulator(hidden.dtype());
     let logits = hidden.matmul(weight.transpose()).cast(wide); // [tokens, vocab_size]
-    let chosen = log_softmax(logits, 1).gather(1, targets.ids.clone().reshape([tokens, 1]));
-    chosen.reshape([tokens]) * targets.weights.clone().cast(wide)
+    let chosen = log_softmax(logits, 1).gather(1, ids);
+    chosen.reshape([tokens]) * weights.cast(wide)
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::Transfers;
+
+    /// Each copy of ordinary memory would wait for a GPU, in every micro-batch.
+    #[test]
+    fn targets_go_to_the_device_with_the_body_that_reads_them() {
+        let device = Device::flex();
+        let before = Transfers::so_far();
+        let all: Vec<Option<u32>> = (0..16).map(Some).collect();
+        let dense = Targets::new(&all, &device);
+        assert!(dense.positions.is_none());
+        assert_eq!(Transfers::so_far(), before);
+        // Rows are left out by their positions.
+        let sparse = Targets::new(&[Some(1), None, None], &device);
+        assert!(sparse.positions.is_some());
+        assert_eq!(Transfers::so_far().uploads, before.uploads + 1);
+    }
 }

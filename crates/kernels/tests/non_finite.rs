@@ -1,18 +1,13 @@
 //! Numbers that are not finite come out of the fused operations as IEEE 754 says: a broken model has no finite loss.
 
+mod support;
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
 use smollm3_kernels::{
-    Documents, Targets, compiled_backends, device, document_attention, linear_cross_entropy, rms_norm,
-    rotary, swiglu,
+    Documents, Targets, document_attention, linear_cross_entropy, rms_norm, rotary, swiglu,
 };
-
-fn devices() -> Vec<(&'static str, Device)> {
-    compiled_backends()
-        .into_iter()
-        .map(|name| (name, device(name, None).unwrap().autodiff()))
-        .collect()
-}
+use support::named_devices;
 
 fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
@@ -50,7 +45,7 @@ proptest! {
         ),
         target: prop::sample::Index,
     ) {
-        for (name, device) in devices() {
+        for (name, device) in named_devices() {
             // The product of a head of width 1 and a hidden state of 1 is the head itself.
             let vocab = logits.len();
             let target = target.index(vocab);
@@ -67,7 +62,7 @@ proptest! {
 
 #[test]
 fn one_bad_row_of_a_head_makes_every_loss_bad() {
-    for (name, device) in devices() {
+    for (name, device) in named_devices() {
         let (tokens, vocab, width) = (40, 50, 8);
         let number = |i: usize| (i * 37 % 23) as f32 / 11.0 - 1.0;
         let mut head: Vec<f32> = (0..vocab * width).map(number).collect();
@@ -95,7 +90,7 @@ fn what_sees_a_bad_key_is_bad_and_nothing_else() {
     // Two documents; the bad key is in the second.
     let documents = Documents::new(vec![vec![0, 70]], seq).unwrap();
     for bad in [f32::NAN, f32::INFINITY] {
-        for (name, device) in devices() {
+        for (name, device) in named_devices() {
             let number = |i: usize| (i * 29 % 31) as f32 / 31.0 + 0.1;
             let all: Vec<f32> = (0..seq * dim).map(number).collect();
             let mut keys = all.clone();
@@ -113,7 +108,7 @@ fn what_sees_a_bad_key_is_bad_and_nothing_else() {
 
 #[test]
 fn norm_gate_and_rotation_keep_what_is_bad() {
-    for (name, device) in devices() {
+    for (name, device) in named_devices() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = vec![0.5; 64];
             x[37] = bad;

@@ -43,12 +43,10 @@ pub fn merge_stage(
     let mut data = BTreeMap::new();
     for (folder, weight) in &parents {
         run.check_whole(stage, folder)?;
-        let identity = match checkpoint::identity(folder)? {
-            Some(manifest) => manifest,
-            None => run.hashes().weights(folder)?,
-        };
-        data.insert(name_of(folder, *weight), identity);
+        data.insert(name_of(folder, *weight), run.identity(folder)?);
     }
+    let start = run.checkpoint_of(stage, &stage.from)?;
+    run.check_whole(stage, &start)?;
     let progress = Progress {
         stage: stage.name.clone(),
         step: STEP,
@@ -73,7 +71,7 @@ pub fn merge_stage(
             NumberFormat::Bf16 => FileDtype::Bf16,
             NumberFormat::F16 => FileDtype::F16,
         }),
-        tokenizer_from: TokenizerFrom::Folder(run.checkpoint_of(stage, &stage.from)?),
+        tokenizer_from: TokenizerFrom::Folder(start),
         ..MergeSettings::default()
     };
     let made = checkpoint::publish(&folder, &progress, |draft| {
@@ -135,7 +133,8 @@ fn name_of(folder: &Path, weight: f64) -> String {
     format!("{} × {weight}", folder.display())
 }
 
-/// Whether a merged checkpoint was made of these parents. Of those that have a manifest, the manifest is read and nothing else.
+/// Whether a merged checkpoint was made of these parents. Of each only its manifest is read; one without a manifest is known
+/// by its folder, as with every finished stage.
 fn is_of(done: &Progress, parents: &[(PathBuf, f64)]) -> smollm3_engine::Result<bool> {
     for (folder, weight) in parents {
         let known = done.data.get(&name_of(folder, *weight));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use smollm3_engine::{Event, Listener, Run, checkpoint};
+use smollm3_engine::{Event, FileHashes, Listener, Run, checkpoint};
 use smollm3_merge::merge_stage;
 use smollm3_model::Parameters;
 use smollm3_model::hf::Checkpoint;
@@ -137,7 +137,8 @@ fn the_newest_checkpoints_are_averaged_and_then_weighed() {
         );
     }
     // A checkpoint as any other, which says of what it was made.
-    let (newest, damaged) = checkpoint::newest(&out.join("merged")).unwrap();
+    let (newest, damaged) =
+        checkpoint::newest(&out.join("merged"), &FileHashes::default(), |_| true).unwrap();
     assert!(damaged.is_empty());
     assert_eq!(newest.unwrap().0.data.len(), 4);
     let read = |name: &str| fs::read_to_string(at("merged", 0).join(name)).unwrap();
@@ -191,8 +192,8 @@ fn a_stop_changes_no_bit_of_the_mean() {
     let whole = tempfile::tempdir().unwrap();
     run(merging(whole.path(), &[], longer).unwrap()).0.unwrap();
     let parents = |folder: &Path| -> Vec<String> {
-        let found = checkpoint::newest(&folder.join("out/merged")).unwrap().0.unwrap();
-        let names = found.0.data.into_keys();
+        let (_, merged) = checkpoint::list(&folder.join("out/merged")).unwrap().remove(0);
+        let names = checkpoint::read_state(&merged).unwrap().data.into_keys();
         names
             .map(|name| name.split("out/").last().unwrap().to_owned())
             .collect()

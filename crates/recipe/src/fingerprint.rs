@@ -2,9 +2,9 @@
 //!
 //! The canonical form of a recipe is a flat map from dotted keys to values, with every default filled in and the
 //! files it was split into put together; its hash is the fingerprint. Comments, the order of keys and the
-//! spelling of numbers are not in it, nor is what can change a result by rounding only: the run's name and output folder,
-//! the backend, its device and whether it is deterministic, checkpoints, recomputation, and the micro-batch as long as
-//! the loss is averaged over tokens. A run folder keeps the canonical form, so that a refusal can say which keys differ.
+//! spelling of numbers are not in it, nor is what changes no result, or by rounding only: the run's name and output
+//! folder, the backend, its device and whether it is deterministic, checkpoints, recomputation, and the micro-batch as
+//! long as the loss is averaged over tokens. A run folder keeps the canonical form, so that a refusal can say which keys differ.
 //!
 //! A stage has one of its own, with the stages that it depends on and without those that follow: adding a stage
 //! to a recipe leaves what was trained valid.

@@ -10,7 +10,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::model_config::{ModelConfig, ModelConfigError, ModelType, Yarn, head_dim, rope_layers};
+use crate::model_config::{ModelConfig, ModelConfigError, ModelType, head_dim, rope_layers};
+use crate::yarn::Yarn;
 
 /// Which spelling of the rotary settings to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

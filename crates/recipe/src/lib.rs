@@ -47,6 +47,7 @@ mod source;
 mod stage;
 mod training;
 mod units;
+mod yarn;
 
 pub use conversations::{
     ChatText, Conversations, Duration, Learned, SpecialTokens, Sums, TemplateChoice, TemplateDrops,
@@ -60,7 +61,7 @@ pub use hf_config::{Spelling, TokenIds};
 pub use lora::Lora;
 pub use merging::{MergedModel, Merging, NumberFormat};
 pub use mixture::{Mixture, MixturePart};
-pub use model_config::{ModelConfig, ModelConfigError, ModelType, Yarn};
+pub use model_config::{ModelConfig, ModelConfigError, ModelType};
 pub use optimizer::Optimizer;
 pub use plan::{
     AdaptersPlan, ConversationPlan, Estimate, Facts, Landmark, Memory, MergePlan, OriginalEstimate,
@@ -81,3 +82,4 @@ pub use training::{
     Checkpoints, Guards, Loss, LossAverage, OptimizerState, Phase, Recompute, Spikes, Training,
 };
 pub use units::{BatchSize, Bytes, ContextLength, Pairs, Percent, Sequences, Span, Steps, Tokens, UnitError};
+pub use yarn::Yarn;

@@ -36,6 +36,8 @@ pub(crate) struct Answer {
     calls: usize,
     /// Whether white space that comes next is part of the format.
     fresh: bool,
+    /// Whether nothing was shown yet.
+    silent: bool,
     held: String,
 }
 
@@ -47,6 +49,7 @@ impl Answer {
             may_call,
             calls: 0,
             fresh: thinking,
+            silent: true,
             held: String::new(),
         }
     }
@@ -64,7 +67,7 @@ impl Answer {
         parts
     }
 
-    /// The answer has ended: what was held back is all there is.
+    /// The answer has ended: what was held back is all there is. An answer without anything is an empty text.
     pub fn finish(&mut self) -> Vec<Part> {
         let mut parts = Vec::new();
         let held = std::mem::take(&mut self.held);
@@ -72,6 +75,9 @@ impl Answer {
             State::Thinking => self.show(&mut parts, held.trim_end(), Part::Reasoning),
             State::Calling => self.call(&mut parts, &held, ""),
             State::Start | State::Saying => self.show(&mut parts, &held, Part::Content),
+        }
+        if self.silent {
+            parts.push(Part::Content(String::new()));
         }
         parts
     }
@@ -136,6 +142,7 @@ impl Answer {
         if !text.is_empty() {
             parts.push(part(text.to_owned()));
             self.fresh = false;
+            self.silent = false;
         }
     }
 
@@ -153,6 +160,7 @@ impl Answer {
 
     /// A call, or the text as it stands if it is none.
     fn call(&mut self, parts: &mut Vec<Part>, body: &str, close: &str) {
+        self.silent = false;
         match tool_call::parse(body, self.calls) {
             Some(call) => {
                 self.calls += 1;
@@ -226,6 +234,20 @@ mod tests {
                 "",
                 "",
                 vec![call("now", "{}")],
+            ),
+            (
+                "<tool_call>{\"name\": \"now\", \"arguments\": null}</tool_call>",
+                false,
+                "",
+                "",
+                vec![call("now", "{}")],
+            ),
+            (
+                "<tool_call>{\"name\": \"add\", \"arguments\": [1]}</tool_call>",
+                false,
+                "",
+                "<tool_call>{\"name\": \"add\", \"arguments\": [1]}</tool_call>",
+                vec![],
             ),
             (
                 "a <tool_call>{add}</tool_call> b",

@@ -18,7 +18,7 @@ use crate::worker::{Event, Work};
 
 /// What is computed for a request, and how it is answered.
 pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, ChatReply)> {
-    let request = ChatRequest::read(fields)?;
+    let request = ChatRequest::read(fields, &shared.sampling())?;
     shared.check_model(request.model.as_deref())?;
     let Some(template) = &shared.model.template else {
         return Err(Refusal::field(

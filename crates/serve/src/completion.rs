@@ -20,7 +20,7 @@ const MAX_TOKENS: usize = 16;
 
 /// What is computed for a request, and how it is answered.
 pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, CompletionReply)> {
-    let request = CompletionRequest::read(fields)?;
+    let request = CompletionRequest::read(fields, &shared.sampling())?;
     shared.check_model(request.model.as_deref())?;
     let tokenizer = &shared.model.tokenizer;
     let (prompts, texts) = match request.prompts {

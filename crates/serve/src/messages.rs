@@ -27,13 +27,15 @@ pub(crate) fn conversation(request: &ChatRequest) -> Checked<Conversation> {
 mod tests {
     use serde_json::{Map, Value, json};
     use smollm3_chat::{Render, Template};
+    use smollm3_model::Sampling;
 
     use super::*;
     use crate::wire::Fields;
 
     fn read(messages: Value) -> Checked<Conversation> {
         let body = json!({ "messages": messages }).to_string();
-        conversation(&ChatRequest::read(Fields::parse(body.as_bytes()).unwrap()).unwrap())
+        let fields = Fields::parse(body.as_bytes()).unwrap();
+        conversation(&ChatRequest::read(fields, &Sampling::default()).unwrap())
     }
 
     #[test]

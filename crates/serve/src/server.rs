@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 use smollm3_chat::NaiveDate;
 use smollm3_inference::TextModel;
+use smollm3_model::Sampling;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc};
@@ -249,6 +250,19 @@ impl Shared {
     /// Tokens of the model's context.
     pub fn context(&self) -> usize {
         self.model.model.max_positions()
+    }
+
+    /// How tokens are chosen where a request does not say: as the checkpoint draws them, else as OpenAI does.
+    pub fn sampling(&self) -> Sampling {
+        let own = &self.model.generation.sampling;
+        // A checkpoint that is not meant to be drawn from has no temperature.
+        match own.temperature > 0.0 {
+            true => own.clone(),
+            false => Sampling {
+                temperature: 1.0,
+                ..Sampling::default()
+            },
+        }
     }
 
     /// Refuses requests that are meant for another model.

@@ -9,13 +9,13 @@ use crate::wire::{FunctionCall, ToolCall};
 pub(crate) fn parse(body: &str, index: usize) -> Option<ToolCall> {
     let mut call: Map<String, Value> = serde_json::from_str(body.trim()).ok()?;
     let arguments = match call.shift_remove("arguments") {
-        None => "{}".to_owned(),
-        // Written out as text, it must still be an object: that is what clients read and send back.
+        None | Some(Value::Null) => "{}".to_owned(),
+        // It must be an object, also where it is written out as text: that is what clients read and send back.
         Some(Value::String(written)) if serde_json::from_str::<Map<String, Value>>(&written).is_ok() => {
             written
         }
-        Some(Value::String(_)) => return None,
-        Some(arguments) => arguments.to_string(),
+        Some(arguments @ Value::Object(_)) => arguments.to_string(),
+        Some(_) => return None,
     };
     Some(ToolCall {
         index: Some(index),

@@ -126,6 +126,51 @@ fn calls_are_told_as_calls_if_tools_were_offered() {
 }
 
 #[test]
+fn what_the_server_says_can_be_sent_back() {
+    let thought = [":", "<think>", "a", "</think>", "b", "<|im_end|>"];
+    let no_call = "<tool_call>{\"name\": \"add\", \"arguments\": [1]}</tool_call>";
+    let bare_call = "<tool_call>{\"name\": \"now\", \"arguments\": null}</tool_call>";
+    // What is thought and said.
+    let cases = [
+        // Cut off inside its thought.
+        (&thought[..], 2, json!(["a", null])),
+        (&thought[..], 9, json!(["a", "b"])),
+        (&[":", "<|im_end|>"], 9, json!([null, ""])),
+        (&[":", "<think>", "</think>", "<|im_end|>"], 9, json!([null, ""])),
+        (
+            &["<|im_start|>", no_call, "<|im_end|>"],
+            9,
+            json!([null, no_call]),
+        ),
+        (&["<|im_start|>", bare_call, "<|im_end|>"], 9, json!([null, null])),
+    ];
+    for (words, most, expected) in cases {
+        let server = served(scripted(words, &[no_call, bare_call], TEMPLATE));
+        let mut request = ask("What?");
+        request["max_tokens"] = json!(most);
+        if words[0] == "<|im_start|>" {
+            request["tools"] = tools();
+        }
+        let answer = server.done(PATH, &request);
+        let said = message(&answer);
+        assert_eq!(json!([said["reasoning_content"], said["content"]]), expected);
+        let calls = said.get("tool_calls").is_some();
+        assert_eq!(calls, words.contains(&bare_call), "{said}");
+        let pieces = server.streamed(PATH, &request);
+        let text = pieces
+            .iter()
+            .find_map(|piece| piece["choices"][0]["delta"]["content"].as_str());
+        assert_eq!(json!(text), expected[1]);
+
+        let turns = request["messages"].as_array_mut().unwrap();
+        turns.push(said.clone());
+        turns.push(json!({"role": "user", "content": "What else?"}));
+        let next = server.done(PATH, &request);
+        assert_eq!(message(&next)["content"], expected[1]);
+    }
+}
+
+#[test]
 fn pieces_add_up_to_the_whole() {
     let scripts = [
         served(scripted(

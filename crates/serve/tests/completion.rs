@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use smollm3_inference::{Continuation, TextModel};
 use smollm3_kernels::Documents;
 use smollm3_model::{Generation, Sampling, generate};
-use support::{CONTEXT, broken, random, served};
+use support::{CONTEXT, Served, broken, random, served};
 
 const PATH: &str = "/v1/completions";
 
@@ -214,6 +214,41 @@ fn random_texts_are_those_of_their_seed() {
     let unseeded = json!({"prompt": prompt, "max_tokens": 30, "temperature": 1.5});
     let draw = || texts(&served.done(PATH, &unseeded)).concat();
     assert_ne!(draw(), draw());
+}
+
+#[test]
+fn what_a_request_leaves_open_is_as_the_checkpoint_draws() {
+    let mut drawing = random();
+    drawing.generation.sampling = Sampling {
+        temperature: 1.5,
+        top_k: 1,
+        ..Sampling::default()
+    };
+    let (drawing, plain) = (served(drawing), served(random()));
+    let completion = json!({"prompt": "A text", "max_tokens": 30, "seed": 7});
+    let message = json!({"role": "user", "content": "A text"});
+    let chat = json!({"messages": [message], "max_tokens": 30, "seed": 7});
+    for (path, request) in [(PATH, completion), ("/v1/chat/completions", chat)] {
+        let said = |server: &Served, more: Value| {
+            let mut request = request.clone();
+            for (field, value) in more.as_object().unwrap() {
+                request[field] = value.clone();
+            }
+            let answer = server.done(path, &request);
+            let choice = &answer["choices"][0];
+            json!([choice["text"], choice["message"]])
+        };
+        let greedy = said(&plain, json!({"temperature": 0}));
+        assert_eq!(said(&drawing, json!({})), greedy);
+        // What it says counts, and the rest is still the checkpoint's.
+        let drawn = said(&drawing, json!({"top_k": 0}));
+        assert_eq!(drawn, said(&plain, json!({"temperature": 1.5})));
+        assert_ne!(drawn, greedy);
+        // A checkpoint that says nothing is drawn from as it is by OpenAI.
+        let open = said(&plain, json!({}));
+        assert_eq!(open, said(&plain, json!({"temperature": 1})));
+        assert_ne!(open, greedy);
+    }
 }
 
 #[test]

@@ -98,8 +98,13 @@ fn what_is_wrong_is_named() {
             json!([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]),
         ),
         ("messages", json!([{"role": "assistant", "tool_calls": "add"}])),
+        (
+            "messages",
+            json!([{"role": "system", "content": "s", "tools": "[{"}, {"role": "user", "content": "a"}]),
+        ),
         ("tools", json!({"name": "add"})),
         ("tools", json!([{"type": "function"}])),
+        ("tools", json!(["{\"type\": "])),
         ("tool_choice", json!("required")),
         (
             "tool_choice",

@@ -84,22 +84,6 @@ pub fn read_ledger(folder: &Path) -> Result<Option<Ledger>> {
         })
 }
 
-/// The conversations of a store in the order that `seed` gives them, packed.
-pub(crate) fn packed(
-    store: &ConversationStore,
-    settings: &Settings,
-    seed: u64,
-) -> Result<(Permutation, Rows, [u8; 32])> {
-    let key = *blake3::hash(format!("{seed} rows").as_bytes()).as_bytes();
-    let order = Permutation::new(store.len(), &key, u64::MAX);
-    let lengths: Vec<u32> = (0..store.len())
-        .map(|document| order.get(document).unwrap_or(document))
-        .map(|conversation| u32::try_from(store.length(conversation)).unwrap_or(u32::MAX))
-        .collect();
-    let rows = pack(&lengths, settings)?;
-    Ok((order, rows, key))
-}
-
 /// The rows of a stage.
 pub struct PackedRows {
     store: ConversationStore,
@@ -125,8 +109,13 @@ impl PackedRows {
         seed: u64,
         sequences_per_step: u64,
     ) -> Result<Self> {
-        let (order, rows, key) = packed(&store, settings, seed)?;
+        let key = *blake3::hash(format!("{seed} rows").as_bytes()).as_bytes();
+        let order = Permutation::new(store.len(), &key, u64::MAX);
         let conversation = |document: u64| order.get(document).unwrap_or(document);
+        let lengths: Vec<u32> = (0..store.len())
+            .map(|document| u32::try_from(store.length(conversation(document))).unwrap_or(u32::MAX))
+            .collect();
+        let rows = pack(&lengths, settings)?;
         if rows.is_empty() {
             return Err(SftError::Refused(
                 "no row is left after packing; raise sequence_length or write too_long = \"truncate\""

@@ -19,9 +19,8 @@ use smollm3_mixer::Permutation;
 use smollm3_recipe::{BadRows, Conversations, PreparedData, Recipe, Stage};
 
 use crate::encoder::{ConversationEncoder, Document, Encoded, RowEncoder};
-use crate::packed::packed;
 use crate::source::Rows;
-use crate::{ChatSetup, ConversationStore, ConversationWriter, Result, SftError};
+use crate::{ChatSetup, ConversationStore, ConversationWriter, PackedRows, Result, SftError};
 
 /// Raised when the same rows would become other tokens.
 const FORMAT: u32 = 3;
@@ -118,11 +117,11 @@ impl Prepared {
     }
 }
 
-/// What an earlier run or preparation left for a stage in the folder of `recipe`'s run: packed rows, or pairs. No
-/// row of the data is read; a file that has changed since is noticed when the stage runs.
+/// What an earlier run or preparation left for a stage in the folder of `recipe`'s run: packed rows that are trained on, or
+/// pairs. No row of the data is read; a file that has changed since is noticed when the stage runs.
 ///
 /// # Errors
-/// What is there is damaged.
+/// What is there is damaged, or as [`PackedRows::new`].
 pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedData>> {
     let folder = folder(recipe, stage);
     let Some(made) = made(&folder) else {
@@ -133,8 +132,7 @@ pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedDa
         None => total(|report| report.trained),
         Some(fine_tuning) => {
             let store = ConversationStore::open(&folder.join(TRAIN))?;
-            let (_, rows, _) = packed(&store, &fine_tuning.packing(), recipe.run.seed)?;
-            rows.len() as u64
+            PackedRows::new(store, &fine_tuning.packing(), recipe.run.seed, 1)?.len()
         }
     };
     let tokens = total(|report| report.tokens);

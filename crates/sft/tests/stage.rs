@@ -429,8 +429,12 @@ fn rows_without_a_target_are_left_out_by_reason_and_no_step_is_made_of_them() {
     let rows: Vec<Value> = (0..8).map(|i| row(&format!("{i} {long}"), "yes")).collect();
     let (found, _) = fresh(&rows, &streamed).unwrap();
     let recipe = recipe(&streamed);
-    let settings = recipe.stages.last().unwrap().fine_tuning().unwrap().packing();
-    let packed = PackedRows::new(found.train, &settings, 1, 1).unwrap();
+    let stage = recipe.stages.last().unwrap();
+    let settings = stage.fine_tuning().unwrap().packing();
+    let packed = PackedRows::new(found.train, &settings, recipe.run.seed, 1).unwrap();
+    // The plan counts steps as the stage makes them.
+    let planned = prepared_data(&recipe, stage).unwrap().unwrap();
+    assert_eq!(planned.rows, packed.len());
     let learned = |number| packed.row(number).unwrap().targets.iter().flatten().count() as u64;
     let learned: Vec<u64> = (0..packed.len()).map(learned).collect();
     assert!(learned.iter().all(|targets| *targets > 0), "{learned:?}");

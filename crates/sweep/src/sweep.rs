@@ -38,7 +38,7 @@ pub struct Sweep {
     pub output: PathBuf,
     /// What is compared.
     pub measures: Vec<Measure>,
-    /// All variations, those that are not asked for now included: they may have been run before.
+    /// All variations, also those that [`Request::only`] leaves out: they may have been run before.
     pub variations: Vec<Variation>,
     /// All seeds.
     pub seeds: Vec<u64>,
@@ -142,7 +142,7 @@ impl Sweep {
             .find(|run| run.variation == variation && run.seed == seed)
     }
 
-    /// The runs that are asked for now.
+    /// The runs that [`Request::only`] does not leave out.
     pub fn asked(&self) -> impl Iterator<Item = &PlannedRun> {
         self.runs
             .iter()

@@ -137,13 +137,15 @@ impl Prompts {
 /// The columns that may hold what is asked; the first that is there does.
 const ASKING: [&str; 4] = ["prompt", "question", "messages", "conversations"];
 /// What the template gets beside the messages.
-const SETTING: [&str; 2] = ["tools", "chat_template_kwargs"];
+const SETTING: [&str; 3] = ["tools", "functions", "chat_template_kwargs"];
+/// A text that goes before what is asked, as [`Conversation::from_row`] has it: not where that is in `messages`.
+const SYSTEM: &str = "system";
 
 impl Asking {
     /// The columns that are read.
     fn columns(&self) -> Columns {
         let expected = self.expected.as_deref();
-        Columns::named(ASKING.into_iter().chain(SETTING).chain(expected))
+        Columns::named(ASKING.into_iter().chain(SETTING).chain([SYSTEM]).chain(expected))
     }
 
     fn prompt(&self, batch: &ValueBatch, row: usize, index: u64) -> Result<Prompt> {
@@ -176,8 +178,6 @@ impl Asking {
             ));
         }
         conversation.tools = None;
-        // A columnar file has null for what a row does not set.
-        conversation.template_kwargs.retain(|_, value| !value.is_null());
         if let Some(think) = self.think {
             let kwargs = &mut conversation.template_kwargs;
             kwargs.insert("enable_thinking".to_owned(), Value::from(think));
@@ -211,7 +211,7 @@ fn messages(row: &Value) -> Result<Vec<Value>, String> {
     let found = ASKING.iter().find_map(|name| Some((*name, column(name)?)));
     let mut messages = match found {
         Some((_, Value::String(text))) if !text.trim().is_empty() => {
-            return Ok(vec![json!({"role": "user", "content": text})]);
+            vec![json!({"role": "user", "content": text})]
         }
         Some((_, Value::Array(messages))) => {
             in_one_form(messages.clone()).map_err(|error| error.to_string())?
@@ -221,6 +221,13 @@ fn messages(row: &Value) -> Result<Vec<Value>, String> {
         }
         None => return Err(format!("has no prompt; it needs one of {}", ASKING.join(", "))),
     };
+    let may_open = matches!(found, Some((_, Value::String(_)) | ("conversations", _)));
+    let system = column(SYSTEM).and_then(Value::as_str);
+    if let Some(system) = system.filter(|system| may_open && !system.is_empty())
+        && messages.first().map(role) != Some("system")
+    {
+        messages.insert(0, json!({"role": "system", "content": system}));
+    }
     // What an assistant said already is what is to be said anew.
     if messages.last().map(role) == Some("assistant") {
         messages.pop();

@@ -28,6 +28,9 @@ fn prompts_are_read_from_all_usual_columns() {
         json!({"prompt": null, "messages": [user("three"), assistant]}),
         json!({"messages": [system, user("four"), assistant, user("five")], "chat_template_kwargs": {"enable_thinking": false, "xml_tools": null}}),
         json!({"prompt": [user("six")], "chosen": [assistant], "tools": []}),
+        json!({"question": "seven", "system": "s"}),
+        json!({"conversations": [{"from": "human", "value": "eight"}], "system": "s"}),
+        json!({"messages": [user("nine")], "system": "not read beside `messages`"}),
     ]);
     let asked = |bench: &Bench| -> Vec<Conversation> {
         bench
@@ -46,12 +49,18 @@ fn prompts_are_read_from_all_usual_columns() {
         &[system.clone(), user("four"), assistant, user("five")]
     );
     assert_eq!(messages[4], &[user("six")]);
+    assert_eq!(messages[5], &[system.clone(), user("seven")]);
+    assert_eq!(messages[6], &[system.clone(), user("eight")]);
+    assert_eq!(messages[7], &[user("nine")]);
     assert_eq!(json!(found[3].template_kwargs), json!({"enable_thinking": false}));
     bench.asking.system = Some("told".to_owned());
     bench.asking.think = Some(true);
     let found = asked(&bench);
     assert_eq!(found[0].messages[0]["content"], "told");
-    assert_eq!(found[3].messages[0], system, "a row's own system message stays");
+    for own in [3, 5, 6] {
+        assert_eq!(found[own].messages[0], system, "a row's own system message stays");
+    }
+    assert_eq!(found[7].messages[0]["content"], "told");
     assert!(
         found
             .iter()
@@ -76,6 +85,7 @@ fn rows_without_a_prompt_stop_the_work_or_are_counted() {
         ),
         (json!({"messages": [{"role": "bot"}, user("a")]}), "role `bot`"),
         (json!({"prompt": "x", "tools": [{"name": "f"}]}), "`tools`"),
+        (json!({"prompt": "x", "functions": [{"name": "f"}]}), "`tools`"),
         (
             json!({"prompt": "x", "chat_template_kwargs": {"messages": 1}}),
             "`messages`",

@@ -141,6 +141,34 @@ fn calls_are_one_call_however_they_are_written() {
 }
 
 #[test]
+fn a_thought_without_an_answer_is_an_empty_answer() {
+    for key in ["reasoning_content", "reasoning", "thinking"] {
+        for mut message in [
+            json!({"role": "assistant", "content": null}),
+            json!({"role": "assistant"}),
+            json!({"from": "gpt", "value": null}),
+        ] {
+            message[key] = json!("still thin");
+            let talk = read(with(message));
+            let expected = json!({"role": "assistant", key: "still thin", "content": ""});
+            assert_eq!(talk.messages[1], expected);
+            assert!(!talk.has_empty_answers(false));
+        }
+        let silent = read(with(json!({"role": "assistant", "content": null, key: ""})));
+        assert!(silent.has_empty_answers(false));
+        for wrong in [
+            json!({"role": "user", "content": null, key: "still thin"}),
+            json!({"role": "assistant", "content": null, key: null}),
+        ] {
+            assert!(refused(with(wrong)).contains("message 1 has no `content`"));
+        }
+    }
+    // A call is told apart from an empty answer.
+    let call = json!({"role": "assistant", "reasoning": "a", "tool_calls": [{"function": {"name": "f"}}]});
+    assert_eq!(read(with(call)).messages[1]["content"], Value::Null);
+}
+
+#[test]
 fn tools_are_the_same_from_every_place() {
     let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}}});
     // As a file of columns holds it that has another tool in another row.
@@ -168,4 +196,6 @@ fn tools_are_the_same_from_every_place() {
     );
     let two = refused(json!({"messages": system(json!([tool])), "tools": [{"name": "g"}]}));
     assert!(two.contains("`tools` twice"), "{two}");
+    let cut = refused(json!({"messages": messages, "tools": [tool, "{\"name\": "]}));
+    assert!(cut.contains("tool 1 is not JSON"), "{cut}");
 }

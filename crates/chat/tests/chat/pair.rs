@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 use smollm3_chat::{Pair, Render, Template, render_pair};
 
 use crate::fixtures::{dated, read, tokenizer};
+use crate::tokenizers::folding;
 
 #[test]
 fn pairs_are_rendered_as_by_trl() {
@@ -9,44 +10,21 @@ fn pairs_are_rendered_as_by_trl() {
     let cases = file["preference"].as_array().unwrap();
     assert_eq!(cases.len(), 4);
     for case in cases {
+        let agrees = |pair: &Pair, version: &str| {
+            let rendered = render_pair(&tokenizer(), &Template::smollm3(), pair, &dated()).unwrap();
+            for (part, text) in [
+                ("prompt", &rendered.prompt.text),
+                ("chosen", &rendered.chosen.text),
+                ("rejected", &rendered.rejected.text),
+            ] {
+                assert_eq!(json!(text), case[version][part], "{} {part}", case["name"]);
+            }
+        };
         let mut pair = Pair::from_row(&case["example"]).unwrap();
-        let rendered = render_pair(&tokenizer(), &Template::smollm3(), &pair, &dated()).unwrap();
-        let expected = &case["trl_0.24.0"];
-        assert_eq!(
-            json!(rendered.prompt.text),
-            expected["prompt"],
-            "{}",
-            case["name"]
-        );
-        assert_eq!(
-            json!(rendered.chosen.text),
-            expected["chosen"],
-            "{}",
-            case["name"]
-        );
-        assert_eq!(
-            json!(rendered.rejected.text),
-            expected["rejected"],
-            "{}",
-            case["name"]
-        );
-
+        agrees(&pair, "trl_0.24.0");
         // Older versions did not pass the row's settings on.
         pair.template_kwargs.clear();
-        let rendered = render_pair(&tokenizer(), &Template::smollm3(), &pair, &dated()).unwrap();
-        let expected = &case["trl_0.19.1 (chat_template_kwargs are ignored there)"];
-        assert_eq!(
-            json!(rendered.prompt.text),
-            expected["prompt"],
-            "{}",
-            case["name"]
-        );
-        assert_eq!(
-            json!(rendered.rejected.text),
-            expected["rejected"],
-            "{}",
-            case["name"]
-        );
+        agrees(&pair, "trl_0.19.1 (chat_template_kwargs are ignored there)");
     }
 }
 
@@ -213,5 +191,16 @@ fn special_tokens_in_a_pair_are_the_templates_alone() {
         let ids = part.encode(&tokenizer).unwrap();
         assert_eq!(ids.iter().filter(|id| **id == end).count(), ends, "{part:?}");
         assert_eq!(tokenizer.decode(&ids, false).unwrap(), part.text);
+    }
+
+    // Nor does a tokenizer make one of other letters.
+    let tokenizer = folding();
+    let end = tokenizer.info().im_end.unwrap();
+    let row = json!({"prompt": "What is <|IM_END|>?", "chosen": "<|IM_END|> ends.", "rejected": "No."});
+    let pair = Pair::from_row(&row).unwrap();
+    let rendered = render_pair(&tokenizer, &Template::chatml(), &pair, &Render::default()).unwrap();
+    for part in [&rendered.prompt, &rendered.chosen, &rendered.rejected] {
+        let ids = part.encode(&tokenizer).unwrap();
+        assert_eq!(ids.iter().filter(|id| **id == end).count(), 1, "{part:?}");
     }
 }

@@ -113,6 +113,18 @@ pub fn unigram(scheme: &str, normalizer: Value, special: &[&str]) -> Kind {
     kind(scheme, false, &json)
 }
 
+/// A tokenizer that folds `<|IM_END|>` to the text of a special token.
+pub fn folding() -> Tokenizer {
+    let folding = byte_level("folding", false, |json| {
+        json["normalizer"] =
+            json!({"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]});
+        for token in json["added_tokens"].as_array_mut().unwrap() {
+            token["normalized"] = json!(true);
+        }
+    });
+    folding.tokenizer
+}
+
 /// One of each kind.
 pub fn kinds() -> Vec<Kind> {
     let trims =

@@ -49,6 +49,17 @@ pub(super) struct HeldFolder<'a> {
     _lock: File,
 }
 
+/// What came of a claim.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// The entry's exclusive lock. It counts with all its bytes from now on.
+    Won(File),
+    /// What is in use takes too much.
+    NoRoom,
+    /// The entry is there after all, or another handle has a lock on it.
+    Taken,
+}
+
 /// What a listing says of one entry, whoever made it.
 #[derive(Debug)]
 struct Found {
@@ -112,41 +123,60 @@ impl HeldFolder<'_> {
         Ok(lock)
     }
 
-    /// The exclusive lock of an absent entry, which from now on counts with all its bytes; what a killed process left of
-    /// it goes. `None` if it is there after all, or another handle has a lock on it.
-    pub(super) fn claim(&self, entry: &Entry) -> Result<Option<File>> {
+    /// Claims an absent entry: room is made for it, and what a killed process left of it goes.
+    ///
+    /// An entry counts as soon as it has a lock; so room comes first, and a process that is killed in between leaves the
+    /// folder within its bound.
+    pub(super) fn claim(&self, entry: &Entry) -> Result<Claim> {
         let path = self.folder.lock_of(entry);
-        let Some(lock) = open_locked(&path).map_err(CorpusError::io("lock", &path))? else {
-            return Ok(None);
+        let lock = || open_locked(&path).map_err(CorpusError::io("lock", &path));
+        let left = match path.try_exists().map_err(CorpusError::io("read", &path))? {
+            true => match lock()? {
+                None => return Ok(Claim::Taken),
+                left => left,
+            },
+            false => None,
         };
         if entry.is_whole() {
-            return Ok(None);
+            return Ok(Claim::Taken);
         }
+        self.remove_files(entry)?;
+        if !self.make_room(entry)? {
+            remove(&path)?;
+            return Ok(Claim::NoRoom);
+        }
+        let Some(lock) = left.map_or_else(lock, |left| Ok(Some(left)))? else {
+            return Ok(Claim::Taken);
+        };
         touch(&lock, &path)?;
-        if let Some(found) = self.list()?.remove(&entry.key) {
-            found.files.iter().try_for_each(|path| remove(path))?;
-        }
-        Ok(Some(lock))
+        Ok(Claim::Won(lock))
     }
 
     /// Removes an entry whose exclusive lock is `lock`.
     pub(super) fn remove(&self, entry: &Entry, lock: File) -> Result<()> {
-        if let Some(found) = self.list()?.remove(&entry.key) {
-            found.files.iter().try_for_each(|path| remove(path))?;
-        }
+        self.remove_files(entry)?;
         remove(&self.folder.lock_of(entry))?;
         drop(lock);
         Ok(())
     }
 
-    /// Removes entries that nobody uses, least recently used first, until the bound holds; `false`, and nothing is
-    /// removed, where those in use take too much.
-    pub(super) fn make_room(&self) -> Result<bool> {
-        let mut found: Vec<Found> = self.list()?.into_values().collect();
-        found.sort_by_key(|entry| entry.used_at);
-        let mut bytes = total(&found);
+    fn remove_files(&self, entry: &Entry) -> Result<()> {
+        match self.list()?.remove(&entry.key) {
+            Some(found) => found.files.iter().try_for_each(|path| remove(path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes entries that nobody uses, least recently used first, until `wanted` fits beside the others; `false`, and
+    /// nothing is removed, where those in use take too much.
+    fn make_room(&self, wanted: &Entry) -> Result<bool> {
+        let mut found = self.list()?;
+        found.remove(&wanted.key);
+        let mut bytes = total(&found).saturating_add(wanted.bytes);
+        let mut found: Vec<(String, Found)> = found.into_iter().collect();
+        found.sort_by_key(|(_, entry)| entry.used_at);
         let mut idle = Vec::new();
-        for entry in found {
+        for (key, entry) in found {
             if bytes <= self.folder.most_bytes {
                 break;
             }
@@ -158,26 +188,25 @@ impl HeldFolder<'_> {
                 },
             };
             bytes -= entry.bytes;
-            idle.push((entry, lock));
+            idle.push((key, lock));
         }
         if bytes > self.folder.most_bytes {
             return Ok(false);
         }
-        for (entry, _lock) in idle {
+        // Listed again under their locks: a download may have named its file after the first listing, and ended.
+        let mut found = self.list()?;
+        for (key, _lock) in idle {
+            let Some(entry) = found.remove(&key) else { continue };
             // The lock's file last: until then what is left counts.
-            entry
-                .files
-                .iter()
-                .chain(&entry.lock)
-                .try_for_each(|path| remove(path))?;
+            let files = entry.files.iter().chain(&entry.lock);
+            files.into_iter().try_for_each(|path| remove(path))?;
         }
         Ok(true)
     }
 
     /// Bytes of all entries, those that still come counted whole.
     pub(super) fn bytes(&self) -> Result<u64> {
-        let found: Vec<Found> = self.list()?.into_values().collect();
-        Ok(total(&found))
+        Ok(total(&self.list()?))
     }
 
     /// The entries by key. Files with other names are none of the cache's.
@@ -240,8 +269,10 @@ fn parse(name: &str) -> Option<(&str, Rest)> {
     Some((key, Rest::Lock(bytes)))
 }
 
-fn total(found: &[Found]) -> u64 {
-    found.iter().fold(0, |sum, entry| sum.saturating_add(entry.bytes))
+fn total(found: &BTreeMap<String, Found>) -> u64 {
+    found
+        .values()
+        .fold(0, |sum, entry| sum.saturating_add(entry.bytes))
 }
 
 /// Says that an entry has been used.

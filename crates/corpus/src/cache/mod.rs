@@ -25,7 +25,7 @@ use crate::remote::RemoteClient;
 use crate::shards::{OpenShard, Shard, Shards};
 
 pub use bundle::Bundle;
-use folder::{CacheFolder, Entry};
+use folder::{CacheFolder, Claim, Entry};
 
 /// How often it is looked whether another process is done: doubles from the first to the last.
 const POLL: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(200)];
@@ -189,22 +189,21 @@ impl Shards for ShardCache {
             if let Some(error) = state.failed.remove(&index) {
                 return Err(error);
             }
-            if !state.coming.contains_key(&index)
-                && let Some(lock) = held.claim(entry)?
-            {
-                if held.make_room()? {
-                    self.start(&mut state, index, lock);
-                } else {
-                    held.remove(entry, lock)?;
-                    shared.check_own_pins(&state, entry)?;
-                    if !reported && started.elapsed() > LONG {
-                        reported = true;
-                        tracing::warn!(
-                            source = shared.source,
-                            file = %path.display(),
-                            "the cache is full of files that other readers use; waiting for them"
-                        );
+            if !state.coming.contains_key(&index) {
+                match held.claim(entry)? {
+                    Claim::Won(lock) => self.start(&mut state, index, lock),
+                    Claim::NoRoom => {
+                        shared.check_own_pins(&state, entry)?;
+                        if !reported && started.elapsed() > LONG {
+                            reported = true;
+                            tracing::warn!(
+                                source = shared.source,
+                                file = %path.display(),
+                                "the cache is full of files that other readers use; waiting for them"
+                            );
+                        }
                     }
+                    Claim::Taken => {}
                 }
             }
             drop(held);
@@ -234,12 +233,8 @@ impl ShardCache {
             return Ok(());
         }
         let held = shared.folder.hold()?;
-        let Some(lock) = held.claim(entry)? else {
-            return Ok(());
-        };
-        match held.make_room()? {
-            true => self.start(&mut shared.state(), index, lock),
-            false => held.remove(entry, lock)?,
+        if let Claim::Won(lock) = held.claim(entry)? {
+            self.start(&mut shared.state(), index, lock);
         }
         Ok(())
     }

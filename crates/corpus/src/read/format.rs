@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::json::without_mark;
 use crate::error::{CorpusError, Result};
 
 /// How the rows of a file are stored.
@@ -146,9 +147,6 @@ pub(super) fn detect(path: &Path, name: &str) -> Result<RowFormat> {
 
 /// Whether a file begins as one of JSON does; an empty one has no rows.
 fn is_json(head: &[u8]) -> bool {
-    let text = head
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(head)
-        .trim_ascii_start();
+    let text = without_mark(head).trim_ascii_start();
     matches!(text.first(), None | Some(b'{' | b'['))
 }

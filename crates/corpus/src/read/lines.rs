@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memchr::memchr2;
 
 use super::format::Compression;
+use super::json::without_mark;
 use super::list::List;
 use super::unpack::unpack;
 use super::{BATCH_BYTES, Position};
@@ -137,7 +138,7 @@ impl Layout {
                 "it is {encoding}, not UTF-8; convert it (`iconv -f {encoding} -t UTF-8`)"
             ));
         }
-        let text = super::json::without_mark(head).trim_ascii_start();
+        let text = without_mark(head).trim_ascii_start();
         Ok(match text.first() {
             Some(b'[') => Layout::List,
             _ => Layout::Lines,

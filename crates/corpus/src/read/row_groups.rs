@@ -98,7 +98,7 @@ pub(super) fn metadata(path: &Path, name: &str, columns: &Columns) -> Result<Arr
         .map_err(|error| not_readable(name, &error))
 }
 
-pub(super) fn not_readable(name: &str, error: &ParquetError) -> CorpusError {
+fn not_readable(name: &str, error: &ParquetError) -> CorpusError {
     CorpusError::source(name, format!("not a readable Parquet file: {error}"))
 }
 

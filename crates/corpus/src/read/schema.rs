@@ -65,7 +65,7 @@ fn rebuilt(field: &TypePtr, is_read: bool) -> Result<TypePtr, ParquetError> {
 }
 
 /// Whether a primitive type is one of text, marked or not.
-pub(super) fn is_text(field: &Type) -> bool {
+fn is_text(field: &Type) -> bool {
     let info = field.get_basic_info();
     field.is_primitive()
         && field.get_physical_type() == PhysicalType::BYTE_ARRAY

@@ -291,7 +291,7 @@ fn reader_process() {
 fn readers(server: &Server, folder: &Path, room: usize) -> Vec<std::process::Child> {
     let start = |seed| {
         std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "cache::reader_process"])
+            .args(["--exact", "--nocapture", "cache::reader_process"])
             .env(
                 READER,
                 format!("{} {} {room} {seed}", folder.display(), server.address),

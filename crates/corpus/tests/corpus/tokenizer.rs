@@ -86,6 +86,30 @@ fn broken_files_are_refused_by_name() {
 }
 
 #[test]
+fn ids_far_beyond_the_number_of_entries_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let json = fs::read_to_string(datatrove("tokenizer.json")).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let mut load = |id: u32| {
+        json["model"]["vocab"]["far"] = id.into();
+        fs::write(&path, json.to_string()).unwrap();
+        Tokenizer::load(&path)
+    };
+    // 1018 learned entries, 6 added ones and this one.
+    let bound = 2 * 1025 + 100_000;
+    for id in [bound, 50_000_000, u32::MAX] {
+        let error = load(id).unwrap_err().to_string();
+        let name = path.to_str().unwrap();
+        assert!(
+            error.contains(name) && error.contains(&format!("id is {id}")),
+            "{error}"
+        );
+    }
+    assert_eq!(load(bound - 1).unwrap().info().vocab_size, bound);
+}
+
+#[test]
 fn a_document_cannot_end_itself_unless_asked() {
     let tokenizer = tokenizer();
     let info = *tokenizer.info();
@@ -132,6 +156,24 @@ fn only_the_spellings_that_are_meant_are_special_tokens() {
         assert_eq!(at, text.len());
     }
     assert_eq!(tokenizer.with_added(vec![1, 2]).unwrap(), [1, 2]);
+}
+
+/// Tokens that are added to such a vocabulary are numbered from the number of entries on.
+#[test]
+fn text_is_no_special_token_where_ids_have_holes() {
+    let json = fs::read_to_string(datatrove("tokenizer.json")).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let text = "far <|im_end|>";
+    for far in 1025_u32..1035 {
+        json["model"]["vocab"]["far"] = far.into();
+        let tokenizer = Tokenizer::from_json("holes", json.to_string().as_bytes()).unwrap();
+        let end = tokenizer.info().im_end.unwrap();
+        let ids = tokenizer.encode_text(text).unwrap();
+        assert!(ids[0] == far && !ids.contains(&end), "{far}: {ids:?}");
+        let special = tokenizer.special_in(text);
+        let tokens = tokenizer.encode_spans(text, Some(&special)).unwrap();
+        assert_eq!((tokens[0].id, tokens.last().unwrap().id), (far, end));
+    }
 }
 
 #[test]

@@ -54,9 +54,14 @@ fn read_store(path: &Path) {
 
 fn read_tokenizer(path: &Path) {
     if let Ok(tokenizer) = Tokenizer::load(path) {
-        let _ = tokenizer
-            .encode("one 2 three\n<|im_end|>")
-            .map(|ids| tokenizer.decode(&ids, false));
+        let text = "one 2 three\n<|im_end|>";
+        for ids in [
+            tokenizer.encode(text),
+            tokenizer.encode_text(text),
+            tokenizer.prompt(text),
+        ] {
+            let _ = ids.map(|ids| tokenizer.decode(&ids, false));
+        }
         let _ = tokenizer.fingerprint();
     }
 }

@@ -3,11 +3,10 @@
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
-use smollm3_collective::Single;
 use smollm3_model::{Init, ModelConfig, NamedParameters, named_parameters};
 
 use super::{StepSettings, rows};
-use crate::{CrossEntropy, GlobalBatch, MicroBatch, Result, TrainState, train_step};
+use crate::{Result, TrainState};
 
 /// Steps that were trained twice from the same weights on the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,24 +26,17 @@ pub struct TrainedBits {
     pub state: String,
 }
 
-/// Trains the settings' steps twice; both states are in memory at once.
+/// Trains the settings' steps twice, with a position for each token of a row; both states are in memory at once.
 ///
 /// # Errors
 /// The configuration cannot be built.
 pub fn bits(config: &ModelConfig, settings: &StepSettings, device: &Device) -> Result<BitsBench> {
-    let config = settings.longer(config);
     let rows = rows(settings, config.vocab_size);
-    let start = settings.state(&config, &Init::new(&config, 1), device)?;
+    let start = settings.state(config, &Init::new(config, 1), device)?;
     let train = |mut state: TrainState| -> Result<TrainedBits> {
         let mut steps = Vec::new();
-        let alone = Single::default();
         for _ in 0..settings.steps {
-            let batch = [MicroBatch::new(&rows, device)?];
-            let batch = GlobalBatch::gather(&CrossEntropy, &batch, false, &alone)?;
-            let (after, done) =
-                train_step(state, &CrossEntropy, batch, settings.mode(), 1e-3, &alone, |_| {
-                    true
-                })?;
+            let (after, done) = settings.train(state, &rows, 1e-3, device)?;
             steps.push([done.loss, done.grad_norm]);
             state = after;
         }

@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
 use smollm3_collective::Collective;
+use smollm3_kernels::read_back;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::Sharding;
 
@@ -86,7 +87,10 @@ impl ReducedGradients {
         let squares: Vec<Tensor<1>> = parts.values.iter().flatten().map(squares).collect();
         match squares.is_empty() {
             true => 0.0,
-            false => Tensor::cat(squares, 0).into_data().iter::<f64>().sum(),
+            false => read_back(Tensor::cat(squares, 0))
+                .into_iter()
+                .map(f64::from)
+                .sum(),
         }
     }
 }

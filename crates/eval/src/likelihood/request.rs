@@ -41,12 +41,12 @@ impl Request {
                 let text = text.get(beginning.filter(|_| has_own).map_or(0, str::len)..);
                 Self {
                     context: vec![prefix],
-                    continuation: encode(tokenizer, text.unwrap_or_default(), false)?,
+                    continuation: tokenizer.encode_text(text.unwrap_or_default())?,
                 }
             }
             false => {
-                let mut whole = encode(tokenizer, &format!("{given}{rest}{continuation}"), true)?;
-                let context = encode(tokenizer, given, true)?;
+                let mut whole = encode(tokenizer, &format!("{given}{rest}{continuation}"))?;
+                let context = encode(tokenizer, given)?;
                 Self {
                     continuation: whole.split_off(context.len().min(whole.len())),
                     context,
@@ -68,12 +68,8 @@ impl Request {
     }
 }
 
-/// The tokens of a text, with what the tokenizer adds to any text or without. What the text spells is text: a question
-/// that holds `<|im_end|>` ends nothing.
-pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-    let ids = tokenizer.encode_text(text)?;
-    Ok(match add_special_tokens {
-        true => tokenizer.with_added(ids)?,
-        false => ids,
-    })
+/// The tokens of a text, with what the tokenizer adds to any text. What the text spells is text: a question that holds
+/// `<|im_end|>` ends nothing.
+pub(crate) fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
+    Ok(tokenizer.with_added(tokenizer.encode_text(text)?)?)
 }

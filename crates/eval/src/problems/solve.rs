@@ -177,7 +177,7 @@ fn ask(model: &TextModel, asking: &Asking, problem: &Problem, item: usize) -> Re
                 )
             });
             let text: String = solved.chain([asking.task.plain(&problem.question)]).collect();
-            encode(&model.tokenizer, &text, true)?
+            encode(&model.tokenizer, &text)?
         }
         Mode::NoThink | Mode::Think => model.prompt(&conversation(asking, &examples, problem), any_date())?,
     };

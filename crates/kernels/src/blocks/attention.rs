@@ -3,7 +3,6 @@
 //! probabilities again from the saved log-sum-exp. Memory beside inputs and output: one block of scores.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use burn::backend::tensor::{BoolTensor, Device, FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata, get_device_settings};
@@ -95,28 +94,39 @@ impl<B: Backend> Inputs<B> {
     fn forward(&self, index: usize) -> (FloatTensor<B>, FloatTensor<B>) {
         let queries = self.blocks.tokens(index);
         let q = self.folded(tokens::<B>(&self.q, &queries));
-        let mut running: Option<Running<B>> = None;
-        for block in self.blocks.keys_of(index) {
-            let scores = self.scores(&q, &tokens::<B>(&self.k, &block.keys), &queries, &block);
-            let found = B::float_max_dim(scores.clone(), 3);
-            let largest = match &running {
-                Some(running) => larger::<B>(running.largest.clone(), found),
-                None => found,
-            };
-            let probabilities = B::float_exp(B::float_sub(scores, largest.clone()));
-            let mut sum = B::float_sum_dim(probabilities.clone(), 3);
-            let probabilities = self.folded(cast::<B>(probabilities, self.dtype));
-            let mut values = self.unfolded(B::float_matmul(probabilities, tokens::<B>(&self.v, &block.keys)));
-            if let Some(before) = running {
-                let shrink = B::float_exp(B::float_sub(before.largest, largest.clone()));
-                sum = B::float_add(B::float_mul(before.sum, shrink.clone()), sum);
-                values = B::float_add(B::float_mul(before.values, shrink), values);
-            }
-            running = Some(Running { largest, sum, values });
-        }
-        let Running { largest, sum, values } = running.expect("a block of queries sees its own keys");
+        let own = self.seen(&q, &queries, &self.blocks.own(index), None);
+        let Running { largest, sum, values } = self
+            .blocks
+            .earlier(index)
+            .fold(own, |before, block| self.seen(&q, &queries, &block, Some(before)));
         let out = cast::<B>(B::float_div(values, sum.clone()), self.dtype);
         (out, B::float_add(largest, B::float_log(sum)))
+    }
+
+    /// What is known of a block of folded queries once it has seen these keys too.
+    fn seen(
+        &self,
+        q: &FloatTensor<B>,
+        queries: &Range<usize>,
+        block: &KeyBlock,
+        before: Option<Running<B>>,
+    ) -> Running<B> {
+        let scores = self.scores(q, &tokens::<B>(&self.k, &block.keys), queries, block);
+        let found = B::float_max_dim(scores.clone(), 3);
+        let largest = match &before {
+            Some(before) => larger::<B>(before.largest.clone(), found),
+            None => found,
+        };
+        let probabilities = B::float_exp(B::float_sub(scores, largest.clone()));
+        let mut sum = B::float_sum_dim(probabilities.clone(), 3);
+        let probabilities = self.folded(cast::<B>(probabilities, self.dtype));
+        let mut values = self.unfolded(B::float_matmul(probabilities, tokens::<B>(&self.v, &block.keys)));
+        if let Some(before) = before {
+            let shrink = B::float_exp(B::float_sub(before.largest, largest.clone()));
+            sum = B::float_add(B::float_mul(before.sum, shrink.clone()), sum);
+            values = B::float_add(B::float_mul(before.values, shrink), values);
+        }
+        Running { largest, sum, values }
     }
 
     /// Gradients of `q`, `k` and `v`.
@@ -248,7 +258,7 @@ pub(super) struct SavedAttention<B: Backend> {
     out: FloatTensor<B>,
     /// `[batch, heads, seq, 1]`.
     lse: FloatTensor<B>,
-    documents: Arc<Documents>,
+    documents: Documents,
     block: usize,
 }
 
@@ -258,7 +268,7 @@ pub(super) fn forward<B: Backend>(
     q: FloatTensor<B>,
     k: FloatTensor<B>,
     v: FloatTensor<B>,
-    documents: Arc<Documents>,
+    documents: Documents,
     block: usize,
 ) -> (FloatTensor<B>, SavedAttention<B>) {
     let inputs = Inputs::<B>::new(q.clone(), k.clone(), v.clone(), &documents, block);

@@ -51,7 +51,7 @@ pub(crate) trait Blockwise: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        documents: Arc<Documents>,
+        documents: Documents,
         block: usize,
     ) -> FloatTensor<Self>;
 
@@ -72,7 +72,7 @@ pub(crate) fn attention(
     block: usize,
 ) -> Tensor<4> {
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    let documents = Arc::new(documents.clone());
+    let documents = documents.clone();
     Tensor::from_dispatch(<Dispatch as Blockwise>::blockwise_attention(
         q, k, v, documents, block,
     ))
@@ -93,7 +93,7 @@ macro_rules! blockwise_without_autodiff {
                 q: FloatTensor<Self>,
                 k: FloatTensor<Self>,
                 v: FloatTensor<Self>,
-                documents: Arc<Documents>,
+                documents: Documents,
                 block: usize,
             ) -> FloatTensor<Self> {
                 attention::forward::<Self>(q, k, v, documents, block).0
@@ -123,7 +123,7 @@ impl<B: Backend, C: CheckpointStrategy> Blockwise for Autodiff<B, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        documents: Arc<Documents>,
+        documents: Documents,
         block: usize,
     ) -> FloatTensor<Self> {
         tracked::<B, C, _, 3>([q, k, v], |[q, k, v], _| {

@@ -53,19 +53,32 @@ impl Blocks {
         start..(start + self.size).min(self.seq)
     }
 
-    /// The keys that some query of block `index` sees: its own block first, so that no maximum is ever that of masked
-    /// scores only, then backwards to the block in which the earliest of its documents begins.
-    pub fn keys_of(&self, index: usize) -> impl Iterator<Item = KeyBlock> {
+    /// The keys of block `index` itself. They come first, so that no maximum is ever that of masked scores only.
+    pub fn own(&self, index: usize) -> KeyBlock {
+        KeyBlock {
+            index,
+            keys: self.tokens(index),
+            masked: true,
+        }
+    }
+
+    /// The earlier keys that some query of block `index` sees: backwards to the block in which the earliest of its
+    /// documents begins.
+    pub fn earlier(&self, index: usize) -> impl Iterator<Item = KeyBlock> {
         let (least, most) = self.visible[index];
-        (least / self.size..=index).rev().map(move |key| {
+        (least / self.size..index).rev().map(move |key| {
             let keys = self.tokens(key);
-            let masked = key == index || most > keys.start;
             KeyBlock {
                 index: key,
+                masked: most > keys.start,
                 keys,
-                masked,
             }
         })
+    }
+
+    /// [`Self::own`], then [`Self::earlier`].
+    pub fn keys_of(&self, index: usize) -> impl Iterator<Item = KeyBlock> {
+        std::iter::once(self.own(index)).chain(self.earlier(index))
     }
 }
 

@@ -58,10 +58,8 @@ fn refused(error: *mut c_char) -> Result<(), String> {
 
 /// # Panics
 /// LibTorch refused: a mistake of the caller, or no memory left. As `tch` itself does.
-fn check(error: *mut c_char) {
-    if let Err(text) = refused(error) {
-        panic!("LibTorch: {text}");
-    }
+fn done<T>(outcome: Result<T, String>) -> T {
+    outcome.unwrap_or_else(|text| panic!("LibTorch: {text}"))
 }
 
 /// Causal attention of documents laid end to end: output, log-sum-exp, and two tensors for the backward pass.
@@ -77,20 +75,7 @@ pub(super) fn flash_attention(
     longest: i64,
     scale: f64,
 ) -> [Tensor; 4] {
-    let mut out = [null_mut(); 4];
-    // SAFETY: all are tensors; on success four new ones have been put into `out`.
-    unsafe {
-        check(smollm3_flash_attention(
-            out.as_mut_ptr(),
-            q.as_ptr(),
-            k.as_ptr(),
-            v.as_ptr(),
-            starts.as_ptr(),
-            longest,
-            scale,
-        ));
-        out.map(|tensor| Tensor::from_ptr(tensor))
-    }
+    done(try_flash_attention(q, k, v, starts, longest, scale))
 }
 
 /// Whether [`flash_attention`] runs on this device: tried with one token. It does not on GPUs before Ampere, nor in builds
@@ -98,29 +83,31 @@ pub(super) fn flash_attention(
 pub(super) fn has_flash_attention(device: tch::Device) -> bool {
     let token = Tensor::zeros([1, 1, 8], (tch::Kind::BFloat16, device));
     let starts = Tensor::from_slice(&[0i32, 1]).to_device(device);
+    try_flash_attention(&token, &token, &token, &starts, 1, 1.0).is_ok()
+}
+
+fn try_flash_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    starts: &Tensor,
+    longest: i64,
+    scale: f64,
+) -> Result<[Tensor; 4], String> {
     let mut out = [null_mut(); 4];
-    // SAFETY: as in `flash_attention`.
-    let error = unsafe {
-        smollm3_flash_attention(
+    // SAFETY: all are tensors; on success four new ones have been put into `out`.
+    unsafe {
+        refused(smollm3_flash_attention(
             out.as_mut_ptr(),
-            token.as_ptr(),
-            token.as_ptr(),
-            token.as_ptr(),
+            q.as_ptr(),
+            k.as_ptr(),
+            v.as_ptr(),
             starts.as_ptr(),
-            1,
-            1.0,
-        )
-    };
-    if error.is_null() {
-        for tensor in out {
-            // SAFETY: four new tensors have been put into `out`.
-            drop(unsafe { Tensor::from_ptr(tensor) });
-        }
-        return true;
+            longest,
+            scale,
+        ))?;
+        Ok(out.map(|tensor| Tensor::from_ptr(tensor)))
     }
-    // SAFETY: a string that `strdup` made for us, not used after this.
-    unsafe { libc::free(error.cast()) };
-    false
 }
 
 /// A parameter in an update: value, moments and gradient, all contiguous and nobody else's.
@@ -154,7 +141,7 @@ pub(super) fn fused_adamw(parameters: &mut [Updated], step: AdamWStep) {
     let seconds = list(|updated| &mut updated.second, parameters);
     // SAFETY: lists of as many tensors each, and nobody else sees those that are written to.
     unsafe {
-        check(smollm3_fused_adamw(
+        done(refused(smollm3_fused_adamw(
             values.as_ptr(),
             gradients.as_ptr(),
             firsts.as_ptr(),
@@ -167,7 +154,7 @@ pub(super) fn fused_adamw(parameters: &mut [Updated], step: AdamWStep) {
             beta2,
             decay,
             f64::from(step.epsilon) * correction,
-        ));
+        )));
     }
 }
 

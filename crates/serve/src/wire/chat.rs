@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use smollm3_model::Sampling;
 
 use super::completion::is_text;
 use super::{Checked, Fields, FinishReason, Options, Refusal, Usage};
@@ -22,16 +23,16 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
-    /// Reads a request.
+    /// Reads a request; `defaults` say how tokens are chosen where it does not.
     ///
     /// # Errors
     /// A field is missing, wrong, unknown, or asks for something that is not done here.
-    pub fn read(mut fields: Fields) -> Checked<Self> {
+    pub fn read(mut fields: Fields, defaults: &Sampling) -> Checked<Self> {
         let expected = "a list of objects with `role` and `content`";
         let Some(messages) = fields.take("messages", expected)? else {
             return Err(Refusal::field("messages", format!("is missing; give {expected}")));
         };
-        let mut options = Options::read(&mut fields)?;
+        let mut options = Options::read(&mut fields, defaults)?;
         let newer = fields.count("max_completion_tokens", 1..=usize::MAX)?;
         if options.max_tokens == Some(0) {
             return Err(Refusal::field("max_tokens", "is 0; an answer has at least 1"));

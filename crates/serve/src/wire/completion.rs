@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use smollm3_model::Sampling;
 
 use super::{Checked, Fields, FinishReason, Options, Refusal, Usage};
 
@@ -40,11 +41,11 @@ enum Prompt {
 }
 
 impl CompletionRequest {
-    /// Reads a request.
+    /// Reads a request; `defaults` say how tokens are chosen where it does not.
     ///
     /// # Errors
     /// A field is missing, wrong, unknown, or asks for something that is not done here.
-    pub fn read(mut fields: Fields) -> Checked<Self> {
+    pub fn read(mut fields: Fields, defaults: &Sampling) -> Checked<Self> {
         let expected = "a text, a list of texts, a list of token ids, or a list of such lists";
         let prompts = match fields.take("prompt", expected)? {
             None => return Err(Refusal::field("prompt", format!("is missing; give {expected}"))),
@@ -53,7 +54,7 @@ impl CompletionRequest {
             Some(Prompt::Tokens(tokens)) => Prompts::Tokens(vec![tokens]),
             Some(Prompt::ManyTokens(tokens)) => Prompts::Tokens(tokens),
         };
-        let options = Options::read(&mut fields)?;
+        let options = Options::read(&mut fields, defaults)?;
         let n = options.n as u64;
         fields.unsupported("best_of", |best_of| best_of.as_u64() == Some(n))?;
         fields.unsupported("suffix", |suffix| suffix.as_str() == Some(""))?;

@@ -34,11 +34,11 @@ enum OneOrMany {
 }
 
 impl Options {
-    /// Takes its fields out of a request.
+    /// Takes its fields out of a request; how tokens are chosen that it does not say is as in `defaults`, the seed apart.
     ///
     /// # Errors
     /// A field is of the wrong type, out of its range, or asks for something that is not done here.
-    pub fn read(fields: &mut Fields) -> Checked<Self> {
+    pub fn read(fields: &mut Fields, defaults: &Sampling) -> Checked<Self> {
         let is_zero = |value: &Value| value.as_f64() == Some(0.0);
         fields.unsupported("frequency_penalty", is_zero)?;
         fields.unsupported("presence_penalty", is_zero)?;
@@ -47,7 +47,7 @@ impl Options {
         Ok(Self {
             max_tokens: fields.count("max_tokens", 0..=usize::MAX)?,
             stop: stop(fields)?,
-            sampling: sampling(fields)?,
+            sampling: sampling(fields, defaults)?,
             n: fields.count("n", 1..=128)?.unwrap_or(1),
             stream,
             include_usage: include_usage(fields, stream)?,
@@ -55,16 +55,20 @@ impl Options {
     }
 }
 
-fn sampling(fields: &mut Fields) -> Checked<Sampling> {
+fn sampling(fields: &mut Fields, defaults: &Sampling) -> Checked<Sampling> {
     // As OpenAI: without a seed each answer is another.
     let seed = fields.take::<i64>("seed", "a whole number of 64 bits")?;
     let top_k = fields.take::<i64>("top_k", "a whole number, 0 or -1 for all tokens")?;
     Ok(Sampling {
-        temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(1.0),
-        top_k: top_k.map_or(0, |k| usize::try_from(k).unwrap_or(0)),
-        top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(1.0),
-        min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
-        repetition_penalty: fields.number("repetition_penalty", 0.01..=100.0)?.unwrap_or(1.0),
+        temperature: fields
+            .number("temperature", 0.0..=2.0)?
+            .unwrap_or(defaults.temperature),
+        top_k: top_k.map_or(defaults.top_k, |k| usize::try_from(k).unwrap_or(0)),
+        top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(defaults.top_p),
+        min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(defaults.min_p),
+        repetition_penalty: fields
+            .number("repetition_penalty", 0.01..=100.0)?
+            .unwrap_or(defaults.repetition_penalty),
         seed: seed.map_or_else(rand::random, i64::cast_unsigned),
     })
 }
