@@ -169,7 +169,7 @@ impl RowEncoder for PairEncoder {
     }
 
     fn generator(&self) -> Generator {
-        |sums, index| sum_pair(sums.seed, index, sums.think)
+        |sums, index| sum_pair(sums.seed, index, sums.think, sums.answers)
     }
 
     fn encode(&self, tokenizer: &Tokenizer, batch: &RowBatch, index: usize) -> Result<Encoded> {

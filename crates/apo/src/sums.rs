@@ -1,13 +1,16 @@
-//! Generated pairs about sums, for demonstrations: the right answer is preferred to a wrong one.
+//! Generated pairs about sums, for demonstrations: the right answer is preferred to a wrong one, an equation to the bare
+//! number.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
+use smollm3_recipe::SumAnswers;
 use smollm3_sft::{sum, sum_conversation};
 
 /// Pair `index` of a seed. The wrong answer is the right one but for a mistake in a digit; with `think` the thoughts before
-/// it are right, as they are where a model slips at the end.
-pub fn sum_pair(seed: u64, index: u64, think: bool) -> Value {
+/// it are right, as they are where a model slips at the end. Where equations are preferred, every other pair has the right
+/// number in the wrong one's place.
+pub fn sum_pair(seed: u64, index: u64, think: bool, answers: SumAnswers) -> Value {
     let right = sum(seed, index);
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
     rng.set_stream(index);
@@ -17,11 +20,53 @@ pub fn sum_pair(seed: u64, index: u64, think: bool) -> Value {
     digits[at] = b'0' + (digits[at] - b'0' + other) % 10;
     let mut wrong = right.clone();
     wrong.answer = digits.iter().map(|digit| char::from(*digit)).collect();
-    let (chosen, rejected) = (sum_conversation(&right, think), sum_conversation(&wrong, think));
+    let equation = answers != SumAnswers::Number;
+    let chosen = sum_conversation(&right, think, equation);
+    let rejected = match equation && index.is_multiple_of(2) {
+        true => sum_conversation(&right, think, false),
+        false => sum_conversation(&wrong, think, equation),
+    };
     json!({
         "prompt": chosen.messages[..1],
         "chosen": chosen.messages[1..],
         "rejected": rejected.messages[1..],
         "chat_template_kwargs": chosen.template_kwargs,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said after the thinking.
+    fn answer(pair: &Value, which: &str) -> String {
+        let said = pair[which][0]["content"].as_str().unwrap();
+        said.rsplit('\n').next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn what_is_preferred_is_right_and_put_as_asked() {
+        for (index, think) in (0..200).zip([true, false].into_iter().cycle()) {
+            let right = sum(9, index);
+            let equation = format!("{} = {}", right.terms, right.answer);
+            let pair = sum_pair(9, index, think, SumAnswers::Number);
+            let rejected = answer(&pair, "rejected");
+            assert_eq!(answer(&pair, "chosen"), right.answer);
+            assert!(rejected != right.answer && rejected.len() == right.answer.len());
+            assert_eq!(
+                pair["chosen"][0]["content"]
+                    .as_str()
+                    .unwrap()
+                    .contains(&right.thought),
+                think
+            );
+
+            let pair = sum_pair(9, index, think, SumAnswers::Equation);
+            assert_eq!(answer(&pair, "chosen"), equation);
+            match index % 2 {
+                0 => assert_eq!(answer(&pair, "rejected"), right.answer),
+                _ => assert_eq!(answer(&pair, "rejected"), format!("{} = {rejected}", right.terms)),
+            }
+        }
+    }
 }

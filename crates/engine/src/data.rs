@@ -271,7 +271,7 @@ fn prepare_tokenizer(
                         "tokenizer.train.sources: \"{name}\" is not text; name a source that is"
                     )));
                 };
-                text.extend(source.sample(train.bytes.0 / names.len() as u64, recipe)?);
+                text.extend(source.sample(train.bytes.0 / names.len() as u64, recipe.run.seed)?);
             }
             let tokenizer = Tokenizer::train(text.iter().map(String::as_str), train.vocab_size)?;
             listener.on(&Event::Preparing {

@@ -60,5 +60,6 @@ pub use rows::{MixedRows, stage_order};
 pub use run::{Run, dtype, prepare};
 pub use saver::Writing;
 pub use share::Share;
+pub use source_text::source_sample;
 pub use step::{Objective, ObjectiveLoss, SourceLoss, StepMode, StepResult, TrainState, train_step};
 pub use watched::{Watch, Watched};

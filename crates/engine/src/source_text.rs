@@ -8,7 +8,7 @@ use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::{CacheOptions, Shards, open_rows};
 use smollm3_corpus::text::{Arithmetic, CargoSources, CargoText, DocumentSource, sample};
 use smollm3_corpus::tokenize::{
-    BadRows, FilesOptions, TokenizeOptions, TokenizeReport, tokenize, tokenize_files,
+    BadRows, FilesOptions, TokenizeOptions, TokenizeReport, is_held_out, tokenize, tokenize_files,
 };
 use smollm3_corpus::{CorpusError, Tokenizer};
 use smollm3_recipe::{BadRows as BadRowsChoice, Recipe, SourceKind};
@@ -73,13 +73,13 @@ impl SourceText {
         }))
     }
 
-    /// About `bytes` of it, to train a tokenizer on.
+    /// About `bytes` of it; `seed` chooses among numbered documents.
     ///
     /// # Errors
     /// It cannot be read.
-    pub(crate) fn sample(&self, bytes: u64, recipe: &Recipe) -> Result<Vec<String>> {
+    pub(crate) fn sample(&self, bytes: u64, seed: u64) -> Result<Vec<String>> {
         Ok(match self {
-            Self::Documents(documents) => sample(documents.as_ref(), bytes, recipe.run.seed)?,
+            Self::Documents(documents) => sample(documents.as_ref(), bytes, seed)?,
             Self::Rows { files, column } => sample_rows(files.as_ref(), column, bytes)?,
         })
     }
@@ -149,6 +149,23 @@ impl SourceText {
             (report, _) => Ok(report?),
         }
     }
+}
+
+/// Documents of source `name`, about `bytes` of them, without those that are held out.
+///
+/// # Errors
+/// The source is unknown, tokenised already, or cannot be read.
+pub fn source_sample(recipe: &Recipe, name: &str, bytes: u64, seed: u64) -> Result<Vec<String>> {
+    let kind = recipe.sources.get(name).map(|source| &source.kind);
+    let text = match kind {
+        Some(kind) => SourceText::open(recipe, name, kind, &recipe.run.output)?,
+        None => None,
+    };
+    let text = text.ok_or_else(|| EngineError::Refused(format!("source `{name}` has no text to read")))?;
+    let share = recipe.data.held_out.fraction();
+    let mut texts = text.sample(bytes, seed)?;
+    texts.retain(|text| share == 0.0 || !is_held_out(text, share));
+    Ok(texts)
 }
 
 /// Where remote files lie while they are used.

@@ -1,4 +1,5 @@
-//! Questions about sums, answered in `/think` and in `/no_think` mode: what is said after the thinking is right or wrong.
+//! Questions about sums, answered in `/think` and in `/no_think` mode: what is said after the thinking is right or wrong,
+//! the bare number or the equation.
 
 use std::ops::ControlFlow;
 
@@ -7,7 +8,7 @@ use smollm3_chat::{Conversation, Template, encode_prompt, spoken};
 use smollm3_corpus::Tokenizer;
 use smollm3_model::{Generation, SmolLm3, generate};
 use smollm3_recipe::ExactMatch;
-use smollm3_sft::sum;
+use smollm3_sft::{Problem, sum};
 
 use crate::mode::any_date;
 use crate::{ModeScore, Result};
@@ -50,7 +51,7 @@ pub fn exact_match(
             let answers = generate(model, &prompts, &settings, |_, _| ControlFlow::Continue(()))?;
             for (problem, ids) in problems.iter().zip(answers) {
                 let text = tokenizer.decode(&ids, true)?;
-                right += u32::from(spoken(&text).is_some_and(|answer| answer.trim() == problem.answer));
+                right += u32::from(spoken(&text).is_some_and(|answer| is_right(&problem, answer)));
             }
             done += indices.len() as u64;
         }
@@ -60,7 +61,40 @@ pub fn exact_match(
     Ok(scores)
 }
 
+fn is_right(problem: &Problem, answer: &str) -> bool {
+    let answer = answer.trim();
+    answer == problem.answer || answer == format!("{} = {}", problem.terms, problem.answer)
+}
+
 fn prompt(tokenizer: &Tokenizer, template: &Template, question: &str, think: bool) -> Result<Vec<u32>> {
     let conversation = Conversation::thinking(think, vec![json!({"role": "user", "content": question})]);
     Ok(encode_prompt(tokenizer, template, &conversation, any_date())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_and_its_equation_are_right() {
+        let problem = Problem {
+            question: "What is 47 + 36?".to_owned(),
+            thought: String::new(),
+            terms: "47 + 36".to_owned(),
+            answer: "83".to_owned(),
+        };
+        for (answer, right) in [
+            ("83", true),
+            ("\n83 ", true),
+            ("47 + 36 = 83", true),
+            ("36 + 47 = 83", false),
+            ("47 + 36 = 84", false),
+            ("47 + 36 83", false),
+            ("183", false),
+            ("83 = 83", false),
+            ("", false),
+        ] {
+            assert_eq!(is_right(&problem, answer), right, "{answer}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Pairs of a right and a wrong sum: how often is the right answer likelier to the model, without any reference?
+//! Pairs of a good and a bad answer to a sum: how often is the good one likelier to the model, without any reference?
 
 use burn::tensor::Device;
 use smollm3_apo::{PairLimits, answer_log_probs, pack_pairs, sum_pair};
@@ -16,7 +16,7 @@ use crate::{ModeScore, Result};
 /// Tokens that are computed at once.
 const ROW: u64 = 4096;
 
-/// In both modes, the part of the pairs whose right answer is likelier.
+/// In both modes, the part of the pairs whose good answer is likelier.
 ///
 /// # Errors
 /// The template refuses the pairs, a log-probability is no number, or `progress` ends the work.
@@ -38,7 +38,7 @@ pub fn preference(
         too_long: TooLongPair::Error,
     };
     let documents = |index: u64, think: bool| -> Result<Option<[Document; 2]>> {
-        let pair = Pair::from_row(&sum_pair(asked.seed, index, think))?;
+        let pair = Pair::from_row(&sum_pair(asked.seed, index, think, asked.answers))?;
         let pair = render_pair(tokenizer, template, &pair, &render)?;
         let answers = [pair.chosen.encode(tokenizer)?, pair.rejected.encode(tokenizer)?];
         Ok(limits.cut(pair.prompt.encode(tokenizer)?, answers)?.ok())

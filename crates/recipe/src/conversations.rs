@@ -1,9 +1,13 @@
 //! What stages on conversations and on pairs of answers have in common: their data, their template, their length.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
 use crate::key_path::KeyPath;
+use crate::section::unknown;
+use crate::source::{Source, SourceKind};
 use crate::units::Span;
 
 /// How long a stage on conversations is.
@@ -141,6 +145,9 @@ pub struct Conversations {
     /// In the place of files: generated questions about sums.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sums: Option<Sums>,
+    /// In the place of files: passages of a source's text, to be gone on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passages: Option<Passages>,
     /// The part of the rows that is kept, chosen by the run's seed.
     #[serde(default = "whole")]
     pub weight: f64,
@@ -157,14 +164,67 @@ pub struct Sums {
     pub seed: u64,
     /// Whether the answers think first (`/think`) or not (`/no_think`).
     pub think: bool,
+    /// What they say in the end; of pairs, what is preferred.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub answers: SumAnswers,
+}
+
+/// How an answer to a sum is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SumAnswers {
+    /// `83`. Of pairs, the right number is preferred to a wrong one.
+    #[default]
+    Number,
+    /// `47 + 36 = 83`. Of pairs, the right equation is preferred to the bare number and to a wrong equation, in turn.
+    Equation,
+    /// The one and the other in turn.
+    Mixed,
+}
+
+impl SumAnswers {
+    /// Whether conversation `index` states an equation.
+    pub fn is_equation(self, index: u64) -> bool {
+        match self {
+            Self::Number => false,
+            Self::Equation => true,
+            Self::Mixed => !index.is_multiple_of(2),
+        }
+    }
+}
+
+/// Generated conversations about text: the user gives the first quarter of a passage, the assistant goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passages {
+    /// The `[source.NAME]` that the passages are from. What it holds out is in none of them.
+    pub source: String,
+    /// How many.
+    pub conversations: u64,
+    /// Chooses the documents.
+    #[serde(default)]
+    pub seed: u64,
+    /// The mode in which they are asked for (`/think` or `/no_think`); none of them thinks.
+    pub think: bool,
+}
+
+/// What rows may be generated of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowsOf {
+    Conversations,
+    Pairs,
 }
 
 fn whole() -> f64 {
     1.0
 }
 
-/// Refuses data that are nowhere, twice there, or no part of anything; `what` they are.
-pub(crate) fn check_data(all: &[Conversations], what: &str) -> Result<(), Problem> {
+/// Refuses data that are nowhere, twice there, or no part of anything.
+pub(crate) fn check_data(all: &[Conversations], rows: RowsOf) -> Result<(), Problem> {
+    let (what, forms) = match rows {
+        RowsOf::Conversations => ("conversations", "from sums = { … } or from passages = { … }"),
+        RowsOf::Pairs => ("pairs", "or from sums = { … }"),
+    };
     if all.is_empty() {
         let message = format!("there are no {what}; write [[stage.data]] with a name and paths");
         return Err(Problem::at("data", message));
@@ -176,15 +236,34 @@ pub(crate) fn check_data(all: &[Conversations], what: &str) -> Result<(), Proble
         if all[..index].iter().any(|earlier| earlier.name == data.name) {
             return at("name", format!("`{}` is there already; rename one", data.name));
         }
-        if data.paths.is_empty() == data.sums.is_none() {
-            let message = format!(
-                "{what} come from paths = [\"chats.jsonl\"] or from sums = {{ … }}; write one of them"
+        let passages = data.passages.as_ref();
+        if rows == RowsOf::Pairs && passages.is_some() {
+            return at(
+                "passages",
+                "passages are conversations, no pairs; write paths or sums".to_owned(),
             );
+        }
+        let places = [!data.paths.is_empty(), data.sums.is_some(), passages.is_some()];
+        if places.iter().filter(|given| **given).count() != 1 {
+            let message = format!("{what} come from paths = [\"chats.jsonl\"], {forms}; write one of them");
             return at("paths", message);
         }
-        if data.sums.as_ref().is_some_and(|sums| sums.conversations == 0) {
-            let message = format!("0 {what} teach nothing; write how many there are to be");
+        if rows == RowsOf::Pairs
+            && data
+                .sums
+                .as_ref()
+                .is_some_and(|sums| sums.answers == SumAnswers::Mixed)
+        {
+            let message = "pairs prefer one form of answer; write \"number\" or \"equation\"".to_owned();
             return at("sums", message);
+        }
+        let generated = [
+            ("sums", data.sums.as_ref().map(|sums| sums.conversations)),
+            ("passages", passages.map(|passages| passages.conversations)),
+        ];
+        if let Some((key, _)) = generated.iter().find(|(_, count)| *count == Some(0)) {
+            let message = format!("0 {what} teach nothing; write how many there are to be");
+            return at(key, message);
         }
         if !(data.weight > 0.0 && data.weight <= 1.0) {
             let message = format!(
@@ -193,6 +272,26 @@ pub(crate) fn check_data(all: &[Conversations], what: &str) -> Result<(), Proble
                 data.weight
             );
             return at("weight", message);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses passages of a source that is not there, or that has tokens for a text.
+pub(crate) fn check_passages(
+    all: &[Conversations],
+    sources: &BTreeMap<String, Source>,
+) -> Result<(), Problem> {
+    let texts = sources
+        .iter()
+        .filter(|(_, source)| !matches!(source.kind, SourceKind::Tokens(_)));
+    let names: Vec<&str> = texts.map(|(name, _)| name.as_str()).collect();
+    for (index, data) in all.iter().enumerate() {
+        let named = data.passages.as_ref().map(|passages| passages.source.as_str());
+        if let Some(name) = named.filter(|name| !names.contains(name)) {
+            let message = unknown("source of text", name, &names);
+            let path = KeyPath::default().key("data").index(index).key("passages");
+            return Err(Problem::at("source", message).under(path));
         }
     }
     Ok(())

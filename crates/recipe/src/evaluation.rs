@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conversations::{SumAnswers, is_default};
 use crate::error::{Problem, RecipeError};
 use crate::key_path::KeyPath;
 use crate::section::Section;
@@ -51,6 +52,9 @@ pub struct PreferencePairs {
     /// Another seed gives other pairs.
     #[serde(default = "PreferencePairs::default_seed")]
     pub seed: u64,
+    /// What is preferred.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub answers: SumAnswers,
 }
 
 impl PreferencePairs {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use smollm3_packing::{PackError, Packing, Settings, TooLong};
 
 use crate::conversations::{
-    ChatText, Conversations, Duration, Learned, SpecialTokens, TemplateChoice, TemplateDrops, check_data,
-    check_date, is_default,
+    ChatText, Conversations, Duration, Learned, RowsOf, SpecialTokens, TemplateChoice, TemplateDrops,
+    check_data, check_date, is_default,
 };
 use crate::error::Problem;
 use crate::key_path::KeyPath;
@@ -274,6 +274,6 @@ impl FineTuning {
                 return Err(Problem::at("optimizer_state", message.to_owned()));
             }
         }
-        check_data(&self.data, "conversations")
+        check_data(&self.data, RowsOf::Conversations)
     }
 }

@@ -50,7 +50,8 @@ mod units;
 mod yarn;
 
 pub use conversations::{
-    ChatText, Conversations, Duration, Learned, SpecialTokens, Sums, TemplateChoice, TemplateDrops,
+    ChatText, Conversations, Duration, Learned, Passages, SpecialTokens, SumAnswers, Sums, TemplateChoice,
+    TemplateDrops,
 };
 pub use device::{DEVICES, Device, DeviceError};
 pub use error::{Place, RecipeError};

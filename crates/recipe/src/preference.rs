@@ -10,8 +10,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::conversations::{
-    ChatText, Conversations, Duration, SpecialTokens, TemplateChoice, TemplateDrops, check_data, check_date,
-    is_default,
+    ChatText, Conversations, Duration, RowsOf, SpecialTokens, TemplateChoice, TemplateDrops, check_data,
+    check_date, is_default,
 };
 use crate::error::Problem;
 use crate::key_path::KeyPath;
@@ -378,6 +378,6 @@ impl Preference {
                 .map_err(|problem| problem.under(KeyPath::default().key("lora")))?;
         }
         check_date(self.date.as_deref())?;
-        check_data(&self.data, "pairs")
+        check_data(&self.data, RowsOf::Pairs)
     }
 }

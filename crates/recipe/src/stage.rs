@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::conversations::Conversations;
+use crate::conversations::{Conversations, check_passages};
 use crate::error::RecipeError;
 use crate::fine_tuning::{self, FineTuning};
 use crate::merging::Merging;
@@ -131,8 +131,10 @@ impl Stage {
             "merge" => StageKind::Merge(Merging::read(section, earlier)?),
             other => return Err(section.error("kind", unknown("kind of stage", other, &KINDS))),
         };
-        if from == Start::Random {
-            let needs = match &kind {
+        let stage = Self { name, from, kind };
+        check_passages(stage.rows(), sources).map_err(|problem| section.problem(problem))?;
+        if stage.from == Start::Random {
+            let needs = match &stage.kind {
                 StageKind::LongContext(_) => Some("a longer context is taught to a trained model"),
                 StageKind::Pretrain(training) if training.optimizer_state == OptimizerState::Keep => {
                     Some("optimizer_state = \"keep\" needs a checkpoint")
@@ -150,7 +152,7 @@ impl Stage {
                 return Err(section.error("", message));
             }
         }
-        Ok(Self { name, from, kind })
+        Ok(stage)
     }
 
     fn read_training(

@@ -5,7 +5,7 @@ mod fixture;
 use fixture::Folder;
 use smollm3_recipe::{
     Duration, FineTuning, Guards, Learned, LossAverage, OptimizerState, Packing, Recipe, RecipeError,
-    Recompute, Span, StageKind, Start, Steps, Sums, TemplateChoice, Tokens, TooLong,
+    Recompute, Span, StageKind, Start, Steps, SumAnswers, Sums, TemplateChoice, Tokens, TooLong,
 };
 
 const MID_TRAIN: &str = r#"
@@ -107,7 +107,8 @@ fn what_a_stage_does_where_nothing_is_said() {
         Some(Sums {
             conversations: 500,
             seed: 0,
-            think: true
+            think: true,
+            answers: SumAnswers::Number,
         })
     );
 }
@@ -308,7 +309,7 @@ fn mistakes() {
         (
             "paths = [\"traces/*.parquet\"]",
             "",
-            "`stage.reason.data.traces.paths`: conversations come from paths = [\"chats.jsonl\"] or from sums",
+            "`stage.reason.data.traces.paths`: conversations come from paths = [\"chats.jsonl\"], from sums",
         ),
         (
             "paths = [\"traces/*.parquet\"]",
@@ -318,8 +319,18 @@ fn mistakes() {
         (
             "sums = {",
             "paths = [\"x.jsonl\"]\nsums = {",
-            "`stage.sft.data.sums.paths`: conversations come from paths = [\"chats.jsonl\"] or from sums = { … }; \
-             write one of them",
+            "`stage.sft.data.sums.paths`: conversations come from paths = [\"chats.jsonl\"], from sums = { … } or from \
+             passages = { … }; write one of them",
+        ),
+        (
+            "sums = { conversations = 500, think = true }",
+            "passages = { source = \"markdwon\", conversations = 5, think = true }",
+            "`stage.sft.data.sums.passages.source`: unknown source of text `markdwon`; did you mean `markdown`?",
+        ),
+        (
+            "sums = { conversations = 500, think = true }",
+            "passages = { source = \"markdown\", conversations = 0, think = true }",
+            "`stage.sft.data.sums.passages`: 0 conversations teach nothing",
         ),
         (
             "conversations = 500",

@@ -127,7 +127,14 @@ impl RowEncoder for ConversationEncoder {
     }
 
     fn generator(&self) -> Generator {
-        |sums, index| json!(sum_conversation(&sum(sums.seed, index), sums.think))
+        |sums, index| {
+            let problem = sum(sums.seed, index);
+            json!(sum_conversation(
+                &problem,
+                sums.think,
+                sums.answers.is_equation(index)
+            ))
+        }
     }
 
     fn encode(&self, tokenizer: &Tokenizer, batch: &RowBatch, index: usize) -> Result<Encoded> {

@@ -10,6 +10,7 @@
 mod encoder;
 mod error;
 mod packed;
+mod passages;
 mod prepared;
 mod source;
 mod stage;

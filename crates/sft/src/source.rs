@@ -6,6 +6,7 @@ use smollm3_corpus::read::{Columns, Replaced, ValueBatch, count_rows, rows_of};
 use smollm3_corpus::shards::{CacheOptions, LocalShards, Shards, open_rows};
 use smollm3_recipe::{Conversations, Recipe, Sums};
 
+use crate::passages::passages;
 use crate::{Result, SftError};
 
 /// Rows of generated conversations that are made at once.
@@ -16,8 +17,8 @@ const GENERATED: u64 = 1_000;
 pub enum RowBatch {
     /// Of a file.
     File(ValueBatch),
-    /// Generated; the number of the first, from 0.
-    Sums(u64, Vec<Value>),
+    /// Generated: what one is called, the number of the first, from 0.
+    Generated(&'static str, u64, Vec<Value>),
 }
 
 impl RowBatch {
@@ -25,7 +26,7 @@ impl RowBatch {
     pub fn rows(&self) -> &[Value] {
         match self {
             Self::File(batch) => &batch.rows,
-            Self::Sums(_, rows) => rows,
+            Self::Generated(_, _, rows) => rows,
         }
     }
 
@@ -33,7 +34,7 @@ impl RowBatch {
     pub fn replaced(&self, index: usize) -> Replaced {
         match self {
             Self::File(batch) => batch.replaced(index),
-            Self::Sums(..) => Replaced::default(),
+            Self::Generated(..) => Replaced::default(),
         }
     }
 
@@ -41,7 +42,7 @@ impl RowBatch {
     pub fn place(&self, index: usize) -> String {
         match self {
             Self::File(batch) => batch.place(index),
-            Self::Sums(first, _) => format!("sum {}", first + index as u64 + 1),
+            Self::Generated(what, first, _) => format!("{what} {}", first + index as u64 + 1),
         }
     }
 }
@@ -54,16 +55,18 @@ pub enum Rows {
     Remote(Box<dyn Shards>),
     /// Sums.
     Sums(Sums, Generator),
+    /// Passages of a source.
+    Passages(Vec<Value>),
 }
 
 /// Makes row `index` of generated data.
 pub type Generator = fn(&Sums, u64) -> Value;
 
 impl Rows {
-    /// Finds the files of `data`; what has none is `generated`.
+    /// Finds the files of `data`; sums are `generated`, passages cut.
     ///
     /// # Errors
-    /// There are none.
+    /// There are no files, or the source of passages cannot be read.
     pub fn open(
         recipe: &Recipe,
         data: &Conversations,
@@ -72,6 +75,9 @@ impl Rows {
     ) -> Result<Self> {
         if let Some(sums) = &data.sums {
             return Ok(Self::Sums(sums.clone(), generated));
+        }
+        if let Some(wanted) = &data.passages {
+            return Ok(Self::Passages(passages(recipe, wanted)?));
         }
         let paths: Vec<String> = data.paths.iter().map(|path| recipe.address(path)).collect();
         Ok(match paths.iter().any(|path| path.contains("://")) {
@@ -84,7 +90,7 @@ impl Rows {
         match self {
             Self::Local(files) => Some(files),
             Self::Remote(files) => Some(files.as_ref()),
-            Self::Sums(..) => None,
+            Self::Sums(..) | Self::Passages(_) => None,
         }
     }
 
@@ -95,6 +101,10 @@ impl Rows {
     pub fn identity(&self) -> Result<Value> {
         match self {
             Self::Sums(sums, _) => Ok(serde_json::json!(sums)),
+            Self::Passages(rows) => {
+                let rows = serde_json::json!(rows).to_string();
+                Ok(Value::from(blake3::hash(rows.as_bytes()).to_hex().to_string()))
+            }
             Self::Remote(files) => Ok(files
                 .shards()
                 .iter()
@@ -122,6 +132,7 @@ impl Rows {
     pub fn count(&self) -> Result<u64> {
         match self {
             Self::Sums(sums, _) => Ok(sums.conversations),
+            Self::Passages(rows) => Ok(rows.len() as u64),
             Self::Local(_) | Self::Remote(_) => {
                 let mut rows = 0;
                 if let Some(files) = self.files() {
@@ -143,9 +154,16 @@ impl Rows {
             Self::Sums(sums, generated) => {
                 for first in (0..sums.conversations).step_by(GENERATED as usize) {
                     let last = sums.conversations.min(first + GENERATED);
-                    each(RowBatch::Sums(
-                        first,
-                        (first..last).map(|index| generated(sums, index)).collect(),
+                    let rows = (first..last).map(|index| generated(sums, index)).collect();
+                    each(RowBatch::Generated("sum", first, rows))?;
+                }
+            }
+            Self::Passages(rows) => {
+                for (number, rows) in rows.chunks(GENERATED as usize).enumerate() {
+                    each(RowBatch::Generated(
+                        "passage",
+                        number as u64 * GENERATED,
+                        rows.to_vec(),
                     ))?;
                 }
             }

@@ -15,6 +15,8 @@ pub struct Problem {
     pub question: String,
     /// What is written before the answer in `/think` mode.
     pub thought: String,
+    /// The sum as it is asked for, `47 + 36`.
+    pub terms: String,
     /// The answer.
     pub answer: String,
 }
@@ -37,20 +39,26 @@ pub fn sum(seed: u64, index: u64) -> Problem {
             a / 10,
             b / 10
         ),
+        terms: format!("{a} + {b}"),
         answer: (a + b).to_string(),
     }
 }
 
-/// The conversation about it.
-pub fn sum_conversation(problem: &Problem, think: bool) -> Conversation {
+/// The conversation about it; the answer is an equation or the bare number.
+pub fn sum_conversation(problem: &Problem, think: bool, equation: bool) -> Conversation {
     let Problem {
         question,
         thought,
+        terms,
         answer,
     } = problem;
+    let answer = match equation {
+        true => format!("{terms} = {answer}"),
+        false => answer.clone(),
+    };
     let said = match think {
         true => format!("<think>\n{thought}\n</think>\n{answer}"),
-        false => answer.clone(),
+        false => answer,
     };
     Conversation::thinking(
         think,

@@ -362,7 +362,7 @@ fn a_stop_while_adapters_are_trained_changes_no_bit() {
 
 #[test]
 fn rows_are_counted_from_one() {
-    let batch = smollm3_sft::RowBatch::Sums(1_000, vec![Value::Null; 2]);
+    let batch = smollm3_sft::RowBatch::Generated("sum", 1_000, vec![Value::Null; 2]);
     assert_eq!(
         (batch.place(0), batch.place(1)),
         ("sum 1001".to_owned(), "sum 1002".to_owned())

@@ -25,11 +25,14 @@ proptest! {
             })
             .collect();
         prop_assert_eq!(columns[1] * 10 + columns[0] % 10, answer);
-        for think in [true, false] {
-            let talk = sum_conversation(&problem, think);
+        prop_assert_eq!(&problem.terms, asked);
+        for (think, equation) in [(true, false), (false, false), (true, true), (false, true)] {
+            let talk = sum_conversation(&problem, think, equation);
             let said = talk.messages[1]["content"].as_str().unwrap();
             prop_assert_eq!(said.contains(&problem.thought), think);
-            prop_assert!(said.ends_with(&problem.answer));
+            let answer = said.rsplit('\n').next().unwrap();
+            let equation = if equation { format!("{asked} = ") } else { String::new() };
+            prop_assert_eq!(answer, format!("{equation}{}", problem.answer));
             prop_assert_eq!(&talk.template_kwargs["enable_thinking"], &serde_json::json!(think));
         }
     }
