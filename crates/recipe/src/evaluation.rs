@@ -88,7 +88,7 @@ impl ExactMatch {
 pub struct LongContextProbes {
     /// Tokens of a prompt with its answer.
     pub lengths: Vec<ContextLength>,
-    /// The tasks.
+    /// The tasks; with none of them, loss by position alone is measured.
     #[serde(default = "LongContextProbes::all_tasks")]
     pub tasks: Vec<ProbeTask>,
     /// Probes of each task at each length.
@@ -165,10 +165,7 @@ impl LongContextProbes {
         if self.lengths.is_empty() {
             return none("lengths", "lengths = [\"4k\", \"8k\"]");
         }
-        if self.tasks.is_empty() {
-            return none("tasks", "tasks = [\"single\", \"multi-key\"]");
-        }
-        if self.items == 0 {
+        if self.items == 0 && !self.tasks.is_empty() {
             return none("items", "items = 20");
         }
         Ok(())
