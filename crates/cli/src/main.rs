@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::eval(&args),
         Command::Data(command) => match command {
             DataCommand::Tokenize(args) => data::tokenize(&args),
+            DataCommand::MergeStores(args) => data::merge(&args),
             DataCommand::Fetch(args) => data::fetch_files(&args),
             DataCommand::Prepare(prepare) => data::prepare_data(&prepare, args.log_format),
             DataCommand::Order(args) => data::order(&args),
