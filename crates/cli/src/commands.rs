@@ -212,6 +212,9 @@ fn show(found: &(impl Display + Serialize), json: bool) -> Result<()> {
 fn facts(recipe: &Recipe) -> Result<Facts> {
     let mut facts = Facts {
         architecture: Some(recipe.architecture()?),
+        cores: std::thread::available_parallelism()
+            .ok()
+            .map(|cores| cores.get() as u64),
         ..Facts::default()
     };
     if let TokenizerSpec::File(file) = &recipe.tokenizer {

@@ -82,7 +82,7 @@ impl FastEncoder {
             if found.get(id).is_none_or(|found| found.content != token.content) {
                 return Err(format!("the added token `{}`", token.content));
             }
-            if *id as usize % (added.len() / PROBED + 1) == 0 {
+            if (*id as usize).is_multiple_of(added.len() / PROBED + 1) {
                 probe.push_str(&token.content);
                 probe.push_str(" a");
             }

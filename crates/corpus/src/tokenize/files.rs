@@ -189,7 +189,13 @@ pub fn tokenize_files(
             .iter()
             .enumerate()
             .try_for_each(|(at, file)| work.file(*file, files.get(at + 1).copied()));
-        let Work { mut pieces, .. } = work;
+        let Work {
+            mut pieces,
+            to_finisher,
+            ..
+        } = work;
+        // The finisher ends when nobody can send to it.
+        drop(to_finisher);
         let finished = finisher
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use rayon::prelude::*;
 use serde_json::{Value, json};
+use smollm3_corpus::read::sample_rows;
+use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::tokenizer::SPLIT_PATTERN;
 use smollm3_corpus::{TextToken, Tokenizer, byte_alphabet};
 use tokenizers::models::{bpe, unigram, wordpiece};
@@ -76,7 +80,7 @@ fn finish<T>(
     normalizer: Value,
 ) -> Both
 where
-    T: tokenizers::Trainer<Model = tokenizers::ModelWrapper>,
+    T: tokenizers::Trainer<Model = tokenizers::ModelWrapper> + Sync,
 {
     let part: Option<PreTokenizerWrapper> = serde_json::from_value(pre_tokenizer).unwrap();
     tokenizer.with_pre_tokenizer(part);
@@ -173,7 +177,7 @@ static WORD_PIECE: LazyLock<Both> = LazyLock::new(|| {
         .build();
     let trainer = tokenizers::models::TrainerWrapper::WordPieceTrainer(trainer);
     let model = wordpiece::WordPiece::builder()
-        .vocab([("[UNK]".to_owned(), 0)].into_iter().collect())
+        .vocab([("[UNK]".to_owned(), 0)])
         .build()
         .unwrap();
     let model = tokenizers::ModelWrapper::WordPiece(model);
@@ -264,61 +268,63 @@ fn all_of_unicode_gives_the_same_ids() {
     }
 }
 
+/// Text that tokenizers treat in a way of its own.
+const HARD: &[&str] = &[
+    " ",
+    "  ",
+    "\n",
+    "\r\n",
+    "\n\n ",
+    "\t",
+    "'s",
+    "'LL",
+    "it's",
+    "123",
+    "1234567",
+    "٣٤٥",
+    "é",
+    "e\u{301}",
+    "漢字",
+    "한국어",
+    "👩‍👩‍👧",
+    "\u{200b}",
+    "\u{a0}",
+    "\u{85}",
+    "\u{2028}",
+    "\u{feff}",
+    "ſ",
+    "İ",
+    "ǆ",
+    "<|end_of_text|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<think>",
+    "    ",
+    "<|im_",
+    "end|>",
+    "[UNK]",
+    "▁",
+    "Ġ",
+    "naïve",
+    "the",
+    " the",
+    "fn main()",
+    "\u{10_0000}",
+    "\u{10_fffd}",
+    "ﬁ",
+    "Å",
+    "=====",
+    "........",
+    "🇩🇪",
+    "हिन्दी",
+    "עברית",
+];
+
 /// Texts that are hard on a tokenizer: any characters, long runs, scripts side by side, white space, special tokens.
 fn texts() -> impl Strategy<Value = String> {
-    let hard = [
-        " ",
-        "  ",
-        "\n",
-        "\r\n",
-        "\n\n ",
-        "\t",
-        "'s",
-        "'LL",
-        "it's",
-        "123",
-        "1234567",
-        "٣٤٥",
-        "é",
-        "e\u{301}",
-        "漢字",
-        "한국어",
-        "👩‍👩‍👧",
-        "\u{200b}",
-        "\u{a0}",
-        "\u{85}",
-        "\u{2028}",
-        "\u{feff}",
-        "ſ",
-        "İ",
-        "ǆ",
-        "<|end_of_text|>",
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|endoftext|>",
-        "<think>",
-        "    ",
-        "<|im_",
-        "end|>",
-        "[UNK]",
-        "▁",
-        "Ġ",
-        "naïve",
-        "the",
-        " the",
-        "fn main()",
-        "\u{10_0000}",
-        "\u{10_fffd}",
-        "ﬁ",
-        "Å",
-        "=====",
-        "........",
-        "🇩🇪",
-        "हिन्दी",
-        "עברית",
-    ];
     let piece = prop_oneof![
-        3 => select(&hard[..]).prop_map(str::to_owned),
+        3 => select(HARD).prop_map(str::to_owned),
         2 => "[a-zA-Z]{1,12}",
         1 => any::<String>(),
         1 => "\\PC{1,8}",
@@ -413,4 +419,34 @@ fn very_long_words_take_no_longer() {
     for part in ["a", "ab", "=", " ", "漢", "é", "\n"] {
         LLAMA.check(&part.repeat(60_000));
     }
+}
+
+/// On a released tokenizer and much text: `TOKENIZER=tokenizer.json ROWS=folder cargo test … -- --ignored real_text`.
+#[test]
+#[ignore = "needs files that are not here"]
+fn real_text_gives_the_same_ids() {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let both = Both::new(Tokenizer::load(variable("TOKENIZER")).unwrap());
+    assert_eq!(both.tokenizer.slow_because(), None);
+    let files = LocalShards::find("rows", &[variable("ROWS")]).unwrap();
+    let texts = sample_rows(&files, "text", u64::MAX).unwrap();
+    let megabytes = texts.iter().map(String::len).sum::<usize>() as f64 / 1e6;
+    let began = Instant::now();
+    let ids: Vec<_> = texts
+        .par_iter()
+        .map(|text| both.tokenizer.encode_text(text).unwrap())
+        .collect();
+    let fast = began.elapsed().as_secs_f64();
+    let began = Instant::now();
+    texts
+        .par_iter()
+        .zip(&ids)
+        .for_each(|(text, ids)| assert!(*ids == expected(&both.as_text, text), "{:.200}", text));
+    let slow = began.elapsed().as_secs_f64();
+    let tokens = ids.iter().map(Vec::len).sum::<usize>();
+    println!(
+        "{megabytes:.1} MB, {tokens} tokens: {:.1} against {:.1} MB/s",
+        megabytes / fast,
+        megabytes / slow
+    );
 }
