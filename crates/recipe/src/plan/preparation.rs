@@ -12,8 +12,8 @@ use super::{Facts, StagePlan};
 /// Llama 3 on English (4.4) and on code (3.6).
 const TEXT_BYTES: u64 = 4;
 
-/// Bytes of text that a core tokenises in a second, from compressed rows to synced token stores. Measured: `bench tokenize`,
-/// docs/benchmarks.md.
+/// Bytes of text that a core tokenises in a second, from rows to synced token stores. What is aimed at; to be replaced by
+/// what `bench tokenize` measures on a quiet machine.
 const BYTES_PER_SECOND: f64 = 60e6;
 
 /// The work of `smollm3 data prepare` or `data tokenize` that is still to be done.
