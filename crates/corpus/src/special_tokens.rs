@@ -72,8 +72,8 @@ impl SpecialTexts {
             pattern: pattern.flatten(),
             ids: tokens.values().map(|(id, _)| *id).collect(),
             ordinary: tokens
-                .iter()
-                .filter_map(|(text, _)| tokenizer.get_model().token_to_id(text))
+                .keys()
+                .filter_map(|text| tokenizer.get_model().token_to_id(text))
                 .collect(),
             normalized: folds && tokens.values().any(|(_, token)| token.normalized),
             tokens,
