@@ -52,6 +52,14 @@ impl FastEncoder {
         let mut json = serde_json::to_value(tokenizer).map_err(|error| error.to_string())?;
         check_components(&json)?;
         let spellings = Spellings::of(tokenizer, &entries)?;
+        // SmolLM2 has no entry for some bytes that hardly occur, which 0.22 leaves out and 1.0 refuses. With an entry behind
+        // the others, which spells nothing, a text that has them is left to 0.22.
+        if let Some(vocabulary) = json.pointer_mut("/model/vocab").and_then(Value::as_object_mut) {
+            for letter in byte_alphabet().into_keys().map(String::from) {
+                let next = vocabulary.len();
+                vocabulary.entry(letter).or_insert_with(|| next.into());
+            }
+        }
         // Encoding needs none of these.
         for unused in ["post_processor", "decoder", "truncation", "padding"] {
             if let Some(component) = json.get_mut(unused) {

@@ -249,6 +249,44 @@ fn a_byte_level_bpe_is_fast_and_others_are_named() {
     );
 }
 
+/// As SmolLM2, which lacks the bytes of few characters.
+#[test]
+fn a_vocabulary_without_some_bytes_is_fast_on_text_without_them() {
+    let mut json: Value = serde_json::from_str(&GPT2.tokenizer.to_json().unwrap()).unwrap();
+    let bytes = ["Ĕ", "ñ"];
+    let vocab = json["model"]["vocab"].as_object().unwrap();
+    let mut kept: Vec<&String> = vocab
+        .keys()
+        .filter(|entry| !bytes.iter().any(|byte| entry.contains(byte)))
+        .collect();
+    kept.sort_by_key(|entry| vocab[*entry].as_u64());
+    let kept: serde_json::Map<String, Value> = kept
+        .into_iter()
+        .enumerate()
+        .map(|(id, entry)| (entry.clone(), json!(id)))
+        .collect();
+    assert!(kept.len() < vocab.len());
+    let merges = json["model"]["merges"].as_array().unwrap().iter();
+    let known = |merge: &&Value| {
+        let [left, right] = [0, 1].map(|side| merge[side].as_str().unwrap());
+        kept.contains_key(&format!("{left}{right}"))
+    };
+    json["model"]["merges"] = merges.filter(known).cloned().collect();
+    json["added_tokens"] = json!([{"id": 0, "content": "<|endoftext|>", "special": true, "normalized": false,
+        "single_word": false, "lstrip": false, "rstrip": false}]);
+    json["model"]["vocab"] = Value::Object(kept);
+    let both = Both::from_json(&json);
+    assert_eq!(both.tokenizer.slow_because(), None);
+    for text in [
+        "the words of a text",
+        "a \u{14} b",
+        "\u{50000}",
+        "\u{14}\u{14} naïve <|endoftext|>",
+    ] {
+        both.check(text);
+    }
+}
+
 /// Every character alone, between letters, digits, white space and its like.
 #[test]
 fn all_of_unicode_gives_the_same_ids() {
