@@ -29,7 +29,10 @@ impl Ticks {
 
     /// The numbers as texts of one unit.
     pub fn labels(&self) -> Vec<String> {
-        let largest = self.values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+        let largest = self
+            .values
+            .iter()
+            .fold(0.0, |most: f64, value| most.max(value.abs()));
         let exponent = |value: f64| (value.abs().log10() + 1e-9).floor() as i32;
         let plain = |value: f64, unit: f64, sign: &str| {
             let digits = (-exponent(self.step / unit)).max(0) as usize;
@@ -71,12 +74,18 @@ mod tests {
     #[test]
     fn ticks_are_round_and_within() {
         assert_eq!(labels(0.0, 1.0, 0.0), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        assert_eq!(labels(2.31, 2.94, 0.0), ["2.4", "2.5", "2.6", "2.7", "2.8", "2.9"]);
+        assert_eq!(
+            labels(2.31, 2.94, 0.0),
+            ["2.4", "2.5", "2.6", "2.7", "2.8", "2.9"]
+        );
         assert_eq!(labels(1.0, 240.0, 1.0), ["50", "100", "150", "200"]);
         // Half a step is none.
         assert_eq!(labels(1.0, 3.0, 1.0), ["1", "2", "3"]);
         assert_eq!(labels(0.0, 40_000.0, 1.0), ["0", "10k", "20k", "30k", "40k"]);
-        assert_eq!(labels(0.0, 2.5e6, 1.0), ["0", "0.5M", "1.0M", "1.5M", "2.0M", "2.5M"]);
+        assert_eq!(
+            labels(0.0, 2.5e6, 1.0),
+            ["0", "0.5M", "1.0M", "1.5M", "2.0M", "2.5M"]
+        );
         assert_eq!(labels(0.0, 3e-5, 0.0), ["0", "1e-5", "2e-5", "3e-5"]);
         assert_eq!(labels(-0.5, 0.5, 0.0), ["-0.4", "-0.2", "0", "0.2", "0.4"]);
     }

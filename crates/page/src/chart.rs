@@ -117,24 +117,49 @@ impl Chart {
         if drawn.len() > 1 {
             text.push_str("<div class=\"legend\">");
             for line in drawn {
-                write!(text, "<span style=\"--c:var(--c{})\">{}</span>", line.color, escape(&line.of.name))?;
+                write!(
+                    text,
+                    "<span style=\"--c:var(--c{})\">{}</span>",
+                    line.color,
+                    escape(&line.of.name)
+                )?;
             }
             text.push_str("</div>");
         }
         let (across, up) = (Ticks::new(plane.x, 6, 1.0), Ticks::new(plane.y, 6, 0.0));
         let labels = up.labels();
-        let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
-        write!(text, "<div class=\"frame\"><div class=\"ys\" style=\"--w:{width}\">")?;
+        let width = labels
+            .iter()
+            .map(|label| label.chars().count())
+            .max()
+            .unwrap_or(0);
+        write!(
+            text,
+            "<div class=\"frame\"><div class=\"ys\" style=\"--w:{width}\">"
+        )?;
         for (value, label) in up.values.iter().zip(&labels) {
-            write!(text, "<span style=\"top:{:.2}%\">{label}</span>", plane.down(*value) / SIDE * 100.0)?;
+            write!(
+                text,
+                "<span style=\"top:{:.2}%\">{label}</span>",
+                plane.down(*value) / SIDE * 100.0
+            )?;
         }
         let ((left, right), (bottom, top)) = (plane.x, plane.y);
-        let range = [left, right, bottom, top].map(|value| value.to_string()).join(" ");
-        write!(text, "</div><div class=\"plot\" data-range=\"{range}\" data-x=\"{x_label}\" data-y=\"{y_label}\">")?;
+        let range = [left, right, bottom, top]
+            .map(|value| value.to_string())
+            .join(" ");
+        write!(
+            text,
+            "</div><div class=\"plot\" data-range=\"{range}\" data-x=\"{x_label}\" data-y=\"{y_label}\">"
+        )?;
         self.svg(text, drawn, plane, &up)?;
         text.push_str("</div><div class=\"xs\">");
         for (value, label) in across.values.iter().zip(across.labels()) {
-            write!(text, "<span style=\"left:{:.2}%\">{label}</span>", plane.across(*value) / SIDE * 100.0)?;
+            write!(
+                text,
+                "<span style=\"left:{:.2}%\">{label}</span>",
+                plane.across(*value) / SIDE * 100.0
+            )?;
         }
         write!(text, "</div></div><figcaption>{y_label} over {x_label}")?;
         let averaged = drawn.iter().map(|line| line.averaged).max().unwrap_or(1);
@@ -150,10 +175,19 @@ impl Chart {
         write!(
             text,
             "<svg role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\">",
-            escape(&format!("{} over {}: {}", self.y_label, self.x_label, names.join(", ")))
+            escape(&format!(
+                "{} over {}: {}",
+                self.y_label,
+                self.x_label,
+                names.join(", ")
+            ))
         )?;
         for value in &up.values {
-            write!(text, "<path class=\"rule\" d=\"M0 {:.1}H{SIDE}\"/>", plane.down(*value))?;
+            write!(
+                text,
+                "<path class=\"rule\" d=\"M0 {:.1}H{SIDE}\"/>",
+                plane.down(*value)
+            )?;
         }
         let (left, right) = plane.x;
         for mark in self.marks.iter().filter(|mark| (left..=right).contains(&mark.at)) {
@@ -169,11 +203,19 @@ impl Chart {
             let lower = line.band.iter().map(|(x, low, _)| (*x, *low));
             let upper = line.band.iter().rev().map(|(x, _, high)| (*x, *high));
             let outline = plane.path(lower.chain(upper));
-            write!(text, "<path class=\"band\" style=\"--c:var(--c{})\" d=\"{outline}Z\"/>", line.color)?;
+            write!(
+                text,
+                "<path class=\"band\" style=\"--c:var(--c{})\" d=\"{outline}Z\"/>",
+                line.color
+            )?;
         }
         let many = if drawn.len() > 4 { " many" } else { "" };
         for line in drawn {
-            let (color, name, path) = (line.color, escape(&line.of.name), plane.path(line.points.iter().copied()));
+            let (color, name, path) = (
+                line.color,
+                escape(&line.of.name),
+                plane.path(line.points.iter().copied()),
+            );
             write!(
                 text,
                 "<path class=\"curve{many}\" style=\"--c:var(--c{color})\" data-color=\"c{color}\" data-name=\"{name}\" \
@@ -186,7 +228,10 @@ impl Chart {
                     .iter()
                     .map(|point| format!("{}h0", plane.path([*point])))
                     .collect();
-                write!(text, "<path class=\"points\" style=\"--c:var(--c{color})\" d=\"{dots}\"/>")?;
+                write!(
+                    text,
+                    "<path class=\"points\" style=\"--c:var(--c{color})\" d=\"{dots}\"/>"
+                )?;
             }
         }
         text.push_str("</svg>");
@@ -216,7 +261,9 @@ impl<'a> Drawn<'a> {
         let averaged = finite.len().div_ceil(POINTS).max(1);
         let mean = |part: &[(f64, f64)]| {
             let count = part.len() as f64;
-            let (x, y) = part.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
+            let (x, y) = part
+                .iter()
+                .fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
             (x / count, y / count)
         };
         let band = of.band.iter().copied();
@@ -291,6 +338,10 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 /// A little more to both sides; not below zero for what is not.
 fn with_margin((low, high): (f64, f64)) -> (f64, f64) {
     let margin = (high - low) * 0.05;
-    let bottom = if low >= 0.0 { (low - margin).max(0.0) } else { low - margin };
+    let bottom = if low >= 0.0 {
+        (low - margin).max(0.0)
+    } else {
+        low - margin
+    };
     (bottom, high + margin)
 }

@@ -34,7 +34,14 @@ fn lines_marks_and_names_are_in_the_picture() {
     let html = Chart::over_steps("nats", two())
         .with_marks(vec![mark(1.5, "spike"), mark(9.0, "beyond")])
         .html();
-    for part in ["<svg", "</svg>", ">web<", ">math<", "nats over step", "data-mark=\"spike\""] {
+    for part in [
+        "<svg",
+        "</svg>",
+        ">web<",
+        ">math<",
+        "nats over step",
+        "data-mark=\"spike\"",
+    ] {
         assert!(html.contains(part), "{part}");
     }
     assert!(!html.contains("beyond"));
@@ -44,7 +51,11 @@ fn lines_marks_and_names_are_in_the_picture() {
     let nothing = Line::new("", vec![(1.0, f64::NAN), (f64::INFINITY, 1.0), (2.0, 1e300)]);
     assert_eq!(Chart::over_steps("nats", vec![nothing]).html(), "");
     // One line needs no legend.
-    assert!(!Chart::over_steps("nats", two()[..1].to_vec()).html().contains("legend"));
+    assert!(
+        !Chart::over_steps("nats", two()[..1].to_vec())
+            .html()
+            .contains("legend")
+    );
 }
 
 #[test]
@@ -52,9 +63,15 @@ fn many_points_are_averaged_and_that_is_said() {
     let points = (0..1000).map(|i| (f64::from(i), f64::from(i) * 2.0)).collect();
     let html = Chart::over_steps("nats", vec![Line::new("", points)]).html();
     let values = attributes(&html, "data-points")[0].split(' ');
-    let values: Vec<f64> = values.flat_map(|point| point.split(',').map(|x| x.parse::<f64>().unwrap())).collect();
+    let values: Vec<f64> = values
+        .flat_map(|point| point.split(',').map(|x| x.parse::<f64>().unwrap()))
+        .collect();
     assert!((400..=800).contains(&values.len()), "{}", values.len());
-    assert!(values.chunks(2).all(|point| (point[1] - 2.0 * point[0]).abs() < 1e-9));
+    assert!(
+        values
+            .chunks(2)
+            .all(|point| (point[1] - 2.0 * point[0]).abs() < 1e-9)
+    );
     assert!(html.contains("means of 3"));
 }
 
@@ -73,7 +90,11 @@ fn a_band_is_behind_its_line_and_under_the_pointer() {
     assert_eq!(html.matches("class=\"band\"").count(), 1);
     assert_eq!(attributes(&html, "data-points"), ["0,1,0,2 10,1,0.5,1.5"]);
     assert!(html.contains("nats over position") && !html.contains("step"));
-    assert!(!Chart::over("position", "nats", vec![line]).html().contains("band"));
+    assert!(
+        !Chart::over("position", "nats", vec![line])
+            .html()
+            .contains("band")
+    );
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use smollm3_page::{Chart, Line, card, escape, page, table};
 
+use crate::Results;
 use crate::curves::{by_position, difference, mean};
 use crate::findings::findings;
 use crate::table::{CHANGES, MEANS, Table};
-use crate::Results;
 
 impl Results {
     /// The page.
