@@ -17,6 +17,17 @@ pub fn findings(run: &RunFiles) -> Vec<String> {
     sentences.into_iter().flatten().collect()
 }
 
+/// A space at which no line ends.
+pub(crate) const NO_BREAK: char = '\u{a0}';
+
+/// A sentence in which figures stay with their errors and units when it is broken into lines.
+pub(crate) fn unbroken(sentence: &str) -> String {
+    let kept = |mark: &str| mark.replace(' ', &NO_BREAK.to_string());
+    [" ± ", " %"]
+        .iter()
+        .fold(sentence.to_owned(), |text, mark| text.replace(mark, &kept(mark)))
+}
+
 /// `a, b and c`.
 fn list(parts: &[String]) -> String {
     match parts {
@@ -137,7 +148,7 @@ fn thinking(run: &RunFiles) -> Option<String> {
 
 /// What preference training changed, and what is left of it after the merge.
 fn preferences(run: &RunFiles) -> Option<String> {
-    let of_kind = |kind: &str| run.plan.iter().filter(move |stage| stage.kind == kind);
+    let of_kind = |kind: &'static str| run.plan.iter().filter(move |stage| stage.kind == kind);
     let apo = of_kind("apo").next()?;
     let (before, after) = (run.stage(apo.from.as_deref()?)?, run.stage(&apo.name)?);
     let merged = of_kind("merge").find(|stage| stage.from.as_ref() == Some(&apo.name));
@@ -154,38 +165,45 @@ fn preferences(run: &RunFiles) -> Option<String> {
             Some((measure, before, after))
         })
         .collect();
-    let parts: Vec<String> = changes
-        .iter()
-        .map(|(measure, before, after)| {
-            let what = match measure {
-                Measure::Pairs => "right sums judged likelier than wrong ones",
-                Measure::Sums { .. } => "sums right with /think",
-                _ => "the loss late in long texts",
-            };
-            let note = unless_clear(before.differs(*after), " (no clear change)");
-            format!(
-                "{what} from {} to {}{note}",
-                measure.phrase(*before),
-                measure.phrase(*after)
-            )
-        })
-        .collect();
+    let part = |(measure, before, after): &(Measure, Figure, Figure)| {
+        let note = unless_clear(before.differs(*after), " (no clear change)");
+        let (before, after) = (measure.phrase(*before), measure.phrase(*after));
+        format!("{} from {before} to {after}{note}", what(measure))
+    };
+    let parts: Vec<String> = changes.iter().map(part).collect();
     if parts.is_empty() {
         return None;
     }
-    let mut text = format!("Preference training ({}) took {}", apo.name, list(&parts));
-    if let Some(merged) = merged {
-        let left: Option<Vec<String>> = changes
-            .iter()
-            .map(|(measure, _, _)| Some(measure.phrase(measure.of(merged)?)))
-            .collect();
-        match left {
-            Some(left) => text.push_str(&format!("; after the merge it is {}", list(&left))),
-            None => text.push_str("; the merge was not measured"),
-        }
-        text.push_str(&taken_back(&changes, merged));
+    let rest = merged.map_or(String::new(), |merged| {
+        after_merge(&changes, merged) + &taken_back(&changes, merged)
+    });
+    let parts = list(&parts);
+    Some(format!("Preference training ({}) took {parts}{rest}.", apo.name))
+}
+
+fn what(measure: &Measure) -> &'static str {
+    match measure {
+        Measure::Pairs => "right sums judged likelier than wrong ones",
+        Measure::Sums { .. } => "sums right with /think",
+        _ => "the loss late in long texts",
     }
-    Some(text + ".")
+}
+
+/// What the merge leaves of the changes, as far as it was measured.
+fn after_merge(changes: &[(Measure, Figure, Figure)], merged: &StageFiles) -> String {
+    let found = |(measure, ..): &(Measure, Figure, Figure)| {
+        Some((what(measure), measure.phrase(measure.of(merged)?)))
+    };
+    let left: Vec<(&str, String)> = changes.iter().filter_map(found).collect();
+    let figures: Vec<String> = left.iter().map(|(_, figure)| figure.clone()).collect();
+    let figures = list(&figures);
+    let names: Vec<String> = left.iter().map(|(name, _)| (*name).to_owned()).collect();
+    match left.len() {
+        0 => "; the merge was not measured".to_owned(),
+        1 if changes.len() == 1 => format!("; after the merge it is {figures}"),
+        count if count == changes.len() => format!("; after the merge they are {figures}"),
+        _ => format!("; after the merge only {} was measured: {figures}", list(&names)),
+    }
 }
 
 /// How much of a loss that clearly rose the merge takes back.
@@ -196,7 +214,7 @@ fn taken_back(changes: &[(Measure, Figure, Figure)], merged: &StageFiles) -> Str
     let rise = after.mean - before.mean;
     match late.of(merged) {
         Some(left) if rise > 0.0 && before.differs(*after) == Some(true) && left.mean < after.mean => {
-            let part = 100.0 * (after.mean - left.mean) / rise;
+            let part = (100.0 * (after.mean - left.mean) / rise).min(100.0);
             format!(" ({part:.0} % of the rise in loss taken back)")
         }
         _ => String::new(),

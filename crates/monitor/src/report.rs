@@ -67,9 +67,11 @@ fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) {
         1 => String::new(),
         _ => format!(" · {run}"),
     };
+    page.push_str("<div class=\"overview\">\n");
     for (run, stage) in runs {
         card(page, &format!("Incidents{}", of(run)), &tables::incidents(stage));
     }
+    page.push_str("</div>\n");
     // A merge has no steps.
     if runs.iter().any(|(_, stage)| !stage.steps.is_empty()) {
         page.push_str("<div class=\"grid\">\n");
@@ -122,7 +124,8 @@ fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) {
         let line = |(run, stage): &(&str, &StageFiles)| {
             let steps = stage.steps.iter();
             let points = steps.map(|step| (step.step as f64, value(stage, step)));
-            Line::new(*run, points.collect())
+            // The curve of one run needs no name.
+            Line::new(if runs.len() > 1 { *run } else { "" }, points.collect())
         };
         runs.iter().map(line).collect()
     };

@@ -1,7 +1,7 @@
 //! What a run shows in words when it ends: what each stage's checkpoint can do, and what that says. One screen.
 
 use crate::RunFiles;
-use crate::findings::findings;
+use crate::findings::{NO_BREAK, findings, unbroken};
 use crate::measures::{Measure, legend, measures};
 
 /// Columns of a screen.
@@ -85,8 +85,9 @@ fn short(name: &str) -> String {
     }
 }
 
-/// Words in lines no wider than the screen.
+/// Words in lines no wider than the screen; a figure and its error stay together.
 fn wrapped(text: &str, first: &str, next: &str) -> Vec<String> {
+    let text = unbroken(text);
     let mut lines = vec![first.to_owned()];
     let mut is_empty = true;
     for word in text.split(' ') {
@@ -103,5 +104,5 @@ fn wrapped(text: &str, first: &str, next: &str) -> Vec<String> {
         }
         is_empty = false;
     }
-    lines
+    lines.iter().map(|line| line.replace(NO_BREAK, " ")).collect()
 }

@@ -84,7 +84,12 @@ fn whole(folder: &Path) -> RunFiles {
     let measured = |math, late, chat| Measured { math, late, chat };
     fs::write(folder.join("recipe.json"), RECIPE).unwrap();
     // Not in the order in which they come.
-    stage(folder, "merged", 0, &measured(1.65, 4.05, Some([0.55, 0.1, 0.85])));
+    stage(
+        folder,
+        "merged",
+        0,
+        &measured(1.65, 4.05, Some([0.55, 0.1, 0.85])),
+    );
     stage(folder, "pretrain", 20, &measured(1.5, 3.9, None));
     stage(folder, "apo", 40, &measured(1.7, 4.2, Some([0.57, 0.07, 0.9])));
     stage(folder, "sft", 30, &measured(1.6, 4.0, Some([0.6, 0.05, 0.5])));
@@ -102,7 +107,7 @@ fn three_sentences_say_what_was_measured() {
          5 ± 5 %.",
         "Preference training (apo) took right sums judged likelier than wrong ones from 50 ± 3 % to 90 ± 3 %, sums right with \
          /think from 60 ± 5 % to 57 ± 5 % (no clear change) and the loss late in long texts from 4.00 ± 0.01 to 4.20 ± 0.01; after \
-         the merge it is 85 ± 3 %, 55 ± 5 % and 4.05 ± 0.01 (75 % of the rise in loss taken back).",
+         the merge they are 85 ± 3 %, 55 ± 5 % and 4.05 ± 0.01 (75 % of the rise in loss taken back).",
     ];
     assert_eq!(findings(&run), said);
 }
@@ -113,7 +118,10 @@ fn what_was_not_measured_is_left_out() {
     whole(folder.path());
     fs::remove_dir_all(folder.path().join("merged")).unwrap();
     let found = findings(&RunFiles::read(folder.path()).unwrap());
-    assert!(!found[2].contains("merge") && found[2].ends_with("4.20 ± 0.01."), "{found:?}");
+    assert!(
+        !found[2].contains("merge") && found[2].ends_with("4.20 ± 0.01."),
+        "{found:?}"
+    );
     // Its weights are there, its figures are not.
     stage(
         folder.path(),
@@ -125,6 +133,9 @@ fn what_was_not_measured_is_left_out() {
             chat: None,
         },
     );
+    let found = findings(&RunFiles::read(folder.path()).unwrap());
+    assert!(found[2].ends_with("; the merge was not measured."), "{found:?}");
+    fs::remove_file(folder.path().join("merged/evaluation.json")).unwrap();
     let found = findings(&RunFiles::read(folder.path()).unwrap());
     assert!(found[2].ends_with("; the merge was not measured."), "{found:?}");
     for stage in ["sft", "apo", "merged"] {
@@ -168,7 +179,10 @@ fn the_closing_table_fits_a_screen() {
         stage(folder.path(), &name, 1, &measured);
     }
     let text = closing_table(&RunFiles::read(folder.path()).unwrap());
-    assert!(text.lines().count() <= 28 && text.contains("The report has"), "{text}");
+    assert!(
+        text.lines().count() <= 28 && text.contains("The report has"),
+        "{text}"
+    );
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
 }
 
@@ -215,7 +229,12 @@ fn stages_that_have_not_begun_or_ended_are_in_the_row() {
     let half: Vec<&str> = text.lines().take(15).collect();
     fs::write(&metrics, half.join("\n")).unwrap();
     let page = report::report(&[RunFiles::read(folder.path()).unwrap()]);
-    for part in ["waiting · 40 steps", "step 15 of 30", "<progress max=\"30\" value=\"15\">", "time left"] {
+    for part in [
+        "waiting · 40 steps",
+        "step 15 of 30",
+        "<progress max=\"30\" value=\"15\">",
+        "time left",
+    ] {
         assert!(page.contains(part), "no `{part}`");
     }
 }

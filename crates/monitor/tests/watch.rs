@@ -37,20 +37,38 @@ fn the_page_is_served_to_this_machine_until_it_is_stopped() {
         let server = scope.spawn(|| served.run(&stop, || report::live_report(std::slice::from_ref(&run))));
         // Before the run has begun, the page says so and asks again.
         let page = get(address, "/", "localhost");
-        assert!(page.starts_with("HTTP/1.1 200") && page.contains("class=\"live\""), "{page}");
-        assert!(page.contains("run&lt;1&gt;") && page.contains("no stage has been started"), "{page}");
-        assert!(page.contains("Content-Security-Policy: default-src 'none'"), "{page}");
+        assert!(
+            page.starts_with("HTTP/1.1 200") && page.contains("class=\"live\""),
+            "{page}"
+        );
+        assert!(
+            page.contains("run&lt;1&gt;") && page.contains("no stage has been started"),
+            "{page}"
+        );
+        assert!(
+            page.contains("Content-Security-Policy: default-src 'none'"),
+            "{page}"
+        );
         fs::create_dir(run.join("pretrain")).unwrap();
         let info = r#"{"name": "pretrain", "steps": 4, "tokens_per_step": 100, "sequence_length": 10, "rope_theta": 5e4,
             "flops_per_token": 1e6, "peak_flops": null, "sources": [], "phases": []}"#;
         fs::write(run.join("pretrain/stage.json"), info).unwrap();
         let page = get(address, "/", &address.to_string());
-        assert!(page.contains("step 0 of 4") && page.contains("class=\"live\""), "{page}");
+        assert!(
+            page.contains("step 0 of 4") && page.contains("class=\"live\""),
+            "{page}"
+        );
         assert!(get(address, "/etc/passwd", "localhost").starts_with("HTTP/1.1 404"));
-        assert!(ask(address, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0").starts_with("HTTP/1.1 404"));
+        assert!(
+            ask(address, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0")
+                .starts_with("HTTP/1.1 404")
+        );
         for host in ["evil.example", "evil.example:80", "127.0.0.1.evil.example"] {
             let refused = get(address, "/", host);
-            assert!(refused.starts_with("HTTP/1.1 403") && !refused.contains("pretrain"), "{refused}");
+            assert!(
+                refused.starts_with("HTTP/1.1 403") && !refused.contains("pretrain"),
+                "{refused}"
+            );
         }
         let two = "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example";
         assert!(ask(address, two).starts_with("HTTP/1.1 403"));

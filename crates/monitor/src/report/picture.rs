@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use smollm3_page::{Chart, Line, card, escape, html_table};
 
-use crate::findings::findings;
+use crate::findings::{findings, unbroken};
 use crate::measures::{Figure, Measure, legend, measures};
 use crate::pipeline::PlannedStage;
 use crate::status::{duration, tokens};
@@ -25,27 +25,20 @@ pub(super) fn picture(page: &mut String, run: &RunFiles) {
     page.push_str("</div>\n");
     let sentences: String = findings(run)
         .iter()
-        .map(|sentence| format!("<li>{}</li>", escape(sentence)))
+        .map(|sentence| format!("<li>{}</li>", escape(&unbroken(sentence))))
         .collect();
+    page.push_str("<div class=\"grid\">\n");
     if !sentences.is_empty() {
-        page.push_str("<div class=\"overview\">\n");
-        card(
-            page,
-            "What this says",
-            &format!("<ul class=\"says\">{sentences}</ul>"),
-        );
-        page.push_str("</div>\n");
+        let list = format!("<ul class=\"says\">{sentences}</ul>");
+        card(page, "What this says", &list);
     }
     let positions = by_position(run);
-    if !positions.is_empty() {
-        page.push_str("<div class=\"grid\">\n");
-        card(
-            page,
-            "Loss by position in long texts, after each stage",
-            &positions,
-        );
-        page.push_str("</div>\n");
-    }
+    card(
+        page,
+        "Loss by position in long texts, after each stage",
+        &positions,
+    );
+    page.push_str("</div>\n");
 }
 
 /// Those of the recipe, and any others that have been started.
@@ -108,7 +101,7 @@ fn stage_card(page: &mut String, run: &RunFiles, planned: &PlannedStage, measure
     page.push_str("</li>\n");
 }
 
-/// Tokens, time and the loss of training.
+/// Tokens, time and the last loss of training.
 fn spent(stage: &StageFiles) -> Vec<(String, String)> {
     let Some(last) = stage.steps.last() else {
         return Vec::new();
@@ -122,7 +115,7 @@ fn spent(stage: &StageFiles) -> Vec<(String, String)> {
     if let (1.., Some(seconds)) = (left, stage.seconds_per_step()) {
         figures.push(("time left".to_owned(), duration(left as f64 * seconds)));
     }
-    figures.push(("training loss".to_owned(), format!("{:.3}", last.loss)));
+    figures.push(("loss".to_owned(), format!("{:.3}", last.loss)));
     figures
 }
 
