@@ -258,7 +258,7 @@ impl Listener for Progress {
             Event::Step(record) => self.step(record),
             Event::HeldOut(record) => {
                 let loss = format!(
-                    "{} {:.3} nats/token, {:.3} bits/byte",
+                    "{} {:.3} nats/token ({:.3} bits/byte)",
                     record.category, record.nats_per_token, record.bits_per_byte
                 );
                 match &mut self.held_out {

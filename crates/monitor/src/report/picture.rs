@@ -160,8 +160,8 @@ fn changes(run: &RunFiles, measures: &[Measure]) -> String {
     });
     let mut lines = legend(measures, &run.stages);
     lines.push(
-        "± is the standard error. Below each figure: its change. Grey: within twice its standard error, as if both were measured \
-         apart."
+        "± is the standard error. Below each figure: its change; grey where it is within twice its standard error, as if both \
+         figures were measured apart. No error is known of figures without ±."
             .to_owned(),
     );
     let lines: String = lines.iter().map(|line| format!("{}<br>", escape(line))).collect();
