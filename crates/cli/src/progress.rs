@@ -21,6 +21,8 @@ const WIDTH: u16 = 80;
 pub struct Progress {
     /// The bar, if standard error is a terminal.
     bar: Option<ProgressBar>,
+    /// Letters of a line of the terminal that it is drawn for.
+    width: usize,
     /// What the bar shows now.
     shown: String,
     /// What happened last, below the pipeline.
@@ -38,11 +40,7 @@ pub struct Progress {
 impl Progress {
     /// Of a run of these stages, each with its tokens where they are known before their data are.
     pub fn of_run(stages: Vec<(String, Option<u64>)>) -> Self {
-        let bar = stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(0);
-            style(&bar, "{prefix}{bar:20.cyan} {wide_msg}");
-            bar
-        });
+        let bar = stderr().is_terminal().then(|| ProgressBar::new(0));
         let waiting = |(name, _): &(String, Option<u64>)| PipelineStage {
             name: name.clone(),
             state: State::Waiting,
@@ -50,6 +48,7 @@ impl Progress {
         };
         Self {
             bar,
+            width: 0,
             shown: String::new(),
             news: String::new(),
             pipeline: stages.iter().map(waiting).collect(),
@@ -68,7 +67,13 @@ impl Progress {
             self.shown = what.to_owned();
             bar.reset_eta();
         }
-        let width = usize::from(Term::stderr().size_checked().map_or(WIDTH, |(_, width)| width));
+        let width = Term::stderr().size_checked().map_or(WIDTH, |(_, width)| width);
+        let width = usize::from(width);
+        if self.width != width {
+            self.width = width;
+            let bar_width = (width / 4).clamp(4, 20);
+            style(bar, &format!("{{prefix}}{{bar:{bar_width}.cyan}} {{wide_msg}}"));
+        }
         let mut lines = header(&self.pipeline, width);
         if !lines.is_empty() && !self.news.is_empty() {
             lines.push(self.news.chars().take(width).collect());

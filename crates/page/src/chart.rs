@@ -114,7 +114,7 @@ impl Chart {
 
     fn write(&self, text: &mut String, drawn: &[Drawn<'_>], plane: &Plane) -> std::fmt::Result {
         let (x_label, y_label) = (escape(&self.x_label), escape(&self.y_label));
-        if drawn.len() > 1 {
+        if self.lines.len() > 1 {
             text.push_str("<div class=\"legend\">");
             for line in drawn {
                 write!(

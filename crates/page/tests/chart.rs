@@ -80,6 +80,8 @@ fn a_line_without_points_keeps_its_colour() {
     let line = |points| Line::new("", points);
     let html = Chart::over_steps("nats", vec![line(vec![]), line(vec![(1.0, 2.0), (2.0, 1.0)])]).html();
     assert_eq!(attributes(&html, "data-color"), ["c1"]);
+    // And says which it is.
+    assert_eq!(html.matches("class=\"legend\"").count(), 1);
 }
 
 #[test]
