@@ -111,12 +111,10 @@ impl Measure {
         match self {
             Self::HeldOut(category) => {
                 let evaluated = found.and_then(|found| found.held_out.get(category));
+                let mut on_the_way = stage.held_out.iter().rev();
                 let on_the_way = || {
-                    let records = stage
-                        .held_out
-                        .iter()
-                        .filter(|record| record.category == *category);
-                    records.last().map(|record| record.nats_per_token)
+                    let last = on_the_way.find(|record| record.category == *category);
+                    last.map(|record| record.nats_per_token)
                 };
                 let mean = evaluated.map(|loss| loss.nats_per_token).or_else(on_the_way)?;
                 Some(Figure { mean, error: None })

@@ -129,9 +129,12 @@ fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) {
         };
         runs.iter().map(line).collect()
     };
-    let unit = runs
-        .first()
-        .map_or("", |(_, stage)| stage.info.loss_unit.as_str());
+    // `nats/token`, or of what one loss is.
+    let unit = match runs.first().map(|(_, stage)| stage.info.loss_unit.as_str()) {
+        Some(unit) if unit.contains('/') => unit.to_owned(),
+        unit => format!("loss of {}", unit.unwrap_or_default()),
+    };
+    let unit = unit.as_str();
     draw("Loss", unit, over_steps(&|_, step| step.loss));
     for (run, stage) in runs {
         draw(&format!("Loss by source{}", of(run)), unit, by_source(stage));

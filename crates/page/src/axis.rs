@@ -40,7 +40,7 @@ impl Ticks {
         };
         let label = |value: &f64| match largest {
             _ if value.abs() < self.step * 1e-6 => "0".to_owned(),
-            x if x >= 1e15 || x < 1e-3 => {
+            x if !(1e-3..1e15).contains(&x) => {
                 let digits = (exponent(*value) - exponent(self.step)).max(0) as usize;
                 format!("{value:.digits$e}")
             }

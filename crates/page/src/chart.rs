@@ -161,7 +161,7 @@ impl Chart {
                 plane.across(*value) / SIDE * 100.0
             )?;
         }
-        write!(text, "</div></div><figcaption>{y_label} over {x_label}")?;
+        write!(text, "</div></div><figcaption>{y_label} by {x_label}")?;
         let averaged = drawn.iter().map(|line| line.averaged).max().unwrap_or(1);
         if averaged > 1 {
             write!(text, ", means of {averaged}")?;
@@ -176,7 +176,7 @@ impl Chart {
             text,
             "<svg role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\">",
             escape(&format!(
-                "{} over {}: {}",
+                "{} by {}: {}",
                 self.y_label,
                 self.x_label,
                 names.join(", ")

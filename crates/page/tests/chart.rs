@@ -39,7 +39,7 @@ fn lines_marks_and_names_are_in_the_picture() {
         "</svg>",
         ">web<",
         ">math<",
-        "nats over step",
+        "nats by step",
         "data-mark=\"spike\"",
     ] {
         assert!(html.contains(part), "{part}");
@@ -91,7 +91,7 @@ fn a_band_is_behind_its_line_and_under_the_pointer() {
     let html = Chart::over("position", "nats", vec![banded]).html();
     assert_eq!(html.matches("class=\"band\"").count(), 1);
     assert_eq!(attributes(&html, "data-points"), ["0,1,0,2 10,1,0.5,1.5"]);
-    assert!(html.contains("nats over position") && !html.contains("step"));
+    assert!(html.contains("nats by position") && !html.contains("step"));
     assert!(
         !Chart::over("position", "nats", vec![line])
             .html()
