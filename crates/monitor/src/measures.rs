@@ -111,9 +111,9 @@ impl Measure {
         match self {
             Self::HeldOut(category) => {
                 let evaluated = found.and_then(|found| found.held_out.get(category));
-                let mut on_the_way = stage.held_out.iter().rev();
                 let on_the_way = || {
-                    let last = on_the_way.find(|record| record.category == *category);
+                    let mut records = stage.held_out.iter().rev();
+                    let last = records.find(|record| record.category == *category);
                     last.map(|record| record.nats_per_token)
                 };
                 let mean = evaluated.map(|loss| loss.nats_per_token).or_else(on_the_way)?;
