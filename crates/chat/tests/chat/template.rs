@@ -122,7 +122,10 @@ fn the_date_is_given_or_asked_for() {
         .render(&conversation, &Render::default())
         .unwrap_err()
         .to_string();
-    assert!(error.contains("prints the date, and none is set"), "{error}");
+    assert!(
+        error.contains("prints the date, and none is set; write date = "),
+        "{error}"
+    );
     let text = Template::smollm3().render(&conversation, &dated()).unwrap().text;
     assert!(text.contains("Today Date: 08 July 2025\n"));
     for format in ["%Q", "%Z", "%s %"] {
