@@ -22,7 +22,7 @@ fn requests() -> Vec<(&'static str, Value)> {
     let call = json!({"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{\"a\": 1, \"b\": [2.5]}"}});
     let chat = json!({"model": "tiny", "messages": [
         {"role": "system", "content": "Be brief. /no_think"},
-        {"role": "user", "content": [{"type": "text", "text": "What is 27 + 15? \u00e9 \ud83d\ude00"}]},
+        {"role": "user", "content": [{"type": "text", "text": "What is 27 + 15? é 😀"}]},
         {"role": "assistant", "content": null, "reasoning_content": "Hm.", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "42"},
     ], "tools": [tool], "tool_choice": "auto", "max_tokens": 2, "temperature": 0.7, "top_p": 0.9, "top_k": 5, "min_p": 0.05,
