@@ -227,13 +227,8 @@ impl Tokenizer {
         let refused = |problem: String| trouble(&path.display().to_string(), problem);
         let config: TokenizerConfig =
             serde_json::from_str(text).map_err(|error| refused(error.to_string()))?;
-        if let (Some(space), Some(level)) = (config.prefix_space(), self.byte_level())
-            && level.add_prefix_space != space
-        {
-            let level = ByteLevel {
-                add_prefix_space: space,
-                ..level
-            };
+        if let (Some(space), Some(mut level)) = (config.prefix_space(), self.byte_level()) {
+            level.add_prefix_space = space;
             self.inner
                 .with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(level)));
         }

@@ -164,7 +164,12 @@ fn what_changes_nothing_is_read_past() {
         "modalities": ["text"], "verbosity": "medium", "functions": [], "function_call": "none", "tools": [], "tool_choice": "none",
         "stream": true, "stream_options": {"include_usage": null, "include_obfuscation": false}});
     SERVED.streamed(CHATS, &chat);
-    let nulls = [
+    let mut chat = json!({"messages": [
+        {"role": "user", "content": "Hello?", "name": null, "images": []},
+        {"role": "assistant", "content": "b", "refusal": null, "audio": null, "annotations": [], "function_call": null, "tool_calls": []},
+        {"role": "user", "content": "c"},
+    ], "max_tokens": 3});
+    for name in [
         "logprobs",
         "top_logprobs",
         "n",
@@ -182,13 +187,9 @@ fn what_changes_nothing_is_read_past() {
         "functions",
         "reasoning_effort",
         "anything",
-    ];
-    let mut chat = json!({"messages": [
-        {"role": "user", "content": "Hello?", "name": null, "images": []},
-        {"role": "assistant", "content": "b", "refusal": null, "audio": null, "annotations": [], "function_call": null, "tool_calls": []},
-        {"role": "user", "content": "c"},
-    ], "max_tokens": 3});
-    nulls.map(|name| chat[name] = Value::Null);
+    ] {
+        chat[name] = Value::Null;
+    }
     SERVED.done(CHATS, &chat);
 }
 
