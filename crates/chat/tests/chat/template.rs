@@ -169,6 +169,24 @@ fn what_cannot_be_continued_is_refused() {
 }
 
 #[test]
+fn ends_of_lines_are_those_of_jinja() {
+    let source =
+        Template::chatml().source().to_owned() + "{% if add_generation_prompt %}\n>\n{% endif %}\n\n";
+    let conversation = talk(&[("user", "x\r\ny")]);
+    let options = Render {
+        add_generation_prompt: true,
+        ..Render::default()
+    };
+    let [unix, windows, old] = ["\n", "\r\n", "\r"].map(|end| {
+        let template = Template::parse("test", &source.replace('\n', end)).unwrap();
+        template.render(&conversation, &options).unwrap().text
+    });
+    // What somebody wrote keeps its own.
+    assert!(unix.contains("x\r\ny") && unix.ends_with("\n>\n\n"), "{unix:?}");
+    assert_eq!([&windows, &old], [&unix, &unix]);
+}
+
+#[test]
 fn a_rows_settings_do_not_replace_the_conversation() {
     let mut conversation = talk(&[("user", "x")]);
     conversation
