@@ -182,7 +182,7 @@ fn ends_of_lines_are_those_of_jinja() {
         template.render(&conversation, &options).unwrap().text
     });
     // What somebody wrote keeps its own.
-    assert!(unix.contains("x\r\ny") && unix.ends_with("\n>\n\n"), "{unix:?}");
+    assert!(unix.contains("x\r\ny") && unix.ends_with("\n>\n"), "{unix:?}");
     assert_eq!([&windows, &old], [&unix, &unix]);
 }
 
