@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -86,6 +86,36 @@ pub struct Tokenizer {
     fingerprint: OnceLock<Fingerprint>,
     special: OnceLock<Arc<SpecialTexts>>,
     beginning: Beginning,
+}
+
+/// What is read of a `tokenizer_config.json`.
+#[derive(Deserialize)]
+struct TokenizerConfig {
+    tokenizer_class: Option<String>,
+    add_bos_token: Option<bool>,
+    add_eos_token: Option<bool>,
+    /// `None` where it is absent.
+    #[serde(default, deserialize_with = "present")]
+    add_prefix_space: Option<Value>,
+    bos_token: Option<Value>,
+}
+
+/// A value that is there, `null` included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl TokenizerConfig {
+    /// Whether texts begin with a space; `None` leaves it to `tokenizer.json`. Absent is `false`, but for Llama's classes,
+    /// whose default is `None`. Source: `PreTrainedTokenizerFast.__init__` of transformers 4.57.
+    fn prefix_space(&self) -> Option<bool> {
+        let class = self.tokenizer_class.as_deref().unwrap_or_default();
+        match &self.add_prefix_space {
+            Some(value) => value.as_bool(),
+            None if class.contains("Llama") => None,
+            None => Some(false),
+        }
+    }
 }
 
 /// Whether a prompt begins with a token of its own.
@@ -171,7 +201,7 @@ impl Tokenizer {
     }
 
     /// Reads a `tokenizer.json`, or the one in a Hugging Face folder, and what a `tokenizer_config.json` beside it says of
-    /// the beginning of prompts (`add_bos_token`).
+    /// the beginning of prompts (`add_bos_token`) and of texts (`add_prefix_space`).
     ///
     /// # Errors
     /// A missing or broken file, a vocabulary without a token that ends documents or with few entries for its highest id,
@@ -183,25 +213,67 @@ impl Tokenizer {
         }
         let json = std::fs::read(&path).map_err(CorpusError::io("read", &path))?;
         let mut tokenizer = Tokenizer::from_json(&path.display().to_string(), &json)?;
-        tokenizer.beginning = tokenizer.beginning_by(&path.with_file_name("tokenizer_config.json"))?;
+        let path = path.with_file_name("tokenizer_config.json");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => tokenizer.configure(&path, &text)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CorpusError::io("read", &path)(error)),
+        }
         Ok(tokenizer)
     }
 
-    /// What a `tokenizer_config.json` says of the beginning of prompts; nothing where there is no such file.
-    fn beginning_by(&self, path: &Path) -> Result<Beginning> {
-        #[derive(Deserialize)]
-        struct Config {
-            add_bos_token: Option<bool>,
-            add_eos_token: Option<bool>,
-            bos_token: Option<Value>,
-        }
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Beginning::default()),
-            Err(error) => return Err(CorpusError::io("read", path)(error)),
-        };
+    /// Does what a `tokenizer_config.json` says.
+    fn configure(&mut self, path: &Path, text: &str) -> Result<()> {
         let refused = |problem: String| trouble(&path.display().to_string(), problem);
-        let config: Config = serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
+        let config: TokenizerConfig =
+            serde_json::from_str(text).map_err(|error| refused(error.to_string()))?;
+        if let (Some(space), Some(mut level)) = (config.prefix_space(), self.byte_level()) {
+            level.add_prefix_space = space;
+            self.inner
+                .with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(level)));
+        }
+        self.beginning = self.beginning_by(&config, refused)?;
+        Ok(())
+    }
+
+    /// The pre-tokenizer whose prefix space transformers sets: one inside a sequence keeps its own.
+    fn byte_level(&self) -> Option<ByteLevel> {
+        match self.inner.get_pre_tokenizer() {
+            Some(PreTokenizerWrapper::ByteLevel(level)) => Some(*level),
+            _ => None,
+        }
+    }
+
+    /// The `tokenizer_config.json` with which [`Tokenizer::load`] and transformers' `AutoTokenizer` use what
+    /// [`Tokenizer::save`] writes as this tokenizer.
+    pub fn config(&self) -> Value {
+        let token = |id: Option<u32>| id.and_then(|id| self.inner.id_to_token(id));
+        let (adds, begin) = match self.beginning {
+            Beginning::PostProcessor => (None, self.info.begin_of_text),
+            Beginning::Token(id) => (Some(true), Some(id)),
+            Beginning::Without(id) => (Some(false), Some(id)),
+        };
+        let mut config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": token(begin),
+            "eos_token": token(Some(self.info.end_of_text)),
+            "clean_up_tokenization_spaces": false,
+        });
+        if let Some(adds) = adds {
+            config["add_bos_token"] = json!(adds);
+        }
+        if let Some(level) = self.byte_level() {
+            config["add_prefix_space"] = json!(level.add_prefix_space);
+        }
+        config
+    }
+
+    /// How prompts begin.
+    fn beginning_by(
+        &self,
+        config: &TokenizerConfig,
+        refused: impl Fn(String) -> CorpusError,
+    ) -> Result<Beginning> {
         if config.add_eos_token == Some(true) {
             let problem =
                 "add_eos_token = true is not supported: a prompt that has ended is not continued; remove it";
