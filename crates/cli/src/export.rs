@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
+use smollm3_corpus::Tokenizer;
+use smollm3_inference::check_vocabulary;
 use smollm3_model::hf::{Checkpoint, FileDtype, NamedTensor, Values, save_tensors};
 use smollm3_model::{ModelConfig, Parameters, Yarn};
 
@@ -37,6 +39,10 @@ const OTHER_SPELLINGS: [&str; 4] = [
 /// `smollm3 export`.
 pub fn export(args: &ExportArgs) -> Result<ExitCode> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    // A tokenizer of a kind that is not read here is copied as it is.
+    if let Ok(tokenizer) = Tokenizer::load(&args.checkpoint) {
+        check_vocabulary(&args.checkpoint, &tokenizer, &checkpoint.config)?;
+    }
     let config = match args.context {
         None => checkpoint.config.clone(),
         Some(context) => stretched(&checkpoint.config, context.0, &args.checkpoint)?,
