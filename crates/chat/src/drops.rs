@@ -15,9 +15,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use serde_json::{Map, Value};
-
 use chrono::NaiveDate;
+use serde_json::{Map, Value};
 use smollm3_corpus::Tokenizer;
 
 use crate::conversation::{Conversation, role};

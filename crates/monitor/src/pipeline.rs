@@ -1,11 +1,11 @@
 //! The stages that a run's recipe has, as `recipe.json` in its folder tells: also those that have not begun.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use smollm3_engine::{EngineError, Result};
+use smollm3_engine::{Result, read_recipe};
+use smollm3_recipe::Canonical;
 
 /// A stage as the recipe has it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,44 +44,21 @@ impl PlannedStage {
 /// recipe.
 ///
 /// # Errors
-/// `recipe.json` is no flat map, or cannot be read.
+/// What is there cannot be read.
 pub(crate) fn read(folder: &Path) -> Result<Vec<PlannedStage>> {
-    let path = folder.join("recipe.json");
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = fs::read(&path).map_err(|source| EngineError::Io {
-        action: "read",
-        path: path.clone(),
-        source,
-    })?;
-    let map: BTreeMap<String, Value> = serde_json::from_slice(&text)
-        .map_err(|error| EngineError::Refused(format!("{}: {error}", path.display())))?;
-    Ok(in_order(stages(&map)))
+    let recipe = read_recipe(folder)?;
+    let stages = recipe.iter().flat_map(Canonical::stages);
+    Ok(in_order(stages.map(|(name, keys)| stage(name, &keys)).collect()))
 }
 
-/// `stage.NAME.REST` as NAME, quoted where it has a dot, and REST.
-fn stage_key(key: &str) -> Option<(String, &str)> {
-    let key = key.strip_prefix("stage.")?;
-    match key.strip_prefix('"') {
-        Some(quoted) => quoted
-            .split_once("\".")
-            .map(|(name, rest)| (name.to_owned(), rest)),
-        None => key.split_once('.').map(|(name, rest)| (name.to_owned(), rest)),
-    }
-}
-
-fn stages(map: &BTreeMap<String, Value>) -> Vec<PlannedStage> {
-    let mut stages: BTreeMap<String, PlannedStage> = BTreeMap::new();
-    for (key, value) in map {
-        let Some((name, rest)) = stage_key(key) else {
-            continue;
-        };
-        let stage = stages.entry(name.clone()).or_default();
-        stage.name = name;
+fn stage(name: String, keys: &BTreeMap<&str, &Value>) -> PlannedStage {
+    let mut stage = PlannedStage {
+        name,
+        ..PlannedStage::default()
+    };
+    for (key, value) in keys {
         let text = value.as_str().unwrap_or_default();
-        let parts: Vec<&str> = rest.split('.').collect();
-        match parts.as_slice() {
+        match key.split('.').collect::<Vec<_>>().as_slice() {
             ["kind"] => stage.kind = text.to_owned(),
             ["from", "stage"] => stage.from = Some(text.to_owned()),
             ["model", _, "checkpoint", "stage"] => stage.merges.push((text.to_owned(), 1.0)),
@@ -98,10 +75,7 @@ fn stages(map: &BTreeMap<String, Value>) -> Vec<PlannedStage> {
             _ => {}
         }
     }
-    stages
-        .into_values()
-        .filter(|stage| !stage.kind.is_empty())
-        .collect()
+    stage
 }
 
 /// Parents before children; beside one another, by name.
@@ -122,6 +96,8 @@ fn in_order(mut left: Vec<PlannedStage>) -> Vec<PlannedStage> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -156,12 +132,8 @@ mod tests {
             [("sft".to_owned(), 0.9), ("v1.0".to_owned(), 0.1)]
         );
         fs::write(folder.path().join("recipe.json"), "[").unwrap();
-        assert!(
-            read(folder.path())
-                .unwrap_err()
-                .to_string()
-                .contains("recipe.json")
-        );
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("the recorded recipe is not readable"), "{error}");
     }
 
     #[test]

@@ -63,10 +63,7 @@ fn body(runs: &[RunFiles]) -> String {
 fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) {
     let name = escape(name);
     let _ = writeln!(page, "<h2>{name}</h2>");
-    let of = |run: &str| match runs.len() {
-        1 => String::new(),
-        _ => format!(" · {run}"),
-    };
+    let of = |run: &str| of(run, runs.len());
     page.push_str("<div class=\"overview\">\n");
     for (run, stage) in runs {
         card(page, &format!("Incidents{}", of(run)), &tables::incidents(stage));
@@ -91,6 +88,14 @@ fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) {
     page.push_str("</div></details>\n");
 }
 
+/// What a title adds where there are several runs.
+fn of(run: &str, runs: usize) -> String {
+    match runs {
+        1 => String::new(),
+        _ => format!(" · {run}"),
+    }
+}
+
 /// Incidents and the ends of phases.
 fn marks(stage: &StageFiles) -> Vec<Mark> {
     let phases = stage.info.phases.iter().rev().skip(1).rev().map(|phase| Mark {
@@ -111,10 +116,6 @@ fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) {
     let marks = match runs {
         [(_, stage)] => marks(stage),
         _ => Vec::new(),
-    };
-    let of = |run: &str| match runs.len() {
-        1 => String::new(),
-        _ => format!(" · {run}"),
     };
     let mut draw = |title: &str, unit: &str, lines: Vec<Line>| {
         let chart = Chart::over_steps(unit, lines).with_marks(marks.clone());
@@ -137,9 +138,10 @@ fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) {
     let unit = unit.as_str();
     draw("Loss", unit, over_steps(&|_, step| step.loss));
     for (run, stage) in runs {
-        draw(&format!("Loss by source{}", of(run)), unit, by_source(stage));
+        let of = of(run, runs.len());
+        draw(&format!("Loss by source{of}"), unit, by_source(stage));
         draw(
-            &format!("Held-out loss by category{}", of(run)),
+            &format!("Held-out loss by category{of}"),
             "nats/token",
             held_out(stage),
         );

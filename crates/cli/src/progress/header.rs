@@ -34,11 +34,13 @@ pub fn header(stages: &[PipelineStage], width: usize) -> Vec<String> {
     if stages.len() < 2 {
         return Vec::new();
     }
-    let place = place(stages).map_or(String::new(), |place| {
-        format!("stage {place} of {}", stages.len())
-    });
+    let count = stages.len();
+    let place = place(stages).map_or_else(
+        || format!("{count} stages"),
+        |place| format!("stage {place} of {count}"),
+    );
     let first: Vec<String> = [place].into_iter().chain(time_left(stages)).collect();
-    let first = cut(first.join(", ").trim_start_matches(", "), width);
+    let first = cut(&first.join(", "), width);
     let all: Vec<String> = stages.iter().map(item).collect();
     let mut lines = flow(&all, width);
     if lines.len() > LINES || lines.iter().any(|line| line.chars().count() > width) {
@@ -194,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_said() {
         let begun = [stage("a", State::Waiting, None), stage("b", State::Waiting, None)];
-        assert_eq!(header(&begun, 80), ["", "· a → · b"]);
+        assert_eq!(header(&begun, 80), ["2 stages", "· a → · b"]);
         let over = [stage("a", State::Done, None), stage("b", State::Done, None)];
         assert_eq!(header(&over, 80), ["stage 2 of 2", "✓ a → ✓ b"]);
         assert!(header(&over[..1], 80).is_empty() && header(&[], 80).is_empty());
