@@ -9,6 +9,8 @@
 //! Special tokens spelt out inside a document stay plain text unless asked otherwise: a web page must
 //! not be able to end itself or open a chat turn. (datatrove parses them; [`SpecialTokens::Parsed`].)
 
+mod config;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +31,7 @@ use crate::encoder::Encoder;
 use crate::error::{CorpusError, Result};
 use crate::special_tokens::{SpecialTexts, TextToken};
 use crate::store::Fingerprint;
+use config::Beginning;
 
 /// How text is cut before merging: words, numbers of up to three digits, punctuation, white space.
 /// Source: `tokenizer.json` of Llama 3 (`pre_tokenizer`), which SmolLM3's tokenizer keeps.
@@ -87,18 +90,6 @@ pub struct Tokenizer {
     fingerprint: OnceLock<Fingerprint>,
     special: OnceLock<Arc<SpecialTexts>>,
     beginning: Beginning,
-}
-
-/// Whether a prompt begins with a token of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Beginning {
-    /// As the post-processor of `tokenizer.json` has it.
-    #[default]
-    PostProcessor,
-    /// With this token.
-    Token(u32),
-    /// Without this one.
-    Without(u32),
 }
 
 impl Tokenizer {
@@ -172,7 +163,7 @@ impl Tokenizer {
     }
 
     /// Reads a `tokenizer.json`, or the one in a Hugging Face folder, and what a `tokenizer_config.json` beside it says of
-    /// the beginning of prompts (`add_bos_token`).
+    /// the beginning of prompts (`add_bos_token`) and of texts (`add_prefix_space`).
     ///
     /// # Errors
     /// A missing or broken file, a vocabulary without a token that ends documents or with few entries for its highest id,
@@ -184,43 +175,13 @@ impl Tokenizer {
         }
         let json = std::fs::read(&path).map_err(CorpusError::io("read", &path))?;
         let mut tokenizer = Tokenizer::from_json(&path.display().to_string(), &json)?;
-        tokenizer.beginning = tokenizer.beginning_by(&path.with_file_name("tokenizer_config.json"))?;
+        let path = path.with_file_name("tokenizer_config.json");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => tokenizer.configure(&path, &text)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CorpusError::io("read", &path)(error)),
+        }
         Ok(tokenizer)
-    }
-
-    /// What a `tokenizer_config.json` says of the beginning of prompts; nothing where there is no such file.
-    fn beginning_by(&self, path: &Path) -> Result<Beginning> {
-        #[derive(Deserialize)]
-        struct Config {
-            add_bos_token: Option<bool>,
-            add_eos_token: Option<bool>,
-            bos_token: Option<Value>,
-        }
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Beginning::default()),
-            Err(error) => return Err(CorpusError::io("read", path)(error)),
-        };
-        let refused = |problem: String| trouble(&path.display().to_string(), problem);
-        let config: Config = serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
-        if config.add_eos_token == Some(true) {
-            let problem =
-                "add_eos_token = true is not supported: a prompt that has ended is not continued; remove it";
-            return Err(refused(problem.to_owned()));
-        }
-        let token = config.bos_token.as_ref();
-        let token = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
-        let id = token.and_then(|token| self.inner().token_to_id(token));
-        Ok(match (config.add_bos_token, id) {
-            (Some(true), Some(id)) => Beginning::Token(id),
-            (Some(false), Some(id)) => Beginning::Without(id),
-            (Some(true), None) => {
-                return Err(refused(
-                    "add_bos_token = true, but bos_token is no token of the tokenizer".to_owned(),
-                ));
-            }
-            _ => Beginning::PostProcessor,
-        })
     }
 
     /// Reads the contents of a `tokenizer.json`; `name` stands in messages and store metadata.
