@@ -23,7 +23,8 @@ if [ "${1:-}" = --tch ]; then
     step cargo test --workspace --features tch,nccl
     # What is to run on a GPU once one is at hand, on the CPU in small shapes: nothing in it may be misspelt.
     # Cargo names the test program by its path; the command, built by the tests just now, lies one folder above it.
-    card=$(cargo test --workspace --features tch,nccl --test card --no-run 2>&1 | tee /dev/stderr |
+    # `-a`, because a log that is a file must not be emptied.
+    card=$(cargo test --workspace --features tch,nccl --test card --no-run 2>&1 | tee -a /dev/stderr |
       sed -n 's/.*Executable.* (\(.*\/card-[^)]*\)).*/\1/p')
     step scripts/bench/gpu.sh --dry-run --binary "${card%/deps/*}/smollm3" --tests "$card" --out "$(mktemp)"
   else

@@ -158,5 +158,40 @@ verdict "nor is one that cannot save" equal "1 $called pmix 12" "$code $(cat "$w
 job TERM TENTHS=5
 verdict "the script outlives its ranks" equal "0 $called pmix 12" "$code $(cat "$work/calls")"
 
+# A shard of a tokenisation: its command, and what becomes of it.
+cat > "$work/bin/smollm3" << STANDIN
+#!/usr/bin/env bash
+echo "smollm3 \$*" >> "$work/calls"
+trap 'exit 130' USR1
+echo "\$\$" > "$work/started"
+for _ in \$(seq "\${TENTHS:-0}"); do sleep 0.1; done
+exit "\${ENDS:-0}"
+STANDIN
+# shard SIGNAL VARIABLES…: as job above, for the third of 64 shards.
+shard() {
+  local signal=$1
+  shift
+  rm -f "$work/calls" "$work/started"
+  code=0
+  env SLURM_JOB_ID=7 SLURM_ARRAY_TASK_ID=3 SLURM_CPUS_PER_TASK=16 "$@" \
+    bash scripts/slurm/tokenize.sbatch 64 /out "a b.jsonl" --tokenizer t.json > "$work/log" 2>&1 &
+  local script=$!
+  until [ -s "$work/started" ]; do sleep 0.05; done
+  [ "$signal" = none ] || kill "-$signal" "$script"
+  wait "$script" || code=$?
+}
+called="smollm3 data tokenize a b.jsonl --tokenizer t.json --out /out/shards/3 --shard 3/64 --threads 16"
+shard none ENDS=0
+verdict "a shard that ends well" equal "0 $called" "$code $(cat "$work/calls")"
+shard none ENDS=1
+verdict "a shard that fails" equal "1 $called" "$code $(cat "$work/calls")"
+shard USR1 TENTHS=100
+verdict "a shard whose time is up is put back" equal "130 $called
+scontrol requeue 7" "$code $(cat "$work/calls")"
+shard TERM TENTHS=100 STATE=COMPLETING
+verdict "a shard that is cancelled is not" equal "130 $called" "$code $(cat "$work/calls")"
+verdict "refused: a shard outside of an array" bash -c \
+  '! env -u SLURM_ARRAY_TASK_ID bash scripts/slurm/tokenize.sbatch 64 /out in.jsonl 2> /dev/null'
+
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

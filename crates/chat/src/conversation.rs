@@ -190,6 +190,12 @@ fn written_messages(row: &Value) -> Result<Vec<Value>> {
         messages.extend([message("user", &asked), message("assistant", output)]);
         return Ok(with_system(messages));
     }
+    if column("chosen").is_some() && column("rejected").is_some() {
+        return Err(ChatError::row(
+            "holds a preference, `chosen` and `rejected`, and no conversation; write kind = \"apo\" for the stage, or keep \
+             one answer as `completion`",
+        ));
+    }
     let columns = match row {
         Value::Object(row) if !row.is_empty() => {
             row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")

@@ -33,6 +33,9 @@ const SPEAKERS: [(&str, &str); 13] = [
     ("function_call", "function_call"),
 ];
 
+/// Keys in which a message has content that is no text, or none that is answered.
+const OTHER_CONTENT: [&str; 4] = ["audio", "image", "images", "refusal"];
+
 /// Messages in OpenAI's form.
 pub(crate) fn messages(written: Vec<Value>) -> Result<Vec<Value>> {
     let messages = written.into_iter().enumerate();
@@ -119,6 +122,12 @@ fn read(written: Map<String, Value>) -> Result<Map<String, Value>, String> {
         let text = joined(parts)?;
         message.insert("content".to_owned(), Value::String(text));
     }
+    if let Some(key) = OTHER_CONTENT
+        .iter()
+        .find(|key| message.get(**key).is_some_and(says_something))
+    {
+        return Err(format!("has `{key}`; only text is read, remove it or the row"));
+    }
     let content_is_null = message.get("content").is_some_and(Value::is_null);
     message.retain(|_, value| !value.is_null());
     for (_, value) in message.iter_mut() {
@@ -153,6 +162,16 @@ fn read(written: Map<String, Value>) -> Result<Map<String, Value>, String> {
         }
     }
     Ok(message)
+}
+
+/// Whether a value is more than a columnar file's filling.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    }
 }
 
 /// A message of ShareGPT as one with `role` and `content`.

@@ -15,10 +15,12 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use chrono::NaiveDate;
 use serde_json::{Map, Value};
+use smollm3_corpus::Tokenizer;
 
 use crate::conversation::{Conversation, role};
-use crate::error::Result;
+use crate::error::{ChatError, Result};
 use crate::quoting::written_forms;
 use crate::template::{Render, Rendered, Template};
 
@@ -73,6 +75,33 @@ impl Template {
             }
         }
         Ok(dropped)
+    }
+
+    /// Renders a conversation for a model to answer: as [`Template::render_for`], with the assistant's turn begun. `date`
+    /// is what the template may tell. Earlier thoughts may go: models that reason do not see theirs again.
+    ///
+    /// # Errors
+    /// As [`Template::render`]; [`ChatError::Unseen`] where the template leaves out anything else.
+    pub fn render_prompt(
+        &self,
+        tokenizer: &Tokenizer,
+        conversation: &Conversation,
+        date: Option<NaiveDate>,
+    ) -> Result<Rendered> {
+        let options = Render {
+            add_generation_prompt: true,
+            date,
+            ..Render::default()
+        };
+        let rendered = self.render_for(tokenizer, conversation, &options)?;
+        let mut dropped = self.missing(conversation, Some(&rendered), &options)?.into_iter();
+        match dropped.find(|dropped| dropped.kind != KIND_OF_THOUGHTS) {
+            None => Ok(rendered),
+            Some(dropped) => Err(ChatError::Unseen {
+                template: self.name().to_owned(),
+                dropped: Box::new(dropped),
+            }),
+        }
     }
 
     fn missing(

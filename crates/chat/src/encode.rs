@@ -17,7 +17,7 @@ use smollm3_corpus::{TextToken, Tokenizer};
 
 use crate::Conversation;
 use crate::error::{ChatError, Result};
-use crate::template::{Render, Rendered, Template};
+use crate::template::{Rendered, Template};
 
 /// The tokens of a rendered conversation. The lists are of one length, but for `turns`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,19 +48,14 @@ pub enum Learned {
 /// A conversation as the tokens that the assistant's next turn follows. `date` is what the template may tell.
 ///
 /// # Errors
-/// The template refuses the conversation, or as [`encode`].
+/// As [`Template::render_prompt`] and [`encode`].
 pub fn encode_prompt(
     tokenizer: &Tokenizer,
     template: &Template,
     conversation: &Conversation,
     date: Option<NaiveDate>,
 ) -> Result<Vec<u32>> {
-    let render = Render {
-        add_generation_prompt: true,
-        date,
-        ..Render::default()
-    };
-    Ok(encode(tokenizer, &template.render_for(tokenizer, conversation, &render)?)?.ids)
+    encode(tokenizer, &template.render_prompt(tokenizer, conversation, date)?).map(|encoded| encoded.ids)
 }
 
 /// Encodes `rendered`: special tokens that the template wrote are parsed, none are added.

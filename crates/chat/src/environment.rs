@@ -83,7 +83,9 @@ fn strftime(date: Option<NaiveDate>, format: &str) -> Result<String, Error> {
     let failed = |problem: String| Error::new(ErrorKind::InvalidOperation, problem);
     let date = date.ok_or_else(|| {
         failed(
-            "the template prints the date, and none is set; set one, or two runs on two days differ".into(),
+            "the template prints the date, and none is set; write date = \"2025-07-08\", or another day, so that all runs \
+             print the same"
+                .into(),
         )
     })?;
     let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();

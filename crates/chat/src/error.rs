@@ -104,6 +104,19 @@ pub enum ChatError {
         dropped: Box<Dropped>,
     },
 
+    /// The template does not write all of what a model is to answer.
+    #[error(
+        "chat template `{template}` does not write {} at `{}` ({:?}), so the model would not see it; leave it out, or take \
+         a template that writes it",
+        dropped.kind, dropped.key, dropped.text
+    )]
+    Unseen {
+        /// Name of the template.
+        template: String,
+        /// What is left out.
+        dropped: Box<Dropped>,
+    },
+
     /// Content that spells a special token, where that is refused.
     #[error(
         "`{}` spells the special token `{}`; change the row, or write special_tokens = \"text\" to have it encoded as \
@@ -128,7 +141,7 @@ pub enum ChatError {
     /// A loss on the assistant's tokens with a template that does not say which those are.
     #[error(
         "chat template `{template}` has no {{% generation %}} blocks, so it does not say which tokens are \
-         the assistant's; put the loss on all tokens, mark what the assistant writes with \
+         the assistant's; write learned = \"all\" for a loss on all tokens, mark what the assistant writes with \
          {{% generation %}} … {{% endgeneration %}}, or take a built-in template that does: {}",
         crate::template::MARKED.join(", ")
     )]

@@ -16,7 +16,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 pub use bench::{BenchCommand, BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
 pub use checkpoint::{AddChatTokensArgs, ExportArgs, MergeArgs, TokenizerCommand};
 pub use data::{
-    BadRows, CacheArgs, DataCommand, ExplainArgs, FetchArgs, OrderArgs, PrepareArgs, TokenizeArgs,
+    BadRows, CacheArgs, DataCommand, ExplainArgs, FetchArgs, MergeStoresArgs, OrderArgs, PrepareArgs,
+    TokenizeArgs,
 };
 pub use eval::{EvalArgs, Kind as EvalKind};
 pub use run::{PlanArgs, ReportArgs, RunArgs, StatusArgs};

@@ -19,7 +19,7 @@ use smollm3_inference::{Continuation, TextModel};
 use smollm3_kernels::FreedMemory;
 use smollm3_merge::merge_stage;
 use smollm3_model::hf::GenerationConfig;
-use smollm3_monitor::{Prometheus, RunFiles, TensorBoard};
+use smollm3_monitor::{Prometheus, RunFiles, TensorBoard, Watch, closing_table, report};
 use smollm3_recipe::{
     Facts, Recipe, Recompute, Source, SourceKind, Stage, StageKind, Start, Tokenizer as TokenizerSpec,
     TokenizerFacts,
@@ -34,7 +34,7 @@ use crate::interrupt::{EndsPreparing, flag};
 use crate::logs::{self, Logs, RankLog};
 use crate::progress::Progress;
 use crate::ranks::Rank;
-use crate::{sample, summary};
+use crate::sample;
 
 fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
     let mut overrides = args.overrides.clone();
@@ -97,10 +97,11 @@ fn run_as(
     let run = run_stages(rank, log, recipe, first..=last, stop, &mut listeners)?;
     drop(listeners);
     if rank.is_first() {
-        print!("{}", summary::closing_tables(&run)?);
+        let files = RunFiles::read(&run.output)?;
+        print!("{}", closing_table(&files));
         print!("{}", sample::closing_sample(&run)?);
         let page = run.output.join("report.html");
-        let report = smollm3_monitor::report::report(&[RunFiles::read(&run.output)?])?;
+        let report = report::report(&[files]);
         write_atomically(&page, report.as_bytes())?;
         println!("Report: {}", page.display());
     }
@@ -113,9 +114,11 @@ fn shown(stages: &[Stage], args: &RunArgs, logs: LogFormat) -> Result<Listeners>
         .with(Metrics::default())
         .with(TensorBoard::default());
     if logs == LogFormat::Text {
-        let tokens = |stage: &Stage| {
-            let training = stage.planned();
-            training.map_or(0, |training| training.total_steps() * training.tokens_per_step())
+        let tokens = |stage: &Stage| match &stage.kind {
+            StageKind::Merge(_) => Some(0),
+            _ => stage
+                .planned()
+                .map(|training| training.total_steps() * training.tokens_per_step()),
         };
         let stages = stages.iter();
         listeners = listeners.with(Progress::of_run(
@@ -172,12 +175,30 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
 }
 
 pub fn report(args: &ReportArgs) -> Result<ExitCode> {
+    if args.watch {
+        return watch(args);
+    }
     let runs = args.runs.iter().map(|run| RunFiles::read(run));
-    let page = smollm3_monitor::report::report(&runs.collect::<Result<Vec<_>, _>>()?)?;
+    let page = report::report(&runs.collect::<Result<Vec<_>, _>>()?);
     // As it is: this may be a pipe.
     std::fs::write(&args.output, page)
         .with_context(|| format!("{}: cannot write the report", args.output.display()))?;
     println!("wrote {}", args.output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves the report until it is stopped, which is how it ends.
+fn watch(args: &ReportArgs) -> Result<ExitCode> {
+    if let Some(absent) = args.runs.iter().find(|run| !run.is_dir()) {
+        bail!(
+            "{}: no such folder; give the one that `run.output` names",
+            absent.display()
+        );
+    }
+    let served = Watch::bind(args.port)?;
+    let stop = flag("stopping")?;
+    println!("The report is at http://{}/ until Ctrl-C", served.address);
+    served.run(&stop, || report::live_report(&args.runs));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -212,6 +233,9 @@ fn show(found: &(impl Display + Serialize), json: bool) -> Result<()> {
 fn facts(recipe: &Recipe) -> Result<Facts> {
     let mut facts = Facts {
         architecture: Some(recipe.architecture()?),
+        cores: std::thread::available_parallelism()
+            .ok()
+            .map(|cores| cores.get() as u64),
         ..Facts::default()
     };
     if let TokenizerSpec::File(file) = &recipe.tokenizer {

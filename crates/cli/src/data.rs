@@ -12,14 +12,16 @@ use smollm3_apo::prepare_pairs;
 use smollm3_corpus::fetch::fetch;
 use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
 use smollm3_corpus::shards::{CacheOptions, open_rows};
-use smollm3_corpus::tokenize::{BadRows, FilesOptions, FilesProgress, TokenizeReport, tokenize_files};
+use smollm3_corpus::tokenize::{
+    BadRows, FilesOptions, FilesProgress, TokenizeReport, merge_stores, tokenize_files,
+};
 use smollm3_corpus::{CorpusError, Tokenizer};
 use smollm3_engine::{Data, Listeners, MixedRows, prepare, stage_order};
 use smollm3_mixer::{Mixer, Pick};
 use smollm3_recipe::{Recipe, Stage, Training};
 use smollm3_sft::prepare_conversations;
 
-use crate::args::{self, FetchArgs, LogFormat, OrderArgs, PrepareArgs, TokenizeArgs};
+use crate::args::{self, FetchArgs, LogFormat, MergeStoresArgs, OrderArgs, PrepareArgs, TokenizeArgs};
 use crate::interrupt::{EndsPreparing, STOPPED, flag, is_interrupted};
 use crate::logs::Logs;
 use crate::progress::Progress;
@@ -47,6 +49,7 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<ExitCode> {
             args::BadRows::Skip => BadRows::Skip,
         },
         threads: args.threads,
+        worker: args.shard,
         ..FilesOptions::default()
     };
     let stop = flag(STOPPING)?;
@@ -61,6 +64,13 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<ExitCode> {
         Err(CorpusError::Interrupted) => return Ok(stopped()),
         Err(error) => return Err(error.into()),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `smollm3 data merge-stores`.
+pub fn merge(args: &MergeStoresArgs) -> Result<ExitCode> {
+    let report = merge_stores(&args.folders, &args.out)?;
+    println!("{}", describe(&report, &args.out));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -81,6 +91,11 @@ fn describe(report: &TokenizeReport, folder: &Path) -> String {
         text.push_str(&format!(
             "\n  kept out: {} documents, {} tokens",
             report.held_out.documents, report.held_out.tokens
+        ));
+    }
+    if let Some(component) = &report.slow_because {
+        text.push_str(&format!(
+            "\n  slow: encoded by tokenizers 0.22, for tokenizers 1.0 could give other ids for {component}"
         ));
     }
     for (what, documents) in &report.replaced {

@@ -7,24 +7,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
-use smollm3_model::hf::{Checkpoint, FileDtype, NamedTensor, Values, save_tensors};
+use smollm3_corpus::Tokenizer;
+use smollm3_inference::check_vocabulary;
+use smollm3_model::hf::{Checkpoint, FileDtype, NamedTensor, TOKENIZER_FILES, Values, save_tensors};
 use smollm3_model::{ModelConfig, Parameters, Yarn};
 
 use crate::args::ExportArgs;
 
-/// What a folder has besides weights and configuration, if it has it.
-const COMPANIONS: [&str; 10] = [
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "README.md",
-];
+/// What a folder has besides weights, configuration and tokenizer, if it has it.
+const COMPANIONS: [&str; 2] = ["generation_config.json", "README.md"];
 
 /// Keys of `config.json` that are written under another name or with other values, or that name who wrote the file.
 const OTHER_SPELLINGS: [&str; 4] = [
@@ -37,6 +28,10 @@ const OTHER_SPELLINGS: [&str; 4] = [
 /// `smollm3 export`.
 pub fn export(args: &ExportArgs) -> Result<ExitCode> {
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    // A tokenizer of a kind that is not read here is copied as it is.
+    if let Ok(tokenizer) = Tokenizer::load(&args.checkpoint) {
+        check_vocabulary(&args.checkpoint, &tokenizer, &checkpoint.config)?;
+    }
     let config = match args.context {
         None => checkpoint.config.clone(),
         Some(context) => stretched(&checkpoint.config, context.0, &args.checkpoint)?,
@@ -181,7 +176,7 @@ fn keep_unknown_keys(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn copy_companions(from: &Path, to: &Path) -> Result<()> {
-    for name in COMPANIONS {
+    for name in COMPANIONS.iter().chain(&TOKENIZER_FILES) {
         let file = from.join(name);
         if file.is_file() {
             fs::copy(&file, to.join(name)).with_context(|| format!("{}: cannot copy", file.display()))?;

@@ -10,7 +10,6 @@ mod device;
 mod eval;
 mod explain;
 mod export;
-mod findings;
 mod interrupt;
 mod logs;
 mod merge;
@@ -19,7 +18,6 @@ mod ranks;
 mod sample;
 mod sampling;
 mod serve;
-mod summary;
 mod sweep;
 mod synthesis;
 mod tokenizer;
@@ -47,16 +45,16 @@ fn in_full(error: &anyhow::Error) -> String {
 /// stay an error.
 #[cfg(unix)]
 fn end_with_the_reader(command: &Command) {
-    let offline = matches!(
-        command,
+    let offline = match command {
+        Command::Report(args) => !args.watch,
         Command::Plan(_)
-            | Command::Status(_)
-            | Command::Report(_)
-            | Command::Generate(_)
-            | Command::Eval(_)
-            | Command::Bench(_)
-            | Command::Data(DataCommand::Order(_) | DataCommand::Explain(_))
-    );
+        | Command::Status(_)
+        | Command::Generate(_)
+        | Command::Eval(_)
+        | Command::Bench(_)
+        | Command::Data(DataCommand::Order(_) | DataCommand::Explain(_)) => true,
+        _ => false,
+    };
     if offline {
         // SAFETY: the default action of a signal, before any thread has started.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -88,6 +86,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::eval(&args),
         Command::Data(command) => match command {
             DataCommand::Tokenize(args) => data::tokenize(&args),
+            DataCommand::MergeStores(args) => data::merge(&args),
             DataCommand::Fetch(args) => data::fetch_files(&args),
             DataCommand::Prepare(prepare) => data::prepare_data(&prepare, args.log_format),
             DataCommand::Order(args) => data::order(&args),

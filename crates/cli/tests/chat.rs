@@ -121,8 +121,7 @@ fn part(tokens: &[Value], learned: bool) -> String {
 fn lines_are_answered_one_after_the_other_the_same_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = checkpoint(folder.path(), true);
-    let template =
-        "{% for m in messages %}[{{ m.role }}:{{ m.content | length }}]{% endfor %}{{ enable_thinking }}";
+    let template = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}{{ enable_thinking }}";
     fs::write(checkpoint.join("chat_template.jinja"), template).unwrap();
     let talk = |input: &str| done(&["chat", text(&checkpoint), "--max-new-tokens", "6"], input);
     let both = talk("What is 2 + 3?\nAnd 4?\n");

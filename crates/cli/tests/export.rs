@@ -41,6 +41,28 @@ fn numbers(checkpoint: &Checkpoint) -> Vec<f32> {
 }
 
 #[test]
+fn a_tokenizer_beyond_the_embedding_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("ckpt");
+    fs::create_dir(&checkpoint).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(model("a").join(file), checkpoint.join(file)).unwrap();
+    }
+    let tokenizer = model("..").join("tokenizer/tokenizer.json");
+    fs::copy(tokenizer, checkpoint.join("tokenizer.json")).unwrap();
+    let json = fs::read_to_string(checkpoint.join("tokenizer.json")).unwrap();
+    let mut json: Value = serde_json::from_str(&json).unwrap();
+    let rows = Checkpoint::open(&checkpoint).unwrap().config.vocab_size;
+    let added = json["added_tokens"].as_array_mut().unwrap();
+    added.last_mut().unwrap()["id"] = rows.into();
+    fs::write(checkpoint.join("tokenizer.json"), json.to_string()).unwrap();
+    let out = folder.path().join("out");
+    let (done, text) = export(&checkpoint, &out, &[]);
+    assert!(!done && !out.exists(), "{text}");
+    assert!(text.contains(&format!("the embedding has {rows} rows")), "{text}");
+}
+
+#[test]
 fn a_longer_context_is_yarn_over_what_was_trained() {
     let folder = tempfile::tempdir().unwrap();
     let original = Checkpoint::open(&model("a")).unwrap();

@@ -131,6 +131,11 @@ set = ["stage.pretrain.optimizer.learning_rate=2e-2"]
     assert_eq!(code, Some(0), "{said}");
     let last = newest(folder);
     copy(&last, &folder.join("ckpt"));
+    // ChatML does not write the tools that `chat` is given.
+    let template = folder.join("ckpt/chat_template.jinja");
+    let source = fs::read_to_string(&template).unwrap();
+    let tools = "{% for tool in tools or [] %}{{ tool.function.name }}\n{% endfor %}";
+    fs::write(&template, format!("{tools}{source}")).unwrap();
     // So that the run goes on from the one before.
     fs::remove_dir_all(last).unwrap();
 }

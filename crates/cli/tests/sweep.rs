@@ -1,9 +1,12 @@
 //! `smollm3 sweep` from a file to its table, with real runs.
 
+mod tiny;
+
 use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
+use tiny::MODEL_AND_DATA;
 
 const RECIPE: &str = r#"
 [run]
@@ -12,25 +15,7 @@ seed = 5
 output = "unused"
 backend = "BACKEND"
 
-[model.config]
-vocab_size = 320
-hidden_size = 64
-intermediate_size = 128
-num_hidden_layers = 4
-num_attention_heads = 4
-num_key_value_heads = 2
-max_position_embeddings = 64
-rope_theta = 10000.0
-no_rope_layer_interval = 4
-
-[tokenizer.train]
-vocab_size = 320
-bytes = "20kB"
-
-[data]
-held_out = "10%"
-max_epochs = 50
-
+MODEL_AND_DATA
 [source.sums]
 category = "math"
 kind = "arithmetic"
@@ -87,7 +72,9 @@ fn variations_are_run_compared_and_not_run_again() {
     let backend = if cfg!(feature = "flex") { "flex" } else { "tch" };
     fs::write(
         folder.path().join("recipe.toml"),
-        RECIPE.replace("BACKEND", backend),
+        RECIPE
+            .replace("BACKEND", backend)
+            .replace("MODEL_AND_DATA", MODEL_AND_DATA),
     )
     .unwrap();
     let sweep = SWEEP.replace("OUT", out.to_str().unwrap());

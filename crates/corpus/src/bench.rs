@@ -1,32 +1,43 @@
-//! How fast text becomes tokens on disk, against the `tokenizers` crate alone: `bench tokenize`.
+//! How fast text becomes tokens on disk, from what kind of file, and where the time goes: `bench tokenize`.
 //!
-//! Both sides do the same texts with the same tokenizer on the same threads, in turn. The crate alone
-//! gets its texts in memory and drops what it makes; the engine reads JSON lines, parses
-//! them, writes, hashes and syncs a token store. The speeds are those of the best round, the ratio
-//! is the median over the rounds, each side against the other a moment later: what else a shared machine
-//! does then weighs least. Nothing here asserts a time.
+//! The whole way (read, parse, encode, write, hash, sync) is timed on all threads, for JSON lines, JSON lines in Zstandard and
+//! Parquet in Zstandard; the steps of it by themselves on one. `tokenizers` 0.22 alone gets a part of the same texts in memory
+//! and drops what it makes; what it makes is counted against what the whole way wrote. All run in turn, so that what else a
+//! shared machine does weighs on each; speeds are those of the best round. Nothing here asserts a time.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use serde::Serialize;
 
 use crate::atomic_file::AtomicFile;
 use crate::error::{CorpusError, Result};
+use crate::read::{self, Position};
 use crate::shards::LocalShards;
+use crate::store::StoreWriter;
 use crate::tokenize::{FilesOptions, tokenize_files};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
-/// Documents given to the crate at once: its results take some hundred bytes a token.
-const CHUNK: usize = 1000;
+/// Text that 0.22 gets: it does a few megabytes a second, and its results take some hundred bytes a token.
+const SLOW_BYTES: usize = 4_000_000;
 
-/// What was measured.
+/// Rows of a row group of the Parquet file.
+const ROW_GROUP: usize = 10_000;
+
+const COLUMN: &str = "text";
+
+/// What was measured, in 10⁶ bytes of text a second.
 #[derive(Debug, Clone, Serialize)]
 pub struct TokenizeBench {
-    /// Threads both sides used.
+    /// Threads of the whole way and of 0.22.
     pub threads: usize,
-    /// Rounds of each side.
+    /// Rounds of each.
     pub rounds: usize,
     /// Documents a round.
     pub documents: u64,
@@ -34,12 +45,33 @@ pub struct TokenizeBench {
     pub text_bytes: u64,
     /// Tokens a round, ends of text included.
     pub tokens: u64,
-    /// 10⁶ bytes of text a second, from JSON lines to a synced token store.
-    pub engine_megabytes_per_second: f64,
-    /// The same for `encode_batch_fast` alone, from memory to nowhere.
-    pub crate_alone_megabytes_per_second: f64,
-    /// Engine over crate alone, round by round; the median.
+    /// The component for which 0.22 encodes, too.
+    pub slow_because: Option<String>,
+    /// By kind of file.
+    pub files: Vec<FileBench>,
+    /// From text in memory to tokens in memory, on one thread.
+    pub encode: f64,
+    /// From tokens in memory to a synced token store.
+    pub write: f64,
+    /// `tokenizers` 0.22 alone, from memory to nowhere.
+    pub slow_alone: f64,
+    /// From JSON lines to a token store over 0.22 alone; the median of the rounds.
     pub ratio: f64,
+}
+
+/// The figures of one kind of file.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileBench {
+    /// The ending of its name.
+    pub kind: &'static str,
+    /// Its size.
+    pub bytes: u64,
+    /// From the file to a synced token store, on all threads.
+    pub whole: f64,
+    /// From the file to batches of rows: reading and unpacking, on a thread of its own (a few of them for Parquet).
+    pub read: f64,
+    /// From batches of rows to text, on one thread.
+    pub parse: f64,
 }
 
 /// Measures `texts` in a fresh subfolder of `folder`, which is removed again.
@@ -53,77 +85,186 @@ pub fn tokenize(
     folder: &Path,
 ) -> Result<TokenizeBench> {
     let work = folder.join(format!("bench-tokenize-{}", std::process::id()));
-    let measured = measure(texts, tokenizer, rounds.max(1), &work);
+    let measured = Bench {
+        texts,
+        tokenizer,
+        work: &work,
+        megabytes: texts.iter().map(String::len).sum::<usize>() as f64 / 1e6,
+    }
+    .measure(rounds.max(1));
     let _ = fs::remove_dir_all(&work);
     measured
 }
 
-fn measure(texts: &[String], tokenizer: &Tokenizer, rounds: usize, work: &Path) -> Result<TokenizeBench> {
-    let input = work.join("in.jsonl");
-    let mut lines = AtomicFile::create(&input)?;
-    for text in texts {
-        let row = serde_json::json!({ "text": text });
-        lines.write(format!("{row}\n").as_bytes())?;
-    }
-    lines.commit()?;
-    let shards = LocalShards::find("bench", &[input.to_string_lossy()])?;
-    let alone = {
-        let mut alone = tokenizer.inner().clone();
-        alone.set_encode_special_tokens(true);
-        alone
-    };
-    let options = FilesOptions {
-        special_tokens: SpecialTokens::Text,
-        ..FilesOptions::default()
-    };
+struct Bench<'a> {
+    texts: &'a [String],
+    tokenizer: &'a Tokenizer,
+    work: &'a Path,
+    megabytes: f64,
+}
 
-    let text_bytes: u64 = texts.iter().map(|text| text.len() as u64).sum();
-    let (mut best_engine, mut best_alone) = (f64::INFINITY, f64::INFINITY);
-    let (mut documents, mut tokens) = (0, 0);
-    let mut ratios = Vec::with_capacity(rounds);
-    for round in 0..rounds {
-        let started = Instant::now();
-        let mut tokens_alone = 0;
-        for chunk in texts.chunks(CHUNK) {
-            let inputs: Vec<&str> = chunk.iter().map(String::as_str).collect();
-            let encoded = alone
-                .encode_batch_fast(inputs, false)
-                .map_err(|error| CorpusError::Tokenizer {
-                    name: tokenizer.name().to_owned(),
-                    problem: error.to_string(),
-                })?;
-            tokens_alone += encoded.iter().map(|encoding| encoding.len() as u64).sum::<u64>();
-        }
-        let seconds_alone = started.elapsed().as_secs_f64();
+/// Seconds that `work` takes, and what it gives.
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
+    let started = Instant::now();
+    let done = work()?;
+    Ok((started.elapsed().as_secs_f64(), done))
+}
 
-        let output = work.join(format!("out-{round}"));
-        let started = Instant::now();
-        let report = tokenize_files(&shards, tokenizer, &output, &options, &mut |_| true)?;
-        let seconds = started.elapsed().as_secs_f64();
-        best_alone = best_alone.min(seconds_alone);
-        best_engine = best_engine.min(seconds);
-        ratios.push(seconds_alone / seconds);
-        fs::remove_dir_all(&output).map_err(CorpusError::io("remove", &output))?;
-
-        (documents, tokens) = (report.train.documents, report.train.tokens);
-        if tokens != tokens_alone + documents {
-            let problem = format!("the sides disagree: {tokens} tokens against {tokens_alone} + {documents}");
-            return Err(CorpusError::Tokenizer {
-                name: tokenizer.name().to_owned(),
-                problem,
+impl Bench<'_> {
+    fn measure(&self, rounds: usize) -> Result<TokenizeBench> {
+        let mut slow = self.tokenizer.inner().clone();
+        slow.set_encode_special_tokens(true);
+        let slow_texts = self.slow_texts();
+        let slow_megabytes = slow_texts.iter().map(|text| text.len()).sum::<usize>() as f64 / 1e6;
+        let mut bench = TokenizeBench {
+            threads: rayon::current_num_threads(),
+            rounds,
+            documents: 0,
+            text_bytes: self.texts.iter().map(|text| text.len() as u64).sum(),
+            tokens: 0,
+            slow_because: self.tokenizer.slow_because().map(str::to_owned),
+            files: Vec::new(),
+            encode: 0.0,
+            write: 0.0,
+            slow_alone: 0.0,
+            ratio: 0.0,
+        };
+        let paths = [self.json_lines()?, self.zstd()?, self.parquet()?];
+        for (path, kind) in paths.iter().zip([".jsonl", ".jsonl.zst", ".parquet (zstd)"]) {
+            bench.files.push(FileBench {
+                kind,
+                bytes: fs::metadata(path).map_err(CorpusError::io("read", path))?.len(),
+                whole: 0.0,
+                read: 0.0,
+                parse: 0.0,
             });
         }
+        let encoder = self.tokenizer.documents(SpecialTokens::Text);
+        let mut ratios = Vec::with_capacity(rounds);
+        for round in 0..rounds {
+            let (seconds, expected) = timed(|| {
+                let encoded = slow.encode_batch_fast(slow_texts.clone(), false);
+                let encoded = encoded.map_err(|error| self.trouble(error.to_string()))?;
+                Ok(encoded
+                    .iter()
+                    .map(|encoding| encoding.get_ids().to_vec())
+                    .collect::<Vec<_>>())
+            })?;
+            let slow_alone = slow_megabytes / seconds;
+            bench.slow_alone = bench.slow_alone.max(slow_alone);
+
+            for (path, file) in paths.iter().zip(&mut bench.files) {
+                let output = self.work.join(format!("out-{round}"));
+                let shards = LocalShards::find("bench", &[path.to_string_lossy()])?;
+                let options = FilesOptions::default();
+                let (seconds, report) =
+                    timed(|| tokenize_files(&shards, self.tokenizer, &output, &options, &mut |_| true))?;
+                fs::remove_dir_all(&output).map_err(CorpusError::io("remove", &output))?;
+                let whole = self.megabytes / seconds;
+                file.whole = file.whole.max(whole);
+                (bench.documents, bench.tokens) = (report.train.documents, report.train.tokens);
+                if file.kind == ".jsonl" {
+                    ratios.push(whole / slow_alone);
+                }
+                let open = || read::open(path, &path.to_string_lossy(), COLUMN, Position::default());
+                let (seconds, batches) = timed(|| open()?.collect::<Result<Vec<_>>>())?;
+                file.read = file.read.max(self.megabytes / seconds);
+                let (seconds, _) = timed(|| {
+                    let rows = batches
+                        .iter()
+                        .flat_map(|batch| (0..batch.len()).map(move |row| batch.text(row)));
+                    Ok(rows.flatten().flatten().map(|text| text.len()).sum::<usize>())
+                })?;
+                file.parse = file.parse.max(self.megabytes / seconds);
+            }
+
+            let (seconds, encoded) = timed(|| {
+                self.texts
+                    .iter()
+                    .map(|text| encoder.encode(text))
+                    .collect::<Result<Vec<_>>>()
+            })?;
+            bench.encode = bench.encode.max(self.megabytes / seconds);
+            let ends = encoded
+                .iter()
+                .zip(&expected)
+                .all(|(ids, expected)| ids.starts_with(expected) && ids.len() == expected.len() + 1);
+            if !ends || encoded.iter().map(|ids| ids.len() as u64).sum::<u64>() != bench.tokens {
+                return Err(self.trouble("0.22 gives other tokens".to_owned()));
+            }
+            let (seconds, ()) = timed(|| self.write(&encoded))?;
+            bench.write = bench.write.max(self.megabytes / seconds);
+        }
+        ratios.sort_by(f64::total_cmp);
+        bench.ratio = ratios.get(rounds / 2).copied().unwrap_or_default();
+        Ok(bench)
     }
-    ratios.sort_by(f64::total_cmp);
-    let megabytes = text_bytes as f64 / 1e6;
-    Ok(TokenizeBench {
-        threads: rayon::current_num_threads(),
-        rounds,
-        documents,
-        text_bytes,
-        tokens,
-        engine_megabytes_per_second: megabytes / best_engine,
-        crate_alone_megabytes_per_second: megabytes / best_alone,
-        ratio: ratios.get(rounds / 2).copied().unwrap_or_default(),
-    })
+
+    fn trouble(&self, problem: String) -> CorpusError {
+        CorpusError::Tokenizer {
+            name: self.tokenizer.name().to_owned(),
+            problem,
+        }
+    }
+
+    fn slow_texts(&self) -> Vec<&str> {
+        let mut bytes = 0;
+        let few = self.texts.iter().take_while(|text| {
+            let taken = bytes < SLOW_BYTES;
+            bytes += text.len();
+            taken
+        });
+        few.map(String::as_str).collect()
+    }
+
+    fn write(&self, documents: &[Vec<u32>]) -> Result<()> {
+        let folder = self.work.join("written");
+        let vocab_size = u64::from(self.tokenizer.info().vocab_size);
+        let mut writer = StoreWriter::create(folder.join("tokens.ds"), "bench", vocab_size)?;
+        documents
+            .iter()
+            .try_for_each(|tokens| writer.push_document(tokens))?;
+        writer.finish()?;
+        fs::remove_dir_all(&folder).map_err(CorpusError::io("remove", &folder))
+    }
+
+    fn json_lines(&self) -> Result<PathBuf> {
+        let path = self.work.join("in.jsonl");
+        let mut lines = AtomicFile::create(&path)?;
+        for text in self.texts {
+            let row = serde_json::json!({ COLUMN: text });
+            lines.write(format!("{row}\n").as_bytes())?;
+        }
+        lines.commit()?;
+        Ok(path)
+    }
+
+    fn zstd(&self) -> Result<PathBuf> {
+        let (plain, path) = (self.work.join("in.jsonl"), self.work.join("in.jsonl.zst"));
+        let packed =
+            File::open(&plain).and_then(|lines| zstd::stream::copy_encode(lines, File::create(&path)?, 3));
+        packed.map_err(CorpusError::io("write", &path))?;
+        Ok(path)
+    }
+
+    fn parquet(&self) -> Result<PathBuf> {
+        let path = self.work.join("in.parquet");
+        let failed = |problem: String| CorpusError::source("bench", problem);
+        let column = |texts: &[String]| -> ArrayRef { Arc::new(StringArray::from_iter_values(texts)) };
+        let rows = |texts| RecordBatch::try_from_iter([(COLUMN, column(texts))]);
+        let file = File::create(&path).map_err(CorpusError::io("create", &path))?;
+        let schema = rows(&[]).map_err(|error| failed(error.to_string()))?.schema();
+        let options = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .build();
+        let mut writer =
+            ArrowWriter::try_new(file, schema, Some(options)).map_err(|error| failed(error.to_string()))?;
+        for texts in self.texts.chunks(ROW_GROUP) {
+            let rows = rows(texts).map_err(|error| failed(error.to_string()))?;
+            writer.write(&rows).map_err(|error| failed(error.to_string()))?;
+            writer.flush().map_err(|error| failed(error.to_string()))?;
+        }
+        writer.close().map_err(|error| failed(error.to_string()))?;
+        Ok(path)
+    }
 }

@@ -20,7 +20,9 @@ pub mod atomic_file;
 pub mod bench;
 pub mod cache;
 mod contained;
+mod encoder;
 pub mod error;
+mod fast_encoder;
 pub mod fetch;
 pub mod locked_file;
 pub mod read;
@@ -33,6 +35,7 @@ pub mod tokenize;
 pub mod tokenizer;
 
 pub use error::{CorpusError, Result};
+pub use fast_encoder::byte_alphabet;
 pub use special_tokens::TextToken;
 pub use store::{StoreWriter, TokenStore};
 pub use tokenizer::Tokenizer;

@@ -13,7 +13,9 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use regex::Regex;
-use tokenizers::{AddedToken, Encoding, Model, OffsetType, PreTokenizer, Tokenizer};
+use tokenizers::{AddedToken, Model, Tokenizer};
+
+use crate::encoder::Encoder;
 
 /// What stand-ins are taken from: plane 16, private use.
 const CHARACTERS: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_fffd}';
@@ -34,6 +36,8 @@ pub(crate) struct SpecialTexts {
     pattern: Option<Regex>,
     tokens: BTreeMap<String, (u32, AddedToken)>,
     ids: HashSet<u32>,
+    /// Those that are ordinary entries as well, so that other text can become them.
+    ordinary: Vec<u32>,
     /// Whether some are looked for in normalised text, which other text can become.
     normalized: bool,
     copy: OnceLock<StandIns>,
@@ -42,7 +46,7 @@ pub(crate) struct SpecialTexts {
 /// A tokenizer that parses stand-ins in the place of special tokens.
 #[derive(Debug)]
 struct StandIns {
-    inner: Tokenizer,
+    inner: Encoder,
     /// By the text of the special token.
     stand_ins: HashMap<String, char>,
     /// Special tokens by the ids of their stand-ins.
@@ -67,6 +71,10 @@ impl SpecialTexts {
         Self {
             pattern: pattern.flatten(),
             ids: tokens.values().map(|(id, _)| *id).collect(),
+            ordinary: tokens
+                .keys()
+                .filter_map(|text| tokenizer.get_model().token_to_id(text))
+                .collect(),
             normalized: folds && tokens.values().any(|(_, token)| token.normalized),
             tokens,
             copy: OnceLock::new(),
@@ -85,6 +93,15 @@ impl SpecialTexts {
         Some(found.range())
     }
 
+    /// Whether `ids`, of a text in which special tokens are not looked for, have one all the same.
+    pub(crate) fn any_of(&self, ids: &[u32]) -> bool {
+        let Some((lowest, highest)) = self.ordinary.iter().min().zip(self.ordinary.iter().max()) else {
+            return false;
+        };
+        let mut near = ids.iter().filter(|id| (lowest..=highest).contains(id));
+        near.any(|id| self.ordinary.contains(id))
+    }
+
     /// Whether `text` cannot become a special token, so that any way to encode it is the same.
     pub(crate) fn is_plain(&self, text: &str) -> bool {
         !self.normalized && self.find_from(text, 0).is_none()
@@ -93,10 +110,10 @@ impl SpecialTexts {
     /// All spellings are tokens.
     pub(crate) fn encode_parsed(
         &self,
-        tokenizer: &Tokenizer,
+        tokenizer: &Encoder,
         text: &str,
     ) -> tokenizers::Result<Vec<TextToken>> {
-        let tokens = text_tokens(encode(tokenizer, text)?);
+        let tokens = tokenizer.spans(text)?;
         // Another text may have been normalised to one of them, such as `<|IM_END|>` to lower case.
         let spelled = |token: &TextToken| {
             let text = text.get(token.bytes.clone()).unwrap_or_default().trim();
@@ -116,16 +133,16 @@ impl SpecialTexts {
     /// The spellings at `special` are tokens, all others are text.
     pub(crate) fn encode(
         &self,
-        tokenizer: &Tokenizer,
+        tokenizer: &Encoder,
         text: &str,
         special: &[Range<usize>],
     ) -> tokenizers::Result<Vec<TextToken>> {
         let mut copy = self
             .copy
-            .get_or_init(|| StandIns::new(tokenizer, &self.tokens, ""));
+            .get_or_init(|| StandIns::new(tokenizer.tokenizer(), &self.tokens, "", Encoder::new));
         let other;
         if copy.is_in(text) {
-            other = StandIns::new(tokenizer, &self.tokens, text);
+            other = StandIns::new(tokenizer.tokenizer(), &self.tokens, text, Encoder::only_slow);
             copy = &other;
         }
         let tokens = copy.encode(text, special, &[])?;
@@ -153,7 +170,12 @@ impl SpecialTexts {
 
 impl StandIns {
     /// Stand-ins that do not occur in `text`.
-    fn new(tokenizer: &Tokenizer, tokens: &BTreeMap<String, (u32, AddedToken)>, text: &str) -> Self {
+    fn new(
+        tokenizer: &Tokenizer,
+        tokens: &BTreeMap<String, (u32, AddedToken)>,
+        text: &str,
+        encoder: fn(Tokenizer) -> Encoder,
+    ) -> Self {
         let used: HashSet<char> = text.chars().filter(|c| CHARACTERS.contains(c)).collect();
         let mut free = CHARACTERS.filter(|c| !used.contains(c));
         let border = free.next().unwrap_or(*CHARACTERS.start());
@@ -182,7 +204,7 @@ impl StandIns {
             border_id: id(border),
             border,
             stand_ins,
-            inner,
+            inner: encoder(inner),
         }
     }
 
@@ -233,7 +255,7 @@ impl StandIns {
             let end = starts.get(piece + 1).map_or(text.len(), |[_, from]| *from);
             (from + (at - start.min(at))).min(end)
         };
-        let tokens = text_tokens(encode(&self.inner, &written)?).into_iter();
+        let tokens = self.inner.spans(&written)?.into_iter();
         let tokens = tokens.filter(|token| Some(token.id) != self.border_id);
         let tokens = tokens.map(|TextToken { id, bytes }| TextToken {
             id: self.ids.get(&id).copied().unwrap_or(id),
@@ -254,27 +276,4 @@ fn fill_holes(tokenizer: &mut Tokenizer, border: char) {
     let first = tokenizer.token_to_id(&text(0)).unwrap_or(highest);
     let others: Vec<AddedToken> = (1..=highest.saturating_sub(first)).map(filler).collect();
     tokenizer.add_tokens(&others);
-}
-
-fn text_tokens(encoding: Encoding) -> Vec<TextToken> {
-    let offsets = encoding.get_offsets().iter();
-    let tokens = encoding.get_ids().iter().zip(offsets);
-    tokens
-        .map(|(id, (start, end))| TextToken {
-            id: *id,
-            bytes: *start..*end,
-        })
-        .collect()
-}
-
-/// The pipeline up to the tokens of the text: nothing is added, cut off or padded, and offsets keep the white
-/// space that a post-processor may trim off them.
-fn encode(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Encoding> {
-    let vocabulary = tokenizer.get_added_vocabulary();
-    let mut pieces = vocabulary.extract_and_normalize(tokenizer.get_normalizer(), text);
-    if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
-        pre_tokenizer.pre_tokenize(&mut pieces)?;
-    }
-    pieces.tokenize(|piece| tokenizer.get_model().tokenize(piece.get()))?;
-    pieces.into_encoding(None, 0, OffsetType::Byte)
 }

@@ -47,17 +47,26 @@ impl Lock {
     }
 }
 
+/// The recipe that a run's folder belongs to; `None` where the folder has none.
+///
+/// # Errors
+/// What is there cannot be read.
+pub fn read_recipe(folder: &Path) -> Result<Option<Canonical>> {
+    let path = folder.join(RECIPE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).map_err(io("read", &path))?;
+    Ok(Some(text.parse()?))
+}
+
 /// Whether the recipe's output folder holds a run of this very recipe.
 ///
 /// # Errors
 /// What is there cannot be read.
 pub fn belongs(recipe: &Recipe) -> Result<bool> {
-    let path = recipe.run.output.join(RECIPE);
-    if !path.exists() {
-        return Ok(false);
-    }
-    let found = fs::read_to_string(&path).map_err(io("read", &path))?;
-    Ok(recipe.differences(&found)?.is_empty())
+    let found = read_recipe(&recipe.run.output)?;
+    Ok(found.is_some_and(|found| found == recipe.canonical()))
 }
 
 /// Makes sure that `output` is this recipe's and no other process works in it: writes its canonical form there, or compares
@@ -78,8 +87,9 @@ pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
         write_atomically(&path, ours.to_string().as_bytes())?;
     }
     let lock = Lock::take(output)?;
-    let found: Canonical = fs::read_to_string(&path).map_err(io("read", &path))?.parse()?;
-    if found != ours {
+    if let Some(found) = read_recipe(output)?
+        && found != ours
+    {
         take_over(recipe, output, &found)?;
         write_atomically(&path, ours.to_string().as_bytes())?;
     }

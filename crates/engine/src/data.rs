@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
 use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_corpus::store::{OpenOptions, StreamedStore};
@@ -284,7 +283,8 @@ fn prepare_tokenizer(
     };
     if !file.is_file() {
         fs::create_dir_all(folder).map_err(io("create", folder))?;
-        write_tokenizer_config(&tokenizer, folder)?;
+        // What transformers' `AutoTokenizer` needs beside `tokenizer.json`.
+        write_json(&folder.join("tokenizer_config.json"), &tokenizer.config())?;
         // Last, because its presence says that the folder is complete.
         tokenizer.save(&file)?;
     }
@@ -303,19 +303,6 @@ fn download_tokenizer(repository: &str, folder: &Path) -> Result<Tokenizer> {
     let tokenizer = Tokenizer::load(&draft)?;
     fs::remove_file(&draft).map_err(io("remove", &draft))?;
     Ok(tokenizer)
-}
-
-/// What transformers' `AutoTokenizer` needs beside `tokenizer.json`.
-fn write_tokenizer_config(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
-    let info = tokenizer.info();
-    let token = |id: Option<u32>| id.and_then(|id| tokenizer.inner().id_to_token(id));
-    let config = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": token(info.begin_of_text),
-        "eos_token": token(Some(info.end_of_text)),
-        "clean_up_tokenization_spaces": false,
-    });
-    write_json(&folder.join("tokenizer_config.json"), &config)
 }
 
 fn describe(name: &str, report: &TokenizeReport) -> String {

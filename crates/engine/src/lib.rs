@@ -41,7 +41,7 @@ mod watched;
 
 pub use adamw::AdamW;
 pub use batch::{CrossEntropy, MicroBatch, Row, RowOrigin};
-pub use claim::belongs;
+pub use claim::{belongs, read_recipe};
 pub use data::{Data, SourceStore};
 pub use error::{EngineError, Result};
 pub use events::{

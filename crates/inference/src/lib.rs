@@ -17,4 +17,4 @@ pub use continued::{End, Growing, Step};
 pub use error::{InferenceError, Result};
 pub use pieces::Pieces;
 pub use score::{TextScore, TokenScore, score};
-pub use text_model::{Continuation, TextModel};
+pub use text_model::{Continuation, TextModel, check_vocabulary};

@@ -30,6 +30,22 @@ pub struct TextModel {
     pub generation: GenerationConfig,
 }
 
+/// Refuses a checkpoint whose tokenizer has ids that its embedding has no rows for.
+///
+/// # Errors
+/// It is one.
+pub fn check_vocabulary(folder: &Path, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<()> {
+    let (entries, rows) = (tokenizer.info().vocab_size as usize, config.vocab_size);
+    match entries > rows {
+        true => Err(InferenceError::Vocabulary {
+            folder: folder.to_owned(),
+            entries,
+            rows,
+        }),
+        false => Ok(()),
+    }
+}
+
 /// How a text is continued.
 #[derive(Debug, Clone, Default)]
 pub struct Continuation {
@@ -53,14 +69,7 @@ impl TextModel {
                 folder: folder.to_owned(),
                 source,
             })?;
-        let (entries, rows) = (tokenizer.info().vocab_size as usize, checkpoint.config.vocab_size);
-        if entries > rows {
-            return Err(InferenceError::Vocabulary {
-                folder: folder.to_owned(),
-                entries,
-                rows,
-            });
-        }
+        check_vocabulary(folder, &tokenizer, &checkpoint.config)?;
         let template = Template::of_checkpoint(folder)?;
         let generation = GenerationConfig::of_checkpoint(folder).map_err(CheckpointError::from)?;
         let model = checkpoint.model_in(precision, device)?;

@@ -50,11 +50,12 @@ pub(crate) fn same_architecture(first: (&Path, &ModelConfig), other: (&Path, &Mo
     Ok(())
 }
 
-/// Checks that every id is the same token in the `tokenizer.json` of all folders that have one.
+/// Checks that every id is the same token in the `tokenizer.json` of all folders that have one, and has one of the `rows` of
+/// the embedding.
 ///
 /// # Errors
-/// The smallest id that differs, or a file that is no tokenizer.
-pub(crate) fn same_vocabulary<'a>(folders: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+/// The smallest id that differs, an id without a row, or a file that is no tokenizer.
+pub(crate) fn same_vocabulary<'a>(folders: impl IntoIterator<Item = &'a Path>, rows: usize) -> Result<()> {
     let mut first: Option<(PathBuf, Vec<u8>, BTreeMap<u64, String>)> = None;
     for folder in folders {
         let path = folder.join("tokenizer.json");
@@ -64,6 +65,11 @@ pub(crate) fn same_vocabulary<'a>(folders: impl IntoIterator<Item = &'a Path>) -
         let text = fs::read(&path).map_err(io("read", &path))?;
         let Some((known_path, known_text, known)) = &first else {
             let tokens = tokens(&path, &text)?;
+            if let Some((&highest, _)) = tokens.last_key_value()
+                && highest >= rows as u64
+            {
+                return Err(MergeError::Vocabulary { path, highest, rows });
+            }
             first = Some((path, text, tokens));
             continue;
         };

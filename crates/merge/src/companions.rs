@@ -4,25 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use smollm3_model::hf::FileDtype;
+use smollm3_model::hf::{FileDtype, TOKENIZER_FILES};
 
 use crate::coefficients::Coefficients;
 use crate::draft::Draft;
 use crate::error::io;
 use crate::parent::Parent;
 use crate::{MergeError, Result, TokenizerFrom};
-
-/// Tokenizer and chat template, those that are there.
-const TOKENIZER: [&str; 8] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-];
 
 /// Whose files the result gets.
 #[derive(Debug)]
@@ -72,7 +60,7 @@ impl Companions {
         let text = fs::read(&path).map_err(io("read", &path))?;
         draft.write("config.json", &with_dtype(&path, text, dtype)?)?;
         copy(&self.configuration, "generation_config.json", draft)?;
-        for name in TOKENIZER {
+        for name in TOKENIZER_FILES {
             copy(&self.tokenizer, name, draft)?;
         }
         Ok(())

@@ -83,6 +83,20 @@ pub enum MergeError {
         /// Its token in quotes, or `nothing`.
         other_token: String,
     },
+    /// A tokenizer has ids that the embedding has no rows for.
+    #[error(
+        "{path} has ids up to {highest}, but the embedding has {rows} rows; the tokenizer is another model's, or tokens were \
+         added to it alone",
+        path = .path.display()
+    )]
+    Vocabulary {
+        /// The tokenizer.
+        path: PathBuf,
+        /// Its highest id.
+        highest: u64,
+        /// Rows of the embedding.
+        rows: usize,
+    },
     /// A tensor does not hold floats.
     #[error(
         "{folder}: tensor \"{tensor}\" has format {format}; F32, BF16, F16 and F64 can be merged",

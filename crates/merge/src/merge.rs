@@ -68,7 +68,10 @@ pub fn merge(
     }
     let companions = Companions::choose(&settings.tokenizer_from, &opened, &weights)?;
     let folders = opened.iter().map(|parent| parent.folder.as_path());
-    same_vocabulary(folders.chain([companions.tokenizer.as_path()]))?;
+    same_vocabulary(
+        folders.chain([companions.tokenizer.as_path()]),
+        first.config.vocab_size,
+    )?;
 
     let tensors = first.config.parameter_shapes();
     let formats = (0..tensors.len()).map(|number| settings.dtype.unwrap_or(kept(first.format(number))));

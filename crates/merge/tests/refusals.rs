@@ -311,6 +311,22 @@ fn tokenizers_that_give_an_id_to_two_tokens() {
 }
 
 #[test]
+fn tokenizers_with_ids_beyond_the_embedding() {
+    let (folder, a) = start();
+    let b = seeded(&folder.path().join("b"), 2, FileDtype::F32);
+    let parents = [(a, 0.9), (b.clone(), 0.1)];
+    // The embedding has 24 rows.
+    tokenizer(&b, &[("x", 0), ("y", 1)], &[("<think>", 24)]);
+    let error = refused(&folder, &parents);
+    assert!(
+        matches!(&error, MergeError::Vocabulary { path, highest: 24, rows: 24 } if path.starts_with(&b)),
+        "{error}"
+    );
+    tokenizer(&b, &[("x", 0), ("y", 1)], &[("<think>", 23)]);
+    run(&parents, &MergeSettings::default(), &folder.path().join("out")).unwrap();
+}
+
+#[test]
 fn tokenizers_that_are_not_there() {
     let (folder, a) = start();
     let with = |tokenizer_from| MergeSettings {

@@ -11,12 +11,16 @@ use smollm3_engine::{
 use smollm3_eval::{Evaluation, read_evaluation};
 use smollm3_sft::{Ledger, read_ledger};
 
+use crate::pipeline::{self, PlannedStage};
+
 /// A run's folder.
 #[derive(Debug, Clone)]
 pub struct RunFiles {
     /// The folder.
     pub folder: PathBuf,
-    /// The stages that have been started, in the order in which they were.
+    /// The stages of its recipe; empty where the folder has no recipe.
+    pub plan: Vec<PlannedStage>,
+    /// The stages that have been started, in the recipe's order.
     pub stages: Vec<StageFiles>,
 }
 
@@ -70,11 +74,22 @@ impl RunFiles {
                 folder.display()
             )));
         }
-        stages.sort_by_key(|(started, stage)| (*started, stage.info.name.clone()));
+        let plan = pipeline::read(folder)?;
+        let place = |stage: &StageFiles| {
+            let place = plan.iter().position(|planned| planned.name == stage.info.name);
+            place.unwrap_or(plan.len())
+        };
+        stages.sort_by_key(|(started, stage)| (place(stage), *started, stage.info.name.clone()));
         Ok(Self {
             folder: folder.to_owned(),
+            plan,
             stages: stages.into_iter().map(|(_, stage)| stage).collect(),
         })
+    }
+
+    /// The stage of this name, if it has been started.
+    pub fn stage(&self, name: &str) -> Option<&StageFiles> {
+        self.stages.iter().find(|stage| stage.info.name == name)
     }
 
     /// The folder's own name.
@@ -111,6 +126,14 @@ impl StageFiles {
             measured,
             info,
         })
+    }
+
+    /// Whether all its steps are done; of a merge, whether its checkpoint is there.
+    pub fn is_done(&self) -> bool {
+        match self.info.steps {
+            0 => !self.checkpoints.is_empty(),
+            steps => self.done() >= steps,
+        }
     }
 
     /// The last step done.

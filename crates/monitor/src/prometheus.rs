@@ -1,12 +1,14 @@
 //! The present state of a run as Prometheus text (exposition format 0.0.4), served on the local machine.
 
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use smollm3_engine::{EngineError, Event, Listener, Result, StageInfo, StepRecord};
-use tiny_http::{Header, Response, Server};
+use smollm3_engine::{Event, Listener, Result, StageInfo, StepRecord};
+use tiny_http::{Header, Response};
+
+use crate::local_server::{is_for_this_machine, listen};
 
 /// The listener that keeps what is served up to date.
 pub struct Prometheus {
@@ -29,18 +31,16 @@ impl Prometheus {
     /// # Errors
     /// The port is taken or not allowed.
     pub fn serve(port: u16) -> Result<Self> {
-        let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let server = Server::http(wanted).map_err(|error| {
-            EngineError::Refused(format!(
-                "--metrics-port {port}: cannot listen on {wanted}: {error}"
-            ))
-        })?;
-        let address = server.server_addr().to_ip().unwrap_or(wanted);
+        let (server, address) = listen("--metrics-port", port)?;
         let shown = Arc::new(Mutex::new(Shown::default()));
         let read = Arc::clone(&shown);
         thread::spawn(move || {
             for request in server.incoming_requests() {
                 let response = match request.url() {
+                    _ if !is_for_this_machine(&request) => {
+                        Response::from_string("the header `Host` names another machine\n")
+                            .with_status_code(403)
+                    }
                     "/metrics" | "/" => {
                         let text = read.lock().unwrap_or_else(PoisonError::into_inner).text();
                         let kind: &[u8] = b"text/plain; version=0.0.4; charset=utf-8";

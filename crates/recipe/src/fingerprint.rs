@@ -86,6 +86,25 @@ impl Canonical {
         self.0.keys().any(|key| is_below("stage", name, key))
     }
 
+    /// The keys of each stage and their values, by its name: of `stage.sft.from.stage` the key `from.stage`.
+    pub fn stages(&self) -> BTreeMap<String, BTreeMap<&str, &Value>> {
+        let mut stages: BTreeMap<String, BTreeMap<&str, &Value>> = BTreeMap::new();
+        for (key, value) in &self.0 {
+            let Some(rest) = key.strip_prefix("stage.") else {
+                continue;
+            };
+            // A name with a dot is quoted; it is that of a folder, so nothing in it is escaped.
+            let split = match rest.strip_prefix('"') {
+                Some(rest) => rest.split_once("\"."),
+                None => rest.split_once('.'),
+            };
+            if let Some((name, key)) = split {
+                stages.entry(name.to_owned()).or_default().insert(key, value);
+            }
+        }
+        stages
+    }
+
     /// Without the stages and the sources that are not among these; without `sources` all of those stay.
     fn restricted(&self, stages: &BTreeSet<&str>, sources: Option<&BTreeSet<&str>>) -> Self {
         let among = |table: &str, names: &BTreeSet<&str>, key: &str| {

@@ -66,8 +66,8 @@ pub use model_config::{ModelConfig, ModelConfigError, ModelType};
 pub use optimizer::Optimizer;
 pub use plan::{
     AdaptersPlan, ConversationPlan, Estimate, Facts, Landmark, Memory, MergePlan, OriginalEstimate,
-    PhasePlan, Plan, PlanError, PreparedData, RowsPlan, SourcePlan, StageEstimate, StagePlan, StepTime,
-    StepTraffic, TokenizerFacts, TooMuchMemory, Trained, Unplanned, WholeStep, cost,
+    PhasePlan, Plan, PlanError, Preparation, PreparedData, RowsPlan, SourcePlan, StageEstimate, StagePlan,
+    StepTime, StepTraffic, TokenizerFacts, TooMuchMemory, Trained, Unplanned, WholeStep, cost,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use recipe::{Model, Recipe};

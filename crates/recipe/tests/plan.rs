@@ -230,6 +230,41 @@ fn the_page_is_narrow_and_says_what_matters() {
 }
 
 #[test]
+fn text_without_a_store_is_to_be_tokenised() {
+    let folder = Folder::new();
+    let recipe = folder.load(&[]).unwrap();
+    let prepare = |stores: &[&str]| {
+        let facts = Facts {
+            stores: stores
+                .iter()
+                .map(|name| ((*name).to_owned(), 10_000_000))
+                .collect(),
+            cores: Some(2),
+            ..Facts::default()
+        };
+        recipe.plan(&facts).unwrap()
+    };
+    let plan = prepare(&[]);
+    let preparation = plan.preparation.clone().unwrap();
+    assert_eq!(preparation.tokens, 110 * 8_192);
+    assert_eq!(
+        (preparation.text_bytes, preparation.store_bytes),
+        (4 * 901_120, 2 * 901_120)
+    );
+    assert_eq!(preparation.core_hours, 4.0 * 901_120.0 / 60e6 / 3600.0);
+    let line = "to tokenise: 3.6 MB of text to 1.8 MB of tokens; 0.1 seconds on a core, 0.0 seconds on 2\n";
+    assert!(plan.to_string().contains(line), "{plan}");
+    // 19 rows of the first phase and 60 of the second are sums.
+    assert_eq!(
+        prepare(&["markdown", "rust"]).preparation.unwrap().tokens,
+        79 * 1_024
+    );
+    let plan = prepare(&["markdown", "rust", "sums"]);
+    assert_eq!(plan.preparation, None);
+    assert!(!plan.to_string().contains("to tokenise"));
+}
+
+#[test]
 fn epochs_are_counted_over_all_phases() {
     let folder = Folder::new();
     let with = |tokens: u64| Facts {

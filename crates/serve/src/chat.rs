@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use smollm3_chat::{Render, encode};
+use smollm3_chat::encode;
 use smollm3_inference::Continuation;
 
 use crate::answer::{Answer, Part, THINK};
-use crate::messages::conversation;
+use crate::messages::{conversation, refused};
 use crate::reply::Reply;
 use crate::server::{Shared, now, response_id};
 use crate::wire::{
@@ -27,17 +27,11 @@ pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, Ch
         ));
     };
     let conversation = conversation(&request)?;
-    let render = Render {
-        add_generation_prompt: true,
-        date: Some(shared.date),
-        ..Render::default()
-    };
-    let refused = |error| Refusal::field("messages", format!("cannot be used: {error}"));
     let tokenizer = &shared.model.tokenizer;
     let rendered = template
-        .render_for(tokenizer, &conversation, &render)
-        .map_err(refused)?;
-    let prompt = encode(tokenizer, &rendered).map_err(refused)?.ids;
+        .render_prompt(tokenizer, &conversation, Some(shared.date))
+        .map_err(|error| refused(&error))?;
+    let prompt = encode(tokenizer, &rendered).map_err(|error| refused(&error))?.ids;
     let n = request.options.n;
     let prompts = vec![prompt];
     shared.check_prompts("messages", &prompts, n)?;

@@ -13,14 +13,18 @@ pub(crate) fn conversation(request: &ChatRequest) -> Checked<Conversation> {
         ..
     } = request;
     let read = Conversation::of_messages(messages.clone(), tools.clone(), template_kwargs.clone());
-    read.map_err(|error| {
-        let field = match error {
-            ChatError::Tool { .. } => "tools",
-            ChatError::Row { .. } => "chat_template_kwargs",
-            _ => "messages",
-        };
-        Refusal::field(field, format!("cannot be used: {error}"))
-    })
+    read.map_err(|error| refused(&error))
+}
+
+/// A conversation that cannot be answered, by the field that is at fault.
+pub(crate) fn refused(error: &ChatError) -> Refusal {
+    let field = match error {
+        ChatError::Tool { .. } => "tools",
+        ChatError::Row { .. } => "chat_template_kwargs",
+        ChatError::Unseen { dropped, .. } => dropped.key.split(['[', '.']).next().unwrap_or("messages"),
+        _ => "messages",
+    };
+    Refusal::field(field, format!("cannot be used: {error}"))
 }
 
 #[cfg(test)]

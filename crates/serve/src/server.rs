@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -165,6 +165,7 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/health", get(async || Json(json!({"status": "ok"}))))
         .route("/v1/models", get(models))
+        .route("/v1/models/{*name}", get(model))
         .route("/v1/completions", post(completions))
         .route("/v1/chat/completions", post(chats))
         .fallback(async || {
@@ -179,15 +180,13 @@ fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn models(State(shared): State<Arc<Shared>>) -> Response {
-    let model = Model {
-        id: &shared.name,
-        object: "model",
-        created: shared.created,
-        owned_by: "smollm3",
-        max_model_len: shared.context(),
-    };
-    let data = [model];
+    let data = [shared.card()];
     Json(Models { object: "list", data }).into_response()
+}
+
+async fn model(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Checked<Response> {
+    shared.check_model(Some(&name))?;
+    Ok(Json(shared.card()).into_response())
 }
 
 /// What is computed for a request of one kind, and how it is answered.
@@ -247,6 +246,16 @@ async fn body(request: Request, limits: &Limits) -> Checked<Bytes> {
 }
 
 impl Shared {
+    fn card(&self) -> Model<'_> {
+        Model {
+            id: &self.name,
+            object: "model",
+            created: self.created,
+            owned_by: "smollm3",
+            max_model_len: self.context(),
+        }
+    }
+
     /// Tokens of the model's context.
     pub fn context(&self) -> usize {
         self.model.model.max_positions()

@@ -3,9 +3,9 @@
 //! A token of a byte-level tokenizer may be a part of a character. Such a token is called `bytes:\xe6\xbc`, as OpenAI's
 //! completions do, so that the names of different tokens differ.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use smollm3_corpus::Tokenizer;
+use smollm3_corpus::{Tokenizer, byte_alphabet};
 
 /// The bytes that each token of a tokenizer stands for.
 #[derive(Debug)]
@@ -61,21 +61,6 @@ impl TokenTexts {
     }
 }
 
-/// The letters in which byte-level tokenizers spell bytes: those that can be seen stand for themselves, the others follow
-/// from U+0100 on. Source: `bytes_to_unicode` in GPT-2's `encoder.py`.
-fn byte_alphabet() -> HashMap<char, u8> {
-    let mut hidden = '\u{100}'..;
-    (0..=u8::MAX)
-        .filter_map(|byte| {
-            let letter = match byte {
-                b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => Some(char::from(byte)),
-                _ => hidden.next(),
-            };
-            letter.map(|letter| (letter, byte))
-        })
-        .collect()
-}
-
 /// Where the next token begins, in characters.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TextOffset {
@@ -96,15 +81,6 @@ impl TextOffset {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_alphabet_is_that_of_byte_level_tokenizers() {
-        let alphabet = byte_alphabet();
-        assert_eq!(alphabet.len(), 256);
-        for (letter, byte) in [('a', b'a'), ('Ġ', b' '), ('Ċ', b'\n'), ('Ń', 0xad), ('ÿ', 0xff)] {
-            assert_eq!(alphabet.get(&letter), Some(&byte), "{letter}");
-        }
-    }
 
     #[test]
     fn tokens_make_up_the_text_and_know_where_they_are() {

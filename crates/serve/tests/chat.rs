@@ -3,13 +3,14 @@
 mod support;
 
 use serde_json::{Value, json};
+use smollm3_chat::Template;
 use support::{random, scripted, served};
 
 const PATH: &str = "/v1/chat/completions";
 
-/// Turns, then the assistant's, in which thinking may be switched off; `offers` ends the turn where there are tools.
+/// Turns, then the assistant's, in which thinking may be switched off; what begins it is another where there are tools.
 const TEMPLATE: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}\
-    {% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>{% elif tools %}<|im_start|>{% else %}:{% endif %}";
+    {% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>{% elif tools %}{{ tools[0].function.name }}<|im_start|>{% else %}:{% endif %}";
 
 const CALL: &str = "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n</tool_call>";
 
@@ -208,6 +209,54 @@ fn pieces_add_up_to_the_whole() {
             assert_eq!(mine.last().unwrap()["finish_reason"], choice["finish_reason"]);
         }
     }
+}
+
+#[test]
+fn what_the_template_does_not_write_is_refused() {
+    let user = json!({"role": "user", "content": "a"});
+    let late = json!({"role": "system", "content": "Speak Latin."});
+    let mut model = random();
+    model.template = Some(Template::smollm3());
+    let server = served(model);
+    let (status, answer) = server.post(PATH, &json!({"messages": [user, late, user]}));
+    let error = &answer["error"];
+    assert_eq!((status, &error["param"]), (400, &json!("messages")), "{answer}");
+    let told = error["message"].as_str().unwrap();
+    assert!(
+        told.contains("messages[1].content") && told.contains("Latin"),
+        "{told}"
+    );
+
+    let mut model = random();
+    model.template = Some(Template::chatml());
+    let server = served(model);
+    for (field, value) in [
+        ("tools", tools()),
+        ("chat_template_kwargs", json!({"xml_tools": tools()})),
+        (
+            "chat_template_kwargs",
+            json!({"custom_instructions": "Speak Latin."}),
+        ),
+    ] {
+        let mut request = ask("What?");
+        request[field] = value;
+        let (status, answer) = server.post(PATH, &request);
+        assert_eq!(
+            (status, &answer["error"]["param"]),
+            (400, &json!(field)),
+            "{answer}"
+        );
+        request["tool_choice"] = json!("none");
+        let unused = field == "tools";
+        assert_eq!(server.post(PATH, &request).0 == 200, unused);
+    }
+    // A thought that comes back goes, as templates of models that reason leave it out.
+    let mut request = ask("What?");
+    request["max_tokens"] = json!(1);
+    let turns = request["messages"].as_array_mut().unwrap();
+    turns.push(json!({"role": "assistant", "reasoning_content": "Hm.", "content": "b"}));
+    turns.push(user);
+    server.done(PATH, &request);
 }
 
 #[test]

@@ -118,6 +118,22 @@ fn what_is_wrong_is_named() {
         ("max_completion_tokens", json!(3)),
         ("max_tokens", json!(0)),
         ("reasoning_effort", json!("high")),
+        ("verbosity", json!("low")),
+        ("modalities", json!(["text", "audio"])),
+        ("functions", json!([{"name": "add"}])),
+        ("function_call", json!({"name": "add"})),
+        (
+            "messages",
+            json!([{"role": "user", "content": "What is this?", "images": ["AAAA"]}]),
+        ),
+        (
+            "messages",
+            json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "audio": {"id": "audio_1"}}]),
+        ),
+        (
+            "messages",
+            json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}]),
+        ),
     ] {
         refused(CHATS, &with(&chat, field, value), 400, field);
     }
@@ -144,7 +160,36 @@ fn what_changes_nothing_is_read_past() {
     }
     let [plain, full] = [plain, full].map(|request| SERVED.done(COMPLETIONS, &request)["choices"].clone());
     assert_eq!(plain, full);
-    let chat = json!({"messages": [{"role": "user", "content": "Hello?"}], "max_tokens": 3, "logprobs": false, "parallel_tool_calls": true});
+    let chat = json!({"messages": [{"role": "user", "content": "Hello?"}], "max_tokens": 3, "logprobs": false, "parallel_tool_calls": true,
+        "modalities": ["text"], "verbosity": "medium", "functions": [], "function_call": "none", "tools": [], "tool_choice": "none",
+        "stream": true, "stream_options": {"include_usage": null, "include_obfuscation": false}});
+    SERVED.streamed(CHATS, &chat);
+    let mut chat = json!({"messages": [
+        {"role": "user", "content": "Hello?", "name": null, "images": []},
+        {"role": "assistant", "content": "b", "refusal": null, "audio": null, "annotations": [], "function_call": null, "tool_calls": []},
+        {"role": "user", "content": "c"},
+    ], "max_tokens": 3});
+    for name in [
+        "logprobs",
+        "top_logprobs",
+        "n",
+        "seed",
+        "stop",
+        "stream",
+        "stream_options",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "parallel_tool_calls",
+        "max_completion_tokens",
+        "user",
+        "metadata",
+        "functions",
+        "reasoning_effort",
+        "anything",
+    ] {
+        chat[name] = Value::Null;
+    }
     SERVED.done(CHATS, &chat);
 }
 
@@ -212,6 +257,13 @@ fn the_model_and_the_servers_health_are_told() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!((status, &answer["data"][0]["id"]), (200, &json!("tiny")));
     assert_eq!(answer["data"][0]["max_model_len"], json!(support::CONTEXT));
+    let (status, _, alone) = SERVED.ask("GET", "/v1/models/tiny", "", b"");
+    let alone: Value = serde_json::from_str(&alone).unwrap();
+    assert_eq!((status, &alone), (200, &answer["data"][0]));
+    let (status, _, other) = SERVED.ask("GET", "/v1/models/runs%2Fother", "", b"");
+    let other: Value = serde_json::from_str(&other).unwrap();
+    assert_eq!((status, &other["error"]["param"]), (404, &json!("model")));
+    assert!(other["error"]["message"].as_str().unwrap().contains("runs/other"));
     assert_eq!(SERVED.ask("GET", "/health", "", b"").0, 200);
 }
 

@@ -448,6 +448,40 @@ fn rows_without_a_target_are_left_out_by_reason_and_no_step_is_made_of_them() {
 }
 
 #[test]
+fn rows_that_do_not_fill_a_batch_are_one_step() {
+    let folder = tempfile::tempdir().unwrap();
+    talking(folder.path(), &[]);
+    write_rows(
+        &folder.path().join("chats.jsonl"),
+        &[row("Is 1 even?", "no"), row("Is 2 even?", "yes")],
+    );
+    let file = folder.path().join("recipe.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let stage = STAGE
+        .replace("until = \"8 steps\"", "epochs = 1")
+        .replace("\"4 sequences\"", "\"16 sequences\"")
+        .replace(
+            "{ kind = \"cosine\", warmup = \"1 steps\", min_ratio = 0.1 }",
+            "{ kind = \"constant\" }",
+        );
+    fs::write(&file, text.replace(STAGE, &stage)).unwrap();
+    run(Recipe::load(folder.path(), &[]).unwrap(), 0).unwrap();
+    let steps: Vec<_> = read_metrics(&folder.path().join("out/sft"))
+        .unwrap()
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Step(step) => Some(step),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps.len(), 1);
+    assert!(steps[0].updated && steps[0].loss.is_finite());
+    // Seven conversations, whose answers and ends of turns are learned.
+    let targets: u64 = steps[0].sources.values().map(|part| part.targets).sum();
+    assert!(targets >= 14, "{targets}");
+}
+
+#[test]
 fn what_the_template_does_not_write_is_refused_or_counted() {
     let folder = tempfile::tempdir().unwrap();
     let with_tools = |row: Value| {

@@ -226,7 +226,7 @@ impl Results {
         let page = sweep.output.join("report.html");
         write_whole(&sweep.output.join("table.md"), self.markdown().as_bytes())?;
         write_whole(&sweep.output.join("sweep.json"), self.json()?.as_bytes())?;
-        write_whole(&page, self.html()?.as_bytes())?;
+        write_whole(&page, self.html().as_bytes())?;
         Ok(page)
     }
 }

@@ -92,6 +92,15 @@ fn rows_without_a_conversation_name_what_they_have() {
 }
 
 #[test]
+fn a_preference_is_told_from_a_conversation() {
+    let error = refused(json!({"prompt": "a", "chosen": "b", "rejected": "c"}));
+    assert!(
+        error.contains("kind = \"apo\"") && error.contains("completion"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_wrong_message_is_named_by_its_position() {
     for (message, says) in [
         (

@@ -93,6 +93,22 @@ fn parts_are_joined_and_what_is_no_text_is_refused_by_name() {
 }
 
 #[test]
+fn content_beside_the_text_is_refused_by_name() {
+    for (key, value) in [
+        ("images", json!(["photo.png"])),
+        ("image", json!("photo.png")),
+        ("audio", json!({"id": "audio_1"})),
+        ("refusal", json!("No.")),
+    ] {
+        let error = refused(with(json!({"role": "assistant", "content": "a", key: value})));
+        assert!(error.contains(&format!("`{key}`")), "{error}");
+    }
+    // A columnar file has these keys in every row.
+    let filled = json!({"role": "assistant", "content": "a", "images": [], "image": "", "audio": null, "refusal": null});
+    read(with(filled));
+}
+
+#[test]
 fn calls_are_one_call_however_they_are_written() {
     let call = json!({"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}});
     let expected = json!([call]);

@@ -1,7 +1,7 @@
 //! What a template leaves out is found, and what it writes in its own way is not taken for that.
 
 use serde_json::{Value, json};
-use smollm3_chat::{Conversation, Template};
+use smollm3_chat::{Conversation, Template, encode_prompt};
 
 use crate::fixtures::{dated, read, tokenizer};
 
@@ -60,6 +60,42 @@ fn what_is_written_is_not_missed() {
     ] {
         assert_eq!(dropped(&reasoner, row.clone()), [], "{row}");
     }
+}
+
+#[test]
+fn what_a_model_is_asked_is_written_whole() {
+    let tokenizer = tokenizer();
+    let ask = |template: &Template, row: Value| {
+        let talk = Conversation::from_row(&row).unwrap();
+        encode_prompt(&tokenizer, template, &talk, dated().date)
+    };
+    let user = json!({"role": "user", "content": "What is 27 + 15?"});
+    let tool = json!({"type": "function", "function": {"name": "add"}});
+    let chatml = Template::chatml();
+    for (template, row, key) in [
+        (
+            &Template::smollm3(),
+            json!({"messages": [user, {"role": "system", "content": "Be brief."}, user]}),
+            "messages[1].content",
+        ),
+        (
+            &chatml,
+            json!({"messages": [user], "tools": [tool]}),
+            "tools[0].function.name",
+        ),
+    ] {
+        let error = ask(template, row).unwrap_err().to_string();
+        assert!(
+            error.contains(key) && error.contains("would not see it"),
+            "{error}"
+        );
+    }
+    // Thoughts of earlier turns are not shown again.
+    let thought = json!({"role": "assistant", "content": "42", "reasoning_content": "27 + 15"});
+    let without = json!({"role": "assistant", "content": "42"});
+    let [with, without] =
+        [thought, without].map(|turn| ask(&chatml, json!({"messages": [user, turn, user]})).unwrap());
+    assert_eq!(with, without);
 }
 
 #[test]

@@ -122,7 +122,10 @@ fn the_date_is_given_or_asked_for() {
         .render(&conversation, &Render::default())
         .unwrap_err()
         .to_string();
-    assert!(error.contains("prints the date, and none is set"), "{error}");
+    assert!(
+        error.contains("prints the date, and none is set; write date = "),
+        "{error}"
+    );
     let text = Template::smollm3().render(&conversation, &dated()).unwrap().text;
     assert!(text.contains("Today Date: 08 July 2025\n"));
     for format in ["%Q", "%Z", "%s %"] {
@@ -163,6 +166,24 @@ fn what_cannot_be_continued_is_refused() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("has no text"), "{error}");
+}
+
+#[test]
+fn ends_of_lines_are_those_of_jinja() {
+    let source =
+        Template::chatml().source().to_owned() + "{% if add_generation_prompt %}\n>\n{% endif %}\n\n";
+    let conversation = talk(&[("user", "x\r\ny")]);
+    let options = Render {
+        add_generation_prompt: true,
+        ..Render::default()
+    };
+    let [unix, windows, old] = ["\n", "\r\n", "\r"].map(|end| {
+        let template = Template::parse("test", &source.replace('\n', end)).unwrap();
+        template.render(&conversation, &options).unwrap().text
+    });
+    // What somebody wrote keeps its own.
+    assert!(unix.contains("x\r\ny") && unix.ends_with("\n>\n"), "{unix:?}");
+    assert_eq!([&windows, &old], [&unix, &unix]);
 }
 
 #[test]

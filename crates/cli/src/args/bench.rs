@@ -21,7 +21,7 @@ fn counts(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
 pub enum BenchCommand {
     /// Addressing steps of a recipe, and serving windows of a token store
     Mixer(BenchMixerArgs),
-    /// Tokenising JSON lines, against the tokenizers crate alone
+    /// Tokenising JSON lines and Parquet, and where the time goes
     Tokenize(BenchTokenizeArgs),
     /// A training step of a model with random weights, and where its time goes
     Step(BenchStepArgs),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use smollm3_corpus::tokenize::Worker;
 use smollm3_recipe::{Bytes, Percent};
 
 use super::{PairsArgs, RecipeArgs, ResponsesArgs};
@@ -12,6 +13,8 @@ use super::{PairsArgs, RecipeArgs, ResponsesArgs};
 pub enum DataCommand {
     /// Turn Parquet or JSON lines into a token store, going on where an earlier call stopped
     Tokenize(TokenizeArgs),
+    /// Make one store of those that `tokenize --shard` wrote, without copying them
+    MergeStores(MergeStoresArgs),
     /// Bring remote files to local disk
     Fetch(FetchArgs),
     /// Do what `run` does before its first step: the tokenizer and the token stores of a recipe
@@ -53,8 +56,22 @@ pub struct TokenizeArgs {
     /// Threads; all cores when left out. The output does not depend on it
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Take only a part of the files, such as 3/64: each into a folder of its own, for `data merge-stores`
+    #[arg(long, value_name = "N/OF")]
+    pub shard: Option<Worker>,
     #[command(flatten)]
     pub cache: CacheArgs,
+}
+
+/// `smollm3 data merge-stores`.
+#[derive(Debug, ClapArgs)]
+pub struct MergeStoresArgs {
+    /// The output folders of all shards, in any order
+    #[arg(required = true)]
+    pub folders: Vec<PathBuf>,
+    /// The folder to write; on the same file system it takes no room
+    #[arg(long)]
+    pub out: PathBuf,
 }
 
 /// `smollm3 data fetch`.

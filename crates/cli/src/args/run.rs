@@ -63,4 +63,10 @@ pub struct ReportArgs {
     /// The file to write
     #[arg(long, short, default_value = "report.html")]
     pub output: PathBuf,
+    /// Write no file, but serve the page on this machine while the runs go on; Ctrl-C ends it
+    #[arg(long, conflicts_with = "output")]
+    pub watch: bool,
+    /// With --watch, the port of 127.0.0.1 (0: any that is free)
+    #[arg(long, value_name = "PORT", default_value_t = 8001, requires = "watch")]
+    pub port: u16,
 }

@@ -12,7 +12,7 @@
 //! | `KEY.BYTES.lock` | the entry's lock: shared by its readers, exclusive while it comes or goes. Its time of change is the entry's last use, `BYTES` the room that the entry takes |
 //!
 //! The lock of an entry is only taken, and its file only removed, by whoever holds `lock`. The price is one listing
-//! of the folder for each file that is fetched.
+//! of the folder for each file that is fetched, two where others have to go.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -140,8 +140,11 @@ impl HeldFolder<'_> {
         if entry.is_whole() {
             return Ok(Claim::Taken);
         }
-        self.remove_files(entry)?;
-        if !self.make_room(entry)? {
+        let mut found = self.list()?;
+        if let Some(own) = found.remove(&entry.key) {
+            own.files.iter().try_for_each(|path| remove(path))?;
+        }
+        if !self.make_room(found, entry.bytes)? {
             remove(&path)?;
             return Ok(Claim::NoRoom);
         }
@@ -154,25 +157,18 @@ impl HeldFolder<'_> {
 
     /// Removes an entry whose exclusive lock is `lock`.
     pub(super) fn remove(&self, entry: &Entry, lock: File) -> Result<()> {
-        self.remove_files(entry)?;
+        if let Some(found) = self.list()?.remove(&entry.key) {
+            found.files.iter().try_for_each(|path| remove(path))?;
+        }
         remove(&self.folder.lock_of(entry))?;
         drop(lock);
         Ok(())
     }
 
-    fn remove_files(&self, entry: &Entry) -> Result<()> {
-        match self.list()?.remove(&entry.key) {
-            Some(found) => found.files.iter().try_for_each(|path| remove(path)),
-            None => Ok(()),
-        }
-    }
-
-    /// Removes entries that nobody uses, least recently used first, until `wanted` fits beside the others; `false`, and
-    /// nothing is removed, where those in use take too much.
-    fn make_room(&self, wanted: &Entry) -> Result<bool> {
-        let mut found = self.list()?;
-        found.remove(&wanted.key);
-        let mut bytes = total(&found).saturating_add(wanted.bytes);
+    /// Removes some of `found` that nobody uses, least recently used first, until `wanted` bytes fit beside the others;
+    /// `false`, and nothing is removed, where those in use take too much.
+    fn make_room(&self, found: BTreeMap<String, Found>, wanted: u64) -> Result<bool> {
+        let mut bytes = total(&found).saturating_add(wanted);
         let mut found: Vec<(String, Found)> = found.into_iter().collect();
         found.sort_by_key(|(_, entry)| entry.used_at);
         let mut idle = Vec::new();
@@ -193,13 +189,16 @@ impl HeldFolder<'_> {
         if bytes > self.folder.most_bytes {
             return Ok(false);
         }
+        if idle.is_empty() {
+            return Ok(true);
+        }
         // Listed again under their locks: a download may have named its file after the first listing, and ended.
         let mut found = self.list()?;
         for (key, _lock) in idle {
             let Some(entry) = found.remove(&key) else { continue };
             // The lock's file last: until then what is left counts.
-            let files = entry.files.iter().chain(&entry.lock);
-            files.into_iter().try_for_each(|path| remove(path))?;
+            let mut files = entry.files.iter().chain(&entry.lock);
+            files.try_for_each(|path| remove(path))?;
         }
         Ok(true)
     }

@@ -20,6 +20,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use super::{BATCH_BYTES, Columns, schema};
+use crate::contained::contained;
 use crate::error::{CorpusError, Result};
 
 /// What a run of rows becomes; the number is that of its first row, from 0. `Err` says what is wrong.
@@ -159,7 +160,13 @@ impl<T: Send + 'static> Iterator for RowGroups<T> {
                     batches,
                 });
                 // It ends with its row group, or at the next batch after this iterator is dropped.
-                thread::spawn(move || read_group(&source, &group, &sender));
+                thread::spawn(move || {
+                    // The decoder panics on some damaged files.
+                    if let Err(panic) = contained(|| read_group(&source, &group, &sender)) {
+                        let problem = format!("row group {} is damaged: {panic}", group.index);
+                        let _ = sender.send(Err(CorpusError::source(&source.name, problem)));
+                    }
+                });
             }
             let decoding = self.open.front_mut()?;
             let batch = match decoding.batches.recv() {
@@ -168,7 +175,7 @@ impl<T: Send + 'static> Iterator for RowGroups<T> {
                     self.open.pop_front();
                     continue;
                 }
-                // The decoder gave up (it panics on some damaged files): rows must not vanish silently.
+                // The decoder gave up: rows must not vanish silently.
                 Err(_) => {
                     let problem = format!(
                         "row group {} is damaged: {} rows are missing",

@@ -10,6 +10,9 @@ use super::format::{Metadata, TokenWidth, beside};
 use crate::atomic_file::AtomicFile;
 use crate::error::{CorpusError, Result};
 
+/// Bytes of tokens that are hashed and written at once: hashing is fastest in long runs.
+const BUFFER_BYTES: usize = 1 << 20;
+
 /// Writes one `.ds` file with its index, metadata and fingerprint.
 #[derive(Debug)]
 pub struct StoreWriter {
@@ -76,28 +79,45 @@ impl StoreWriter {
     /// # Errors
     /// A token past the width of the file, or a full disk.
     pub fn push_document(&mut self, tokens: &[u32]) -> Result<()> {
-        self.buffer.clear();
+        let wide = tokens.iter().find(|token| u16::try_from(**token).is_err());
+        if let (TokenWidth::U16, Some(token)) = (self.metadata.width, wide) {
+            return Err(CorpusError::Tokenizer {
+                name: self.metadata.tokenizer.clone(),
+                problem: format!("token {token} lies past its vocabulary of at most 65536 entries"),
+            });
+        }
+        let start = self.buffer.len();
+        self.buffer
+            .resize(start + self.metadata.width.bytes() as usize * tokens.len(), 0);
+        let buffer = self.buffer.get_mut(start..).unwrap_or_default();
         match self.metadata.width {
-            TokenWidth::U32 => tokens
-                .iter()
-                .for_each(|token| self.buffer.extend(token.to_le_bytes())),
+            TokenWidth::U32 => {
+                for (bytes, token) in buffer.chunks_exact_mut(4).zip(tokens) {
+                    bytes.copy_from_slice(&token.to_le_bytes());
+                }
+            }
             TokenWidth::U16 => {
-                for token in tokens {
-                    let narrow = u16::try_from(*token).map_err(|_| CorpusError::Tokenizer {
-                        name: self.metadata.tokenizer.clone(),
-                        problem: format!("token {token} lies past its vocabulary of at most 65536 entries"),
-                    })?;
-                    self.buffer.extend(narrow.to_le_bytes());
+                for (bytes, token) in buffer.chunks_exact_mut(2).zip(tokens) {
+                    bytes.copy_from_slice(&(*token as u16).to_le_bytes());
                 }
             }
         }
-        self.tokens_hash.update(&self.buffer);
-        self.tokens.write(&self.buffer)?;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
         self.metadata.tokens += tokens.len() as u64;
         let end = self.metadata.tokens.to_le_bytes();
         self.index_hash.update(&end);
         self.index.write(&end)?;
         self.documents += 1;
+        Ok(())
+    }
+
+    /// Hashes and writes what is in the buffer.
+    fn flush(&mut self) -> Result<()> {
+        self.tokens_hash.update(&self.buffer);
+        self.tokens.write(&self.buffer)?;
+        self.buffer.clear();
         Ok(())
     }
 
@@ -116,6 +136,7 @@ impl StoreWriter {
     /// # Errors
     /// A full disk; nothing is left then.
     pub fn finish(mut self) -> Result<StoreWritten> {
+        self.flush()?;
         let mut metadata = AtomicFile::create(&beside(&self.path, "metadata"))?;
         metadata.write(self.metadata.render().as_bytes())?;
         // All contents first, then all names: a disk that fills up now leaves none of the three.

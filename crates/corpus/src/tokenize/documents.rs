@@ -4,13 +4,12 @@
 //! written in its order before the next is read: memory is one chunk, and the order of the threads
 //! never shows. There is no resuming: sources of this kind take seconds to minutes.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::job::Job;
-use super::report::{PartReport, Skipped, TokenizeReport, finished};
+use super::report::{TokenizeReport, finished};
 use super::{FORMAT, check_share, held_out_folder, is_held_out, train_folder};
 use crate::error::{CorpusError, Result};
 use crate::store::{Fingerprint, StoreWriter};
@@ -74,14 +73,7 @@ pub fn tokenize(
         true => Some(open(held_out_folder(folder))?),
         false => None,
     };
-    let mut report = TokenizeReport {
-        source: source.name().to_owned(),
-        inputs,
-        train: PartReport::default(),
-        held_out: PartReport::default(),
-        replaced: BTreeMap::new(),
-        skipped: Skipped::default(),
-    };
+    let mut report = TokenizeReport::new(source.name(), inputs, tokenizer);
     let encoder = tokenizer.documents(options.special_tokens);
     let mut done = TokenizeProgress {
         documents: 0,

@@ -1,13 +1,13 @@
 //! Files of rows, of any size, to one token store.
 //!
 //! Three stages run at once: one thread reads batches, all cores parse and tokenise a few of them at a
-//! time, one thread writes. Rows come out in the order they went in, so the output does not
+//! time, one thread writes, and another syncs what is written. Rows come out in the order they went in, so the output does not
 //! depend on the number of threads; memory is a handful of batches of a few megabytes. Pieces
 //! (see `pieces.rs`) make it resumable.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::job::{FilesJob, Job};
-use super::pieces::{Piece, PieceReport, PieceWriter};
-use super::report::{PartReport, Skipped, TokenizeReport, add_counts, finished, withdraw};
+use super::pieces::{Piece, PieceKey, PieceReport, PieceWriter};
+use super::report::{TokenizeReport, finished, withdraw};
+use super::worker::Worker;
 use super::{FORMAT, check_share, is_held_out};
 use crate::error::{CorpusError, Result};
 use crate::read::{self, Batch, Position, RowProblem};
@@ -47,8 +48,10 @@ pub struct FilesOptions {
     pub special_tokens: SpecialTokens,
     /// What becomes of bad rows.
     pub bad_rows: BadRows,
-    /// Text a piece holds: at most this much is done again after a kill.
+    /// Text a piece holds: at most twice this much is done again after a kill.
     pub piece_bytes: u64,
+    /// Which of the files to take, where several workers share them; `None`: all.
+    pub worker: Option<Worker>,
     /// Threads that tokenise; `None`: one a core, or what `RAYON_NUM_THREADS` says. Not part of the
     /// job: the output is the same.
     pub threads: Option<usize>,
@@ -62,6 +65,7 @@ impl Default for FilesOptions {
             special_tokens: SpecialTokens::Text,
             bad_rows: BadRows::Stop,
             piece_bytes: 256 << 20,
+            worker: None,
             threads: None,
         }
     }
@@ -140,6 +144,7 @@ pub fn tokenize_files(
         skip_bad_rows: options.bad_rows == BadRows::Skip,
         piece_bytes: options.piece_bytes,
         tokenizer: tokenizer.fingerprint()?,
+        worker: options.worker,
         files: shards.shards().to_vec(),
     };
     let inputs = job.inputs()?;
@@ -149,39 +154,68 @@ pub fn tokenize_files(
     Job::start_files(folder, &job)?;
     withdraw(folder)?;
 
+    let files = match options.worker {
+        Some(worker) => worker.files(&job.files),
+        None => (0..job.files.len()).collect(),
+    };
+    let threads = ThreadPoolBuilder::new()
+        .num_threads(options.threads.unwrap_or(0))
+        .build()
+        .map_err(|error| CorpusError::source(shards.name(), format!("no threads to tokenise: {error}")))?;
+    let (to_finisher, written) = sync_channel(0);
     let mut work = Work {
         shards,
         folder,
         options,
         encoder: tokenizer.documents(options.special_tokens),
         tokenizer,
-        report: TokenizeReport {
-            source: job.source.clone(),
-            inputs,
-            train: PartReport::default(),
-            held_out: PartReport::default(),
-            replaced: BTreeMap::new(),
-            skipped: Skipped::default(),
-        },
         done: FilesProgress {
-            of_files: job.files.len() as u64,
-            of_file_bytes: job.files.iter().map(|file| file.bytes).sum(),
+            of_files: files.len() as u64,
+            of_file_bytes: files
+                .iter()
+                .filter_map(|file| job.files.get(*file))
+                .map(|file| file.bytes)
+                .sum(),
             ..FilesProgress::default()
         },
+        pieces: BTreeMap::new(),
+        to_finisher,
         progress,
-        threads: ThreadPoolBuilder::new()
-            .num_threads(options.threads.unwrap_or(0))
-            .build()
-            .map_err(|error| {
-                CorpusError::source(shards.name(), format!("no threads to tokenise: {error}"))
-            })?,
+        threads,
     };
-    for file in 0..job.files.len() {
-        work.file(file)?;
+    let pieces = thread::scope(|scope| {
+        let finisher = scope.spawn(move || finish(written));
+        let worked = files
+            .iter()
+            .enumerate()
+            .try_for_each(|(at, file)| work.file(*file, files.get(at + 1).copied()));
+        let Work {
+            mut pieces,
+            to_finisher,
+            ..
+        } = work;
+        // The finisher ends when nobody can send to it.
+        drop(to_finisher);
+        let finished = finisher
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // Where pieces could not be finished, the work ended for that.
+        pieces.extend(finished?);
+        worked.map(|()| pieces)
+    })?;
+    let mut report = TokenizeReport::new(&job.source, inputs, tokenizer);
+    pieces.values().for_each(|piece| report.add(piece));
+    if options.worker.is_none() {
+        report.check(options.held_out)?;
     }
-    work.report.check(options.held_out)?;
-    work.report.save(folder)?;
-    Ok(work.report)
+    report.save(folder)?;
+    Ok(report)
+}
+
+/// Finishes pieces, which syncs them, while the next one is being written.
+fn finish(written: Receiver<(PieceWriter<'_>, bool)>) -> Result<Vec<(PieceKey, PieceReport)>> {
+    let finish = |(writer, last): (PieceWriter<'_>, bool)| Ok((writer.key(), writer.finish(last)?));
+    written.into_iter().map(finish).collect()
 }
 
 /// One row after tokenising.
@@ -210,8 +244,10 @@ struct Work<'a> {
     options: &'a FilesOptions,
     encoder: DocumentEncoder,
     tokenizer: &'a Tokenizer,
-    report: TokenizeReport,
     done: FilesProgress,
+    /// What was finished before this call.
+    pieces: BTreeMap<PieceKey, PieceReport>,
+    to_finisher: SyncSender<(PieceWriter<'a>, bool)>,
     progress: &'a mut (dyn FnMut(FilesProgress) -> bool + Send),
     /// A pool of its own: the calling thread waits for it, and waiting inside a caller's pool of one
     /// thread would never end.
@@ -219,54 +255,37 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Adds what is finished of a file, then does the rest.
-    fn file(&mut self, file: usize) -> Result<()> {
-        let mut number = 0;
-        let mut from = Position::default();
-        let mut last = false;
-        while !last
-            && let Some(piece) = (Piece {
-                folder: self.folder,
-                file,
-                number,
-            })
-            .finished()?
-        {
-            number += 1;
-            (from, last) = (piece.end, piece.last);
-            self.add(&piece);
+    /// Adds what is finished of a file, then does the rest. `next` is the file behind it.
+    fn file(&mut self, file: usize, next: Option<usize>) -> Result<()> {
+        let finished = Piece::finished_of(self.folder, file)?;
+        let number = finished.len();
+        let (from, last) = finished
+            .last()
+            .map_or_else(Default::default, |piece| (piece.end, piece.last));
+        for (number, piece) in finished.into_iter().enumerate() {
+            self.done.add(&piece);
+            self.pieces.insert((file, number), piece);
         }
-        let bytes_before: u64 = self
-            .shards
-            .shards()
-            .iter()
-            .take(file)
-            .map(|shard| shard.bytes)
-            .sum();
-        let bytes = self.shards.shards().get(file).map_or(0, |shard| shard.bytes);
-        if last {
-            self.done.file_bytes_before = bytes_before + bytes;
-        } else {
-            self.done.file_bytes = bytes_before;
-            self.rest_of_file(file, number, from)?;
+        let end = self.done.file_bytes + self.shards.shards().get(file).map_or(0, |shard| shard.bytes);
+        match last {
+            true => self.done.file_bytes_before = end,
+            false => self.rest_of_file(file, number, from, next)?,
         }
         self.done.files += 1;
-        self.done.file_bytes = bytes_before + bytes;
+        self.done.file_bytes = end;
         Ok(())
     }
 
-    fn add(&mut self, piece: &PieceReport) {
-        self.report.train.add(&piece.train);
-        self.report.held_out.add(&piece.held_out);
-        self.report.skipped.add(&piece.skipped);
-        add_counts(&mut self.report.replaced, &piece.replaced);
-        self.done.add(piece);
-    }
-
-    fn rest_of_file(&mut self, file: usize, number: usize, from: Position) -> Result<()> {
+    fn rest_of_file(
+        &mut self,
+        file: usize,
+        number: usize,
+        from: Position,
+        next: Option<usize>,
+    ) -> Result<()> {
         // The next file may come from afar while this one is worked on.
-        if file + 1 < self.shards.shards().len() {
-            self.shards.prefetch(file + 1);
+        if let Some(next) = next {
+            self.shards.prefetch(next);
         }
         let shard = self.shards.open(file)?;
         let name = self
@@ -298,10 +317,11 @@ impl Work<'_> {
             tokenizer: self.tokenizer,
             file_bytes: self.done.file_bytes,
             done: self.done,
+            to_finisher: self.to_finisher.clone(),
             progress: &mut *self.progress,
         };
         let threads = &self.threads;
-        let pieces = thread::scope(|scope| {
+        self.done = thread::scope(|scope| {
             scope.spawn(move || {
                 for batch in batches {
                     if to_encoder.send(batch).is_err() {
@@ -327,9 +347,6 @@ impl Work<'_> {
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })?;
-        for piece in &pieces {
-            self.add(piece);
-        }
         Ok(())
     }
 }
@@ -363,7 +380,7 @@ impl Encoder<'_> {
     }
 }
 
-struct Writer<'a> {
+struct Writer<'a, 'p> {
     piece: Piece<'a>,
     from: Position,
     source: &'a str,
@@ -374,13 +391,13 @@ struct Writer<'a> {
     /// Bytes of the files before this one.
     file_bytes: u64,
     done: FilesProgress,
-    progress: &'a mut (dyn FnMut(FilesProgress) -> bool + Send),
+    to_finisher: SyncSender<(PieceWriter<'a>, bool)>,
+    progress: &'p mut (dyn FnMut(FilesProgress) -> bool + Send),
 }
 
-impl<'a> Writer<'a> {
+impl<'a> Writer<'a, '_> {
     /// Writes all pieces of the rest of a file.
-    fn run(mut self, promised: Receiver<Receiver<Result<Encoded>>>) -> Result<Vec<PieceReport>> {
-        let mut pieces = Vec::new();
+    fn run(mut self, promised: Receiver<Receiver<Result<Encoded>>>) -> Result<FilesProgress> {
         let mut writer = self.open(self.from);
         for promise in promised {
             // A promise is broken only when the tokenizer panicked; that panic is raised where it happened.
@@ -393,9 +410,9 @@ impl<'a> Writer<'a> {
                 writer.report.end = batch.position_after(index);
                 if writer.bytes() >= self.options.piece_bytes {
                     let end = writer.report.end;
-                    pieces.push(writer.finish(false)?);
                     self.piece.number += 1;
-                    writer = self.open(end);
+                    let written = std::mem::replace(&mut writer, self.open(end));
+                    self.finish(written, false)?;
                 }
             }
             self.done.file_bytes = self.file_bytes + batch.file_bytes;
@@ -403,8 +420,14 @@ impl<'a> Writer<'a> {
                 return Err(CorpusError::Interrupted);
             }
         }
-        pieces.push(writer.finish(true)?);
-        Ok(pieces)
+        self.finish(writer, true)?;
+        Ok(self.done)
+    }
+
+    /// The finisher is gone after an error of its own, which is told in the place of this one.
+    fn finish(&self, written: PieceWriter<'a>, last: bool) -> Result<()> {
+        let sent = self.to_finisher.send((written, last));
+        sent.map_err(|_| CorpusError::Interrupted)
     }
 
     fn open(&self, start: Position) -> PieceWriter<'a> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pieces::pieces_folder;
 use super::report::{held_out_folder, remove, train_folder, withdraw};
+use super::worker::Worker;
 use crate::atomic_file::write_atomically;
 use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
@@ -39,6 +40,8 @@ pub(super) struct FilesJob {
     pub(super) skip_bad_rows: bool,
     pub(super) piece_bytes: u64,
     pub(super) tokenizer: Fingerprint,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) worker: Option<Worker>,
     pub(super) files: Vec<Shard>,
 }
 
@@ -51,7 +54,7 @@ impl FilesJob {
     }
 
     /// What differs, in words.
-    fn difference(&self, earlier: &FilesJob) -> String {
+    pub(super) fn difference(&self, earlier: &FilesJob) -> String {
         let settings = [
             ("column", self.column != earlier.column),
             ("held_out", self.held_out != earlier.held_out),
@@ -65,6 +68,7 @@ impl FilesJob {
             ),
             ("the size of pieces", self.piece_bytes != earlier.piece_bytes),
             ("the tokenizer", self.tokenizer != earlier.tokenizer),
+            ("the shard", self.worker != earlier.worker),
             (
                 "the version of this program's format",
                 self.format != earlier.format,
@@ -94,7 +98,7 @@ impl FilesJob {
 }
 
 impl Job {
-    fn read(folder: &Path) -> Result<Option<Job>> {
+    pub(super) fn read(folder: &Path) -> Result<Option<Job>> {
         let path = folder.join(JOB);
         match fs::read_to_string(&path) {
             Ok(text) => match serde_json::from_str(&text) {
@@ -191,7 +195,7 @@ fn has_tokens(folder: &Path) -> Result<bool> {
 }
 
 /// The files of a part that belong to stores: `*.ds` and what stands beside them.
-fn token_files(part: &Path) -> Result<Vec<std::path::PathBuf>> {
+pub(super) fn token_files(part: &Path) -> Result<Vec<std::path::PathBuf>> {
     let entries = match fs::read_dir(part) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -10,20 +10,27 @@
 //! folder/report.json     written last: what the stores hold and what they were made from
 //! ```
 //!
+//! Several machines can share the files of a source: each takes its part ([`Worker`]) into a folder of its own, and
+//! [`merge_stores`] makes of these what one machine would have made.
+//!
 //! A document is held out by the hash of its own text: the same one in every run, and copies of a text
 //! never sit on both sides. Where `report.json` tells of the same inputs, nothing is done again.
 
 mod documents;
 mod files;
 mod job;
+mod merge;
 mod pieces;
 mod report;
+mod worker;
 
 use crate::error::{CorpusError, Result};
 
 pub use documents::{TokenizeOptions, TokenizeProgress, tokenize};
 pub use files::{BadRows, FilesOptions, FilesProgress, tokenize_files};
+pub use merge::merge_stores;
 pub use report::{PartReport, Skipped, TokenizeReport, held_out_folder, report, train_folder};
+pub use worker::Worker;
 
 /// Enters the fingerprint of the inputs; raised when the same settings would give other bytes.
 const FORMAT: u32 = 2;

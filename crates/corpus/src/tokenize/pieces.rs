@@ -3,7 +3,8 @@
 //! Each input file becomes one or more pieces of a fixed amount of text. A piece is one `.ds` a part and
 //! a small report that says where in the input it began and ended; the report is renamed into place
 //! after the stores, so a piece counts exactly if it is whole. Where a piece ends depends on the rows
-//! alone. A killed job therefore repeats at most one unfinished piece, and gives the same bytes.
+//! alone. A killed job therefore repeats at most two pieces, the one that is being synced and the one that is being
+//! written, and gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,6 +42,9 @@ impl PieceReport {
     }
 }
 
+/// The number of the file and that of the piece in it.
+pub(super) type PieceKey = (usize, usize);
+
 /// Where a piece's files are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece<'a> {
@@ -54,7 +58,23 @@ pub(super) fn pieces_folder(folder: &Path) -> PathBuf {
     folder.join("parts")
 }
 
-impl Piece<'_> {
+impl<'a> Piece<'a> {
+    /// The pieces of a file that are whole, from the first on.
+    pub(super) fn finished_of(folder: &'a Path, file: usize) -> Result<Vec<PieceReport>> {
+        let mut pieces: Vec<PieceReport> = Vec::new();
+        while pieces.last().is_none_or(|piece| !piece.last)
+            && let Some(piece) = (Piece {
+                folder,
+                file,
+                number: pieces.len(),
+            })
+            .finished()?
+        {
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+
     fn stem(&self) -> String {
         format!("{:05}-{:05}", self.file, self.number)
     }
@@ -64,7 +84,7 @@ impl Piece<'_> {
     }
 
     /// Its report, if it is whole.
-    pub(super) fn finished(&self) -> Result<Option<PieceReport>> {
+    fn finished(&self) -> Result<Option<PieceReport>> {
         let path = self.report_path();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -106,6 +126,10 @@ impl<'a> PieceWriter<'a> {
             held_out: None,
             report,
         }
+    }
+
+    pub(super) fn key(&self) -> PieceKey {
+        (self.piece.file, self.piece.number)
     }
 
     /// Text taken so far.

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::pieces::PieceReport;
 use crate::atomic_file::write_atomically;
 use crate::error::{CorpusError, Result};
 use crate::store::{Fingerprint, TokenStore};
+use crate::tokenizer::Tokenizer;
 
 const REPORT: &str = "report.json";
 
@@ -76,19 +78,14 @@ impl Skipped {
     }
 
     pub(super) fn add(&mut self, other: &Skipped) {
-        add_counts(&mut self.rows, &other.rows);
+        for (reason, rows) in &other.rows {
+            *self.rows.entry(reason.clone()).or_default() += rows;
+        }
         other
             .examples
             .iter()
             .cloned()
             .for_each(|example| self.quote(example));
-    }
-}
-
-/// Adds what was counted under each name.
-pub(super) fn add_counts(counts: &mut BTreeMap<String, u64>, others: &BTreeMap<String, u64>) {
-    for (name, rows) in others {
-        *counts.entry(name.clone()).or_default() += rows;
     }
 }
 
@@ -109,9 +106,37 @@ pub struct TokenizeReport {
     pub replaced: BTreeMap<String, u64>,
     /// What gave no document.
     pub skipped: Skipped,
+    /// The component of the tokenizer for which text was encoded slowly (see [`Tokenizer::slow_because`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_because: Option<String>,
 }
 
 impl TokenizeReport {
+    pub(super) fn new(source: &str, inputs: Fingerprint, tokenizer: &Tokenizer) -> Self {
+        Self::empty(source, inputs, tokenizer.slow_because().map(str::to_owned))
+    }
+
+    pub(super) fn empty(source: &str, inputs: Fingerprint, slow_because: Option<String>) -> Self {
+        Self {
+            source: source.to_owned(),
+            inputs,
+            train: PartReport::default(),
+            held_out: PartReport::default(),
+            replaced: BTreeMap::new(),
+            skipped: Skipped::default(),
+            slow_because,
+        }
+    }
+
+    pub(super) fn add(&mut self, piece: &PieceReport) {
+        self.train.add(&piece.train);
+        self.held_out.add(&piece.held_out);
+        self.skipped.add(&piece.skipped);
+        for (name, documents) in &piece.replaced {
+            *self.replaced.entry(name.clone()).or_default() += documents;
+        }
+    }
+
     /// Refuses an output nothing can be trained on or measured with.
     pub(super) fn check(&self, held_out: f64) -> Result<()> {
         if self.train.documents == 0 {

@@ -14,7 +14,15 @@ fn both_sides_make_the_same_tokens_and_nothing_is_left() {
         texts.iter().map(|text| text.len() as u64).sum::<u64>()
     );
     assert!(measured.tokens > 50 && measured.ratio > 0.0 && measured.ratio.is_finite());
-    assert!(measured.engine_megabytes_per_second > 0.0);
+    assert!(measured.encode > 0.0 && measured.write > 0.0 && measured.slow_alone > 0.0);
+    let kinds: Vec<&str> = measured.files.iter().map(|file| file.kind).collect();
+    assert_eq!(kinds, [".jsonl", ".jsonl.zst", ".parquet (zstd)"]);
+    assert!(
+        measured
+            .files
+            .iter()
+            .all(|file| file.whole > 0.0 && file.read > 0.0 && file.parse > 0.0)
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     assert!(bench::tokenize(&[], &tokenizer(), 1, folder.path()).is_err());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

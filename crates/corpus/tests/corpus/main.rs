@@ -5,6 +5,7 @@
 mod atomic_file;
 mod bench;
 mod cache;
+mod encoder;
 mod fetch;
 mod fixtures;
 mod locked_file;

@@ -1,6 +1,7 @@
 use std::fs;
 
 use proptest::prelude::*;
+use serde_json::json;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::text::Arithmetic;
 use smollm3_corpus::tokenizer::{SPECIAL_TOKENS, SpecialTokens};
@@ -246,6 +247,12 @@ fn prompts_begin_as_the_files_of_the_tokenizer_say() {
         }
         let tokenizer = Tokenizer::load(folder.path()).unwrap();
         assert_eq!(&tokenizer.prompt("Once").unwrap(), expected, "{adds} {config:?}");
+        let again = tempfile::tempdir().unwrap();
+        tokenizer.save(again.path().join("tokenizer.json")).unwrap();
+        let written = tokenizer.config().to_string();
+        fs::write(again.path().join("tokenizer_config.json"), written).unwrap();
+        let again = Tokenizer::load(again.path()).unwrap();
+        assert_eq!(&again.prompt("Once").unwrap(), expected, "written: {config:?}");
         // A text that spells the token gets no second one by the configuration.
         let spelled = tokenizer.prompt("<|begin_of_text|>Once").unwrap();
         assert!(adds || spelled == with, "{adds} {config:?}: {spelled:?}");
@@ -262,5 +269,57 @@ fn prompts_begin_as_the_files_of_the_tokenizer_say() {
         config(text);
         let message = Tokenizer::load(folder.path()).unwrap_err().to_string();
         assert!(message.contains(words), "{message}");
+    }
+}
+
+/// Each case as transformers 4.57 does it (`AutoTokenizer`): whether the text begins with a space.
+#[test]
+fn texts_begin_with_a_space_where_the_files_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/tokenizer/tokenizer.json"
+    );
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(fixture).unwrap()).unwrap();
+    let level = |space: bool| serde_json::json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": true, "use_regex": true});
+    let sequence = |space: bool| serde_json::json!({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, level(space)]});
+    let fast = "PreTrainedTokenizerFast";
+    // The class and what the file says, if there is one.
+    for (pre_tokenizer, config, space) in [
+        (level(true), None, true),
+        (level(true), Some((fast, None)), false),
+        (level(true), Some(("LlamaTokenizer", None)), true),
+        (level(true), Some((fast, Some(json!(null)))), true),
+        (level(true), Some((fast, Some(json!(false)))), false),
+        (level(false), Some((fast, Some(json!(true)))), true),
+        (level(false), Some((fast, None)), false),
+        (sequence(true), Some((fast, Some(json!(false)))), true),
+        (sequence(false), Some((fast, Some(json!(true)))), false),
+    ] {
+        json["pre_tokenizer"] = pre_tokenizer;
+        fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+        let file = folder.path().join("tokenizer_config.json");
+        let _ = fs::remove_file(&file);
+        if let Some((class, says)) = &config {
+            let mut config = json!({"tokenizer_class": class});
+            if let Some(space) = says {
+                config["add_prefix_space"] = space.clone();
+            }
+            fs::write(&file, config.to_string()).unwrap();
+        }
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        let first = |tokenizer: &Tokenizer| {
+            let ids = tokenizer.encode_text("Once").unwrap();
+            tokenizer.inner().id_to_token(ids[0]).unwrap().starts_with('Ġ')
+        };
+        assert_eq!(first(&tokenizer), space, "{config:?}");
+        // Written and read again it is the same.
+        let again = tempfile::tempdir().unwrap();
+        tokenizer.save(again.path().join("tokenizer.json")).unwrap();
+        let config = again.path().join("tokenizer_config.json");
+        fs::write(config, tokenizer.config().to_string()).unwrap();
+        let again = Tokenizer::load(again.path()).unwrap();
+        assert_eq!(first(&again), space);
+        assert_eq!(again.fingerprint().unwrap(), tokenizer.fingerprint().unwrap());
     }
 }

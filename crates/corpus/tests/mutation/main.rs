@@ -66,11 +66,18 @@ fn read_tokenizer(path: &Path) {
     }
 }
 
+/// Bytes at which a decoder has panicked.
+const DAMAGE: [(&str, usize, u8); 1] = [("rows/types.parquet", 4180, 166)];
+
+fn corpus() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/corpus")
+}
+
 type Reader = fn(&Path);
 
 /// Files, each with its reader; a `.ds` takes its companions along.
 fn files() -> Vec<(PathBuf, Reader)> {
-    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/corpus");
+    let corpus = corpus();
     let rows = [
         "rows/nested.parquet",
         "rows/types.parquet",
@@ -105,6 +112,15 @@ fn no_reader_panics() {
     let (begin, most) = (Instant::now(), seconds(4));
     let (mut runs, mut slowest) = (0u64, 0.0f64);
     let mut found = Vec::new();
+    for (name, at, byte) in DAMAGE {
+        let mut bytes = fs::read(corpus().join(name)).unwrap();
+        bytes[at] = byte;
+        let path = folder.path().join("damaged.parquet");
+        fs::write(&path, bytes).unwrap();
+        read_rows(&path);
+        let panics = PANICS.lock().unwrap().drain(..).collect::<Vec<_>>();
+        found.extend(panics.iter().map(|panic| format!("{name}, byte {at}: {panic}")));
+    }
     while begin.elapsed() < most && found.len() < 20 {
         let (file, reader) = &files[rng.random_range(0..files.len())];
         let name = file.file_name().unwrap().to_str().unwrap();

@@ -8,8 +8,8 @@ use super::cost::days;
 use super::estimate::{adapters, lora, planned, trained};
 use super::step_time::Work;
 use super::{
-    AdaptersPlan, ConversationPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError, RowsPlan,
-    SourcePlan, StagePlan, Unplanned,
+    AdaptersPlan, ConversationPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError, Preparation,
+    RowsPlan, SourcePlan, StagePlan, Unplanned,
 };
 use crate::conversations::{Conversations, Duration, TemplateChoice};
 use crate::fine_tuning::FineTuning;
@@ -96,6 +96,7 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
         flops,
         days: stages.iter().map(|stage| stage.days).sum(),
         cluster: recipe.plan.clone(),
+        preparation: Preparation::of(&stages, facts, config.vocab_size),
         stages,
         conversations,
         merges,

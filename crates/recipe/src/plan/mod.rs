@@ -10,6 +10,7 @@ mod checks;
 pub mod cost;
 mod estimate;
 mod estimate_text;
+mod preparation;
 mod step_time;
 mod text;
 mod traffic;
@@ -31,6 +32,7 @@ use crate::stage::Stage;
 use crate::training::Training;
 pub use cost::Memory;
 pub use estimate::{Estimate, OriginalEstimate, StageEstimate, TooMuchMemory, WholeStep};
+pub use preparation::Preparation;
 pub use step_time::StepTime;
 pub use traffic::{StepTraffic, Trained};
 
@@ -72,6 +74,8 @@ pub struct Facts {
     pub checkpoint_tokenizers: BTreeMap<String, TokenizerFacts>,
     /// What is prepared for stages on conversations and on pairs, by the stage's name.
     pub prepared: BTreeMap<String, PreparedData>,
+    /// The cores at hand to prepare data.
+    pub cores: Option<u64>,
 }
 
 /// The prepared data of a stage on conversations or on pairs.
@@ -111,6 +115,9 @@ pub struct Plan {
     pub days: Option<f64>,
     /// What days and memory assume.
     pub cluster: Cluster,
+    /// The text that is to be tokenised first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preparation: Option<Preparation>,
     /// The stages in order, those left out whose steps depend on data that are not prepared.
     pub stages: Vec<StagePlan>,
     /// What the stages on conversations read.

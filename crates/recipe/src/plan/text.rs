@@ -31,6 +31,9 @@ impl fmt::Display for Plan {
             }
             _ => writeln!(f, "no time: write the devices' plan.peak_tflops to see it")?,
         }
+        if let Some(preparation) = &self.preparation {
+            writeln!(f, "{preparation}")?;
+        }
         writeln!(f, "recipe {}", self.fingerprint)?;
         let device = self.cluster.memory.map(|memory| memory.0);
         self.stages

@@ -1,7 +1,7 @@
 //! `/v1/chat/completions`.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use smollm3_model::Sampling;
 
 use super::completion::is_text;
@@ -53,6 +53,22 @@ impl ChatRequest {
         }
         fields.unsupported("response_format", is_text)?;
         fields.unsupported("parallel_tool_calls", |parallel| *parallel == Value::Bool(true))?;
+        fields.unsupported("modalities", |modalities| *modalities == json!(["text"]))?;
+        fields.unsupported("verbosity", |verbosity| verbosity == "medium")?;
+        let older = |name: &str| Refusal::field(name, "is an older form; write `tools` and `tool_choice`");
+        let is_empty = |functions: &Value| functions.as_array().is_some_and(Vec::is_empty);
+        fields
+            .unsupported("functions", is_empty)
+            .map_err(|_| older("functions"))?;
+        let is_open = |choice: &Value| choice == "auto" || choice == "none";
+        fields
+            .unsupported("function_call", is_open)
+            .map_err(|_| older("function_call"))?;
+        let thinking =
+            "is not known here; write \"chat_template_kwargs\": {\"enable_thinking\": true} or false";
+        fields
+            .unsupported("reasoning_effort", |_| false)
+            .map_err(|_| Refusal::field("reasoning_effort", thinking))?;
         let may_call = may_call(&mut fields)?;
         let tools = fields.take::<Vec<Value>>("tools", "a list of functions")?;
         let request = Self {

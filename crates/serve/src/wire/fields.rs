@@ -95,6 +95,13 @@ impl Fields {
         Ok(self.take(name, "true or false")?.unwrap_or(false))
     }
 
+    /// Removes from the object `name` what asks for nothing.
+    pub fn leave_out_of(&mut self, name: &str, asks_nothing: impl Fn(&Value) -> bool) {
+        if let Some(Value::Object(entries)) = self.0.get_mut(name) {
+            entries.retain(|_, value| !asks_nothing(value));
+        }
+    }
+
     /// A field that is known but not supported: only a value that asks for nothing passes.
     ///
     /// # Errors

@@ -99,6 +99,10 @@ fn include_usage(fields: &mut Fields, stream: bool) -> Checked<bool> {
         include_usage: Option<bool>,
     }
     let expected = "an object with `include_usage` and nothing else";
+    // What is `false` asks for nothing: `include_obfuscation`, vLLM's `continuous_usage_stats`.
+    fields.leave_out_of("stream_options", |value| {
+        value.is_null() || *value == Value::Bool(false)
+    });
     match fields.take::<StreamOptions>("stream_options", expected)? {
         Some(_) if !stream => Err(Refusal::field(
             "stream_options",

@@ -19,12 +19,12 @@ use super::files;
 use crate::fixtures::tokenizer;
 use crate::rows::{STRING, gzip, json_lines, parquet, present, zstd};
 
-fn texts(range: std::ops::Range<u64>) -> Vec<String> {
+pub fn texts(range: std::ops::Range<u64>) -> Vec<String> {
     range.map(|index| Arithmetic::new(21, 0).text(index)).collect()
 }
 
 /// Four files in four formats, 0..`each` in the first and so on; returns all texts in their order.
-fn corpus(folder: &Path, each: u64) -> Vec<String> {
+pub fn corpus(folder: &Path, each: u64) -> Vec<String> {
     let part = |k: u64| texts(k * each..(k + 1) * each);
     let half = (each / 2) as usize;
     let groups = [present(&part(0)[..half]), present(&part(0)[half..])];
@@ -39,7 +39,7 @@ fn find(folder: &Path) -> LocalShards {
     LocalShards::find("web", &[folder.to_str().unwrap()]).unwrap()
 }
 
-fn run(
+pub fn run(
     input: &Path,
     output: &Path,
     options: &FilesOptions,

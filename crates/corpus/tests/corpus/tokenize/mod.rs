@@ -1,5 +1,6 @@
 mod documents;
 mod files;
+mod merge;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,148 @@
+//! The stages that a run's recipe has, as `recipe.json` in its folder tells: also those that have not begun.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use smollm3_engine::{Result, read_recipe};
+use smollm3_recipe::Canonical;
+
+/// A stage as the recipe has it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PlannedStage {
+    /// Its name.
+    pub name: String,
+    /// The recipe's word for what it does, as `pretrain`.
+    pub kind: String,
+    /// The stage whose weights it starts from.
+    pub from: Option<String>,
+    /// Of a merge: the stages that it averages, with their weights.
+    pub merges: Vec<(String, f64)>,
+    /// Steps, where the recipe counts in steps.
+    pub steps: Option<u64>,
+}
+
+impl PlannedStage {
+    /// What it does, in words.
+    pub fn describes(&self) -> &str {
+        match self.kind.as_str() {
+            "pretrain" => "pretraining",
+            "long-context" => "longer context",
+            "mid-train" => "mid-training",
+            "sft" => "fine-tuning",
+            "apo" => "preference training",
+            other => other,
+        }
+    }
+
+    fn parents(&self) -> impl Iterator<Item = &String> {
+        self.from.iter().chain(self.merges.iter().map(|(name, _)| name))
+    }
+}
+
+/// Reads the stages of a run's recipe, in an order in which each follows those that it needs. Nothing if the folder has no
+/// recipe.
+///
+/// # Errors
+/// What is there cannot be read.
+pub(crate) fn read(folder: &Path) -> Result<Vec<PlannedStage>> {
+    let recipe = read_recipe(folder)?;
+    let stages = recipe.iter().flat_map(Canonical::stages);
+    Ok(in_order(stages.map(|(name, keys)| stage(name, &keys)).collect()))
+}
+
+fn stage(name: String, keys: &BTreeMap<&str, &Value>) -> PlannedStage {
+    let mut stage = PlannedStage {
+        name,
+        ..PlannedStage::default()
+    };
+    for (key, value) in keys {
+        let text = value.as_str().unwrap_or_default();
+        match key.split('.').collect::<Vec<_>>().as_slice() {
+            ["kind"] => stage.kind = text.to_owned(),
+            ["from", "stage"] => stage.from = Some(text.to_owned()),
+            ["model", _, "checkpoint", "stage"] => stage.merges.push((text.to_owned(), 1.0)),
+            // Keys are sorted: a model's checkpoint comes before its weight.
+            ["model", _, "weight"] => {
+                if let (Some((_, weight)), Some(number)) = (stage.merges.last_mut(), value.as_f64()) {
+                    *weight = number;
+                }
+            }
+            ["until"] | ["phase", _, "until"] => {
+                let steps = text.strip_suffix(" steps").and_then(|steps| steps.parse().ok());
+                stage.steps = stage.steps.max(steps);
+            }
+            _ => {}
+        }
+    }
+    stage
+}
+
+/// Parents before children; beside one another, by name.
+fn in_order(mut left: Vec<PlannedStage>) -> Vec<PlannedStage> {
+    let mut placed: Vec<PlannedStage> = Vec::new();
+    while !left.is_empty() {
+        let ready = |stage: &PlannedStage| {
+            stage
+                .parents()
+                .all(|parent| left.iter().all(|other| other.name != *parent))
+        };
+        // No recipe has a circle; a damaged file may.
+        let next = left.iter().position(ready).unwrap_or(0);
+        placed.push(left.remove(next));
+    }
+    placed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn stages_are_read_and_follow_those_that_they_need() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(folder.path()).unwrap(), []);
+        let text = r#"{
+            "run.seed": 1,
+            "stage.a-merged.from.stage": "sft",
+            "stage.a-merged.kind": "merge",
+            "stage.a-merged.model.0.checkpoint.stage": "sft",
+            "stage.a-merged.model.0.weight": 0.9,
+            "stage.a-merged.model.1.checkpoint.stage": "v1.0",
+            "stage.a-merged.model.1.weight": 0.1,
+            "stage.sft.from.stage": "v1.0",
+            "stage.sft.kind": "sft",
+            "stage.sft.loss.kind": "other",
+            "stage.sft.until": "1B tokens",
+            "stage.\"v1.0\".from": "random",
+            "stage.\"v1.0\".kind": "pretrain",
+            "stage.\"v1.0\".phase.one.until": "9 steps",
+            "stage.\"v1.0\".phase.two.until": "12 steps"
+        }"#;
+        fs::write(folder.path().join("recipe.json"), text).unwrap();
+        let found = read(folder.path()).unwrap();
+        let names: Vec<&str> = found.iter().map(|stage| stage.name.as_str()).collect();
+        assert_eq!(names, ["v1.0", "sft", "a-merged"]);
+        assert_eq!((found[0].steps, found[1].steps), (Some(12), None));
+        assert_eq!(found[1].from.as_deref(), Some("v1.0"));
+        assert_eq!(
+            found[2].merges,
+            [("sft".to_owned(), 0.9), ("v1.0".to_owned(), 0.1)]
+        );
+        fs::write(folder.path().join("recipe.json"), "[").unwrap();
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("the recorded recipe is not readable"), "{error}");
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        let stage = |name: &str, from: &str| PlannedStage {
+            name: name.to_owned(),
+            from: Some(from.to_owned()),
+            ..PlannedStage::default()
+        };
+        assert_eq!(in_order(vec![stage("a", "b"), stage("b", "a")]).len(), 2);
+    }
+}

@@ -1,0 +1,101 @@
+//! What it takes to turn the text of a recipe into tokens, before its first step.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::text::grouped;
+use super::{Facts, StagePlan};
+
+/// Bytes of text that a token stands for: 45 TB for the 11.2T tokens of SmolLM3, and as measured with the tokenizer of
+/// Llama 3 on English (4.4) and on code (3.6).
+const TEXT_BYTES: u64 = 4;
+
+/// Bytes of text that a core tokenises in a second, from rows to synced token stores. What is aimed at; to be replaced by
+/// what `bench tokenize` measures on a quiet machine.
+const BYTES_PER_SECOND: f64 = 60e6;
+
+/// The work of `smollm3 data prepare` or `data tokenize` that is still to be done.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Preparation {
+    /// Tokens that pretraining draws from sources without a store here. Text that is read twice counts twice.
+    pub tokens: u64,
+    /// Bytes of their text, uncompressed, about.
+    pub text_bytes: u64,
+    /// Bytes of their token stores.
+    pub store_bytes: u64,
+    /// Hours of one core.
+    pub core_hours: f64,
+    /// The cores that are at hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u64>,
+}
+
+impl Preparation {
+    /// `None` where everything is tokenised, or nothing is to be.
+    pub(super) fn of(stages: &[StagePlan], facts: &Facts, vocab_size: usize) -> Option<Self> {
+        let mut sources: BTreeMap<&str, u64> = BTreeMap::new();
+        for source in stages
+            .iter()
+            .flat_map(|stage| &stage.phases)
+            .flat_map(|phase| &phase.sources)
+        {
+            let tokens = sources.entry(&source.name).or_default();
+            *tokens = tokens.saturating_add(source.tokens);
+        }
+        let missing = sources
+            .iter()
+            .filter(|(name, _)| !facts.stores.contains_key(**name));
+        let tokens = missing.fold(0_u64, |sum, (_, tokens)| sum.saturating_add(*tokens));
+        let text_bytes = tokens.saturating_mul(TEXT_BYTES);
+        // The widths of datatrove's format.
+        let width = if vocab_size > usize::from(u16::MAX) + 1 {
+            4
+        } else {
+            2
+        };
+        (tokens > 0).then(|| Self {
+            tokens,
+            text_bytes,
+            store_bytes: tokens.saturating_mul(width),
+            core_hours: text_bytes as f64 / BYTES_PER_SECOND / 3600.0,
+            cores: facts.cores,
+        })
+    }
+}
+
+impl fmt::Display for Preparation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "to tokenise: {} of text to {} of tokens; {} on a core",
+            terabytes(self.text_bytes),
+            terabytes(self.store_bytes),
+            hours(self.core_hours),
+        )?;
+        match self.cores {
+            Some(cores) => {
+                let here = hours(self.core_hours / cores.max(1) as f64);
+                write!(f, ", {here} on {}", grouped(cores))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn terabytes(bytes: u64) -> String {
+    match bytes as f64 {
+        large if large >= 1e11 => format!("{:.1} TB", large / 1e12),
+        large if large >= 1e8 => format!("{:.1} GB", large / 1e9),
+        small => format!("{:.1} MB", small / 1e6),
+    }
+}
+
+fn hours(hours: f64) -> String {
+    match hours * 3600.0 {
+        seconds if seconds >= 3600.0 => format!("{hours:.1} hours"),
+        seconds if seconds >= 60.0 => format!("{:.1} minutes", seconds / 60.0),
+        seconds => format!("{:.1} seconds", seconds),
+    }
+}
