@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # The demo with a few steps a phase: every part of it runs, nothing is learnt.
+#
+#   scripts/demo-short.sh [PROGRAM]     # a smollm3 that is there already; without one it is built
 set -euo pipefail
+program=${1:+$(realpath "$1")}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d "${TMPDIR:-/tmp}/smollm3-demo.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -24,12 +27,13 @@ short=(
   --set "evaluation.held_out.rows=1"
   --set "evaluation.preference.items=2"
 )
-cargo run --quiet -- plan recipes/demo "${short[@]}"
-cargo run --quiet -- run recipes/demo "${short[@]}"
+smollm3() { if [ -n "$program" ]; then "$program" "$@"; else cargo run --quiet -- "$@"; fi; }
+smollm3 plan recipes/demo "${short[@]}"
+smollm3 run recipes/demo "${short[@]}"
 # Once more: finds the work done.
-cargo run --quiet -- run recipes/demo "${short[@]}" > /dev/null
-cargo run --quiet -- generate "$work/run/long-context-1024/step-00000003" --prompt "Question: What is 2 + 3?" --max-new-tokens 8
-echo "What is 2 + 3?" | cargo run --quiet -- chat "$work/run/merged/step-00000000" --max-new-tokens 8
+smollm3 run recipes/demo "${short[@]}" > /dev/null
+smollm3 generate "$work/run/long-context-1024/step-00000003" --prompt "Question: What is 2 + 3?" --max-new-tokens 8
+echo "What is 2 + 3?" | smollm3 chat "$work/run/merged/step-00000000" --max-new-tokens 8
 # Not through a pipe: `head` may be gone before the last line, which would count as a failure.
-cargo run --quiet -- data explain recipes/demo "${short[@]}" --stage sft --row 2 > "$work/explained"
+smollm3 data explain recipes/demo "${short[@]}" --stage sft --row 2 > "$work/explained"
 head -5 "$work/explained"
