@@ -4,6 +4,7 @@ mod bench;
 mod checkpoint;
 mod data;
 mod eval;
+mod model;
 mod run;
 mod sweep;
 mod synthesis;
@@ -20,6 +21,7 @@ pub use data::{
     TokenizeArgs,
 };
 pub use eval::{EvalArgs, Kind as EvalKind};
+pub use model::CheckpointArg;
 pub use run::{PlanArgs, ReportArgs, RunArgs, StatusArgs};
 pub use sweep::SweepArgs;
 pub use synthesis::{AnswerArgs, KeepArg, PairsArgs, ResponsesArgs};

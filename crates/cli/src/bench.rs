@@ -11,6 +11,7 @@ use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::{StoreWriter, TokenStore, Tokenizer, bench as corpus_bench};
 use smollm3_engine::bench::{StepProfile, StepSettings, bits as bits_bench, step as step_bench};
 use smollm3_engine::{dtype, stage_order};
+use smollm3_hub::Wanted;
 use smollm3_kernels::{FreedMemory, peak_memory, set_deterministic};
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
 use smollm3_model::bench::generation;
@@ -20,6 +21,7 @@ use smollm3_recipe::{Recipe, Recompute};
 
 use crate::args::{BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
 use crate::data::{store_folder, training_stage};
+use crate::hub::local_folder;
 
 /// How long each throughput is measured.
 const DURATION: Duration = Duration::from_secs(3);
@@ -190,10 +192,11 @@ pub fn generate(args: &BenchGenerateArgs) -> Result<ExitCode> {
     let precision = dtype(args.device.precision(args.precision)?);
     let device = args.device.open()?;
     let longest = args.prompt.0.saturating_add(args.new.max(2) as u64);
-    let model = match args.model.is_dir() {
+    let named = local_folder(&args.model, Wanted::MODEL)?;
+    let model = match named.is_dir() {
         true => {
-            let mut checkpoint = Checkpoint::open(&args.model)?;
-            checkpoint.config = checkpoint.config.with_positions(longest, &args.model)?;
+            let mut checkpoint = Checkpoint::open(&named)?;
+            checkpoint.config = checkpoint.config.with_positions(longest, &named)?;
             checkpoint.model_in(precision, &device)?
         }
         false => {

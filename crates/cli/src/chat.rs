@@ -25,7 +25,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let date = date(args.date.as_deref())?;
     let sampling = args
         .sampling
-        .over(&GenerationConfig::of_checkpoint(&args.checkpoint)?.sampling)?;
+        .over(&GenerationConfig::of_checkpoint(args.checkpoint.folder()?)?.sampling)?;
     let mut talk = Conversation {
         messages: first(args.system.as_deref()),
         tools: args.tools.as_deref().map(tools).transpose()?,
@@ -36,7 +36,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let mut asked = talk.clone();
     asked.messages.push(user("?"));
     asked.validate()?;
-    let mut model = TextModel::open(&args.checkpoint, dtype(precision), &device)?;
+    let mut model = TextModel::open(args.checkpoint.folder()?, dtype(precision), &device)?;
     check_tokens(&model.tokenizer)?;
     if model.template.is_none() {
         eprintln!("note: the checkpoint has no chat template; SmolLM3's is used");

@@ -13,15 +13,16 @@ use serde::Serialize;
 use smollm3_apo::prefer;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::atomic_file::write_atomically;
-use smollm3_engine::{Event, Listener, Listeners, Metrics, Run, SourceStore, dtype};
+use smollm3_engine::{Event, Listener, Listeners, Metrics, Run, SourceStore, dtype, locate_models};
 use smollm3_eval::evaluate_stage;
+use smollm3_hub::Depth;
 use smollm3_inference::{Continuation, TextModel};
 use smollm3_kernels::FreedMemory;
 use smollm3_merge::merge_stage;
 use smollm3_model::hf::GenerationConfig;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard, Watch, closing_table, report};
 use smollm3_recipe::{
-    Facts, Recipe, Recompute, Source, SourceKind, Stage, StageKind, Start, Tokenizer as TokenizerSpec,
+    Facts, Recipe, Recompute, Source, SourceKind, Stage, StageKind, Tokenizer as TokenizerSpec,
     TokenizerFacts,
 };
 use smollm3_sft::{fine_tune, prepared_data};
@@ -212,7 +213,11 @@ fn names(recipe: &Recipe) -> String {
 }
 
 pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    locate_models(&mut recipe, Depth::Config, &mut NotesOnStderr)?;
+    if !recipe.hub_folders.is_empty() {
+        eprintln!("note: of models on the Hub, only config.json was read; `smollm3 run` fetches the rest");
+    }
     let facts = facts(&recipe)?;
     match (args.devices, &args.device) {
         (Some(devices), Some(device)) => show(&recipe.estimate(&facts, devices, device)?, args.json)?,
@@ -242,8 +247,8 @@ fn facts(recipe: &Recipe) -> Result<Facts> {
         facts.tokenizer = Some(tokenizer_facts(&Tokenizer::load(recipe.resolve(file))?));
     }
     for stage in &recipe.stages {
-        if let Start::Folder(folder) = &stage.from {
-            let file = recipe.resolve(folder).join("tokenizer.json");
+        if let Some(folder) = recipe.checkpoint_folder(&stage.from) {
+            let file = folder.join("tokenizer.json");
             if file.is_file() {
                 let found = tokenizer_facts(&Tokenizer::load(file)?);
                 facts.checkpoint_tokenizers.insert(stage.name.clone(), found);
@@ -279,13 +284,25 @@ fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
     }
 }
 
+/// Says what has to be said before a report on standard output.
+pub struct NotesOnStderr;
+
+impl Listener for NotesOnStderr {
+    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+        if let Event::Note(text) = event {
+            eprintln!("note: {text}");
+        }
+        Ok(())
+    }
+}
+
 pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
     let sampling = args
         .sampling
-        .over(&GenerationConfig::of_checkpoint(&args.checkpoint)?.sampling)?;
-    let model = TextModel::open(&args.checkpoint, dtype(precision), &device)?;
+        .over(&GenerationConfig::of_checkpoint(args.checkpoint.folder()?)?.sampling)?;
+    let model = TextModel::open(args.checkpoint.folder()?, dtype(precision), &device)?;
     let how = Continuation {
         max_new_tokens: args.max_new_tokens,
         stop: args.stop.clone(),

@@ -17,14 +17,16 @@ use smollm3_corpus::tokenize::{
 };
 use smollm3_corpus::{CorpusError, Tokenizer};
 use smollm3_engine::{Data, Listeners, MixedRows, prepare, stage_order};
+use smollm3_hub::Wanted;
 use smollm3_mixer::{Mixer, Pick};
 use smollm3_recipe::{Recipe, Stage, Training};
 use smollm3_sft::prepare_conversations;
 
 use crate::args::{self, FetchArgs, LogFormat, MergeStoresArgs, OrderArgs, PrepareArgs, TokenizeArgs};
+use crate::hub::{BYTES_BAR, local_folder};
 use crate::interrupt::{EndsPreparing, STOPPED, flag, is_interrupted};
 use crate::logs::Logs;
-use crate::progress::Progress;
+use crate::progress::{Progress, style};
 
 const STOPPING: &str = "stopping; what is finished stays";
 
@@ -34,7 +36,7 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<ExitCode> {
         let folder = args.out.file_name().unwrap_or(args.out.as_os_str());
         folder.to_string_lossy().into_owned()
     });
-    let tokenizer = Tokenizer::load(&args.tokenizer)?;
+    let tokenizer = Tokenizer::load(local_folder(&args.tokenizer, Wanted::TOKENIZER)?)?;
     let cache = CacheOptions {
         folder: args.cache.cache.clone().unwrap_or_else(|| args.out.join("cache")),
         bytes: args.cache.cache_size.0,
@@ -162,11 +164,7 @@ pub fn fetch_files(args: &FetchArgs) -> Result<ExitCode> {
     let files = client.list(SOURCE, &args.addresses, &|_| true)?;
     let stop = flag(STOPPING)?;
     let bar = ProgressBar::new(files.iter().map(|file| file.shard.bytes).sum());
-    if let Ok(style) = ProgressStyle::with_template(
-        "{bar:24} {percent}%  {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
-    ) {
-        bar.set_style(style);
-    }
+    style(&bar, BYTES_BAR);
     let fetched = fetch(SOURCE, &files, &args.to, &client, &|progress| {
         bar.set_position(progress.bytes);
         !stop.load(Ordering::Relaxed)
@@ -189,14 +187,14 @@ pub fn fetch_files(args: &FetchArgs) -> Result<ExitCode> {
 
 /// `smollm3 data prepare`.
 pub fn prepare_data(args: &PrepareArgs, logs: LogFormat) -> Result<ExitCode> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let stop = flag(STOPPING)?;
     let listeners = Listeners::default().with(EndsPreparing(stop));
     let mut listeners = match logs {
         LogFormat::Text => listeners.with(Progress::of_run(Vec::new())),
         LogFormat::Json => listeners.with(Logs),
     };
-    let prepared = prepare(&recipe, &mut listeners)
+    let prepared = prepare(&mut recipe, &mut listeners)
         .map_err(anyhow::Error::from)
         .and_then(|data| {
             prepare_conversations(&recipe, &data, &mut listeners)?;

@@ -13,10 +13,13 @@ use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::Columns;
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
+use smollm3_engine::locate_models;
+use smollm3_hub::Depth;
 use smollm3_recipe::{Recipe, StageKind, Tokenizer as TokenizerSpec};
 use smollm3_sft::{ConversationEncoder, RowBatch, RowEncoder, Rows, conversation};
 
 use crate::args::ExplainArgs;
+use crate::commands::NotesOnStderr;
 
 /// Learned tokens are green, the others grey.
 const LEARNED: &str = "\u{1b}[32m";
@@ -25,7 +28,8 @@ const PLAIN: &str = "\u{1b}[0m";
 
 /// `smollm3 data explain`.
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    locate_models(&mut recipe, Depth::Text, &mut NotesOnStderr)?;
     let stage = match &args.stage {
         Some(name) => recipe.stage(name)?,
         None => recipe
@@ -170,6 +174,9 @@ fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
     }
     match &recipe.tokenizer {
         TokenizerSpec::File(file) => Ok(Tokenizer::load(recipe.resolve(file))?),
+        TokenizerSpec::Pretrained(id) if recipe.hub_folders.contains_key(id) => {
+            Ok(Tokenizer::load(&recipe.hub_folders[id])?)
+        }
         _ => bail!(
             "the tokenizer is not there yet; run `smollm3 data prepare {}` first",
             recipe.directory.display()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use smollm3_corpus::Tokenizer;
+use smollm3_hub::{commits_of, write_pins};
 use smollm3_inference::check_vocabulary;
 use smollm3_model::hf::{Checkpoint, FileDtype, NamedTensor, TOKENIZER_FILES, Values, save_tensors};
 use smollm3_model::{ModelConfig, Parameters, Yarn};
@@ -27,18 +28,19 @@ const OTHER_SPELLINGS: [&str; 4] = [
 
 /// `smollm3 export`.
 pub fn export(args: &ExportArgs) -> Result<ExitCode> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let from = args.checkpoint.folder()?;
+    let checkpoint = Checkpoint::open(from)?;
     // A tokenizer of a kind that is not read here is copied as it is.
-    if let Ok(tokenizer) = Tokenizer::load(&args.checkpoint) {
-        check_vocabulary(&args.checkpoint, &tokenizer, &checkpoint.config)?;
+    if let Ok(tokenizer) = Tokenizer::load(from) {
+        check_vocabulary(from, &tokenizer, &checkpoint.config)?;
     }
     let config = match args.context {
         None => checkpoint.config.clone(),
-        Some(context) => stretched(&checkpoint.config, context.0, &args.checkpoint)?,
+        Some(context) => stretched(&checkpoint.config, context.0, from)?,
     };
     let dtype = args.dtype.into();
     let tensors = named_tensors(checkpoint, config.parameter_shapes(), dtype, |_, values| values);
-    write_folder(&args.checkpoint, &args.out, &config, &tensors, dtype, |_| Ok(()))?;
+    write_folder(from, &args.out, &config, &tensors, dtype, |_| Ok(()))?;
     println!("wrote {} ({})", args.out.display(), dtype.name());
     if let Some(yarn) = &config.rope_scaling {
         println!(
@@ -49,8 +51,8 @@ pub fn export(args: &ExportArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a checkpoint's folder, whole or not at all: weights and configuration, what `from` has besides them, and what
-/// `change` makes of it.
+/// Writes a checkpoint's folder, whole or not at all: weights and configuration, what `from` has besides them, the
+/// commits of the Hub that it was made from, and what `change` makes of it.
 pub fn write_folder(
     from: &Path,
     out: &Path,
@@ -68,6 +70,7 @@ pub fn write_folder(
         .map_err(anyhow::Error::from)
         .and_then(|()| keep_unknown_keys(&from.join("config.json"), &draft.join("config.json")))
         .and_then(|()| copy_companions(from, &draft))
+        .and_then(|()| Ok(write_pins(&draft, &commits_of(from)?)?))
         .and_then(|()| change(&draft))
         .and_then(|()| fs::rename(&draft, out).with_context(|| format!("{}: cannot create", out.display())));
     if written.is_err() {

@@ -10,6 +10,7 @@ mod device;
 mod eval;
 mod explain;
 mod export;
+mod hub;
 mod interrupt;
 mod logs;
 mod merge;

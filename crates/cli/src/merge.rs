@@ -7,10 +7,12 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
+use smollm3_hub::Wanted;
 use smollm3_merge::mergekit::Configuration;
 use smollm3_merge::{MergeSettings, TokenizerFrom, merge as merge_folders};
 
 use crate::args::MergeArgs;
+use crate::hub::local_folder;
 use crate::interrupt::flag;
 use crate::progress::style;
 
@@ -36,6 +38,13 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
     if let Some(folder) = &args.tokenizer_from {
         asked.settings.tokenizer_from = TokenizerFrom::Folder(folder.clone());
     }
+    for (folder, _) in &mut asked.parents {
+        *folder = local_folder(folder, Wanted::MODEL)?;
+    }
+    if let TokenizerFrom::Folder(folder) = &mut asked.settings.tokenizer_from {
+        let texts = Wanted { weights: false, ..Wanted::MODEL };
+        *folder = local_folder(folder, texts)?;
+    }
     let stop = flag("stopping; nothing is left behind")?;
     let bar = ProgressBar::new(0);
     style(&bar, "merging {bar:24} {bytes}/{total_bytes}  {eta} left");
@@ -57,10 +66,10 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `FOLDER=WEIGHT`.
+/// `CHECKPOINT=WEIGHT`.
 fn parent(text: &str) -> Result<(PathBuf, f64)> {
     let Some((folder, weight)) = text.rsplit_once('=') else {
-        bail!("--model {text}: write a folder and its weight, as --model runs/apo=0.9");
+        bail!("--model {text}: write a checkpoint and its weight, as --model runs/apo=0.9");
     };
     let weight = weight
         .parse()

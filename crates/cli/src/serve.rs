@@ -16,12 +16,12 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
     let date = date(args.date.as_deref())?;
-    let model = TextModel::open(&args.checkpoint, dtype(precision), &device)?;
+    let model = TextModel::open(args.checkpoint.folder()?, dtype(precision), &device)?;
     if model.template.is_none() {
         eprintln!("note: the checkpoint has no chat template; /v1/chat/completions will say so");
     }
     let name = args.name.clone();
-    let name = name.unwrap_or_else(|| args.checkpoint.display().to_string());
+    let name = name.unwrap_or_else(|| args.checkpoint.to_string());
     let server = Server::bind(
         model,
         Settings {

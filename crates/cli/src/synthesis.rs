@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_engine::dtype;
+use smollm3_hub::Wanted;
 use smollm3_synthesis::{
     Asked, Asking, BadRows, CheckpointModel, Endpoint, Form, Journal, Key, LeftOut, Model, Patience, Prompts,
     Settings, Survey, SynthesisError, Written, answer_all, write_rows,
@@ -19,6 +20,7 @@ use smollm3_synthesis::{
 
 use crate::args::{self, AnswerArgs, KeepArg, PairsArgs, PrecisionArg, ResponsesArgs};
 use crate::date::date;
+use crate::hub::local_folder;
 use crate::interrupt::{STOPPED, flag};
 use crate::sampling::drawn;
 
@@ -81,10 +83,10 @@ fn asked(name: &'static str, address: &str, key_env: Option<&str>, args: &Answer
             patience,
         )?)
     } else {
-        let folder = Path::new(address);
+        let folder = local_folder(Path::new(address), Wanted::MODEL)?;
         if !folder.is_dir() {
             bail!(
-                "`{address}` is neither a checkpoint's folder nor an endpoint, http://localhost:8000/v1#MODEL"
+                "`{address}` is neither a checkpoint's folder nor a model on the Hub (owner/name) nor an endpoint, http://localhost:8000/v1#MODEL"
             );
         }
         if let Some(variable) = key_env {
@@ -101,7 +103,7 @@ fn asked(name: &'static str, address: &str, key_env: Option<&str>, args: &Answer
             given => date(given.as_deref())?,
         };
         Model::Checkpoint(CheckpointModel::new(
-            folder,
+            &folder,
             precision,
             &device,
             args.batch.unwrap_or(8),

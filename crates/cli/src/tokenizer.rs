@@ -16,10 +16,11 @@ const TABLES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
 
 /// `smollm3 tokenizer add-chat-tokens`.
 pub fn add_chat_tokens(args: &AddChatTokensArgs) -> Result<ExitCode> {
-    let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
+    let from = args.checkpoint.folder()?;
+    let tokenizer = Tokenizer::load(from.join("tokenizer.json"))
         .context("the checkpoint has no tokenizer to add to")?;
     let (tokenizer, added) = tokens::add_chat_tokens(&tokenizer)?;
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let checkpoint = Checkpoint::open(from)?;
     let entries = tokenizer.info().vocab_size as usize;
     let before = checkpoint.config.vocab_size;
     let config = ModelConfig {
@@ -39,7 +40,7 @@ pub fn add_chat_tokens(args: &AddChatTokensArgs) -> Result<ExitCode> {
             values
         },
     );
-    write_folder(&args.checkpoint, &args.out, &config, &tensors, dtype, |folder| {
+    write_folder(from, &args.out, &config, &tensors, dtype, |folder| {
         Ok(tokenizer.save(folder.join("tokenizer.json"))?)
     })?;
     for (token, id) in &added {

@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use smollm3_collective::Collective;
 use smollm3_corpus::atomic_file::write_atomically;
+use smollm3_hub::{read_pins, write_pins};
 use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
 use smollm3_model::{ModelConfig, SmolLm3};
 use smollm3_recipe::{Lora, Optimizer};
@@ -166,7 +167,10 @@ pub fn publish<E: From<EngineError>>(
         fs::remove_dir_all(&draft).map_err(io("remove", &draft))?;
     }
     fs::create_dir_all(stage_folder).map_err(io("create", stage_folder))?;
-    if let Err(error) = write(&draft).and_then(|()| Ok(seal(&draft, progress)?)) {
+    if let Err(error) = write(&draft)
+        .and_then(|()| Ok(record_commits(stage_folder, &draft)?))
+        .and_then(|()| Ok(seal(&draft, progress)?))
+     {
         // The error that matters is the first; a draft that cannot be removed is overwritten next time.
         let _ = fs::remove_dir_all(&draft);
         return Err(error);
@@ -177,6 +181,12 @@ pub fn publish<E: From<EngineError>>(
     fs::rename(&draft, &target).map_err(io("rename", &draft))?;
     sync(stage_folder)?;
     Ok(target)
+}
+
+/// The models of the Hub that a checkpoint was made from are those that its run has on record.
+fn record_commits(stage_folder: &Path, draft: &Path) -> Result<()> {
+    let pins = stage_folder.parent().map(read_pins).transpose()?;
+    Ok(write_pins(draft, &pins.unwrap_or_default())?)
 }
 
 fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {

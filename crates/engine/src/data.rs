@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
+use smollm3_corpus::remote::RemoteClient;
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_corpus::store::{OpenOptions, StreamedStore};
 use smollm3_corpus::tokenize::{TokenizeReport, held_out_folder, report, train_folder};
@@ -250,7 +250,14 @@ fn prepare_tokenizer(
         // The run's folder belongs to this recipe (its fingerprint is checked first), so a file there is the one.
         _ if file.is_file() => Tokenizer::load(&file)?,
         TokenizerSpec::File(path) => Tokenizer::load(recipe.resolve(path))?,
-        TokenizerSpec::Pretrained(repository) => download_tokenizer(repository, folder)?,
+        TokenizerSpec::Pretrained(id) => match recipe.hub_folders.get(id) {
+            Some(found) => Tokenizer::load(found.join(TOKENIZER_FILE))?,
+            None => {
+                return Err(EngineError::Refused(format!(
+                    "tokenizer.pretrained: {id} is not on this machine"
+                )));
+            }
+        },
         TokenizerSpec::Train(train) => {
             let all = texts.keys().copied();
             let names: Vec<&str> = match train.sources.is_empty() {
@@ -289,20 +296,6 @@ fn prepare_tokenizer(
         tokenizer.save(&file)?;
     }
     Ok(tokenizer.with_name(&recipe.run.name))
-}
-
-/// The `tokenizer.json` of a repository on the Hub.
-fn download_tokenizer(repository: &str, folder: &Path) -> Result<Tokenizer> {
-    const SOURCE: &str = "tokenizer";
-    let client = RemoteClient::new(RetryPolicy::default())?;
-    let address = format!("hf://{repository}/{TOKENIZER_FILE}");
-    let draft = folder.join(format!(".{TOKENIZER_FILE}.part"));
-    for file in client.list(SOURCE, &[address], &|_| true)? {
-        client.download(SOURCE, &file, &draft, &|_| {})?;
-    }
-    let tokenizer = Tokenizer::load(&draft)?;
-    fs::remove_file(&draft).map_err(io("remove", &draft))?;
-    Ok(tokenizer)
 }
 
 fn describe(name: &str, report: &TokenizeReport) -> String {

@@ -96,6 +96,9 @@ pub enum EngineError {
     /// Anything that the recipe asks for and cannot be had.
     #[error("{0}")]
     Refused(String),
+    /// A model of the Hub.
+    #[error(transparent)]
+    Hub(#[from] smollm3_hub::HubError),
     /// Stopped by the user; a checkpoint has been written.
     #[error("stopped after step {step} of stage {stage}; run the same command again to go on")]
     Interrupted {

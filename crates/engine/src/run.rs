@@ -7,10 +7,12 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{DType, Device};
 use smollm3_collective::{Collective, Single, agree};
+use smollm3_hub::{Depth, write_pins};
 use smollm3_model::ModelConfig;
 use smollm3_recipe::{Backend, Precision, Recipe, Stage, StageKind, Start, Training};
 
 use crate::claim::{Lock, claim};
+use crate::hub_models::{locate_for_ranks, locate_models};
 use crate::manifest::verify_some;
 use crate::parents::Parents;
 use crate::pretrain::pretrain;
@@ -61,6 +63,7 @@ impl Run {
         recipe: Recipe,
         listener: &mut dyn Listener,
     ) -> Result<Self> {
+        let mut recipe = recipe;
         if ranks.world() > 1 {
             let items = [
                 ("program", program()),
@@ -80,11 +83,13 @@ impl Run {
                     .to_owned(),
             ));
         }
+        let commits = locate_for_ranks(&mut recipe, &*ranks, listener)?;
         let config = recipe.architecture()?;
         check_rows(&recipe, &config)?;
         let output = recipe.run.output.clone();
         let prepared = only_first(&*ranks, || {
             let lock = claim(&recipe, &output)?;
+            write_pins(&output, &commits)?;
             let data = Data::prepare(&recipe, &output, listener)?;
             Ok::<_, EngineError>((lock, data))
         })?;
@@ -168,9 +173,8 @@ impl Run {
     /// The checkpoint is not there or cannot be read.
     pub fn stage_config(&self, stage: &Stage) -> Result<ModelConfig> {
         let checkpoint = match &stage.from {
-            Start::Random | Start::Hub(_) => None,
             Start::Stage(earlier) => Some(self.last_checkpoint(stage, earlier)?),
-            Start::Folder(path) => Some(self.recipe.resolve(path)),
+            start => self.recipe.checkpoint_folder(start),
         };
         let mut config = match checkpoint {
             None => self.config.clone(),
@@ -195,17 +199,14 @@ impl Run {
     /// The folder of a checkpoint that `stage` starts from or is compared with.
     ///
     /// # Errors
-    /// It is none on this machine.
+    /// It has none, or the stage that makes it has not run.
     pub fn checkpoint_of(&self, stage: &Stage, start: &Start) -> Result<PathBuf> {
-        let refused = |what: String| Err(EngineError::Refused(format!("stage \"{}\": {what}", stage.name)));
-        match start {
-            Start::Stage(earlier) => self.last_checkpoint(stage, earlier),
-            Start::Folder(path) => Ok(self.recipe.resolve(path)),
-            Start::Random => refused("it starts from no checkpoint".to_owned()),
-            Start::Hub(repository) => {
-                refused(format!("download {repository} and write its folder in `from`"))
-            }
+        if let Start::Stage(earlier) = start {
+            return self.last_checkpoint(stage, earlier);
         }
+        self.recipe.checkpoint_folder(start).ok_or_else(|| {
+            EngineError::Refused(format!("stage \"{}\": it starts from no checkpoint", stage.name))
+        })
     }
 
     /// [`checkpoint_of`](Self::checkpoint_of) for a stage that reads its weights, which rank 0 checks. All ranks call it.
@@ -306,13 +307,16 @@ fn found_by_rank(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Resu
     })
 }
 
-/// What a run does before it needs a device: the output folder, the tokenizer and the token stores.
+/// What a run does before it needs a device: tokenizers and templates of the Hub, the output folder, the tokenizer and the
+/// token stores.
 ///
 /// # Errors
-/// The folder belongs to another recipe, or the data cannot be prepared.
-pub fn prepare(recipe: &Recipe, listener: &mut dyn Listener) -> Result<Data> {
+/// A model of the Hub cannot be had, the folder belongs to another recipe, or the data cannot be prepared.
+pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<Data> {
+    let commits = locate_models(recipe, Depth::Text, listener)?;
     let output = &recipe.run.output;
     let _lock = claim(recipe, output)?;
+    write_pins(output, &commits)?;
     Data::prepare(recipe, output, listener)
 }
 

@@ -11,7 +11,7 @@ pub enum MergeError {
     #[error("no checkpoints to merge; name at least one with its weight")]
     NoParents,
     /// A parent's folder is not there.
-    #[error("{folder}: no such folder; a checkpoint on the Hub has to be downloaded first", folder = .folder.display())]
+    #[error("{folder}: no such folder", folder = .folder.display())]
     ParentMissing {
         /// The folder.
         folder: PathBuf,
@@ -162,6 +162,9 @@ pub enum MergeError {
         /// Why.
         source: std::io::Error,
     },
+    /// The commits that parents were made from.
+    #[error(transparent)]
+    Hub(#[from] smollm3_hub::HubError),
     /// The caller's progress function said stop. Nothing is left behind.
     #[error("the merge was stopped")]
     Stopped,

@@ -15,6 +15,7 @@ use std::thread;
 
 use rayon::prelude::*;
 use safetensors::Dtype;
+use smollm3_hub::{Origin, Pins, commits_of, write_pins};
 use smollm3_model::hf::FileDtype;
 
 use crate::agreement::{same_architecture, same_vocabulary};
@@ -105,6 +106,7 @@ pub fn merge(
         parents: merged
             .map(|(((parent, (_, weight)), share), files)| MergedParent {
                 folder: parent.folder.clone(),
+                commit: Origin::of(&parent.folder).map(|origin| origin.commit),
                 weight: *weight,
                 share: *share,
                 dtype: kept(parent.format(0)).name().to_owned(),
@@ -118,6 +120,11 @@ pub fn merge(
         files: layout.shards.iter().map(|shard| shard.name.clone()).collect(),
     };
     draft.write("merge.json", report.to_json().as_bytes())?;
+    let mut commits = Pins::new();
+    for (folder, _) in parents {
+        commits.extend(commits_of(folder)?);
+    }
+    write_pins(draft.folder(), &commits)?;
     draft.write("README.md", report.model_card(out).as_bytes())?;
     draft.commit()?;
     Ok(report)

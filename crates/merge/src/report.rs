@@ -40,6 +40,9 @@ pub struct MergedParent {
     /// Its folder as given.
     #[serde(serialize_with = "lossy")]
     pub folder: PathBuf,
+    /// The commit that the folder is of, in the Hub's cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Its weight as given.
     pub weight: f64,
     /// Its weight divided by the sum of all, or as given where weights are not normalised.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
+use crate::hub_id::HubId;
 use crate::key_path::KeyPath;
 use crate::section::unknown;
 use crate::source::{Source, SourceKind};
@@ -60,12 +61,15 @@ pub enum TemplateChoice {
     Checkpoint,
     /// A file, from the folder of the recipe.
     File(String),
+    /// That of a model on the Hub, `hf://owner/name`. Without `hf://` it would be a file.
+    Hub(String),
 }
 
 impl From<String> for TemplateChoice {
     fn from(text: String) -> Self {
         match text.as_str() {
             "checkpoint" => Self::Checkpoint,
+            id if HubId::is_explicit(id) => Self::Hub(text),
             path if path.contains(['/', '.']) => Self::File(text),
             _ => Self::BuiltIn(text),
         }
@@ -76,7 +80,7 @@ impl From<TemplateChoice> for String {
     fn from(choice: TemplateChoice) -> Self {
         match choice {
             TemplateChoice::Checkpoint => "checkpoint".to_owned(),
-            TemplateChoice::File(text) | TemplateChoice::BuiltIn(text) => text,
+            TemplateChoice::File(text) | TemplateChoice::BuiltIn(text) | TemplateChoice::Hub(text) => text,
         }
     }
 }

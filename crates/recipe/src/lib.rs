@@ -30,6 +30,7 @@ mod evaluation;
 mod fine_tuning;
 mod fingerprint;
 mod hf_config;
+mod hub_id;
 mod key_path;
 mod lora;
 mod merging;
@@ -59,6 +60,7 @@ pub use evaluation::{Evaluation, ExactMatch, HeldOutText, LongContextProbes, Pre
 pub use fine_tuning::FineTuning;
 pub use fingerprint::{Canonical, Difference};
 pub use hf_config::{Spelling, TokenIds};
+pub use hub_id::{HubId, TOKENIZER_FILES};
 pub use lora::Lora;
 pub use merging::{MergedModel, Merging, NumberFormat};
 pub use mixture::{Mixture, MixturePart};

@@ -22,7 +22,7 @@ pub struct Merging {
 /// A checkpoint, or the newest few of a stage, and its part of the mean.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MergedModel {
-    /// The stage or the folder.
+    /// The stage, the folder or the model on the Hub.
     pub checkpoint: Start,
     /// Its weight.
     pub weight: f64,
@@ -48,7 +48,7 @@ impl Merging {
         for mut model in section.sections("model")? {
             let text: String = model.required(
                 "checkpoint",
-                "an earlier stage or a folder, such as checkpoint = \"apo\"",
+                "an earlier stage, a folder or a Hub id, such as checkpoint = \"apo\"",
             )?;
             let checkpoint =
                 Start::parse(&text, earlier).map_err(|message| model.error("checkpoint", message))?;

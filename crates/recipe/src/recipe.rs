@@ -12,7 +12,7 @@ use crate::overrides;
 use crate::run::{Cluster, Data, Order, Run, Tokenizer};
 use crate::section::{Section, unknown};
 use crate::source::Source;
-use crate::stage::{Stage, Start};
+use crate::stage::{PLACES, Stage, Start};
 
 /// A recipe whose settings fit together. File names inside it start at [`Recipe::directory`].
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,9 @@ pub struct Recipe {
     pub plan: Cluster,
     /// `[evaluation]`.
     pub evaluation: Evaluation,
+    /// The folders on this machine of what the recipe names on the Hub, by the text that names it. No part of the recipe:
+    /// `smollm3-hub` fills it in.
+    pub hub_folders: BTreeMap<String, PathBuf>,
 }
 
 /// `[model]`: an architecture, or a checkpoint that has one.
@@ -70,7 +73,8 @@ impl Recipe {
             sources.insert(name, Source::read(&mut section, data.max_epochs)?);
         }
         let of_model = match &model {
-            Model::Checkpoint(Start::Folder(folder)) => Some(folder.join("tokenizer.json")),
+            Model::Checkpoint(Start::Folder(folder)) => Some(Tokenizer::File(folder.join("tokenizer.json"))),
+            Model::Checkpoint(Start::Hub(id)) => Some(Tokenizer::Pretrained(id.clone())),
             Model::Checkpoint(_) | Model::Config(_) => None,
         };
         let tokenizer = Tokenizer::read(root.section("tokenizer")?, of_model)?;
@@ -116,6 +120,7 @@ impl Recipe {
             stages,
             plan,
             evaluation,
+            hub_folders: BTreeMap::new(),
         })
     }
 
@@ -146,6 +151,15 @@ impl Recipe {
         }
     }
 
+    /// The folder of a checkpoint outside the run, if it is on this machine.
+    pub fn checkpoint_folder(&self, start: &Start) -> Option<PathBuf> {
+        match start {
+            Start::Folder(folder) => Some(self.resolve(folder)),
+            Start::Hub(id) => self.hub_folders.get(id).cloned(),
+            Start::Random | Start::Stage(_) => None,
+        }
+    }
+
     /// The architecture: that of `[model]`, read from the checkpoint's `config.json` when it is one.
     ///
     /// # Errors
@@ -153,24 +167,24 @@ impl Recipe {
     pub fn architecture(&self) -> Result<ModelConfig, RecipeError> {
         match &self.model {
             Model::Config(config) => Ok(config.clone()),
-            Model::Checkpoint(Start::Folder(folder)) => Ok(ModelConfig::from_hf_file(
-                &self.resolve(folder).join("config.json"),
-            )?),
-            Model::Checkpoint(_) => Err(RecipeError::Stage(
-                "model.checkpoint is not on this machine; download it and write its folder".to_owned(),
-            )),
+            Model::Checkpoint(start) => match self.checkpoint_folder(start) {
+                Some(folder) => Ok(ModelConfig::from_hf_file(&folder.join("config.json"))?),
+                None => Err(RecipeError::Stage(
+                    "model.checkpoint is not on this machine yet; `smollm3 run` fetches it".to_owned(),
+                )),
+            },
         }
     }
 
-    /// The architecture of the checkpoint that `start` names, if that is a folder and there is one.
+    /// The architecture of the checkpoint that `start` names, if that has a folder and there is one.
     ///
     /// # Errors
     /// Its `config.json` cannot be used.
     pub fn checkpoint_architecture(&self, start: &Start) -> Result<Option<ModelConfig>, RecipeError> {
-        let Start::Folder(folder) = start else {
+        let Some(folder) = self.checkpoint_folder(start) else {
             return Ok(None);
         };
-        let file = self.resolve(folder).join("config.json");
+        let file = folder.join("config.json");
         match file.is_file() {
             true => Ok(Some(ModelConfig::from_hf_file(&file)?)),
             false => Ok(None),
@@ -179,16 +193,13 @@ impl Recipe {
 }
 
 fn read_model(document: &Document, mut section: Section<'_>) -> Result<Model, RecipeError> {
-    const CHOICE: &str = "a model comes from `config` (a file of configs/) or from `checkpoint` (a folder)";
+    const CHOICE: &str = "a model comes from `config` (a file of configs/) or from `checkpoint` (a folder or a Hub id)";
     if section.has("config") && section.has("checkpoint") {
         return Err(section.error("", format!("{CHOICE}; keep one of them")));
     }
     if let Some(text) = section.optional::<String>("checkpoint")? {
         let start = Start::checkpoint(&text).ok_or_else(|| {
-            let message = format!(
-                "`{text}` is no checkpoint; a folder begins with `./` or `/`, a Hub id is owner/name"
-            );
-            section.error("checkpoint", message)
+            section.error("checkpoint", format!("`{text}` is no checkpoint; {PLACES}"))
         })?;
         section.finish()?;
         return Ok(Model::Checkpoint(start));

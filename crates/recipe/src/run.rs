@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::{DEVICES, Device};
 use crate::error::RecipeError;
 use crate::section::{Section, unknown};
-use crate::stage::Start;
+use crate::stage::{PLACES, Start};
 use crate::units::{Bytes, Percent};
 
 /// `[run]`.
@@ -176,7 +176,7 @@ pub enum Order {
 pub enum Tokenizer {
     /// A `tokenizer.json`, or a folder with one, from the folder of the recipe.
     File(PathBuf),
-    /// A repository of the Hub, `owner/name` or `owner/name@revision`.
+    /// That of a model on the Hub, as it is written.
     Pretrained(String),
     /// A new one, trained on the run's own text.
     Train(TrainTokenizer),
@@ -196,8 +196,8 @@ pub struct TrainTokenizer {
 }
 
 impl Tokenizer {
-    /// `of_model` is that of the checkpoint in [model], if it is a folder.
-    pub(crate) fn read(mut section: Section<'_>, of_model: Option<PathBuf>) -> Result<Self, RecipeError> {
+    /// `of_model` is that of the checkpoint in [model], if it has one.
+    pub(crate) fn read(mut section: Section<'_>, of_model: Option<Self>) -> Result<Self, RecipeError> {
         const CHOICE: &str = "a tokenizer comes from one of `file`, `pretrained` and [tokenizer.train]";
         let given = ["file", "pretrained", "train"]
             .iter()
@@ -210,15 +210,13 @@ impl Tokenizer {
             Self::File(file)
         } else if let Some(text) = section.optional::<String>("pretrained")? {
             Self::pretrained(&text).ok_or_else(|| {
-                let message = format!(
-                    "`{text}` is no tokenizer; a folder or a file begins with `./` or `/`, a Hub id is owner/name"
-                );
+                let message = format!("`{text}` is no tokenizer; {}", PLACES.replacen("a folder", "a folder or a file", 1));
                 section.error("pretrained", message)
             })?
         } else if let Some(train) = section.optional("train")? {
             Self::Train(train)
-        } else if let Some(file) = of_model {
-            Self::File(file)
+        } else if let Some(tokenizer) = of_model {
+            tokenizer
         } else {
             section.finish()?;
             return Err(section.error("", format!("{CHOICE}; write one of them")));
@@ -229,10 +227,9 @@ impl Tokenizer {
 
     /// What `from` takes too: a path, or a Hub id.
     fn pretrained(text: &str) -> Option<Self> {
-        let (place, _revision) = text.split_once('@').unwrap_or((text, ""));
-        match Start::checkpoint(place)? {
-            Start::Folder(_) => Some(Self::File(PathBuf::from(text))),
-            Start::Hub(_) => Some(Self::Pretrained(text.to_owned())),
+        match Start::checkpoint(text)? {
+            Start::Folder(path) => Some(Self::File(path)),
+            Start::Hub(id) => Some(Self::Pretrained(id)),
             Start::Random | Start::Stage(_) => None,
         }
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::conversations::{Conversations, check_passages};
 use crate::error::RecipeError;
 use crate::fine_tuning::{self, FineTuning};
+use crate::hub_id::HubId;
 use crate::merging::Merging;
 use crate::preference::{self, Preference};
 use crate::section::{Section, unknown};
@@ -59,7 +60,7 @@ pub enum Start {
     Stage(String),
     /// A checkpoint's folder, from the folder of the recipe.
     Folder(PathBuf),
-    /// A repository of the Hub.
+    /// A model on the Hub, as it is written.
     Hub(String),
 }
 
@@ -293,7 +294,7 @@ impl Stage {
 }
 
 impl Start {
-    /// An earlier stage's name, a folder (`./`, `../`, `/`), or a Hub id (`owner/name`).
+    /// An earlier stage's name, a folder (`./`, `../`, `/`), or a model on the Hub ([`HubId`]).
     pub(crate) fn parse(text: &str, earlier: &[String]) -> Result<Self, String> {
         if earlier.iter().any(|stage| stage == text) {
             return Ok(Self::Stage(text.to_owned()));
@@ -301,25 +302,23 @@ impl Start {
         Self::checkpoint(text).ok_or_else(|| {
             let names: Vec<&str> = earlier.iter().map(String::as_str).collect();
             format!(
-                "{}; a folder begins with `./` or `/`, a Hub id is owner/name",
+                "{}; {PLACES}",
                 unknown("earlier stage", text, &names).trim_end_matches('?')
             )
         })
     }
 
-    /// A folder or a Hub id.
+    /// A folder or a model on the Hub.
     pub(crate) fn checkpoint(text: &str) -> Option<Self> {
-        let is_path = text.starts_with('/') || text.starts_with("./") || text.starts_with("../");
-        let is_hub_id = text.matches('/').count() == 1 && text.split('/').all(is_folder_name);
-        if is_path {
-            Some(Self::Folder(PathBuf::from(text)))
-        } else if is_hub_id {
-            Some(Self::Hub(text.to_owned()))
-        } else {
-            None
+        if text.starts_with('/') || text.starts_with("./") || text.starts_with("../") {
+            return Some(Self::Folder(PathBuf::from(text)));
         }
+        HubId::parse(text).map(|_| Self::Hub(text.to_owned()))
     }
 }
+
+/// How a place outside the recipe is written, for messages.
+pub(crate) const PLACES: &str = "a folder begins with `./` or `/`, a Hub id is owner/name or owner/name@revision";
 
 fn is_folder_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

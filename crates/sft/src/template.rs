@@ -49,6 +49,13 @@ impl ChatSetup {
                     SftError::Refused(format!("{}: the checkpoint has no chat template; write template = \"smollm3\"", folder.display()))
                 })?
             }
+            TemplateChoice::Hub(id) => {
+                let folder = recipe.hub_folders.get(id).ok_or_else(|| {
+                    SftError::Refused(format!("stage.{}.template: {id} is not on this machine", stage.name))
+                })?;
+                Template::of_checkpoint(folder)?
+                    .ok_or_else(|| SftError::Refused(format!("stage.{}.template: {id} has no chat template", stage.name)))?
+            }
             TemplateChoice::File(file) => {
                 let path = recipe.resolve(file);
                 let source = fs::read_to_string(&path).map_err(|error| SftError::File {
@@ -161,11 +168,12 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
                 ))
             })
         }
-        Start::Folder(folder) => Ok(recipe.resolve(folder)),
-        Start::Random | Start::Hub(_) => Err(SftError::Refused(format!(
-            "stage \"{}\": template = \"checkpoint\" needs a checkpoint on this machine",
-            stage.name
-        ))),
+        start => recipe.checkpoint_folder(start).ok_or_else(|| {
+            SftError::Refused(format!(
+                "stage \"{}\": template = \"checkpoint\" needs a checkpoint on this machine",
+                stage.name
+            ))
+        }),
     }
 }
 

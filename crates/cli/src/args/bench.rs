@@ -110,7 +110,7 @@ pub struct BenchStepArgs {
 /// `smollm3 bench generate`.
 #[derive(Debug, ClapArgs)]
 pub struct BenchGenerateArgs {
-    /// Folder of a checkpoint, or a file of configs/ for random weights
+    /// Folder of a checkpoint, a model on the Hub, or a file of configs/ for random weights
     pub model: PathBuf,
     /// Tokens of a prompt, e.g. 512 or 32k
     #[arg(long, default_value = "512")]

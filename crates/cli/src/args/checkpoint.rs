@@ -6,6 +6,8 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use smollm3_model::hf::FileDtype;
 use smollm3_recipe::ContextLength;
 
+use super::CheckpointArg;
+
 /// `smollm3 tokenizer …`.
 #[derive(Debug, Subcommand)]
 pub enum TokenizerCommand {
@@ -16,8 +18,8 @@ pub enum TokenizerCommand {
 /// `smollm3 tokenizer add-chat-tokens`.
 #[derive(Debug, ClapArgs)]
 pub struct AddChatTokensArgs {
-    /// Folder of the checkpoint
-    pub checkpoint: PathBuf,
+    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    pub checkpoint: CheckpointArg,
     /// The folder to write, which must not exist
     #[arg(long)]
     pub out: PathBuf,
@@ -26,8 +28,8 @@ pub struct AddChatTokensArgs {
 /// `smollm3 merge`.
 #[derive(Debug, ClapArgs)]
 pub struct MergeArgs {
-    /// A checkpoint's folder and its weight; may be given several times
-    #[arg(long, value_name = "FOLDER=WEIGHT", required_unless_present = "config")]
+    /// A checkpoint (folder, or model on the Hub) and its weight; may be given several times
+    #[arg(long, value_name = "CHECKPOINT=WEIGHT", required_unless_present = "config")]
     pub model: Vec<String>,
     /// mergekit's YAML of a linear merge, in the place of --model
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
@@ -41,16 +43,17 @@ pub struct MergeArgs {
     /// Type of the numbers in the files; that of the first checkpoint when left out
     #[arg(long, value_enum)]
     pub dtype: Option<DtypeArg>,
-    /// The folder whose tokenizer and chat template are taken; that of the largest weight when left out
-    #[arg(long, value_name = "FOLDER")]
+    /// The folder, or model on the Hub, whose tokenizer and chat template are taken; that of the largest weight when left
+    /// out
+    #[arg(long, value_name = "CHECKPOINT")]
     pub tokenizer_from: Option<PathBuf>,
 }
 
 /// `smollm3 export`.
 #[derive(Debug, ClapArgs)]
 pub struct ExportArgs {
-    /// Folder of the checkpoint
-    pub checkpoint: PathBuf,
+    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    pub checkpoint: CheckpointArg,
     /// The folder to write, which must not exist
     #[arg(long)]
     pub out: PathBuf,

@@ -35,7 +35,7 @@ pub struct TokenizeArgs {
     /// Files, folders, globs, or addresses: s3://, gs://, http(s)://, hf://datasets/owner/name/…
     #[arg(required = true)]
     pub inputs: Vec<String>,
-    /// A tokenizer.json, or the folder that holds it
+    /// A tokenizer.json, the folder that holds it, or a model on the Hub: owner/name
     #[arg(long)]
     pub tokenizer: PathBuf,
     /// The folder to write: train/, held-out/ and report.json

@@ -10,13 +10,13 @@ use clap::{Args as ClapArgs, ValueEnum};
 use smollm3_eval::{ChoiceTask, Form, ProblemTask};
 use smollm3_recipe::{ContextLength, ProbeTask};
 
-use super::{DeviceArgs, PrecisionArg};
+use super::{CheckpointArg, DeviceArgs, PrecisionArg};
 
 /// `smollm3 eval`.
 #[derive(Debug, ClapArgs)]
 pub struct EvalArgs {
-    /// Folder of the checkpoint
-    pub checkpoint: PathBuf,
+    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    pub checkpoint: CheckpointArg,
     /// What is measured
     #[arg(long, value_enum, default_value_t = Suite::LongContext)]
     pub suite: Suite,

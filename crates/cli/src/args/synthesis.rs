@@ -9,7 +9,7 @@ use super::{BadRows, CacheArgs, DeviceArgs, PrecisionArg};
 /// `smollm3 data responses`.
 #[derive(Debug, ClapArgs)]
 pub struct ResponsesArgs {
-    /// Folder of a checkpoint, or an OpenAI-compatible endpoint: http://localhost:8000/v1#MODEL
+    /// Folder of a checkpoint, a model on the Hub (owner/name), or an OpenAI-compatible endpoint: http://localhost:8000/v1#MODEL
     pub model: String,
     /// Environment variable with the endpoint's key; none is sent when left out
     #[arg(long, value_name = "NAME")]
@@ -30,7 +30,8 @@ pub struct PairsArgs {
     /// Column with the right answer, by which one model's answers are told apart
     #[arg(long, value_name = "COLUMN", requires = "model")]
     pub right: Option<String>,
-    /// The model whose answers are chosen: a checkpoint's folder or http://localhost:8000/v1#MODEL
+    /// The model whose answers are chosen: a checkpoint's folder, a model on the Hub, or
+    /// http://localhost:8000/v1#MODEL
     #[arg(long, value_name = "MODEL", requires = "weak")]
     pub strong: Option<String>,
     /// The model whose answers are rejected

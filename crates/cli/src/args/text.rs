@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use smollm3_recipe::ContextLength;
 
-use super::{DeviceArgs, PrecisionArg};
+use super::{CheckpointArg, DeviceArgs, PrecisionArg};
 
 /// `smollm3 generate`.
 #[derive(Debug, ClapArgs)]
 pub struct GenerateArgs {
-    /// Folder of the checkpoint
-    pub checkpoint: PathBuf,
+    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    pub checkpoint: CheckpointArg,
     /// The text to continue; special tokens in it are parsed, for there is no template
     #[arg(long)]
     pub prompt: String,
@@ -33,8 +33,8 @@ pub struct GenerateArgs {
 /// `smollm3 chat`.
 #[derive(Debug, ClapArgs)]
 pub struct ChatArgs {
-    /// Folder of the checkpoint
-    pub checkpoint: PathBuf,
+    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    pub checkpoint: CheckpointArg,
     /// What the model is told before the first message
     #[arg(long)]
     pub system: Option<String>,
@@ -62,15 +62,15 @@ pub struct ChatArgs {
 /// `smollm3 serve`.
 #[derive(Debug, ClapArgs)]
 pub struct ServeArgs {
-    /// Folder of the checkpoint
-    pub checkpoint: PathBuf,
+    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    pub checkpoint: CheckpointArg,
     /// Address to listen on; 0.0.0.0 lets other machines in, unasked
     #[arg(long, default_value = "127.0.0.1")]
     pub host: String,
     /// Port to listen on (0: any that is free)
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
-    /// What requests call the model; the folder as it is typed when left out
+    /// What requests call the model; the checkpoint as it is typed when left out
     #[arg(long)]
     pub name: Option<String>,
     /// Requests at once, those that wait included; more are sent away

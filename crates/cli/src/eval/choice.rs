@@ -51,7 +51,7 @@ pub fn choice(args: &EvalArgs, task: ChoiceTask) -> Result<()> {
         "{}, {form}, {}-shot: {}",
         task.name(),
         prompts.shots,
-        args.checkpoint.display()
+        args.checkpoint
     );
     let table = report::choices(&score, &subjects);
     work.finish(&title, json!({"all": score, "subjects": subjects}), &table)

@@ -23,8 +23,9 @@ pub fn long_context(args: &EvalArgs) -> Result<ExitCode> {
     }
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
-    let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let tokenizer = Tokenizer::load(args.checkpoint.join("tokenizer.json"))
+    let folder = args.checkpoint.folder()?;
+    let mut checkpoint = Checkpoint::open(folder)?;
+    let tokenizer = Tokenizer::load(folder.join("tokenizer.json"))
         .context("a checkpoint needs its tokenizer.json to read probes")?;
     let asked = match args.lengths.is_empty() {
         true => LENGTHS.map(ContextLength).to_vec(),
@@ -42,7 +43,7 @@ pub fn long_context(args: &EvalArgs) -> Result<ExitCode> {
         );
         checkpoint.config = checkpoint
             .config
-            .with_positions(longest as u64, &args.checkpoint)?;
+            .with_positions(longest as u64, folder)?;
     }
     let model = checkpoint.model_in(dtype(precision), &device)?;
     let probes = LongContextProbes {

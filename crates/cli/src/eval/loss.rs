@@ -65,7 +65,7 @@ pub fn loss(args: &EvalArgs) -> Result<()> {
     let losses = source_losses(work.log.records().values());
     let title = format!(
         "Loss (± standard error over documents): {}",
-        args.checkpoint.display()
+        args.checkpoint
     );
     let table = report::losses(&losses);
     work.finish(&title, json!(losses), &table)

@@ -80,7 +80,7 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
     let title = format!(
         "{}, {mode}, {shots}-shot: {}",
         task.name(),
-        args.checkpoint.display()
+        args.checkpoint
     );
     let table = report::problems(&score);
     work.finish(&title, json!(score), &table)

@@ -103,7 +103,7 @@ impl RemoteClient {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<()> {
         let what = format!("cannot read `{}`", file.shard.name);
-        let mut attempts = Attempts::new(&self.inner.policy, source);
+        let mut attempts = Attempts::new(&self.inner.policy);
         let (mut have, mut have_at_progress) = (0, 0);
         while have < file.shard.bytes {
             let Some(fault) = self.transfer(file, output, path, &mut have, progress).await? else {
@@ -113,7 +113,10 @@ impl RemoteClient {
                 attempts.progress();
                 have_at_progress = have;
             }
-            attempts.after(&what, fault).await?;
+            attempts
+                .after(&what, fault)
+                .await
+                .map_err(|problem| CorpusError::source(source, problem))?;
         }
         Ok(())
     }

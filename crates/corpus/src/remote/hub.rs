@@ -1,8 +1,8 @@
 //! Repositories on the Hugging Face Hub: which files they hold, and where those are served.
 //!
 //! Two calls of its HTTP interface: the commit a revision stands for, and the files of that commit. The
-//! commit is fixed at listing, so a branch that moves on does not change a run under way. (The `hf-hub`
-//! crate would bring the Xet client, or an OpenSSL, for these two calls.)
+//! commit is fixed at listing, so a branch that moves on does not change a run under way. `smollm3-hub` has
+//! models: there a folder is made of several files.
 
 use std::path::PathBuf;
 
@@ -107,23 +107,39 @@ impl RemoteClient {
         Ok(files)
     }
 
-    fn hub_endpoint(&self) -> Result<Url, Fault> {
+    /// The Hub's address: `HF_ENDPOINT`, or the public one.
+    ///
+    /// # Errors
+    /// It is no URL.
+    pub fn hub_endpoint(&self) -> Result<Url, Fault> {
         let endpoint = self.variable("HF_ENDPOINT").unwrap_or("https://huggingface.co");
         Url::parse(endpoint)
             .map_err(|error| Fault::Lasting(format!("HF_ENDPOINT `{endpoint}` is not a URL: {error}")))
     }
 
     /// `HF_TOKEN`, or the file that logging in leaves.
-    fn hub_token(&self) -> Option<String> {
+    pub fn hub_token(&self) -> Option<String> {
         let from_file = || {
-            let home = self.variable("HF_HOME").map(PathBuf::from).or_else(|| {
-                let home = self.variable("HOME").or_else(|| self.variable("USERPROFILE"))?;
-                Some(PathBuf::from(home).join(".cache").join("huggingface"))
-            })?;
-            std::fs::read_to_string(home.join("token")).ok()
+            let file = match self.variable("HF_TOKEN_PATH") {
+                Some(path) => PathBuf::from(path),
+                None => self.hub_home()?.join("token"),
+            };
+            std::fs::read_to_string(file).ok()
         };
         let token = self.variable("HF_TOKEN").map(str::to_owned).or_else(from_file)?;
         Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+    }
+
+    /// The folder of Hugging Face's programs: `HF_HOME`, else `huggingface` in the user's cache.
+    pub fn hub_home(&self) -> Option<PathBuf> {
+        if let Some(home) = self.variable("HF_HOME") {
+            return Some(PathBuf::from(home));
+        }
+        let cache = self.variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
+            let home = self.variable("HOME").or_else(|| self.variable("USERPROFILE"))?;
+            Some(PathBuf::from(home).join(".cache"))
+        })?;
+        Some(cache.join("huggingface"))
     }
 }
 
@@ -137,7 +153,7 @@ fn decode<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Fault> {
 }
 
 /// Percent-encodes a path; slashes stay where `folders`.
-fn encode(path: &str, folders: bool) -> String {
+pub fn encode(path: &str, folders: bool) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {

@@ -71,7 +71,7 @@ impl RemoteClient {
         };
 
         let listed = self.block_on(async {
-            let mut attempts = Attempts::new(&self.inner.policy, source);
+            let mut attempts = Attempts::new(&self.inner.policy);
             loop {
                 let listed = match location {
                     Location::Local(_) => Ok(Vec::new()),
@@ -83,7 +83,10 @@ impl RemoteClient {
                 };
                 match listed {
                     Ok(listed) => return Ok(listed),
-                    Err(fault) => attempts.after(&format!("cannot list `{address}`"), fault).await?,
+                    Err(fault) => attempts
+                        .after(&format!("cannot list `{address}`"), fault)
+                        .await
+                        .map_err(|problem| CorpusError::source(source, problem))?,
                 }
             }
         })?;

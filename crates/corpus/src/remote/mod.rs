@@ -32,9 +32,10 @@ use url::Url;
 use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
 
+pub use hub::encode;
 pub use location::{BucketStore, HubKind, Location};
-pub use retry::RetryPolicy;
-use token::HubToken;
+pub use retry::{Attempts, Fault, RetryPolicy};
+pub use token::{HubToken, authorize};
 
 /// A file that lies elsewhere.
 #[derive(Debug, Clone)]
@@ -124,12 +125,7 @@ impl RemoteClient {
             .enable_all()
             .build()
             .map_err(|error| failed(format!("no threads to talk to stores: {error}")))?;
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("smollm3/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(policy.stall)
-            .read_timeout(policy.stall)
-            // The address that redirects may hold a signature.
-            .referer(false)
+        let http = Self::settings(&policy)
             .build()
             .map_err(|error| failed(format!("cannot set up HTTP: {error}")))?;
         Ok(RemoteClient {
@@ -146,16 +142,38 @@ impl RemoteClient {
         })
     }
 
+    /// What all requests have in common.
+    pub fn settings(policy: &RetryPolicy) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
+            .user_agent(concat!("smollm3/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(policy.stall)
+            .read_timeout(policy.stall)
+            // The address that redirects may hold a signature.
+            .referer(false)
+    }
+
     /// Runs `task` in the background, until it ends or is aborted.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         self.inner.runtime.handle.spawn(task).abort_handle()
     }
 
-    fn variable(&self, name: &str) -> Option<&str> {
+    /// A variable of the environment that it was given.
+    pub fn variable(&self, name: &str) -> Option<&str> {
         self.inner.environment.get(name).map(String::as_str)
     }
 
-    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+    /// How it treats failing stores.
+    pub fn policy(&self) -> &RetryPolicy {
+        &self.inner.policy
+    }
+
+    /// What it makes requests with; follows redirects.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.inner.http
+    }
+
+    /// Waits for a future that makes requests.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.inner.runtime.handle.block_on(future)
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -10,10 +9,10 @@ use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig};
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, RANGE, RETRY_AFTER};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, RANGE};
 use url::Url;
 
-use super::retry::{Fault, RetryPolicy};
+use super::retry::{Fault, RetryPolicy, with_causes};
 use super::token::{HubToken, authorize};
 use super::{BucketStore, Place, RemoteClient, RemoteFile};
 
@@ -115,7 +114,7 @@ impl RemoteClient {
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
-        let response = request.send().await.map_err(passing)?;
+        let response = request.send().await.map_err(Fault::from)?;
         check_status(response.status(), response.headers(), url)?;
         let version = etag(response.headers());
         let (bytes, skip) = match response.status() {
@@ -141,13 +140,13 @@ impl RemoteClient {
         };
         let stream = response
             .bytes_stream()
-            .map(|chunk| chunk.map(|bytes| bytes.to_vec()).map_err(passing));
+            .map(|chunk| chunk.map(|bytes| bytes.to_vec()).map_err(Fault::from));
         Ok((Described { bytes, version }, skip_bytes(stream.boxed(), skip)))
     }
 
     /// Size and version of what lies behind a URL.
     pub(super) async fn describe_url(&self, url: &Url) -> Result<Described, Fault> {
-        let response = self.inner.http.head(url.clone()).send().await.map_err(passing)?;
+        let response = self.inner.http.head(url.clone()).send().await.map_err(Fault::from)?;
         let told = response.headers().get(reqwest::header::CONTENT_LENGTH);
         let told = told.and_then(|length| length.to_str().ok()?.parse().ok());
         match (response.status().is_success(), told) {
@@ -167,10 +166,10 @@ impl RemoteClient {
         token: Option<&HubToken>,
     ) -> Result<(String, Option<Url>), Fault> {
         let request = authorize(self.inner.http.get(url.clone()), url, token);
-        let response = request.send().await.map_err(passing)?;
+        let response = request.send().await.map_err(Fault::from)?;
         check_status(response.status(), response.headers(), url)?;
         let next = next_page(response.headers()).and_then(|next| url.join(&next).ok());
-        Ok((response.text().await.map_err(passing)?, next))
+        Ok((response.text().await.map_err(Fault::from)?, next))
     }
 }
 
@@ -229,31 +228,6 @@ pub(super) fn bucket_fault(error: object_store::Error) -> Fault {
     }
 }
 
-fn passing(error: reqwest::Error) -> Fault {
-    let lasting = error.is_builder() || error.is_redirect();
-    // The address is in the message's frame already, and may hold a signature.
-    let message = with_causes(&error.without_url());
-    if lasting {
-        Fault::Lasting(message)
-    } else {
-        Fault::Passing(message, None)
-    }
-}
-
-/// The message and what is behind it: "error sending request" alone says nothing.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        cause = inner.source();
-    }
-    message
-}
-
 fn check_status(status: StatusCode, headers: &HeaderMap, url: &Url) -> Result<(), Fault> {
     if status.is_success() {
         return Ok(());
@@ -268,16 +242,7 @@ fn check_status(status: StatusCode, headers: &HeaderMap, url: &Url) -> Result<()
             url.host_str().unwrap_or_default()
         ),
     };
-    let passing = status.is_server_error()
-        || status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::REQUEST_TIMEOUT;
-    if !passing {
-        return Err(Fault::Lasting(message));
-    }
-    let seconds = headers
-        .get(RETRY_AFTER)
-        .and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
-    Err(Fault::Passing(message, seconds.map(Duration::from_secs)))
+    Err(Fault::of_status(message, status, headers))
 }
 
 fn etag(headers: &HeaderMap) -> Option<String> {

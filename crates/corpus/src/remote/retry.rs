@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use rand::RngExt;
-
-use crate::error::{CorpusError, Result};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// How a failing store is treated.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,59 +51,92 @@ impl RetryPolicy {
 
 /// Why a request failed.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub enum Fault {
     /// Asking again would give the same.
     Lasting(String),
     /// It may pass; with the wait the server asked for.
     Passing(String, Option<Duration>),
 }
 
+impl From<reqwest::Error> for Fault {
+    fn from(error: reqwest::Error) -> Self {
+        let lasting = error.is_builder() || error.is_redirect();
+        // The address is in the message's frame already, and may hold a signature.
+        let message = with_causes(&error.without_url());
+        if lasting {
+            Fault::Lasting(message)
+        } else {
+            Fault::Passing(message, None)
+        }
+    }
+}
+
+impl Fault {
+    /// An answer that is no success.
+    pub fn of_status(message: String, status: StatusCode, headers: &HeaderMap) -> Self {
+        let passing = status.is_server_error()
+            || status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::REQUEST_TIMEOUT;
+        if !passing {
+            return Fault::Lasting(message);
+        }
+        let seconds = headers
+            .get(RETRY_AFTER)
+            .and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+        Fault::Passing(message, seconds.map(Duration::from_secs))
+    }
+}
+
+/// The message and what is behind it: "error sending request" alone says nothing.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = inner.source();
+    }
+    message
+}
+
 /// Counts failures in a row.
 #[derive(Debug)]
-pub(super) struct Attempts<'a> {
+pub struct Attempts<'a> {
     policy: &'a RetryPolicy,
-    source: &'a str,
     failures: u32,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(policy: &'a RetryPolicy, source: &'a str) -> Self {
-        Attempts {
-            policy,
-            source,
-            failures: 0,
-        }
+    /// None yet.
+    pub fn new(policy: &'a RetryPolicy) -> Self {
+        Attempts { policy, failures: 0 }
     }
 
     /// Something arrived: failures so far are forgiven.
-    pub(super) fn progress(&mut self) {
+    pub fn progress(&mut self) {
         self.failures = 0;
     }
 
-    /// Waits before the next attempt, or gives up with the source's name.
-    pub(super) async fn after(&mut self, what: &str, fault: Fault) -> Result<()> {
+    /// Waits before the next attempt at `what`.
+    ///
+    /// # Errors
+    /// Why there is none: the fault lasts, or there have been too many in a row.
+    pub async fn after(&mut self, what: &str, fault: Fault) -> Result<(), String> {
         let (message, asked) = match fault {
-            Fault::Lasting(message) => {
-                return Err(CorpusError::source(self.source, format!("{what}: {message}")));
-            }
+            Fault::Lasting(message) => return Err(format!("{what}: {message}")),
             Fault::Passing(message, asked) => (message, asked),
         };
         self.failures += 1;
         if self.failures >= self.policy.attempts {
-            let problem = format!(
+            return Err(format!(
                 "{what}: {message}; given up after {} attempts in a row",
                 self.failures
-            );
-            return Err(CorpusError::source(self.source, problem));
+            ));
         }
         let wait = self.policy.wait(self.failures, asked);
-        tracing::warn!(
-            source = self.source,
-            what,
-            message,
-            ?wait,
-            "waiting before the next attempt"
-        );
+        tracing::warn!(what, message, ?wait, "waiting before the next attempt");
         tokio::time::sleep(wait).await;
         Ok(())
     }

@@ -9,15 +9,16 @@ use std::fmt;
 use reqwest::RequestBuilder;
 use url::{Origin, Url};
 
+/// A token for one server.
 #[derive(Clone)]
-pub(super) struct HubToken {
+pub struct HubToken {
     secret: String,
     origin: Origin,
 }
 
 impl HubToken {
     /// A token for the server of `endpoint`.
-    pub(super) fn new(secret: String, endpoint: &Url) -> Self {
+    pub fn new(secret: String, endpoint: &Url) -> Self {
         let origin = endpoint.origin();
         HubToken { secret, origin }
     }
@@ -30,7 +31,7 @@ impl fmt::Debug for HubToken {
 }
 
 /// `request`, which goes to `url`, with the token if it is meant for there.
-pub(super) fn authorize(request: RequestBuilder, url: &Url, token: Option<&HubToken>) -> RequestBuilder {
+pub fn authorize(request: RequestBuilder, url: &Url, token: Option<&HubToken>) -> RequestBuilder {
     match token {
         Some(token) if url.origin() == token.origin => request.bearer_auth(&token.secret),
         _ => request,

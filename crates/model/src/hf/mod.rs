@@ -10,17 +10,7 @@ mod tensor_file;
 
 pub use checkpoint::{Checkpoint, CheckpointError, save, save_tensors, tensors};
 pub use generation::GenerationConfig;
+pub use smollm3_recipe::TOKENIZER_FILES;
 pub use shards::{NamedTensor, ShardError, TensorFiles, Values, write_shards};
 pub use tensor_file::{FileDtype, to_f32};
 
-/// A folder's tokenizer and chat template, in whichever of these files it has them.
-pub const TOKENIZER_FILES: [&str; 8] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-];

@@ -1,0 +1,45 @@
+//! Models of the Hub on the command line: what is taken for one, and the bar while it comes.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+use smollm3_hub::{Hub, Wanted, fetched, folder_or_hub};
+
+use crate::progress::style;
+
+/// How bytes that come are shown.
+pub const BYTES_BAR: &str =
+    "{prefix}{bar:24} {percent}%  {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+
+/// The folder of a checkpoint, fetched where it is a model of the Hub; a text that is neither is given back, for the error of
+/// whoever reads the folder.
+///
+/// # Errors
+/// The Hub does not have it, or it cannot be fetched.
+pub fn local_folder(typed: &Path, wanted: Wanted) -> Result<PathBuf> {
+    let Some(text) = typed.to_str() else {
+        return Ok(typed.to_owned());
+    };
+    let here = Path::new("");
+    let Some(id) = folder_or_hub(text, here) else {
+        if let Some(id) = smollm3_recipe::HubId::parse(text)
+            && Hub::new().is_ok_and(|hub| hub.cache(&id).folder().is_dir())
+        {
+            eprintln!("note: {text} is a folder here; for the model of this name on the Hub write hf://{text}");
+        }
+        return Ok(typed.to_owned());
+    };
+    let hub = Hub::new()?;
+    let bar = ProgressBar::new(0).with_prefix(format!("{text}  "));
+    style(&bar, BYTES_BAR);
+    let found = fetched(&hub, text, here, &id, None, wanted, &mut |progress| {
+        bar.set_length(progress.of_bytes);
+        bar.set_position(progress.bytes);
+        true
+    });
+    bar.finish_and_clear();
+    let found = found?;
+    eprintln!("{id}: commit {}, in {}", found.commit, found.folder.display());
+    Ok(found.folder)
+}

@@ -1,0 +1,198 @@
+//! The cache of Hugging Face's Python library, file for file.
+//!
+//! ```text
+//! models--owner--name/
+//!   blobs/ETAG                        the bytes, each once; ETAG.incomplete while they come
+//!   refs/main                         the commit that a branch or tag stood for
+//!   snapshots/COMMIT/config.json      a relative link to its blob
+//!   .no_exist/COMMIT/vocab.json       an empty file: the commit has no file of this name
+//! .locks/models--owner--name/ETAG.lock
+//! ```
+//!
+//! Source: `_hf_hub_download_to_cache_dir` and `_create_symlink` of `huggingface_hub`, and its page "Understand caching".
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use smollm3_recipe::HubId;
+
+use crate::error::{HubError, Result, io};
+use crate::wanted::{CONFIG, INDEX, SINGLE, TOKENIZER, Wanted, shards};
+
+const PREFIX: &str = "models--";
+
+/// The part of the cache that one repository has.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+    name: String,
+}
+
+/// Where a folder of the cache is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// `owner/name`.
+    pub repository: String,
+    /// The commit.
+    pub commit: String,
+}
+
+impl Cache {
+    /// That of `repository` below `root`.
+    pub fn new(root: &Path, repository: &str) -> Self {
+        Self {
+            root: root.to_owned(),
+            name: format!("{PREFIX}{}", repository.replace('/', "--")),
+        }
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> PathBuf {
+        self.root.join(&self.name)
+    }
+
+    /// The folder of a commit.
+    pub fn snapshot(&self, commit: &str) -> PathBuf {
+        self.folder().join("snapshots").join(commit)
+    }
+
+    /// Where a blob lies once it is whole.
+    pub(crate) fn blob(&self, etag: &str) -> PathBuf {
+        self.folder().join("blobs").join(etag)
+    }
+
+    pub(crate) fn lock(&self, etag: &str) -> PathBuf {
+        self.root.join(".locks").join(&self.name).join(format!("{etag}.lock"))
+    }
+
+    /// The commit of a revision as it was last seen; a commit is its own.
+    pub fn commit_of(&self, revision: &str) -> Option<String> {
+        if is_commit(revision) {
+            return Some(revision.to_owned());
+        }
+        let found = fs::read_to_string(self.folder().join("refs").join(revision)).ok()?;
+        Some(found.trim().to_owned()).filter(|commit| is_commit(commit))
+    }
+
+    /// Remembers what a revision stands for. A cache that cannot be written to is left as it is.
+    pub(crate) fn remember(&self, revision: &str, commit: &str) -> Result<()> {
+        if revision == commit || self.commit_of(revision).as_deref() == Some(commit) {
+            return Ok(());
+        }
+        let path = self.folder().join("refs").join(revision);
+        create_parent(&path)?;
+        fs::write(&path, commit).map_err(io("write", &path))
+    }
+
+    /// Remembers that a commit has no file of this name.
+    pub(crate) fn mark_absent(&self, commit: &str, name: &str) -> Result<()> {
+        let path = self.absent(commit, name);
+        if path.exists() {
+            return Ok(());
+        }
+        create_parent(&path)?;
+        fs::write(&path, "").map_err(io("write", &path))
+    }
+
+    fn absent(&self, commit: &str, name: &str) -> PathBuf {
+        self.folder().join(".no_exist").join(commit).join(name)
+    }
+
+    /// Whether all that is wanted of a commit is there, as far as the commit has it.
+    pub(crate) fn is_complete(&self, id: &HubId, commit: &str, wanted: Wanted) -> bool {
+        let known = |name: &str| {
+            let name = inside(&id.folder, name);
+            self.snapshot(commit).join(&name).exists() || self.absent(commit, &name).exists()
+        };
+        self.missing(id, commit, wanted).is_none() && wanted.names().into_iter().all(known)
+    }
+
+    /// The first file without which nothing works that is not there. Which other files the commit has is not known here.
+    pub(crate) fn missing(&self, id: &HubId, commit: &str, wanted: Wanted) -> Option<String> {
+        let folder = self.snapshot(commit).join(&id.folder);
+        let absent = |name: &str| !folder.join(name).exists();
+        if wanted.config && absent(CONFIG) {
+            return Some(CONFIG.to_owned());
+        }
+        if wanted.weights {
+            match fs::read_to_string(folder.join(INDEX)) {
+                Ok(index) => match shards(&index) {
+                    None => return Some(INDEX.to_owned()),
+                    Some(names) => {
+                        if let Some(name) = names.into_iter().find(|name| absent(name)) {
+                            return Some(name);
+                        }
+                    }
+                },
+                Err(_) if absent(SINGLE) => return Some(SINGLE.to_owned()),
+                Err(_) => {}
+            }
+        }
+        let alone = !wanted.config && !wanted.weights;
+        (wanted.tokenizer && alone && absent(TOKENIZER)).then(|| TOKENIZER.to_owned())
+    }
+
+    /// Gives a blob its name in a commit.
+    pub(crate) fn link(&self, commit: &str, name: &str, etag: &str) -> Result<()> {
+        let path = self.snapshot(commit).join(name);
+        if path.exists() {
+            return Ok(());
+        }
+        create_parent(&path)?;
+        // A link to a blob that is gone.
+        let _ = fs::remove_file(&path);
+        #[cfg(unix)]
+        {
+            let up = "../".repeat(2 + name.matches('/').count());
+            let target = format!("{up}blobs/{etag}");
+            match std::os::unix::fs::symlink(target, &path) {
+                // Another process was quicker.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+                done => done.map_err(io("link", &path)),
+            }
+        }
+        #[cfg(not(unix))]
+        fs::copy(self.blob(etag), &path).map(|_| ()).map_err(io("copy", &path))
+    }
+}
+
+impl Origin {
+    /// That of a folder, if it is one of the cache's snapshots or inside one.
+    pub fn of(folder: &Path) -> Option<Self> {
+        let whole = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+        let names: Vec<&str> = whole
+            .components()
+            .filter_map(|part| match part {
+                Component::Normal(name) => name.to_str(),
+                _ => None,
+            })
+            .collect();
+        names.windows(3).rev().find_map(|window| match window {
+            [repository, "snapshots", commit] if is_commit(commit) => Some(Self {
+                repository: repository.strip_prefix(PREFIX)?.replacen("--", "/", 1),
+                commit: (*commit).to_owned(),
+            }),
+            _ => None,
+        })
+    }
+}
+
+/// `name` in `folder`, as the Hub spells it.
+pub(crate) fn inside(folder: &str, name: &str) -> String {
+    match folder {
+        "" => name.to_owned(),
+        folder => format!("{folder}/{name}"),
+    }
+}
+
+/// Whether a revision is a whole commit hash.
+pub(crate) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+pub(crate) fn create_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) => fs::create_dir_all(folder).map_err(io("create", folder)),
+        None => Err(HubError::NoHome),
+    }
+}

@@ -1,0 +1,292 @@
+//! From an id to a folder.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::path::PathBuf;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use reqwest::Client;
+use smollm3_corpus::fetch::FetchProgress;
+use smollm3_corpus::remote::{Fault, RemoteClient, RetryPolicy};
+use smollm3_recipe::{HubId, ModelConfig};
+use url::Url;
+
+use crate::api::{Api, FileInfo, Listing, Trouble, asking};
+use crate::blob;
+use crate::cache::{Cache, inside, is_commit};
+use crate::error::{HubError, Result, io};
+use crate::wanted::{CONFIG, INDEX, SINGLE, TOKENIZER, Wanted, shards};
+
+/// Small files under way at once, and files of weights, each of which has several ranges under way.
+const SMALL_AT_ONCE: usize = 8;
+const LARGE_AT_ONCE: usize = 2;
+
+/// The Hub as the environment names it, and the cache.
+pub struct Hub {
+    remote: RemoteClient,
+    asking: Client,
+    endpoint: Url,
+    root: PathBuf,
+    offline: bool,
+}
+
+/// A model on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What it is of.
+    pub id: HubId,
+    /// The commit that the revision stood for.
+    pub commit: String,
+    /// Bytes that were fetched for it now.
+    pub fetched: u64,
+}
+
+/// Told how far a fetch is; `false` stops it.
+pub type Report<'a> = dyn FnMut(FetchProgress) -> bool + 'a;
+
+impl Hub {
+    /// The Hub and the cache of the process's environment: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME`,
+    /// `HF_HUB_CACHE`, `HF_HUB_OFFLINE`.
+    ///
+    /// # Errors
+    /// HTTP cannot be set up, `HF_ENDPOINT` is no URL, or there is no home folder.
+    pub fn new() -> Result<Self> {
+        Self::of(RemoteClient::new(RetryPolicy::default())?)
+    }
+
+    /// Those of a client's environment.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(remote: RemoteClient) -> Result<Self> {
+        let endpoint = remote.hub_endpoint().map_err(|fault| match fault {
+            Fault::Lasting(message) | Fault::Passing(message, _) => HubError::Request(message),
+        })?;
+        let named = remote.variable("HF_HUB_CACHE").or_else(|| remote.variable("HUGGINGFACE_HUB_CACHE"));
+        let root = match named {
+            Some(folder) => PathBuf::from(folder),
+            None => remote.hub_home().ok_or(HubError::NoHome)?.join("hub"),
+        };
+        let is_set = |name| {
+            let value = remote.variable(name).unwrap_or_default().to_ascii_lowercase();
+            matches!(value.as_str(), "1" | "true" | "yes" | "on")
+        };
+        Ok(Self {
+            offline: is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE"),
+            asking: asking(remote.policy())?,
+            endpoint,
+            root,
+            remote,
+        })
+    }
+
+    /// The part of the cache that a model has.
+    pub fn cache(&self, id: &HubId) -> Cache {
+        Cache::new(&self.root, &id.repository)
+    }
+
+    /// The folder of a model with what is wanted of it, fetched where it is not in the cache; of the commit `pinned` if that
+    /// is given, else of the one that its revision stands for now. Where the Hub cannot be reached, what the revision stood
+    /// for last is taken if it is there.
+    ///
+    /// # Errors
+    /// The Hub refuses or cannot be reached, the repository has not what is wanted, a file is damaged, or the cache cannot
+    /// be written to. What has come stays.
+    pub fn snapshot(&self, id: &HubId, pinned: Option<&str>, wanted: Wanted, report: &mut Report<'_>) -> Result<Snapshot> {
+        let cache = self.cache(id);
+        let revision = pinned.unwrap_or(&id.revision);
+        let known = cache.commit_of(revision);
+        let found = |commit: &str, fetched: u64| Snapshot {
+            folder: cache.snapshot(commit).join(&id.folder),
+            id: id.clone(),
+            commit: commit.to_owned(),
+            fetched,
+        };
+        if is_commit(revision) && cache.is_complete(id, revision, wanted) {
+            return Ok(found(revision, 0));
+        }
+        let missing = match &known {
+            None => Some(format!("`{revision}` was never fetched")),
+            Some(commit) => cache.missing(id, commit, wanted).map(|name| format!("no {name}")),
+        };
+        let usable = known.as_deref().filter(|_| missing.is_none());
+        if self.offline {
+            return match (usable, missing) {
+                (Some(commit), _) => Ok(found(commit, 0)),
+                (None, missing) => Err(HubError::Offline {
+                    id: id.to_string(),
+                    cache: cache.folder(),
+                    missing: missing.unwrap_or_default(),
+                }),
+            };
+        }
+        let api = Api::new(&self.remote, &self.asking, &self.endpoint, &id.repository);
+        self.remote.block_on(async {
+            let listing = match (api.listing(revision, usable.is_some()).await, usable) {
+                (Ok(listing), _) => listing,
+                (Err(Trouble::Fault(fault)), Some(commit)) => {
+                    let (Fault::Lasting(problem) | Fault::Passing(problem, _)) = fault;
+                    tracing::warn!(problem, commit, "the Hub cannot be asked; taking what {id} was when last fetched");
+                    return Ok(found(commit, 0));
+                }
+                (Err(Trouble::Refused(error)), _) => return Err(error),
+                (Err(Trouble::Fault(Fault::Lasting(problem) | Fault::Passing(problem, _))), None) => {
+                    return Err(HubError::Request(problem));
+                }
+            };
+            let commit = listing.commit.clone();
+            let mut fetched = 0;
+            if !cache.is_complete(id, &commit, wanted) {
+                let fetch = Fetch {
+                    api: &api,
+                    cache: &cache,
+                    policy: self.remote.policy(),
+                    id,
+                    wanted,
+                    listing: &listing,
+                    progress: Cell::default(),
+                    fetched: Cell::default(),
+                    report: RefCell::new(report),
+                };
+                fetch.run().await?;
+                fetched = fetch.fetched.get();
+            }
+            // Last: what a branch stood for before stays usable until the new is whole.
+            cache.remember(revision, &commit)?;
+            Ok(found(&commit, fetched))
+        })
+    }
+}
+
+/// A snapshot on its way.
+struct Fetch<'a> {
+    api: &'a Api<'a>,
+    cache: &'a Cache,
+    policy: &'a RetryPolicy,
+    id: &'a HubId,
+    wanted: Wanted,
+    listing: &'a Listing,
+    progress: Cell<FetchProgress>,
+    fetched: Cell<u64>,
+    report: RefCell<&'a mut Report<'a>>,
+}
+
+impl Fetch<'_> {
+    async fn run(&self) -> Result<()> {
+        let mut names = Vec::new();
+        let mut absent = Vec::new();
+        for name in self.wanted.names() {
+            match self.has(name) {
+                true => names.push(self.path(name)),
+                false => absent.push(self.path(name)),
+            }
+        }
+        self.check()?;
+        let is_sharded = self.wanted.weights && self.has(INDEX);
+        if is_sharded {
+            names.push(self.path(INDEX));
+        }
+        self.files(&names, SMALL_AT_ONCE).await?;
+        if self.wanted.config {
+            // Before gigabytes come.
+            ModelConfig::from_hf_file(&self.local(CONFIG))?;
+        }
+        if self.wanted.weights {
+            let weights = match is_sharded {
+                false => vec![self.path(SINGLE)],
+                true => {
+                    let index = self.local(INDEX);
+                    let text = fs::read_to_string(&index).map_err(io("read", &index))?;
+                    let names = shards(&text).ok_or_else(|| self.lacks(format!("has an {INDEX} that names no files")))?;
+                    names.iter().map(|name| self.path(name)).collect()
+                }
+            };
+            if let Some(name) = weights.iter().find(|name| !self.listing.names.contains(name)) {
+                return Err(self.lacks(format!("has no {name}, which its {INDEX} names")));
+            }
+            self.files(&weights, LARGE_AT_ONCE).await?;
+        }
+        absent.iter().try_for_each(|name| self.cache.mark_absent(&self.listing.commit, name))
+    }
+
+    /// Brings files of the commit into the cache, several at a time.
+    async fn files(&self, names: &[String], at_once: usize) -> Result<()> {
+        let missing: Vec<&String> = names
+            .iter()
+            .filter(|name| !self.cache.snapshot(&self.listing.commit).join(name).exists())
+            .collect();
+        let infos: Vec<FileInfo> = stream::iter(missing)
+            .map(|name| self.api.info(&self.listing.commit, name))
+            .buffer_unordered(SMALL_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut progress = self.progress.get();
+        progress.of_files += infos.len() as u64;
+        progress.of_bytes += infos.iter().map(|info| info.bytes).sum::<u64>();
+        self.progress.set(progress);
+        let kept = |bytes| {
+            let mut progress = self.progress.get();
+            progress.bytes += bytes;
+            self.progress.set(progress);
+            (self.report.borrow_mut())(progress)
+        };
+        stream::iter(&infos)
+            .map(|info| async move {
+                blob::fetch(self.api, self.cache, info, self.policy, &kept).await?;
+                self.cache.link(&self.listing.commit, &info.name, &info.etag)?;
+                let mut progress = self.progress.get();
+                progress.files += 1;
+                self.progress.set(progress);
+                self.fetched.set(self.fetched.get() + info.bytes);
+                Ok(())
+            })
+            .buffer_unordered(at_once)
+            .try_collect()
+            .await
+    }
+
+    /// What cannot be done without.
+    fn check(&self) -> Result<()> {
+        if self.wanted.config && !self.has(CONFIG) {
+            return Err(self.lacks(format!("has no {CONFIG}: it is no checkpoint that transformers reads")));
+        }
+        if self.wanted == Wanted::TOKENIZER && !self.has(TOKENIZER) {
+            return Err(self.lacks(format!("has no {TOKENIZER}")));
+        }
+        if self.wanted.weights && !self.has(INDEX) && !self.has(SINGLE) {
+            let ends = |end: &str| self.listing.names.iter().any(|name| name.ends_with(end));
+            let others = match (ends(".bin"), ends(".gguf")) {
+                (true, _) => " but .bin files",
+                (false, true) => " but GGUF files",
+                _ => "",
+            };
+            return Err(self.lacks(format!(
+                "has no weights as safetensors{others}; convert it (transformers: \
+                 AutoModelForCausalLM.from_pretrained(\"{}\").save_pretrained(\"folder\")) and name that folder",
+                self.id.repository
+            )));
+        }
+        Ok(())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.listing.names.contains(&self.path(name))
+    }
+
+    fn path(&self, name: &str) -> String {
+        inside(&self.id.folder, name)
+    }
+
+    fn local(&self, name: &str) -> PathBuf {
+        self.cache.snapshot(&self.listing.commit).join(self.path(name))
+    }
+
+    fn lacks(&self, problem: String) -> HubError {
+        HubError::Content {
+            repository: self.id.to_string(),
+            problem,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A server that answers as the Hub does, and the store of another host to which it sends for large files.
+
+// Tests of other crates use it too, each what it needs.
+#![allow(dead_code)]
+
+#[path = "../../../corpus/tests/corpus/server.rs"]
+mod server;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use ring::digest::{Algorithm, Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+
+pub use server::{Answer, Request, Server};
+
+/// Names and contents.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Takes an answer's place; `None` leaves it.
+pub type Intercept = dyn Fn(&Request, usize) -> Option<Answer> + Send + Sync;
+
+#[derive(Default)]
+struct Repository {
+    branches: HashMap<String, String>,
+    commits: HashMap<String, Files>,
+}
+
+/// The model `owner/name` at both servers.
+pub struct FakeHub {
+    pub hub: Server,
+    pub store: Server,
+    repository: Arc<Mutex<Repository>>,
+}
+
+impl FakeHub {
+    pub fn start(files: Files) -> Self {
+        Self::intercepted(files, |_, _| None, |_, _| None)
+    }
+
+    /// With other answers of the Hub, or of the store.
+    pub fn intercepted(
+        files: Files,
+        hub: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,
+        store: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        let repository: Arc<Mutex<Repository>> = Arc::default();
+        let kept = Arc::clone(&repository);
+        let stored = Server::start(move |request, before| {
+            store(request, before).unwrap_or_else(|| {
+                let hash = request.path.trim_start_matches("/sha256/").split('?').next().unwrap();
+                let kept = kept.lock().unwrap();
+                let file = kept.commits.values().flat_map(Files::values).find(|bytes| sha256(bytes) == hash);
+                file.map_or_else(|| Answer::status(404), |bytes| ranged(bytes, request))
+            })
+        });
+        let (kept, address) = (Arc::clone(&repository), stored.address.clone());
+        let server = Server::start(move |request, before| {
+            hub(request, before).unwrap_or_else(|| answer(&kept.lock().unwrap(), &address, request))
+        });
+        let fake = Self {
+            hub: server,
+            store: stored,
+            repository,
+        };
+        fake.commit("main", files);
+        fake
+    }
+
+    /// A new commit, to which the branch moves.
+    pub fn commit(&self, branch: &str, files: Files) -> String {
+        let mut repository = self.repository.lock().unwrap();
+        let commit = format!("{:040x}", 0xabc0 + repository.commits.len());
+        repository.commits.insert(commit.clone(), files);
+        repository.branches.insert(branch.to_owned(), commit.clone());
+        commit
+    }
+
+    /// Paths asked for so far, with their methods.
+    pub fn asked(&self) -> Vec<String> {
+        let requests = self.hub.requests().into_iter();
+        requests.map(|request| format!("{} {}", request.method, request.path)).collect()
+    }
+}
+
+fn answer(repository: &Repository, store: &str, request: &Request) -> Answer {
+    let not_found = |code: &str| Answer::status(404).header("X-Error-Code", code);
+    if let Some(revision) = request.path.strip_prefix("/api/models/owner/name/revision/") {
+        let revision = revision.replace("%2F", "/");
+        let commit = repository.branches.get(&revision).unwrap_or(&revision);
+        let Some(files) = repository.commits.get(commit) else {
+            return not_found("RevisionNotFound");
+        };
+        let siblings: Vec<String> = files.keys().map(|name| format!(r#"{{"rfilename": "{name}"}}"#)).collect();
+        return Answer::body(format!(
+            r#"{{"id": "owner/name", "sha": "{commit}", "siblings": [{}]}}"#,
+            siblings.join(", ")
+        ));
+    }
+    let Some((commit, name)) = request
+        .path
+        .strip_prefix("/owner/name/resolve/")
+        .and_then(|path| path.split_once('/'))
+    else {
+        return Answer::status(401).header("X-Error-Code", "RepoNotFound");
+    };
+    let commit = repository.branches.get(commit).map_or(commit, String::as_str);
+    let Some(bytes) = repository.commits.get(commit).and_then(|files| files.get(name)) else {
+        return not_found("EntryNotFound").header("X-Repo-Commit", commit);
+    };
+    let answer = match is_large(name) {
+        true => {
+            let hash = sha256(bytes);
+            Answer::status(302)
+                .header("Location", format!("{store}/sha256/{hash}?signature=secret"))
+                .header("X-Linked-Size", bytes.len().to_string())
+                .header("X-Linked-Etag", format!("\"{hash}\""))
+                .header("ETag", "\"the redirect's own\"")
+        }
+        false => ranged(bytes, request).header("ETag", format!("\"{}\"", git_hash(bytes))),
+    };
+    answer.header("X-Repo-Commit", commit)
+}
+
+/// Files that the Hub keeps elsewhere.
+pub fn is_large(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".bin")
+}
+
+/// The bytes that were asked for.
+fn ranged(whole: &[u8], request: &Request) -> Answer {
+    let Some(range) = request.headers.get("range") else {
+        return Answer::body(whole);
+    };
+    let (from, to) = range.trim_start_matches("bytes=").split_once('-').unwrap();
+    let from: usize = from.parse().unwrap();
+    let to = to.parse().unwrap_or(whole.len() - 1).min(whole.len() - 1);
+    if from > to {
+        return Answer::status(416);
+    }
+    let range = format!("bytes {from}-{to}/{}", whole.len());
+    Answer {
+        status: 206,
+        ..Answer::body(&whole[from..=to])
+    }
+    .header("Content-Range", range)
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    digest(&SHA256, &[bytes])
+}
+
+/// The name that git gives a file's contents.
+pub fn git_hash(bytes: &[u8]) -> String {
+    digest(
+        &SHA1_FOR_LEGACY_USE_ONLY,
+        &[format!("blob {}\0", bytes.len()).as_bytes(), bytes],
+    )
+}
+
+fn digest(algorithm: &'static Algorithm, parts: &[&[u8]]) -> String {
+    let mut context = Context::new(algorithm);
+    parts.iter().for_each(|part| context.update(part));
+    let digest = context.finish();
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,121 @@
+//! What a recipe names, and which commits its run keeps to.
+
+use std::fs;
+use std::path::Path;
+
+use smollm3_hub::{Depth, Located, Pins, locate, read_pins, write_pins};
+use smollm3_recipe::{Recipe, Tokenizer};
+
+use crate::fake_hub::FakeHub;
+use crate::{hub_of, small_model};
+
+fn recipe(folder: &Path, checkpoint: &str) -> Recipe {
+    let text = format!(
+        r#"
+[run]
+name = "tiny"
+seed = 1
+output = "out"
+
+[model]
+checkpoint = "{checkpoint}"
+
+[[stage]]
+name = "sft"
+kind = "sft"
+template = "hf://owner/name"
+optimizer = {{ learning_rate = 1e-3 }}
+schedule = {{ kind = "constant" }}
+epochs = 1
+global_batch = "1 sequences"
+micro_batch = "1 sequences"
+sequence_length = 8
+[[stage.data]]
+name = "rows"
+paths = ["rows.jsonl"]
+"#
+    );
+    fs::write(folder.join("recipe.toml"), text).unwrap();
+    Recipe::load(folder, &[]).unwrap()
+}
+
+#[test]
+fn models_are_located_as_deep_as_is_needed_and_pinned() {
+    let fake = FakeHub::start(small_model(b"weights"));
+    let first = format!("{:040x}", 0xabc0);
+    let folder = tempfile::tempdir().unwrap();
+    let mut found = recipe(folder.path(), "owner/name");
+    assert_eq!(found.tokenizer, Tokenizer::Pretrained("owner/name".to_owned()));
+    assert!(found.architecture().is_err());
+    let (mut said, mut bytes) = (Vec::new(), 0);
+    let mut look = |found: &mut Recipe, depth, pins: &Pins| {
+        let hub = || Ok(hub_of(&fake, folder.path()));
+        locate(
+            found,
+            depth,
+            pins,
+            &hub,
+            &mut |_, progress| {
+                bytes = progress.bytes;
+                true
+            },
+            &mut |text, located| said.push((text.to_owned(), matches!(located, Located::Hub(_)))),
+        )
+        .unwrap()
+    };
+    let pins = look(&mut found, Depth::Config, &Pins::new());
+    assert_eq!(pins, Pins::from([("owner/name".to_owned(), first.clone())]));
+    assert_eq!(found.architecture().unwrap().vocab_size, 8);
+    assert!(fake.store.requests().is_empty());
+
+    fake.commit("main", small_model(b"others"));
+    let pins = look(&mut found, Depth::Text, &pins);
+    assert_eq!(pins["owner/name"], first, "what is on record holds");
+    // It came with the template, which nothing was on record of.
+    assert_eq!(pins["hf://owner/name"], format!("{:040x}", 0xabc1));
+    assert!(fake.store.requests().is_empty());
+    look(&mut found, Depth::Weights, &pins);
+    assert_eq!(fs::read(found.hub_folders["owner/name"].join("model.safetensors")).unwrap(), b"weights");
+    assert_eq!(said.iter().filter(|(_, hub)| *hub).count(), said.len());
+
+    let run = folder.path().join("out");
+    write_pins(&run, &Pins::new()).unwrap();
+    assert!(!run.exists());
+    write_pins(&run, &pins).unwrap();
+    assert_eq!(read_pins(&run).unwrap(), pins);
+    fs::write(run.join("hub.json"), "{").unwrap();
+    let error = read_pins(&run).unwrap_err().to_string();
+    assert!(error.contains("hub.json: cannot read"), "{error}");
+}
+
+#[test]
+fn a_folder_of_the_recipe_comes_first_and_is_said() {
+    let fake = FakeHub::start(small_model(b"weights"));
+    let folder = tempfile::tempdir().unwrap();
+    let near = folder.path().join("near/by");
+    fs::create_dir_all(&near).unwrap();
+    fs::write(near.join("config.json"), crate::CONFIG).unwrap();
+    let mut found = recipe(folder.path(), "near/by");
+    let mut said = Vec::new();
+    let pins = locate(
+        &mut found,
+        Depth::Config,
+        &Pins::new(),
+        &|| Ok(hub_of(&fake, folder.path())),
+        &mut |_, _| true,
+        &mut |text, located| said.push((text.to_owned(), located.clone())),
+    );
+    assert_eq!(pins.unwrap(), Pins::new());
+    assert_eq!(said, [("near/by".to_owned(), Located::Folder(near))]);
+    assert_eq!(found.architecture().unwrap().vocab_size, 8);
+    assert!(fake.hub.requests().is_empty());
+
+    let mut misspelt = recipe(folder.path(), "near/bye");
+    let hub = || Ok(hub_of(&fake, folder.path()));
+    let error = locate(&mut misspelt, Depth::Config, &Pins::new(), &hub, &mut |_, _| true, &mut |_, _| ());
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.starts_with("`model.checkpoint`: `near/bye`: there is no folder ") && error.contains("there is no model near/bye at"),
+        "{error}"
+    );
+}
