@@ -30,8 +30,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Told of bytes as they are kept; `false` stops the transfer.
 pub(crate) type Kept<'a> = dyn Fn(u64) -> bool + 'a;
 
-/// Brings a file into the cache, unless it is there.
-pub(crate) async fn fetch(api: &Api<'_>, cache: &Cache, file: &FileInfo, policy: &RetryPolicy, kept: &Kept<'_>) -> Result<()> {
+/// Brings a file into the cache, unless it is there; returns the bytes that it cost.
+pub(crate) async fn fetch(api: &Api<'_>, cache: &Cache, file: &FileInfo, policy: &RetryPolicy, kept: &Kept<'_>) -> Result<u64> {
     let blob = cache.blob(&file.etag);
     let lock_path = cache.lock(&file.etag);
     create_parent(&blob)?;
@@ -49,13 +49,13 @@ pub(crate) async fn fetch(api: &Api<'_>, cache: &Cache, file: &FileInfo, policy:
         tokio::time::sleep(LOOK).await;
     };
     if fs::metadata(&blob).is_ok_and(|found| found.len() == file.bytes) {
-        return proceed(kept(file.bytes));
+        return proceed(kept(file.bytes)).map(|()| 0);
     }
     let draft = blob.with_file_name(format!("{}.incomplete", file.etag));
     let resumed = Transfer { api, file, policy, kept }.into_draft(&draft).await?;
     if let Some(problem) = resumed.problem {
         fs::remove_file(&draft).map_err(io("remove", &draft))?;
-        if !resumed.was_begun {
+        if resumed.before == 0 {
             return Err(HubError::Damaged {
                 file: file.name.clone(),
                 problem,
@@ -72,7 +72,8 @@ pub(crate) async fn fetch(api: &Api<'_>, cache: &Cache, file: &FileInfo, policy:
             });
         }
     }
-    fs::rename(&draft, &blob).map_err(io("write", &blob))
+    fs::rename(&draft, &blob).map_err(io("write", &blob))?;
+    Ok(file.bytes - resumed.before)
 }
 
 struct Transfer<'a> {
@@ -84,8 +85,8 @@ struct Transfer<'a> {
 
 /// A draft with all its bytes.
 struct Done {
-    /// Whether a part of it was there before.
-    was_begun: bool,
+    /// Bytes that were there before.
+    before: u64,
     /// Why it is not the file.
     problem: Option<String>,
 }
@@ -105,7 +106,6 @@ impl Transfer<'_> {
             output.set_len(0).and_then(|()| output.rewind()).map_err(io("write", draft))?;
             (have, hash) = (0, Hash::of(self.file));
         }
-        let was_begun = have > 0;
         proceed((self.kept)(have))?;
 
         let mut ends = stream::iter(ranges(have, self.file.bytes))
@@ -127,7 +127,7 @@ impl Transfer<'_> {
         }
         output.sync_all().map_err(io("write", draft))?;
         Ok(Done {
-            was_begun,
+            before: have,
             problem: hash.differs(self.file),
         })
     }

@@ -199,7 +199,7 @@ impl Fetch<'_> {
                 true => {
                     let index = self.local(INDEX);
                     let text = fs::read_to_string(&index).map_err(io("read", &index))?;
-                    let names = shards(&text).ok_or_else(|| self.lacks(format!("has an {INDEX} that names no files")))?;
+                    let names = shards(&text).ok_or_else(|| self.lacks(format!("has a {INDEX} that names no files")))?;
                     names.iter().map(|name| self.path(name)).collect()
                 }
             };
@@ -234,12 +234,12 @@ impl Fetch<'_> {
         };
         stream::iter(&infos)
             .map(|info| async move {
-                blob::fetch(self.api, self.cache, info, self.policy, &kept).await?;
+                let came = blob::fetch(self.api, self.cache, info, self.policy, &kept).await?;
                 self.cache.link(&self.listing.commit, &info.name, &info.etag)?;
                 let mut progress = self.progress.get();
                 progress.files += 1;
                 self.progress.set(progress);
-                self.fetched.set(self.fetched.get() + info.bytes);
+                self.fetched.set(self.fetched.get() + came);
                 Ok(())
             })
             .buffer_unordered(at_once)

@@ -58,8 +58,12 @@ impl TokenIds {
 }
 
 #[derive(Deserialize)]
-struct HfConfig {
+struct Family {
     model_type: String,
+}
+
+#[derive(Deserialize)]
+struct HfConfig {
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
@@ -131,15 +135,20 @@ impl ModelConfig {
     /// # Errors
     /// As [`Self::from_hf_file`].
     pub fn from_hf_json(text: &str, path: &Path) -> Result<Self, ModelConfigError> {
-        let hf: HfConfig = serde_json::from_str(text).map_err(|error| ModelConfigError::Parse {
+        let parse = |error: serde_json::Error| ModelConfigError::Parse {
             path: path.to_owned(),
             message: error.to_string(),
-        })?;
-        hf.into_config()
-            .map_err(|message| ModelConfigError::Invalid {
-                path: path.to_owned(),
-                message,
-            })?
+        };
+        let invalid = |message| ModelConfigError::Invalid {
+            path: path.to_owned(),
+            message,
+        };
+        // First of all: another family has other fields.
+        let Family { model_type } = serde_json::from_str(text).map_err(parse)?;
+        let family = supported(&model_type).map_err(invalid)?;
+        let hf: HfConfig = serde_json::from_str(text).map_err(parse)?;
+        hf.into_config(family)
+            .map_err(invalid)?
             .validated(path)
     }
 
@@ -233,17 +242,19 @@ fn yarn_to_json(yarn: &Yarn) -> Map<String, Value> {
     object
 }
 
+/// The family of a `model_type`.
+fn supported(model_type: &str) -> Result<ModelType, String> {
+    match model_type {
+        "smollm3" => Ok(ModelType::SmolLM3),
+        "llama" => Ok(ModelType::Llama),
+        other => Err(format!(
+            "model_type = \"{other}\" is not supported; \"smollm3\" and \"llama\" are"
+        )),
+    }
+}
+
 impl HfConfig {
-    fn into_config(self) -> Result<ModelConfig, String> {
-        let model_type = match self.model_type.as_str() {
-            "smollm3" => ModelType::SmolLM3,
-            "llama" => ModelType::Llama,
-            other => {
-                return Err(format!(
-                    "model_type = \"{other}\" is not supported; \"smollm3\" and \"llama\" are"
-                ));
-            }
-        };
+    fn into_config(self, model_type: ModelType) -> Result<ModelConfig, String> {
         if let Some(act) = self.hidden_act.filter(|act| act != "silu") {
             return Err(format!(
                 "hidden_act = \"{act}\" is not supported; only \"silu\" is"

@@ -22,17 +22,17 @@ pub const CONFIG: &str = r#"{"model_type": "llama", "vocab_size": 8, "hidden_siz
     "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 0}"#;
 
 /// Quick enough for tests.
-pub fn policy() -> RetryPolicy {
+pub(crate) fn policy() -> RetryPolicy {
     RetryPolicy {
         attempts: 3,
         first_wait: Duration::from_millis(5),
         longest_wait: Duration::from_millis(100),
-        stall: Duration::from_millis(500),
+        stall: Duration::from_secs(5),
     }
 }
 
 /// The Hub of a server, with a cache in `folder` and more variables.
-pub fn hub_at(address: &str, folder: &Path, more: &[(&str, &str)]) -> Hub {
+pub(crate) fn hub_at(address: &str, folder: &Path, more: &[(&str, &str)]) -> Hub {
     let own = [
         ("HF_ENDPOINT".to_owned(), address.to_owned()),
         ("HF_HOME".to_owned(), folder.display().to_string()),
@@ -41,20 +41,20 @@ pub fn hub_at(address: &str, folder: &Path, more: &[(&str, &str)]) -> Hub {
     Hub::of(RemoteClient::with_environment(policy(), own.into_iter().chain(more)).unwrap()).unwrap()
 }
 
-pub fn hub_of(fake: &FakeHub, folder: &Path) -> Hub {
+pub(crate) fn hub_of(fake: &FakeHub, folder: &Path) -> Hub {
     hub_at(&fake.hub.address, folder, &[])
 }
 
-pub fn id(text: &str) -> HubId {
+pub(crate) fn id(text: &str) -> HubId {
     HubId::parse(text).unwrap()
 }
 
-pub fn model(hub: &Hub, text: &str) -> Result<Snapshot> {
+pub(crate) fn model(hub: &Hub, text: &str) -> Result<Snapshot> {
     hub.snapshot(&id(text), None, Wanted::MODEL, &mut |_| true)
 }
 
 /// [`model`], and all that was reported.
-pub fn reported(hub: &Hub, text: &str) -> (Snapshot, Vec<FetchProgress>) {
+pub(crate) fn reported(hub: &Hub, text: &str) -> (Snapshot, Vec<FetchProgress>) {
     let mut reports = Vec::new();
     let found = hub.snapshot(&id(text), None, Wanted::MODEL, &mut |progress| {
         reports.push(progress);
@@ -63,12 +63,12 @@ pub fn reported(hub: &Hub, text: &str) -> (Snapshot, Vec<FetchProgress>) {
     (found.unwrap(), reports)
 }
 
-pub fn files(named: &[(&str, &[u8])]) -> Files {
+pub(crate) fn files(named: &[(&str, &[u8])]) -> Files {
     named.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect()
 }
 
 /// A model of two small files and one large one.
-pub fn small_model(weights: &[u8]) -> Files {
+pub(crate) fn small_model(weights: &[u8]) -> Files {
     files(&[
         ("config.json", CONFIG.as_bytes()),
         ("tokenizer.json", b"{\"a\": 1}"),
@@ -77,7 +77,7 @@ pub fn small_model(weights: &[u8]) -> Files {
 }
 
 /// Bytes that repeat nowhere near.
-pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -94,7 +94,7 @@ pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
 }
 
 /// All files and links below `folder`: links with where they lead, files with their length.
-pub fn tree(folder: &Path) -> BTreeMap<String, String> {
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(next) = open.pop() {

@@ -72,10 +72,10 @@ fn what_a_repository_has_not() {
         (&[("README.md", b"")], "owner/name has no config.json: it is no checkpoint that transformers reads"),
         (&[config, ("pytorch_model.bin", b"")], "has no weights as safetensors but .bin files; convert it"),
         (&[config, ("model.Q4.gguf", b"")], "has no weights as safetensors but GGUF files; convert it"),
-        (&[config, (index, b"{}")], "has an model.safetensors.index.json that names no files"),
+        (&[config, (index, b"{}")], "has a model.safetensors.index.json that names no files"),
         (
             &[config, (index, br#"{"weight_map": {"a": "../../../evil.safetensors"}}"#)],
-            "has an model.safetensors.index.json that names no files",
+            "has a model.safetensors.index.json that names no files",
         ),
         (
             &[config, (index, br#"{"weight_map": {"a": "model-1.safetensors"}}"#)],
