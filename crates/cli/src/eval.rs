@@ -128,7 +128,10 @@ fn settings_of(args: &EvalArgs, own: Value) -> Result<Map<String, Value>> {
     set("smollm3", json!(env!("CARGO_PKG_VERSION")));
     set("suite", json!(args.suite.name()));
     if args.out.is_some() {
-        set("checkpoint_blake3", json!(checkpoint_hash(args.checkpoint.folder()?)?));
+        set(
+            "checkpoint_blake3",
+            json!(checkpoint_hash(args.checkpoint.folder()?)?),
+        );
         let files = [
             ("data", &args.data),
             ("shots_from", &args.shots_from),
@@ -151,7 +154,11 @@ fn settings_of(args: &EvalArgs, own: Value) -> Result<Map<String, Value>> {
 fn open(args: &EvalArgs) -> Result<TextModel> {
     let device = args.device.open()?;
     let precision = args.device.precision(args.precision)?;
-    Ok(TextModel::open(args.checkpoint.folder()?, dtype(precision), &device)?)
+    Ok(TextModel::open(
+        args.checkpoint.folder()?,
+        dtype(precision),
+        &device,
+    )?)
 }
 
 /// Rows of `--data` with their `columns`.

@@ -26,7 +26,9 @@ pub fn local_folder(typed: &Path, wanted: Wanted) -> Result<PathBuf> {
         if let Some(id) = smollm3_recipe::HubId::parse(text)
             && Hub::new().is_ok_and(|hub| hub.cache(&id).folder().is_dir())
         {
-            eprintln!("note: {text} is a folder here; for the model of this name on the Hub write hf://{text}");
+            eprintln!(
+                "note: {text} is a folder here; for the model of this name on the Hub write hf://{text}"
+            );
         }
         return Ok(typed.to_owned());
     };

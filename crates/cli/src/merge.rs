@@ -42,7 +42,10 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
         *folder = local_folder(folder, Wanted::MODEL)?;
     }
     if let TokenizerFrom::Folder(folder) = &mut asked.settings.tokenizer_from {
-        let texts = Wanted { weights: false, ..Wanted::MODEL };
+        let texts = Wanted {
+            weights: false,
+            ..Wanted::MODEL
+        };
         *folder = local_folder(folder, texts)?;
     }
     let stop = flag("stopping; nothing is left behind")?;

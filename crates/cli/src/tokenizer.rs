@@ -17,8 +17,8 @@ const TABLES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
 /// `smollm3 tokenizer add-chat-tokens`.
 pub fn add_chat_tokens(args: &AddChatTokensArgs) -> Result<ExitCode> {
     let from = args.checkpoint.folder()?;
-    let tokenizer = Tokenizer::load(from.join("tokenizer.json"))
-        .context("the checkpoint has no tokenizer to add to")?;
+    let tokenizer =
+        Tokenizer::load(from.join("tokenizer.json")).context("the checkpoint has no tokenizer to add to")?;
     let (tokenizer, added) = tokens::add_chat_tokens(&tokenizer)?;
     let checkpoint = Checkpoint::open(from)?;
     let entries = tokenizer.info().vocab_size as usize;

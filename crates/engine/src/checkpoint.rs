@@ -170,7 +170,7 @@ pub fn publish<E: From<EngineError>>(
     if let Err(error) = write(&draft)
         .and_then(|()| Ok(record_commits(stage_folder, &draft)?))
         .and_then(|()| Ok(seal(&draft, progress)?))
-     {
+    {
         // The error that matters is the first; a draft that cannot be removed is overwritten next time.
         let _ = fs::remove_dir_all(&draft);
         return Err(error);

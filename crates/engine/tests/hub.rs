@@ -67,7 +67,10 @@ rope_theta = 10000.0
     let model = random(&config, &device);
     hf::save(folder, &config, &model, FileDtype::F32).unwrap();
     let texts = (0..200).map(|index| Arithmetic::new(1, 200).text(index));
-    Tokenizer::train(texts, 320).unwrap().save(folder.join("tokenizer.json")).unwrap();
+    Tokenizer::train(texts, 320)
+        .unwrap()
+        .save(folder.join("tokenizer.json"))
+        .unwrap();
     fs::read_dir(folder)
         .unwrap()
         .map(|entry| {
@@ -89,11 +92,17 @@ fn process() {
     let Some(folder) = std::env::var_os(FOLDER) else {
         return;
     };
-    let recipe = Recipe::load(Path::new(&folder), &[format!("run.output={}/out", Path::new(&folder).display())]).unwrap();
+    let recipe = Recipe::load(
+        Path::new(&folder),
+        &[format!("run.output={}/out", Path::new(&folder).display())],
+    )
+    .unwrap();
     let found = Threads::run(2, Duration::from_secs(120), |rank| {
         let number = rank.rank();
         let run = Run::open_as(Arc::new(rank), None, recipe.clone(), &mut Listeners::default()).unwrap();
-        let start = run.whole_checkpoint(&run.recipe.stages[0], &run.recipe.stages[0].from).unwrap();
+        let start = run
+            .whole_checkpoint(&run.recipe.stages[0], &run.recipe.stages[0].from)
+            .unwrap();
         assert!(start.join("model.safetensors").is_file(), "rank {number}");
         start
     });

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, RANGE,
-};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, RANGE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
@@ -118,7 +116,12 @@ impl<'a> Api<'a> {
 
     /// What a revision stands for now. `once` where the cache can answer as well.
     pub(crate) async fn listing(&self, revision: &str, once: bool) -> std::result::Result<Listing, Trouble> {
-        let url = format!("{}/api/models/{}/revision/{}", self.base(), self.repository, encode(revision, false));
+        let url = format!(
+            "{}/api/models/{}/revision/{}",
+            self.base(),
+            self.repository,
+            encode(revision, false)
+        );
         let url = self.url(&url).map_err(Trouble::Refused)?;
         let mut attempts = Attempts::new(self.remote.policy());
         loop {
@@ -159,7 +162,10 @@ impl<'a> Api<'a> {
         self.check(&response, revision)?;
         let text = response.text().await?;
         let strange = |problem: String| {
-            let message = format!("{} answered something else than a model's files: {problem}", self.base());
+            let message = format!(
+                "{} answered something else than a model's files: {problem}",
+                self.base()
+            );
             Trouble::Refused(HubError::Request(message))
         };
         let found: Revision = serde_json::from_str(&text).map_err(|error| strange(error.to_string()))?;
@@ -206,7 +212,9 @@ impl<'a> Api<'a> {
             Trouble::Refused(HubError::Request(message))
         };
         if let Some(other) = text(headers, &COMMIT).filter(|other| *other != commit) {
-            return Err(strange(&format!("sends it of commit {other}, asked for was {commit}")));
+            return Err(strange(&format!(
+                "sends it of commit {other}, asked for was {commit}"
+            )));
         }
         let bytes = match text(headers, &LINKED_SIZE) {
             None if response.status().is_redirection() => None,
@@ -245,7 +253,12 @@ impl<'a> Api<'a> {
     }
 
     /// Waits before a file is asked for again.
-    pub(crate) async fn after(&self, attempts: &mut Attempts<'_>, file: &FileInfo, fault: Fault) -> Result<()> {
+    pub(crate) async fn after(
+        &self,
+        attempts: &mut Attempts<'_>,
+        file: &FileInfo,
+        fault: Fault,
+    ) -> Result<()> {
         let what = format!("cannot fetch {}/{}", self.repository, file.name);
         attempts.after(&what, fault).await.map_err(HubError::Request)
     }
@@ -284,8 +297,12 @@ impl<'a> Api<'a> {
         file: &FileInfo,
         range: Option<(u64, u64)>,
     ) -> std::result::Result<Response, Trouble> {
-        let mut request = authorize(self.remote.http().get(file.url.clone()), &file.url, self.token.as_ref())
-            .header(ACCEPT_ENCODING, "identity");
+        let mut request = authorize(
+            self.remote.http().get(file.url.clone()),
+            &file.url,
+            self.token.as_ref(),
+        )
+        .header(ACCEPT_ENCODING, "identity");
         if let Some((from, to)) = range {
             request = request.header(RANGE, format!("bytes={from}-{}", to - 1));
         }
@@ -314,7 +331,9 @@ impl<'a> Api<'a> {
             (_, "GatedRepo") => HubError::Gated {
                 then: match self.token {
                     Some(_) => format!("for the account whose token is {}", self.whose_token()),
-                    None => format!("then set HF_TOKEN to a token of that account ({endpoint}/settings/tokens)"),
+                    None => {
+                        format!("then set HF_TOKEN to a token of that account ({endpoint}/settings/tokens)")
+                    }
                 },
                 repository,
                 endpoint,

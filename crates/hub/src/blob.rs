@@ -31,7 +31,13 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) type Kept<'a> = dyn Fn(u64) -> bool + 'a;
 
 /// Brings a file into the cache, unless it is there; returns the bytes that it cost.
-pub(crate) async fn fetch(api: &Api<'_>, cache: &Cache, file: &FileInfo, policy: &RetryPolicy, kept: &Kept<'_>) -> Result<u64> {
+pub(crate) async fn fetch(
+    api: &Api<'_>,
+    cache: &Cache,
+    file: &FileInfo,
+    policy: &RetryPolicy,
+    kept: &Kept<'_>,
+) -> Result<u64> {
     let blob = cache.blob(&file.etag);
     let lock_path = cache.lock(&file.etag);
     create_parent(&blob)?;
@@ -52,7 +58,14 @@ pub(crate) async fn fetch(api: &Api<'_>, cache: &Cache, file: &FileInfo, policy:
         return proceed(kept(file.bytes)).map(|()| 0);
     }
     let draft = blob.with_file_name(format!("{}.incomplete", file.etag));
-    let resumed = Transfer { api, file, policy, kept }.into_draft(&draft).await?;
+    let resumed = Transfer {
+        api,
+        file,
+        policy,
+        kept,
+    }
+    .into_draft(&draft)
+    .await?;
     if let Some(problem) = resumed.problem {
         fs::remove_file(&draft).map_err(io("remove", &draft))?;
         if resumed.before == 0 {
@@ -62,8 +75,17 @@ pub(crate) async fn fetch(api: &Api<'_>, cache: &Cache, file: &FileInfo, policy:
             });
         }
         // What another program left was no beginning of this file.
-        tracing::warn!(file = file.name, problem, "fetching it once more, from its first byte");
-        let again = Transfer { api, file, policy, kept: &|_| kept(0) };
+        tracing::warn!(
+            file = file.name,
+            problem,
+            "fetching it once more, from its first byte"
+        );
+        let again = Transfer {
+            api,
+            file,
+            policy,
+            kept: &|_| kept(0),
+        };
         if let Some(problem) = again.into_draft(&draft).await?.problem {
             fs::remove_file(&draft).map_err(io("remove", &draft))?;
             return Err(HubError::Damaged {
@@ -103,7 +125,10 @@ impl Transfer<'_> {
         let mut hash = Hash::of(self.file);
         let mut have = hash.read(&mut output).map_err(io("read", draft))?;
         if have > self.file.bytes {
-            output.set_len(0).and_then(|()| output.rewind()).map_err(io("write", draft))?;
+            output
+                .set_len(0)
+                .and_then(|()| output.rewind())
+                .map_err(io("write", draft))?;
             (have, hash) = (0, Hash::of(self.file));
         }
         proceed((self.kept)(have))?;
@@ -157,7 +182,12 @@ impl Transfer<'_> {
     }
 
     /// The outer error is ours or the Hub's last word.
-    async fn once(&self, output: &mut File, hash: &mut Hash, draft: &Path) -> Result<std::result::Result<(), Fault>> {
+    async fn once(
+        &self,
+        output: &mut File,
+        hash: &mut Hash,
+        draft: &Path,
+    ) -> Result<std::result::Result<(), Fault>> {
         let mut response = match self.api.open(self.file, None).await {
             Ok(response) => response,
             Err(Trouble::Refused(error)) => return Err(error),
@@ -169,7 +199,10 @@ impl Transfer<'_> {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) if hash.bytes == self.file.bytes => return Ok(Ok(())),
                 Ok(None) => {
-                    let message = format!("the connection ended after {} of {} bytes", hash.bytes, self.file.bytes);
+                    let message = format!(
+                        "the connection ended after {} of {} bytes",
+                        hash.bytes, self.file.bytes
+                    );
                     return Ok(Err(Fault::Passing(message, None)));
                 }
                 Err(error) => return Ok(Err(error.into())),
@@ -178,7 +211,10 @@ impl Transfer<'_> {
             skip -= passed;
             let bytes = chunk.get(passed as usize..).unwrap_or_default();
             if hash.bytes + bytes.len() as u64 > self.file.bytes {
-                let message = format!("the server sent more than the {} bytes it announced", self.file.bytes);
+                let message = format!(
+                    "the server sent more than the {} bytes it announced",
+                    self.file.bytes
+                );
                 return Ok(Err(Fault::Lasting(message)));
             }
             self.append(output, hash, bytes, draft)?;
@@ -245,7 +281,10 @@ impl Hash {
 
     fn differs(self, file: &FileInfo) -> Option<String> {
         if self.bytes != file.bytes {
-            return Some(format!("{} bytes came, {} were announced", self.bytes, file.bytes));
+            return Some(format!(
+                "{} bytes came, {} were announced",
+                self.bytes, file.bytes
+            ));
         }
         let digest = self.context?.finish();
         let found: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();

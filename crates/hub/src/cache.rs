@@ -56,13 +56,25 @@ impl Cache {
         self.folder().join("snapshots").join(commit)
     }
 
+    /// The folder of a model in a commit.
+    pub(crate) fn folder_of(&self, id: &HubId, commit: &str) -> PathBuf {
+        // The parts of one path: joining an empty one would end it with a separator.
+        self.snapshot(commit)
+            .components()
+            .chain(Path::new(&id.folder).components())
+            .collect()
+    }
+
     /// Where a blob lies once it is whole.
     pub(crate) fn blob(&self, etag: &str) -> PathBuf {
         self.folder().join("blobs").join(etag)
     }
 
     pub(crate) fn lock(&self, etag: &str) -> PathBuf {
-        self.root.join(".locks").join(&self.name).join(format!("{etag}.lock"))
+        self.root
+            .join(".locks")
+            .join(&self.name)
+            .join(format!("{etag}.lock"))
     }
 
     /// The commit of a revision as it was last seen; a commit is its own.
@@ -109,7 +121,7 @@ impl Cache {
 
     /// The first file without which nothing works that is not there. Which other files the commit has is not known here.
     pub(crate) fn missing(&self, id: &HubId, commit: &str, wanted: Wanted) -> Option<String> {
-        let folder = self.snapshot(commit).join(&id.folder);
+        let folder = self.folder_of(id, commit);
         let absent = |name: &str| !folder.join(name).exists();
         if wanted.config && absent(CONFIG) {
             return Some(CONFIG.to_owned());
@@ -152,7 +164,9 @@ impl Cache {
             }
         }
         #[cfg(not(unix))]
-        fs::copy(self.blob(etag), &path).map(|_| ()).map_err(io("copy", &path))
+        fs::copy(self.blob(etag), &path)
+            .map(|_| ())
+            .map_err(io("copy", &path))
     }
 }
 
@@ -187,7 +201,10 @@ pub(crate) fn inside(folder: &str, name: &str) -> String {
 
 /// Whether a revision is a whole commit hash.
 pub(crate) fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    revision.len() == 40
+        && revision
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 pub(crate) fn create_parent(path: &Path) -> Result<()> {

@@ -39,7 +39,9 @@ pub enum HubError {
         endpoint: String,
     },
     /// No such branch, tag or commit.
-    #[error("{repository} has no revision `{revision}`; {endpoint}/{repository}/tree/main lists branches and tags")]
+    #[error(
+        "{repository} has no revision `{revision}`; {endpoint}/{repository}/tree/main lists branches and tags"
+    )]
     NoRevision {
         /// `owner/name`.
         repository: String,

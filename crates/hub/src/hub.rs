@@ -64,7 +64,9 @@ impl Hub {
         let endpoint = remote.hub_endpoint().map_err(|fault| match fault {
             Fault::Lasting(message) | Fault::Passing(message, _) => HubError::Request(message),
         })?;
-        let named = remote.variable("HF_HUB_CACHE").or_else(|| remote.variable("HUGGINGFACE_HUB_CACHE"));
+        let named = remote
+            .variable("HF_HUB_CACHE")
+            .or_else(|| remote.variable("HUGGINGFACE_HUB_CACHE"));
         let root = match named {
             Some(folder) => PathBuf::from(folder),
             None => remote.hub_home().ok_or(HubError::NoHome)?.join("hub"),
@@ -94,12 +96,18 @@ impl Hub {
     /// # Errors
     /// The Hub refuses or cannot be reached, the repository has not what is wanted, a file is damaged, or the cache cannot
     /// be written to. What has come stays.
-    pub fn snapshot(&self, id: &HubId, pinned: Option<&str>, wanted: Wanted, report: &mut Report<'_>) -> Result<Snapshot> {
+    pub fn snapshot(
+        &self,
+        id: &HubId,
+        pinned: Option<&str>,
+        wanted: Wanted,
+        report: &mut Report<'_>,
+    ) -> Result<Snapshot> {
         let cache = self.cache(id);
         let revision = pinned.unwrap_or(&id.revision);
         let known = cache.commit_of(revision);
         let found = |commit: &str, fetched: u64| Snapshot {
-            folder: cache.snapshot(commit).join(&id.folder),
+            folder: cache.folder_of(id, commit),
             id: id.clone(),
             commit: commit.to_owned(),
             fetched,
@@ -128,7 +136,11 @@ impl Hub {
                 (Ok(listing), _) => listing,
                 (Err(Trouble::Fault(fault)), Some(commit)) => {
                     let (Fault::Lasting(problem) | Fault::Passing(problem, _)) = fault;
-                    tracing::warn!(problem, commit, "the Hub cannot be asked; taking what {id} was when last fetched");
+                    tracing::warn!(
+                        problem,
+                        commit,
+                        "the Hub cannot be asked; taking what {id} was when last fetched"
+                    );
                     return Ok(found(commit, 0));
                 }
                 (Err(Trouble::Refused(error)), _) => return Err(error),
@@ -199,7 +211,8 @@ impl Fetch<'_> {
                 true => {
                     let index = self.local(INDEX);
                     let text = fs::read_to_string(&index).map_err(io("read", &index))?;
-                    let names = shards(&text).ok_or_else(|| self.lacks(format!("has a {INDEX} that names no files")))?;
+                    let names = shards(&text)
+                        .ok_or_else(|| self.lacks(format!("has a {INDEX} that names no files")))?;
                     names.iter().map(|name| self.path(name)).collect()
                 }
             };
@@ -208,7 +221,9 @@ impl Fetch<'_> {
             }
             self.files(&weights, LARGE_AT_ONCE).await?;
         }
-        absent.iter().try_for_each(|name| self.cache.mark_absent(&self.listing.commit, name))
+        absent
+            .iter()
+            .try_for_each(|name| self.cache.mark_absent(&self.listing.commit, name))
     }
 
     /// Brings files of the commit into the cache, several at a time.
@@ -250,7 +265,9 @@ impl Fetch<'_> {
     /// What cannot be done without.
     fn check(&self) -> Result<()> {
         if self.wanted.config && !self.has(CONFIG) {
-            return Err(self.lacks(format!("has no {CONFIG}: it is no checkpoint that transformers reads")));
+            return Err(self.lacks(format!(
+                "has no {CONFIG}: it is no checkpoint that transformers reads"
+            )));
         }
         if self.wanted == Wanted::TOKENIZER && !self.has(TOKENIZER) {
             return Err(self.lacks(format!("has no {TOKENIZER}")));

@@ -30,22 +30,23 @@ pub fn fetched(
     wanted: Wanted,
     report: &mut Report<'_>,
 ) -> Result<Snapshot> {
-    hub.snapshot(id, pinned, wanted, report).map_err(|error| match error {
-        HubError::Interrupted => error,
-        // It is a model of the Hub, beyond doubt.
-        error if HubId::is_explicit(text) || pinned.is_some() => error,
-        error @ (HubError::Gated { .. }
-        | HubError::NoRevision { .. }
-        | HubError::Content { .. }
-        | HubError::Damaged { .. }
-        | HubError::Architecture(_)
-        | HubError::Io { .. }) => error,
-        cause => HubError::Neither {
-            text: text.to_owned(),
-            folder: folder(base, text),
-            cause: Box::new(cause),
-        },
-    })
+    hub.snapshot(id, pinned, wanted, report)
+        .map_err(|error| match error {
+            HubError::Interrupted => error,
+            // It is a model of the Hub, beyond doubt.
+            error if HubId::is_explicit(text) || pinned.is_some() => error,
+            error @ (HubError::Gated { .. }
+            | HubError::NoRevision { .. }
+            | HubError::Content { .. }
+            | HubError::Damaged { .. }
+            | HubError::Architecture(_)
+            | HubError::Io { .. }) => error,
+            cause => HubError::Neither {
+                text: text.to_owned(),
+                folder: folder(base, text),
+                cause: Box::new(cause),
+            },
+        })
 }
 
 fn folder(base: &Path, text: &str) -> PathBuf {

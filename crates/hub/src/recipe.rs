@@ -57,7 +57,10 @@ pub fn locate(
 ) -> Result<Pins> {
     let most = match depth {
         Depth::Config => Wanted::CONFIG,
-        Depth::Text => Wanted { weights: false, ..Wanted::MODEL },
+        Depth::Text => Wanted {
+            weights: false,
+            ..Wanted::MODEL
+        },
         Depth::Weights => Wanted::MODEL,
     };
     let mut commits = Pins::new();

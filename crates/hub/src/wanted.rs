@@ -91,7 +91,9 @@ pub(crate) fn shards(index: &str) -> Option<BTreeSet<String>> {
         .weight_map
         .into_values()
         .map(|name| match name {
-            Value::String(name) if !name.contains(['/', '\\']) && name.ends_with(".safetensors") => Some(name),
+            Value::String(name) if !name.contains(['/', '\\']) && name.ends_with(".safetensors") => {
+                Some(name)
+            }
             _ => None,
         })
         .collect();

@@ -147,9 +147,7 @@ impl ModelConfig {
         let Family { model_type } = serde_json::from_str(text).map_err(parse)?;
         let family = supported(&model_type).map_err(invalid)?;
         let hf: HfConfig = serde_json::from_str(text).map_err(parse)?;
-        hf.into_config(family)
-            .map_err(invalid)?
-            .validated(path)
+        hf.into_config(family).map_err(invalid)?.validated(path)
     }
 
     /// The `config.json` of this architecture.

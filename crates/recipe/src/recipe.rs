@@ -193,14 +193,14 @@ impl Recipe {
 }
 
 fn read_model(document: &Document, mut section: Section<'_>) -> Result<Model, RecipeError> {
-    const CHOICE: &str = "a model comes from `config` (a file of configs/) or from `checkpoint` (a folder or a Hub id)";
+    const CHOICE: &str =
+        "a model comes from `config` (a file of configs/) or from `checkpoint` (a folder or a Hub id)";
     if section.has("config") && section.has("checkpoint") {
         return Err(section.error("", format!("{CHOICE}; keep one of them")));
     }
     if let Some(text) = section.optional::<String>("checkpoint")? {
-        let start = Start::checkpoint(&text).ok_or_else(|| {
-            section.error("checkpoint", format!("`{text}` is no checkpoint; {PLACES}"))
-        })?;
+        let start = Start::checkpoint(&text)
+            .ok_or_else(|| section.error("checkpoint", format!("`{text}` is no checkpoint; {PLACES}")))?;
         section.finish()?;
         return Ok(Model::Checkpoint(start));
     }

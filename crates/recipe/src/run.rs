@@ -210,7 +210,10 @@ impl Tokenizer {
             Self::File(file)
         } else if let Some(text) = section.optional::<String>("pretrained")? {
             Self::pretrained(&text).ok_or_else(|| {
-                let message = format!("`{text}` is no tokenizer; {}", PLACES.replacen("a folder", "a folder or a file", 1));
+                let message = format!(
+                    "`{text}` is no tokenizer; {}",
+                    PLACES.replacen("a folder", "a folder or a file", 1)
+                );
                 section.error("pretrained", message)
             })?
         } else if let Some(train) = section.optional("train")? {

@@ -318,7 +318,8 @@ impl Start {
 }
 
 /// How a place outside the recipe is written, for messages.
-pub(crate) const PLACES: &str = "a folder begins with `./` or `/`, a Hub id is owner/name or owner/name@revision";
+pub(crate) const PLACES: &str =
+    "a folder begins with `./` or `/`, a Hub id is owner/name or owner/name@revision";
 
 fn is_folder_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

@@ -677,7 +677,12 @@ fn a_pretrained_tokenizer_is_a_path_or_a_hub_id() {
     for path in ["/a/folder", "./folder", "../folder/tokenizer.json"] {
         assert_eq!(load(path).unwrap(), Tokenizer::File(path.into()));
     }
-    for id in ["owner/name", "owner/name@v1.0", "owner/name@refs%2Fpr%2F1", "hf://owner/name@v1.0/folder"] {
+    for id in [
+        "owner/name",
+        "owner/name@v1.0",
+        "owner/name@refs%2Fpr%2F1",
+        "hf://owner/name@v1.0/folder",
+    ] {
         assert_eq!(load(id).unwrap(), Tokenizer::Pretrained(id.into()));
     }
     for other in ["", "gpt2", "a/b/c", "hf://datasets/owner/name", "@main"] {

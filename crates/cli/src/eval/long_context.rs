@@ -41,9 +41,7 @@ pub fn long_context(args: &EvalArgs) -> Result<ExitCode> {
             "note: the model's context is {context}; what it does at {longest} is measured beyond it. `smollm3 export \
              --context` stretches it by YaRN."
         );
-        checkpoint.config = checkpoint
-            .config
-            .with_positions(longest as u64, folder)?;
+        checkpoint.config = checkpoint.config.with_positions(longest as u64, folder)?;
     }
     let model = checkpoint.model_in(dtype(precision), &device)?;
     let probes = LongContextProbes {

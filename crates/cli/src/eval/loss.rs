@@ -63,10 +63,7 @@ pub fn loss(args: &EvalArgs) -> Result<()> {
         &mut |done, total| work.progress.tell(done, total),
     )?;
     let losses = source_losses(work.log.records().values());
-    let title = format!(
-        "Loss (± standard error over documents): {}",
-        args.checkpoint
-    );
+    let title = format!("Loss (± standard error over documents): {}", args.checkpoint);
     let table = report::losses(&losses);
     work.finish(&title, json!(losses), &table)
 }

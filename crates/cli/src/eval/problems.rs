@@ -77,11 +77,7 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
         &mut |done, total| work.progress.tell(done, total),
     )?;
     let score = problem_score(work.log.records().values());
-    let title = format!(
-        "{}, {mode}, {shots}-shot: {}",
-        task.name(),
-        args.checkpoint
-    );
+    let title = format!("{}, {mode}, {shots}-shot: {}", task.name(), args.checkpoint);
     let table = report::problems(&score);
     work.finish(&title, json!(score), &table)
 }

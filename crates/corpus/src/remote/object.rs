@@ -146,7 +146,13 @@ impl RemoteClient {
 
     /// Size and version of what lies behind a URL.
     pub(super) async fn describe_url(&self, url: &Url) -> Result<Described, Fault> {
-        let response = self.inner.http.head(url.clone()).send().await.map_err(Fault::from)?;
+        let response = self
+            .inner
+            .http
+            .head(url.clone())
+            .send()
+            .await
+            .map_err(Fault::from)?;
         let told = response.headers().get(reqwest::header::CONTENT_LENGTH);
         let told = told.and_then(|length| length.to_str().ok()?.parse().ok());
         match (response.status().is_success(), told) {

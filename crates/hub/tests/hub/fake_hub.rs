@@ -47,9 +47,18 @@ impl FakeHub {
         let kept = Arc::clone(&repository);
         let stored = Server::start(move |request, before| {
             store(request, before).unwrap_or_else(|| {
-                let hash = request.path.trim_start_matches("/sha256/").split('?').next().unwrap();
+                let hash = request
+                    .path
+                    .trim_start_matches("/sha256/")
+                    .split('?')
+                    .next()
+                    .unwrap();
                 let kept = kept.lock().unwrap();
-                let file = kept.commits.values().flat_map(Files::values).find(|bytes| sha256(bytes) == hash);
+                let file = kept
+                    .commits
+                    .values()
+                    .flat_map(Files::values)
+                    .find(|bytes| sha256(bytes) == hash);
                 file.map_or_else(|| Answer::status(404), |bytes| ranged(bytes, request))
             })
         });
@@ -78,7 +87,9 @@ impl FakeHub {
     /// Paths asked for so far, with their methods.
     pub fn asked(&self) -> Vec<String> {
         let requests = self.hub.requests().into_iter();
-        requests.map(|request| format!("{} {}", request.method, request.path)).collect()
+        requests
+            .map(|request| format!("{} {}", request.method, request.path))
+            .collect()
     }
 }
 
@@ -90,7 +101,10 @@ fn answer(repository: &Repository, store: &str, request: &Request) -> Answer {
         let Some(files) = repository.commits.get(commit) else {
             return not_found("RevisionNotFound");
         };
-        let siblings: Vec<String> = files.keys().map(|name| format!(r#"{{"rfilename": "{name}"}}"#)).collect();
+        let siblings: Vec<String> = files
+            .keys()
+            .map(|name| format!(r#"{{"rfilename": "{name}"}}"#))
+            .collect();
         return Answer::body(format!(
             r#"{{"id": "owner/name", "sha": "{commit}", "siblings": [{}]}}"#,
             siblings.join(", ")

@@ -37,7 +37,9 @@ pub(crate) fn hub_at(address: &str, folder: &Path, more: &[(&str, &str)]) -> Hub
         ("HF_ENDPOINT".to_owned(), address.to_owned()),
         ("HF_HOME".to_owned(), folder.display().to_string()),
     ];
-    let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let more = more
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Hub::of(RemoteClient::with_environment(policy(), own.into_iter().chain(more)).unwrap()).unwrap()
 }
 
@@ -64,7 +66,10 @@ pub(crate) fn reported(hub: &Hub, text: &str) -> (Snapshot, Vec<FetchProgress>) 
 }
 
 pub(crate) fn files(named: &[(&str, &[u8])]) -> Files {
-    named.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect()
+    named
+        .iter()
+        .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()))
+        .collect()
 }
 
 /// A model of two small files and one large one.

@@ -75,7 +75,10 @@ fn models_are_located_as_deep_as_is_needed_and_pinned() {
     assert_eq!(pins["hf://owner/name"], format!("{:040x}", 0xabc1));
     assert!(fake.store.requests().is_empty());
     look(&mut found, Depth::Weights, &pins);
-    assert_eq!(fs::read(found.hub_folders["owner/name"].join("model.safetensors")).unwrap(), b"weights");
+    assert_eq!(
+        fs::read(found.hub_folders["owner/name"].join("model.safetensors")).unwrap(),
+        b"weights"
+    );
     assert_eq!(said.iter().filter(|(_, hub)| *hub).count(), said.len());
 
     let run = folder.path().join("out");
@@ -112,10 +115,18 @@ fn a_folder_of_the_recipe_comes_first_and_is_said() {
 
     let mut misspelt = recipe(folder.path(), "near/bye");
     let hub = || Ok(hub_of(&fake, folder.path()));
-    let error = locate(&mut misspelt, Depth::Config, &Pins::new(), &hub, &mut |_, _| true, &mut |_, _| ());
+    let error = locate(
+        &mut misspelt,
+        Depth::Config,
+        &Pins::new(),
+        &hub,
+        &mut |_, _| true,
+        &mut |_, _| (),
+    );
     let error = error.unwrap_err().to_string();
     assert!(
-        error.starts_with("`model.checkpoint`: `near/bye`: there is no folder ") && error.contains("there is no model near/bye at"),
+        error.starts_with("`model.checkpoint`: `near/bye`: there is no folder ")
+            && error.contains("there is no model near/bye at"),
         "{error}"
     );
 }

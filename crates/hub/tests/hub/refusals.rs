@@ -32,8 +32,14 @@ fn refusals_say_what_to_do() {
     );
     let missing = "there is no model owner/name at HUB, or it is private; compare the spelling, or set HF_TOKEN to a token \
                    that may read it";
-    assert_eq!(message(Answer::status(401).header("X-Error-Code", "RepoNotFound"), false), missing);
-    assert_eq!(message(Answer::status(404).header("X-Error-Code", "RepoNotFound"), true), missing);
+    assert_eq!(
+        message(Answer::status(401).header("X-Error-Code", "RepoNotFound"), false),
+        missing
+    );
+    assert_eq!(
+        message(Answer::status(404).header("X-Error-Code", "RepoNotFound"), true),
+        missing
+    );
     assert_eq!(message(Answer::status(401), false), missing);
     assert_eq!(message(Answer::status(404), false), missing);
     for status in [401, 403] {
@@ -46,7 +52,10 @@ fn refusals_say_what_to_do() {
         );
     }
     assert_eq!(
-        message(Answer::status(404).header("X-Error-Code", "RevisionNotFound"), false),
+        message(
+            Answer::status(404).header("X-Error-Code", "RevisionNotFound"),
+            false
+        ),
         "owner/name has no revision `main`; HUB/owner/name/tree/main lists branches and tags"
     );
     assert_eq!(
@@ -69,31 +78,56 @@ fn what_a_repository_has_not() {
     let index = "model.safetensors.index.json";
     let llava = br#"{"model_type": "llava"}"#;
     let cases: [(&[(&str, &[u8])], &str); 7] = [
-        (&[("README.md", b"")], "owner/name has no config.json: it is no checkpoint that transformers reads"),
-        (&[config, ("pytorch_model.bin", b"")], "has no weights as safetensors but .bin files; convert it"),
-        (&[config, ("model.Q4.gguf", b"")], "has no weights as safetensors but GGUF files; convert it"),
-        (&[config, (index, b"{}")], "has a model.safetensors.index.json that names no files"),
         (
-            &[config, (index, br#"{"weight_map": {"a": "../../../evil.safetensors"}}"#)],
+            &[("README.md", b"")],
+            "owner/name has no config.json: it is no checkpoint that transformers reads",
+        ),
+        (
+            &[config, ("pytorch_model.bin", b"")],
+            "has no weights as safetensors but .bin files; convert it",
+        ),
+        (
+            &[config, ("model.Q4.gguf", b"")],
+            "has no weights as safetensors but GGUF files; convert it",
+        ),
+        (
+            &[config, (index, b"{}")],
             "has a model.safetensors.index.json that names no files",
         ),
         (
-            &[config, (index, br#"{"weight_map": {"a": "model-1.safetensors"}}"#)],
+            &[
+                config,
+                (index, br#"{"weight_map": {"a": "../../../evil.safetensors"}}"#),
+            ],
+            "has a model.safetensors.index.json that names no files",
+        ),
+        (
+            &[
+                config,
+                (index, br#"{"weight_map": {"a": "model-1.safetensors"}}"#),
+            ],
             "has no model-1.safetensors, which its model.safetensors.index.json names",
         ),
-        (&[("config.json", llava), ("model.safetensors", b"gigabytes")], "llava"),
+        (
+            &[("config.json", llava), ("model.safetensors", b"gigabytes")],
+            "llava",
+        ),
     ];
     for (named, expected) in cases {
         let fake = FakeHub::start(files(named));
         let folder = tempfile::tempdir().unwrap();
-        let error = model(&hub_of(&fake, folder.path()), "owner/name").unwrap_err().to_string();
+        let error = model(&hub_of(&fake, folder.path()), "owner/name")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(expected), "{error}");
         assert!(fake.store.requests().is_empty(), "{error}");
     }
     let fake = FakeHub::start(files(&[config]));
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_of(&fake, folder.path());
-    let error = hub.snapshot(&id("owner/name"), None, Wanted::TOKENIZER, &mut |_| true).unwrap_err();
+    let error = hub
+        .snapshot(&id("owner/name"), None, Wanted::TOKENIZER, &mut |_| true)
+        .unwrap_err();
     assert_eq!(error.to_string(), "owner/name has no tokenizer.json");
 }
 
@@ -103,12 +137,18 @@ fn a_server_that_names_a_file_out_of_the_cache() {
         small_model(b"weights"),
         |request, _| {
             let head = request.method == "HEAD";
-            head.then(|| Answer::body("").header("ETag", "\"../../../../evil\"").header("Content-Length", "3"))
+            head.then(|| {
+                Answer::body("")
+                    .header("ETag", "\"../../../../evil\"")
+                    .header("Content-Length", "3")
+            })
         },
         |_, _| None,
     );
     let folder = tempfile::tempdir().unwrap();
-    let error = model(&hub_of(&fake, folder.path()), "owner/name").unwrap_err().to_string();
+    let error = model(&hub_of(&fake, folder.path()), "owner/name")
+        .unwrap_err()
+        .to_string();
     assert!(error.ends_with("the server does not tell its ETag"), "{error}");
 }
 
@@ -153,14 +193,21 @@ fn a_cache_that_cannot_be_written_to() {
     let error = model(&hub_at(&fake.hub.address, &file, &[]), "owner/name").unwrap_err();
     assert!(matches!(&error, HubError::Io { action: "create", .. }), "{error}");
     let nobody = smollm3_corpus::remote::RemoteClient::with_environment(crate::policy(), []).unwrap();
-    assert_eq!(Hub::of(nobody).err().unwrap().to_string(), "no home folder to keep models in; set HF_HOME");
+    assert_eq!(
+        Hub::of(nobody).err().unwrap().to_string(),
+        "no home folder to keep models in; set HF_HOME"
+    );
     let error = hub_at_error("not a url", folder.path());
-    assert!(error.starts_with("HF_ENDPOINT `not a url` is not a URL"), "{error}");
+    assert!(
+        error.starts_with("HF_ENDPOINT `not a url` is not a URL"),
+        "{error}"
+    );
 }
 
 fn hub_at_error(address: &str, folder: &Path) -> String {
     let environment = [("HF_ENDPOINT", address), ("HF_HOME", folder.to_str().unwrap())];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let remote = smollm3_corpus::remote::RemoteClient::with_environment(crate::policy(), environment).unwrap();
+    let remote =
+        smollm3_corpus::remote::RemoteClient::with_environment(crate::policy(), environment).unwrap();
     Hub::of(remote).err().unwrap().to_string()
 }

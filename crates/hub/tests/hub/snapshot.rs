@@ -41,19 +41,40 @@ fn the_cache_is_that_of_huggingface_hub() {
     let large = sha256(&weights);
     let mut expected = vec![
         ("hub/models--owner--name/refs/main".to_owned(), "40".to_owned()),
-        (format!("{snapshot}/config.json"), format!("-> ../../blobs/{config}")),
-        (format!("{snapshot}/tokenizer.json"), format!("-> ../../blobs/{tokenizer}")),
-        (format!("{snapshot}/chat_template.jinja"), format!("-> ../../blobs/{template}")),
+        (
+            format!("{snapshot}/config.json"),
+            format!("-> ../../blobs/{config}"),
+        ),
+        (
+            format!("{snapshot}/tokenizer.json"),
+            format!("-> ../../blobs/{tokenizer}"),
+        ),
+        (
+            format!("{snapshot}/chat_template.jinja"),
+            format!("-> ../../blobs/{template}"),
+        ),
         (
             format!("{snapshot}/additional_chat_templates/tool_use.jinja"),
             format!("-> ../../../blobs/{tools}"),
         ),
-        (format!("{snapshot}/model.safetensors"), format!("-> ../../blobs/{large}")),
+        (
+            format!("{snapshot}/model.safetensors"),
+            format!("-> ../../blobs/{large}"),
+        ),
     ];
-    let sizes = [(config, CONFIG.len()), (tokenizer, 8), (template, 14), (tools, 11), (large, 1000)];
+    let sizes = [
+        (config, CONFIG.len()),
+        (tokenizer, 8),
+        (template, 14),
+        (tools, 11),
+        (large, 1000),
+    ];
     for (etag, bytes) in sizes {
         expected.push((format!("hub/models--owner--name/blobs/{etag}"), bytes.to_string()));
-        expected.push((format!("hub/.locks/models--owner--name/{etag}.lock"), "0".to_owned()));
+        expected.push((
+            format!("hub/.locks/models--owner--name/{etag}.lock"),
+            "0".to_owned(),
+        ));
     }
     for absent in [
         "added_tokens.json",
@@ -64,7 +85,10 @@ fn the_cache_is_that_of_huggingface_hub() {
         "tokenizer_config.json",
         "vocab.json",
     ] {
-        expected.push((format!("hub/models--owner--name/.no_exist/{commit}/{absent}"), "0".to_owned()));
+        expected.push((
+            format!("hub/models--owner--name/.no_exist/{commit}/{absent}"),
+            "0".to_owned(),
+        ));
     }
     assert_eq!(tree(folder.path()), expected.into_iter().collect());
     assert_eq!(fs::read(found.folder.join("model.safetensors")).unwrap(), weights);
@@ -93,7 +117,9 @@ fn what_is_there_is_found_with_one_request_or_none() {
 
     let pinned = format!("owner/name@{}", first.commit);
     assert_eq!(model(&hub, &pinned).unwrap().folder, first.folder);
-    let given = hub.snapshot(&id("owner/name"), Some(&first.commit), Wanted::MODEL, &mut |_| true);
+    let given = hub.snapshot(&id("owner/name"), Some(&first.commit), Wanted::MODEL, &mut |_| {
+        true
+    });
     assert_eq!(given.unwrap().folder, first.folder);
     let offline = hub_at(&fake.hub.address, folder.path(), &[("HF_HUB_OFFLINE", "1")]);
     assert_eq!(model(&offline, "owner/name").unwrap().folder, first.folder);
@@ -107,9 +133,18 @@ fn a_cache_that_another_program_filled_needs_no_marks_offline() {
     let first = model(&hub_of(&fake, folder.path()), "owner/name").unwrap();
     let repository = folder.path().join("hub/models--owner--name");
     fs::remove_dir_all(repository.join(".no_exist")).unwrap();
-    let variables = [("TRANSFORMERS_OFFLINE", "yes"), ("HF_HUB_CACHE", folder.path().join("hub").to_str().unwrap())]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let offline = hub_at("http://127.0.0.1:9", "/nowhere".as_ref(), &variables.each_ref().map(|(name, value)| (name.as_str(), value.as_str())));
+    let variables = [
+        ("TRANSFORMERS_OFFLINE", "yes"),
+        ("HF_HUB_CACHE", folder.path().join("hub").to_str().unwrap()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let offline = hub_at(
+        "http://127.0.0.1:9",
+        "/nowhere".as_ref(),
+        &variables
+            .each_ref()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
     assert_eq!(model(&offline, "owner/name").unwrap().folder, first.folder);
 
     fs::remove_file(first.folder.join("model.safetensors")).unwrap();
@@ -130,11 +165,18 @@ fn only_config_is_fetched_where_nothing_else_is_wanted() {
     let fake = FakeHub::start(small_model(&noise(1000, 1)));
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_of(&fake, folder.path());
-    let found = hub.snapshot(&id("owner/name"), None, Wanted::CONFIG, &mut |_| true).unwrap();
+    let found = hub
+        .snapshot(&id("owner/name"), None, Wanted::CONFIG, &mut |_| true)
+        .unwrap();
     assert_eq!(fs::read_dir(&found.folder).unwrap().count(), 1);
     assert_eq!(found.fetched, CONFIG.len() as u64);
-    let found = hub.snapshot(&id("owner/name"), None, Wanted::TOKENIZER, &mut |_| true).unwrap();
-    assert_eq!(fs::read(found.folder.join("tokenizer.json")).unwrap(), b"{\"a\": 1}");
+    let found = hub
+        .snapshot(&id("owner/name"), None, Wanted::TOKENIZER, &mut |_| true)
+        .unwrap();
+    assert_eq!(
+        fs::read(found.folder.join("tokenizer.json")).unwrap(),
+        b"{\"a\": 1}"
+    );
     assert_eq!(fs::read_dir(&found.folder).unwrap().count(), 2);
     assert!(fake.store.requests().is_empty());
 }
@@ -196,13 +238,31 @@ fn revisions_and_folders_inside() {
     let repository = folder.path().join("hub/models--owner--name");
     assert_eq!(
         found.folder,
-        repository.join("snapshots").join(&other).join("intermediate/step-1")
+        repository
+            .join("snapshots")
+            .join(&other)
+            .join("intermediate/step-1")
     );
-    assert_eq!(fs::read(found.folder.join("model.safetensors")).unwrap(), b"weights");
-    assert_eq!(fs::read_to_string(repository.join("refs/refs/pr/7")).unwrap(), other);
-    assert!(!repository.join("snapshots").join(&other).join("config.json").exists());
+    assert_eq!(
+        fs::read(found.folder.join("model.safetensors")).unwrap(),
+        b"weights"
+    );
+    assert_eq!(
+        fs::read_to_string(repository.join("refs/refs/pr/7")).unwrap(),
+        other
+    );
+    assert!(
+        !repository
+            .join("snapshots")
+            .join(&other)
+            .join("config.json")
+            .exists()
+    );
     assert_eq!(Origin::of(&found.folder).unwrap().commit, other);
-    assert_eq!(fake.asked()[0], "GET /api/models/owner/name/revision/refs%2Fpr%2F7");
+    assert_eq!(
+        fake.asked()[0],
+        "GET /api/models/owner/name/revision/refs%2Fpr%2F7"
+    );
 }
 
 #[test]
@@ -226,7 +286,12 @@ fn all_files_are_of_the_commit_that_was_asked_first() {
     assert_eq!(fs::read(second.folder.join("model.safetensors")).unwrap(), after);
     // Two files are the same blobs in both.
     assert_eq!(second.fetched, 1000);
-    assert_eq!(model(&hub, &format!("owner/name@{}", first.commit)).unwrap().folder, first.folder);
+    assert_eq!(
+        model(&hub, &format!("owner/name@{}", first.commit))
+            .unwrap()
+            .folder,
+        first.folder
+    );
 }
 
 #[test]
@@ -235,14 +300,23 @@ fn a_file_of_another_commit_is_refused() {
         small_model(b"weights"),
         |request, _| {
             let other = "f".repeat(40);
-            request.path.ends_with("config.json").then(|| Answer::body("{}").header("ETag", "\"x\"").header("X-Repo-Commit", other))
+            request.path.ends_with("config.json").then(|| {
+                Answer::body("{}")
+                    .header("ETag", "\"x\"")
+                    .header("X-Repo-Commit", other)
+            })
         },
         |_, _| None,
     );
     let folder = tempfile::tempdir().unwrap();
-    let error = model(&hub_of(&fake, folder.path()), "owner/name").unwrap_err().to_string();
+    let error = model(&hub_of(&fake, folder.path()), "owner/name")
+        .unwrap_err()
+        .to_string();
     assert!(
-        error.contains(&format!("owner/name/config.json: the server sends it of commit {}", "f".repeat(40))),
+        error.contains(&format!(
+            "owner/name/config.json: the server sends it of commit {}",
+            "f".repeat(40)
+        )),
         "{error}"
     );
 }
@@ -257,7 +331,12 @@ fn what_was_there_last_is_taken_where_the_hub_cannot_be_reached() {
     let gone = hub_at("http://127.0.0.1:9", folder.path(), &[]);
     assert_eq!(model(&gone, "owner/name").unwrap().folder, found.folder);
     let broken = FakeHub::intercepted(files(&[]), |_, _| Some(Answer::status(503)), |_, _| None);
-    assert_eq!(model(&hub_of(&broken, folder.path()), "owner/name").unwrap().folder, found.folder);
+    assert_eq!(
+        model(&hub_of(&broken, folder.path()), "owner/name")
+            .unwrap()
+            .folder,
+        found.folder
+    );
     assert_eq!(broken.hub.requests().len(), 1);
 
     let error = model(&gone, "owner/other").unwrap_err();

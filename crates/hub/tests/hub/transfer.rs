@@ -36,7 +36,14 @@ fn a_large_file_comes_in_ranges() {
     assert!(fs::read(found.folder.join("model.safetensors")).unwrap() == weights);
     let mut asked = ranges(&fake);
     asked.sort();
-    assert_eq!(asked, ["bytes=0-16777215", "bytes=16777216-33554431", "bytes=33554432-33554436"]);
+    assert_eq!(
+        asked,
+        [
+            "bytes=0-16777215",
+            "bytes=16777216-33554431",
+            "bytes=33554432-33554436"
+        ]
+    );
 }
 
 #[test]
@@ -45,7 +52,9 @@ fn an_interrupted_file_goes_on_where_it_was() {
     let fake = FakeHub::start(small_model(&weights));
     let folder = tempfile::tempdir().unwrap();
     let hub = hub_of(&fake, folder.path());
-    let stopped = hub.snapshot(&id("owner/name"), None, Wanted::MODEL, &mut |progress| progress.bytes < RANGE as u64);
+    let stopped = hub.snapshot(&id("owner/name"), None, Wanted::MODEL, &mut |progress| {
+        progress.bytes < RANGE as u64
+    });
     assert!(matches!(stopped, Err(HubError::Interrupted)));
     let draft = incomplete(folder.path(), &weights);
     assert_eq!(fs::metadata(&draft).unwrap().len(), RANGE as u64);
@@ -109,7 +118,15 @@ fn other_bytes_than_were_announced_are_not_kept() {
     let large = FakeHub::intercepted(
         small_model(&weights),
         |_, _| None,
-        |_, _| Some(Answer { status: 206, ..Answer::body(noise(3000, 2)) }.header("Content-Range", "bytes 0-2999/3000")),
+        |_, _| {
+            Some(
+                Answer {
+                    status: 206,
+                    ..Answer::body(noise(3000, 2))
+                }
+                .header("Content-Range", "bytes 0-2999/3000"),
+            )
+        },
     );
     let folder = tempfile::tempdir().unwrap();
     let error = model(&hub_of(&large, folder.path()), "owner/name").unwrap_err();
@@ -125,17 +142,30 @@ fn other_bytes_than_were_announced_are_not_kept() {
         small_model(&weights),
         |request, _| {
             let get = request.method == "GET" && request.path.ends_with("tokenizer.json");
-            get.then(|| Answer { status: 206, ..Answer::body("{\"a\": 2}") }.header("Content-Range", "bytes 0-7/8"))
+            get.then(|| {
+                Answer {
+                    status: 206,
+                    ..Answer::body("{\"a\": 2}")
+                }
+                .header("Content-Range", "bytes 0-7/8")
+            })
         },
         |_, _| None,
     );
     let other = tempfile::tempdir().unwrap();
     let error = model(&hub_of(&small, other.path()), "owner/name").unwrap_err();
-    assert!(matches!(&error, HubError::Damaged { file, .. } if file == "tokenizer.json"), "{error}");
+    assert!(
+        matches!(&error, HubError::Damaged { file, .. } if file == "tokenizer.json"),
+        "{error}"
+    );
     for folder in [&folder, &other] {
         let blobs = fs::read_dir(folder.path().join("hub/models--owner--name/blobs")).unwrap();
         let left: Vec<_> = blobs.map(|entry| entry.unwrap().file_name()).collect();
-        assert!(left.iter().all(|name| !name.to_str().unwrap().ends_with("incomplete")), "{left:?}");
+        assert!(
+            left.iter()
+                .all(|name| !name.to_str().unwrap().ends_with("incomplete")),
+            "{left:?}"
+        );
         assert!(!folder.path().join("hub/models--owner--name/refs").exists());
     }
 }
@@ -152,15 +182,27 @@ fn faults_pass() {
             (busy < 2).then(|| Answer::status([429, 503][busy]))
         },
         |_, before| match before {
-            0 => Some(Answer { status: 206, ..Answer::body(noise(3000, 1)) }.header("Content-Range", "bytes 0-2999/3000").cut_after(700)),
-            1 => Some(Answer::body("").stall(Duration::from_secs(2)).header("Content-Length", "3000")),
+            0 => Some(
+                Answer {
+                    status: 206,
+                    ..Answer::body(noise(3000, 1))
+                }
+                .header("Content-Range", "bytes 0-2999/3000")
+                .cut_after(700),
+            ),
+            1 => Some(
+                Answer::body("")
+                    .stall(Duration::from_secs(2))
+                    .header("Content-Length", "3000"),
+            ),
             _ => None,
         },
     );
     let folder = tempfile::tempdir().unwrap();
     // Files one after the other, for the counter's sake: only one is wanted at a time.
     let hub = hub_of(&fake, folder.path());
-    hub.snapshot(&id("owner/name"), None, Wanted::CONFIG, &mut |_| true).unwrap();
+    hub.snapshot(&id("owner/name"), None, Wanted::CONFIG, &mut |_| true)
+        .unwrap();
     assert_eq!(fake.hub.requests().len(), 9);
     let found = {
         let calm = FakeHub::intercepted(
@@ -168,15 +210,21 @@ fn faults_pass() {
             |_, _| None,
             |_, before| match before {
                 0 => Some(
-                    Answer { status: 206, ..Answer::body(noise(3000, 1)) }
-                        .header("Content-Range", "bytes 0-2999/3000")
-                        .cut_after(700),
+                    Answer {
+                        status: 206,
+                        ..Answer::body(noise(3000, 1))
+                    }
+                    .header("Content-Range", "bytes 0-2999/3000")
+                    .cut_after(700),
                 ),
                 1 => Some(
-                    Answer { status: 206, ..Answer::body(noise(3000, 1)) }
-                        .header("Content-Range", "bytes 0-2999/3000")
-                        .cut_after(10)
-                        .stall(Duration::from_secs(2)),
+                    Answer {
+                        status: 206,
+                        ..Answer::body(noise(3000, 1))
+                    }
+                    .header("Content-Range", "bytes 0-2999/3000")
+                    .cut_after(10)
+                    .stall(Duration::from_secs(2)),
                 ),
                 _ => None,
             },
@@ -199,9 +247,15 @@ fn the_wait_is_the_one_that_was_asked_for() {
     let begun = Instant::now();
     model(&hub_of(&fake, folder.path()), "owner/name").unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(1));
-    let never = FakeHub::intercepted(small_model(b"weights"), |_, _| Some(Answer::status(429)), |_, _| None);
+    let never = FakeHub::intercepted(
+        small_model(b"weights"),
+        |_, _| Some(Answer::status(429)),
+        |_, _| None,
+    );
     let other = tempfile::tempdir().unwrap();
-    let error = model(&hub_of(&never, other.path()), "owner/name").unwrap_err().to_string();
+    let error = model(&hub_of(&never, other.path()), "owner/name")
+        .unwrap_err()
+        .to_string();
     let address = &never.hub.address;
     assert_eq!(
         error,
@@ -222,7 +276,11 @@ fn a_server_without_ranges_sends_all_of_it() {
         move |_, before| {
             let answer = Answer::body(sent.clone());
             // The first without a range is cut.
-            Some(if before == 2 { answer.cut_after(RANGE + 100) } else { answer })
+            Some(if before == 2 {
+                answer.cut_after(RANGE + 100)
+            } else {
+                answer
+            })
         },
     );
     let folder = tempfile::tempdir().unwrap();
@@ -240,15 +298,24 @@ fn the_token_goes_to_the_hub_alone() {
     fs::write(folder.path().join("token"), "hf_secret\n").unwrap();
     model(&hub_of(&fake, folder.path()), "owner/name").unwrap();
     let of_hub = fake.hub.requests();
-    assert!(of_hub.iter().all(|request| request.headers["authorization"] == "Bearer hf_secret"));
+    assert!(
+        of_hub
+            .iter()
+            .all(|request| request.headers["authorization"] == "Bearer hf_secret")
+    );
     let elsewhere = fake.store.requests();
     assert_eq!(elsewhere.len(), 1);
-    assert!(!elsewhere[0].headers.contains_key("authorization") && !elsewhere[0].headers.contains_key("referer"));
+    assert!(
+        !elsewhere[0].headers.contains_key("authorization") && !elsewhere[0].headers.contains_key("referer")
+    );
     // The variable comes first, and a file elsewhere may be named.
     let other = tempfile::tempdir().unwrap();
     let hub = hub_at(&fake.hub.address, other.path(), &[("HF_TOKEN", "hf_other")]);
     model(&hub, "owner/name").unwrap();
-    assert_eq!(fake.hub.requests().last().unwrap().headers["authorization"], "Bearer hf_other");
+    assert_eq!(
+        fake.hub.requests().last().unwrap().headers["authorization"],
+        "Bearer hf_other"
+    );
 }
 
 #[test]
@@ -257,7 +324,10 @@ fn a_renamed_model_is_found_under_its_new_name() {
     let fake = FakeHub::intercepted(
         small_model(&weights),
         |request, _| {
-            let path = request.path.contains("/old/name").then(|| request.path.replace("/old/name", "/owner/name"))?;
+            let path = request
+                .path
+                .contains("/old/name")
+                .then(|| request.path.replace("/old/name", "/owner/name"))?;
             Some(Answer::status(307).header("Location", path))
         },
         |_, _| None,
@@ -266,7 +336,11 @@ fn a_renamed_model_is_found_under_its_new_name() {
     let hub = hub_at(&fake.hub.address, folder.path(), &[("HF_TOKEN", "hf_x")]);
     let found = model(&hub, "old/name").unwrap();
     assert_eq!(fs::read(found.folder.join("model.safetensors")).unwrap(), weights);
-    assert!(found.folder.starts_with(folder.path().join("hub/models--old--name")));
+    assert!(
+        found
+            .folder
+            .starts_with(folder.path().join("hub/models--old--name"))
+    );
 }
 
 #[test]
@@ -282,7 +356,8 @@ fn two_processes_fetch_a_file_once() {
     );
     let folder = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {
-        let both = [(); 2].map(|()| scope.spawn(|| model(&hub_of(&fake, folder.path()), "owner/name").unwrap()));
+        let both =
+            [(); 2].map(|()| scope.spawn(|| model(&hub_of(&fake, folder.path()), "owner/name").unwrap()));
         let [one, other] = both.map(|thread| thread.join().unwrap().folder);
         assert_eq!(one, other);
     });

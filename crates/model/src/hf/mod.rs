@@ -10,7 +10,6 @@ mod tensor_file;
 
 pub use checkpoint::{Checkpoint, CheckpointError, save, save_tensors, tensors};
 pub use generation::GenerationConfig;
-pub use smollm3_recipe::TOKENIZER_FILES;
 pub use shards::{NamedTensor, ShardError, TensorFiles, Values, write_shards};
+pub use smollm3_recipe::TOKENIZER_FILES;
 pub use tensor_file::{FileDtype, to_f32};
-
