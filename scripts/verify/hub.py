@@ -68,6 +68,9 @@ class Served:
     def answer(self, request, body):
         path = request.path.split("?")[0]
         self.asked.append(f"{request.command} {path}")
+        if path.startswith(f"/api/models/{REPOSITORY}/tree/"):
+            self.send(request, json.dumps([self.entry(name) for name in sorted(self.files)]).encode(), {}, body)
+            return
         if path.startswith(f"/api/models/{REPOSITORY}"):
             siblings = [{"rfilename": name} for name in sorted(self.files)]
             self.send(request, json.dumps({"id": REPOSITORY, "sha": COMMIT, "siblings": siblings}).encode(), {}, body)
@@ -88,6 +91,13 @@ class Served:
         else:
             headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{self.hashes[name]}"'}
             self.send(request, self.files[name], headers, body)
+
+    def entry(self, name):
+        content = self.files[name]
+        entry = {"type": "file", "path": name, "size": len(content), "oid": git_hash(content)}
+        if name in self.large:
+            entry["lfs"] = {"oid": self.hashes[name], "size": len(content), "pointerSize": 134}
+        return entry
 
     def send(self, request, content, headers, body, status=200, stop_at=None):
         wanted, begin = request.headers.get("Range"), 0
@@ -201,13 +211,15 @@ def main():
         process.kill()
         process.wait()
         served.stop_at = None
+        sent = served.sent
         begun_with = max((path.stat().st_size for path in blobs.glob("*.incomplete")), default=0)
         if goes_on == "smollm3":
             done = generate(home).stdout == first.stdout
         else:
             done = Path(python(home, download).stdout.strip()).name == COMMIT
         common = {name: value for name, value in tree(home).items() if name in kept}
-        check(f"{goes_on} goes on where {stopped} was killed ({begun_with:,} bytes were there)", done and common == kept)
+        there = f"{begun_with:,} bytes were there, {served.sent - sent:,} came"
+        check(f"{goes_on} ends what {stopped} was killed at ({there})", done and common == kept)
 
 
 if __name__ == "__main__":

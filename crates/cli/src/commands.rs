@@ -13,7 +13,7 @@ use serde::Serialize;
 use smollm3_apo::prefer;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::atomic_file::write_atomically;
-use smollm3_engine::{Event, Listener, Listeners, Metrics, Run, SourceStore, dtype, locate_models};
+use smollm3_engine::{Event, Listener, Listeners, Metrics, Run, SourceStore, dtype};
 use smollm3_eval::evaluate_stage;
 use smollm3_hub::Depth;
 use smollm3_inference::{Continuation, TextModel};
@@ -31,6 +31,7 @@ use crate::args::{
     DeviceArgs, GenerateArgs, LogFormat, PlanArgs, RecipeArgs, ReportArgs, RunArgs, StatusArgs,
 };
 use crate::data::found_data;
+use crate::hub::locate;
 use crate::interrupt::{EndsPreparing, flag};
 use crate::logs::{self, Logs, RankLog};
 use crate::progress::Progress;
@@ -214,7 +215,7 @@ fn names(recipe: &Recipe) -> String {
 
 pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    locate_models(&mut recipe, Depth::Config, &mut NotesOnStderr)?;
+    locate(&mut recipe, Depth::Config)?;
     if !recipe.hub_folders.is_empty() {
         eprintln!("note: of models on the Hub, only config.json was read; `smollm3 run` fetches the rest");
     }
@@ -281,18 +282,6 @@ fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
         vocab_size: u64::from(info.vocab_size),
         bos_token_id: info.begin_of_text,
         eos_token_id: Some(info.end_of_text),
-    }
-}
-
-/// Says what has to be said before a report on standard output.
-pub struct NotesOnStderr;
-
-impl Listener for NotesOnStderr {
-    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
-        if let Event::Note(text) = event {
-            eprintln!("note: {text}");
-        }
-        Ok(())
     }
 }
 

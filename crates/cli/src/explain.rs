@@ -13,13 +13,12 @@ use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::Columns;
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
-use smollm3_engine::locate_models;
 use smollm3_hub::Depth;
 use smollm3_recipe::{Recipe, StageKind, Tokenizer as TokenizerSpec};
 use smollm3_sft::{ConversationEncoder, RowBatch, RowEncoder, Rows, conversation};
 
 use crate::args::ExplainArgs;
-use crate::commands::NotesOnStderr;
+use crate::hub::locate;
 
 /// Learned tokens are green, the others grey.
 const LEARNED: &str = "\u{1b}[32m";
@@ -29,7 +28,7 @@ const PLAIN: &str = "\u{1b}[0m";
 /// `smollm3 data explain`.
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
     let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    locate_models(&mut recipe, Depth::Text, &mut NotesOnStderr)?;
+    locate(&mut recipe, Depth::Text)?;
     let stage = match &args.stage {
         Some(name) => recipe.stage(name)?,
         None => recipe

@@ -248,7 +248,7 @@ fn every_command_takes_a_model_of_the_hub() {
             "--prompts",
             "prompts.jsonl",
             "--out",
-            "answers",
+            "answers.jsonl",
             "--max-new-tokens",
             "2",
         ],
@@ -447,4 +447,23 @@ fn a_recipe_names_the_key_of_what_cannot_be_had() {
         );
         assert!(!home.join("tuned/out").exists());
     }
+}
+
+#[test]
+fn a_sweep_over_a_model_of_the_hub_is_planned_from_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let fake = FakeHub::start(files_of(&trained(home)));
+    let model = "[model]\ncheckpoint = \"owner/name\"\n\n[data]\nheld_out = \"5%\"\nmax_epochs = 50\n";
+    write_recipe(&home.join("tuned"), model, &stage("first", ""));
+    let grid = "stage.first.optimizer.learning_rate=1e-3,2e-3";
+    let said = smollm3(
+        &fake.hub.address,
+        home,
+        &["sweep", "tuned", "--grid", grid, "--dry-run"],
+        "",
+    );
+    assert!(said.done, "{}", said.err);
+    assert!(said.out.contains("learning_rate"), "{}", said.out);
+    assert!(fake.store.requests().is_empty());
 }

@@ -18,8 +18,6 @@ use crate::error::{HubError, Result};
 const LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
 const LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-size");
 const COMMIT: HeaderName = HeaderName::from_static("x-repo-commit");
-const ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
-const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
 
 /// How long a question may take whose answer is not needed, as in Python (`HF_HUB_ETAG_TIMEOUT`).
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,12 +64,12 @@ pub(crate) enum Part {
 
 /// One repository at the Hub.
 pub(crate) struct Api<'a> {
-    remote: &'a RemoteClient,
+    pub(crate) remote: &'a RemoteClient,
     /// Follows redirects of the Hub to itself only.
     asking: &'a Client,
-    endpoint: &'a Url,
-    token: Option<HubToken>,
-    repository: &'a str,
+    pub(crate) endpoint: &'a Url,
+    pub(crate) token: Option<HubToken>,
+    pub(crate) repository: &'a str,
 }
 
 /// A client that stops where the Hub sends to another host.
@@ -106,7 +104,7 @@ impl<'a> Api<'a> {
         }
     }
 
-    fn base(&self) -> &str {
+    pub(crate) fn base(&self) -> &str {
         self.endpoint.as_str().trim_end_matches('/')
     }
 
@@ -310,67 +308,9 @@ impl<'a> Api<'a> {
         self.check(&response, "")?;
         Ok(response)
     }
-
-    /// What an answer that is none means, and what to do.
-    fn check(&self, response: &Response, revision: &str) -> std::result::Result<(), Trouble> {
-        let status = response.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        let code = text(response.headers(), &ERROR_CODE).unwrap_or_default();
-        let message = text(response.headers(), &ERROR_MESSAGE).unwrap_or_default();
-        let (repository, endpoint) = (self.repository.to_owned(), self.base().to_owned());
-        let is_hub = response.url().origin() == self.endpoint.origin();
-        Err(Trouble::Refused(match (status.as_u16(), code) {
-            _ if !is_hub => return Err(self.fault(response, message)),
-            (_, "RevisionNotFound") => HubError::NoRevision {
-                repository,
-                revision: revision.to_owned(),
-                endpoint,
-            },
-            (_, "GatedRepo") => HubError::Gated {
-                then: match self.token {
-                    Some(_) => format!("for the account whose token is {}", self.whose_token()),
-                    None => {
-                        format!("then set HF_TOKEN to a token of that account ({endpoint}/settings/tokens)")
-                    }
-                },
-                repository,
-                endpoint,
-            },
-            (401 | 403, code) if self.token.is_some() && code != "RepoNotFound" => HubError::Token {
-                repository,
-                endpoint,
-                status: status.as_u16(),
-                token: self.whose_token(),
-            },
-            (_, "EntryNotFound") => HubError::Content {
-                repository,
-                problem: "has no such file at this commit".to_owned(),
-            },
-            (401 | 403 | 404, _) => HubError::NoRepository { repository, endpoint },
-            _ => return Err(self.fault(response, message)),
-        }))
-    }
-
-    fn fault(&self, response: &Response, message: &str) -> Trouble {
-        let host = response.url().host_str().unwrap_or_default();
-        let mut text = format!("{host} answered {}", response.status());
-        if !message.is_empty() {
-            text = format!("{text} ({message})");
-        }
-        Trouble::Fault(Fault::of_status(text, response.status(), response.headers()))
-    }
-
-    fn whose_token(&self) -> &'static str {
-        match self.remote.variable("HF_TOKEN") {
-            Some(_) => "HF_TOKEN",
-            None => "the file `token` of Hugging Face's folder",
-        }
-    }
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 

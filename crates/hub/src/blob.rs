@@ -54,7 +54,7 @@ pub(crate) async fn fetch(
         proceed(kept(0))?;
         tokio::time::sleep(LOOK).await;
     };
-    if fs::metadata(&blob).is_ok_and(|found| found.len() == file.bytes) {
+    if is_whole(&blob, file) {
         return proceed(kept(file.bytes)).map(|()| 0);
     }
     let draft = blob.with_file_name(format!("{}.incomplete", file.etag));
@@ -94,8 +94,18 @@ pub(crate) async fn fetch(
             });
         }
     }
-    fs::rename(&draft, &blob).map_err(io("write", &blob))?;
-    Ok(file.bytes - resumed.before)
+    match fs::rename(&draft, &blob) {
+        // Where locks do not hold, as on some file systems of clusters: another process has written the same bytes, and was
+        // quicker.
+        Err(_) if is_whole(&blob, file) => Ok(0),
+        done => done
+            .map_err(io("write", &blob))
+            .map(|()| file.bytes - resumed.before),
+    }
+}
+
+fn is_whole(blob: &Path, file: &FileInfo) -> bool {
+    fs::metadata(blob).is_ok_and(|found| found.len() == file.bytes)
 }
 
 struct Transfer<'a> {

@@ -86,24 +86,19 @@ impl Cache {
         Some(found.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Remembers what a revision stands for. A cache that cannot be written to is left as it is.
-    pub(crate) fn remember(&self, revision: &str, commit: &str) -> Result<()> {
-        if revision == commit || self.commit_of(revision).as_deref() == Some(commit) {
-            return Ok(());
+    /// Remembers what a revision stands for. A cache that cannot be written to is left as it is: it costs a question again.
+    pub(crate) fn remember(&self, revision: &str, commit: &str) {
+        if revision != commit && self.commit_of(revision).as_deref() != Some(commit) {
+            note(&self.folder().join("refs").join(revision), commit);
         }
-        let path = self.folder().join("refs").join(revision);
-        create_parent(&path)?;
-        fs::write(&path, commit).map_err(io("write", &path))
     }
 
-    /// Remembers that a commit has no file of this name.
-    pub(crate) fn mark_absent(&self, commit: &str, name: &str) -> Result<()> {
+    /// Remembers that a commit has no file of this name, as [`remember`](Self::remember).
+    pub(crate) fn mark_absent(&self, commit: &str, name: &str) {
         let path = self.absent(commit, name);
-        if path.exists() {
-            return Ok(());
+        if !path.exists() {
+            note(&path, "");
         }
-        create_parent(&path)?;
-        fs::write(&path, "").map_err(io("write", &path))
     }
 
     fn absent(&self, commit: &str, name: &str) -> PathBuf {
@@ -205,6 +200,14 @@ pub(crate) fn is_commit(revision: &str) -> bool {
         && revision
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Writes what another call can find out again.
+fn note(path: &Path, text: &str) {
+    let written = create_parent(path).and_then(|()| fs::write(path, text).map_err(io("write", path)));
+    if let Err(error) = written {
+        tracing::debug!(%error, "not remembered");
+    }
 }
 
 pub(crate) fn create_parent(path: &Path) -> Result<()> {

@@ -139,7 +139,7 @@ impl Hub {
                     tracing::warn!(
                         problem,
                         commit,
-                        "the Hub cannot be asked; taking what {id} was when last fetched"
+                        "the Hub cannot be asked; taking the commit that {id} was when last fetched"
                     );
                     return Ok(found(commit, 0));
                 }
@@ -166,7 +166,7 @@ impl Hub {
                 fetched = fetch.fetched.get();
             }
             // Last: what a branch stood for before stays usable until the new is whole.
-            cache.remember(revision, &commit)?;
+            cache.remember(revision, &commit);
             Ok(found(&commit, fetched))
         })
     }
@@ -223,7 +223,8 @@ impl Fetch<'_> {
         }
         absent
             .iter()
-            .try_for_each(|name| self.cache.mark_absent(&self.listing.commit, name))
+            .for_each(|name| self.cache.mark_absent(&self.listing.commit, name));
+        Ok(())
     }
 
     /// Brings files of the commit into the cache, several at a time.

@@ -19,6 +19,7 @@ mod error;
 mod hub;
 mod place;
 mod recipe;
+mod refusal;
 mod wanted;
 
 pub use cache::{Cache, Origin};

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use smollm3_hub::HubError;
 use smollm3_recipe::{PlanError, RecipeError};
 
 /// A sweep cannot be planned or run.
@@ -44,6 +45,14 @@ pub enum SweepError {
         variation: String,
         /// Why.
         source: Box<RecipeError>,
+    },
+    /// A model of the Hub that it names cannot be had.
+    #[error("variation \"{variation}\": {source}")]
+    Hub {
+        /// Its name.
+        variation: String,
+        /// Why.
+        source: Box<HubError>,
     },
     /// The plan of a variation's recipe does not work out.
     #[error("variation \"{variation}\": {source}")]

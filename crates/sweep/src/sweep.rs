@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use smollm3_hub::{Depth, Hub, Located, locate, read_pins};
 use smollm3_recipe::{Facts, Recipe};
 
 use crate::file::SweepFile;
@@ -271,11 +272,20 @@ impl PlannedRun {
     }
 }
 
+/// The recipe of a variation, with the configurations of models on the Hub.
 fn load(base: &Path, variation: &str, settings: &[String]) -> Result<Recipe> {
-    Recipe::load(base, settings).map_err(|source| SweepError::Recipe {
+    let mut recipe = Recipe::load(base, settings).map_err(|source| SweepError::Recipe {
         variation: variation.to_owned(),
         source: Box::new(source),
-    })
+    })?;
+    let silent = (&mut |_: &str, _| true, &mut |_: &str, _: &Located| ());
+    read_pins(&recipe.run.output)
+        .and_then(|pins| locate(&mut recipe, Depth::Config, &pins, &Hub::new, silent.0, silent.1))
+        .map_err(|source| SweepError::Hub {
+            variation: variation.to_owned(),
+            source: Box::new(source),
+        })?;
+    Ok(recipe)
 }
 
 /// The variations that are named, each by its own name.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
 use smollm3_hub::{Hub, HubError, Wanted};
 
-use crate::fake_hub::{Answer, FakeHub, sha256};
+use crate::fake_hub::{Answer, FakeHub, git_hash, sha256};
 use crate::{hub_at, hub_of, id, model, noise, policy, small_model};
 
 /// The size of a range.
@@ -158,15 +158,15 @@ fn other_bytes_than_were_announced_are_not_kept() {
         matches!(&error, HubError::Damaged { file, .. } if file == "tokenizer.json"),
         "{error}"
     );
-    for folder in [&folder, &other] {
-        let blobs = fs::read_dir(folder.path().join("hub/models--owner--name/blobs")).unwrap();
-        let left: Vec<_> = blobs.map(|entry| entry.unwrap().file_name()).collect();
-        assert!(
-            left.iter()
-                .all(|name| !name.to_str().unwrap().ends_with("incomplete")),
-            "{left:?}"
-        );
-        assert!(!folder.path().join("hub/models--owner--name/refs").exists());
+    let damaged = [(&folder, sha256(&weights)), (&other, git_hash(b"{\"a\": 1}"))];
+    for (folder, etag) in damaged {
+        let repository = folder.path().join("hub/models--owner--name");
+        let blobs = fs::read_dir(repository.join("blobs")).unwrap();
+        let left: Vec<String> = blobs
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert!(left.iter().all(|name| !name.starts_with(&etag)), "{left:?}");
+        assert!(!repository.join("refs").exists());
     }
 }
 

@@ -1,0 +1,74 @@
+//! What the Hub means by an answer that is none, and what to do about it.
+//!
+//! Source: `hf_raise_for_status` of `huggingface_hub`. The header `X-Error-Code` tells cases apart that share a status; to a
+//! request without a token, a model that is missing and one that is private look the same.
+
+use reqwest::Response;
+use reqwest::header::HeaderName;
+use smollm3_corpus::remote::Fault;
+
+use crate::api::{Api, Trouble, text};
+use crate::error::HubError;
+
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
+const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
+
+impl Api<'_> {
+    /// What an answer that is none means, and what to do.
+    pub(crate) fn check(&self, response: &Response, revision: &str) -> Result<(), Trouble> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let code = text(response.headers(), &ERROR_CODE).unwrap_or_default();
+        let message = text(response.headers(), &ERROR_MESSAGE).unwrap_or_default();
+        let (repository, endpoint) = (self.repository.to_owned(), self.base().to_owned());
+        let is_hub = response.url().origin() == self.endpoint.origin();
+        Err(Trouble::Refused(match (status.as_u16(), code) {
+            _ if !is_hub => return Err(self.fault(response, message)),
+            (_, "RevisionNotFound") => HubError::NoRevision {
+                repository,
+                revision: revision.to_owned(),
+                endpoint,
+            },
+            (_, "GatedRepo") => HubError::Gated {
+                then: match self.token {
+                    Some(_) => format!("for the account whose token is {}", self.whose_token()),
+                    None => {
+                        format!("then set HF_TOKEN to a token of that account ({endpoint}/settings/tokens)")
+                    }
+                },
+                repository,
+                endpoint,
+            },
+            (401 | 403, code) if self.token.is_some() && code != "RepoNotFound" => HubError::Token {
+                repository,
+                endpoint,
+                status: status.as_u16(),
+                token: self.whose_token(),
+            },
+            (_, "EntryNotFound") => HubError::Content {
+                repository,
+                problem: "has no such file at this commit".to_owned(),
+            },
+            (401 | 403 | 404, _) => HubError::NoRepository { repository, endpoint },
+            _ => return Err(self.fault(response, message)),
+        }))
+    }
+
+    fn fault(&self, response: &Response, message: &str) -> Trouble {
+        let host = response.url().host_str().unwrap_or_default();
+        let mut text = format!("{host} answered {}", response.status());
+        if !message.is_empty() {
+            text = format!("{text} ({message})");
+        }
+        Trouble::Fault(Fault::of_status(text, response.status(), response.headers()))
+    }
+
+    fn whose_token(&self) -> &'static str {
+        match self.remote.variable("HF_TOKEN") {
+            Some(_) => "HF_TOKEN",
+            None => "the file `token` of Hugging Face's folder",
+        }
+    }
+}
