@@ -4,6 +4,8 @@
 Serves a checkpoint's folder as the Hub does, on 127.0.0.1, and asks for it three times over: by `smollm3` and then by
 `huggingface_hub` offline; the other way round; and by one after the other was stopped in the middle of the weights.
 
+Both are so with huggingface_hub 0.36.2 and 2.4.0; the former goes on with half a file, the latter begins it again.
+
     python -m venv /tmp/venv && /tmp/venv/bin/pip install huggingface_hub
     /tmp/venv/bin/python scripts/verify/hub.py target/release/smollm3 FOLDER
 """

@@ -86,6 +86,9 @@ pub fn local_folder(typed: &Path, wanted: Wanted) -> Result<PathBuf> {
     };
     let _quiet = QuietSockets::new();
     let hub = Hub::new()?;
+    if !HubId::is_explicit(text) && !hub.cache(&id).folder().is_dir() {
+        eprintln!("note: there is no folder {text}; looking for a model of this name on the Hub");
+    }
     let bar = ProgressBar::new(0).with_prefix(format!("{text}  "));
     style(&bar, BYTES_BAR);
     let found = fetched(&hub, text, here, &id, None, wanted, &mut |progress| {

@@ -294,7 +294,8 @@ fn texts_that_name_nothing() {
     assert_eq!(
         misspelt.err,
         format!(
-            "error: `runs/demoo`: there is no folder runs/demoo; taken for a Hub id: there is no model runs/demoo at \
+            "note: there is no folder runs/demoo; looking for a model of this name on the Hub\n\
+             error: `runs/demoo`: there is no folder runs/demoo; taken for a Hub id: there is no model runs/demoo at \
              {endpoint}, or it is private; compare the spelling, or set HF_TOKEN to a token that may read it\n"
         )
     );

@@ -111,7 +111,7 @@ pub enum HubError {
     #[error(transparent)]
     Architecture(#[from] smollm3_recipe::ModelConfigError),
     /// The disk.
-    #[error("{path}: cannot {action}: {source}; what has come is kept, and the same command goes on from there", path = .path.display())]
+    #[error("{path}: cannot {action}: {source}", path = .path.display())]
     Io {
         /// A verb.
         action: &'static str,

@@ -4,6 +4,7 @@
 //! goes on with them wherever the branches have moved; each of its checkpoints has a copy of the file.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use smollm3_corpus::atomic_file::write_atomically;
@@ -162,7 +163,10 @@ fn names(recipe: &Recipe) -> BTreeMap<String, (String, Wanted)> {
 pub fn read_pins(folder: &Path) -> Result<Pins> {
     let path = folder.join(PINS);
     match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Pins::new()),
+        // A file in the place of the folder is named by whoever writes there.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Pins::new())
+        }
         Err(error) => Err(io("read", &path)(error)),
         Ok(text) => serde_json::from_slice(&text).map_err(|error| io("read", &path)(error.into())),
     }
