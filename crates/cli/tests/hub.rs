@@ -352,7 +352,19 @@ fn a_run_keeps_to_the_commits_that_it_began_with() {
     let endpoint = fake.hub.address.clone();
     let command = |arguments: &[&str]| smollm3(&endpoint, home, arguments, "");
     let model = "[model]\ncheckpoint = \"owner/name\"\n\n[data]\nheld_out = \"5%\"\nmax_epochs = 50\n";
-    let stages = stage("first", "") + &stage("second", "from = \"owner/name\"");
+    let merged = r#"
+[[stage]]
+name = "merged"
+kind = "merge"
+from = "first"
+[[stage.model]]
+checkpoint = "owner/name"
+weight = 0.5
+[[stage.model]]
+checkpoint = "first"
+weight = 0.5
+"#;
+    let stages = stage("first", "") + &stage("second", "from = \"owner/name\"") + merged;
     write_recipe(&home.join("tuned"), model, &stages);
 
     // A plan reads the configuration alone, and says so.
@@ -406,6 +418,10 @@ fn a_run_keeps_to_the_commits_that_it_began_with() {
         fs::read(out.join("first/step-00000002/model.safetensors")).unwrap(),
         fs::read(out.join("second/step-00000002/model.safetensors")).unwrap()
     );
+
+    let merged = out.join("merged/step-00000000");
+    assert_eq!(json(&merged.join("hub.json"))["owner/name"], commit());
+    assert_eq!(json(&merged.join("merge.json"))["parents"][0]["commit"], commit());
 
     // A new run takes what the branch stands for now.
     let fresh = format!("run.output={}", home.join("fresh").display());

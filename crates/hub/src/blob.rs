@@ -64,7 +64,7 @@ pub(crate) async fn fetch(
         policy,
         kept,
     }
-    .into_draft(&draft)
+    .write_draft(&draft)
     .await?;
     if let Some(problem) = resumed.problem {
         fs::remove_file(&draft).map_err(io("remove", &draft))?;
@@ -86,7 +86,7 @@ pub(crate) async fn fetch(
             policy,
             kept: &|_| kept(0),
         };
-        if let Some(problem) = again.into_draft(&draft).await?.problem {
+        if let Some(problem) = again.write_draft(&draft).await?.problem {
             fs::remove_file(&draft).map_err(io("remove", &draft))?;
             return Err(HubError::Damaged {
                 file: file.name.clone(),
@@ -124,7 +124,7 @@ struct Done {
 }
 
 impl Transfer<'_> {
-    async fn into_draft(&self, draft: &Path) -> Result<Done> {
+    async fn write_draft(&self, draft: &Path) -> Result<Done> {
         let mut output = OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -1,6 +1,6 @@
 //! What a recipe names on the Hub, found or fetched, and pinned.
 //!
-//! The commits that a run began with are in `hub.json` of its folder, by the text that the recipe has for them. The same run
+//! The commits that a run began with are in `hub.json` of its folder, by model (`owner/name@revision`). The same run
 //! goes on with them wherever the branches have moved; each of its checkpoints has a copy of the file.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use smollm3_corpus::atomic_file::write_atomically;
 use smollm3_corpus::fetch::FetchProgress;
-use smollm3_recipe::{HubId, Model, Recipe, StageKind, Start, TemplateChoice, Tokenizer};
+use smollm3_recipe::{Model, Recipe, StageKind, Start, TemplateChoice, Tokenizer};
 
 use crate::cache::Origin;
 use crate::error::{HubError, Result, io};
@@ -17,10 +17,10 @@ use crate::hub::{Hub, Report, Snapshot};
 use crate::place::{fetched, folder_or_hub};
 use crate::wanted::Wanted;
 
-/// The file in a run's folder and in checkpoints: commits by id.
+/// The file in a run's folder and in checkpoints: commits by model.
 pub const PINS: &str = "hub.json";
 
-/// Commits by the text that names a model.
+/// Commits by model, `owner/name` or `owner/name@revision`.
 pub type Pins = BTreeMap<String, String>;
 
 /// How much of the models a command needs.
@@ -71,13 +71,7 @@ pub fn locate(
         if wanted == Wanted::default() {
             continue;
         }
-        let pinned = pins.get(&text).map(String::as_str);
-        let id = match pinned {
-            // It was a model of the Hub when the run began.
-            Some(_) => HubId::parse(&text),
-            None => folder_or_hub(&text, &recipe.directory),
-        };
-        let folder = match id {
+        let folder = match folder_or_hub(&text, &recipe.directory) {
             None => {
                 let folder = recipe.resolve(&text);
                 located(&text, &Located::Folder(folder.clone()));
@@ -88,11 +82,22 @@ pub fn locate(
                     Some(hub) => hub,
                     None => opened.insert(hub()?),
                 };
+                // Other spellings of the same model are of the same commit.
+                let model = id.model();
+                let pinned = pins.get(&model).or_else(|| commits.get(&model)).cloned();
                 let report: &mut Report<'_> = &mut |progress| report(&text, progress);
-                let snapshot = fetched(hub, &text, &recipe.directory, &id, pinned, wanted, report)
-                    .map_err(|error| in_recipe(&key, error))?;
+                let snapshot = fetched(
+                    hub,
+                    &text,
+                    &recipe.directory,
+                    &id,
+                    pinned.as_deref(),
+                    wanted,
+                    report,
+                )
+                .map_err(|error| in_recipe(&key, error))?;
                 located(&text, &Located::Hub(snapshot.clone()));
-                commits.insert(text.clone(), snapshot.commit);
+                commits.insert(model, snapshot.commit);
                 snapshot.folder
             }
         };

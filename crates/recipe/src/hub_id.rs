@@ -69,6 +69,14 @@ impl HubId {
         })
     }
 
+    /// The repository and its revision, however they were written: all folders of it are of one commit.
+    pub fn model(&self) -> String {
+        match self.revision.as_str() {
+            "main" => self.repository.clone(),
+            revision => format!("{}@{revision}", self.repository),
+        }
+    }
+
     /// Whether the text can mean nothing else.
     pub fn is_explicit(text: &str) -> bool {
         text.starts_with("hf://")
@@ -77,14 +85,11 @@ impl HubId {
 
 impl fmt::Display for HubId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.repository)?;
-        if self.revision != "main" {
-            write!(f, "@{}", self.revision)?;
+        f.write_str(&self.model())?;
+        match self.folder.as_str() {
+            "" => Ok(()),
+            folder => write!(f, "/{folder}"),
         }
-        if !self.folder.is_empty() {
-            write!(f, "/{}", self.folder)?;
-        }
-        Ok(())
     }
 }
 

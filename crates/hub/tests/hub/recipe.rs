@@ -33,6 +33,20 @@ sequence_length = 8
 [[stage.data]]
 name = "rows"
 paths = ["rows.jsonl"]
+
+[[stage]]
+name = "apo"
+kind = "apo"
+from = "sft"
+reference_from = "owner/name@main"
+optimizer = {{ learning_rate = 1e-3 }}
+schedule = {{ kind = "constant" }}
+epochs = 1
+global_batch = "1 pairs"
+sequence_length = 8
+[[stage.data]]
+name = "pairs"
+paths = ["pairs.jsonl"]
 "#
     );
     fs::write(folder.join("recipe.toml"), text).unwrap();
@@ -71,10 +85,15 @@ fn models_are_located_as_deep_as_is_needed_and_pinned() {
     fake.commit("main", small_model(b"others"));
     let pins = look(&mut found, Depth::Text, &pins);
     assert_eq!(pins["owner/name"], first, "what is on record holds");
-    // It came with the template, which nothing was on record of.
-    assert_eq!(pins["hf://owner/name"], format!("{:040x}", 0xabc1));
+    assert_eq!(pins.len(), 1, "all spellings of a model are of one commit");
+    assert_eq!(
+        found.hub_folders["hf://owner/name"],
+        found.hub_folders["owner/name"]
+    );
     assert!(fake.store.requests().is_empty());
     look(&mut found, Depth::Weights, &pins);
+    let reference = found.hub_folders["owner/name@main"].join("model.safetensors");
+    assert_eq!(fs::read(reference).unwrap(), b"weights");
     assert_eq!(
         fs::read(found.hub_folders["owner/name"].join("model.safetensors")).unwrap(),
         b"weights"

@@ -77,7 +77,8 @@ fn what_a_repository_has_not() {
     let config = ("config.json", CONFIG.as_bytes());
     let index = "model.safetensors.index.json";
     let llava = br#"{"model_type": "llava"}"#;
-    let cases: [(&[(&str, &[u8])], &str); 7] = [
+    type Named<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Named<'_>, &str); 7] = [
         (
             &[("README.md", b"")],
             "owner/name has no config.json: it is no checkpoint that transformers reads",
