@@ -118,6 +118,8 @@ fn a_folder_of_the_recipe_comes_first_and_is_said() {
     fs::create_dir_all(&near).unwrap();
     fs::write(near.join("config.json"), crate::CONFIG).unwrap();
     let mut found = recipe(folder.path(), "near/by");
+    // The other stage is compared with a model of the Hub.
+    found.stages.truncate(1);
     let mut said = Vec::new();
     let pins = locate(
         &mut found,
