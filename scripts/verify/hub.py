@@ -11,9 +11,11 @@ Both are so with huggingface_hub 0.36.2 and 2.4.0; the former goes on with half 
 """
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -151,6 +153,7 @@ def main():
     binary = args.smollm3.resolve()
     served = Served(args.folder)
     scratch = Path(tempfile.mkdtemp(prefix="hub-verify-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
 
     def environment(home, **more):
         own = {"HF_ENDPOINT": served.hub, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
