@@ -51,7 +51,7 @@ pub fn exact_match(
             let answers = generate(model, &prompts, &settings, |_, _| ControlFlow::Continue(()))?;
             for (problem, ids) in problems.iter().zip(answers) {
                 let text = tokenizer.decode(&ids, true)?;
-                right += u32::from(spoken(&text).is_some_and(|answer| is_right(&problem, answer)));
+                right += u32::from(spoken(&text).is_some_and(|answer| is_right(problem, answer)));
             }
             done += indices.len() as u64;
         }
@@ -94,7 +94,7 @@ mod tests {
             ("83 = 83", false),
             ("", false),
         ] {
-            assert_eq!(is_right(&problem, answer), right, "{answer}");
+            assert_eq!(is_right(problem, answer), right, "{answer}");
         }
     }
 }

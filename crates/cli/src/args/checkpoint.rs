@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use smollm3_gguf::Precision;
 use smollm3_model::hf::FileDtype;
 use smollm3_recipe::ContextLength;
 
@@ -54,15 +55,37 @@ pub struct MergeArgs {
 pub struct ExportArgs {
     /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
     pub checkpoint: CheckpointArg,
-    /// The folder to write, which must not exist
+    /// The folder to write, or the file with --gguf; it must not exist
     #[arg(long)]
     pub out: PathBuf,
+    /// Write one GGUF file for llama.cpp, with numbers of this type
+    #[arg(long, value_enum, value_name = "TYPE", conflicts_with = "dtype")]
+    pub gguf: Option<GgufType>,
     /// Stretch the context to so many tokens by YaRN, e.g. 128k
     #[arg(long)]
     pub context: Option<ContextLength>,
     /// Type of the numbers in the files
     #[arg(long, value_enum, default_value_t = DtypeArg::Bf16)]
     pub dtype: DtypeArg,
+}
+
+/// Type of the matrices in a GGUF file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GgufType {
+    /// 16 bits, IEEE half precision
+    F16,
+    /// 8.5 bits: bytes in blocks of 32 with a scale
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl From<GgufType> for Precision {
+    fn from(kind: GgufType) -> Self {
+        match kind {
+            GgufType::F16 => Self::F16,
+            GgufType::Q8_0 => Self::Q8_0,
+        }
+    }
 }
 
 /// Type of the numbers in a file.
