@@ -94,7 +94,7 @@ mod tests {
             ("83 = 83", false),
             ("", false),
         ] {
-            assert_eq!(is_right(problem, answer), right, "{answer}");
+            assert_eq!(is_right(&problem, answer), right, "{answer}");
         }
     }
 }

@@ -77,33 +77,33 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 
 /// The format's number of a value's type, and the value.
 fn put_value(out: &mut Vec<u8>, value: &Value) {
-    let [U32, I32, F32, BOOL, TEXT, ARRAY] = [4_u32, 5, 6, 7, 8, 9];
+    let [u32_type, i32_type, f32_type, bool_type, text_type, array_type] = [4_u32, 5, 6, 7, 8, 9];
     match value {
         Value::U32(number) => {
-            out.extend(U32.to_le_bytes());
+            out.extend(u32_type.to_le_bytes());
             out.extend(number.to_le_bytes());
         }
         Value::F32(number) => {
-            out.extend(F32.to_le_bytes());
+            out.extend(f32_type.to_le_bytes());
             out.extend(number.to_le_bytes());
         }
         Value::Bool(flag) => {
-            out.extend(BOOL.to_le_bytes());
+            out.extend(bool_type.to_le_bytes());
             out.push(u8::from(*flag));
         }
         Value::Text(text) => {
-            out.extend(TEXT.to_le_bytes());
+            out.extend(text_type.to_le_bytes());
             put_text(out, text);
         }
         Value::Integers(numbers) => {
-            out.extend(ARRAY.to_le_bytes());
-            out.extend(I32.to_le_bytes());
+            out.extend(array_type.to_le_bytes());
+            out.extend(i32_type.to_le_bytes());
             out.extend((numbers.len() as u64).to_le_bytes());
             out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
         }
         Value::Texts(texts) => {
-            out.extend(ARRAY.to_le_bytes());
-            out.extend(TEXT.to_le_bytes());
+            out.extend(array_type.to_le_bytes());
+            out.extend(text_type.to_le_bytes());
             out.extend((texts.len() as u64).to_le_bytes());
             texts.iter().for_each(|text| put_text(out, text));
         }
