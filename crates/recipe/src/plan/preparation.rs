@@ -8,8 +8,7 @@ use serde::Serialize;
 use super::text::grouped;
 use super::{Facts, StagePlan};
 
-/// Bytes of text that a token stands for: 45 TB for the 11.2T tokens of SmolLM3, and as measured with the tokenizer of
-/// Llama 3 on English (4.4) and on code (3.6).
+/// Bytes of text that a token stands for, roughly: 45 TB for the 11.2T tokens of SmolLM3.
 const TEXT_BYTES: u64 = 4;
 
 /// Bytes of text that a core tokenises in a second, from rows to synced token stores. What is aimed at; to be replaced by
