@@ -53,10 +53,13 @@ fn splits(tokenizer: &Json) -> Result<&'static str, String> {
             model["type"]
         ));
     }
-    if !tokenizer["normalizer"].is_null() {
+    let normalizer = &tokenizer["normalizer"];
+    // transformers writes a sequence of none.
+    let changes_nothing = normalizer["normalizers"].as_array().is_some_and(Vec::is_empty);
+    if !normalizer.is_null() && !changes_nothing {
         return Err(format!(
             "its tokenizer changes text before it splits it ({})",
-            tokenizer["normalizer"]["type"]
+            normalizer["type"]
         ));
     }
     let single = std::slice::from_ref(&tokenizer["pre_tokenizer"]);
