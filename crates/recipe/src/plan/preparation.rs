@@ -11,9 +11,9 @@ use super::{Facts, StagePlan};
 /// Bytes of text that a token stands for, roughly: 45 TB for the 11.2T tokens of SmolLM3.
 const TEXT_BYTES: u64 = 4;
 
-/// Bytes of text that a core tokenises in a second, from rows to synced token stores. What is aimed at; to be replaced by
-/// what `bench tokenize` measures on a quiet machine.
-const BYTES_PER_SECOND: f64 = 60e6;
+/// Bytes of text that a core tokenises in a second, from rows to token stores: half of what `bench tokenize` gives with two threads
+/// on two cores (62 to 83 MB/s, docs/benchmarks.md).
+const BYTES_PER_SECOND: f64 = 35e6;
 
 /// The work of `smollm3 data prepare` or `data tokenize` that is still to be done.
 #[derive(Debug, Clone, PartialEq, Serialize)]
