@@ -215,8 +215,8 @@ fn names(recipe: &Recipe) -> String {
 
 pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    locate(&mut recipe, Depth::Config)?;
-    if !recipe.hub_folders.is_empty() {
+    // A folder of that name is no model on the Hub.
+    if !locate(&mut recipe, Depth::Config)?.is_empty() {
         eprintln!("note: of models on the Hub, only config.json was read; `smollm3 run` fetches the rest");
     }
     let facts = facts(&recipe)?;

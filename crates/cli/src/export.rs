@@ -39,15 +39,15 @@ pub fn export(args: &ExportArgs) -> Result<ExitCode> {
         Some(context) => stretched(&checkpoint.config, context.0, from)?,
     };
     if let Some(kind) = args.gguf {
-        smollm3_gguf::export(from, &config, &args.out, kind.into())?;
+        smollm3_gguf::export(from, &checkpoint, &config, &args.out, kind.into())?;
         let bytes = fs::metadata(&args.out).map_or(0, |file| file.len());
         println!("wrote {} ({:.1} MB)", args.out.display(), bytes as f64 / 1e6);
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        let dtype = args.dtype.into();
+        let tensors = named_tensors(checkpoint, config.parameter_shapes(), dtype, |_, values| values);
+        write_folder(from, &args.out, &config, &tensors, dtype, |_| Ok(()))?;
+        println!("wrote {} ({})", args.out.display(), dtype.name());
     }
-    let dtype = args.dtype.into();
-    let tensors = named_tensors(checkpoint, config.parameter_shapes(), dtype, |_, values| values);
-    write_folder(from, &args.out, &config, &tensors, dtype, |_| Ok(()))?;
-    println!("wrote {} ({})", args.out.display(), dtype.name());
     if let Some(yarn) = &config.rope_scaling {
         println!(
             "context {}: YaRN, factor {} over {}",

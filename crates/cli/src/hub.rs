@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use smollm3_engine::{Event, Listener, locate_models};
-use smollm3_hub::{Depth, Hub, Wanted, fetched, folder_or_hub};
+use smollm3_hub::{Depth, Hub, Pins, Wanted, fetched, folder_or_hub};
 use smollm3_recipe::{HubId, Recipe};
 
 use crate::progress::style;
@@ -42,14 +42,13 @@ impl Drop for QuietSockets {
     }
 }
 
-/// Finds or fetches what a recipe names on the Hub, for commands that show it.
+/// Finds or fetches what a recipe names on the Hub, for commands that show it; returns the commits of its models there.
 ///
 /// # Errors
 /// One of the models cannot be had.
-pub fn locate(recipe: &mut Recipe, depth: Depth) -> Result<()> {
+pub fn locate(recipe: &mut Recipe, depth: Depth) -> Result<Pins> {
     let _quiet = QuietSockets::new();
-    locate_models(recipe, depth, &mut NotesOnStderr)?;
-    Ok(())
+    Ok(locate_models(recipe, depth, &mut NotesOnStderr)?)
 }
 
 /// Says what has to be said before a report on standard output.

@@ -18,7 +18,7 @@ use tokenizers::{Model, Tokenizer};
 
 use crate::contained::contained;
 use crate::special_tokens::TextToken;
-use crate::tokenizer::SPLIT_PATTERN;
+use crate::tokenizer::components::{kind, normalizer, pre_tokenizers, splits_as_llama};
 
 /// What both versions must encode alike, with the added tokens behind it.
 const PROBE: &str = "It's  12345 words,\r\n\r\n\tthey'LL say naïve Ελληνικά 漢字かな 한국어 עברית हिन्दी e\u{301} \u{a0}👩‍👩‍👧 \u{1d7d8}٣ \
@@ -60,8 +60,8 @@ impl FastEncoder {
                 vocabulary.entry(letter).or_insert_with(|| next.into());
             }
         }
-        // Encoding needs none of these.
-        for unused in ["post_processor", "decoder", "truncation", "padding"] {
+        // Encoding needs none of these; a normalizer that is left by now does nothing.
+        for unused in ["normalizer", "post_processor", "decoder", "truncation", "padding"] {
             if let Some(component) = json.get_mut(unused) {
                 component.take();
             }
@@ -149,16 +149,9 @@ fn whole_characters(text: &str, bytes: Range<usize>) -> Range<usize> {
 
 /// Refuses what could give other ids than 0.22.
 fn check_components(json: &Value) -> Result<(), String> {
-    let kind = |component: &Value| {
-        let kind = component.get("type").and_then(Value::as_str);
-        kind.unwrap_or("without a type").to_owned()
-    };
     let is_set = |value: &Value| !(value.is_null() || *value == "" || *value == 0.0 || *value == false);
-    let normalizer = &json["normalizer"];
-    // transformers writes a sequence of none.
-    let changes_nothing = normalizer["normalizers"].as_array().is_some_and(Vec::is_empty);
-    if is_set(normalizer) && !changes_nothing {
-        return Err(format!("the normalizer {}", kind(normalizer)));
+    if let Some(kind) = normalizer(json) {
+        return Err(format!("the normalizer {kind}"));
     }
     let model = &json["model"];
     if kind(model) != "BPE" {
@@ -173,21 +166,16 @@ fn check_components(json: &Value) -> Result<(), String> {
     if let Some(option) = options.iter().find(|option| is_set(&model[**option])) {
         return Err(format!("`{option}` of the model BPE"));
     }
-    let single = std::slice::from_ref(&json["pre_tokenizer"]);
-    let members = json["pre_tokenizer"]["pretokenizers"].as_array();
-    let Some((last, before)) = members.map_or(single, Vec::as_slice).split_last() else {
+    let Some((last, before)) = pre_tokenizers(json).split_last() else {
         return Err("no pre-tokenizer".to_owned());
     };
     if kind(last) != "ByteLevel" || is_set(&last["add_prefix_space"]) {
         return Err(format!("the pre-tokenizer {}, at the end", kind(last)));
     }
     for member in before {
-        let split = member["pattern"]["Regex"] == SPLIT_PATTERN
-            && member["behavior"] == "Isolated"
-            && member["invert"] == false;
-        match kind(member).as_str() {
+        match kind(member) {
             "Digits" => {}
-            "Split" if split => {}
+            "Split" if splits_as_llama(member) => {}
             "Split" => return Err(format!("the pre-tokenizer Split by {}", member["pattern"])),
             other => return Err(format!("the pre-tokenizer {other}")),
         }

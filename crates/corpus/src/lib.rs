@@ -38,4 +38,4 @@ pub use error::{CorpusError, Result};
 pub use fast_encoder::byte_alphabet;
 pub use special_tokens::TextToken;
 pub use store::{StoreWriter, TokenStore};
-pub use tokenizer::{SPLIT_PATTERN, Tokenizer};
+pub use tokenizer::Tokenizer;

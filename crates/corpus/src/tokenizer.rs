@@ -9,6 +9,7 @@
 //! Special tokens spelt out inside a document stay plain text unless asked otherwise: a web page must
 //! not be able to end itself or open a chat turn. (datatrove parses them; [`SpecialTokens::Parsed`].)
 
+pub mod components;
 mod config;
 
 use std::ops::Range;

@@ -13,11 +13,17 @@ use crate::blocks::{Precision, TensorType};
 use crate::file::{TensorInfo, Value, padding, write_header};
 use crate::{GgufError, Result, architecture, tensors, vocabulary};
 
-/// Writes the checkpoint in `folder` to `out`, whole or not at all. `config` is the checkpoint's, or the same with YaRN.
+/// Writes the checkpoint of `folder` to `out`, whole or not at all. `config` is the checkpoint's, or the same with YaRN.
 ///
 /// # Errors
 /// The checkpoint cannot be read, llama.cpp cannot run it, `out` exists or cannot be written.
-pub fn export(folder: &Path, config: &ModelConfig, out: &Path, precision: Precision) -> Result<()> {
+pub fn export(
+    folder: &Path,
+    checkpoint: &Checkpoint,
+    config: &ModelConfig,
+    out: &Path,
+    precision: Precision,
+) -> Result<()> {
     if out.exists() {
         return Err(GgufError::Exists { path: out.to_owned() });
     }
@@ -25,7 +31,6 @@ pub fn export(folder: &Path, config: &ModelConfig, out: &Path, precision: Precis
         folder: folder.to_owned(),
         problem,
     };
-    let checkpoint = Checkpoint::open(folder)?;
     let architecture = architecture::name(config).map_err(unsupported)?;
     let mut values = general(out, architecture, precision);
     values.extend(architecture::values(config, architecture).map_err(unsupported)?);

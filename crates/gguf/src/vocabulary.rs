@@ -1,7 +1,8 @@
 //! The tokenizer in llama.cpp's keys: its entries, merges, and the name that llama.cpp has for its way to split text.
 
 use serde_json::Value as Json;
-use smollm3_corpus::{SPLIT_PATTERN, Tokenizer};
+use smollm3_corpus::Tokenizer;
+use smollm3_corpus::tokenizer::components::{normalizer, pre_tokenizers, splits_as_llama};
 
 use crate::file::Value;
 
@@ -53,32 +54,17 @@ fn splits(tokenizer: &Json) -> Result<&'static str, String> {
             model["type"]
         ));
     }
-    let normalizer = &tokenizer["normalizer"];
-    // transformers writes a sequence of none.
-    let changes_nothing = normalizer["normalizers"].as_array().is_some_and(Vec::is_empty);
-    if !normalizer.is_null() && !changes_nothing {
-        return Err(format!(
-            "its tokenizer changes text before it splits it ({})",
-            normalizer["type"]
-        ));
+    if let Some(kind) = normalizer(tokenizer) {
+        return Err(format!("its tokenizer changes text before it splits it ({kind})"));
     }
-    let single = std::slice::from_ref(&tokenizer["pre_tokenizer"]);
-    let steps = tokenizer["pre_tokenizer"]["pretokenizers"].as_array();
-    let steps = steps.map_or(single, Vec::as_slice);
     let bytes = |step: &Json, regex: bool| {
         step["type"] == "ByteLevel" && step["add_prefix_space"] == false && step["use_regex"] == regex
     };
-    let llama = |step: &Json| {
-        step["type"] == "Split"
-            && step["pattern"]["Regex"] == SPLIT_PATTERN
-            && step["behavior"] == "Isolated"
-            && step["invert"] == false
-    };
     let digits = |step: &Json| step["type"] == "Digits" && step["individual_digits"] == true;
     let whole_words = model["ignore_merges"] == true;
-    match steps {
-        [split, level] if llama(split) && bytes(level, false) && whole_words => Ok("llama-bpe"),
-        [split, level] if llama(split) && bytes(level, false) => Ok("smaug-bpe"),
+    match pre_tokenizers(tokenizer) {
+        [split, level] if splits_as_llama(split) && bytes(level, false) && whole_words => Ok("llama-bpe"),
+        [split, level] if splits_as_llama(split) && bytes(level, false) => Ok("smaug-bpe"),
         [split, level] if digits(split) && bytes(level, true) && !whole_words => Ok("smollm"),
         [level] if bytes(level, true) && !whole_words => Ok("gpt-2"),
         _ => Err(format!(

@@ -35,8 +35,8 @@ fn checkpoint(folder: &TempDir, name: &str) -> PathBuf {
 
 fn written(folder: &TempDir, checkpoint: &Path, precision: Precision) -> Gguf {
     let out = folder.path().join("model.gguf");
-    let config = Checkpoint::open(checkpoint).unwrap().config;
-    export(checkpoint, &config, &out, precision).unwrap();
+    let opened = Checkpoint::open(checkpoint).unwrap();
+    export(checkpoint, &opened, &opened.config, &out, precision).unwrap();
     let file = Gguf::read(&fs::read(&out).unwrap());
     fs::remove_file(out).unwrap();
     file
@@ -44,8 +44,8 @@ fn written(folder: &TempDir, checkpoint: &Path, precision: Precision) -> Gguf {
 
 fn refused(folder: &TempDir, checkpoint: &Path) -> String {
     let out = folder.path().join("model.gguf");
-    let config = Checkpoint::open(checkpoint).unwrap().config;
-    let error = export(checkpoint, &config, &out, Precision::F16).unwrap_err();
+    let opened = Checkpoint::open(checkpoint).unwrap();
+    let error = export(checkpoint, &opened, &opened.config, &out, Precision::F16).unwrap_err();
     assert!(!out.exists() && !leftovers(folder), "{error}");
     error.to_string()
 }
@@ -204,12 +204,20 @@ fn yarn_keeps_its_settings() {
             "{key}"
         );
     }
-    let mut config = Checkpoint::open(&path).unwrap().config;
+    let opened = Checkpoint::open(&path).unwrap();
+    let mut config = opened.config.clone();
     config.rope_scaling = Some(Yarn {
         attention_factor: Some(1.5),
         ..Yarn::new(2.0, 64)
     });
-    let error = export(&path, &config, &folder.path().join("x.gguf"), Precision::F16).unwrap_err();
+    let error = export(
+        &path,
+        &opened,
+        &config,
+        &folder.path().join("x.gguf"),
+        Precision::F16,
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("attention factor"), "{error}");
 }
 
@@ -309,8 +317,8 @@ fn a_file_is_not_overwritten() {
     let path = checkpoint(&folder, "a");
     let out = folder.path().join("model.gguf");
     fs::write(&out, "mine").unwrap();
-    let config = Checkpoint::open(&path).unwrap().config;
-    let error = export(&path, &config, &out, Precision::F16).unwrap_err();
+    let opened = Checkpoint::open(&path).unwrap();
+    let error = export(&path, &opened, &opened.config, &out, Precision::F16).unwrap_err();
     assert!(matches!(error, GgufError::Exists { .. }), "{error}");
     assert_eq!(fs::read(&out).unwrap(), b"mine");
 }

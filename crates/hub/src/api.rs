@@ -112,7 +112,7 @@ impl<'a> Api<'a> {
         Url::parse(text).map_err(|error| HubError::Request(format!("`{text}` is not a URL: {error}")))
     }
 
-    /// What a revision stands for now. `once` where the cache can answer as well.
+    /// The commit that a revision stands for now, and its files. `once`: one attempt only, because the cache can answer too.
     pub(crate) async fn listing(&self, revision: &str, once: bool) -> std::result::Result<Listing, Trouble> {
         let url = format!(
             "{}/api/models/{}/revision/{}",

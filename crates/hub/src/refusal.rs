@@ -66,9 +66,11 @@ impl Api<'_> {
     }
 
     fn whose_token(&self) -> &'static str {
-        match self.remote.variable("HF_TOKEN") {
-            Some(_) => "HF_TOKEN",
-            None => "the file `token` of Hugging Face's folder",
+        let given = |name| self.remote.variable(name).is_some();
+        match (given("HF_TOKEN"), given("HF_TOKEN_PATH")) {
+            (true, _) => "HF_TOKEN",
+            (false, true) => "the file that HF_TOKEN_PATH names",
+            (false, false) => "the file `token` of Hugging Face's folder",
         }
     }
 }

@@ -78,14 +78,19 @@ impl Skipped {
     }
 
     pub(super) fn add(&mut self, other: &Skipped) {
-        for (reason, rows) in &other.rows {
-            *self.rows.entry(reason.clone()).or_default() += rows;
-        }
+        add_counts(&mut self.rows, &other.rows);
         other
             .examples
             .iter()
             .cloned()
             .for_each(|example| self.quote(example));
+    }
+}
+
+/// Adds what was counted under each name.
+fn add_counts(counts: &mut BTreeMap<String, u64>, others: &BTreeMap<String, u64>) {
+    for (name, rows) in others {
+        *counts.entry(name.clone()).or_default() += rows;
     }
 }
 
@@ -132,9 +137,7 @@ impl TokenizeReport {
         self.train.add(&piece.train);
         self.held_out.add(&piece.held_out);
         self.skipped.add(&piece.skipped);
-        for (name, documents) in &piece.replaced {
-            *self.replaced.entry(name.clone()).or_default() += documents;
-        }
+        add_counts(&mut self.replaced, &piece.replaced);
     }
 
     /// Refuses an output nothing can be trained on or measured with.

@@ -428,6 +428,16 @@ fn added_tokens_are_found_behind_a_false_beginning() {
     }
 }
 
+/// transformers writes one where a model has none.
+#[test]
+fn a_sequence_of_no_normalizers_is_none() {
+    let mut json = any_bpe(&[], true, &[("<a>".to_owned(), [true, true, false, false])]);
+    json["normalizer"] = json!({"type": "Sequence", "normalizers": []});
+    let both = Both::from_json(&json);
+    assert_eq!(both.tokenizer.slow_because(), None);
+    both.check("aé <a> 漢\n</s>b");
+}
+
 /// A BPE over all bytes, in which what is merged is mostly of a few letters, so that merges meet.
 fn any_bpe(
     pairs: &[(prop::sample::Index, prop::sample::Index)],
