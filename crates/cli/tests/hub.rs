@@ -340,6 +340,19 @@ fn a_folder_of_the_same_name_comes_first() {
         second.err
     );
     assert_eq!(fake.hub.requests().len(), asked);
+
+    // In a recipe too, and then a plan says nothing of the Hub.
+    let model = "[model]\ncheckpoint = \"owner/name\"\n\n[data]\nheld_out = \"5%\"\nmax_epochs = 50\n";
+    write_recipe(&home.join("planned"), model, &stage("first", ""));
+    fs::rename(home.join("owner"), home.join("planned/owner")).unwrap();
+    let plan = smollm3(&endpoint, home, &["plan", "planned"], "");
+    assert!(plan.done, "{}", plan.err);
+    assert!(
+        plan.err.contains("not the Hub") && !plan.err.contains("only config.json"),
+        "{}",
+        plan.err
+    );
+    assert_eq!(fake.hub.requests().len(), asked);
 }
 
 #[test]

@@ -57,7 +57,9 @@ pub fn read_recipe(folder: &Path) -> Result<Option<Canonical>> {
         return Ok(None);
     }
     let text = fs::read_to_string(&path).map_err(io("read", &path))?;
-    Ok(Some(text.parse()?))
+    let recipe = text.parse::<Canonical>();
+    let named = |error| EngineError::Refused(format!("{}: {error}", path.display()));
+    recipe.map(Some).map_err(named)
 }
 
 /// Whether the recipe's output folder holds a run of this very recipe.

@@ -133,7 +133,10 @@ mod tests {
         );
         fs::write(folder.path().join("recipe.json"), "[").unwrap();
         let error = read(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("the recorded recipe is not readable"), "{error}");
+        assert!(
+            error.contains("recipe.json: the recorded recipe is not readable"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -195,6 +195,12 @@ impl SumAnswers {
             Self::Mixed => !index.is_multiple_of(2),
         }
     }
+
+    /// What is wrong with it where one answer is preferred to another.
+    pub(crate) fn problem_of_pairs(self) -> Option<String> {
+        (self == Self::Mixed)
+            .then(|| "pairs prefer one form of answer; write \"number\" or \"equation\"".to_owned())
+    }
 }
 
 /// Generated conversations about text: the user gives the first quarter of a passage, the assistant goes on.
@@ -252,13 +258,9 @@ pub(crate) fn check_data(all: &[Conversations], rows: RowsOf) -> Result<(), Prob
             let message = format!("{what} come from paths = [\"chats.jsonl\"], {forms}; write one of them");
             return at("paths", message);
         }
-        if rows == RowsOf::Pairs
-            && data
-                .sums
-                .as_ref()
-                .is_some_and(|sums| sums.answers == SumAnswers::Mixed)
+        if let (RowsOf::Pairs, Some(sums)) = (rows, &data.sums)
+            && let Some(message) = sums.answers.problem_of_pairs()
         {
-            let message = "pairs prefer one form of answer; write \"number\" or \"equation\"".to_owned();
             return at("sums", message);
         }
         let generated = [

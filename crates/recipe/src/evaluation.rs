@@ -193,12 +193,13 @@ impl Evaluation {
         {
             return nothing("exact_match", "items");
         }
-        if evaluation
-            .preference
-            .as_ref()
-            .is_some_and(|asked| asked.items == 0)
-        {
-            return nothing("preference", "items");
+        if let Some(asked) = &evaluation.preference {
+            if asked.items == 0 {
+                return nothing("preference", "items");
+            }
+            if let Some(message) = asked.answers.problem_of_pairs() {
+                return Err(section.error_at(&["preference", "answers"], message));
+            }
         }
         if evaluation.held_out.as_ref().is_some_and(|asked| asked.rows == 0) {
             return nothing("held_out", "rows");

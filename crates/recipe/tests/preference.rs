@@ -226,6 +226,28 @@ fn what_cannot_be_meant_is_refused() {
         message.contains("preferences are taught to a trained model"),
         "{message}"
     );
+    let paths = "paths = [\"pairs.jsonl\"]";
+    for (data, says) in [
+        (
+            "sums = { conversations = 5, think = true, answers = \"mixed\" }",
+            "pairs prefer one form of answer",
+        ),
+        (
+            "passages = { source = \"web-a\", conversations = 5, think = true }",
+            "passages are conversations, no pairs",
+        ),
+    ] {
+        let message = refused(&[], &|text| text.replace(paths, data));
+        assert!(message.contains(says), "{message}");
+    }
+    let evaluation =
+        |answers: &str| format!("{STAGES}[evaluation.preference]\nitems = 5\nanswers = \"{answers}\"\n");
+    let message = refused(&[], &|_| evaluation("mixed"));
+    assert!(
+        message.contains("`evaluation.preference.answers`: pairs prefer one form"),
+        "{message}"
+    );
+    assert!(load(&[], |_| evaluation("equation")).is_ok());
     let message = refused(&[], &|text| text.replace("last = 3", "last = 3.5"));
     assert!(message.contains("stage.merged.model"), "{message}");
     let message = refused(&[], &|text| text.replace("dtype = \"bf16\"", "dtype = \"int4\""));
