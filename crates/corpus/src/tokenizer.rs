@@ -384,7 +384,7 @@ impl Tokenizer {
         self.encoder.tokenizer()
     }
 
-    /// The component for which text is encoded by `tokenizers` 0.22, at a fiftieth of the speed; `None` where 1.0 gives the
+    /// The component for which text is encoded by `tokenizers` 0.22, far more slowly; `None` where 1.0 gives the
     /// same ids.
     pub fn slow_because(&self) -> Option<&str> {
         self.encoder.fast().err()
