@@ -1,6 +1,7 @@
 //! Text is encoded by two versions of a crate, and the ids are those of the older one.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::LazyLock;
 use std::time::Instant;
 
@@ -398,9 +399,29 @@ proptest! {
             prop_assert!(reason.ends_with("which overlaps itself"), "{}", reason);
         }
         for text in &texts {
-            both.check(text);
+            // 0.22 panics where an added token takes white space along that is another one; here that is an error at most.
+            let is_encoded = |tokenizer| {
+                std::panic::catch_unwind(AssertUnwindSafe(|| expected(tokenizer, text))).is_ok()
+            };
+            match is_encoded(both.tokenizer.inner()) && is_encoded(&both.as_text) {
+                true => both.check(text),
+                false => drop((both.tokenizer.encode(text), both.tokenizer.encode_text(text))),
+            }
         }
     }
+}
+
+/// 0.22 panics over it ("AddedVocabulary bad split").
+#[test]
+fn added_tokens_that_take_each_other_are_an_error() {
+    let added = [
+        (" |".to_owned(), [false, false, false, true]),
+        (" ".to_owned(), [false, false, true, false]),
+    ];
+    let tokenizer = Both::from_json(&any_bpe(&[], false, &added)).tokenizer;
+    let error = tokenizer.encode(" |  ").unwrap_err().to_string();
+    assert!(error.contains("bad split"), "{error}");
+    assert_eq!(tokenizer.encode("|a").unwrap(), b"|a".map(u32::from));
 }
 
 /// 1.0 looks for the common beginning of added tokens in places that do not overlap.
