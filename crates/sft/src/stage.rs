@@ -2,15 +2,18 @@
 
 use std::sync::atomic::AtomicBool;
 
+use smollm3_conversations::{
+    ConversationEncoder, ConversationStore, Prepared, Result, SftError, stage_tokenizer,
+};
 use smollm3_engine::trainer::train;
 use smollm3_engine::{
-    CrossEntropy, EngineError, Event, HeldOut, HeldOutRecord, Kept, Listener, MicroBatch, Row, RowRef, Run,
-    SourceName, TrainState, Watch, Watched, held_out_rows, token_bytes,
+    CrossEntropy, EngineError, HeldOut, Kept, MicroBatch, Row, Run, TrainState, Watch, Watched,
+    held_out_rows, token_bytes,
 };
 use smollm3_recipe::{FineTuning, ModelConfig, Phase, Stage, Training};
+use smollm3_records::{Event, HeldOutRecord, Listener, RowRef, SourceName, write_ledger};
 
-use crate::packed::padded;
-use crate::{ConversationEncoder, ConversationStore, PackedRows, Prepared, Result, stage_tokenizer};
+use crate::packed::{PackedRows, padded};
 
 /// Held-out conversations that are evaluated.
 const HELD_OUT: u64 = 256;
@@ -37,7 +40,7 @@ pub fn fine_tune(
     let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;
-    run.only_first(|| rows.ledger().write(&run.stage_folder(&stage.name)))?;
+    run.only_first(|| Ok::<_, SftError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?))?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
 
     let training = fine_tuning.training(&stage.name, rows.len());
@@ -154,13 +157,13 @@ impl Watch for HeldOutConversations<'_> {
         if loss.tokens == 0 {
             return Ok(());
         }
-        listener.on(&Event::HeldOut(HeldOutRecord {
+        Ok(listener.on(&Event::HeldOut(HeldOutRecord {
             step,
             phase: phase.to_owned(),
             category: CONVERSATIONS.to_owned(),
             nats_per_token: loss.nats_per_token(),
             bits_per_byte: loss.bits_per_byte(),
             tokens: loss.tokens,
-        }))
+        }))?)
     }
 }
