@@ -13,7 +13,7 @@ use serde::Serialize;
 use smollm3_apo::prefer;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::atomic_file::write_atomically;
-use smollm3_engine::{Event, Listener, Listeners, Metrics, Run, SourceStore, dtype};
+use smollm3_engine::{Event, Listener, Listeners, Metrics, Pushing, Run, SourceStore, dtype};
 use smollm3_eval::evaluate_stage;
 use smollm3_hub::Depth;
 use smollm3_inference::{Continuation, TextModel};
@@ -152,22 +152,26 @@ fn run_stages(
     if let Some(log) = log {
         log.open(&run.output, rank.all.rank())?;
     }
+    let mut pushing = Pushing::of(&run, listener)?;
     for stage in &run.recipe.stages[numbers] {
         match &stage.kind {
             _ if let Some(steps) = run.finished(stage)? => {
-                listener.on(&Event::Note(format!("{}: complete ({steps} steps)", stage.name)))?;
+                pushing.on(&Event::Note(format!("{}: complete ({steps} steps)", stage.name)))?;
             }
-            StageKind::Pretrain(_) | StageKind::LongContext(_) => run.stage(stage, stop, listener)?,
+            StageKind::Pretrain(_) | StageKind::LongContext(_) => run.stage(stage, stop, &mut pushing)?,
             StageKind::MidTrain(tuning) | StageKind::Sft(tuning) => {
-                fine_tune(&run, stage, tuning, stop, listener)?;
+                fine_tune(&run, stage, tuning, stop, &mut pushing)?;
             }
-            StageKind::Apo(preference) => prefer(&run, stage, preference, stop, listener)?,
+            StageKind::Apo(preference) => prefer(&run, stage, preference, stop, &mut pushing)?,
             StageKind::Merge(merging) => {
-                run.only_first(|| merge_stage(&run, stage, merging, stop, listener))?;
+                run.only_first(|| merge_stage(&run, stage, merging, stop, &mut pushing))?;
             }
         }
-        run.only_first(|| anyhow::Ok(evaluate_stage(&run, stage, listener)?))?;
+        run.only_first(|| anyhow::Ok(evaluate_stage(&run, stage, &mut pushing)?))?;
+        pushing.stage_ended(&stage.name)?;
     }
+    run.only_first(|| anyhow::Ok(pushing.finish(stop)?))?;
+    drop(pushing);
     Ok(run)
 }
 

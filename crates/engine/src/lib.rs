@@ -27,6 +27,7 @@ mod parents;
 mod parts;
 mod prefetch;
 mod pretrain;
+mod push;
 pub mod ranks;
 mod reduce;
 mod retention;
@@ -56,6 +57,7 @@ pub use held_out::{HeldOut, held_out_by_category, held_out_loss, held_out_rows, 
 pub use hub_models::locate_models;
 pub use kept::Kept;
 pub use metrics::{Incident, Metrics, Record, read_incidents, read_metrics, read_stage};
+pub use push::Pushing;
 pub use reduce::ReducedGradients;
 pub use retention::Retention;
 pub use rows::{MixedRows, stage_order};

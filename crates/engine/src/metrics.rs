@@ -43,7 +43,7 @@ impl Record {
 
 /// Names of the files in a stage's folder.
 const METRICS: &str = "metrics.jsonl";
-const INCIDENTS: &str = "incidents.jsonl";
+pub(crate) const INCIDENTS: &str = "incidents.jsonl";
 const STAGE: &str = "stage.json";
 
 /// One line of `incidents.jsonl`.
@@ -165,6 +165,11 @@ impl Listener for Metrics {
     fn on(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::StageStarted { stage, done } => self.start(stage, *done)?,
+            // Written down where uploads are: the stage of one may have ended.
+            Event::Incident {
+                kind: IncidentKind::NotPushed { .. },
+                ..
+            } => {}
             Event::Incident { step, kind } => self.incident(*step, kind.clone()),
             Event::Step(record) => self.write(&Record::Step(record.clone())),
             Event::HeldOut(record) => self.write(&Record::HeldOut(record.clone())),

@@ -16,6 +16,7 @@ use crate::hub_models::{locate_for_ranks, locate_models};
 use crate::manifest::verify_some;
 use crate::parents::Parents;
 use crate::pretrain::pretrain;
+use crate::push::check_push;
 use crate::ranks::{between_devices, first, only_first, program};
 use crate::share::check_shares;
 use crate::{Data, EngineError, Listener, Result, Share, checkpoint};
@@ -76,6 +77,7 @@ impl Run {
         let device = smollm3_kernels::device(recipe.run.backend.name(), device)?;
         smollm3_kernels::set_deterministic(recipe.run.deterministic);
         let ranks = between_devices(ranks, &device)?;
+        only_first(&*ranks, || check_push(&recipe))?;
         if recipe.run.precision == Precision::Bf16 && recipe.run.backend == Backend::Flex {
             return Err(EngineError::Refused(
                 "run.precision = \"bf16\": the backend flex computes in f32 only; write precision = \"f32\", or \
