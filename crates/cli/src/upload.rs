@@ -94,7 +94,7 @@ fn destination(repository: &str, revision: &str) -> Result<HubId> {
             bail!("`{repository}` is not a model: a checkpoint goes to owner/name");
         }
     }
-    match HubId::parse(&format!("{repository}@{revision}")) {
+    match HubId::parse(&format!("{plain}@{revision}")) {
         Some(id) if id.repository == plain => Ok(id),
         _ => bail!("`{repository}` with --revision {revision} is no branch of a model; write owner/name, and a branch's name"),
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use smollm3_card::{About, publication};
 use smollm3_corpus::atomic_file::write_atomically;
-use smollm3_hub::{Hub, Upload};
+use smollm3_hub::{Hub, Upload, UploadProgress};
 use smollm3_recipe::{Push, PushEvery, Recipe};
 
 use crate::error::io;
@@ -401,7 +401,7 @@ impl Uploader {
         };
         let files = publication(&job.folder, &about).map_err(|error| words(&error))?;
         let message = format!("{}: step {} (run {})", job.stage, job.step, self.run);
-        let mut go_on = |_| !self.cancelled.load(Ordering::Relaxed);
+        let mut go_on = |_: UploadProgress| !self.cancelled.load(Ordering::Relaxed);
         let (main, branch) = (self.push.branch("main"), self.push.branch_of(&job.stage, job.step));
         let upload = Upload {
             to: &main,

@@ -112,19 +112,17 @@ impl LfsStore<'_> {
             self.taken.fetch_add(file.size(), Ordering::Relaxed);
             return Ok(0);
         };
-        let mut sent = 0;
+        let taken = Taken::of(self.taken);
         if let Some(upload) = actions.upload {
-            let before = Taken::of(self.taken);
             match upload.header.get("chunk_size").map(number) {
-                None => self.whole(file, &upload, &before).await?,
-                Some(chunk) => self.in_parts(file, &upload, chunk, &before).await?,
+                None => self.whole(file, &upload, &taken).await?,
+                Some(chunk) => self.in_parts(file, &upload, chunk, &taken).await?,
             }
-            sent = before.keep();
         }
         if let Some(verify) = actions.verify {
             self.post(&verify.href, &json!({ "oid": file_oid(file)?, "size": file.size() })).await?;
         }
-        Ok(sent)
+        Ok(taken.keep())
     }
 
     /// What to do with a file; nothing if the store has it.
