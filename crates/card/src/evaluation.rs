@@ -51,9 +51,16 @@ fn held_out(found: &Value) -> String {
             decimals(loss, "bits_per_byte"),
         ]
     };
-    let losses = found.get("held_out").and_then(Value::as_object).into_iter().flatten();
+    let losses = found
+        .get("held_out")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
     let rows: Vec<_> = losses.map(row).collect();
-    table(&["text kept out of training", "nats a token:", "bits a byte:"], &rows)
+    table(
+        &["text kept out of training", "nats a token:", "bits a byte:"],
+        &rows,
+    )
 }
 
 fn by_mode(found: &Value, key: &str, what: &str) -> String {
@@ -71,7 +78,11 @@ fn by_mode(found: &Value, key: &str, what: &str) -> String {
 
 fn long_context(found: &Value) -> String {
     let row = |of: &Value| {
-        let task = of.get("task").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let task = of
+            .get("task")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         let length = number(of, "length").map_or(String::new(), |length| length.to_string());
         vec![task, length, score(of)]
     };

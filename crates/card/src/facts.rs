@@ -144,7 +144,8 @@ impl Facts {
             facts.recipe = Some(recipe);
         }
         let evaluation: Option<Value> = json(&run.join(&state.stage).join("evaluation.json"))?;
-        facts.evaluation = evaluation.filter(|found| found.get("step").and_then(Value::as_u64) == Some(state.step));
+        facts.evaluation =
+            evaluation.filter(|found| found.get("step").and_then(Value::as_u64) == Some(state.step));
         Ok(facts)
     }
 
@@ -159,10 +160,19 @@ impl Facts {
         let mut bases: BTreeSet<String> = named
             .map(|id| id.repository)
             // What the run has not resolved there was a folder.
-            .filter(|repository| self.pins.keys().any(|pin| pin.split('@').next() == Some(repository)))
+            .filter(|repository| {
+                self.pins
+                    .keys()
+                    .any(|pin| pin.split('@').next() == Some(repository))
+            })
             .collect();
         if self.stages.is_empty() {
-            bases.extend(self.pins.keys().filter_map(|pin| pin.split('@').next()).map(str::to_owned));
+            bases.extend(
+                self.pins
+                    .keys()
+                    .filter_map(|pin| pin.split('@').next())
+                    .map(str::to_owned),
+            );
         }
         bases
     }
@@ -174,7 +184,11 @@ impl Facts {
         for stage in &self.stages {
             match stage.written.get("from").and_then(toml::Value::as_str) {
                 Some(from) => starts.extend([from.to_owned()]),
-                None => starts.extend(self.recipe.as_ref().and_then(|recipe| checkpoint(recipe.get("model")?))),
+                None => starts.extend(
+                    self.recipe
+                        .as_ref()
+                        .and_then(|recipe| checkpoint(recipe.get("model")?)),
+                ),
             }
             let models = stage.written.get("model").and_then(toml::Value::as_array);
             starts.extend(models.into_iter().flatten().filter_map(checkpoint));
@@ -185,11 +199,13 @@ impl Facts {
     /// Title, and what it is in two sentences.
     pub(crate) fn introduction(&self, about: &About<'_>) -> String {
         let config = &self.config;
-        let repository = about.repository.map(|repository| repository.rsplit('/').next().unwrap_or(repository));
+        let repository = about
+            .repository
+            .map(|repository| repository.rsplit('/').next().unwrap_or(repository));
         let title = repository.or(self.of_run("name")).unwrap_or("A language model");
         let kind = match config.model_type {
-            ModelType::SmolLm3 => "SmolLM3",
-            _ => "Llama",
+            ModelType::SmolLM3 => "SmolLM3",
+            ModelType::Llama => "Llama",
         };
         let parameters: u64 = config
             .parameter_shapes()
@@ -212,8 +228,13 @@ impl Facts {
                 0 => String::new(),
                 steps => format!(" after step {} of {steps}", state.step),
             };
-            let run = self.of_run("name").map_or(String::new(), |run| format!(" of the run `{run}`"));
-            text.push_str(&format!(" This is the checkpoint of stage `{}`{of}{run}.", state.stage));
+            let run = self
+                .of_run("name")
+                .map_or(String::new(), |run| format!(" of the run `{run}`"));
+            text.push_str(&format!(
+                " This is the checkpoint of stage `{}`{of}{run}.",
+                state.stage
+            ));
         }
         text + "\n\n"
     }
@@ -228,7 +249,13 @@ fn stages(run: &Path, recipe: &Table, state: &State) -> Result<Vec<Stage>> {
         .flatten()
         .filter_map(toml::Value::as_table)
         .collect();
-    let name = |stage: &Table| stage.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+    let name = |stage: &Table| {
+        stage
+            .get("name")
+            .and_then(toml::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let mut wanted = BTreeSet::from([state.stage.clone()]);
     let mut found = Vec::new();
     for stage in written.into_iter().rev().filter(|stage| !name(stage).is_empty()) {
@@ -236,8 +263,14 @@ fn stages(run: &Path, recipe: &Table, state: &State) -> Result<Vec<Stage>> {
         if !wanted.contains(&name) {
             continue;
         }
-        let models = stage.get("model").and_then(toml::Value::as_array).into_iter().flatten();
-        let parents = models.filter_map(|model| model.get("checkpoint")).chain(stage.get("from"));
+        let models = stage
+            .get("model")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten();
+        let parents = models
+            .filter_map(|model| model.get("checkpoint"))
+            .chain(stage.get("from"));
         wanted.extend(parents.filter_map(toml::Value::as_str).map(str::to_owned));
         found.push(read_stage(run, name, stage.clone(), state)?);
     }
@@ -255,15 +288,24 @@ fn read_stage(run: &Path, name: String, written: Table, state: &State) -> Result
     let (mut losses, mut held_out) = (Vec::new(), BTreeMap::new());
     for line in tail(&folder.join("metrics.jsonl"))?.lines() {
         match serde_json::from_str(line) {
-            Ok(Metric::Step { step: at, loss: Some(loss) }) if at <= step => losses.push(loss),
-            Ok(Metric::HeldOut { step: at, category, nats_per_token: Some(nats) }) if at <= step => {
+            Ok(Metric::Step {
+                step: at,
+                loss: Some(loss),
+            }) if at <= step => losses.push(loss),
+            Ok(Metric::HeldOut {
+                step: at,
+                category,
+                nats_per_token: Some(nats),
+            }) if at <= step => {
                 held_out.insert(category, nats);
             }
             // The first line may be cut.
             _ => {}
         }
     }
-    let last = losses.get(losses.len().saturating_sub(LAST_STEPS)..).unwrap_or_default();
+    let last = losses
+        .get(losses.len().saturating_sub(LAST_STEPS)..)
+        .unwrap_or_default();
     Ok(Stage {
         loss: (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64),
         name,
@@ -301,7 +343,8 @@ fn text(path: &Path) -> Result<Option<String>> {
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = text(path)?;
-    text.map(|text| serde_json::from_str(&text).map_err(unreadable(path))).transpose()
+    text.map(|text| serde_json::from_str(&text).map_err(unreadable(path)))
+        .transpose()
 }
 
 /// The end of a file; nothing where there is none.

@@ -14,11 +14,17 @@ pub(crate) fn front_matter(facts: &Facts, about: &About<'_>) -> String {
     let bases = facts.bases();
     list(&mut yaml, "base_model", bases.iter());
     if !bases.is_empty() {
-        let relation = if facts.merge.is_some() { "merge" } else { "finetune" };
+        let relation = if facts.merge.is_some() {
+            "merge"
+        } else {
+            "finetune"
+        };
         yaml.push_str(&format!("base_model_relation: {relation}\n"));
     }
     list(&mut yaml, "datasets", datasets(facts).iter());
-    let tags = ["smollm3"].into_iter().chain(facts.merge.as_ref().map(|_| "merge"));
+    let tags = ["smollm3"]
+        .into_iter()
+        .chain(facts.merge.as_ref().map(|_| "merge"));
     list(&mut yaml, "tags", tags);
     yaml + "---\n"
 }
@@ -36,7 +42,11 @@ fn list(yaml: &mut String, key: &str, values: impl Iterator<Item = impl AsRef<st
 fn quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
     let is_word = text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(plain);
-    match is_word && !matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "null" | "yes" | "no" | "on" | "off") {
+    match is_word
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "true" | "false" | "null" | "yes" | "no" | "on" | "off"
+        ) {
         true => text.to_owned(),
         false => serde_json::Value::from(text).to_string(),
     }

@@ -28,7 +28,8 @@ pub use error::{CardError, Result};
 use facts::Facts;
 
 /// The line by which a card is known to be this program's. A card without it is somebody's own and stays.
-pub const MARKER: &str = "<!-- Written by smollm3 from the run's records. Remove this line to keep changes. -->";
+pub const MARKER: &str =
+    "<!-- Written by smollm3 from the run's records. Remove this line to keep changes. -->";
 
 /// The last line of the card that a merge leaves in its folder.
 const MERGE_CARD: &str = "The same as data: `merge.json`.";
@@ -86,7 +87,10 @@ pub fn publication(folder: &Path, about: &About<'_>) -> Result<Vec<UploadFile>> 
         content,
     };
     files.push(file(README, content));
-    if let Some(recipe) = facts::run_of(folder).map(|run| run.join(RECIPE)).filter(|path| path.is_file()) {
+    if let Some(recipe) = facts::run_of(folder)
+        .map(|run| run.join(RECIPE))
+        .filter(|path| path.is_file())
+    {
         files.push(file(RECIPE, Content::File(recipe)));
     }
     Ok(files)

@@ -13,8 +13,8 @@ pub(crate) fn loading(facts: &Facts, about: &About<'_>) -> String {
     let flag = revision.map_or(String::new(), |revision| format!(" --revision {revision}"));
     let id = revision.map_or(name.to_owned(), |revision| format!("{name}@{revision}"));
     let since = match facts.config.model_type {
-        ModelType::SmolLm3 => " (4.53 or newer)",
-        _ => "",
+        ModelType::SmolLM3 => " (4.53 or newer)",
+        ModelType::Llama => "",
     };
     let prompt = match facts.has_template {
         true => {

@@ -12,7 +12,12 @@ pub(crate) fn origin(facts: &Facts, stage: &Stage, name: &str) -> (String, Optio
         return (String::new(), None);
     };
     let text = |key: &str| table.get(key).and_then(Value::as_str);
-    let number = |key: &str, of: &str| table.get(key).and_then(|table| table.get(of)).and_then(Value::as_integer);
+    let number = |key: &str, of: &str| {
+        table
+            .get(key)
+            .and_then(|table| table.get(of))
+            .and_then(Value::as_integer)
+    };
     let origin = match text("kind") {
         _ if !dataset_ids(table).is_empty() => {
             let subset = text("subset").map_or(String::new(), |subset| format!(", {subset}"));
@@ -29,7 +34,10 @@ pub(crate) fn origin(facts: &Facts, stage: &Stage, name: &str) -> (String, Optio
             None => "generated questions about sums".to_owned(),
         },
         _ if table.contains_key("passages") => {
-            let source = table.get("passages").and_then(|passages| passages.get("source")).and_then(Value::as_str);
+            let source = table
+                .get("passages")
+                .and_then(|passages| passages.get("source"))
+                .and_then(Value::as_str);
             format!("passages of {}", source.unwrap_or("a source"))
         }
         _ => match table.get("paths").and_then(Value::as_array).map_or(0, Vec::len) {
@@ -46,7 +54,12 @@ pub(crate) fn datasets(facts: &Facts) -> BTreeSet<String> {
     for stage in &facts.stages {
         let phases = stage.info.iter().flat_map(|info| &info.phases);
         let names: BTreeSet<&String> = phases.flat_map(|phase| phase.shares.keys()).collect();
-        found.extend(names.into_iter().filter_map(|name| written(facts, stage, name)).flat_map(dataset_ids));
+        found.extend(
+            names
+                .into_iter()
+                .filter_map(|name| written(facts, stage, name))
+                .flat_map(dataset_ids),
+        );
     }
     found
 }

@@ -6,7 +6,11 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         return String::new();
     }
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let mut text = line(head.iter().map(|name| name.trim_end_matches(':').to_owned()).collect());
+    let mut text = line(
+        head.iter()
+            .map(|name| name.trim_end_matches(':').to_owned())
+            .collect(),
+    );
     let rule = |name: &&str| if name.ends_with(':') { "---:" } else { "---" }.to_owned();
     text.push_str(&line(head.iter().map(rule).collect()));
     for row in rows {

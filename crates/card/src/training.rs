@@ -41,7 +41,16 @@ fn stages(facts: &Facts) -> String {
             stage.loss.map_or(String::new(), |loss| format!("{loss:.3}")),
         ]
     };
-    let head = ["stage", "kind", "from", "steps:", "tokens:", "row:", "learning rate:", "loss:"];
+    let head = [
+        "stage",
+        "kind",
+        "from",
+        "steps:",
+        "tokens:",
+        "row:",
+        "learning rate:",
+        "loss:",
+    ];
     let rows: Vec<_> = facts.stages.iter().map(row).collect();
     let note = match facts.stages.iter().any(|stage| stage.loss.is_some()) {
         true => "Loss is the mean of the last 50 steps, on what was trained on. ",
@@ -101,7 +110,9 @@ fn held_out(facts: &Facts) -> String {
         .stages
         .iter()
         .flat_map(|stage| {
-            let row = |(category, nats): (&String, &f64)| vec![stage.name.clone(), category.clone(), format!("{nats:.3}")];
+            let row = |(category, nats): (&String, &f64)| {
+                vec![stage.name.clone(), category.clone(), format!("{nats:.3}")]
+            };
             stage.held_out.iter().map(row)
         })
         .collect();

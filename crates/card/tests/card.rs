@@ -73,7 +73,9 @@ fn run(folder: &Path) -> PathBuf {
     write(&folder.join("recipe.json"), "{}");
     write(&folder.join("recipe.toml"), RECIPE);
     let stage = |steps: u64, phases: &str| {
-        format!(r#"{{"name": "x", "steps": {steps}, "tokens_per_step": 8192, "sequence_length": 256, "phases": {phases}}}"#)
+        format!(
+            r#"{{"name": "x", "steps": {steps}, "tokens_per_step": 8192, "sequence_length": 256, "phases": {phases}}}"#
+        )
     };
     let phases = r#"[{"name": "a", "first": 1, "last": 300, "shares": {"web": 1.0}},
         {"name": "b", "first": 301, "last": 400, "shares": {"web": 0.6, "mine": 0.4}}]"#;
@@ -99,7 +101,10 @@ fn run(folder: &Path) -> PathBuf {
     let step = folder.join("sft/step-00000100");
     checkpoint(&step);
     write(&step.join("chat_template.jinja"), "{{ messages }}");
-    write(&step.join("hub.json"), r#"{"HuggingFaceTB/SmolLM3-3B": "0123456789abcdef0123456789abcdef01234567"}"#);
+    write(
+        &step.join("hub.json"),
+        r#"{"HuggingFaceTB/SmolLM3-3B": "0123456789abcdef0123456789abcdef01234567"}"#,
+    );
     write(
         &step.join("state.json"),
         r#"{"stage": "sft", "step": 100, "steps": 200, "tokens": 1, "updates": 1, "recipe": "f1f2", "data": {}, "version": "0.1.0"}"#,
@@ -153,7 +158,14 @@ fn a_card_says_what_the_run_has_on_record() {
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(
         names,
-        ["model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md", "recipe.toml"]
+        [
+            "model.safetensors",
+            "config.json",
+            "tokenizer.json",
+            "chat_template.jinja",
+            "README.md",
+            "recipe.toml"
+        ]
     );
 }
 
@@ -168,13 +180,29 @@ fn a_folder_of_no_run_has_a_short_card() {
         license: Some("mit"),
     };
     let text = card(&model, &about).unwrap();
-    assert!(text.starts_with("---\nlicense: mit\n") && text.contains("vllm serve owner/name --revision next\n"), "{text}");
-    for absent in ["## Training", "## Evaluation", "## Made with", "base_model", "apply_chat_template"] {
+    assert!(
+        text.starts_with("---\nlicense: mit\n") && text.contains("vllm serve owner/name --revision next\n"),
+        "{text}"
+    );
+    for absent in [
+        "## Training",
+        "## Evaluation",
+        "## Made with",
+        "base_model",
+        "apply_chat_template",
+    ] {
         assert!(!text.contains(absent), "{absent}\n{text}");
     }
     // Made from one of the Hub.
-    write(&model.join("hub.json"), r#"{"owner/base@v2": "0123456789abcdef0123456789abcdef01234567"}"#);
-    assert!(card(&model, &about).unwrap().contains("base_model:\n- owner/base\n"));
+    write(
+        &model.join("hub.json"),
+        r#"{"owner/base@v2": "0123456789abcdef0123456789abcdef01234567"}"#,
+    );
+    assert!(
+        card(&model, &about)
+            .unwrap()
+            .contains("base_model:\n- owner/base\n")
+    );
 }
 
 #[test]
@@ -184,10 +212,17 @@ fn somebodys_own_card_stays() {
     let readme = |text: &str| {
         write(&step.join("README.md"), text);
         let files = publication(&step, &About::default()).unwrap();
-        files.into_iter().find(|file| file.name == "README.md").unwrap().content
+        files
+            .into_iter()
+            .find(|file| file.name == "README.md")
+            .unwrap()
+            .content
     };
     assert_eq!(readme("My words"), Content::Text("My words".to_owned()));
-    for generated in [format!("# Old\n{MARKER}\n"), "# merged\n\nThe same as data: `merge.json`.\n".to_owned()] {
+    for generated in [
+        format!("# Old\n{MARKER}\n"),
+        "# merged\n\nThe same as data: `merge.json`.\n".to_owned(),
+    ] {
         assert!(matches!(readme(&generated), Content::Generated { text, .. } if text.contains("# sums")));
     }
 }
@@ -209,7 +244,10 @@ fn damaged_records_are_named() {
 #[test]
 fn the_version_of_the_tensor_library_is_the_workspaces() {
     let workspace = include_str!("../../../Cargo.toml");
-    let line = workspace.lines().find(|line| line.starts_with("burn = ")).unwrap();
+    let line = workspace
+        .lines()
+        .find(|line| line.starts_with("burn = "))
+        .unwrap();
     let version = line.split('"').nth(1).unwrap().trim_start_matches('=');
     let folder = tempfile::tempdir().unwrap();
     let card = card(&run(folder.path()), &About::default()).unwrap();

@@ -68,7 +68,12 @@ pub fn upload(args: &UploadArgs) -> Result<ExitCode> {
         eprintln!("note: {name} on the Hub has been edited; it stays as it is");
     }
     match done.is_new {
-        true => println!("{} (commit {}, {:.1} MB sent)", done.url, done.commit, done.sent as f64 / 1e6),
+        true => println!(
+            "{} (commit {}, {:.1} MB sent)",
+            done.url,
+            done.commit,
+            done.sent as f64 / 1e6
+        ),
         false => println!("{} (commit {}) has all of it already", done.url, done.commit),
     }
     Ok(ExitCode::SUCCESS)
@@ -96,7 +101,9 @@ fn destination(repository: &str, revision: &str) -> Result<HubId> {
     }
     match HubId::parse(&format!("{plain}@{revision}")) {
         Some(id) if id.repository == plain => Ok(id),
-        _ => bail!("`{repository}` with --revision {revision} is no branch of a model; write owner/name, and a branch's name"),
+        _ => bail!(
+            "`{repository}` with --revision {revision} is no branch of a model; write owner/name, and a branch's name"
+        ),
     }
 }
 

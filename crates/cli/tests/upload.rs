@@ -15,7 +15,10 @@ fn with_token(fake: &FakeHub, home: &Path, arguments: &[&str]) -> Said {
 }
 
 fn commits(fake: &FakeHub) -> usize {
-    fake.asked().iter().filter(|asked| asked.contains("/commit/")).count()
+    fake.asked()
+        .iter()
+        .filter(|asked| asked.contains("/commit/"))
+        .count()
 }
 
 #[test]
@@ -27,11 +30,21 @@ fn a_checkpoint_goes_up_and_comes_back() {
     let fake = FakeHub::empty();
 
     let dry = with_token(&fake, home, &["upload", step, "owner/name", "--dry-run"]);
-    assert!(dry.done && dry.out.contains("model.safetensors") && fake.asked().is_empty(), "{}", dry.err);
+    assert!(
+        dry.done && dry.out.contains("model.safetensors") && fake.asked().is_empty(),
+        "{}",
+        dry.err
+    );
     let up = |more: &[&str]| with_token(&fake, home, &[&["upload", step, "owner/name"], more].concat());
     let first = up(&["--private", "--license", "apache-2.0"]);
     assert!(first.done, "{}", first.err);
-    assert!(first.out.starts_with(&format!("{}/owner/name (commit ", fake.hub.address)), "{}", first.out);
+    assert!(
+        first
+            .out
+            .starts_with(&format!("{}/owner/name (commit ", fake.hub.address)),
+        "{}",
+        first.out
+    );
     assert!(fake.is_private());
     assert_eq!(fake.messages(), [("main".to_owned(), "first: step 2".to_owned())]);
     let names: Vec<String> = fake.files("main").into_keys().collect();
@@ -50,7 +63,9 @@ fn a_checkpoint_goes_up_and_comes_back() {
     );
     let card = String::from_utf8(fake.files("main")["README.md"].clone()).unwrap();
     assert!(
-        card.starts_with("---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: text-generation\n"),
+        card.starts_with(
+            "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: text-generation\n"
+        ),
         "{card}"
     );
     for part in [
@@ -68,18 +83,37 @@ fn a_checkpoint_goes_up_and_comes_back() {
     let printed = smollm3(
         "http://127.0.0.1:9",
         home,
-        &["card", step, "--repository", "owner/name", "--license", "apache-2.0"],
+        &[
+            "card",
+            step,
+            "--repository",
+            "owner/name",
+            "--license",
+            "apache-2.0",
+        ],
         "",
     );
     assert_eq!(printed.out, card);
 
     let again = up(&["--license", "apache-2.0"]);
-    assert!(again.done && again.out.contains("has all of it already"), "{}{}", again.out, again.err);
+    assert!(
+        again.done && again.out.contains("has all of it already"),
+        "{}{}",
+        again.out,
+        again.err
+    );
     assert_eq!(commits(&fake), 1);
     let branch = up(&["--revision", "kept", "--message", "Kept"]);
-    assert!(branch.done && branch.out.contains("/owner/name/tree/kept (commit "), "{}", branch.err);
+    assert!(
+        branch.done && branch.out.contains("/owner/name/tree/kept (commit "),
+        "{}",
+        branch.err
+    );
     let card = String::from_utf8(fake.files("kept")["README.md"].clone()).unwrap();
-    assert!(card.contains("revision=\"kept\"") && !card.contains("license:"), "{card}");
+    assert!(
+        card.contains("revision=\"kept\"") && !card.contains("license:"),
+        "{card}"
+    );
 
     // What comes back says the same.
     let said = |from: &str| {
@@ -95,14 +129,20 @@ fn a_checkpoint_goes_up_and_comes_back() {
     let again = ["run", "again", "--set", "run.output=again/out"];
     assert!(with_token(&fake, home, &again).done);
     let weights = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
-    assert_eq!(weights(&home.join("again/out/first/step-00000002")), weights(&home.join(step)));
+    assert_eq!(
+        weights(&home.join("again/out/first/step-00000002")),
+        weights(&home.join(step))
+    );
 
     // A folder of no run: a short card, and one that somebody has written.
     let other = FakeHub::empty();
     let folder = model.to_str().unwrap();
     assert!(with_token(&other, home, &["upload", folder, "owner/name"]).done);
     let card = String::from_utf8(other.files("main")["README.md"].clone()).unwrap();
-    assert!(card.contains("## How to load it") && !card.contains("## Training"), "{card}");
+    assert!(
+        card.contains("## How to load it") && !card.contains("## Training"),
+        "{card}"
+    );
     assert!(!other.files("main").contains_key("recipe.toml"));
     fs::write(model.join("README.md"), "My words").unwrap();
     assert!(with_token(&other, home, &["upload", folder, "owner/name"]).done);
@@ -117,16 +157,41 @@ fn what_cannot_be_uploaded() {
     let fake = FakeHub::empty();
     let step = "made/out/first/step-00000002";
     for (arguments, message) in [
-        (vec!["made/out", "owner/name"], "made/out is no checkpoint: it has no config.json; "),
-        (vec!["made", "owner/name"], "made is no checkpoint: it has no config.json"),
-        (vec![step, "datasets/owner/name"], "`datasets/owner/name` is not a model: a checkpoint goes to owner/name"),
-        (vec![step, "name"], "`name` with --revision main is no branch of a model"),
-        (vec![step, "owner/name@old"], "`owner/name@old` with --revision main is no branch of a model"),
-        (vec![step, "owner/name", "--revision", ".."], "is no branch of a model"),
-        (vec![step, "owner/name", "--license", "Apache 2"], "`Apache 2` is no licence's name on the Hub"),
+        (
+            vec!["made/out", "owner/name"],
+            "made/out is no checkpoint: it has no config.json; ",
+        ),
+        (
+            vec!["made", "owner/name"],
+            "made is no checkpoint: it has no config.json",
+        ),
+        (
+            vec![step, "datasets/owner/name"],
+            "`datasets/owner/name` is not a model: a checkpoint goes to owner/name",
+        ),
+        (
+            vec![step, "name"],
+            "`name` with --revision main is no branch of a model",
+        ),
+        (
+            vec![step, "owner/name@old"],
+            "`owner/name@old` with --revision main is no branch of a model",
+        ),
+        (
+            vec![step, "owner/name", "--revision", ".."],
+            "is no branch of a model",
+        ),
+        (
+            vec![step, "owner/name", "--license", "Apache 2"],
+            "`Apache 2` is no licence's name on the Hub",
+        ),
     ] {
         let said = with_token(&fake, home, &[&["upload"], &arguments[..]].concat());
-        assert!(!said.done && said.err.contains(message), "{message}: {}", said.err);
+        assert!(
+            !said.done && said.err.contains(message),
+            "{message}: {}",
+            said.err
+        );
     }
     let said = smollm3(&fake.hub.address, home, &["upload", step, "owner/name"], "");
     assert!(said.err.contains("an upload needs a token"), "{}", said.err);
@@ -137,7 +202,11 @@ fn pushed_recipe(home: &Path, push: &str, stages: &str) {
     write_recipe(&home.join("made"), MODEL_AND_DATA, stages);
     let file = home.join("made/recipe.toml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replacen("seed = 5\n", &format!("seed = 5\n{push}\n"), 1)).unwrap();
+    fs::write(
+        &file,
+        text.replacen("seed = 5\n", &format!("seed = 5\n{push}\n"), 1),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -158,7 +227,11 @@ checkpoint = "second"
 weight = 0.5
 "#;
     let stages = stage("first", "") + &stage("second", "from = \"first\"") + merged;
-    pushed_recipe(home, "push = { repository = \"owner/name\" }\nlicense = \"mit\"", &stages);
+    pushed_recipe(
+        home,
+        "push = { repository = \"owner/name\" }\nlicense = \"mit\"",
+        &stages,
+    );
     let run = with_token(&fake, home, &["run", "made"]);
     assert!(run.done, "{}", run.err);
     assert!(fake.is_private());
@@ -174,8 +247,13 @@ weight = 0.5
         let there = &fake.files(branch)["model.safetensors"];
         let here = out.join(format!("{branch}/step-{step:08}/model.safetensors"));
         assert!(*there == fs::read(here).unwrap(), "{branch}");
-        assert!(run.err.contains(&format!("pushed step {step} of {branch} to owner/name@{branch} (commit ")));
-        assert_eq!(json(&out.join("pushed.json"))["branches"][branch]["commit"], fake.head(branch).unwrap());
+        assert!(run.err.contains(&format!(
+            "pushed step {step} of {branch} to owner/name@{branch} (commit "
+        )));
+        assert_eq!(
+            json(&out.join("pushed.json"))["branches"][branch]["commit"],
+            fake.head(branch).unwrap()
+        );
     }
     assert_eq!(fake.head("main"), fake.head("merged"));
     let card = String::from_utf8(fake.files("main")["README.md"].clone()).unwrap();
@@ -191,7 +269,11 @@ weight = 0.5
     // The links are gone, and a run that is complete sends nothing.
     for stage in ["first", "second", "merged"] {
         let hidden = fs::read_dir(out.join(stage)).unwrap();
-        assert!(hidden.flatten().all(|entry| !entry.file_name().to_str().unwrap().starts_with('.')));
+        assert!(
+            hidden
+                .flatten()
+                .all(|entry| !entry.file_name().to_str().unwrap().starts_with('.'))
+        );
     }
     assert!(with_token(&fake, home, &["run", "made"]).done);
     assert_eq!(commits(&fake), 3);
@@ -229,7 +311,15 @@ fn a_push_that_fails_does_not_end_the_run() {
     let home = folder.path();
     let fake = FakeHub::empty();
     pushed_recipe(home, "", &stage("first", ""));
-    assert!(smollm3("http://127.0.0.1:9", home, &["run", "made", "--until", "first"], "").done);
+    assert!(
+        smollm3(
+            "http://127.0.0.1:9",
+            home,
+            &["run", "made", "--until", "first"],
+            ""
+        )
+        .done
+    );
     let out = home.join("made/out");
     let before = fs::read(out.join("recipe.json")).unwrap();
 
@@ -239,20 +329,46 @@ fn a_push_that_fails_does_not_end_the_run() {
     let variables = [("HF_TOKEN", "hf_read")];
     let run = smollm3_with(&fake.hub.address, home, &variables, &again, "");
     assert!(run.done, "{}", run.err);
-    assert!(run.err.contains("the checkpoint is not on the Hub") && run.err.contains("403"), "{}", run.err);
+    assert!(
+        run.err.contains("the checkpoint is not on the Hub") && run.err.contains("403"),
+        "{}",
+        run.err
+    );
     let incidents = fs::read_to_string(out.join("first/incidents.jsonl")).unwrap();
-    assert!(incidents.contains("\"kind\":\"not-pushed\"") && incidents.contains("no write permission"), "{incidents}");
+    assert!(
+        incidents.contains("\"kind\":\"not-pushed\"") && incidents.contains("no write permission"),
+        "{incidents}"
+    );
     assert!(!out.join("pushed.json").exists());
     let run = with_token(&fake, home, &again);
     assert!(run.done, "{}", run.err);
-    assert_eq!(fake.messages(), [("main".to_owned(), "first: step 2 (run tiny)".to_owned())]);
+    assert_eq!(
+        fake.messages(),
+        [("main".to_owned(), "first: step 2 (run tiny)".to_owned())]
+    );
     assert_eq!(fs::read(out.join("recipe.json")).unwrap(), before);
 
     // What cannot work at all is said before anything else is done.
     let fresh = ["run", "made", "--set", push, "--set", "run.output=fresh"];
     let none = smollm3(&fake.hub.address, home, &fresh, "");
-    assert!(!none.done && none.err.contains("an upload needs a token"), "{}", none.err);
+    assert!(
+        !none.done && none.err.contains("an upload needs a token"),
+        "{}",
+        none.err
+    );
     assert!(!home.join("fresh").exists());
-    let sweep = with_token(&fake, home, &["sweep", "made", "--set", push, "--grid", "run.seed=1,2", "--dry-run"]);
+    let sweep = with_token(
+        &fake,
+        home,
+        &[
+            "sweep",
+            "made",
+            "--set",
+            push,
+            "--grid",
+            "run.seed=1,2",
+            "--dry-run",
+        ],
+    );
     assert!(!sweep.done && !files_of(&out).is_empty());
 }

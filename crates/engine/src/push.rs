@@ -185,7 +185,9 @@ impl Listener for Pushing<'_> {
         self.listener.on(event)?;
         match (&mut self.uploads, event) {
             (Some(uploads), Event::StageStarted { stage, .. }) => uploads.stage.clone_from(&stage.name),
-            (Some(uploads), Event::Saved { step, folder, .. }) if uploads.push.every == PushEvery::Checkpoint => {
+            (Some(uploads), Event::Saved { step, folder, .. })
+                if uploads.push.every == PushEvery::Checkpoint =>
+            {
                 let stage = uploads.stage.clone();
                 let passed = uploads.offer(&stage, *step, folder, false);
                 self.tell_all(passed)?;
@@ -212,7 +214,11 @@ impl Uploads {
                 ..Pushed::default()
             },
         };
-        let first = run.recipe.stages.first().map_or(String::new(), |stage| stage.name.clone());
+        let first = run
+            .recipe
+            .stages
+            .first()
+            .map_or(String::new(), |stage| stage.name.clone());
         let waiting: Arc<Mutex<VecDeque<Job>>> = Arc::default();
         let cancelled = Arc::new(AtomicBool::new(false));
         let (wake, wakes) = channel();
@@ -276,7 +282,12 @@ impl Uploads {
 
     /// Writes down what has become of an upload, and says it.
     fn recorded(&mut self, outcome: Outcome) -> Result<Event> {
-        let Outcome { stage, step, ended, result } = outcome;
+        let Outcome {
+            stage,
+            step,
+            ended,
+            result,
+        } = outcome;
         match result {
             Ok(commit) => {
                 let branch = self.push.branch_of(&stage, step).revision;
@@ -285,7 +296,9 @@ impl Uploads {
                     self.push.repository,
                     commit.get(..8).unwrap_or(&commit)
                 );
-                self.pushed.branches.insert(branch, PushedBranch { commit, ended });
+                self.pushed
+                    .branches
+                    .insert(branch, PushedBranch { commit, ended });
                 // Names and hashes: JSON holds them.
                 let text = serde_json::to_string_pretty(&self.pushed).unwrap_or_default() + "\n";
                 write_atomically(&self.run.join(PUSHED), text.as_bytes())?;
@@ -293,7 +306,10 @@ impl Uploads {
             }
             Err(error) => {
                 let kind = IncidentKind::NotPushed { error };
-                let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let time = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default()
+                    .as_secs();
                 let incident = Incident {
                     time,
                     step,
@@ -302,7 +318,12 @@ impl Uploads {
                 // Its stage may have ended, or not have begun. A disk that is full does not end the run.
                 let folder = self.run.join(&stage);
                 let added = fs::create_dir_all(&folder)
-                    .and_then(|()| OpenOptions::new().create(true).append(true).open(folder.join(INCIDENTS)))
+                    .and_then(|()| {
+                        OpenOptions::new()
+                            .create(true)
+                            .append(true)
+                            .open(folder.join(INCIDENTS))
+                    })
                     .and_then(|mut file| file.write_all(line(&incident).as_bytes()));
                 if let Err(error) = added {
                     tracing::warn!(%error, "the incident is not written down");
@@ -321,7 +342,10 @@ impl Drop for Uploads {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
@@ -333,7 +357,9 @@ fn link(folder: &Path, links: &Path) -> bool {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            let is_state = name.to_str().is_some_and(|name| name.starts_with(checkpoint::OPTIMIZER));
+            let is_state = name
+                .to_str()
+                .is_some_and(|name| name.starts_with(checkpoint::OPTIMIZER));
             if entry.path().is_file() && !is_state {
                 fs::hard_link(entry.path(), links.join(name))?;
             }
@@ -375,7 +401,11 @@ impl Uploader {
             });
         }
         while let Ok(()) = wakes.recv() {
-            let job = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let job = self
+                .waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
             let Some(job) = job else { continue };
             let outcome = Outcome {
                 result: self.upload(&job),
@@ -402,7 +432,10 @@ impl Uploader {
         let files = publication(&job.folder, &about).map_err(|error| words(&error))?;
         let message = format!("{}: step {} (run {})", job.stage, job.step, self.run);
         let mut go_on = |_: UploadProgress| !self.cancelled.load(Ordering::Relaxed);
-        let (main, branch) = (self.push.branch("main"), self.push.branch_of(&job.stage, job.step));
+        let (main, branch) = (
+            self.push.branch("main"),
+            self.push.branch_of(&job.stage, job.step),
+        );
         let upload = Upload {
             to: &main,
             private: self.push.private,
@@ -412,7 +445,13 @@ impl Uploader {
         let mut pushed = || {
             let done = hub.upload(&upload, &mut go_on)?;
             if !hub.create_branch(&branch, &done.commit)? {
-                hub.upload(&Upload { to: &branch, ..upload }, &mut go_on)?;
+                hub.upload(
+                    &Upload {
+                        to: &branch,
+                        ..upload
+                    },
+                    &mut go_on,
+                )?;
             }
             Ok::<_, smollm3_hub::HubError>(done.commit)
         };

@@ -41,7 +41,11 @@ pub fn checkpoint_files(folder: &Path) -> Result<Vec<UploadFile>> {
         return Err(no_checkpoint(format!("it has no {name}")));
     }
     let others = Wanted::MODEL.names().into_iter();
-    names.extend(others.filter(|name| folder.join(name).is_file()).map(str::to_owned));
+    names.extend(
+        others
+            .filter(|name| folder.join(name).is_file())
+            .map(str::to_owned),
+    );
     let file = |name: String| UploadFile {
         content: Content::File(folder.join(&name)),
         name,
@@ -56,12 +60,19 @@ fn newest_step(folder: &Path) -> Option<String> {
         entries.map(|entry| entry.path()).filter(|path| path.is_dir())
     };
     let is_step = |path: &std::path::PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         name.starts_with("step-") && path.join(CONFIG).is_file()
     };
     let steps = below(folder).chain(below(folder).flat_map(|stage| below(&stage)));
     steps
         .filter(is_step)
-        .max_by_key(|path| fs::metadata(path.join(CONFIG)).and_then(|file| file.modified()).ok())
+        .max_by_key(|path| {
+            fs::metadata(path.join(CONFIG))
+                .and_then(|file| file.modified())
+                .ok()
+        })
         .map(|path| path.display().to_string())
 }

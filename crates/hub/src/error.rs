@@ -124,7 +124,9 @@ pub enum HubError {
     #[error(transparent)]
     Client(#[from] CorpusError),
     /// A place on the Hub that nothing can be uploaded to.
-    #[error("`{0}`: an upload goes to a branch of a model: write owner/name, and --revision for another branch than main")]
+    #[error(
+        "`{0}`: an upload goes to a branch of a model: write owner/name, and --revision for another branch than main"
+    )]
     Destination(String),
     /// `HF_HUB_OFFLINE`, and something is to be uploaded.
     #[error("HF_HUB_OFFLINE is set; unset it to upload")]

@@ -42,7 +42,11 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<Push>,
     /// The licence that model cards name, as the Hub spells it, such as `apache-2.0`.
-    #[serde(default, deserialize_with = "license", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "license",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub license: Option<String>,
 }
 

@@ -137,7 +137,8 @@ impl Source {
         }
         let license = section.optional::<String>("license")?;
         if let Some(text) = license.as_deref().filter(|text| !is_license(text)) {
-            let message = format!("`{text}` is no licence's name on the Hub; write it as \"odc-by\", or \"other\"");
+            let message =
+                format!("`{text}` is no licence's name on the Hub; write it as \"odc-by\", or \"other\"");
             return Err(section.error("license", message));
         }
         let kind: String = section.required("kind", "what to read, such as kind = \"jsonl\"")?;

@@ -4,7 +4,8 @@ mod fixture;
 
 use fixture::Folder;
 use smollm3_recipe::{
-    Backend, Mixture, Model, Order, Precision, PushEvery, Recipe, SourceKind, StageKind, Start, Steps, Tokenizer,
+    Backend, Mixture, Model, Order, Precision, PushEvery, Recipe, SourceKind, StageKind, Start, Steps,
+    Tokenizer,
 };
 
 fn weights(mixture: &Mixture) -> Vec<(String, f64)> {
@@ -726,7 +727,10 @@ fn pushes_and_licences() {
             "run.license=Apache 2",
             "`run.license`: `Apache 2` is no licence's name on the Hub; write it as \"apache-2.0\"",
         ),
-        ("source.sums.license=My own", "`source.sums.license`: `My own` is no licence's name"),
+        (
+            "source.sums.license=My own",
+            "`source.sums.license`: `My own` is no licence's name",
+        ),
     ] {
         let error = folder.load(&[change]).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");

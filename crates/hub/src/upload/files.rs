@@ -206,7 +206,8 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.all.fetch_sub(self.own.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.all
+                .fetch_sub(self.own.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 }

@@ -21,8 +21,8 @@ use smollm3_corpus::remote::{Attempts, Fault, authorize};
 use url::Url;
 
 use super::files::{LocalFile, Taken};
-use super::retried;
 use super::requests::{Written, decode, is_about_space, strange, written};
+use super::retried;
 use crate::api::{Api, Trouble, text};
 use crate::error::{HubError, Result, in_brackets};
 
@@ -120,7 +120,11 @@ impl LfsStore<'_> {
             }
         }
         if let Some(verify) = actions.verify {
-            self.post(&verify.href, &json!({ "oid": file_oid(file)?, "size": file.size() })).await?;
+            self.post(
+                &verify.href,
+                &json!({ "oid": file_oid(file)?, "size": file.size() }),
+            )
+            .await?;
         }
         Ok(taken.keep())
     }
@@ -131,7 +135,11 @@ impl LfsStore<'_> {
         struct Batch {
             objects: Vec<Object>,
         }
-        let url = format!("{}/{}.git/info/lfs/objects/batch", self.api.base(), self.api.repository);
+        let url = format!(
+            "{}/{}.git/info/lfs/objects/batch",
+            self.api.base(),
+            self.api.repository
+        );
         let asked = json!({
             "operation": "upload",
             "transfers": ["basic", "multipart"],
@@ -155,7 +163,10 @@ impl LfsStore<'_> {
                 message: error.message,
             }),
             false => {
-                let message = format!("{endpoint} does not take it: {status}{}", in_brackets(&error.message));
+                let message = format!(
+                    "{endpoint} does not take it: {status}{}",
+                    in_brackets(&error.message)
+                );
                 Trouble::Fault(Fault::of_status(message, status, &Default::default()))
             }
         })
@@ -163,11 +174,19 @@ impl LfsStore<'_> {
 
     /// All bytes to one address.
     async fn whole(&self, file: &LocalFile<'_>, action: &Action, all: &Taken) -> Asked<()> {
-        self.put(file, action, &action.href, (0, file.size()), all).await.map(|_| ())
+        self.put(file, action, &action.href, (0, file.size()), all)
+            .await
+            .map(|_| ())
     }
 
     /// The bytes in parts of `chunk`, each to an address, and then word that all are there.
-    async fn in_parts(&self, file: &LocalFile<'_>, action: &Action, chunk: Option<u64>, all: &Taken) -> Asked<()> {
+    async fn in_parts(
+        &self,
+        file: &LocalFile<'_>,
+        action: &Action,
+        chunk: Option<u64>,
+        all: &Taken,
+    ) -> Asked<()> {
         let parts: BTreeMap<u64, &str> = action
             .header
             .iter()
@@ -183,13 +202,15 @@ impl LfsStore<'_> {
                 let from = index as u64 * chunk;
                 let length = chunk.min(file.size() - from);
                 let etag = self.put(file, action, url, (from, length), all).await?;
-                let etag = etag.ok_or_else(|| strange(self.api, &format!("no ETag of part {}", index + 1)))?;
+                let etag =
+                    etag.ok_or_else(|| strange(self.api, &format!("no ETag of part {}", index + 1)))?;
                 Ok::<_, Trouble>(json!({ "partNumber": index + 1, "etag": etag }))
             })
             .buffered(PARTS_AT_ONCE)
             .try_collect()
             .await?;
-        self.post(&action.href, &json!({ "oid": file_oid(file)?, "parts": etags })).await?;
+        self.post(&action.href, &json!({ "oid": file_oid(file)?, "parts": etags }))
+            .await?;
         Ok(())
     }
 
@@ -283,9 +304,11 @@ impl LfsStore<'_> {
 
     /// A question in the words of LFS, asked again after faults.
     async fn post(&self, url: &str, body: &Value) -> Asked<String> {
-        retried(self.api.remote, &self.api.repository, || self.post_once(url, body))
-            .await
-            .map_err(Trouble::Refused)
+        retried(self.api.remote, &self.api.repository, || {
+            self.post_once(url, body)
+        })
+        .await
+        .map_err(Trouble::Refused)
     }
 
     async fn post_once(&self, url: &str, body: &Value) -> Asked<String> {
@@ -297,7 +320,11 @@ impl LfsStore<'_> {
         match written(self.api, request).await? {
             Written::Done(text) => Ok(text),
             Written::Conflict(message) => Err(Trouble::Fault(Fault::Passing(
-                format!("{} answered that it is busy{}", self.api.base(), in_brackets(&message)),
+                format!(
+                    "{} answered that it is busy{}",
+                    self.api.base(),
+                    in_brackets(&message)
+                ),
                 None,
             ))),
         }

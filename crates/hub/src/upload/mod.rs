@@ -135,10 +135,9 @@ impl Hub {
     pub fn create(&self, to: &HubId, private: bool) -> Result<()> {
         let writer = self.writer(to)?;
         let api = self.api(&to.repository);
-        self.remote()
-            .block_on(retried(self.remote(), &to.repository, || {
-                requests::ensure_repository(&api, &writer, private)
-            }))
+        self.remote().block_on(retried(self.remote(), &to.repository, || {
+            requests::ensure_repository(&api, &writer, private)
+        }))
     }
 
     /// Creates a branch at a commit; `false` if there is one of this name.
@@ -148,10 +147,9 @@ impl Hub {
     pub fn create_branch(&self, to: &HubId, commit: &str) -> Result<bool> {
         let writer = self.writer(to)?;
         let api = self.api(&to.repository);
-        self.remote()
-            .block_on(retried(self.remote(), &to.repository, || {
-                requests::create_branch(&api, &writer, &to.revision, commit)
-            }))
+        self.remote().block_on(retried(self.remote(), &to.repository, || {
+            requests::create_branch(&api, &writer, &to.revision, commit)
+        }))
     }
 
     /// A client for what changes a repository, if the environment allows for one.
@@ -240,7 +238,8 @@ impl Run<'_> {
                 Mode::Lfs => large.push((*file, found.oid.as_deref())),
             }
         }
-        self.hash(large.iter().map(|(file, _)| *file)).map_err(Trouble::Refused)?;
+        self.hash(large.iter().map(|(file, _)| *file))
+            .map_err(Trouble::Refused)?;
         let mut changed = Vec::new();
         for (file, oid) in large {
             if oid != Some(file.sha256().map_err(Trouble::Refused)?) {
@@ -259,7 +258,10 @@ impl Run<'_> {
             });
         }
         let ours = |name: &str| self.files.iter().any(|file| file.name() == name);
-        let stale = head.names.iter().filter(|name| is_of_checkpoint(name) && !ours(name));
+        let stale = head
+            .names
+            .iter()
+            .filter(|name| is_of_checkpoint(name) && !ours(name));
         changes.extend(stale.map(|name| Change::Deleted { name }));
         let is_new = !changes.is_empty();
         let commit = match is_new {
@@ -284,10 +286,17 @@ impl Run<'_> {
         file: &LocalFile<'_>,
         head: &crate::api::Listing,
     ) -> std::result::Result<bool, Trouble> {
-        let Some(marker) = file.marker().filter(|_| head.names.iter().any(|name| name == file.name())) else {
+        let Some(marker) = file
+            .marker()
+            .filter(|_| head.names.iter().any(|name| name == file.name()))
+        else {
             return Ok(false);
         };
-        let info = self.api.info(&head.commit, file.name()).await.map_err(Trouble::Refused)?;
+        let info = self
+            .api
+            .info(&head.commit, file.name())
+            .await
+            .map_err(Trouble::Refused)?;
         let response = self.api.open(&info, None).await?;
         let text = response.text().await?;
         Ok(!text.contains(marker))
@@ -322,13 +331,7 @@ impl Run<'_> {
             .buffer_unordered(AT_ONCE)
             .try_fold(0, |sent, more| async move { Ok(sent + more) });
         let mut all = pin!(all);
-        let progress = || {
-            self.reported(
-                UploadStep::Sending,
-                self.taken.load(Ordering::Relaxed),
-                of_bytes,
-            )
-        };
+        let progress = || self.reported(UploadStep::Sending, self.taken.load(Ordering::Relaxed), of_bytes);
         loop {
             match select(all.as_mut(), pin!(tokio::time::sleep(TICK))).await {
                 Either::Left((sent, _)) => {
@@ -341,7 +344,11 @@ impl Run<'_> {
     }
 
     fn reported(&self, step: UploadStep, bytes: u64, of_bytes: u64) -> Result<()> {
-        let progress = UploadProgress { step, bytes, of_bytes };
+        let progress = UploadProgress {
+            step,
+            bytes,
+            of_bytes,
+        };
         match (self.report.borrow_mut())(progress) {
             true => Ok(()),
             false => Err(HubError::UploadInterrupted),
@@ -349,7 +356,9 @@ impl Run<'_> {
     }
 
     fn page(&self) -> String {
-        let HubId { repository, revision, .. } = self.upload.to;
+        let HubId {
+            repository, revision, ..
+        } = self.upload.to;
         match revision.as_str() {
             "main" => format!("{}/{repository}", self.api.base()),
             branch => format!("{}/{repository}/tree/{branch}", self.api.base()),

@@ -118,7 +118,9 @@ async fn is_private(api: &Api<'_>) -> Asked<bool> {
     let url = api
         .url(&format!("{}/api/models/{}", api.base(), api.repository))
         .map_err(Trouble::Refused)?;
-    let response = authorize(api.asking.get(url.clone()), &url, api.token.as_ref()).send().await?;
+    let response = authorize(api.asking.get(url.clone()), &url, api.token.as_ref())
+        .send()
+        .await?;
     api.check(&response, "main")?;
     let info: Info = decode(api, &response.text().await?)?;
     Ok(info.private)
@@ -141,7 +143,15 @@ pub(super) async fn ensure_branch(api: &Api<'_>, writer: &Client, branch: &str) 
 /// A branch at a revision; `false` if there is one of this name.
 pub(super) async fn create_branch(api: &Api<'_>, writer: &Client, branch: &str, at: &str) -> Asked<bool> {
     let url = format!("{}/branch/{}", api.of_repository(), encode(branch, false));
-    match post(api, writer, &url, JSON, json!({ "startingPoint": at }).to_string()).await? {
+    match post(
+        api,
+        writer,
+        &url,
+        JSON,
+        json!({ "startingPoint": at }).to_string(),
+    )
+    .await?
+    {
         Written::Done(_) => Ok(true),
         Written::Conflict(_) => Ok(false),
     }
@@ -187,7 +197,10 @@ pub(super) async fn preupload(
             if found.should_ignore {
                 return Err(Trouble::Refused(HubError::Content {
                     repository: api.repository.to_owned(),
-                    problem: format!("has a .gitignore that leaves out {}; change it there", file.name()),
+                    problem: format!(
+                        "has a .gitignore that leaves out {}; change it there",
+                        file.name()
+                    ),
                 }));
             }
             modes.push(Preuploaded {

@@ -49,7 +49,12 @@ pub(super) fn take(repository: &mut Repository, request: &Request) -> Answer {
     if request.headers.contains_key("authorization") {
         return refused(400, "a token came to the store");
     }
-    let path = request.path.trim_start_matches("/put/").split('?').next().unwrap();
+    let path = request
+        .path
+        .trim_start_matches("/put/")
+        .split('?')
+        .next()
+        .unwrap();
     let bytes = request.body.clone();
     match path.split_once('/') {
         None => {
@@ -83,9 +88,16 @@ fn create(repository: &mut Repository, asked: &Value) -> Answer {
         return refused(409, "You already created this model repo");
     }
     assert_eq!(asked["type"], "model");
-    assert_eq!((&asked["organization"], &asked["name"]), (&json!("owner"), &json!("name")));
+    assert_eq!(
+        (&asked["organization"], &asked["name"]),
+        (&json!("owner"), &json!("name"))
+    );
     repository.is_private = asked["private"] == true;
-    add_commit(repository, "main", Files::from([(".gitattributes".to_owned(), b"*.bin".to_vec())]));
+    add_commit(
+        repository,
+        "main",
+        Files::from([(".gitattributes".to_owned(), b"*.bin".to_vec())]),
+    );
     Answer::body(json!({ "url": "http://hub/owner/name" }).to_string())
 }
 
@@ -94,7 +106,11 @@ fn create_branch(repository: &mut Repository, branch: &str, asked: &Value) -> An
         return refused(409, "Reference already exists");
     }
     let start = asked["startingPoint"].as_str().unwrap();
-    let commit = repository.branches.get(start).map_or(start, String::as_str).to_owned();
+    let commit = repository
+        .branches
+        .get(start)
+        .map_or(start, String::as_str)
+        .to_owned();
     assert!(repository.commits.contains_key(&commit), "{commit}");
     repository.branches.insert(branch.to_owned(), commit);
     Answer::body("{}")
@@ -132,7 +148,11 @@ fn batch(repository: &Repository, store: &str, hub: &str, asked: &Value) -> Answ
             let oid = object["oid"].as_str().unwrap();
             let size = object["size"].as_u64().unwrap() as usize;
             let is_there = repository.objects.contains_key(oid)
-                || repository.commits.values().flat_map(Files::values).any(|bytes| sha256(bytes) == oid);
+                || repository
+                    .commits
+                    .values()
+                    .flat_map(Files::values)
+                    .any(|bytes| sha256(bytes) == oid);
             if is_there {
                 return json!({ "oid": oid, "size": size });
             }
@@ -140,9 +160,13 @@ fn batch(repository: &Repository, store: &str, hub: &str, asked: &Value) -> Answ
                 None => json!({ "href": format!("{store}/put/{oid}?signature=secret") }),
                 Some(part) => {
                     // As the Hub has it: numbers as names, the size as a text.
-                    let mut header = serde_json::Map::from_iter([("chunk_size".to_owned(), json!(part.to_string()))]);
+                    let mut header =
+                        serde_json::Map::from_iter([("chunk_size".to_owned(), json!(part.to_string()))]);
                     for number in 1..=size.div_ceil(part) {
-                        header.insert(number.to_string(), json!(format!("{store}/put/{oid}/{number}?signature=secret")));
+                        header.insert(
+                            number.to_string(),
+                            json!(format!("{store}/put/{oid}/{number}?signature=secret")),
+                        );
                     }
                     json!({ "href": format!("{hub}/complete"), "header": header })
                 }
@@ -162,7 +186,10 @@ fn complete(repository: &mut Repository, asked: &Value) -> Answer {
         let Some(bytes) = repository.parts.get(&(oid.clone(), number)) else {
             return refused(400, "a part is missing");
         };
-        assert_eq!(part, &json!({ "partNumber": number, "etag": format!("\"etag of {oid}/{number}\"") }));
+        assert_eq!(
+            part,
+            &json!({ "partNumber": number, "etag": format!("\"etag of {oid}/{number}\"") })
+        );
         whole.extend(bytes);
     }
     repository.objects.insert(oid, whole);

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use smollm3_hub::{
-    Content, Hub, HubError, Result, Upload, UploadFile, UploadProgress, UploadStep, Uploaded, checkpoint_files,
+    Content, Hub, HubError, Result, Upload, UploadFile, UploadProgress, UploadStep, Uploaded,
+    checkpoint_files,
 };
 
 use crate::fake_hub::{Answer, FakeHub, Request, TOKEN, sha256};
@@ -24,7 +25,13 @@ fn checkpoint(folder: &Path, weights: &[u8]) -> Vec<UploadFile> {
     for (name, bytes) in small_model(weights) {
         fs::write(folder.join(name), bytes).unwrap();
     }
-    for state in ["optimizer.safetensors", "state.json", "manifest.json", "hub.json", "adapter_config.json"] {
+    for state in [
+        "optimizer.safetensors",
+        "state.json",
+        "manifest.json",
+        "hub.json",
+        "adapter_config.json",
+    ] {
         fs::write(folder.join(state), b"{}").unwrap();
     }
     checkpoint_files(folder).unwrap()
@@ -59,7 +66,10 @@ fn puts(fake: &FakeHub) -> Vec<String> {
 }
 
 fn commits(fake: &FakeHub) -> usize {
-    fake.asked().iter().filter(|asked| asked.contains("/commit/")).count()
+    fake.asked()
+        .iter()
+        .filter(|asked| asked.contains("/commit/"))
+        .count()
 }
 
 #[test]
@@ -83,7 +93,13 @@ fn a_folder_becomes_a_model_in_one_commit() {
     let mut expected = small_model(&weights);
     expected.insert(".gitattributes".to_owned(), b"*.bin".to_vec());
     assert!(fake.files("main") == expected, "the state of training stays here");
-    let steps = |step| reports.iter().filter(|progress| progress.step == step).last().unwrap();
+    let steps = |step| {
+        reports
+            .iter()
+            .filter(|progress| progress.step == step)
+            .last()
+            .unwrap()
+    };
     for step in [UploadStep::Hashing, UploadStep::Sending] {
         assert_eq!((steps(step).bytes, steps(step).of_bytes), (3_000_000, 3_000_000));
     }
@@ -129,7 +145,10 @@ fn what_changes_is_sent_and_what_is_gone_is_removed() {
     ]));
     assert_eq!(fake.files("main"), expected);
     let requests = fake.hub.requests();
-    let commit = requests.iter().find(|request| request.path.contains("/commit/")).unwrap();
+    let commit = requests
+        .iter()
+        .find(|request| request.path.contains("/commit/"))
+        .unwrap();
     // A header, two files, three that go.
     assert_eq!(commit.body.iter().filter(|byte| **byte == b'\n').count(), 6);
 }
@@ -166,7 +185,10 @@ fn a_branch_is_created_where_it_is_missing() {
     let local = checkpoint(&folder.path().join("step-3"), b"others");
     let hub = writer(&fake, folder.path());
     let done = upload(&hub, "owner/name@sft-step-3", &local).unwrap();
-    assert_eq!(done.url, format!("{}/owner/name/tree/sft-step-3", fake.hub.address));
+    assert_eq!(
+        done.url,
+        format!("{}/owner/name/tree/sft-step-3", fake.hub.address)
+    );
     assert_eq!(fake.files("sft-step-3")["model.safetensors"], b"others");
     assert_eq!(fake.files("main")["model.safetensors"], b"weights");
     let found = model(&hub, "owner/name@sft-step-3").unwrap();
@@ -237,7 +259,11 @@ fn an_upload_that_was_stopped_goes_on() {
     let before = puts(&fake).len();
     let done = upload(&hub, "owner/name", &local).unwrap();
     assert_eq!(done.sent, 2_000_000);
-    assert!(puts(&fake)[before..].iter().all(|path| path.contains(&sha256(&second))));
+    assert!(
+        puts(&fake)[before..]
+            .iter()
+            .all(|path| path.contains(&sha256(&second)))
+    );
     assert!(fake.files("main")["model.safetensors"] == first && fake.files("main")["more.bin"] == second);
 }
 
@@ -260,7 +286,13 @@ fn a_branch_that_moves_is_looked_at_again() {
     let done = upload(&writer(&fake, folder.path()), "owner/name", &local).unwrap();
     assert_eq!(done.commit, fake.head("main").unwrap());
     assert_eq!((commits(&fake), puts(&fake).len()), (3, 1));
-    assert_eq!(fake.asked().iter().filter(|asked| asked.contains("/preupload/")).count(), 3);
+    assert_eq!(
+        fake.asked()
+            .iter()
+            .filter(|asked| asked.contains("/preupload/"))
+            .count(),
+        3
+    );
 }
 
 #[test]
@@ -334,11 +366,17 @@ fn faults_pass_and_addresses_that_expire_are_asked_for_again() {
     let folder = tempfile::tempdir().unwrap();
     let local = checkpoint(&folder.path().join("step-3"), &weights);
     let mut most = 0;
-    let done = upload_as(&writer(&fake, folder.path()), "owner/name", &local, false, &mut |progress| {
-        most = progress.bytes.max(most);
-        assert!(progress.bytes <= progress.of_bytes, "{progress:?}");
-        true
-    });
+    let done = upload_as(
+        &writer(&fake, folder.path()),
+        "owner/name",
+        &local,
+        false,
+        &mut |progress| {
+            most = progress.bytes.max(most);
+            assert!(progress.bytes <= progress.of_bytes, "{progress:?}");
+            true
+        },
+    );
     assert_eq!(done.unwrap().sent, 300_000);
     assert_eq!(most, 300_000);
     assert_eq!(puts(&fake).len(), 3);
@@ -351,7 +389,8 @@ fn the_wait_is_the_one_that_the_hub_asks_for() {
         let asked = AtomicUsize::new(0);
         let fake = FakeHub::empty_intercepted(
             move |request, _| {
-                let first = request.path.contains("/preupload/") && asked.fetch_add(1, Ordering::Relaxed) == 0;
+                let first =
+                    request.path.contains("/preupload/") && asked.fetch_add(1, Ordering::Relaxed) == 0;
                 first.then(|| Answer::status(429).header(header.0, header.1))
             },
             |_, _| None,
@@ -404,7 +443,13 @@ fn repositories_that_are_something_else() {
     let local = checkpoint(&folder.path().join("step-3"), b"others");
     let public = FakeHub::start(small_model(b"weights"));
     let address = &public.hub.address;
-    let error = upload_as(&writer(&public, folder.path()), "owner/name", &local, true, &mut |_| true);
+    let error = upload_as(
+        &writer(&public, folder.path()),
+        "owner/name",
+        &local,
+        true,
+        &mut |_| true,
+    );
     assert_eq!(
         error.unwrap_err().to_string(),
         format!(
@@ -420,13 +465,20 @@ fn repositories_that_are_something_else() {
         },
         |_, _| None,
     );
-    let error = upload(&writer(&taken, folder.path()), "owner/name", &local).unwrap_err().to_string();
+    let error = upload(&writer(&taken, folder.path()), "owner/name", &local)
+        .unwrap_err()
+        .to_string();
     assert!(
-        error.contains("does not create the model owner/name (You already created this space): something else"),
+        error.contains(
+            "does not create the model owner/name (You already created this space): something else"
+        ),
         "{error}"
     );
     let hub = writer(&taken, folder.path());
-    for place in ["hf://owner/name/folder".to_owned(), format!("owner/name@{}", "a".repeat(40))] {
+    for place in [
+        "hf://owner/name/folder".to_owned(),
+        format!("owner/name@{}", "a".repeat(40)),
+    ] {
         let error = upload(&hub, &place, &local).unwrap_err();
         assert!(matches!(error, HubError::Destination(_)), "{error}");
     }
@@ -446,7 +498,8 @@ fn no_space_left() {
     );
     let status = FakeHub::empty_intercepted(
         |request, _| {
-            let full = Answer::status(402).header("X-Error-Message", "Private repository storage limit reached");
+            let full =
+                Answer::status(402).header("X-Error-Message", "Private repository storage limit reached");
             request.path.contains("/commit/").then_some(full)
         },
         |_, _| None,
@@ -469,7 +522,9 @@ fn a_store_that_takes_nothing_is_given_up() {
     let fake = FakeHub::empty_intercepted(|_, _| None, |_, _| Some(Answer::status(503)));
     let folder = tempfile::tempdir().unwrap();
     let local = checkpoint(&folder.path().join("step-3"), b"weights");
-    let error = upload(&writer(&fake, folder.path()), "owner/name", &local).unwrap_err().to_string();
+    let error = upload(&writer(&fake, folder.path()), "owner/name", &local)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with("cannot upload model.safetensors to owner/name: 127.0.0.1 answered 503")
             && error.ends_with("attempts in a row")
@@ -487,7 +542,10 @@ fn folders_that_are_no_checkpoint() {
     let step = run.join("sft/step-00000003");
     checkpoint(&step, b"weights");
     fs::write(run.join("recipe.json"), "{}").unwrap();
-    let hint = format!("is no checkpoint: it has no config.json; {} is one", step.display());
+    let hint = format!(
+        "is no checkpoint: it has no config.json; {} is one",
+        step.display()
+    );
     assert!(error(&run).ends_with(&hint), "{}", error(&run));
     assert!(error(&run.join("sft")).ends_with(&hint));
     let none = folder.path().join("none");
