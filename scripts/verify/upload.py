@@ -57,7 +57,7 @@ class Hub:
 
             def handle_one(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                path = urllib.parse.unquote(self.path.split("?")[0])
+                path = self.path.split("?")[0]
                 with hub.lock:
                     hub.asked.append((self.command, path, len(body)))
                     status, headers, content = hub.answer(self, path, body)
@@ -113,7 +113,7 @@ class Hub:
             return said({}, 200 if (sha256(content), len(content)) == (asked["oid"], asked["size"]) else 400)
         if path.endswith(".git/info/lfs/objects/batch"):
             return said({"transfer": "basic", "objects": [self.object(one) for one in asked["objects"]]})
-        words = path.strip("/").split("/")
+        words = [urllib.parse.unquote(word) for word in path.strip("/").split("/")]
         name = "/".join(words[2:4] if words[0] == "api" else words[:2])
         if name not in self.branches:
             return said({"error": "Repository not found"}, 404, X_Error_Code="RepoNotFound")
@@ -255,6 +255,7 @@ def main():
     )
     check("huggingface_hub uploads to this server", python(upload) is not None)
 
+    hub.objects.clear()
     out = smollm3("upload", checkpoint, "owner/ours")
     check(f"smollm3 uploads: {(out or '').strip()}", out is not None)
     ours, theirs = files("owner/ours"), files("owner/theirs")

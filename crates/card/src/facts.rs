@@ -333,7 +333,8 @@ pub(crate) fn count(number: u64) -> String {
     }
 }
 
-fn text(path: &Path) -> Result<Option<String>> {
+/// What a file says, if it is there.
+pub(crate) fn text(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -355,10 +356,10 @@ fn tail(path: &Path) -> Result<String> {
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
     };
     match read() {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        read => read.map_err(unreadable::<std::io::Error>(path)),
+        read => read.map_err(unreadable(path)),
     }
 }

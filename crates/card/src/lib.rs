@@ -25,6 +25,7 @@ use smollm3_hub::{Content, UploadFile, checkpoint_files};
 
 pub use error::{CardError, Result};
 
+use error::unreadable;
 use facts::Facts;
 
 /// The line by which a card is known to be this program's. A card without it is somebody's own and stays.
@@ -87,13 +88,27 @@ pub fn publication(folder: &Path, about: &About<'_>) -> Result<Vec<UploadFile>> 
         content,
     };
     files.push(file(README, content));
-    if let Some(recipe) = facts::run_of(folder)
-        .map(|run| run.join(RECIPE))
-        .filter(|path| path.is_file())
+    if let Some(run) = facts::run_of(folder)
+        && let Some(text) = recipe_for_others(&run.join(RECIPE))?
     {
-        files.push(file(RECIPE, Content::File(recipe)));
+        files.push(file(RECIPE, Content::Text(text)));
     }
     Ok(files)
+}
+
+/// A run's recipe without what is of this machine and account alone: where it writes, its device, where it uploads to.
+fn recipe_for_others(path: &Path) -> Result<Option<String>> {
+    let Some(text) = facts::text(path)? else {
+        return Ok(None);
+    };
+    let mut recipe: toml::Table = text.parse().map_err(unreadable(path))?;
+    if let Some(toml::Value::Table(run)) = recipe.get_mut("run") {
+        run.remove("push");
+        run.remove("device");
+        let name = run.get("name").and_then(toml::Value::as_str).unwrap_or("run");
+        run.insert("output".to_owned(), format!("runs/{name}").into());
+    }
+    Ok(Some(recipe.to_string()))
 }
 
 /// Whether nobody has made a card his own.

@@ -6,12 +6,12 @@ mod tiny;
 use std::fs;
 use std::path::Path;
 
-use hub_commands::fake_hub::{FakeHub, TOKEN};
-use hub_commands::{Said, files_of, json, smollm3, smollm3_with, stage, trained, write_recipe};
+use hub_commands::fake_hub::FakeHub;
+use hub_commands::{Said, json, smollm3, smollm3_with, stage, trained, write_recipe};
 use tiny::MODEL_AND_DATA;
 
 fn with_token(fake: &FakeHub, home: &Path, arguments: &[&str]) -> Said {
-    smollm3_with(&fake.hub.address, home, &[("HF_TOKEN", TOKEN)], arguments, "")
+    smollm3_with(&fake.hub.address, home, &[("HF_TOKEN", FakeHub::TOKEN)], arguments, "")
 }
 
 fn commits(fake: &FakeHub) -> usize {
@@ -357,18 +357,11 @@ fn a_push_that_fails_does_not_end_the_run() {
         none.err
     );
     assert!(!home.join("fresh").exists());
-    let sweep = with_token(
-        &fake,
-        home,
-        &[
-            "sweep",
-            "made",
-            "--set",
-            push,
-            "--grid",
-            "run.seed=1,2",
-            "--dry-run",
-        ],
+    pushed_recipe(home, "push = { repository = \"owner/name\" }", &stage("first", ""));
+    let sweep = with_token(&fake, home, &["sweep", "made", "--grid", "run.seed=1,2", "--dry-run"]);
+    assert!(
+        !sweep.done && sweep.err.contains("run.push: all runs of a sweep"),
+        "{}",
+        sweep.err
     );
-    assert!(!sweep.done && !files_of(&out).is_empty());
 }

@@ -259,8 +259,8 @@ impl Uploads {
             is_linked,
         };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (kept, mut passed): (VecDeque<Job>, Vec<Job>) = waiting.drain(..).partition(|job| job.ended);
-        *waiting = kept;
+        let (kept, mut passed): (Vec<Job>, Vec<Job>) = waiting.drain(..).partition(|job| job.ended);
+        waiting.extend(kept);
         // The same checkpoint, now with its evaluation, is not passed over.
         passed.retain(|other| (&other.stage, other.step) != (&job.stage, job.step));
         waiting.push_back(job);

@@ -16,7 +16,7 @@ use crate::api::{Api, Trouble, text};
 use crate::error::{HubError, in_brackets};
 use crate::refusal::ERROR_MESSAGE;
 
-type Asked<T> = std::result::Result<T, Trouble>;
+type Asked<T> = Result<T, Trouble>;
 
 /// Files of one `preupload`, as Python's library asks.
 const FILES_AT_ONCE: usize = 256;

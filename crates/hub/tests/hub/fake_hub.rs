@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex};
 use ring::digest::{Algorithm, Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
 pub use server::{Answer, Request, Server};
-pub use uploads::TOKEN;
 
 /// Names and contents.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -45,6 +44,9 @@ pub struct FakeHub {
 }
 
 impl FakeHub {
+    /// The token that may write.
+    pub const TOKEN: &str = uploads::TOKEN;
+
     pub fn start(files: Files) -> Self {
         Self::intercepted(files, |_, _| None, |_, _| None)
     }

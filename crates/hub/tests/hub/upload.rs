@@ -12,11 +12,11 @@ use smollm3_hub::{
     checkpoint_files,
 };
 
-use crate::fake_hub::{Answer, FakeHub, Request, TOKEN, sha256};
+use crate::fake_hub::{Answer, FakeHub, Request, sha256};
 use crate::{CONFIG, files, hub_at, hub_of, id, model, noise, small_model};
 
 fn writer(fake: &FakeHub, folder: &Path) -> Hub {
-    hub_at(&fake.hub.address, folder, &[("HF_TOKEN", TOKEN)])
+    hub_at(&fake.hub.address, folder, &[("HF_TOKEN", FakeHub::TOKEN)])
 }
 
 /// A checkpoint's folder.
@@ -310,7 +310,7 @@ fn a_commit_whose_answer_is_lost_is_not_made_twice() {
             false => answer,
         }
     });
-    let hub = hub_at(&front.address, folder.path(), &[("HF_TOKEN", TOKEN)]);
+    let hub = hub_at(&front.address, folder.path(), &[("HF_TOKEN", FakeHub::TOKEN)]);
     let done = upload(&hub, "owner/name", &local).unwrap();
     assert_eq!((fake.messages().len(), commits(&fake)), (1, 1));
     assert_eq!(done.commit, fake.head("main").unwrap());
@@ -431,7 +431,7 @@ fn tokens_that_may_not() {
     );
     assert!(error(&[("HF_TOKEN", "hf_wrong")]).contains("answered 401 (Invalid credentials"));
     assert_eq!(
-        error(&[("HF_TOKEN", TOKEN), ("HF_HUB_OFFLINE", "1")]),
+        error(&[("HF_TOKEN", FakeHub::TOKEN), ("HF_HUB_OFFLINE", "1")]),
         "HF_HUB_OFFLINE is set; unset it to upload"
     );
     assert!(puts(&fake).is_empty() && commits(&fake) == 0);

@@ -17,6 +17,8 @@ seed = 7
 output = "/home/somebody/runs/sums"
 backend = "flex"
 license = "apache-2.0"
+device = "cuda:1"
+push = { repository = "owner/sums" }
 
 [model]
 checkpoint = "HuggingFaceTB/SmolLM3-3B"
@@ -167,6 +169,14 @@ fn a_card_says_what_the_run_has_on_record() {
             "recipe.toml"
         ]
     );
+    let Content::Text(recipe) = &files[5].content else {
+        panic!("{:?}", files[5]);
+    };
+    let recipe: toml::Table = recipe.parse().unwrap();
+    let run = recipe["run"].as_table().unwrap();
+    assert_eq!(run["output"].as_str(), Some("runs/sums"));
+    assert!(!run.contains_key("push") && !run.contains_key("device"), "{run}");
+    assert_eq!(recipe["stage"].as_array().unwrap().len(), 3);
 }
 
 #[test]
