@@ -5,13 +5,25 @@ mod tiny;
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use hub_commands::fake_hub::FakeHub;
+use hub_commands::fake_hub::{Answer, FakeHub};
 use hub_commands::{Said, json, smollm3, smollm3_with, stage, trained, write_recipe};
+use serde_json::Value;
 use tiny::MODEL_AND_DATA;
 
 fn with_token(fake: &FakeHub, home: &Path, arguments: &[&str]) -> Said {
-    smollm3_with(&fake.hub.address, home, &[("HF_TOKEN", FakeHub::TOKEN)], arguments, "")
+    smollm3_with(
+        &fake.hub.address,
+        home,
+        &[("HF_TOKEN", FakeHub::TOKEN)],
+        arguments,
+        "",
+    )
 }
 
 fn commits(fake: &FakeHub) -> usize {
@@ -357,11 +369,106 @@ fn a_push_that_fails_does_not_end_the_run() {
         none.err
     );
     assert!(!home.join("fresh").exists());
-    pushed_recipe(home, "push = { repository = \"owner/name\" }", &stage("first", ""));
-    let sweep = with_token(&fake, home, &["sweep", "made", "--grid", "run.seed=1,2", "--dry-run"]);
+    pushed_recipe(
+        home,
+        "push = { repository = \"owner/name\" }",
+        &stage("first", ""),
+    );
+    let sweep = with_token(
+        &fake,
+        home,
+        &["sweep", "made", "--grid", "run.seed=1,2", "--dry-run"],
+    );
     assert!(
         !sweep.done && sweep.err.contains("run.push: all runs of a sweep"),
         "{}",
         sweep.err
     );
+}
+
+#[test]
+fn an_upload_that_is_killed_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    trained(home);
+    let reached = Arc::new(AtomicBool::new(false));
+    let first = Arc::clone(&reached);
+    // The weights are there, and the commit does not come about.
+    let fake = FakeHub::empty_intercepted(
+        move |request, _| {
+            let stalls = request.path.contains("/commit/") && !first.swap(true, Ordering::Relaxed);
+            stalls.then(|| {
+                thread::sleep(Duration::from_secs(2));
+                Answer::status(503)
+            })
+        },
+        |_, _| None,
+    );
+    let arguments = ["upload", "made/out/first/step-00000002", "owner/name"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_smollm3"))
+        .args(arguments)
+        .env("HF_ENDPOINT", &fake.hub.address)
+        .env("HF_HOME", home)
+        .env("HF_TOKEN", FakeHub::TOKEN)
+        .current_dir(home)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !reached.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(fake.messages().is_empty());
+    let sent = fake.store.requests().len();
+    assert_eq!(sent, 1);
+    let again = with_token(&fake, home, &arguments);
+    assert!(
+        again.done && again.out.contains("0.0 MB sent"),
+        "{}{}",
+        again.out,
+        again.err
+    );
+    assert_eq!((fake.store.requests().len(), fake.messages().len()), (sent, 1));
+    let weights = fs::read(home.join(arguments[1]).join("model.safetensors")).unwrap();
+    assert!(fake.files("main")["model.safetensors"] == weights);
+}
+
+#[test]
+fn training_does_not_wait_for_a_slow_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let fake = FakeHub::empty_intercepted(
+        |_, _| None,
+        |_, _| {
+            thread::sleep(Duration::from_secs(2));
+            None
+        },
+    );
+    let stages = stage("first", "checkpoint = { every = \"1 steps\", keep = 1 }");
+    pushed_recipe(
+        home,
+        "push = { repository = \"owner/name\", every = \"checkpoint\" }",
+        &stages.replace("2 steps", "6 steps"),
+    );
+    let run = with_token(&fake, home, &["run", "made"]);
+    assert!(run.done, "{}", run.err);
+    let metrics = fs::read_to_string(home.join("made/out/first/metrics.jsonl")).unwrap();
+    let steps = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let seconds: f64 = steps.filter_map(|step| step["seconds"].as_f64()).sum();
+    assert!(seconds < 2.0, "{seconds} s for all steps, 2 s for an upload");
+    // The last one is there, also the files of one that the run has removed meanwhile; what was passed over is written down.
+    let weights = fs::read(home.join("made/out/first/step-00000006/model.safetensors")).unwrap();
+    assert!(fake.files("first-step-6")["model.safetensors"] == weights);
+    let incidents = fs::read_to_string(home.join("made/out/first/incidents.jsonl")).unwrap();
+    for step in 1..6 {
+        let passed = incidents.contains(&format!("\"step\":{step},\"kind\":\"not-pushed\""));
+        assert!(
+            passed != fake.head(&format!("first-step-{step}")).is_some(),
+            "{step}: {incidents}"
+        );
+    }
+    assert!(incidents.contains("passed over for step"), "{incidents}");
 }

@@ -98,7 +98,10 @@ pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
         write_atomically(&path, ours.to_string().as_bytes())?;
     }
     let version = env!("CARGO_PKG_VERSION");
-    let text = format!("# This run's recipe in one file, as smollm3 {version} has read it.\n\n{}", recipe.text);
+    let text = format!(
+        "# This run's recipe in one file, as smollm3 {version} has read it.\n\n{}",
+        recipe.text
+    );
     write_atomically(&output.join(WRITTEN), text.as_bytes())?;
     Ok(lock)
 }
