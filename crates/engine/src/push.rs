@@ -200,6 +200,10 @@ impl Listener for Pushing<'_> {
 
 impl Uploads {
     fn start(run: &Run, push: Push) -> Result<Self> {
+        for stage in &run.recipe.stages {
+            // Links that a process which was killed has left; what is unfinished of a stage goes with them.
+            checkpoint::sweep(&run.stage_folder(&stage.name))?;
+        }
         let path = run.output.join(PUSHED);
         let known: Pushed = match fs::read(&path) {
             // What is unreadable costs a comparison with the Hub.
@@ -389,7 +393,7 @@ impl Uploader {
     fn work(&self, wakes: &Receiver<()>, told: &Sender<Outcome>) {
         let hub = Hub::new().and_then(|hub| {
             // At the beginning, so that what is wrong is known before the first checkpoint.
-            hub.create(&self.push.branch("main"), self.push.private)?;
+            hub.create(&self.push.branch("main"), self.push.private, &|| self.goes_on())?;
             Ok(hub)
         });
         if let Err(error) = hub {
@@ -420,6 +424,10 @@ impl Uploader {
         }
     }
 
+    fn goes_on(&self) -> bool {
+        !self.cancelled.load(Ordering::Relaxed)
+    }
+
     /// One commit on `main`, and the branch that keeps it.
     fn upload(&self, job: &Job) -> std::result::Result<String, String> {
         let words = |error: &dyn std::error::Error| error.to_string();
@@ -431,7 +439,7 @@ impl Uploader {
         };
         let files = publication(&job.folder, &about).map_err(|error| words(&error))?;
         let message = format!("{}: step {} (run {})", job.stage, job.step, self.run);
-        let mut go_on = |_: UploadProgress| !self.cancelled.load(Ordering::Relaxed);
+        let mut go_on = |_: UploadProgress| self.goes_on();
         let (main, branch) = (
             self.push.branch("main"),
             self.push.branch_of(&job.stage, job.step),
@@ -444,7 +452,7 @@ impl Uploader {
         };
         let mut pushed = || {
             let done = hub.upload(&upload, &mut go_on)?;
-            if !hub.create_branch(&branch, &done.commit)? {
+            if !hub.create_branch(&branch, &done.commit, &|| self.goes_on())? {
                 hub.upload(
                     &Upload {
                         to: &branch,

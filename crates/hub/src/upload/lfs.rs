@@ -304,11 +304,9 @@ impl LfsStore<'_> {
 
     /// A question in the words of LFS, asked again after faults.
     async fn post(&self, url: &str, body: &Value) -> Asked<String> {
-        retried(self.api.remote, &self.api.repository, || {
-            self.post_once(url, body)
-        })
-        .await
-        .map_err(Trouble::Refused)
+        retried(self.api.remote, self.api.repository, || self.post_once(url, body))
+            .await
+            .map_err(Trouble::Refused)
     }
 
     async fn post_once(&self, url: &str, body: &Value) -> Asked<String> {

@@ -115,9 +115,11 @@ impl Hub {
             files: &files,
             taken: Arc::default(),
             sent: Cell::default(),
+            progress: Cell::new((UploadStep::Hashing, 0)),
             report: RefCell::new(report),
         };
-        self.remote().block_on(run.to_the_end())
+        self.remote()
+            .block_on(while_wanted(run.to_the_end(), &|| run.go_on()))
     }
 
     /// Whether anything can be uploaded at all, as far as that is known without asking.
@@ -128,28 +130,30 @@ impl Hub {
         self.writer(to).map(|_| ())
     }
 
-    /// Makes sure that the repository is there and that this token may see it.
+    /// Makes sure that the repository is there and that this token may see it; `go_on` is asked while that takes.
     ///
     /// # Errors
     /// As [`upload`](Self::upload).
-    pub fn create(&self, to: &HubId, private: bool) -> Result<()> {
+    pub fn create(&self, to: &HubId, private: bool, go_on: &dyn Fn() -> bool) -> Result<()> {
         let writer = self.writer(to)?;
         let api = self.api(&to.repository);
-        self.remote().block_on(retried(self.remote(), &to.repository, || {
+        let asked = retried(self.remote(), &to.repository, || {
             requests::ensure_repository(&api, &writer, private)
-        }))
+        });
+        self.remote().block_on(while_wanted(asked, go_on))
     }
 
-    /// Creates a branch at a commit; `false` if there is one of this name.
+    /// Creates a branch at a commit; `false` if there is one of this name. `go_on` is asked while that takes.
     ///
     /// # Errors
     /// As [`upload`](Self::upload).
-    pub fn create_branch(&self, to: &HubId, commit: &str) -> Result<bool> {
+    pub fn create_branch(&self, to: &HubId, commit: &str, go_on: &dyn Fn() -> bool) -> Result<bool> {
         let writer = self.writer(to)?;
         let api = self.api(&to.repository);
-        self.remote().block_on(retried(self.remote(), &to.repository, || {
+        let asked = retried(self.remote(), &to.repository, || {
             requests::create_branch(&api, &writer, &to.revision, commit)
-        }))
+        });
+        self.remote().block_on(while_wanted(asked, go_on))
     }
 
     /// A client for what changes a repository, if the environment allows for one.
@@ -190,6 +194,18 @@ async fn retried<T, F: Future<Output = std::result::Result<T, Trouble>>>(
     }
 }
 
+/// Does something, and asks every [`TICK`] whether to go on with it: waiting for the next attempt may take minutes.
+async fn while_wanted<T>(work: impl Future<Output = Result<T>>, go_on: &dyn Fn() -> bool) -> Result<T> {
+    let mut work = pin!(work);
+    loop {
+        match select(work.as_mut(), pin!(tokio::time::sleep(TICK))).await {
+            Either::Left((done, _)) => return done,
+            Either::Right(_) if go_on() => {}
+            Either::Right(_) => return Err(HubError::UploadInterrupted),
+        }
+    }
+}
+
 /// An upload on its way.
 struct Run<'a> {
     api: Api<'a>,
@@ -200,6 +216,8 @@ struct Run<'a> {
     taken: Arc<AtomicU64>,
     /// Bytes that were sent, in all attempts.
     sent: Cell<u64>,
+    /// What is being done, and its bytes in all.
+    progress: Cell<(UploadStep, u64)>,
     report: RefCell<&'a mut UploadReport<'a>>,
 }
 
@@ -326,21 +344,23 @@ impl Run<'_> {
             revision: &self.upload.to.revision,
             taken: &self.taken,
         };
-        let all = stream::iter(files)
+        self.progress.set((UploadStep::Sending, of_bytes));
+        let sent = stream::iter(files)
             .map(|file| store.send(file))
             .buffer_unordered(AT_ONCE)
-            .try_fold(0, |sent, more| async move { Ok(sent + more) });
-        let mut all = pin!(all);
-        let progress = || self.reported(UploadStep::Sending, self.taken.load(Ordering::Relaxed), of_bytes);
-        loop {
-            match select(all.as_mut(), pin!(tokio::time::sleep(TICK))).await {
-                Either::Left((sent, _)) => {
-                    progress().map_err(Trouble::Refused)?;
-                    return sent.map_err(Trouble::Refused);
-                }
-                Either::Right(_) => progress().map_err(Trouble::Refused)?,
-            }
-        }
+            .try_fold(0, |sent, more| async move { Ok(sent + more) })
+            .await
+            .map_err(Trouble::Refused)?;
+        self.reported(UploadStep::Sending, self.taken.load(Ordering::Relaxed), of_bytes)
+            .map_err(Trouble::Refused)?;
+        Ok(sent)
+    }
+
+    /// Whether to go on, where bytes are being sent or something is waited for.
+    fn go_on(&self) -> bool {
+        let (step, of_bytes) = self.progress.get();
+        let bytes = self.taken.load(Ordering::Relaxed);
+        self.reported(step, bytes, of_bytes).is_ok()
     }
 
     fn reported(&self, step: UploadStep, bytes: u64, of_bytes: u64) -> Result<()> {

@@ -194,8 +194,14 @@ fn a_branch_is_created_where_it_is_missing() {
     let found = model(&hub, "owner/name@sft-step-3").unwrap();
     assert_eq!(found.commit, done.commit);
 
-    assert!(hub.create_branch(&id("owner/name@kept"), &done.commit).unwrap());
-    assert!(!hub.create_branch(&id("owner/name@kept"), &done.commit).unwrap());
+    assert!(
+        hub.create_branch(&id("owner/name@kept"), &done.commit, &|| true)
+            .unwrap()
+    );
+    assert!(
+        !hub.create_branch(&id("owner/name@kept"), &done.commit, &|| true)
+            .unwrap()
+    );
     assert_eq!(fake.head("kept"), Some(done.commit));
 }
 
@@ -557,4 +563,21 @@ fn folders_that_are_no_checkpoint() {
     assert!(error(&step).ends_with("it has no model-00001-of-00001.safetensors"));
     fs::write(step.join("config.json"), CONFIG.replace("llama", "other")).unwrap();
     assert!(error(&step).contains("other"), "{}", error(&step));
+}
+
+#[test]
+fn a_stop_is_heeded_while_the_next_attempt_is_waited_for() {
+    let fake = FakeHub::empty_intercepted(
+        |_, _| Some(Answer::status(503).header("Retry-After", "1")),
+        |_, _| None,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let local = checkpoint(&folder.path().join("step-3"), b"weights");
+    let hub = writer(&fake, folder.path());
+    let begun = Instant::now();
+    let stopped = upload_as(&hub, "owner/name", &local, false, &mut |_| false);
+    assert!(matches!(stopped, Err(HubError::UploadInterrupted)), "{stopped:?}");
+    let stopped = hub.create(&id("owner/name"), false, &|| false);
+    assert!(matches!(stopped, Err(HubError::UploadInterrupted)), "{stopped:?}");
+    assert!(begun.elapsed() < Duration::from_secs(1));
 }
