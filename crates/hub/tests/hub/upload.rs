@@ -93,13 +93,7 @@ fn a_folder_becomes_a_model_in_one_commit() {
     let mut expected = small_model(&weights);
     expected.insert(".gitattributes".to_owned(), b"*.bin".to_vec());
     assert!(fake.files("main") == expected, "the state of training stays here");
-    let steps = |step| {
-        reports
-            .iter()
-            .filter(|progress| progress.step == step)
-            .last()
-            .unwrap()
-    };
+    let steps = |step| reports.iter().rfind(|progress| progress.step == step).unwrap();
     for step in [UploadStep::Hashing, UploadStep::Sending] {
         assert_eq!((steps(step).bytes, steps(step).of_bytes), (3_000_000, 3_000_000));
     }
