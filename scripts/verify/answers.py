@@ -119,6 +119,8 @@ def main():
     for path in sorted(pathlib.Path(arguments.checkpoint).glob("model*.safetensors")):
         with safe_open(path, "pt") as file:
             check(f"{path.name}: metadata", file.metadata() == {"format": "pt"}, f": {file.metadata()}")
+    given = tokenizer(TEXTS[0], return_tensors="pt")
+    check("what the tokenizer gives, the model takes", set(given) == {"input_ids", "attention_mask"}, f": {set(given)}")
     server = Server(arguments.smollm3, arguments.checkpoint)
     try:
         for text in TEXTS:
