@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use bench::{BenchCommand, BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
-pub use checkpoint::{AddChatTokensArgs, ExportArgs, MergeArgs, TokenizerCommand};
+pub use checkpoint::{AddChatTokensArgs, CardArgs, ExportArgs, MergeArgs, TokenizerCommand, UploadArgs};
 pub use data::{DataCommand, ExplainArgs, FetchArgs, MergeStoresArgs, OrderArgs, PrepareArgs, TokenizeArgs};
 pub use eval::{EvalArgs, Kind as EvalKind};
 pub use model::CheckpointArg;
@@ -73,6 +73,10 @@ pub enum Command {
     Merge(MergeArgs),
     /// Write a checkpoint in another dtype, or for a longer context by YaRN
     Export(ExportArgs),
+    /// Upload a checkpoint to the Hugging Face Hub, with a model card
+    Upload(UploadArgs),
+    /// Print the model card of a checkpoint
+    Card(CardArgs),
     /// Measure what a checkpoint can do
     Eval(Box<EvalArgs>),
     /// Prepare data, and look at the order it is read in

@@ -22,6 +22,7 @@ mod serve;
 mod sweep;
 mod synthesis;
 mod tokenizer;
+mod upload;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ fn end_with_the_reader(command: &Command) {
         Command::Plan(_)
         | Command::Status(_)
         | Command::Generate(_)
+        | Command::Card(_)
         | Command::Eval(_)
         | Command::Bench(_)
         | Command::Data(DataCommand::Order(_) | DataCommand::Explain(_)) => true,
@@ -84,6 +86,8 @@ fn main() -> ExitCode {
         Command::Tokenizer(TokenizerCommand::AddChatTokens(args)) => tokenizer::add_chat_tokens(&args),
         Command::Merge(args) => merge::merge(&args),
         Command::Export(args) => export::export(&args),
+        Command::Upload(args) => upload::upload(&args),
+        Command::Card(args) => upload::print_card(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Data(command) => match command {
             DataCommand::Tokenize(args) => data::tokenize(&args),

@@ -17,7 +17,8 @@ use smollm3_recipe::{Lora, Optimizer};
 
 use crate::error::io;
 use crate::manifest::seal;
-use crate::moments::{OPTIMIZER, SavedMoments};
+pub use crate::moments::OPTIMIZER;
+use crate::moments::SavedMoments;
 use crate::parts::Part;
 use crate::{AdamW, EngineError, Result, TrainState};
 

@@ -15,6 +15,8 @@ use smollm3_sources::TOKENIZER;
 use crate::error::io;
 use crate::{EngineError, Result, checkpoint};
 
+/// The same as people write it, for model cards; settings that change no result are in it too.
+const WRITTEN: &str = "recipe.toml";
 const LOCK: &str = ".lock";
 
 /// A folder that no other process works in. The system lets go of it when the process ends, however it does.
@@ -71,6 +73,12 @@ pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
         take_over(recipe, output, &found)?;
         write_atomically(&path, ours.to_string().as_bytes())?;
     }
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!(
+        "# This run's recipe in one file, as smollm3 {version} has read it.\n\n{}",
+        recipe.text
+    );
+    write_atomically(&output.join(WRITTEN), text.as_bytes())?;
     Ok(lock)
 }
 

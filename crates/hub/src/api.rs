@@ -1,4 +1,5 @@
-//! The three requests: what a revision stands for, what a file is, and bytes of it.
+//! The three requests of a download: what a revision stands for, what a file is, and bytes of it. Those of an upload:
+//! `upload/`.
 //!
 //! A file is asked for at its commit. The Hub answers with its bytes or sends to a store of another host, which gets no
 //! token; so what a file is (size, hash) is asked without following to there.
@@ -66,7 +67,7 @@ pub(crate) enum Part {
 pub(crate) struct Api<'a> {
     pub(crate) remote: &'a RemoteClient,
     /// Follows redirects of the Hub to itself only.
-    asking: &'a Client,
+    pub(crate) asking: &'a Client,
     pub(crate) endpoint: &'a Url,
     pub(crate) token: Option<HubToken>,
     pub(crate) repository: &'a str,
@@ -108,18 +109,18 @@ impl<'a> Api<'a> {
         self.endpoint.as_str().trim_end_matches('/')
     }
 
-    fn url(&self, text: &str) -> Result<Url> {
+    /// The address below which it is asked about.
+    pub(crate) fn of_repository(&self) -> String {
+        format!("{}/api/models/{}", self.base(), self.repository)
+    }
+
+    pub(crate) fn url(&self, text: &str) -> Result<Url> {
         Url::parse(text).map_err(|error| HubError::Request(format!("`{text}` is not a URL: {error}")))
     }
 
     /// The commit that a revision stands for now, and its files. `once`: one attempt only, because the cache can answer too.
     pub(crate) async fn listing(&self, revision: &str, once: bool) -> std::result::Result<Listing, Trouble> {
-        let url = format!(
-            "{}/api/models/{}/revision/{}",
-            self.base(),
-            self.repository,
-            encode(revision, false)
-        );
+        let url = format!("{}/revision/{}", self.of_repository(), encode(revision, false));
         let url = self.url(&url).map_err(Trouble::Refused)?;
         let mut attempts = Attempts::new(self.remote.policy());
         loop {

@@ -1,4 +1,4 @@
-//! Why a model of the Hub is not at hand.
+//! Why a model of the Hub is not at hand, or a folder not on the Hub.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -126,6 +126,87 @@ pub enum HubError {
     /// The client could not be set up.
     #[error(transparent)]
     Client(#[from] CorpusError),
+    /// A place on the Hub that nothing can be uploaded to.
+    #[error(
+        "`{0}`: an upload goes to a branch of a model: write owner/name, and --revision for another branch than main"
+    )]
+    Destination(String),
+    /// `HF_HUB_OFFLINE`, and something is to be uploaded.
+    #[error("HF_HUB_OFFLINE is set; unset it to upload")]
+    UploadOffline,
+    /// No token.
+    #[error(
+        "an upload needs a token; make one with write permission at {endpoint}/settings/tokens and set HF_TOKEN, or run \
+         `hf auth login`"
+    )]
+    NoToken {
+        /// The Hub.
+        endpoint: String,
+    },
+    /// A token that is wrong, or may not write here.
+    #[error(
+        "{endpoint} answered {status}{} to an upload to {repository}: the token ({token}) is not valid or has no write \
+         permission there; make one that has at {endpoint}/settings/tokens", in_brackets(.message)
+    )]
+    MayNotWrite {
+        /// `owner/name`.
+        repository: String,
+        /// The Hub.
+        endpoint: String,
+        /// Its answer.
+        status: u16,
+        /// Where the token is from.
+        token: &'static str,
+        /// What the Hub says besides.
+        message: String,
+    },
+    /// The account has no space left.
+    #[error(
+        "{repository}: the Hub takes no more{}; remove what is not needed, or see {endpoint}/settings/billing",
+        in_brackets(.message)
+    )]
+    NoSpace {
+        /// `owner/name`.
+        repository: String,
+        /// The Hub.
+        endpoint: String,
+        /// What the Hub says.
+        message: String,
+    },
+    /// A private upload to a public repository.
+    #[error(
+        "{repository} is public; make it private at {endpoint}/{repository}/settings, or leave out that it is to be private"
+    )]
+    IsPublic {
+        /// `owner/name`.
+        repository: String,
+        /// The Hub.
+        endpoint: String,
+    },
+    /// The name belongs to something that this token does not see as a model.
+    #[error(
+        "{endpoint} does not create the model {repository}{}: something else has this name, or a model that the token may \
+         not see; take another name", in_brackets(.message)
+    )]
+    Taken {
+        /// `owner/name`.
+        repository: String,
+        /// The Hub.
+        endpoint: String,
+        /// What the Hub says.
+        message: String,
+    },
+    /// A folder that cannot be uploaded as a model.
+    #[error("{folder} is no checkpoint: {problem}", folder = .folder.display())]
+    NoCheckpoint {
+        /// The folder.
+        folder: PathBuf,
+        /// What is missing, and what to do.
+        problem: String,
+    },
+    /// Progress of an upload said stop.
+    #[error("stopped; the same command sends what is missing")]
+    UploadInterrupted,
     /// Progress said stop.
     #[error("stopped; what has come is kept, and the same command goes on from there")]
     Interrupted,
@@ -133,6 +214,14 @@ pub enum HubError {
 
 /// The result of most functions here.
 pub type Result<T> = std::result::Result<T, HubError>;
+
+/// ` (message)`, or nothing.
+pub(crate) fn in_brackets(message: &str) -> String {
+    match message {
+        "" => String::new(),
+        message => format!(" ({message})"),
+    }
+}
 
 /// For `map_err` on file operations.
 pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {

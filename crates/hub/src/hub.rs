@@ -84,6 +84,18 @@ impl Hub {
         })
     }
 
+    pub(crate) fn remote(&self) -> &RemoteClient {
+        &self.remote
+    }
+
+    pub(crate) fn api<'a>(&'a self, repository: &'a str) -> Api<'a> {
+        Api::new(&self.remote, &self.asking, &self.endpoint, repository)
+    }
+
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
+    }
+
     /// The part of the cache that a model has.
     pub fn cache(&self, id: &HubId) -> Cache {
         Cache::new(&self.root, &id.repository)
@@ -130,7 +142,7 @@ impl Hub {
                 }),
             };
         }
-        let api = Api::new(&self.remote, &self.asking, &self.endpoint, &id.repository);
+        let api = self.api(&id.repository);
         self.remote.block_on(async {
             let listing = match (api.listing(revision, usable.is_some()).await, usable) {
                 (Ok(listing), _) => listing,

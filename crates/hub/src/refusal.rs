@@ -11,7 +11,7 @@ use crate::api::{Api, Trouble, text};
 use crate::error::HubError;
 
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
-const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
+pub(crate) const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
 
 impl Api<'_> {
     /// What an answer that is none means, and what to do.
@@ -65,7 +65,7 @@ impl Api<'_> {
         Trouble::Fault(Fault::of_status(text, response.status(), response.headers()))
     }
 
-    fn whose_token(&self) -> &'static str {
+    pub(crate) fn whose_token(&self) -> &'static str {
         let given = |name| self.remote.variable(name).is_some();
         match (given("HF_TOKEN"), given("HF_TOKEN_PATH")) {
             (true, _) => "HF_TOKEN",

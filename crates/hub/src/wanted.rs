@@ -79,6 +79,12 @@ impl Wanted {
     }
 }
 
+/// Whether a file of a repository is one that a checkpoint consists of: of two checkpoints' such files no model can be made.
+pub(crate) fn is_of_checkpoint(name: &str) -> bool {
+    let is_shard = name.starts_with("model-") && name.contains("-of-") && name.ends_with(".safetensors");
+    is_shard || matches!(name, SINGLE | INDEX) || Wanted::MODEL.names().contains(&name)
+}
+
 #[derive(Deserialize)]
 struct Index {
     weight_map: std::collections::BTreeMap<String, Value>,

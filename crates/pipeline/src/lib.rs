@@ -21,6 +21,7 @@
 
 mod error;
 mod prepare;
+mod push;
 mod run;
 
 pub use error::{PipelineError, Result};

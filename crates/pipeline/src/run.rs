@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use smollm3_apo::prefer;
 use smollm3_collective::{Collective, Single};
 use smollm3_engine::Run;
+use smollm3_engine::ranks::only_first;
 use smollm3_eval::evaluate_stage;
 use smollm3_kernels::FreedMemory;
 use smollm3_merge::merge_stage;
@@ -16,6 +17,7 @@ use smollm3_records::{Event, Listener};
 use smollm3_sft::fine_tune;
 
 use crate::error::{PipelineError, Result};
+use crate::push::{Pushing, check_push};
 
 /// Runs all stages of a recipe in this process, from where they are.
 ///
@@ -41,6 +43,7 @@ pub fn open_as(
     recipe: Recipe,
     listener: &mut dyn Listener,
 ) -> Result<Run> {
+    only_first(&*ranks, || check_push(&recipe))?;
     let recomputes = |stage: &Stage| stage.recompute() == Recompute::Layers;
     FreedMemory::of_run(recipe.stages.iter().any(recomputes)).set();
     Ok(Run::open_as(ranks, device, recipe, listener)?)
@@ -56,10 +59,13 @@ pub fn run_stages(
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<()> {
+    let mut listener = Pushing::of(run, listener)?;
     for stage in run.recipe.stages.get(numbers).unwrap_or_default() {
-        run_stage(run, stage, stop, listener)?;
-        run.only_first(|| Ok::<_, PipelineError>(evaluate_stage(run, stage, listener)?))?;
+        run_stage(run, stage, stop, &mut listener)?;
+        run.only_first(|| Ok::<_, PipelineError>(evaluate_stage(run, stage, &mut listener)?))?;
+        listener.stage_ended(&stage.name)?;
     }
+    run.only_first(|| listener.finish(stop))?;
     Ok(())
 }
 

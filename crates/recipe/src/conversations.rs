@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Problem;
 use crate::hub_id::HubId;
 use crate::key_path::KeyPath;
+use crate::push::license;
 use crate::section::unknown;
 use crate::source::{Source, SourceKind};
 use crate::units::Span;
@@ -155,6 +156,9 @@ pub struct Conversations {
     /// The part of the rows that is kept, chosen by the run's seed.
     #[serde(default = "whole")]
     pub weight: f64,
+    /// Their licence as the Hub spells it, for model cards.
+    #[serde(default, deserialize_with = "license", skip_serializing)]
+    pub license: Option<String>,
 }
 
 /// Generated conversations about sums.

@@ -40,6 +40,7 @@ mod optimizer;
 mod overrides;
 mod plan;
 mod preference;
+mod push;
 mod recipe;
 mod run;
 mod schedule;
@@ -72,6 +73,7 @@ pub use plan::{
     StepTime, StepTraffic, TokenizerFacts, TooMuchMemory, Trained, Unplanned, WholeStep, cost,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
+pub use push::{Push, PushEvery, is_license};
 pub use recipe::{Model, Recipe};
 pub use run::{
     Backend, BadRows, Cluster, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding, Tokenizer,

@@ -35,6 +35,8 @@ pub struct Recipe {
     pub plan: Cluster,
     /// `[evaluation]`.
     pub evaluation: Evaluation,
+    /// All of it as one TOML file: the files that it names put in, overrides applied, without comments.
+    pub text: String,
     /// The folders on this machine of what the recipe names on the Hub, by the text that names it. No part of the recipe:
     /// `smollm3-hub` fills it in.
     pub hub_folders: BTreeMap<String, PathBuf>,
@@ -120,6 +122,7 @@ impl Recipe {
             stages,
             plan,
             evaluation,
+            text: document.tree.to_string(),
             hub_folders: BTreeMap::new(),
         })
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::{DEVICES, Device};
 use crate::error::RecipeError;
+use crate::push::{Push, license};
 use crate::section::{Section, unknown};
 use crate::stage::{PLACES, Start};
 use crate::units::{Bytes, Percent};
@@ -37,6 +38,16 @@ pub struct Run {
     /// on CUDA is faster and sums in whatever order threads come.
     #[serde(default = "deterministic")]
     pub deterministic: bool,
+    /// Checkpoints that go to the Hub while the run goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Push>,
+    /// The licence that model cards name, as the Hub spells it, such as `apache-2.0`.
+    #[serde(
+        default,
+        deserialize_with = "license",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub license: Option<String>,
 }
 
 fn deterministic() -> bool {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::RecipeError;
+use crate::push::is_license;
 use crate::section::{Section, unknown};
 
 /// One source of documents.
@@ -12,6 +13,9 @@ pub struct Source {
     pub category: String,
     /// How often each document may be seen over all stages together.
     pub max_epochs: u32,
+    /// Its licence as the Hub spells it, for model cards.
+    #[serde(skip_serializing)]
+    pub license: Option<String>,
     /// What to read.
     #[serde(flatten)]
     pub kind: SourceKind,
@@ -131,6 +135,12 @@ impl Source {
             let message = "0 epochs would never be read; write 1 or more, or remove the source";
             return Err(section.error("max_epochs", message.to_owned()));
         }
+        let license = section.optional::<String>("license")?;
+        if let Some(text) = license.as_deref().filter(|text| !is_license(text)) {
+            let message =
+                format!("`{text}` is no licence's name on the Hub; write it as \"odc-by\", or \"other\"");
+            return Err(section.error("license", message));
+        }
         let kind: String = section.required("kind", "what to read, such as kind = \"jsonl\"")?;
         let kind = match kind.as_str() {
             "cargo-markdown" => section.rest().map(|Nothing {}| SourceKind::CargoMarkdown),
@@ -160,6 +170,7 @@ impl Source {
         Ok(Self {
             category,
             max_epochs,
+            license,
             kind,
         })
     }

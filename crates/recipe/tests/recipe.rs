@@ -4,7 +4,8 @@ mod fixture;
 
 use fixture::Folder;
 use smollm3_recipe::{
-    Backend, Mixture, Model, Order, Precision, Recipe, SourceKind, StageKind, Start, Steps, Tokenizer,
+    Backend, Mixture, Model, Order, Precision, PushEvery, Recipe, SourceKind, StageKind, Start, Steps,
+    Tokenizer,
 };
 
 fn weights(mixture: &Mixture) -> Vec<(String, f64)> {
@@ -691,5 +692,59 @@ fn a_pretrained_tokenizer_is_a_path_or_a_hub_id() {
             message.contains("`tokenizer.pretrained`: `") && message.contains("begins with `./` or `/`"),
             "{message}"
         );
+    }
+}
+
+#[test]
+fn pushes_and_licences() {
+    let folder = Folder::new();
+    assert_eq!(folder.load(&[]).unwrap().run.push, None);
+    let push = folder
+        .load(&["run.push={ repository = \"owner/name\" }"])
+        .unwrap()
+        .run
+        .push
+        .unwrap();
+    assert_eq!((push.every, push.private), (PushEvery::Stage, true));
+    assert_eq!(push.branch_of("sft", 7).to_string(), "owner/name@sft");
+    let each = ["run.push={ repository = \"owner/name\", every = \"checkpoint\", private = false }"];
+    let push = folder.load(&each).unwrap().run.push.unwrap();
+    assert_eq!(push.branch_of("sft", 7).to_string(), "owner/name@sft-step-7");
+    for (change, message) in [
+        (
+            "run.push={ repository = \"name\" }",
+            "`run.push.repository`: `name` is no model on the Hub; write repository = \"owner/name\"",
+        ),
+        (
+            "run.push={ repository = \"owner/name@v2\" }",
+            "`owner/name@v2` is no model on the Hub",
+        ),
+        (
+            "run.push={ repository = \"owner/name\", every = \"step\" }",
+            "`run.push.every`: unknown name `step`",
+        ),
+        (
+            "run.license=Apache 2",
+            "`run.license`: `Apache 2` is no licence's name on the Hub; write it as \"apache-2.0\"",
+        ),
+        (
+            "source.sums.license=My own",
+            "`source.sums.license`: `My own` is no licence's name",
+        ),
+    ] {
+        let error = folder.load(&[change]).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn a_recipe_as_one_file_is_the_same_recipe() {
+    let folder = Folder::new();
+    let recipe = folder.load(&["run.seed=3"]).unwrap();
+    let one = Folder::new();
+    one.write("recipe.toml", &recipe.text);
+    assert_eq!(one.load(&[]).unwrap().canonical(), recipe.canonical());
+    for file in ["sources.toml", "first.toml", "model.toml"] {
+        assert!(!recipe.text.contains(file), "{}", recipe.text);
     }
 }

@@ -180,6 +180,11 @@ pub enum IncidentKind {
         /// Why.
         error: String,
     },
+    /// A checkpoint did not get to the Hub; the run goes on.
+    NotPushed {
+        /// Why.
+        error: String,
+    },
     /// What was measured is no number.
     NotFinite {
         /// What, and what came out.
@@ -224,6 +229,7 @@ impl std::fmt::Display for IncidentKind {
                 f,
                 "the checkpoint could not be written and is tried again: {error}"
             ),
+            Self::NotPushed { error } => write!(f, "the checkpoint is not on the Hub: {error}"),
             Self::NotFinite { figure } => write!(
                 f,
                 "the {figure}: the model's weights are damaged, or its numbers overflow in this precision"

@@ -32,6 +32,6 @@ pub use events::{
 pub use fault::{Fault, GuardState};
 pub use ledger::{Ledger, read_ledger, write_ledger};
 pub use listener::{Event, Listener, Listeners};
-pub use metrics::{Incident, Metrics, Record, read_incidents, read_metrics, read_stage};
+pub use metrics::{Incident, Metrics, Record, add_incident, read_incidents, read_metrics, read_stage};
 pub use mode::{Mode, ModeScore};
 pub use run_recipe::{RECIPE, belongs, read_recipe};

@@ -41,7 +41,7 @@ impl Record {
 
 /// Names of the files in a stage's folder.
 const METRICS: &str = "metrics.jsonl";
-const INCIDENTS: &str = "incidents.jsonl";
+pub(crate) const INCIDENTS: &str = "incidents.jsonl";
 const STAGE: &str = "stage.json";
 
 /// One line of `incidents.jsonl`.
@@ -158,10 +158,26 @@ impl Metrics {
     }
 }
 
+/// Writes down an incident of a stage that need not be the one that runs.
+///
+/// # Errors
+/// The file cannot be written to.
+pub fn add_incident(stage_folder: &Path, incident: &Incident) -> Result<()> {
+    fs::create_dir_all(stage_folder).map_err(io("create", stage_folder))?;
+    let mut file = LineFile::append_to(&stage_folder.join(INCIDENTS))?;
+    file.add(incident);
+    Ok(file.finish()?)
+}
+
 impl Listener for Metrics {
     fn on(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::StageStarted { stage, done } => self.start(stage, *done)?,
+            // Written down where uploads are: the stage of one may have ended.
+            Event::Incident {
+                kind: IncidentKind::NotPushed { .. },
+                ..
+            } => {}
             Event::Incident { step, kind } => self.incident(*step, kind.clone()),
             Event::Step(record) => self.write(&Record::Step(record.clone())),
             Event::HeldOut(record) => self.write(&Record::HeldOut(record.clone())),

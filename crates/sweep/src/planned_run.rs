@@ -89,6 +89,10 @@ pub(crate) fn load(base: &Path, variation: &str, settings: &[String]) -> Result<
         variation: variation.to_owned(),
         source: Box::new(source),
     })?;
+    if recipe.run.push.is_some() {
+        let message = "run.push: all runs of a sweep would go to one model; remove it from the recipe";
+        return Err(SweepError::Refused(message.to_owned()));
+    }
     let silent = (&mut |_: &str, _| true, &mut |_: &str, _: &Located| ());
     read_pins(&recipe.run.output)
         .and_then(|pins| locate(&mut recipe, Depth::Config, &pins, &Hub::new, silent.0, silent.1))

@@ -69,6 +69,43 @@ pub struct ExportArgs {
     pub dtype: DtypeArg,
 }
 
+/// `smollm3 upload`.
+#[derive(Debug, ClapArgs)]
+pub struct UploadArgs {
+    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    pub checkpoint: CheckpointArg,
+    /// The model on the Hub to upload to, owner/name; created where there is none
+    pub repository: String,
+    /// Create it so that nobody else sees it; one that is public is refused
+    #[arg(long)]
+    pub private: bool,
+    /// The branch; created from main where there is none
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    pub revision: String,
+    /// What the commit says; the stage and the step when left out
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// The licence that the model card names, e.g. apache-2.0; that of the recipe when left out
+    #[arg(long, value_name = "NAME")]
+    pub license: Option<String>,
+    /// Say what would be uploaded, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `smollm3 card`.
+#[derive(Debug, ClapArgs)]
+pub struct CardArgs {
+    /// Folder of the checkpoint, in its run's folder or out of it
+    pub checkpoint: CheckpointArg,
+    /// The name on the Hub that the card is for, owner/name
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub repository: Option<String>,
+    /// The licence that it names, e.g. apache-2.0; that of the recipe when left out
+    #[arg(long, value_name = "NAME")]
+    pub license: Option<String>,
+}
+
 /// Type of the matrices in a GGUF file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum GgufType {

@@ -83,8 +83,22 @@ impl Fault {
         let seconds = headers
             .get(RETRY_AFTER)
             .and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+        let seconds =
+            seconds.or_else(|| until_reset(headers).filter(|_| status == StatusCode::TOO_MANY_REQUESTS));
         Fault::Passing(message, seconds.map(Duration::from_secs))
     }
+}
+
+/// Seconds until requests are free again, where none is left: `RateLimit: "api";r=0;t=55`
+/// (draft-ietf-httpapi-ratelimit-headers-09), which the Hub sends.
+fn until_reset(headers: &HeaderMap) -> Option<u64> {
+    let limit = headers.get("ratelimit")?.to_str().ok()?;
+    let value = |name: &str| {
+        limit
+            .split(';')
+            .find_map(|part| part.trim().strip_prefix(name)?.parse::<u64>().ok())
+    };
+    value("t=").filter(|_| value("r=") == Some(0))
 }
 
 /// The message and what is behind it: "error sending request" alone says nothing.

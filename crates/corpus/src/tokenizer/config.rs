@@ -94,6 +94,8 @@ impl Tokenizer {
             "bos_token": token(begin),
             "eos_token": token(Some(self.info.end_of_text)),
             "clean_up_tokenization_spaces": false,
+            // transformers 4 makes `token_type_ids` too unless told so, and the model's `generate` refuses them.
+            "model_input_names": ["input_ids", "attention_mask"],
         });
         if let Some(adds) = adds {
             config["add_bos_token"] = json!(adds);

@@ -249,6 +249,8 @@ fn prompts_begin_as_the_files_of_the_tokenizer_say() {
         assert_eq!(&tokenizer.prompt("Once").unwrap(), expected, "{adds} {config:?}");
         let again = tempfile::tempdir().unwrap();
         tokenizer.save(again.path().join("tokenizer.json")).unwrap();
+        let inputs = &tokenizer.config()["model_input_names"];
+        assert_eq!(*inputs, serde_json::json!(["input_ids", "attention_mask"]));
         let written = tokenizer.config().to_string();
         fs::write(again.path().join("tokenizer_config.json"), written).unwrap();
         let again = Tokenizer::load(again.path()).unwrap();

@@ -5,6 +5,8 @@
 
 #[path = "../../../corpus/tests/corpus/server.rs"]
 mod server;
+#[path = "fake_uploads.rs"]
+mod uploads;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -23,6 +25,15 @@ pub type Intercept = dyn Fn(&Request, usize) -> Option<Answer> + Send + Sync;
 struct Repository {
     branches: HashMap<String, String>,
     commits: HashMap<String, Files>,
+    /// Messages of commits that were uploaded, with their branches.
+    messages: Vec<(String, String)>,
+    is_private: bool,
+    /// What the store has taken, by SHA-256.
+    objects: Files,
+    /// Parts that it has taken, by SHA-256 and number.
+    parts: BTreeMap<(String, usize), Vec<u8>>,
+    /// Larger files go in parts of this size.
+    part_size: Option<usize>,
 }
 
 /// The model `owner/name` at both servers.
@@ -33,6 +44,9 @@ pub struct FakeHub {
 }
 
 impl FakeHub {
+    /// The token that may write.
+    pub const TOKEN: &str = uploads::TOKEN;
+
     pub fn start(files: Files) -> Self {
         Self::intercepted(files, |_, _| None, |_, _| None)
     }
@@ -47,6 +61,9 @@ impl FakeHub {
         let kept = Arc::clone(&repository);
         let stored = Server::start(move |request, before| {
             store(request, before).unwrap_or_else(|| {
+                if request.method == "PUT" {
+                    return uploads::take(&mut kept.lock().unwrap(), request);
+                }
                 let hash = request
                     .path
                     .trim_start_matches("/sha256/")
@@ -64,7 +81,13 @@ impl FakeHub {
         });
         let (kept, address) = (Arc::clone(&repository), stored.address.clone());
         let server = Server::start(move |request, before| {
-            hub(request, before).unwrap_or_else(|| answer(&kept.lock().unwrap(), &address, request))
+            hub(request, before).unwrap_or_else(|| {
+                let repository = &mut kept.lock().unwrap();
+                match request.method.as_str() {
+                    "POST" => uploads::answer(repository, &address, request),
+                    _ => answer(repository, &address, request),
+                }
+            })
         });
         let fake = Self {
             hub: server,
@@ -75,13 +98,50 @@ impl FakeHub {
         fake
     }
 
+    /// A Hub without any repository.
+    pub fn empty() -> Self {
+        Self::empty_intercepted(|_, _| None, |_, _| None)
+    }
+
+    /// [`empty`](Self::empty) with other answers.
+    pub fn empty_intercepted(
+        hub: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,
+        store: impl Fn(&Request, usize) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        let fake = Self::intercepted(Files::new(), hub, store);
+        *fake.repository.lock().unwrap() = Repository::default();
+        fake
+    }
+
+    /// Makes files larger than this go in parts of this size.
+    pub fn in_parts_of(self, bytes: usize) -> Self {
+        self.repository.lock().unwrap().part_size = Some(bytes);
+        self
+    }
+
+    /// What a branch has.
+    pub fn files(&self, branch: &str) -> Files {
+        let repository = self.repository.lock().unwrap();
+        repository.commits[&repository.branches[branch]].clone()
+    }
+
+    /// The commit that a branch stands for, if it is there.
+    pub fn head(&self, branch: &str) -> Option<String> {
+        self.repository.lock().unwrap().branches.get(branch).cloned()
+    }
+
+    /// Branches and messages of the commits that were uploaded.
+    pub fn messages(&self) -> Vec<(String, String)> {
+        self.repository.lock().unwrap().messages.clone()
+    }
+
+    pub fn is_private(&self) -> bool {
+        self.repository.lock().unwrap().is_private
+    }
+
     /// A new commit, to which the branch moves.
     pub fn commit(&self, branch: &str, files: Files) -> String {
-        let mut repository = self.repository.lock().unwrap();
-        let commit = format!("{:040x}", 0xabc0 + repository.commits.len());
-        repository.commits.insert(commit.clone(), files);
-        repository.branches.insert(branch.to_owned(), commit.clone());
-        commit
+        uploads::add_commit(&mut self.repository.lock().unwrap(), branch, files)
     }
 
     /// Paths asked for so far, with their methods.
@@ -95,7 +155,9 @@ impl FakeHub {
 
 fn answer(repository: &Repository, store: &str, request: &Request) -> Answer {
     let not_found = |code: &str| Answer::status(404).header("X-Error-Code", code);
-    if let Some(revision) = request.path.strip_prefix("/api/models/owner/name/revision/") {
+    if let Some(revision) = request.path.strip_prefix("/api/models/owner/name/revision/")
+        && !repository.branches.is_empty()
+    {
         let revision = revision.replace("%2F", "/");
         let commit = repository.branches.get(&revision).unwrap_or(&revision);
         let Some(files) = repository.commits.get(commit) else {
@@ -108,6 +170,12 @@ fn answer(repository: &Repository, store: &str, request: &Request) -> Answer {
         return Answer::body(format!(
             r#"{{"id": "owner/name", "sha": "{commit}", "siblings": [{}]}}"#,
             siblings.join(", ")
+        ));
+    }
+    if request.path == "/api/models/owner/name" && !repository.branches.is_empty() {
+        return Answer::body(format!(
+            r#"{{"id": "owner/name", "private": {}}}"#,
+            repository.is_private
         ));
     }
     let Some((commit, name)) = request

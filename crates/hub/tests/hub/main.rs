@@ -5,6 +5,7 @@ mod recipe;
 mod refusals;
 mod snapshot;
 mod transfer;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,37 @@
+//! Why there is no card.
+
+use std::path::{Path, PathBuf};
+
+use smollm3_hub::HubError;
+
+/// What can go wrong between a folder and its card.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CardError {
+    /// The folder is no checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] HubError),
+    /// Its architecture is none that this project has.
+    #[error(transparent)]
+    Architecture(#[from] smollm3_recipe::ModelConfigError),
+    /// A file that is there cannot be read.
+    #[error("{path}: cannot read: {problem}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The result of most functions here.
+pub type Result<T> = std::result::Result<T, CardError>;
+
+/// For `map_err`.
+pub(crate) fn unreadable<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> CardError {
+    let path = path.to_owned();
+    move |error| CardError::Read {
+        path: path.clone(),
+        problem: error.to_string(),
+    }
+}

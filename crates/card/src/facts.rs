@@ -1,0 +1,365 @@
+//! What the files around a checkpoint say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use smollm3_hub::{Pins, commits_of};
+use smollm3_recipe::{HubId, ModelConfig, ModelType};
+use toml::Table;
+
+use crate::About;
+use crate::error::{Result, unreadable};
+
+/// Bytes at the end of `metrics.jsonl` that are read: thousands of steps, of files that may have gigabytes.
+const TAIL: u64 = 4 << 20;
+
+/// Steps that a training loss is the mean of.
+const LAST_STEPS: usize = 50;
+
+/// `state.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct State {
+    pub(crate) stage: String,
+    pub(crate) step: u64,
+    #[serde(default)]
+    pub(crate) steps: u64,
+    pub(crate) recipe: String,
+    pub(crate) version: String,
+}
+
+/// `stage.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct StageInfo {
+    pub(crate) steps: u64,
+    pub(crate) tokens_per_step: u64,
+    pub(crate) sequence_length: u64,
+    #[serde(default)]
+    pub(crate) phases: Vec<Phase>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Phase {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) shares: BTreeMap<String, f64>,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Metric {
+    Step {
+        step: u64,
+        loss: Option<f64>,
+    },
+    HeldOut {
+        step: u64,
+        category: String,
+        nats_per_token: Option<f64>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// A stage that a checkpoint comes of.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) name: String,
+    /// Its table in the recipe.
+    pub(crate) written: Table,
+    pub(crate) info: Option<StageInfo>,
+    /// Steps done: of the checkpoint's own stage its step, of others all.
+    pub(crate) step: u64,
+    /// Mean loss of the last steps.
+    pub(crate) loss: Option<f64>,
+    /// Loss on held-out text by category, nats a token, as last measured.
+    pub(crate) held_out: BTreeMap<String, f64>,
+}
+
+/// `merge.json`, as far as a card tells of it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Merge {
+    pub(crate) dtype: String,
+    pub(crate) parents: Vec<MergedParent>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct MergedParent {
+    pub(crate) folder: PathBuf,
+    pub(crate) weight: f64,
+    pub(crate) share: f64,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) config: ModelConfig,
+    pub(crate) has_template: bool,
+    pub(crate) pins: Pins,
+    pub(crate) merge: Option<Merge>,
+    pub(crate) state: Option<State>,
+    /// The run's recipe.
+    pub(crate) recipe: Option<Table>,
+    /// The stages that it comes of, in the recipe's order; its own is the last.
+    pub(crate) stages: Vec<Stage>,
+    /// `evaluation.json`, if it is of this checkpoint's step.
+    pub(crate) evaluation: Option<Value>,
+}
+
+/// The folder of the run that a checkpoint lies in.
+pub(crate) fn run_of(checkpoint: &Path) -> Option<PathBuf> {
+    let whole = fs::canonicalize(checkpoint).ok()?;
+    let run = whole.parent()?.parent()?;
+    let is_run = checkpoint.join("state.json").is_file() && run.join("recipe.json").is_file();
+    is_run.then(|| run.to_owned())
+}
+
+impl Facts {
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
+        let tokenizer: Option<Value> = json(&folder.join("tokenizer_config.json"))?;
+        let in_config = tokenizer.is_some_and(|config| config.get("chat_template").is_some());
+        let mut facts = Self {
+            config,
+            has_template: in_config || folder.join("chat_template.jinja").is_file(),
+            pins: commits_of(folder)?,
+            merge: json(&folder.join("merge.json"))?,
+            state: json(&folder.join("state.json"))?,
+            recipe: None,
+            stages: Vec::new(),
+            evaluation: None,
+        };
+        let (Some(run), Some(state)) = (run_of(folder), facts.state.clone()) else {
+            return Ok(facts);
+        };
+        let path = run.join("recipe.toml");
+        if let Some(text) = text(&path)? {
+            let recipe: Table = text.parse().map_err(unreadable(&path))?;
+            facts.stages = stages(&run, &recipe, &state)?;
+            facts.recipe = Some(recipe);
+        }
+        let evaluation: Option<Value> = json(&run.join(&state.stage).join("evaluation.json"))?;
+        facts.evaluation =
+            evaluation.filter(|found| found.get("step").and_then(Value::as_u64) == Some(state.step));
+        Ok(facts)
+    }
+
+    /// A text below `[run]`.
+    pub(crate) fn of_run(&self, key: &str) -> Option<&str> {
+        self.recipe.as_ref()?.get("run")?.get(key)?.as_str()
+    }
+
+    /// Models of the Hub that it was made from.
+    pub(crate) fn bases(&self) -> BTreeSet<String> {
+        let named = self.starts().into_iter().filter_map(|text| HubId::parse(&text));
+        let mut bases: BTreeSet<String> = named
+            .map(|id| id.repository)
+            // What the run has not resolved there was a folder.
+            .filter(|repository| {
+                self.pins
+                    .keys()
+                    .any(|pin| pin.split('@').next() == Some(repository))
+            })
+            .collect();
+        if self.stages.is_empty() {
+            bases.extend(
+                self.pins
+                    .keys()
+                    .filter_map(|pin| pin.split('@').next())
+                    .map(str::to_owned),
+            );
+        }
+        bases
+    }
+
+    /// What the stages start from outside the run, as the recipe writes it.
+    fn starts(&self) -> BTreeSet<String> {
+        let checkpoint = |table: &toml::Value| Some(table.get("checkpoint")?.as_str()?.to_owned());
+        let mut starts = BTreeSet::new();
+        for stage in &self.stages {
+            match stage.written.get("from").and_then(toml::Value::as_str) {
+                Some(from) => starts.extend([from.to_owned()]),
+                None => starts.extend(
+                    self.recipe
+                        .as_ref()
+                        .and_then(|recipe| checkpoint(recipe.get("model")?)),
+                ),
+            }
+            let models = stage.written.get("model").and_then(toml::Value::as_array);
+            starts.extend(models.into_iter().flatten().filter_map(checkpoint));
+        }
+        starts
+    }
+
+    /// Title, and what it is in two sentences.
+    pub(crate) fn introduction(&self, about: &About<'_>) -> String {
+        let config = &self.config;
+        let repository = about
+            .repository
+            .map(|repository| repository.rsplit('/').next().unwrap_or(repository));
+        let title = repository.or(self.of_run("name")).unwrap_or("A language model");
+        let kind = match config.model_type {
+            ModelType::SmolLM3 => "SmolLM3",
+            ModelType::Llama => "Llama",
+        };
+        let parameters: u64 = config
+            .parameter_shapes()
+            .iter()
+            .map(|(_, shape)| shape.iter().map(|size| *size as u64).product::<u64>())
+            .sum();
+        let mut text = format!(
+            "# {title}\n\nA decoder of {kind}'s architecture with {} parameters: {} layers of width {}, {} attention heads \
+             over {} key-value heads, {} entries in the vocabulary, a context of {} tokens.",
+            count(parameters),
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.vocab_size,
+            config.max_position_embeddings,
+        );
+        if let Some(state) = &self.state {
+            let of = match state.steps {
+                0 => String::new(),
+                steps => format!(" after step {} of {steps}", state.step),
+            };
+            let run = self
+                .of_run("name")
+                .map_or(String::new(), |run| format!(" of the run `{run}`"));
+            text.push_str(&format!(
+                " This is the checkpoint of stage `{}`{of}{run}.",
+                state.stage
+            ));
+        }
+        text + "\n\n"
+    }
+}
+
+/// The stages that a checkpoint of `state` comes of.
+fn stages(run: &Path, recipe: &Table, state: &State) -> Result<Vec<Stage>> {
+    let written: Vec<&Table> = recipe
+        .get("stage")
+        .and_then(toml::Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(toml::Value::as_table)
+        .collect();
+    let name = |stage: &Table| {
+        stage
+            .get("name")
+            .and_then(toml::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut wanted = BTreeSet::from([state.stage.clone()]);
+    let mut found = Vec::new();
+    for stage in written.into_iter().rev().filter(|stage| !name(stage).is_empty()) {
+        let name = name(stage);
+        if !wanted.contains(&name) {
+            continue;
+        }
+        let models = stage
+            .get("model")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten();
+        let parents = models
+            .filter_map(|model| model.get("checkpoint"))
+            .chain(stage.get("from"));
+        wanted.extend(parents.filter_map(toml::Value::as_str).map(str::to_owned));
+        found.push(read_stage(run, name, stage.clone(), state)?);
+    }
+    found.reverse();
+    Ok(found)
+}
+
+fn read_stage(run: &Path, name: String, written: Table, state: &State) -> Result<Stage> {
+    let folder = run.join(&name);
+    let info: Option<StageInfo> = json(&folder.join("stage.json"))?;
+    let step = match name == state.stage {
+        true => state.step,
+        false => info.as_ref().map_or(0, |info| info.steps),
+    };
+    let (mut losses, mut held_out) = (Vec::new(), BTreeMap::new());
+    for line in tail(&folder.join("metrics.jsonl"))?.lines() {
+        match serde_json::from_str(line) {
+            Ok(Metric::Step {
+                step: at,
+                loss: Some(loss),
+            }) if at <= step => losses.push(loss),
+            Ok(Metric::HeldOut {
+                step: at,
+                category,
+                nats_per_token: Some(nats),
+            }) if at <= step => {
+                held_out.insert(category, nats);
+            }
+            // The first line may be cut.
+            _ => {}
+        }
+    }
+    let last = losses
+        .get(losses.len().saturating_sub(LAST_STEPS)..)
+        .unwrap_or_default();
+    Ok(Stage {
+        loss: (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64),
+        name,
+        written,
+        info,
+        step,
+        held_out,
+    })
+}
+
+/// A number as people say it: 3.08B, 135M.
+pub(crate) fn count(number: u64) -> String {
+    let number = number as f64;
+    let (value, unit) = match number {
+        _ if number >= 1e12 => (number / 1e12, "T"),
+        _ if number >= 1e9 => (number / 1e9, "B"),
+        _ if number >= 1e6 => (number / 1e6, "M"),
+        _ if number >= 1e4 => (number / 1e3, "k"),
+        _ => return format!("{number}"),
+    };
+    match value {
+        _ if value >= 100.0 => format!("{value:.0}{unit}"),
+        _ if value >= 10.0 => format!("{value:.1}{unit}"),
+        _ => format!("{value:.2}{unit}"),
+    }
+}
+
+/// What a file says, if it is there.
+pub(crate) fn text(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path)(error)),
+    }
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let text = text(path)?;
+    text.map(|text| serde_json::from_str(&text).map_err(unreadable(path)))
+        .transpose()
+}
+
+/// The end of a file; nothing where there is none.
+fn tail(path: &Path) -> Result<String> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    match read() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(unreadable(path)),
+    }
+}

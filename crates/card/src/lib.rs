@@ -1,0 +1,117 @@
+//! A checkpoint as others get it: its files, a model card, and the recipe beside it.
+//!
+//! ```text
+//! CHECKPOINT/                config.json, state.json, merge.json, hub.json ─┐
+//! CHECKPOINT/../             stage.json, metrics.jsonl, evaluation.json    ─┼─ facts ─ front_matter, sections ─ README.md
+//! CHECKPOINT/../../          recipe.toml, recipe.json                      ─┘
+//! ```
+//!
+//! All is read from files, so that a card can be written for a run that ended long ago, without a device. What is not on
+//! record is left out or said not to be: a card states nothing that it does not know. Paths of this machine are not in it.
+
+mod error;
+mod evaluation;
+mod facts;
+mod front_matter;
+mod loading;
+mod origin;
+mod table;
+mod training;
+
+use std::fs;
+use std::path::Path;
+
+use smollm3_hub::{Content, UploadFile, checkpoint_files};
+
+pub use error::{CardError, Result};
+
+use error::unreadable;
+use facts::Facts;
+
+/// The line by which a card is known to be this program's. A card without it is somebody's own and stays.
+pub const MARKER: &str =
+    "<!-- Written by smollm3 from the run's records. Remove this line to keep changes. -->";
+
+/// The last line of the card that a merge leaves in its folder.
+const MERGE_CARD: &str = "The same as data: `merge.json`.";
+
+const README: &str = "README.md";
+const RECIPE: &str = "recipe.toml";
+
+/// What a checkpoint's folder does not say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct About<'a> {
+    /// Where it is going: `owner/name`.
+    pub repository: Option<&'a str>,
+    /// The revision of it, if it is not `main`.
+    pub revision: Option<&'a str>,
+    /// The licence as the Hub spells it; that of the recipe when absent.
+    pub license: Option<&'a str>,
+}
+
+/// The model card of the checkpoint in `folder`.
+///
+/// # Errors
+/// The folder is no checkpoint, or what it or its run has on record cannot be read.
+pub fn card(folder: &Path, about: &About<'_>) -> Result<String> {
+    let facts = Facts::read(folder)?;
+    let mut card = front_matter::front_matter(&facts, about);
+    card.push_str(&format!("\n{MARKER}\n\n"));
+    card.push_str(&facts.introduction(about));
+    card.push_str(&loading::loading(&facts, about));
+    card.push_str(&training::training(&facts));
+    card.push_str(&evaluation::evaluation(&facts));
+    card.push_str(&training::versions(&facts));
+    Ok(card)
+}
+
+/// All files of the checkpoint in `folder` for the Hub: those that make the model, the card (the folder's own, if somebody
+/// has written one) and the recipe of its run.
+///
+/// # Errors
+/// As [`card()`] and [`checkpoint_files`].
+pub fn publication(folder: &Path, about: &About<'_>) -> Result<Vec<UploadFile>> {
+    let mut files = checkpoint_files(folder)?;
+    let own = match fs::read_to_string(folder.join(README)) {
+        Ok(text) if !is_generated(&text) => Some(Content::Text(text)),
+        _ => None,
+    };
+    let content = match own {
+        Some(own) => own,
+        None => Content::Generated {
+            text: card(folder, about)?,
+            marker: MARKER,
+        },
+    };
+    let file = |name: &str, content| UploadFile {
+        name: name.to_owned(),
+        content,
+    };
+    files.push(file(README, content));
+    if let Some(run) = facts::run_of(folder)
+        && let Some(text) = recipe_for_others(&run.join(RECIPE))?
+    {
+        files.push(file(RECIPE, Content::Text(text)));
+    }
+    Ok(files)
+}
+
+/// A run's recipe without what is of this machine and account alone: where it writes, its device, where it uploads to.
+fn recipe_for_others(path: &Path) -> Result<Option<String>> {
+    let Some(text) = facts::text(path)? else {
+        return Ok(None);
+    };
+    let mut recipe: toml::Table = text.parse().map_err(unreadable(path))?;
+    if let Some(toml::Value::Table(run)) = recipe.get_mut("run") {
+        run.remove("push");
+        run.remove("device");
+        let name = run.get("name").and_then(toml::Value::as_str).unwrap_or("run");
+        run.insert("output".to_owned(), format!("runs/{name}").into());
+    }
+    Ok(Some(recipe.to_string()))
+}
+
+/// Whether nobody has made a card his own.
+fn is_generated(text: &str) -> bool {
+    text.contains(MARKER) || text.trim_end().ends_with(MERGE_CARD)
+}

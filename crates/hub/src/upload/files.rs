@@ -1,0 +1,226 @@
+//! Files on this side: their sizes, hashes and bytes.
+
+use std::cell::OnceCell;
+use std::fs::{self, File};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::stream;
+use reqwest::Body;
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+
+use crate::error::{HubError, Result, io};
+
+/// Bytes read at once.
+const CHUNK: usize = 256 << 10;
+
+/// What the Hub looks at to tell text from anything else.
+const SAMPLE: u64 = 512;
+
+/// A file to upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadFile {
+    /// Its path in the repository.
+    pub name: String,
+    /// Its bytes.
+    pub content: Content,
+}
+
+/// Where bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// On disk.
+    File(PathBuf),
+    /// Here.
+    Text(String),
+    /// Here, made by a program. It takes the place of a file that has `marker` in it; one without has been edited, and
+    /// stays.
+    Generated {
+        /// The text, `marker` in it.
+        text: String,
+        /// What whoever edits it removes.
+        marker: &'static str,
+    },
+}
+
+/// A file that can be read.
+pub(super) struct LocalFile<'a> {
+    file: &'a UploadFile,
+    size: u64,
+    sha256: OnceCell<String>,
+}
+
+impl<'a> LocalFile<'a> {
+    pub(super) fn open(file: &'a UploadFile) -> Result<Self> {
+        let size = match &file.content {
+            Content::File(path) => fs::metadata(path).map_err(io("read", path))?.len(),
+            Content::Text(text) | Content::Generated { text, .. } => text.len() as u64,
+        };
+        Ok(Self {
+            file,
+            size,
+            sha256: OnceCell::new(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &'a str {
+        &self.file.name
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn marker(&self) -> Option<&'static str> {
+        match self.file.content {
+            Content::Generated { marker, .. } => Some(marker),
+            Content::File(_) | Content::Text(_) => None,
+        }
+    }
+
+    /// Its beginning.
+    pub(super) fn sample(&self) -> Result<Vec<u8>> {
+        self.read(0, SAMPLE)
+    }
+
+    /// All of it; regular files are small.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>> {
+        self.read(0, self.size)
+    }
+
+    fn read(&self, from: u64, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.reader(from, length)?
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.unreadable(error))?;
+        Ok(bytes)
+    }
+
+    fn reader(&self, from: u64, length: u64) -> Result<Box<dyn Read + Send>> {
+        Ok(match &self.file.content {
+            Content::File(path) => {
+                let mut file = File::open(path).map_err(io("read", path))?;
+                file.seek(SeekFrom::Start(from)).map_err(io("read", path))?;
+                Box::new(file.take(length))
+            }
+            Content::Text(text) | Content::Generated { text, .. } => {
+                let bytes = text.as_bytes().get(from as usize..).unwrap_or_default().to_vec();
+                Box::new(Cursor::new(bytes).take(length))
+            }
+        })
+    }
+
+    fn unreadable(&self, error: io::Error) -> HubError {
+        let path = match &self.file.content {
+            Content::File(path) => path.clone(),
+            Content::Text(_) | Content::Generated { .. } => PathBuf::from(self.name()),
+        };
+        io("read", &path)(error)
+    }
+
+    pub(super) fn is_hashed(&self) -> bool {
+        self.sha256.get().is_some()
+    }
+
+    /// Reads it for its hash; `counted` is told of bytes as they are read.
+    pub(super) fn hash(&self, counted: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+        let mut reader = self.reader(0, u64::MAX)?;
+        let mut context = Context::new(&SHA256);
+        let mut buffer = vec![0; CHUNK];
+        let mut all = 0;
+        loop {
+            let count = reader.read(&mut buffer).map_err(|error| self.unreadable(error))?;
+            if count == 0 {
+                break;
+            }
+            context.update(buffer.get(..count).unwrap_or_default());
+            all += count as u64;
+            counted(count as u64)?;
+        }
+        if all != self.size {
+            let changed = io::Error::other("it changes while it is being uploaded");
+            return Err(self.unreadable(changed));
+        }
+        // Nobody else sets it.
+        let _ = self.sha256.set(hex(context));
+        Ok(())
+    }
+
+    /// Its SHA-256, which names it in the LFS store.
+    pub(super) fn sha256(&self) -> Result<&str> {
+        if !self.is_hashed() {
+            self.hash(&mut |_| Ok(()))?;
+        }
+        Ok(self.sha256.get().map_or("", String::as_str))
+    }
+
+    /// `length` bytes from `from` on as the body of a request, counted in `taken` as the connection takes them.
+    pub(super) fn body(&self, from: u64, length: u64, taken: &Taken) -> Result<Body> {
+        let reader = self.reader(from, length)?;
+        let (own, all) = (Arc::clone(&taken.own), Arc::clone(&taken.all));
+        let chunks = stream::unfold(Some(reader), move |reader| {
+            let read = reader.map(|mut reader| {
+                let mut buffer = vec![0; CHUNK];
+                let count = reader.read(&mut buffer)?;
+                buffer.truncate(count);
+                own.fetch_add(count as u64, Ordering::Relaxed);
+                all.fetch_add(count as u64, Ordering::Relaxed);
+                Ok::<_, io::Error>((buffer, reader))
+            });
+            std::future::ready(match read {
+                None => None,
+                Some(Ok((buffer, _))) if buffer.is_empty() => None,
+                Some(Ok((buffer, reader))) => Some((Ok(buffer), Some(reader))),
+                Some(Err(error)) => Some((Err(error), None)),
+            })
+        });
+        Ok(Body::wrap_stream(chunks))
+    }
+}
+
+/// Bytes that one request has taken, counted among all until it turns out that they have to be sent again.
+pub(super) struct Taken {
+    pub(super) own: Arc<AtomicU64>,
+    all: Arc<AtomicU64>,
+    is_kept: bool,
+}
+
+impl Taken {
+    pub(super) fn of(all: &Arc<AtomicU64>) -> Self {
+        Self {
+            own: Arc::default(),
+            all: Arc::clone(all),
+            is_kept: false,
+        }
+    }
+
+    /// They need not be sent again; returns how many they are.
+    pub(super) fn keep(mut self) -> u64 {
+        self.is_kept = true;
+        self.own.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.all
+                .fetch_sub(self.own.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The name that git gives to contents.
+pub(super) fn git_hash(bytes: &[u8]) -> String {
+    let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(format!("blob {}\0", bytes.len()).as_bytes());
+    context.update(bytes);
+    hex(context)
+}
+
+fn hex(context: Context) -> String {
+    let digest = context.finish();
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

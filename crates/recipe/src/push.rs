@@ -1,0 +1,83 @@
+//! `run.push`: checkpoints that go to the Hub while the run goes on.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hub_id::HubId;
+
+/// What is uploaded, and where to. It changes no result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    /// The model on the Hub, `owner/name`; created if there is none.
+    #[serde(deserialize_with = "repository")]
+    pub repository: String,
+    /// How often.
+    #[serde(default)]
+    pub every: PushEvery,
+    /// Whether nobody else is to see it.
+    #[serde(default = "private")]
+    pub private: bool,
+}
+
+/// How often something is uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PushEvery {
+    /// At the end of each stage: branch `main`, and one with the stage's name.
+    #[default]
+    Stage,
+    /// After each checkpoint: branch `main`, and one called `STAGE-step-N`.
+    Checkpoint,
+}
+
+impl Push {
+    /// A branch of the repository.
+    pub fn branch(&self, branch: &str) -> HubId {
+        HubId {
+            repository: self.repository.clone(),
+            revision: branch.to_owned(),
+            folder: String::new(),
+        }
+    }
+
+    /// The branch that keeps a checkpoint when `main` has newer ones.
+    pub fn branch_of(&self, stage: &str, step: u64) -> HubId {
+        match self.every {
+            PushEvery::Stage => self.branch(stage),
+            PushEvery::Checkpoint => self.branch(&format!("{stage}-step-{step}")),
+        }
+    }
+}
+
+/// Weights that are not finished are not shown to everybody unless somebody says so.
+fn private() -> bool {
+    true
+}
+
+fn repository<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match HubId::parse(&text) {
+        Some(id) if id.repository == text => Ok(text),
+        _ => {
+            let message = format!("`{text}` is no model on the Hub; write repository = \"owner/name\"");
+            Err(serde::de::Error::custom(message))
+        }
+    }
+}
+
+/// The licence of a model or of data, as the Hub spells it.
+pub(crate) fn license<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match is_license(&text) {
+        true => Ok(Some(text)),
+        false => Err(serde::de::Error::custom(format!(
+            "`{text}` is no licence's name on the Hub; write it as \"apache-2.0\", or \"other\""
+        ))),
+    }
+}
+
+/// Whether the Hub may know a licence of this name: they are of small letters, digits, `-` and `.`.
+pub fn is_license(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    !text.is_empty() && text.bytes().all(plain)
+}
