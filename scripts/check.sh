@@ -1,27 +1,32 @@
 #!/usr/bin/env bash
-# What CI checks, in the order in which it is cheapest to find out. With `--all` lints and tests run on the backends beside flex
-# too: tch where LibTorch can be had (scripts/libtorch.sh), wgpu where a Vulkan driver can, in software if need be
-# (scripts/vulkan.sh); where one cannot, that is said and not hidden. There is one build of the tests, with all of them.
+# What CI checks, in the order in which it is cheapest to find out. `--tch` and `--wgpu` add lints and tests on these backends beside
+# flex, where LibTorch (scripts/libtorch.sh) and a Vulkan driver (scripts/vulkan.sh) can be had; where they cannot, that is said
+# and not hidden. There is one build of the tests, with all of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 step() { printf '\n== %s\n' "$*"; "$@"; }
 
 backends=flex unchecked=()
-if [ "${1:-}" = --all ]; then
-  if exports=$(scripts/libtorch.sh); then
-    eval "$exports"
-    backends+=,tch,nccl
-  else
-    unchecked+=("the tch backend, because LibTorch could not be fetched")
-  fi
-  if exports=$(scripts/vulkan.sh); then
-    eval "$exports"
-    backends+=,wgpu
-  else
-    unchecked+=("the wgpu backend, because no Vulkan driver could be installed")
-  fi
-fi
+for argument; do
+  case $argument in
+    --tch)
+      if exports=$(scripts/libtorch.sh); then
+        eval "$exports"
+        backends+=,tch,nccl
+      else
+        unchecked+=("the tch backend, because LibTorch could not be fetched")
+      fi ;;
+    --wgpu)
+      if exports=$(scripts/vulkan.sh); then
+        eval "$exports"
+        backends+=,wgpu
+      else
+        unchecked+=("the wgpu backend, because no Vulkan driver could be installed")
+      fi ;;
+    *) echo "check.sh: unknown argument $argument" >&2; exit 2 ;;
+  esac
+done
 
 step cargo fmt --all --check
 # As users build it.
