@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use smollm3_engine::{Objective, ObjectiveLoss, RowOrigin};
-use smollm3_kernels::{Documents, DocumentsError, Targets, linear_cross_entropy, read_back, upload};
+use smollm3_kernels::{Documents, DocumentsError, Targets, linear_cross_entropy, read_back, total, upload};
 use smollm3_model::SmolLm3;
 use smollm3_recipe::PreferenceLoss;
 
@@ -181,7 +181,7 @@ impl Objective for Preferred {
         let losses = Tensor::<1>::from_data(TensorData::new(losses, [count]), (&device, DType::F32));
         ObjectiveLoss {
             // The value of the loss, with the gradient of the weighted one.
-            sum: weighted.clone() - weighted.detach() + losses.clone().sum(),
+            sum: weighted.clone() - weighted.detach() + total(losses.clone()),
             losses,
             count,
             observed: observed.sums.to_vec(),

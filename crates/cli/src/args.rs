@@ -109,10 +109,10 @@ pub struct RecipeArgs {
 /// What computes.
 #[derive(Debug, ClapArgs)]
 pub struct DeviceArgs {
-    /// flex (pure Rust, CPU), tch (LibTorch; on a GPU never run so far) or cuda (CubeCL; never compiled so far)
+    /// flex (pure Rust, CPU), tch (LibTorch; on a GPU never run so far) or wgpu (any GPU, f32; tested on Vulkan in software)
     #[arg(long)]
     pub backend: Option<String>,
-    /// Device of the backend, e.g. cpu, cuda:1, mps
+    /// Device of the backend: of tch cpu, cuda:1 or mps; of wgpu discrete:1, integrated or cpu
     #[arg(long)]
     pub device: Option<String>,
 }

@@ -22,9 +22,10 @@ impl DeviceArgs {
     pub fn precision(&self, asked: PrecisionArg) -> Result<Precision> {
         match asked {
             PrecisionArg::F32 => Ok(Precision::F32),
-            PrecisionArg::Bf16 if self.backend() == "flex" => {
-                bail!("--precision bf16: the backend flex computes in f32 only; write --backend tch, or f32")
-            }
+            PrecisionArg::Bf16 if !smollm3_kernels::computes_bf16(self.backend()) => bail!(
+                "--precision bf16: the backend {} computes in f32 only; write --backend tch, or f32",
+                self.backend()
+            ),
             PrecisionArg::Bf16 => Ok(Precision::Bf16),
         }
     }

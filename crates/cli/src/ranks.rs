@@ -46,15 +46,16 @@ impl Rank {
     /// This node has fewer GPUs than ranks.
     pub fn device(&self, recipe: &Recipe) -> Result<Option<String>> {
         let named = recipe.run.device.as_deref();
-        let is_any_gpu = matches!(
-            (recipe.run.backend, named),
-            (Backend::Cuda, None) | (Backend::Cuda | Backend::Tch, Some("cuda"))
-        );
-        if !is_any_gpu || self.all.world() == 1 {
+        let any_gpu = match (recipe.run.backend, named) {
+            (Backend::Tch, Some("cuda")) => "cuda",
+            (Backend::Wgpu, Some("discrete")) => "discrete",
+            _ => return Ok(named.map(str::to_owned)),
+        };
+        if self.all.world() == 1 {
             return Ok(named.map(str::to_owned));
         }
         let gpus = visible_gpus(recipe.run.backend.name()).unwrap_or(self.placement.local_world);
-        Ok(Some(format!("cuda:{}", self.placement.device(gpus)?)))
+        Ok(Some(format!("{any_gpu}:{}", self.placement.device(gpus)?)))
     }
 
     /// Ends the run on all ranks: together where all end here, at once where this one cannot go on.

@@ -102,7 +102,7 @@ fn heads_must_divide() {
 
 #[test]
 fn backends_that_are_not_compiled_in_say_how_to_get_them() {
-    for name in ["tch", "cuda"] {
+    for name in ["tch", "wgpu"] {
         if !smollm3_kernels::compiled_backends().contains(&name) {
             refused(
                 &demo(),
@@ -112,6 +112,7 @@ fn backends_that_are_not_compiled_in_say_how_to_get_them() {
         }
     }
     refused(&demo(), &["--backend", "jax"], &["jax", "flex"]);
+    refused(&demo(), &["--backend", "cuda"], &["cuda", "flex"]);
     refused(&demo(), &["--device", "cuda:0"], &["flex", "cuda:0", "cpu"]);
 }
 
@@ -127,6 +128,11 @@ fn options_that_cannot_be_honoured_are_refused() {
         &demo(),
         &["--set", "run.precision=bf16"],
         &["bf16", "flex", "tch"],
+    );
+    refused(
+        &demo(),
+        &["--backend", "wgpu", "--set", "run.precision=bf16"],
+        &["bf16", "wgpu", "f32", "tch"],
     );
     refused(&demo(), &["--until", "nothing"], &["nothing", "pretrain"]);
     refused(&demo(), &["--set", "nonsense"], &["nonsense"]);

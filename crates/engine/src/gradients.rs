@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::Param;
 use burn::tensor::{DType, Gradients, Tensor};
-use smollm3_kernels::read_back;
+use smollm3_kernels::{read_back, total};
 use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
 
 /// The sum of the gradients seen so far, flat `f32` tensors by parameter name.
@@ -41,12 +41,12 @@ impl AccumulatedGradients {
         let squares: Vec<Tensor<1>> = self
             .by_name
             .values()
-            .map(|sum| sum.clone().square().sum())
+            .map(|sum| total(sum.clone().square()))
             .collect();
         if squares.is_empty() {
             return 0.0;
         }
-        let sum = read_back(Tensor::cat(squares, 0).sum());
+        let sum = read_back(total(Tensor::cat(squares, 0)));
         f64::from(sum.first().copied().unwrap_or_default())
     }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device};
 use smollm3_collective::{Collective, Single, agree};
 use smollm3_hub::{Depth, write_pins};
+use smollm3_kernels::computes_bf16;
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{Backend, Precision, Recipe, Stage, StageKind, Start, Training};
+use smollm3_recipe::{Precision, Recipe, Stage, StageKind, Start, Training};
 use smollm3_records::Listener;
 use smollm3_sources::Data;
 
@@ -73,16 +74,16 @@ impl Run {
             agree(&*ranks, &items)?;
         }
         check_shares(&recipe, ranks.world())?;
-        let device = smollm3_kernels::device(recipe.run.backend.name(), device)?;
+        let backend = recipe.run.backend.name();
+        if recipe.run.precision == Precision::Bf16 && !computes_bf16(backend) {
+            return Err(EngineError::Refused(format!(
+                "run.precision = \"bf16\": the backend {backend} computes in f32 only; write precision = \"f32\", or \
+                 backend = \"tch\""
+            )));
+        }
+        let device = smollm3_kernels::device(backend, device)?;
         smollm3_kernels::set_deterministic(recipe.run.deterministic);
         let ranks = between_devices(ranks, &device)?;
-        if recipe.run.precision == Precision::Bf16 && recipe.run.backend == Backend::Flex {
-            return Err(EngineError::Refused(
-                "run.precision = \"bf16\": the backend flex computes in f32 only; write precision = \"f32\", or \
-                 backend = \"tch\""
-                    .to_owned(),
-            ));
-        }
         let commits = locate_for_ranks(&mut recipe, &*ranks, listener)?;
         let config = recipe.architecture()?;
         check_rows(&recipe, &config)?;

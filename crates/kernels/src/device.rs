@@ -33,6 +33,14 @@ pub enum DeviceError {
         /// What can be written.
         expected: &'static str,
     },
+    /// The device cannot be opened.
+    #[error("backend \"{backend}\": no device can be opened: {reason}")]
+    Unavailable {
+        /// The backend.
+        backend: String,
+        /// What the system says.
+        reason: String,
+    },
 }
 
 /// Backends compiled into this binary.
@@ -41,7 +49,7 @@ pub fn compiled_backends() -> Vec<&'static str> {
     for (name, compiled) in [
         ("flex", cfg!(feature = "flex")),
         ("tch", cfg!(feature = "tch")),
-        ("cuda", cfg!(feature = "cuda")),
+        ("wgpu", cfg!(feature = "wgpu")),
     ] {
         if compiled {
             names.push(name);
@@ -50,8 +58,15 @@ pub fn compiled_backends() -> Vec<&'static str> {
     names
 }
 
-/// The device called `device` (`cpu`, `cuda`, `cuda:1`, `mps`) of the backend called `backend`; without a name the
-/// backend's own first choice: the CPU for `flex` and `tch`, the first GPU for `cuda`.
+/// Whether the backend called `backend` multiplies in `bf16`: `flex` has `f32` only, and a GPU under `wgpu` need not have
+/// more.
+pub fn computes_bf16(backend: &str) -> bool {
+    !matches!(backend, "flex" | "wgpu")
+}
+
+/// The device called `device` of the backend called `backend`: of `flex` `cpu`, of `tch` `cpu`, `cuda`, `cuda:1` or `mps`, of
+/// `wgpu` `discrete`, `discrete:1`, `integrated` or `cpu`. Without a name the backend's own first choice: the CPU for `flex` and
+/// `tch`, the system's for `wgpu`.
 ///
 /// # Errors
 /// The backend is unknown or not compiled in, or has no such device.
@@ -61,7 +76,7 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
     if !compiled.contains(&backend) {
         let name = backend.to_owned();
         return Err(match backend {
-            "flex" | "tch" | "cuda" => DeviceError::NotCompiled {
+            "flex" | "tch" | "wgpu" => DeviceError::NotCompiled {
                 name,
                 compiled: listed,
             },
@@ -94,12 +109,9 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
         ("tch", Some("mps"), _) => Ok(Device::libtorch_mps()),
         #[cfg(feature = "tch")]
         ("tch", _, Some(index)) => Ok(Device::libtorch_cuda(index)),
-        #[cfg(feature = "cuda")]
-        ("cuda", None, _) => Ok(Device::cuda(0)),
-        #[cfg(feature = "cuda")]
-        ("cuda", _, Some(index)) => Ok(Device::cuda(index)),
+        #[cfg(feature = "wgpu")]
+        ("wgpu", name, _) => crate::wgpu::open(name),
         ("flex", ..) => wrong("cpu"),
-        ("cuda", ..) => wrong("cuda or cuda:N"),
         _ => wrong("cpu, cuda, cuda:N or mps"),
     }
 }
@@ -124,6 +136,19 @@ pub fn visible_gpus(backend: &str) -> Option<usize> {
         "tch" => usize::try_from(tch::Cuda::device_count()).ok(),
         _ => None,
     }
+}
+
+/// Whether this is a device of the backend `wgpu`.
+pub(crate) fn is_wgpu(device: &Device) -> bool {
+    #[cfg(feature = "wgpu")]
+    {
+        use burn::backend::DispatchDevice;
+        if let DispatchDevice::Cube(_) = device.clone().inner().as_dispatch() {
+            return true;
+        }
+    }
+    let _ = device;
+    false
 }
 
 /// Whether `SMOLLM3_PLAIN_KERNELS` asks for the plain bodies of all operations: to see whether a fault or a speed is the

@@ -5,7 +5,7 @@
 //! kernel for an operation it runs ([`fused`]), else attention and cross-entropy run in blocks ([`blocks`]) and the
 //! others in plain operations. With `SMOLLM3_PLAIN_KERNELS=1` in the environment the plain bodies run everywhere.
 
-// burn-tch is this project's fast path until Burn 0.23 drops it; `cuda` is the one that stays.
+// burn-tch is this project's fast path until Burn 0.23 drops it; `wgpu` is the one that stays.
 #![cfg_attr(feature = "tch", allow(deprecated))]
 
 mod adamw;
@@ -32,8 +32,11 @@ mod swiglu;
 #[cfg(feature = "tch")]
 mod tch;
 mod thread_count;
+mod total;
 mod tracked;
 mod transfers;
+#[cfg(feature = "wgpu")]
+mod wgpu;
 
 pub use adamw::{AdamWStep, adamw, adamw_all, plain_adamw};
 pub use address::addressed;
@@ -41,7 +44,7 @@ pub use attention::{
     CacheView, blockwise_document_attention, cached_attention, document_attention, plain_document_attention,
 };
 pub use deterministic::{is_deterministic, set_deterministic};
-pub use device::{DeviceError, compiled_backends, device, libtorch_gpu, visible_gpus};
+pub use device::{DeviceError, compiled_backends, computes_bf16, device, libtorch_gpu, visible_gpus};
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};
 pub use loss::{
@@ -54,4 +57,5 @@ pub use profile::{Profile, ProfiledOperation, profile};
 pub use rotary::{plain_rotary, rotary};
 pub use swiglu::{plain_swiglu, swiglu};
 pub use thread_count::{limit_threads, threads_of_rank};
+pub use total::total;
 pub use transfers::{Transfers, read_back, upload};

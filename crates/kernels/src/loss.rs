@@ -89,7 +89,7 @@ pub struct LossSum {
 impl LossSum {
     fn of(losses: Tensor<1>, count: usize) -> Self {
         Self {
-            sum: losses.clone().sum(),
+            sum: crate::total(losses.clone()),
             losses: losses.detach(),
             count,
         }

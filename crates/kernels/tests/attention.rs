@@ -1,15 +1,17 @@
 //! Attention against a direct computation in f64.
 
+mod support;
+
 use burn::tensor::{Device, Distribution, Tensor};
 use proptest::prelude::*;
-use smollm3_kernels::{
-    CacheView, Documents, cached_attention, compiled_backends, device, document_attention,
-};
+use smollm3_kernels::{CacheView, Documents, cached_attention, document_attention};
+use support::named_devices;
 
+/// Without autodiff, as text is generated.
 fn devices() -> Vec<Device> {
-    compiled_backends()
+    named_devices()
         .into_iter()
-        .map(|name| device(name, None).unwrap())
+        .map(|(_, device)| device.inner())
         .collect()
 }
 

@@ -1,5 +1,7 @@
 //! A run that was stopped anywhere ends in the same bits as one that was not.
 
+#[path = "../../model/tests/fixture/mod.rs"]
+mod fixture;
 #[path = "../../engine/tests/support/mod.rs"]
 mod support;
 
@@ -8,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fixture::devices;
 use smollm3_engine::{EngineError, Result, Run, checkpoint};
 use smollm3_files::FileHashes;
-use smollm3_kernels::compiled_backends;
 use smollm3_pretrain::pretrain;
 use smollm3_records::{
     Event, IncidentKind, Listener, Listeners, Metrics, Record, read_incidents, read_metrics,
@@ -86,7 +88,7 @@ fn outcome(folder: &Path) -> (Files, Vec<Numbers>) {
 
 #[test]
 fn a_stopped_run_ends_in_the_same_bits() {
-    for backend in compiled_backends() {
+    for (backend, _) in devices() {
         let whole = tempfile::tempdir().unwrap();
         run(whole.path(), backend, u64::MAX).unwrap();
         let expected = outcome(whole.path());

@@ -74,8 +74,8 @@ pub enum Backend {
     Flex,
     /// LibTorch on CPU, CUDA or MPS.
     Tch,
-    /// CubeCL on CUDA.
-    Cuda,
+    /// Any GPU over Vulkan, Metal or DirectX 12, in f32.
+    Wgpu,
 }
 
 impl Backend {
@@ -84,7 +84,7 @@ impl Backend {
         match self {
             Self::Flex => "flex",
             Self::Tch => "tch",
-            Self::Cuda => "cuda",
+            Self::Wgpu => "wgpu",
         }
     }
 }

@@ -50,6 +50,7 @@ fn what_cannot_change_a_result_does_not_count() {
         "run.name=other",
         "run.output=elsewhere",
         "run.backend=tch",
+        "run.backend=wgpu",
         "run.device=cuda:1",
         "run.deterministic=false",
         "run.push={ repository = \"owner/name\", every = \"checkpoint\" }",

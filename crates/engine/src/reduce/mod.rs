@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
 use smollm3_collective::Collective;
-use smollm3_kernels::read_back;
+use smollm3_kernels::{read_back, total};
 use smollm3_model::SmolLm3;
 use smollm3_recipe::Sharding;
 
@@ -83,7 +83,7 @@ impl ReducedGradients {
             Self::Whole(gradients) => return gradients.squares(),
             Self::Parts(parts) => parts,
         };
-        let squares = |values: &Tensor<1>| values.clone().square().sum();
+        let squares = |values: &Tensor<1>| total(values.clone().square());
         let squares: Vec<Tensor<1>> = parts.values.iter().flatten().map(squares).collect();
         match squares.is_empty() {
             true => 0.0,

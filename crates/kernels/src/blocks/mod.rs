@@ -7,7 +7,7 @@ mod pairs;
 
 use std::sync::Arc;
 
-#[cfg(feature = "cuda")]
+#[cfg(feature = "wgpu")]
 use burn::backend::Cube;
 #[cfg(feature = "flex")]
 use burn::backend::Flex;
@@ -43,7 +43,7 @@ pub(crate) fn loss_block(vocab: usize) -> usize {
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     LibTorch: cfg(feature = "tch"),
-    Cube: cfg(feature = "cuda"),
+    Cube: cfg(feature = "wgpu"),
     Autodiff
 )]
 pub(crate) trait Blockwise: Backend {
@@ -115,7 +115,7 @@ macro_rules! blockwise_without_autodiff {
 blockwise_without_autodiff!(Flex);
 #[cfg(feature = "tch")]
 blockwise_without_autodiff!(LibTorch);
-#[cfg(feature = "cuda")]
+#[cfg(feature = "wgpu")]
 blockwise_without_autodiff!(Cube);
 
 impl<B: Backend, C: CheckpointStrategy> Blockwise for Autodiff<B, C> {

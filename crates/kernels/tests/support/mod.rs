@@ -10,14 +10,14 @@ use smollm3_kernels::{Documents, compiled_backends, device};
 /// An attention as [`smollm3_kernels::document_attention`].
 pub type Attention<'a> = &'a dyn Fn(Tensor<4>, Tensor<4>, Tensor<4>, &Documents) -> Tensor<4>;
 
-/// What each backend of this binary chooses itself, or the one that `SMOLLM3_TEST_DEVICE` names, as `tch:cuda`.
+/// What each backend of this binary chooses itself, or the one that `SMOLLM3_TEST_DEVICE` names, as `wgpu` or `tch:cuda`.
 pub fn named_devices() -> Vec<(String, Device)> {
     if let Ok(wanted) = std::env::var("SMOLLM3_TEST_DEVICE") {
-        let (backend, name) = wanted.split_once(':').unwrap();
-        return vec![(
-            backend.to_owned(),
-            device(backend, Some(name)).unwrap().autodiff(),
-        )];
+        let (backend, name) = match wanted.split_once(':') {
+            Some((backend, name)) => (backend, Some(name)),
+            None => (wanted.as_str(), None),
+        };
+        return vec![(backend.to_owned(), device(backend, name).unwrap().autodiff())];
     }
     compiled_backends()
         .into_iter()
