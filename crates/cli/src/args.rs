@@ -4,6 +4,7 @@ mod bench;
 mod checkpoint;
 mod data;
 mod eval;
+mod init;
 mod model;
 mod run;
 mod sweep;
@@ -21,6 +22,7 @@ pub use data::{
     TokenizeArgs,
 };
 pub use eval::{EvalArgs, Kind as EvalKind};
+pub use init::{InitArgs, InitKind};
 pub use model::CheckpointArg;
 pub use run::{PlanArgs, ReportArgs, RunArgs, StatusArgs};
 pub use sweep::SweepArgs;
@@ -51,6 +53,8 @@ pub enum LogFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look at data, and write a short recipe for it
+    Init(InitArgs),
     /// Run a recipe's stages, going on where an earlier run stopped
     Run(RunArgs),
     /// Show what a recipe will do, without data or device

@@ -36,6 +36,7 @@ use crate::interrupt::{EndsPreparing, flag};
 use crate::logs::{self, Logs, RankLog};
 use crate::progress::Progress;
 use crate::ranks::Rank;
+use crate::rates::measured;
 use crate::sample;
 
 fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
@@ -245,7 +246,7 @@ fn facts(recipe: &Recipe) -> Result<Facts> {
         ..Facts::default()
     };
     if let TokenizerSpec::File(file) = &recipe.tokenizer {
-        facts.tokenizer = Some(tokenizer_facts(&Tokenizer::load(recipe.resolve(file))?));
+        facts.tokenizer = Some(tokenizer_facts(&Tokenizer::load(recipe.tokenizer_file(file))?));
     }
     for stage in &recipe.stages {
         if let Some(folder) = recipe.checkpoint_folder(&stage.from) {
@@ -254,6 +255,13 @@ fn facts(recipe: &Recipe) -> Result<Facts> {
                 let found = tokenizer_facts(&Tokenizer::load(file)?);
                 facts.checkpoint_tokenizers.insert(stage.name.clone(), found);
             }
+        }
+    }
+    for stage in &recipe.stages {
+        if let Some(config) = &facts.architecture
+            && let Some(rate) = measured(recipe, config, stage)
+        {
+            facts.measured.insert(stage.name.clone(), rate);
         }
     }
     if smollm3_engine::belongs(recipe)? {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
-use smollm3_engine::{Event, Listener, Result, StageInfo, StepRecord};
+use smollm3_engine::{Event, Listener, Result, StageInfo, StepRecord, ended_early};
 
 use header::{PipelineStage, State, header, place, time_left};
 
@@ -292,6 +292,7 @@ impl Listener for Progress {
                 ));
             }
             Event::Incident { step, kind } => self.line(&format!("step {step}: {kind}")),
+            Event::EndedEarly { step, best } => self.line(&ended_early(*step, best.as_ref())),
             Event::StageEnded { stage } => self.end(stage),
         }
         Ok(())

@@ -14,20 +14,22 @@ use smollm3_corpus::atomic_file::write_atomically;
 use smollm3_hub::{read_pins, write_pins};
 use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
 use smollm3_model::{ModelConfig, SmolLm3};
-use smollm3_recipe::{Lora, Optimizer};
+use smollm3_recipe::{Lora, Optimizer, PEFT_CONFIG};
 
 use crate::error::io;
 use crate::guard::GuardState;
 use crate::manifest::seal;
 use crate::moments::SavedMoments;
 use crate::parts::Part;
-use crate::{AdamW, EngineError, FileHashes, Result, TrainState};
+use crate::{AdamW, EngineError, FileHashes, Result, TrainState, ValidationState};
 
 pub use crate::manifest::{identity, last, read_state, verify};
 
 pub(crate) const OPTIMIZER: &str = "optimizer";
 /// PEFT's name.
 const ADAPTERS: &str = "adapter_model";
+/// Adapters have a folder of their own in a checkpoint: beside merged weights, transformers and PEFT would add them again.
+pub(crate) const ADAPTER_FOLDER: &str = "adapter";
 /// Shards of optimizer state, the size that transformers uses for weights.
 const SHARD_BYTES: usize = 5_000_000_000;
 
@@ -39,7 +41,7 @@ pub struct Progress {
     pub stage: String,
     /// Steps done.
     pub step: u64,
-    /// Steps of the whole stage; 0 where an earlier version wrote this, and of a stage without steps.
+    /// Steps of the whole stage, those that it has done where it ended early; 0 where an earlier version wrote this, and of a stage without steps.
     #[serde(default)]
     pub steps: u64,
     /// Tokens seen in this stage.
@@ -58,6 +60,9 @@ pub struct Progress {
     /// What the guard remembers.
     #[serde(default)]
     pub guard: GuardState,
+    /// What is remembered of its validation loss, where it has `validation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationState>,
 }
 
 impl Progress {
@@ -82,7 +87,7 @@ pub struct Snapshot {
     pub tokenizer_folder: PathBuf,
     weights: Vec<NamedTensor>,
     moments: Vec<NamedTensor>,
-    /// Adapters and their settings, as PEFT has them; the weights have them in them already.
+    /// Adapters and their `adapter_config.json`, as PEFT has them; the weights have them in them already.
     adapters: Option<(Vec<NamedTensor>, serde_json::Value)>,
     /// Which part of the moments these are, if there are several ranks.
     part: Option<Part>,
@@ -90,12 +95,13 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Copies weights and moments out of the device; of several ranks the first copies the weights, and each its moments.
+    /// `peft` is the `adapter_config.json` of a stage that trains adapters.
     pub fn take(
         state: &TrainState,
         config: ModelConfig,
         progress: Progress,
         tokenizer_folder: PathBuf,
-        lora: Option<&Lora>,
+        peft: Option<serde_json::Value>,
         ranks: &dyn Collective,
     ) -> Self {
         let fetched = |mut tensors: Vec<NamedTensor>| {
@@ -107,14 +113,14 @@ impl Snapshot {
             config,
             progress,
             tokenizer_folder,
-            weights: match lora {
+            weights: match &peft {
                 _ if !is_first => Vec::new(),
                 None => fetched(hf::tensors(&state.model, FileDtype::F32)),
                 Some(_) => fetched(hf::tensors(&state.model.merged(), FileDtype::F32)),
             },
-            adapters: lora
+            adapters: peft
                 .filter(|_| is_first)
-                .map(|lora| (fetched(adapter_tensors(&state.model)), peft_config(lora))),
+                .map(|config| (fetched(adapter_tensors(&state.model)), config)),
             moments: fetched(state.optimizer.state()),
             part: (ranks.world() > 1).then(|| Part {
                 rank: ranks.rank(),
@@ -192,8 +198,10 @@ fn record_commits(stage_folder: &Path, draft: &Path) -> Result<()> {
 fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     hf::save_tensors(folder, &snapshot.config, &snapshot.weights, FileDtype::F32)?;
     if let Some((adapters, config)) = &snapshot.adapters {
-        write_shards(folder, ADAPTERS, adapters, SHARD_BYTES)?;
-        write_json(&folder.join("adapter_config.json"), config)?;
+        let own = folder.join(ADAPTER_FOLDER);
+        fs::create_dir(&own).map_err(io("create", &own))?;
+        write_shards(&own, ADAPTERS, adapters, usize::MAX)?;
+        write_json(&own.join(PEFT_CONFIG), config)?;
     }
     let tokenizer_folder = &snapshot.tokenizer_folder;
     for file in files(tokenizer_folder)? {
@@ -301,19 +309,6 @@ fn adapter_tensors(model: &SmolLm3) -> Vec<NamedTensor> {
     model.adapters().into_iter().map(tensor).collect()
 }
 
-/// `adapter_config.json`, as far as PEFT needs it.
-fn peft_config(lora: &Lora) -> serde_json::Value {
-    serde_json::json!({
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": lora.targets,
-    })
-}
-
 /// The training state of adapters that a checkpoint holds, on the weights that they are of.
 ///
 /// # Errors
@@ -327,7 +322,9 @@ pub fn load_adapters(
     device: &Device,
     ranks: &dyn Collective,
 ) -> Result<TrainState> {
-    let adapters = TensorFiles::open(folder, ADAPTERS)?;
+    let own = folder.join(ADAPTER_FOLDER);
+    // Versions up to 0.2 wrote them beside the weights.
+    let adapters = TensorFiles::open(if own.is_dir() { &own } else { folder }, ADAPTERS)?;
     let model = base.with_adapters(lora, &adapters, &device.clone().autodiff())?;
     let shapes: Vec<(String, Vec<usize>)> = model
         .adapters()

@@ -4,6 +4,7 @@
 //! tell whoever listens. [`Run`] puts a recipe, its data and a device together and runs its stages.
 
 mod adamw;
+mod adapters;
 mod backward;
 mod batch;
 pub mod bench;
@@ -38,16 +39,18 @@ mod source_text;
 mod step;
 mod sums;
 pub mod trainer;
+mod validation;
 mod watched;
 
 pub use adamw::AdamW;
+pub use adapters::write_merged;
 pub use batch::{CrossEntropy, MicroBatch, Row, RowOrigin};
 pub use claim::{belongs, read_recipe};
 pub use data::{Data, SourceStore};
 pub use error::{EngineError, Result};
 pub use events::{
     CollectiveRecord, Event, HeldOutRecord, IncidentKind, Listener, Listeners, MeasureRecord, PhaseInfo,
-    RowRef, SourceName, SourceRecord, StageInfo, StepRecord,
+    RowRef, SourceName, SourceRecord, StageInfo, StepRecord, ended_early,
 };
 pub use file_hashes::FileHashes;
 pub use global_batch::GlobalBatch;
@@ -64,4 +67,5 @@ pub use saver::Writing;
 pub use share::Share;
 pub use source_text::source_sample;
 pub use step::{Objective, ObjectiveLoss, SourceLoss, StepMode, StepResult, TrainState, train_step};
+pub use validation::{BestLoss, ValidationState, stage_result};
 pub use watched::{Watch, Watched};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Progress, files, list, sync, write_json};
+use crate::checkpoint::{ADAPTER_FOLDER, Progress, files, list, sync, write_json};
 use crate::error::io;
 use crate::file_hashes::FileHash;
 use crate::{FileHashes, Result};
@@ -27,7 +27,14 @@ struct Manifest {
 pub(crate) fn seal(folder: &Path, progress: &Progress) -> Result<()> {
     write_json(&folder.join(STATE), progress)?;
     let mut entries = BTreeMap::new();
-    for file in files(folder)? {
+    let mut names = files(folder)?;
+    let adapter = folder.join(ADAPTER_FOLDER);
+    if adapter.is_dir() {
+        let own = files(&adapter)?.into_iter();
+        names.extend(own.map(|name| format!("{ADAPTER_FOLDER}/{name}")));
+        sync(&adapter)?;
+    }
+    for file in names {
         let path = folder.join(&file);
         sync(&path)?;
         entries.insert(file, FileHash::of(&path)?);

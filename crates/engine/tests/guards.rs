@@ -15,8 +15,8 @@ use smollm3_engine::guard::{Fault, GuardState};
 use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
 use smollm3_engine::{
     AdamW, CrossEntropy, EngineError, Event, GlobalBatch, IncidentKind, Listener, MicroBatch, Objective,
-    ObjectiveLoss, PhaseInfo, Result, Row, RowOrigin, RowRef, StageInfo, StepMode, TrainState, Writing,
-    train_step,
+    ObjectiveLoss, PhaseInfo, Result, Row, RowOrigin, RowRef, StageInfo, StepMode, TrainState,
+    ValidationState, Writing, train_step,
 };
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
@@ -132,6 +132,7 @@ impl Stage {
             stop: &AtomicBool::new(false),
             ranks: &Single::default(),
             sharding: Sharding::default(),
+            validation: None,
         };
         let mut recorder = Recorder::default();
         let events = std::rc::Rc::clone(&recorder.0);
@@ -140,6 +141,7 @@ impl Stage {
             state: self.fresh(),
             step: 0,
             guard: GuardState::default(),
+            validation: ValidationState::default(),
         };
         let to_device = |step: u64| Ok(vec![batch(step, factor(step), &device)]);
         let ended = train(&settings, reached, &Faulty, Ok, to_device, self, &mut recorder);
@@ -164,7 +166,13 @@ impl Stage {
 }
 
 impl Hooks for Stage {
-    fn snapshot(&mut self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing> {
+    fn snapshot(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        guard: &GuardState,
+        _: &ValidationState,
+    ) -> Result<Writing> {
         self.saved.insert(step, (state.clone(), guard.clone()));
         let failures = Arc::clone(&self.failures);
         Ok(Box::new(move || {
@@ -188,11 +196,13 @@ impl Hooks for Stage {
                 state: state.clone(),
                 step: *step,
                 guard: guard.clone(),
+                validation: ValidationState::default(),
             },
             None => Reached {
                 state: self.fresh(),
                 step: 0,
                 guard: GuardState::default(),
+                validation: ValidationState::default(),
             },
         })
     }
@@ -204,8 +214,8 @@ impl Hooks for Stage {
         }]
     }
 
-    fn phase_ended(&mut self, _: &TrainState, _: u64, _: &str, _: &mut dyn Listener) -> Result<()> {
-        Ok(())
+    fn measure(&mut self, _: &TrainState, _: u64, _: &str, _: &mut dyn Listener) -> Result<Option<f64>> {
+        Ok(None)
     }
 }
 

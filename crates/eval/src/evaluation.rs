@@ -7,7 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use smollm3_chat::Template;
 use smollm3_corpus::TokenStore;
-use smollm3_engine::{Event, HeldOut, Listener, Run, checkpoint, held_out_by_category, token_bytes};
+use smollm3_engine::{
+    Event, HeldOut, Listener, Run, checkpoint, held_out_by_category, stage_result, token_bytes,
+};
 use smollm3_model::SmolLm3;
 use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig};
 use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
@@ -59,7 +61,7 @@ pub struct TextLoss {
     pub tokens: u64,
 }
 
-/// Measures what the recipe's `[evaluation]` asks for of the newest checkpoint of a stage, and writes `evaluation.json` into
+/// Measures what the recipe's `[evaluation]` asks for of the checkpoint that stands for a stage, and writes `evaluation.json` into
 /// the stage's folder; what is there already and still true is not measured again. `None` if the recipe asks for nothing, or
 /// the stage has no checkpoint.
 ///
@@ -71,7 +73,7 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
         return Ok(None);
     }
     let folder = run.stage_folder(&stage.name);
-    let Some((_, path)) = checkpoint::list(&folder)?.pop() else {
+    let Some(path) = stage_result(stage, &folder)? else {
         return Ok(None);
     };
     let damaged = |problem: String| EvalError::Results {

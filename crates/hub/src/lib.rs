@@ -12,6 +12,7 @@
 //!
 //! Why not the `hf-hub` crate: docs/decisions.md.
 
+mod adapter;
 mod api;
 mod blob;
 mod cache;
@@ -22,6 +23,7 @@ mod recipe;
 mod refusal;
 mod wanted;
 
+pub use adapter::{AdapterBase, adapter_base};
 pub use cache::{Cache, Origin};
 pub use error::{HubError, Result};
 pub use hub::{Hub, Report, Snapshot};

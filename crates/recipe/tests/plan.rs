@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use fixture::Folder;
 use proptest::prelude::*;
 use smollm3_recipe::{
-    ConversationPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, PreparedData, Recipe,
-    RowsPlan, Spelling, TokenizerFacts, TooLong, cost,
+    ConversationPlan, DataPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, PreparedData,
+    Recipe, RowsPlan, Spelling, TokenizerFacts, TooLong, cost,
 };
 
 fn plan(folder: &Folder, overrides: &[&str]) -> Plan {
@@ -651,7 +651,14 @@ fn a_stage_on_conversations() {
                 packing: Packing::Bfd,
                 too_long: TooLong::Truncate,
             },
-            data: vec![("chats".to_owned(), 0.125), ("more".to_owned(), 1.0)],
+            data: [("chats", 0.125), ("more", 1.0)]
+                .map(|(name, fraction)| DataPlan {
+                    name: name.to_owned(),
+                    fraction,
+                    rows: None,
+                })
+                .to_vec(),
+            validation: None,
             adapters: None,
             unplanned: None,
         }
@@ -659,7 +666,7 @@ fn a_stage_on_conversations() {
     let json = serde_json::to_value(&whole).unwrap();
     assert_eq!(
         json["conversations"][0]["data"][0],
-        serde_json::json!(["chats", 0.125])
+        serde_json::json!({"name": "chats", "fraction": 0.125})
     );
     assert_eq!(json["conversations"][0]["packing"], "bfd");
 

@@ -21,7 +21,7 @@ mod template;
 pub use encoder::{ConversationEncoder, Document, Encoded, RowEncoder};
 pub use error::{Result, SftError};
 pub use packed::{Ledger, PackedRows, read_ledger};
-pub use prepared::{Prepared, Report, prepare_conversations, prepared_data};
+pub use prepared::{Prepared, Report, measured_rows, prepare_conversations, prepared_data};
 pub use source::{Generator, RowBatch, Rows, conversation};
 pub use stage::fine_tune;
 pub use store::{ConversationStore, ConversationWriter};

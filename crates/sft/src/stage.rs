@@ -10,10 +10,9 @@ use smollm3_engine::{
 use smollm3_recipe::{FineTuning, ModelConfig, Phase, Stage, Training};
 
 use crate::packed::padded;
-use crate::{ConversationEncoder, ConversationStore, PackedRows, Prepared, Result, stage_tokenizer};
-
-/// Held-out conversations that are evaluated.
-const HELD_OUT: u64 = 256;
+use crate::{
+    ConversationEncoder, ConversationStore, PackedRows, Prepared, Result, measured_rows, stage_tokenizer,
+};
 
 /// All of them count as one source.
 const CONVERSATIONS: &str = "conversations";
@@ -66,6 +65,7 @@ pub fn fine_tune(
         run,
         training: &training,
         rows: &rows,
+        most: measured_rows(stage),
         held_out: prepared.held_out,
         bytes: token_bytes(&run.data.tokenizer),
     };
@@ -102,6 +102,8 @@ struct HeldOutConversations<'a> {
     training: &'a Training,
     rows: &'a PackedRows,
     held_out: Option<ConversationStore>,
+    /// How many of them are evaluated.
+    most: u64,
     bytes: Vec<u32>,
 }
 
@@ -120,12 +122,12 @@ impl Watch for HeldOutConversations<'_> {
         step: u64,
         phase: &str,
         listener: &mut dyn Listener,
-    ) -> smollm3_engine::Result<()> {
+    ) -> smollm3_engine::Result<Option<f64>> {
         let (run, training) = (self.run, self.training);
         let Some(held_out) = &self.held_out else {
-            return Ok(());
+            return Ok(None);
         };
-        let take = held_out.len().min(HELD_OUT);
+        let take = held_out.len().min(self.most);
         let longest = training.sequence_length.0 as usize;
         let mut rows = Vec::new();
         for i in 0..take {
@@ -152,7 +154,7 @@ impl Watch for HeldOutConversations<'_> {
             loss += held_out_rows(&state.model, &padded(rows.to_vec()), &self.bytes, &run.device)?;
         }
         if loss.tokens == 0 {
-            return Ok(());
+            return Ok(None);
         }
         listener.on(&Event::HeldOut(HeldOutRecord {
             step,
@@ -161,6 +163,7 @@ impl Watch for HeldOutConversations<'_> {
             nats_per_token: loss.nats_per_token(),
             bits_per_byte: loss.bits_per_byte(),
             tokens: loss.tokens,
-        }))
+        }))?;
+        Ok(Some(loss.nats_per_token()))
     }
 }

@@ -3,11 +3,13 @@
 //! Files are memory-mapped, so opening a checkpoint costs its headers, and a tensor is read when it is asked for.
 //! Writing keeps one tensor in host memory at a time.
 
+mod adapter;
 mod checkpoint;
 mod generation;
 mod shards;
 mod tensor_file;
 
+pub use adapter::{AdapterFiles, MergedAdapter};
 pub use checkpoint::{Checkpoint, CheckpointError, save, save_tensors, tensors};
 pub use generation::GenerationConfig;
 pub use shards::{NamedTensor, ShardError, TensorFiles, Values, write_shards};
