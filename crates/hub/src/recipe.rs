@@ -102,9 +102,14 @@ pub fn locate(
 
 /// Checkpoints that may turn out to be adapters, by text, and the key that names each.
 fn adapters(recipe: &Recipe) -> BTreeMap<String, String> {
-    let all = recipe.outside_checkpoints().into_iter();
-    all.filter_map(|(key, start)| Some((start.outside()?.to_owned(), key)))
-        .collect()
+    let mut found = BTreeMap::new();
+    for (key, start) in recipe.outside_checkpoints() {
+        if let Some(text) = start.outside() {
+            // The first key that names it is the one to tell of.
+            found.entry(text.to_owned()).or_insert(key);
+        }
+    }
+    found
 }
 
 /// What models of a recipe are found with.

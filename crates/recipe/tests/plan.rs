@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use fixture::Folder;
 use proptest::prelude::*;
 use smollm3_recipe::{
-    ConversationPlan, DataPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, PreparedData,
-    Recipe, RowsPlan, Spelling, TokenizerFacts, TooLong, cost,
+    ConversationPlan, DataPlan, Facts, Learned, MeasuredRate, Memory, ModelConfig, Packing, Plan, Precision,
+    PreparedData, Recipe, RowsPlan, Spelling, TokenizerFacts, TooLong, cost,
 };
 
 fn plan(folder: &Folder, overrides: &[&str]) -> Plan {
@@ -916,6 +916,46 @@ fn long_names_of_data_keep_to_the_page() {
         &CONVERSATIONS.replace("\"chats\"", &format!("{:?}", "long-".repeat(30))),
     );
     for line in plan(&folder, &[]).to_string().lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn a_rate_that_was_measured_gives_the_time() {
+    let folder = of_epochs();
+    let rate = MeasuredRate {
+        flops_per_second: 2e9,
+        tokens_per_second: 1_234_567.0,
+        sequence_length: 131_072,
+        date: "2026-11-28".to_owned(),
+    };
+    let recipe = folder.load(&[]).unwrap();
+    let names: Vec<String> = recipe.stages.iter().map(|stage| stage.name.clone()).collect();
+    let facts = Facts {
+        measured: names.into_iter().map(|name| (name, rate.clone())).collect(),
+        ..Facts::default()
+    };
+    let plan = recipe.plan(&facts).unwrap();
+    let planned = &plan.stages[0];
+    let days = planned.flops / 2e9 / 86_400.0;
+    assert!((planned.days.unwrap() / days - 1.0).abs() < 1e-12);
+    let page = plan.to_string();
+    assert!(
+        page.contains("at the rate that `smollm3 bench step` measured here"),
+        "{page}"
+    );
+    assert!(page.contains("rows of 131,072: measured 2026-11-28"), "{page}");
+    // Of a stage whose steps are not known yet, what there is to know.
+    let unplanned = plan
+        .conversations
+        .iter()
+        .find_map(|stage| stage.unplanned.as_ref());
+    let expected = unplanned.unwrap().tokens_per_second.unwrap();
+    assert!(
+        expected > 0.0 && page.contains("from what `smollm3 bench step` measured here"),
+        "{page}"
+    );
+    for line in page.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
 }

@@ -136,6 +136,7 @@ fn stage(name: &str, kind: &str, shape: Shape, batch: u64, unit: &str) -> String
         ..
     } = shape;
     let batch = batch.max(micro_batch);
+    let rows = if micro_batch == 1 { "sequence" } else { "sequences" };
     let recompute = match recompute {
         true => "recompute = \"layers\"         # a third more time, and memory for one layer\n",
         false => "",
@@ -147,7 +148,7 @@ name = "{name}"
 kind = "{kind}"
 sequence_length = {sequence_length}
 global_batch = "{batch} {unit}"
-micro_batch = "{micro_batch} sequences"   # at once on the device: less for less memory
+micro_batch = "{micro_batch} {rows}"   # at once on the device: less for less memory
 {recompute}"#
     )
 }

@@ -41,7 +41,7 @@ impl fmt::Display for Plan {
             }
             _ => writeln!(
                 f,
-                "no time: run `smollm3 bench step` for this model once, or write the devices' plan.peak_tflops, to see it"
+                "no time: run `smollm3 bench step` once, or write the devices' plan.peak_tflops"
             )?,
         }
         if let Some(preparation) = &self.preparation {
@@ -144,7 +144,11 @@ fn write_conversations(
         line(title, format!("{}{kept}", clipped(&data.name, 58)))?;
     }
     if let Some(validation) = &stage.validation {
-        line("validation", in_words(validation))?;
+        let [of, then] = in_words(validation);
+        line("validation", of)?;
+        if !then.is_empty() {
+            line("", then)?;
+        }
     }
     if let Some(adapters) = &stage.adapters {
         let parameters = short(adapters.parameters);
@@ -170,8 +174,8 @@ fn write_conversations(
     Ok(())
 }
 
-/// What a stage is measured on and when, in a line.
-fn in_words(validation: &Validation) -> String {
+/// What a stage is measured on and when; what follows from it.
+fn in_words(validation: &Validation) -> [String; 2] {
     let of = match validation.paths.as_slice() {
         [] => "what [data] held_out keeps back".to_owned(),
         paths => clipped(&paths.join(", "), 40),
@@ -179,18 +183,15 @@ fn in_words(validation: &Validation) -> String {
     let every = validation.every.map(|every| format!(", every {every}"));
     let stop = validation.stop_early.as_ref().map(|stop| {
         let plural = if stop.patience == 1 { "" } else { "s" };
-        format!("; ends after {} measurement{plural} without gain", stop.patience)
+        format!("ends after {} measurement{plural} without gain", stop.patience)
     });
     let best = match validation.best {
-        BestCheckpoint::None => "",
-        BestCheckpoint::Keep => "; the best is kept",
-        BestCheckpoint::Load => "; later stages start from the best",
+        BestCheckpoint::None => None,
+        BestCheckpoint::Keep => Some("the best checkpoint is kept".to_owned()),
+        BestCheckpoint::Load => Some("later stages start from the best checkpoint".to_owned()),
     };
-    format!(
-        "{of}{}{}{best}",
-        every.unwrap_or_default(),
-        stop.unwrap_or_default()
-    )
+    let then: Vec<String> = stop.into_iter().chain(best).collect();
+    [of + &every.unwrap_or_default(), then.join("; ")]
 }
 
 fn write_memory(f: &mut fmt::Formatter<'_>, memory: &Memory, device: Option<u64>) -> fmt::Result {
@@ -288,7 +289,7 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
         line(
             "rate",
             format!(
-                "{tokens} tokens a second, all weights trained, in rows of {length}: measured {}",
+                "{tokens} tokens a second with all weights trained, rows of {length}: measured {}",
                 rate.date
             ),
         )?;
