@@ -290,6 +290,7 @@ fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
         vocab_size: u64::from(info.vocab_size),
         bos_token_id: info.begin_of_text,
         eos_token_id: Some(info.end_of_text),
+        end_of_turn: info.im_end,
     }
 }
 

@@ -42,7 +42,7 @@ fn the_recipe_for_fine_tuning_runs_as_it_is_on_a_small_checkpoint() {
         &base,
     ];
     let plan = printed(here, &[&["plan", recipe], set.as_slice()].concat());
-    for words in ["rank 16, alpha 32", "the best", "every 5 steps", "memory"] {
+    for words in ["rank 16, alpha 32", "the best", "every 2 steps", "memory"] {
         assert!(plan.contains(words), "{words}: {plan}");
     }
     printed(here, &[&["run", recipe], set.as_slice()].concat());

@@ -481,6 +481,7 @@ fn tokenizers_that_disagree() {
         vocab_size,
         bos_token_id,
         eos_token_id,
+        end_of_turn: None,
     };
     let with = |tokenizer| Facts {
         tokenizer: Some(tokenizer),
@@ -491,6 +492,12 @@ fn tokenizers_that_disagree() {
     assert!(recipe.plan(&with(tokenizer(512, Some(1), Some(2)))).is_ok());
     // An embedding may have spare rows, and a tokenizer no token of one kind.
     assert!(recipe.plan(&with(tokenizer(500, None, Some(2)))).is_ok());
+    // A model of conversations ends with its turn.
+    let of_turns = TokenizerFacts {
+        end_of_turn: Some(2),
+        ..tokenizer(512, Some(1), Some(3))
+    };
+    assert!(recipe.plan(&with(of_turns)).is_ok());
     for (facts, expected) in [
         (
             tokenizer(513, Some(1), Some(2)),

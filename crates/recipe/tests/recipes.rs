@@ -527,6 +527,10 @@ fn fine_tuning_the_released_checkpoint_fits_a_gpu_of_24_gigabytes() {
     };
     let plan = recipe.plan(&facts).unwrap();
     assert_eq!(plan.conversations.len(), 2);
+    assert!(
+        plan.to_string()
+            .starts_with("fine-tune: 3.075B parameters, 0 tokens, 0.000e0 FLOPs")
+    );
     for stage in &plan.conversations {
         let adapters = stage.adapters.as_ref().unwrap();
         assert_eq!((adapters.rank, adapters.parameters), (16, 30_228_480));

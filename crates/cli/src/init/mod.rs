@@ -1,6 +1,8 @@
 //! `smollm3 init`: a short recipe for data that have been looked at.
 
+mod fit;
 mod rows;
+mod start;
 mod text;
 
 use std::fmt::Write as _;
@@ -9,28 +11,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use smollm3_chat::Template;
-use smollm3_chat::tokens::check_tokens;
-use smollm3_corpus::Tokenizer;
-use smollm3_hub::Wanted;
 use smollm3_kernels::{compiled_backends, total_memory};
-use smollm3_recipe::{Facts, HubId, ModelConfig, Recipe};
 
 use crate::args::{InitArgs, InitKind};
-use crate::hub::local_folder;
+use fit::fitting;
 use rows::{Found, RowKind, look, unused};
+use start::Start;
 use text::{DataText, Head, Shape, SourceText};
 
 /// What is fine-tuned where no checkpoint is named.
 const CHECKPOINT: &str = "HuggingFaceTB/SmolLM3-3B";
-/// What a plan may take of the device's memory: allocators take more than it counts.
-const USABLE: f64 = 0.8;
 /// Tokens that a micro-batch has at most: more do not make a step faster.
 const MICRO_BATCH_TOKENS: u64 = 8_192;
 /// Bytes of text below which a tokenizer is small.
 const SMALL_TEXT: u64 = 4_000_000;
-/// Parameters from which adapters are trained in the place of the weights, whatever the memory is.
-const ADAPTED: u64 = 500_000_000;
 
 /// `smollm3 init`.
 pub fn init(args: &InitArgs) -> Result<ExitCode> {
@@ -109,81 +103,6 @@ fn head(args: &InitArgs, folder: &Path) -> Result<Head> {
     })
 }
 
-/// A checkpoint as a recipe names it, and what of it is on this machine.
-struct Start {
-    text: String,
-    folder: Option<PathBuf>,
-    config: Option<ModelConfig>,
-    tokenizer: Option<Tokenizer>,
-}
-
-impl Start {
-    fn of(typed: &str, said: &mut String) -> Result<Self> {
-        let path = Path::new(typed);
-        let is_local = path.is_dir() || HubId::parse(typed).is_none();
-        let text = match is_local {
-            true => std::path::absolute(path)?.display().to_string(),
-            false => typed.to_owned(),
-        };
-        let wanted = Wanted {
-            weights: false,
-            ..Wanted::MODEL
-        };
-        let folder = match local_folder(path, wanted) {
-            Ok(folder) => folder,
-            Err(error) => {
-                let _ = writeln!(said, "{typed}: {error:#}; lengths are in characters, {LENGTHS}");
-                return Ok(Self {
-                    text,
-                    folder: None,
-                    config: None,
-                    tokenizer: None,
-                });
-            }
-        };
-        if is_local && !folder.join("config.json").is_file() && !folder.join("adapter_config.json").is_file()
-        {
-            bail!(
-                "{typed}: there is no config.json in this folder; give the folder of a checkpoint, or owner/name on the Hub"
-            );
-        }
-        Ok(Self {
-            text,
-            config: ModelConfig::from_hf_file(&folder.join("config.json")).ok(),
-            tokenizer: Tokenizer::load(&folder).ok(),
-            folder: Some(folder),
-        })
-    }
-
-    /// The template that marks what is learned: the checkpoint's own, or one of this project.
-    fn template(&self, said: &mut String) -> &'static str {
-        let own = self
-            .folder
-            .as_deref()
-            .and_then(|folder| Template::of_checkpoint(folder).ok().flatten());
-        if self
-            .tokenizer
-            .as_ref()
-            .is_some_and(|tokenizer| check_tokens(tokenizer).is_err())
-        {
-            let _ = writeln!(
-                said,
-                "the tokenizer has no tokens for turns; first: smollm3 tokenizer add-chat-tokens {} --out CHAT, then take CHAT as \
-                 the checkpoint",
-                self.text
-            );
-        }
-        match own {
-            Some(template) if template.marks_assistant() => "checkpoint",
-            Some(_) => "chatml-masked",
-            None if self.text.contains("SmolLM3") => "smollm3",
-            None => "chatml-masked",
-        }
-    }
-}
-
-const LENGTHS: &str = "four to a token";
-
 fn need_data(args: &InitArgs, example: &str) -> Result<()> {
     match args.data.is_empty() {
         true => bail!("--data is missing; write such as --data {example}"),
@@ -260,73 +179,12 @@ fn fine_tune(args: &InitArgs, head: &Head, said: &mut String) -> Result<Vec<(&'s
         if longer > 0 {
             let _ = writeln!(
                 said,
-                "{longer} of the {what} are longer than sequence_length = {}, which is what the memory allows",
+                "{longer} of the {what} are longer than sequence_length = {}, which is what the memory or the model allows",
                 shape.sequence_length
             );
         }
     }
     Ok(vec![("recipe.toml", text(shape, pair_shape))])
-}
-
-/// The largest shape for rows of `longest` tokens that the device's memory holds, as the plan counts it.
-fn fitting(head: &Head, config: Option<&ModelConfig>, longest: u64, text: impl Fn(Shape) -> String) -> Shape {
-    let context = config.map_or(4_096, |config| config.max_position_embeddings as u64);
-    let wanted = longest
-        .next_power_of_two()
-        .clamp(256, context.max(256))
-        .min(context);
-    let adapted = config.is_none_or(|config| config.parameters() >= ADAPTED);
-    let usable = (head.memory as f64 * USABLE) as u64;
-    let fits = |shape: Shape| {
-        config.is_none_or(|config| memory(&text(shape), config).is_some_and(|bytes| bytes <= usable))
-    };
-    let mut length = wanted;
-    loop {
-        for (lora, recompute) in [(adapted, false), (adapted, true), (true, false), (true, true)] {
-            let shape = |micro_batch| Shape {
-                sequence_length: length,
-                micro_batch,
-                recompute,
-                lora,
-            };
-            let sizes = [8, 4, 2, 1]
-                .into_iter()
-                .filter(|rows| rows * length <= MICRO_BATCH_TOKENS.max(length));
-            // Not by recomputing: that costs a third.
-            if let Some(micro_batch) = sizes.into_iter().find(|rows| fits(shape(*rows))) {
-                return shape(micro_batch);
-            }
-        }
-        if length <= 256 {
-            // Nothing does: the plan says how much is missing.
-            return Shape {
-                sequence_length: length,
-                micro_batch: 1,
-                recompute: true,
-                lora: true,
-            };
-        }
-        length /= 2;
-    }
-}
-
-/// The memory of the largest stage of a recipe, as `smollm3 plan` counts it.
-fn memory(text: &str, config: &ModelConfig) -> Option<u64> {
-    let folder = tempfile::tempdir().ok()?;
-    fs::write(folder.path().join("recipe.toml"), text).ok()?;
-    let recipe = Recipe::load(folder.path(), &[]).ok()?;
-    let facts = Facts {
-        architecture: Some(config.clone()),
-        ..Facts::default()
-    };
-    let plan = recipe.plan(&facts).ok()?;
-    let unplanned = plan
-        .conversations
-        .iter()
-        .filter_map(|stage| stage.unplanned.as_ref());
-    let all = unplanned.map(|stage| stage.memory.total);
-    all.chain(plan.stages.iter().map(|stage| stage.memory.total))
-        .max()
 }
 
 fn pretrain(args: &InitArgs, head: &Head, said: &mut String) -> Result<Vec<(&'static str, String)>> {

@@ -87,7 +87,8 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
         })?;
         stages.push(planned);
     }
-    let flops = stages.iter().map(|stage| stage.flops).sum();
+    // The sum of none would be −0.
+    let flops = stages.iter().fold(0.0, |sum, stage| sum + stage.flops);
     Ok(Plan {
         name: recipe.run.name.clone(),
         fingerprint: recipe.fingerprint(),

@@ -112,6 +112,8 @@ pub struct TokenizerFacts {
     pub bos_token_id: Option<u32>,
     /// The token that ends a document.
     pub eos_token_id: Option<u32>,
+    /// The token that ends a turn of a conversation.
+    pub end_of_turn: Option<u32>,
 }
 
 /// The whole run in numbers.
