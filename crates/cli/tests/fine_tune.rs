@@ -122,7 +122,7 @@ fn the_recipe_for_fine_tuning_runs_as_it_is_on_a_small_checkpoint() {
         "{plan}"
     );
     assert!(
-        plan.contains("tokens a second with all weights trained, rows of 256: measured"),
+        plan.contains("tokens/s with all weights trained, rows of 256: measured"),
         "{plan}"
     );
     // Not for a stage that keeps what it computes.

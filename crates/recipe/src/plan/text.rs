@@ -289,7 +289,7 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
         line(
             "rate",
             format!(
-                "{tokens} tokens a second with all weights trained, rows of {length}: measured {}",
+                "{tokens} tokens/s with all weights trained, rows of {length}: measured {}",
                 rate.date
             ),
         )?;
