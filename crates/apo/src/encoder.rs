@@ -11,10 +11,12 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 use smollm3_chat::tokens::{IM_END, check_tokens};
 use smollm3_chat::{Pair, RenderedPair, render_pair};
+use smollm3_conversations::{
+    ChatSetup, Document, Encoded, Generator, Result, RowBatch, RowEncoder, SftError,
+};
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::Columns;
 use smollm3_recipe::{Preference, Recipe, Stage, TemplateKwargs, TooLongPair};
-use smollm3_sft::{ChatSetup, Document, Encoded, Generator, Result, RowBatch, RowEncoder, SftError};
 
 use crate::sum_pair;
 

@@ -13,6 +13,7 @@
 mod encoder;
 mod loss;
 mod objective;
+mod prepare;
 mod reference;
 mod rows;
 mod stage;
@@ -21,7 +22,8 @@ mod sums;
 pub use encoder::{Cut, PairEncoder, PairLimits};
 pub use loss::{PairLoss, pair_loss};
 pub use objective::{PairBatch, Preferred, answer_log_probs};
+pub use prepare::{prepare_pairs, prepared_data};
 pub use reference::ReferenceLogProbs;
 pub use rows::{PairRow, PairRows, PairSpan, pack_pairs};
-pub use stage::{prefer, prepare_pairs};
+pub use stage::prefer;
 pub use sums::sum_pair;

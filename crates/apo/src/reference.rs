@@ -9,8 +9,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use blake3::{Hash, Hasher, OUT_LEN};
-use smollm3_engine::{Event, Listener};
-use smollm3_sft::{Result, SftError};
+use smollm3_conversations::{Result, SftError};
+use smollm3_records::{Event, Listener};
 
 use crate::PairRow;
 
@@ -133,7 +133,7 @@ mod tests {
     use std::fs;
 
     use proptest::prelude::*;
-    use smollm3_engine::Listeners;
+    use smollm3_records::Listeners;
 
     use super::*;
 

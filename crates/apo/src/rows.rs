@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
+use smollm3_conversations::{ConversationStore, Document, Result};
 use smollm3_engine::Row;
 use smollm3_mixer::Permutation;
 use smollm3_packing::{Packing, Settings, TooLong, pack};
-use smollm3_sft::{ConversationStore, Document, Result};
 
 /// A pair in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,14 +6,12 @@ use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use smollm3_conversations::{Prepared, Result, SftError, measured_rows, stage_tokenizer};
 use smollm3_engine::trainer::{LoopSettings, train};
-use smollm3_engine::{
-    Data, EngineError, Event, Kept, Listener, MeasureRecord, RowRef, Run, SourceName, StageInfo, TrainState,
-    Watch, Watched,
-};
+use smollm3_engine::{EngineError, Kept, Run, TrainState, Watch, Watched};
 use smollm3_model::{SmolLm3, hf};
-use smollm3_recipe::{ModelConfig, Phase, Preference, PreferenceLoss, Recipe, Reference, Stage};
-use smollm3_sft::{ChatSetup, Prepared, Result, SftError, measured_rows, stage_tokenizer};
+use smollm3_recipe::{ModelConfig, Phase, Preference, PreferenceLoss, Reference, Stage};
+use smollm3_records::{Event, Listener, MeasureRecord, RowRef, SourceName, StageInfo};
 
 use crate::{
     PairBatch, PairEncoder, PairRow, PairRows, Preferred, ReferenceLogProbs, answer_log_probs, pair_loss,
@@ -164,28 +162,6 @@ pub fn prefer(
         &mut hooks,
         listener,
     )?;
-    Ok(())
-}
-
-/// Tokenises the pairs of all stages whose template does not come from a checkpoint that a run has yet to make.
-///
-/// # Errors
-/// As [`Prepared::of`].
-pub fn prepare_pairs(recipe: &Recipe, data: &Data, listener: &mut dyn Listener) -> Result<()> {
-    for stage in &recipe.stages {
-        let Some(preference) = stage.preference() else {
-            continue;
-        };
-        if ChatSetup::is_later(stage, &preference.template) {
-            listener.on(&Event::Note(format!(
-                "{}: its template is that of the stage before; its pairs are prepared when it runs",
-                stage.name
-            )))?;
-            continue;
-        }
-        let encoder = PairEncoder::of(recipe, &data.tokenizer, stage, preference)?;
-        Prepared::of(recipe, data, stage, &preference.data, &encoder, listener)?;
-    }
     Ok(())
 }
 

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use smollm3_apo::{PairBatch, PairLimits, PairRow, Preferred, answer_log_probs, pack_pairs};
+use smollm3_conversations::Document;
 use smollm3_engine::{AccumulatedGradients, Objective, ObjectiveLoss};
 use smollm3_model::SmolLm3;
 use smollm3_model::hf::Checkpoint;
 use smollm3_recipe::{PreferenceKind, PreferenceLoss, TooLongPair};
-use smollm3_sft::Document;
 
 #[derive(Deserialize)]
 struct Fixture {

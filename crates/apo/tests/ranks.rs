@@ -13,8 +13,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use smollm3_apo::prefer;
 use smollm3_collective::{Collective, Threads};
-use smollm3_engine::{Listeners, Metrics, Record, Run, checkpoint, read_metrics};
+use smollm3_engine::{Run, checkpoint};
+use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
+use smollm3_records::{Listeners, Metrics, Record, read_metrics};
 use support::recipe;
 
 const STAGE: &str = r#"
@@ -60,7 +62,7 @@ fn run(recipe: &Recipe, world: usize, stages: std::ops::Range<usize>) {
         for stage in &run.recipe.stages[stages.clone()] {
             match stage.preference() {
                 Some(preference) => prefer(&run, stage, preference, &stop, &mut listeners).unwrap(),
-                None => run.stage(stage, &stop, &mut listeners).unwrap(),
+                None => pretrain(&run, stage, &stop, &mut listeners).unwrap(),
             }
         }
         // The checkpoint that it starts from is also the reference: rank 0 alone reads it, once.

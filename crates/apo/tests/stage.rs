@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use damage::damage;
 use serde_json::{Value, json};
-use smollm3_apo::prefer;
-use smollm3_engine::{
-    Event, IncidentKind, Listener, MeasureRecord, Metrics, Record, Run, StepRecord, checkpoint,
-    read_incidents, read_metrics,
-};
+use smollm3_apo::{prefer, prepared_data};
+use smollm3_engine::{Run, checkpoint};
+use smollm3_pretrain::pretrain;
 use smollm3_recipe::{Recipe, RecipeError};
-use smollm3_sft::prepared_data;
+use smollm3_records::{
+    Event, IncidentKind, Listener, MeasureRecord, Metrics, Record, StepRecord, read_incidents, read_metrics,
+};
 use support::recipe;
 
 const STEPS: u64 = 6;
@@ -92,7 +92,7 @@ enum Stop {
 }
 
 impl Listener for Watch<'_> {
-    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
         match event {
             Event::Note(text) => self.notes.push(text.clone()),
             Event::Step(record) if self.stop_at == Stop::Step(record.step) && record.observed.len() == 7 => {
@@ -101,7 +101,7 @@ impl Listener for Watch<'_> {
             Event::Preparing { what, done, total } if what.starts_with("reference") => {
                 self.preparing += 1;
                 if self.stop_at == Stop::Reference && *done > 0 && done < total {
-                    return Err(smollm3_engine::EngineError::Refused("stopped".to_owned()));
+                    return Err(smollm3_records::RecordError::Refused("stopped".to_owned()));
                 }
             }
             _ => {}
@@ -111,7 +111,7 @@ impl Listener for Watch<'_> {
 }
 
 /// Runs all stages; returns the notes and how often the reference was told of.
-fn run(recipe: Recipe, stop_at: Stop) -> smollm3_sft::Result<(Vec<String>, u32)> {
+fn run(recipe: Recipe, stop_at: Stop) -> smollm3_conversations::Result<(Vec<String>, u32)> {
     let stop = AtomicBool::new(false);
     let mut watch = Watch {
         metrics: Metrics::default(),
@@ -124,7 +124,7 @@ fn run(recipe: Recipe, stop_at: Stop) -> smollm3_sft::Result<(Vec<String>, u32)>
     for stage in &run.recipe.stages {
         match stage.preference() {
             Some(preference) => prefer(&run, stage, preference, &stop, &mut watch)?,
-            None => run.stage(stage, &stop, &mut watch)?,
+            None => pretrain(&run, stage, &stop, &mut watch)?,
         }
     }
     Ok((watch.notes, watch.preparing))
@@ -179,7 +179,7 @@ fn a_stage_learns_which_answer_is_preferred() {
         "{notes:?}"
     );
     let recipe = preferring(folder.path(), &[]).unwrap();
-    let found = prepared_data(&recipe, &recipe.stages[1]).unwrap().unwrap();
+    let found = prepared_data(&recipe, &recipe.stages[1]).unwrap();
     let expected = format!(
         "apo: {} pairs of {} tokens, prompts counted twice",
         found.rows, found.tokens

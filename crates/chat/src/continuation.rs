@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use crate::error::{ChatError, Result};
-use crate::template::Rendered;
+use crate::rendered::Rendered;
 
 /// Puts `cut` and a space behind the text of the last message; that text.
 pub(crate) fn leave_open(messages: &mut [Value], cut: char) -> Result<String> {

@@ -7,11 +7,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::column::list;
 use crate::dialect;
 use crate::error::{ChatError, Result};
-
-/// The roles that a message may have.
-pub const ROLES: [&str; 5] = ["system", "user", "assistant", "tool", "developer"];
+use crate::message::{ROLES, kind, role};
 
 /// Names that a template gets from elsewhere than from a row's `chat_template_kwargs`.
 const RESERVED: [&str; 4] = [
@@ -269,25 +268,9 @@ pub(crate) fn read_tools(
     Ok(found)
 }
 
-/// A list in a column of a row.
-pub(crate) fn list(column: &str, value: &Value) -> Result<Vec<Value>> {
-    match value {
-        Value::Array(items) => Ok(items.clone()),
-        other => Err(ChatError::row(format!(
-            "has {} as `{column}`; write a list",
-            kind(other)
-        ))),
-    }
-}
-
 /// A message of text.
 pub(crate) fn message(role: &str, content: &str) -> Value {
     serde_json::json!({ "role": role, "content": content })
-}
-
-/// The role of a message, empty where it has none.
-pub(crate) fn role(message: &Value) -> &str {
-    message.get("role").and_then(Value::as_str).unwrap_or_default()
 }
 
 pub(crate) fn check_message(index: usize, message: &Value) -> Result<()> {
@@ -364,17 +347,5 @@ fn check_tool(index: usize, tool: &Value) -> Result<()> {
         _ => Err(wrong(format!(
             "has no {holder}; write the function's name as a string"
         ))),
-    }
-}
-
-/// The type of a value, in words.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

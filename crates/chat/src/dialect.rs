@@ -12,9 +12,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::conversation::{kind, list, role};
-use crate::drops::REASONING;
+use crate::column::list;
 use crate::error::{ChatError, Result};
+use crate::message::{REASONING, kind, role};
 
 /// Roles of ShareGPT, by the names in use.
 const SPEAKERS: [(&str, &str); 13] = [

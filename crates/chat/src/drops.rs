@@ -19,32 +19,19 @@ use chrono::NaiveDate;
 use serde_json::{Map, Value};
 use smollm3_corpus::Tokenizer;
 
-use crate::conversation::{Conversation, role};
+use crate::conversation::Conversation;
+use crate::dropped::Dropped;
 use crate::error::{ChatError, Result};
+use crate::message::{REASONING, role};
 use crate::quoting::written_forms;
-use crate::template::{Render, Rendered, Template};
-
-/// Keys of messages with a thought in them.
-pub const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+use crate::rendered::{Render, Rendered};
+use crate::template::Template;
 
 /// Variables of templates that are shown to the model.
 pub const VARIABLES: [&str; 4] = ["custom_instructions", "xml_tools", "python_tools", "documents"];
 
 /// What marks are taken from: plane 16, private use, which the markers of blocks do not use.
 const MARKS: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_fffd}';
-
-/// Something that the template does not write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dropped {
-    /// Its kind, such as "a system message", "tool calls" or "reasoning".
-    pub kind: &'static str,
-    /// Its message, counted from 0, if it is of one.
-    pub message: Option<usize>,
-    /// Where it stands, such as `messages[0].content`.
-    pub key: String,
-    /// Its beginning.
-    pub text: String,
-}
 
 impl Template {
     /// What of a conversation is not in `rendered`, which is this template's rendering of it with `options`.

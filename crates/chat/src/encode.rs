@@ -17,7 +17,8 @@ use smollm3_corpus::{TextToken, Tokenizer};
 
 use crate::Conversation;
 use crate::error::{ChatError, Result};
-use crate::template::{Rendered, Template};
+use crate::rendered::Rendered;
+use crate::template::Template;
 
 /// The tokens of a rendered conversation. The lists are of one length, but for `turns`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use smollm3_corpus::CorpusError;
 
-use crate::drops::Dropped;
-use crate::quoting::SpelledToken;
+use crate::dropped::Dropped;
+use crate::spelled_token::SpelledToken;
 
 /// What can go wrong between a conversation and its tokens.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum ChatError {
     NoMessages,
 
     /// A role that no template knows.
-    #[error("message {index} has the role `{role}`; write one of {}", crate::conversation::ROLES.join(", "))]
+    #[error("message {index} has the role `{role}`; write one of {}", crate::message::ROLES.join(", "))]
     UnknownRole {
         /// Position in the conversation, from 0.
         index: usize,

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use crate::encode::Encoded;
-use crate::template::Rendered;
+use crate::rendered::Rendered;
 use crate::tokens::IM_START;
 
 /// One token.

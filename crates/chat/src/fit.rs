@@ -7,7 +7,8 @@
 
 use serde_json::{Value, json};
 
-use crate::conversation::{Conversation, role};
+use crate::conversation::Conversation;
+use crate::message::role;
 use crate::python;
 use crate::template::{Template, jinja};
 
@@ -66,7 +67,7 @@ pub(crate) fn is_silent(message: &Value) -> bool {
     let calls = message.get("tool_calls").and_then(Value::as_array);
     text("content").is_empty()
         && calls.is_none_or(Vec::is_empty)
-        && crate::drops::REASONING.iter().all(|key| text(key).is_empty())
+        && crate::message::REASONING.iter().all(|key| text(key).is_empty())
 }
 
 impl Conversation {

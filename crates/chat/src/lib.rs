@@ -16,9 +16,11 @@
 //! This crate knows nothing of devices, models or recipes, and nothing of the clock.
 
 mod checkpoint;
+mod column;
 mod continuation;
 pub mod conversation;
 mod dialect;
+mod dropped;
 pub mod drops;
 pub mod encode;
 mod environment;
@@ -26,20 +28,25 @@ pub mod error;
 pub mod explain;
 pub mod fit;
 mod generation;
+mod message;
 mod methods;
 pub mod pair;
 mod python;
 pub mod quoting;
+mod rendered;
+mod spelled_token;
 pub mod template;
 mod thought;
 pub mod tokens;
 
 pub use chrono::NaiveDate;
 pub use conversation::Conversation;
-pub use drops::Dropped;
+pub use dropped::Dropped;
 pub use encode::{Encoded, Learned, encode, encode_prompt};
 pub use error::{ChatError, Result};
 pub use pair::{Pair, PairText, RenderedPair, render_pair};
-pub use quoting::{SpelledToken, spelled_token};
-pub use template::{Render, Rendered, Template};
+pub use quoting::spelled_token;
+pub use rendered::{Render, Rendered};
+pub use spelled_token::SpelledToken;
+pub use template::Template;
 pub use thought::spoken;

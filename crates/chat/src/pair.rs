@@ -9,12 +9,13 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 use smollm3_corpus::Tokenizer;
 
-use crate::conversation::{
-    Conversation, alpaca_prompt, check_message, kind, list, message, read_kwargs, read_tools, role,
-};
+use crate::column::list;
+use crate::conversation::{Conversation, alpaca_prompt, check_message, message, read_kwargs, read_tools};
 use crate::dialect;
 use crate::error::{ChatError, Result};
-use crate::template::{Render, Rendered, Template};
+use crate::message::{kind, role};
+use crate::rendered::{Render, Rendered};
+use crate::template::Template;
 
 /// A prompt with two answers to it, as messages.
 #[derive(Debug, Clone, Default, PartialEq)]

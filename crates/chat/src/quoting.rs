@@ -11,16 +11,8 @@ use serde_json::Value;
 use smollm3_corpus::Tokenizer;
 
 use crate::conversation::Conversation;
-use crate::template::Rendered;
-
-/// A special token in the content of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpelledToken {
-    /// Where it stands, such as `messages[0].content`.
-    pub key: String,
-    /// Its text.
-    pub token: String,
-}
+use crate::rendered::Rendered;
+use crate::spelled_token::SpelledToken;
 
 /// The first special token that a message, a tool or a variable of the template spells, in a value or a key.
 pub fn spelled_token(tokenizer: &Tokenizer, conversation: &Conversation) -> Option<SpelledToken> {

@@ -5,10 +5,8 @@
 //! midnight, or again next month, would not be the same corpus.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::path::Path;
 
-use chrono::NaiveDate;
 use minijinja::Environment;
 use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
@@ -21,6 +19,7 @@ use crate::environment::{Raised, environment, mark_with, strftime_now};
 use crate::error::{ChatError, Result};
 use crate::generation::{Markers, private_characters, private_characters_of, rewrite};
 use crate::quoting::{quoted, spelled_token, unquoted};
+use crate::rendered::{Render, Rendered};
 
 /// Names of the built-in templates, for [`Template::builtin`].
 pub const BUILTIN: [&str; 3] = ["smollm3", "chatml", "chatml-masked"];
@@ -49,29 +48,6 @@ pub struct Template {
     used: BTreeSet<char>,
     /// `bos_token` and the like, which transformers hands to every template of a checkpoint.
     special_tokens: Map<String, Value>,
-}
-
-/// How to render.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Render {
-    /// End with what opens an assistant's turn.
-    pub add_generation_prompt: bool,
-    /// Leave the last message open, to be continued. Not together with `add_generation_prompt`.
-    pub continue_final_message: bool,
-    /// What `strftime_now` takes for today. A template that prints the date needs one.
-    pub date: Option<NaiveDate>,
-}
-
-/// A rendered conversation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rendered {
-    /// The text.
-    pub text: String,
-    /// Byte ranges of the `{% generation %}` blocks, in order and apart.
-    pub assistant: Vec<Range<usize>>,
-    /// Byte ranges at which the template wrote special tokens, where the content spells some as well. Without it, all
-    /// that the text spells are the template's.
-    pub special: Option<Vec<Range<usize>>>,
 }
 
 impl Template {

@@ -6,6 +6,7 @@ mod data;
 mod eval;
 mod init;
 mod model;
+mod rows;
 mod run;
 mod sweep;
 mod synthesis;
@@ -17,13 +18,11 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use bench::{BenchCommand, BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
 pub use checkpoint::{AddChatTokensArgs, ExportArgs, MergeArgs, TokenizerCommand};
-pub use data::{
-    BadRows, CacheArgs, DataCommand, ExplainArgs, FetchArgs, MergeStoresArgs, OrderArgs, PrepareArgs,
-    TokenizeArgs,
-};
+pub use data::{DataCommand, ExplainArgs, FetchArgs, MergeStoresArgs, OrderArgs, PrepareArgs, TokenizeArgs};
 pub use eval::{EvalArgs, Kind as EvalKind};
 pub use init::{InitArgs, InitKind};
 pub use model::CheckpointArg;
+pub use rows::{BadRows, CacheArgs};
 pub use run::{PlanArgs, ReportArgs, RunArgs, StatusArgs};
 pub use sweep::SweepArgs;
 pub use synthesis::{AnswerArgs, KeepArg, PairsArgs, ResponsesArgs};

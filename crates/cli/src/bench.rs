@@ -10,13 +10,14 @@ use smollm3_corpus::read::sample_rows;
 use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::{StoreWriter, TokenStore, Tokenizer, bench as corpus_bench};
 use smollm3_engine::bench::{StepProfile, StepSettings, bits as bits_bench, step as step_bench};
-use smollm3_engine::{dtype, stage_order};
+use smollm3_engine::dtype;
 use smollm3_hub::Wanted;
 use smollm3_kernels::{FreedMemory, peak_memory, set_deterministic};
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
 use smollm3_model::bench::generation;
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{DeviceInit, ModelConfig, SmolLm3};
+use smollm3_pretrain::stage_order;
 use smollm3_recipe::{Recipe, Recompute};
 
 use crate::args::{BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};

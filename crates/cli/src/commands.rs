@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io::{Write, stdout};
-use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,22 +9,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use smollm3_apo::prefer;
 use smollm3_corpus::Tokenizer;
-use smollm3_corpus::atomic_file::write_atomically;
-use smollm3_engine::{Event, Listener, Listeners, Metrics, Run, SourceStore, dtype};
-use smollm3_eval::evaluate_stage;
+use smollm3_engine::dtype;
+use smollm3_files::atomic_file::write_atomically;
 use smollm3_hub::Depth;
 use smollm3_inference::{Continuation, TextModel};
-use smollm3_kernels::FreedMemory;
-use smollm3_merge::merge_stage;
 use smollm3_model::hf::GenerationConfig;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard, Watch, closing_table, report};
+use smollm3_pipeline::{open_as, prepared_data, run_stages};
 use smollm3_recipe::{
-    Facts, Recipe, Recompute, Source, SourceKind, Stage, StageKind, Tokenizer as TokenizerSpec,
-    TokenizerFacts,
+    Facts, Recipe, Source, SourceKind, Stage, StageKind, Tokenizer as TokenizerSpec, TokenizerFacts,
 };
-use smollm3_sft::{fine_tune, prepared_data};
+use smollm3_records::{Listeners, Metrics};
+use smollm3_sources::SourceStore;
 
 use crate::args::{
     DeviceArgs, GenerateArgs, LogFormat, PlanArgs, RecipeArgs, ReportArgs, RunArgs, StatusArgs,
@@ -68,8 +64,6 @@ fn run_as(
     stop: &Arc<AtomicBool>,
 ) -> Result<ExitCode> {
     let recipe = load(&args.recipe, &args.device)?;
-    let recomputes = |stage: &Stage| stage.recompute() == Recompute::Layers;
-    FreedMemory::of_run(recipe.stages.iter().any(recomputes)).set();
     let position = |name: &str| -> Result<usize> {
         recipe.stage(name)?;
         Ok(recipe
@@ -97,7 +91,12 @@ fn run_as(
     if log.is_some() || logs == LogFormat::Json {
         listeners = listeners.with(Logs);
     }
-    let run = run_stages(rank, log, recipe, first..=last, stop, &mut listeners)?;
+    let device = rank.device(&recipe)?;
+    let run = open_as(Arc::clone(&rank.all), device.as_deref(), recipe, &mut listeners)?;
+    if let Some(log) = log {
+        log.open(&run.output, rank.all.rank())?;
+    }
+    run_stages(&run, first..=last, stop, &mut listeners)?;
     drop(listeners);
     if rank.is_first() {
         let files = RunFiles::read(&run.output)?;
@@ -137,39 +136,6 @@ fn shown(stages: &[Stage], args: &RunArgs, logs: LogFormat) -> Result<Listeners>
         listeners = listeners.with(served);
     }
     Ok(listeners)
-}
-
-/// Runs the stages with these numbers, each with its evaluation.
-fn run_stages(
-    rank: &Rank,
-    log: Option<&RankLog>,
-    recipe: Recipe,
-    numbers: RangeInclusive<usize>,
-    stop: &AtomicBool,
-    listener: &mut dyn Listener,
-) -> Result<Run> {
-    let device = rank.device(&recipe)?;
-    let run = Run::open_as(Arc::clone(&rank.all), device.as_deref(), recipe, listener)?;
-    if let Some(log) = log {
-        log.open(&run.output, rank.all.rank())?;
-    }
-    for stage in &run.recipe.stages[numbers] {
-        match &stage.kind {
-            _ if let Some(steps) = run.finished(stage)? => {
-                listener.on(&Event::Note(format!("{}: complete ({steps} steps)", stage.name)))?;
-            }
-            StageKind::Pretrain(_) | StageKind::LongContext(_) => run.stage(stage, stop, listener)?,
-            StageKind::MidTrain(tuning) | StageKind::Sft(tuning) => {
-                fine_tune(&run, stage, tuning, stop, listener)?;
-            }
-            StageKind::Apo(preference) => prefer(&run, stage, preference, stop, listener)?,
-            StageKind::Merge(merging) => {
-                run.only_first(|| merge_stage(&run, stage, merging, stop, listener))?;
-            }
-        }
-        run.only_first(|| anyhow::Ok(evaluate_stage(&run, stage, listener)?))?;
-    }
-    Ok(run)
 }
 
 pub fn status(args: &StatusArgs) -> Result<ExitCode> {
@@ -264,7 +230,7 @@ fn facts(recipe: &Recipe) -> Result<Facts> {
             facts.measured.insert(stage.name.clone(), rate);
         }
     }
-    if smollm3_engine::belongs(recipe)? {
+    if smollm3_records::belongs(recipe)? {
         for stage in &recipe.stages {
             let found = prepared_data(recipe, stage)?;
             facts

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use smollm3_apo::prepare_pairs;
 use smollm3_corpus::fetch::fetch;
 use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
 use smollm3_corpus::shards::{CacheOptions, open_rows};
@@ -16,15 +15,17 @@ use smollm3_corpus::tokenize::{
     BadRows, FilesOptions, FilesProgress, TokenizeReport, merge_stores, tokenize_files,
 };
 use smollm3_corpus::{CorpusError, Tokenizer};
-use smollm3_engine::{Data, Listeners, MixedRows, prepare, stage_order};
 use smollm3_hub::Wanted;
 use smollm3_mixer::{Mixer, Pick};
+use smollm3_pipeline::prepare;
+use smollm3_pretrain::{MixedRows, stage_order};
 use smollm3_recipe::{Recipe, Stage, Training};
-use smollm3_sft::prepare_conversations;
+use smollm3_records::Listeners;
+use smollm3_sources::Data;
 
 use crate::args::{self, FetchArgs, LogFormat, MergeStoresArgs, OrderArgs, PrepareArgs, TokenizeArgs};
 use crate::hub::{BYTES_BAR, local_folder};
-use crate::interrupt::{EndsPreparing, STOPPED, flag, is_interrupted};
+use crate::interrupt::{EndsPreparing, STOPPED, flag};
 use crate::logs::Logs;
 use crate::progress::{Progress, style};
 
@@ -194,16 +195,10 @@ pub fn prepare_data(args: &PrepareArgs, logs: LogFormat) -> Result<ExitCode> {
         LogFormat::Text => listeners.with(Progress::of_run(Vec::new())),
         LogFormat::Json => listeners.with(Logs),
     };
-    let prepared = prepare(&mut recipe, &mut listeners)
-        .map_err(anyhow::Error::from)
-        .and_then(|data| {
-            prepare_conversations(&recipe, &data, &mut listeners)?;
-            Ok(prepare_pairs(&recipe, &data, &mut listeners)?)
-        });
-    match prepared {
-        Ok(_) => Ok(ExitCode::SUCCESS),
-        Err(error) if is_interrupted(&error) => Ok(stopped()),
-        Err(error) => Err(error),
+    match prepare(&mut recipe, &mut listeners) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.is_interrupted() => Ok(stopped()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -317,7 +312,7 @@ pub fn training_stage<'a>(recipe: &'a Recipe, name: Option<&str>) -> Result<(&'a
 
 /// The prepared data of a recipe, if its output folder is its own and they are there.
 pub fn found_data(recipe: &Recipe) -> Result<Option<Data>> {
-    match smollm3_engine::belongs(recipe)? {
+    match smollm3_records::belongs(recipe)? {
         true => Ok(Data::found(recipe, &recipe.run.output)?),
         false => Ok(None),
     }

@@ -14,10 +14,10 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use smollm3_corpus::atomic_file::write_atomically;
 use smollm3_corpus::read::Columns;
 use smollm3_engine::dtype;
 use smollm3_eval::{DataRow, EvalError, ItemLog, data_hash, read_rows};
+use smollm3_files::atomic_file::write_atomically;
 use smollm3_inference::{TextModel, checkpoint_hash};
 
 use crate::args::{EvalArgs, EvalKind};

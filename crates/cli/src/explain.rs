@@ -9,13 +9,13 @@ use serde_json::Value;
 use smollm3_apo::PairEncoder;
 use smollm3_chat::explain;
 use smollm3_chat::explain::ExplainedToken;
+use smollm3_conversations::{ConversationEncoder, RowBatch, RowEncoder, Rows, conversation};
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::Columns;
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_hub::Depth;
 use smollm3_recipe::{Recipe, StageKind, Tokenizer as TokenizerSpec};
-use smollm3_sft::{ConversationEncoder, RowBatch, RowEncoder, Rows, conversation};
 
 use crate::args::ExplainArgs;
 use crate::hub::locate;
@@ -192,7 +192,7 @@ fn nth(rows: &Rows, columns: &Columns, number: u64) -> Result<(RowBatch, usize)>
         let count = batch.rows().len() as u64;
         if number <= before + count {
             found = Some((batch, (number - before - 1) as usize));
-            return Err(smollm3_sft::SftError::Refused(String::new()));
+            return Err(smollm3_conversations::SftError::Refused(String::new()));
         }
         before += count;
         Ok(())

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use indicatif::ProgressBar;
-use smollm3_engine::{Event, Listener, locate_models};
+use smollm3_engine::locate_models;
 use smollm3_hub::{Depth, Hub, Pins, Wanted, fetched, folder_or_hub};
 use smollm3_recipe::{HubId, Recipe};
+use smollm3_records::{Event, Listener};
 
 use crate::progress::style;
 
@@ -55,7 +56,7 @@ pub fn locate(recipe: &mut Recipe, depth: Depth) -> Result<Pins> {
 struct NotesOnStderr;
 
 impl Listener for NotesOnStderr {
-    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
         if let Event::Note(text) = event {
             eprintln!("note: {text}");
         }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use smollm3_corpus::CorpusError;
-use smollm3_engine::{EngineError, Event, Listener};
-use smollm3_eval::EvalError;
-use smollm3_sft::SftError;
+use smollm3_engine::EngineError;
+use smollm3_pipeline::PipelineError;
+use smollm3_records::{Event, Listener, RecordError};
 
 /// Exit code of work that was stopped and can go on (the shell's code for Ctrl-C).
 pub const STOPPED: u8 = 130;
@@ -35,9 +34,9 @@ pub fn flag(message: &'static str) -> Result<Arc<AtomicBool>> {
 pub struct EndsPreparing(pub Arc<AtomicBool>);
 
 impl Listener for EndsPreparing {
-    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
         match event {
-            Event::Preparing { .. } if self.0.load(Ordering::Relaxed) => Err(CorpusError::Interrupted.into()),
+            Event::Preparing { .. } if self.0.load(Ordering::Relaxed) => Err(RecordError::Interrupted),
             _ => Ok(()),
         }
     }
@@ -45,19 +44,13 @@ impl Listener for EndsPreparing {
 
 /// Whether an error means that the work was stopped and can go on.
 pub fn is_interrupted(error: &anyhow::Error) -> bool {
-    matches!(
-        of_engine(error),
-        Some(EngineError::Interrupted { .. } | EngineError::Corpus(CorpusError::Interrupted))
-    )
+    of_engine(error).is_some_and(EngineError::is_interrupted)
 }
 
 /// The engine's error, whichever crate passed it on.
 pub fn of_engine(error: &anyhow::Error) -> Option<&EngineError> {
-    match (
-        error.downcast_ref::<EvalError>(),
-        error.downcast_ref::<SftError>(),
-    ) {
-        (Some(EvalError::Engine(inner)), _) | (_, Some(SftError::Engine(inner))) => Some(inner),
-        _ => error.downcast_ref::<EngineError>(),
+    match error.downcast_ref::<PipelineError>() {
+        Some(error) => error.engine(),
+        None => error.downcast_ref::<EngineError>(),
     }
 }

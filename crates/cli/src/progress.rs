@@ -6,10 +6,9 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use console::Term;
-use indicatif::{ProgressBar, ProgressStyle};
-use smollm3_engine::{Event, Listener, Result, StageInfo, StepRecord, ended_early};
-
 use header::{PipelineStage, State, header, place, time_left};
+use indicatif::{ProgressBar, ProgressStyle};
+use smollm3_records::{Event, Listener, Result, StageInfo, StepRecord, ended_early};
 
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(10);

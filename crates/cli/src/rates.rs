@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use smollm3_corpus::atomic_file::write_atomically;
 use smollm3_engine::bench::{StepBench, StepSettings};
+use smollm3_files::atomic_file::write_atomically;
 use smollm3_recipe::cost::training_flops_per_token;
 use smollm3_recipe::{MeasuredRate, ModelConfig, Precision, Recipe, Recompute, Stage};
 

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use burn::tensor::DType;
-use smollm3_engine::{Run, stage_result};
+use smollm3_engine::Run;
 use smollm3_inference::{Continuation, TextModel};
 use smollm3_recipe::Stage;
+use smollm3_records::stage_result;
 
 /// What a run's last checkpoint is asked to continue: a sum and a piece of documentation.
 const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"];

@@ -1,9 +1,6 @@
 //! Sums of values that lie in the memory of devices, without a way over the host.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use crate::{Collective, Meter, Result, Traffic};
+use crate::{Result, Traffic};
 
 /// Values of `f32` on this rank's device: one shard a rank, all of one length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,60 +48,4 @@ pub trait BetweenDevices: Send + Sync {
 
     /// What operations have cost this rank's device so far, as far as they have ended.
     fn traffic(&self) -> Traffic;
-}
-
-/// Ranks with sums between their devices; all else goes over the host.
-pub struct WithDevices<D> {
-    /// How the ranks reach each other.
-    pub host: Arc<dyn Collective>,
-    /// How their devices do.
-    pub devices: D,
-}
-
-impl<D: BetweenDevices> Collective for WithDevices<D> {
-    fn rank(&self) -> usize {
-        self.host.rank()
-    }
-
-    fn world(&self) -> usize {
-        self.host.world()
-    }
-
-    fn place(&self, rank: usize) -> String {
-        self.host.place(rank)
-    }
-
-    fn time_limit(&self) -> Duration {
-        self.host.time_limit()
-    }
-
-    fn meter(&self) -> &Meter {
-        self.host.meter()
-    }
-
-    fn exchange(
-        &self,
-        operation: &'static str,
-        limit: Duration,
-        send: &[&[u8]],
-        receive: &mut [&mut [u8]],
-    ) -> Result<()> {
-        self.host.exchange(operation, limit, send, receive)
-    }
-
-    fn finish(&self) -> Result<()> {
-        self.host.finish()
-    }
-
-    fn abort(&self, reason: &str) {
-        self.host.abort(reason);
-    }
-
-    fn between_devices(&self) -> Option<&dyn BetweenDevices> {
-        Some(&self.devices)
-    }
-
-    fn traffic(&self) -> Traffic {
-        self.host.traffic() + self.devices.traffic()
-    }
 }

@@ -13,8 +13,7 @@
 
 use std::time::Duration;
 
-use crate::operations;
-use crate::{BetweenDevices, Meter, Reduction, Result, Traffic};
+use crate::{BetweenDevices, Meter, Reduction, Result, Traffic, operations};
 
 /// One of the ranks of a job, and how it reaches the others.
 ///
@@ -161,5 +160,33 @@ pub trait Collective: Send + Sync {
     /// What operations have cost this rank so far.
     fn traffic(&self) -> Traffic {
         self.meter().traffic()
+    }
+}
+
+impl<C: Collective + ?Sized> operations::Exchange for C {
+    fn rank(&self) -> usize {
+        Collective::rank(self)
+    }
+
+    fn world(&self) -> usize {
+        Collective::world(self)
+    }
+
+    fn time_limit(&self) -> Duration {
+        Collective::time_limit(self)
+    }
+
+    fn meter(&self) -> &Meter {
+        Collective::meter(self)
+    }
+
+    fn exchange(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        send: &[&[u8]],
+        receive: &mut [&mut [u8]],
+    ) -> Result<()> {
+        Collective::exchange(self, operation, limit, send, receive)
     }
 }

@@ -22,6 +22,7 @@
 mod agreement;
 mod between_devices;
 mod collective;
+mod disagreement;
 mod error;
 mod launcher;
 mod meter;
@@ -35,10 +36,12 @@ mod shards;
 mod single;
 mod start;
 mod threads;
+mod with_devices;
 
-pub use agreement::{Disagreement, Odd, agree};
-pub use between_devices::{Begun, BetweenDevices, DeviceValues, WithDevices};
+pub use agreement::agree;
+pub use between_devices::{Begun, BetweenDevices, DeviceValues};
 pub use collective::Collective;
+pub use disagreement::{Disagreement, Odd};
 pub use error::{CollectiveError, Result};
 pub use launcher::{LaunchError, Launcher, Placement};
 pub use meter::{Meter, Traffic};
@@ -49,3 +52,4 @@ pub use shards::{Layout, LayoutError, Piece, Shards};
 pub use single::Single;
 pub use start::{RANK_TIMEOUT, start};
 pub use threads::Threads;
+pub use with_devices::WithDevices;

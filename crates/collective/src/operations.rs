@@ -14,24 +14,48 @@ use std::time::Duration;
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use crate::reduction::{Reduction, sum_in_rank_order};
-use crate::{Collective, CollectiveError, Result, Shards};
+use crate::{CollectiveError, Meter, Result, Shards};
 
 /// Elements of a shard that are exchanged and summed at once.
 pub const PIECE: usize = 1 << 16;
 
-pub fn barrier<C: Collective + ?Sized>(ranks: &C, limit: Duration) -> Result<()> {
+/// What operations are made of. Every [`Collective`](crate::Collective) has it.
+pub trait Exchange {
+    /// This rank, from 0.
+    fn rank(&self) -> usize;
+
+    /// How many ranks there are.
+    fn world(&self) -> usize;
+
+    /// How long an operation waits for a rank.
+    fn time_limit(&self) -> Duration;
+
+    /// What is counted of operations.
+    fn meter(&self) -> &Meter;
+
+    /// Sends a message to each other rank, and has one of each.
+    fn exchange(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        send: &[&[u8]],
+        receive: &mut [&mut [u8]],
+    ) -> Result<()>;
+}
+
+pub fn barrier<C: Exchange + ?Sized>(ranks: &C, limit: Duration) -> Result<()> {
     let send = vec![&[][..]; ranks.world()];
     let receive = split::<u8>(&mut [], &vec![0; ranks.world()]);
     exchange(ranks, "barrier", limit, &send, receive)
 }
 
-pub fn all_reduce<C: Collective + ?Sized>(ranks: &C, values: &mut [f32]) -> Result<()> {
+pub fn all_reduce<C: Exchange + ?Sized>(ranks: &C, values: &mut [f32]) -> Result<()> {
     let counts = Shards::new(values.len(), ranks.world(), 1).counts();
     reduce_scatter(ranks, "all_reduce", values, &counts)?;
     all_gather(ranks, "all_reduce", values, &counts)
 }
 
-pub fn all_reduce_f64<C: Collective + ?Sized>(
+pub fn all_reduce_f64<C: Exchange + ?Sized>(
     ranks: &C,
     values: &mut [f64],
     reduction: Reduction,
@@ -49,7 +73,7 @@ pub fn all_reduce_f64<C: Collective + ?Sized>(
     Ok(())
 }
 
-pub fn reduce_scatter<C: Collective + ?Sized>(
+pub fn reduce_scatter<C: Exchange + ?Sized>(
     ranks: &C,
     operation: &'static str,
     values: &mut [f32],
@@ -87,7 +111,7 @@ pub fn reduce_scatter<C: Collective + ?Sized>(
     Ok(())
 }
 
-pub fn all_gather<C: Collective + ?Sized, T: Pod>(
+pub fn all_gather<C: Exchange + ?Sized, T: Pod>(
     ranks: &C,
     operation: &'static str,
     values: &mut [T],
@@ -106,7 +130,7 @@ pub fn all_gather<C: Collective + ?Sized, T: Pod>(
     )
 }
 
-pub fn all_gather_bytes<C: Collective + ?Sized>(ranks: &C, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+pub fn all_gather_bytes<C: Exchange + ?Sized>(ranks: &C, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     const NAME: &str = "all_gather_bytes";
     let mut counts = vec![bytes.len() as u64; ranks.world()];
     all_gather(ranks, NAME, &mut counts, &vec![1; ranks.world()])?;
@@ -123,7 +147,7 @@ pub fn all_gather_bytes<C: Collective + ?Sized>(ranks: &C, bytes: &[u8]) -> Resu
     Ok(of_ranks)
 }
 
-pub fn broadcast<C: Collective + ?Sized>(ranks: &C, values: &mut [u8], root: usize) -> Result<()> {
+pub fn broadcast<C: Exchange + ?Sized>(ranks: &C, values: &mut [u8], root: usize) -> Result<()> {
     const NAME: &str = "broadcast";
     if root >= ranks.world() {
         return Err(CollectiveError::NoSuchRank {
@@ -156,11 +180,7 @@ pub fn broadcast<C: Collective + ?Sized>(ranks: &C, values: &mut [u8], root: usi
     all_gather(ranks, NAME, values, &counts)
 }
 
-pub fn broadcast_bytes<C: Collective + ?Sized>(
-    ranks: &C,
-    mut bytes: Vec<u8>,
-    root: usize,
-) -> Result<Vec<u8>> {
+pub fn broadcast_bytes<C: Exchange + ?Sized>(ranks: &C, mut bytes: Vec<u8>, root: usize) -> Result<Vec<u8>> {
     let mut count = [bytes.len() as u64];
     broadcast(ranks, cast_slice_mut(&mut count), root)?;
     bytes.resize(count[0] as usize, 0);
@@ -169,7 +189,7 @@ pub fn broadcast_bytes<C: Collective + ?Sized>(
 }
 
 /// An exchange that is counted; none where there is nobody else.
-fn exchange<C: Collective + ?Sized>(
+fn exchange<C: Exchange + ?Sized>(
     ranks: &C,
     operation: &'static str,
     limit: Duration,
@@ -195,7 +215,7 @@ fn split<'a, T: Pod>(mut values: &'a mut [T], counts: &[usize]) -> Vec<&'a mut [
         .collect()
 }
 
-fn check<C: Collective + ?Sized>(
+fn check<C: Exchange + ?Sized>(
     ranks: &C,
     operation: &'static str,
     length: usize,

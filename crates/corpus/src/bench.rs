@@ -15,8 +15,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::Serialize;
+use smollm3_files::atomic_file::AtomicFile;
 
-use crate::atomic_file::AtomicFile;
 use crate::error::{CorpusError, Result};
 use crate::read::{self, Position};
 use crate::shards::LocalShards;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use tokenizers::{Encoding, Model, OffsetType, PreTokenizer, Tokenizer};
 
 use crate::fast_encoder::FastEncoder;
-use crate::special_tokens::TextToken;
+use crate::text_token::TextToken;
 
 #[derive(Debug)]
 pub(crate) struct Encoder {

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use smollm3_files::FilesError;
+
 /// What can go wrong between text and tokens.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -99,6 +101,19 @@ pub enum CorpusError {
 
 /// `Result` with [`CorpusError`].
 pub type Result<T, E = CorpusError> = std::result::Result<T, E>;
+
+impl From<FilesError> for CorpusError {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Io { action, path, source } => Self::Io { action, path, source },
+            FilesError::NoName { .. } => Self::Argument {
+                name: "path",
+                problem: error.to_string(),
+            },
+            FilesError::Json { path, source } => Self::store(&path, source.to_string()),
+        }
+    }
+}
 
 impl CorpusError {
     /// An [`CorpusError::Io`] for `action` on `path`, in the form `map_err` wants.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokenizers::{Model, Tokenizer};
 
 use crate::contained::contained;
-use crate::special_tokens::TextToken;
+use crate::text_token::TextToken;
 use crate::tokenizer::components::{kind, normalizer, pre_tokenizers, splits_as_llama};
 
 /// What both versions must encode alike, with the added tokens behind it.

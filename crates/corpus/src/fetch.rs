@@ -10,7 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::atomic_file::write_atomically;
+use smollm3_files::atomic_file::write_atomically;
+
 use crate::error::{CorpusError, Result};
 use crate::remote::{RemoteClient, RemoteFile};
 use crate::shards::Shard;
@@ -155,5 +156,5 @@ fn write_record(folder: &Path, record: &BTreeMap<String, Shard>) -> Result<()> {
     let path = folder.join(RECORD);
     let text =
         serde_json::to_string_pretty(record).map_err(|error| CorpusError::store(&path, error.to_string()))?;
-    write_atomically(&path, text.as_bytes())
+    Ok(write_atomically(&path, text.as_bytes())?)
 }

@@ -12,11 +12,9 @@
 //! * [`tokenizer`]: byte-level BPE, trained or loaded.
 //! * [`tokenize`]: documents to token stores on all cores, the same bytes for any number of threads.
 //! * [`store`]: the on-disk format, datatrove's own, so files go both ways.
-//! * [`atomic_file`]: files that are whole or not there; [`locked_file`]: files that one process has.
 //!
 //! This crate knows nothing of devices, models or recipes: plain arguments in, files out.
 
-pub mod atomic_file;
 pub mod bench;
 pub mod cache;
 mod contained;
@@ -24,18 +22,20 @@ mod encoder;
 pub mod error;
 mod fast_encoder;
 pub mod fetch;
-pub mod locked_file;
+mod glob;
 pub mod read;
 pub mod remote;
+mod shard;
 pub mod shards;
 mod special_tokens;
 pub mod store;
 pub mod text;
+mod text_token;
 pub mod tokenize;
 pub mod tokenizer;
 
 pub use error::{CorpusError, Result};
 pub use fast_encoder::byte_alphabet;
-pub use special_tokens::TextToken;
 pub use store::{StoreWriter, TokenStore};
+pub use text_token::TextToken;
 pub use tokenizer::Tokenizer;

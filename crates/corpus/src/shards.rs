@@ -7,72 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use globset::GlobBuilder;
-use serde::{Deserialize, Serialize};
-
 use crate::cache::ShardCache;
 use crate::error::{CorpusError, Result};
+use crate::glob::{compile_glob, has_glob, literal_root};
 use crate::read::{ROW_FILE_NAMES, is_row_file};
 use crate::remote::{Location, RemoteClient, RetryPolicy};
-
-/// One file of a source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Shard {
-    /// Its path or URL, for messages; its ending tells the format.
-    pub name: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Changes when the contents do: time of change, entity tag, hash.
-    pub version: String,
-}
-
-/// A shard on local disk for as long as this value lives.
-#[derive(Debug)]
-pub struct OpenShard {
-    path: PathBuf,
-    /// Keeps a cached file from being evicted.
-    _pin: Option<crate::cache::Pin>,
-}
-
-impl OpenShard {
-    /// A file that stays where it is.
-    pub fn in_place(path: PathBuf) -> Self {
-        OpenShard { path, _pin: None }
-    }
-
-    pub(crate) fn pinned(path: PathBuf, pin: crate::cache::Pin) -> Self {
-        OpenShard {
-            path,
-            _pin: Some(pin),
-        }
-    }
-
-    /// Where it can be read.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// A numbered list of files.
-pub trait Shards: Sync {
-    /// The source's name, for messages and reports.
-    fn name(&self) -> &str;
-
-    /// The files, in order.
-    fn shards(&self) -> &[Shard];
-
-    /// Brings file `index` to local disk, if it is not there.
-    ///
-    /// # Errors
-    /// Where it cannot be had; the message names the source.
-    fn open(&self, index: usize) -> Result<OpenShard>;
-
-    /// Says that file `index` will be opened soon. Returns at once.
-    fn prefetch(&self, index: usize) {
-        let _ = index;
-    }
-}
+pub use crate::shard::{OpenShard, Shard, Shards};
 
 /// Where remote files are kept while they are used.
 #[derive(Debug, Clone)]
@@ -239,28 +179,4 @@ fn list_below(folder: &Path, found: &mut Vec<PathBuf>, wanted: &dyn Fn(&Path) ->
         }
     }
     Ok(())
-}
-
-/// Whether a pattern holds anything but a plain path.
-pub(crate) fn has_glob(pattern: &str) -> bool {
-    pattern.contains(['*', '?', '[', '{'])
-}
-
-/// A glob in which `*` stops at `/` and `**` does not.
-pub(crate) fn compile_glob(source: &str, pattern: &str) -> Result<globset::GlobMatcher> {
-    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-    let glob =
-        glob.map_err(|error| CorpusError::source(source, format!("`{pattern}` is not a pattern: {error}")))?;
-    Ok(glob.compile_matcher())
-}
-
-/// The folder part of a pattern before its first wildcard: `a/b/*.gz` → `a/b`.
-pub(crate) fn literal_root(pattern: &str) -> &str {
-    let wild = pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len());
-    let head = pattern.get(..wild).unwrap_or_default();
-    match head.rfind('/') {
-        Some(0) => "/",
-        Some(slash) => head.get(..slash).unwrap_or_default(),
-        None => "",
-    }
 }

@@ -16,18 +16,10 @@ use regex::Regex;
 use tokenizers::{AddedToken, Model, Tokenizer};
 
 use crate::encoder::Encoder;
+use crate::text_token::TextToken;
 
 /// What stand-ins are taken from: plane 16, private use.
 const CHARACTERS: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_fffd}';
-
-/// A token and the bytes of the text that it stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TextToken {
-    /// Its id.
-    pub id: u32,
-    /// Bytes of the text. Tokens of one character all have the bytes of that character.
-    pub bytes: Range<usize>,
-}
 
 /// The special tokens of a tokenizer, by their text.
 #[derive(Debug)]

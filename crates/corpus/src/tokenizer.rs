@@ -16,8 +16,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+pub use components::SPLIT_PATTERN;
+use config::Beginning;
 use serde::Deserialize;
 use serde_json::Value;
+use smollm3_files::atomic_file::write_atomically;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -26,20 +29,12 @@ use tokenizers::{
     AddedToken, Encoding, PreTokenizerWrapper, SplitDelimiterBehavior, Token, TokenizerBuilder, TokenizerImpl,
 };
 
-use crate::atomic_file::write_atomically;
 use crate::contained::contained;
 use crate::encoder::Encoder;
 use crate::error::{CorpusError, Result};
-use crate::special_tokens::{SpecialTexts, TextToken};
+use crate::special_tokens::SpecialTexts;
 use crate::store::Fingerprint;
-use config::Beginning;
-
-/// How text is cut before merging: words, numbers of up to three digits, punctuation, white space.
-/// Source: `tokenizer.json` of Llama 3 (`pre_tokenizer`), which SmolLM3's tokenizer keeps.
-pub const SPLIT_PATTERN: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
+use crate::text_token::TextToken;
 
 /// Tokens that decoding leaves out, behind the learned entries in this order.
 pub const SPECIAL_TOKENS: [&str; 4] = [
@@ -236,7 +231,7 @@ impl Tokenizer {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_atomically(path.as_ref(), self.to_json()?.as_bytes())
+        Ok(write_atomically(path.as_ref(), self.to_json()?.as_bytes())?)
     }
 
     /// The contents of `tokenizer.json`, indented.

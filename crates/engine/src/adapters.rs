@@ -17,9 +17,13 @@ use smollm3_recipe::{
     AdapterFolders, Lora, LoraInit, PEFT_CONFIG, PeftConfig, PeftError, Recipe, Stage, Start, TOKENIZER_FILES,
 };
 
-use crate::checkpoint::{ADAPTER_FOLDER, write_json};
+use smollm3_files::atomic_file::write_json;
+use smollm3_files::plain_files;
+use smollm3_records::{Event, Listener};
+
+use crate::checkpoint::ADAPTER_FOLDER;
 use crate::error::io;
-use crate::{EngineError, Event, Listener, Result, Run};
+use crate::{EngineError, Result, Run};
 
 /// What a merged folder was made of.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +113,7 @@ fn identity(folders: &AdapterFolders) -> Result<String> {
 }
 
 fn sorted_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let names = crate::checkpoint::files(folder)?;
+    let names = plain_files(folder)?;
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor};
 use smollm3_kernels::{Documents, DocumentsError, LossSum, Targets, linear_cross_entropy, upload};
 
-use crate::{Objective, ObjectiveLoss};
+use crate::{Objective, ObjectiveLoss, RowOrigin};
 
 /// One packed row: inputs, what each position predicts, where documents begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,15 +16,6 @@ pub struct Row {
     pub starts: Vec<usize>,
     /// Where it comes from, as an index into the stage's sources.
     pub source: usize,
-}
-
-/// Where the losses of one row of a micro-batch are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowOrigin {
-    /// Index into the stage's sources.
-    pub source: usize,
-    /// Targets of the row.
-    pub targets: usize,
 }
 
 /// Rows of equal length on a device.

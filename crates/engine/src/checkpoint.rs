@@ -3,79 +3,33 @@
 //! A checkpoint is written under a temporary name, synced, and renamed, so a folder called `step-…` is whole unless
 //! somebody touched it afterwards; the manifest (length and blake3 of every file) finds that out.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 use smollm3_collective::Collective;
-use smollm3_corpus::atomic_file::write_atomically;
+use smollm3_files::atomic_file::{sync_folder, write_json};
+use smollm3_files::{FileHashes, plain_files};
 use smollm3_hub::{read_pins, write_pins};
 use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
 use smollm3_model::{ModelConfig, SmolLm3};
 use smollm3_recipe::{Lora, Optimizer, PEFT_CONFIG};
 
 use crate::error::io;
-use crate::guard::GuardState;
 use crate::manifest::seal;
-use crate::moments::SavedMoments;
+use crate::moments::{OPTIMIZER, SavedMoments};
 use crate::parts::Part;
-use crate::{AdamW, EngineError, FileHashes, Result, TrainState, ValidationState};
+use crate::{AdamW, EngineError, Result, TrainState};
 
-pub use crate::manifest::{identity, last, read_state, verify};
+pub use crate::manifest::verify;
+pub use smollm3_records::checkpoint::{Progress, folder_name, identity, last, list, read_state};
 
-pub(crate) const OPTIMIZER: &str = "optimizer";
 /// PEFT's name.
 const ADAPTERS: &str = "adapter_model";
 /// Adapters have a folder of their own in a checkpoint: beside merged weights, transformers and PEFT would add them again.
 pub(crate) const ADAPTER_FOLDER: &str = "adapter";
 /// Shards of optimizer state, the size that transformers uses for weights.
 const SHARD_BYTES: usize = 5_000_000_000;
-
-/// Where a stage is: `state.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Progress {
-    /// The stage.
-    pub stage: String,
-    /// Steps done.
-    pub step: u64,
-    /// Steps of the whole stage, those that it has done where it ended early; 0 where an earlier version wrote this, and of a stage without steps.
-    #[serde(default)]
-    pub steps: u64,
-    /// Tokens seen in this stage.
-    pub tokens: u64,
-    /// Optimizer updates done, those of earlier stages whose state was kept included.
-    pub updates: u64,
-    /// Fingerprint of the recipe.
-    pub recipe: String,
-    /// Fingerprint of each source's token store.
-    pub data: BTreeMap<String, String>,
-    /// Version of this program.
-    pub version: String,
-    /// `run.deterministic` when this was written; unknown of checkpoints of 0.1 and of merged models.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deterministic: Option<bool>,
-    /// What the guard remembers.
-    #[serde(default)]
-    pub guard: GuardState,
-    /// What is remembered of its validation loss, where it has `validation`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation: Option<ValidationState>,
-}
-
-impl Progress {
-    /// Whether the stage ends with this step.
-    pub fn is_end(&self) -> bool {
-        self.steps > 0 && self.step == self.steps
-    }
-}
-
-/// The name of a checkpoint's folder.
-pub fn folder_name(step: u64) -> String {
-    format!("step-{step:08}")
-}
 
 /// A checkpoint in the host's memory, to be written while the device goes on.
 pub struct Snapshot {
@@ -185,7 +139,7 @@ pub fn publish<E: From<EngineError>>(
         fs::remove_dir_all(&target).map_err(io("replace", &target))?;
     }
     fs::rename(&draft, &target).map_err(io("rename", &draft))?;
-    sync(stage_folder)?;
+    sync_folder(stage_folder).map_err(EngineError::from)?;
     Ok(target)
 }
 
@@ -204,7 +158,7 @@ fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
         write_json(&own.join(PEFT_CONFIG), config)?;
     }
     let tokenizer_folder = &snapshot.tokenizer_folder;
-    for file in files(tokenizer_folder)? {
+    for file in plain_files(tokenizer_folder)? {
         let (from, to) = (tokenizer_folder.join(&file), folder.join(&file));
         fs::copy(&from, &to).map_err(io("copy", &from))?;
     }
@@ -244,26 +198,6 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
     let grave = folder.with_extension("removed");
     fs::rename(folder, &grave).map_err(io("remove", folder))?;
     fs::remove_dir_all(&grave).map_err(io("remove", &grave))
-}
-
-/// `(step, folder)` of the folders called as checkpoints are, by step; whether they are whole is not looked at.
-///
-/// # Errors
-/// The folder cannot be listed.
-pub fn list(stage_folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let mut folders = Vec::new();
-    if !stage_folder.exists() {
-        return Ok(folders);
-    }
-    for entry in fs::read_dir(stage_folder).map_err(io("list", stage_folder))? {
-        let path = entry.map_err(io("list", stage_folder))?.path();
-        let step = path
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_prefix("step-")?.parse::<u64>().ok());
-        folders.extend(step.map(|step| (step, path)));
-    }
-    folders.sort_unstable();
-    Ok(folders)
 }
 
 /// The training state that a checkpoint holds.
@@ -392,33 +326,4 @@ pub fn sweep(stage_folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Names of the plain files in a folder, sorted.
-pub(crate) fn files(folder: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io("list", folder))? {
-        let entry = entry.map_err(io("list", folder))?;
-        if entry.path().is_file() {
-            names.extend(entry.file_name().into_string().ok());
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-pub(crate) fn sync(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(io("sync", path))
-}
-
-/// Writes `value` as JSON, whole or not at all.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| EngineError::Refused(format!("{}: {error}", path.display())))?;
-    Ok(write_atomically(path, (text + "\n").as_bytes())?)
 }

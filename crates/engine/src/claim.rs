@@ -6,15 +6,15 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use smollm3_corpus::atomic_file::{is_vacant, write_atomically};
-use smollm3_corpus::locked_file::open_locked;
+use smollm3_files::atomic_file::{is_vacant, write_atomically};
+use smollm3_files::locked_file::open_locked;
 use smollm3_recipe::{Canonical, Difference, Recipe};
+use smollm3_records::{RECIPE, read_recipe};
+use smollm3_sources::TOKENIZER;
 
-use crate::data::TOKENIZER;
 use crate::error::io;
 use crate::{EngineError, Result, checkpoint};
 
-const RECIPE: &str = "recipe.json";
 const LOCK: &str = ".lock";
 
 /// A folder that no other process works in. The system lets go of it when the process ends, however it does.
@@ -45,30 +45,6 @@ impl Lock {
             .map_err(io("write", &path))?;
         Ok(Self { _file: file })
     }
-}
-
-/// The recipe that a run's folder belongs to; `None` where the folder has none.
-///
-/// # Errors
-/// What is there cannot be read.
-pub fn read_recipe(folder: &Path) -> Result<Option<Canonical>> {
-    let path = folder.join(RECIPE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read_to_string(&path).map_err(io("read", &path))?;
-    let recipe = text.parse::<Canonical>();
-    let named = |error| EngineError::Refused(format!("{}: {error}", path.display()));
-    recipe.map(Some).map_err(named)
-}
-
-/// Whether the recipe's output folder holds a run of this very recipe.
-///
-/// # Errors
-/// What is there cannot be read.
-pub fn belongs(recipe: &Recipe) -> Result<bool> {
-    let found = read_recipe(&recipe.run.output)?;
-    Ok(found.is_some_and(|found| found == recipe.canonical()))
 }
 
 /// Makes sure that `output` is this recipe's and no other process works in it: writes its canonical form there, or compares

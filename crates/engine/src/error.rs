@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use smollm3_collective::CollectiveError;
+use smollm3_corpus::CorpusError;
+use smollm3_records::RecordError;
+use smollm3_sources::SourceError;
 
 /// A stage cannot start, go on or be saved.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +15,10 @@ pub enum EngineError {
     Recipe(#[from] smollm3_recipe::RecipeError),
     /// Text, tokenizer or token store.
     #[error(transparent)]
-    Corpus(#[from] smollm3_corpus::CorpusError),
+    Corpus(#[from] CorpusError),
+    /// A file that is written whole, locked or hashed.
+    #[error(transparent)]
+    Files(#[from] smollm3_files::FilesError),
     /// The order of data.
     #[error(transparent)]
     Mixer(#[from] smollm3_mixer::MixError),
@@ -109,10 +115,44 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    /// Whether the work was stopped and can go on.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted { .. } | Self::Corpus(CorpusError::Interrupted)
+        )
+    }
+}
+
 /// Boxed, because it is the largest by far.
 impl From<CollectiveError> for EngineError {
     fn from(error: CollectiveError) -> Self {
         Self::Collective(Box::new(error))
+    }
+}
+
+/// Of listeners, and of what a run's folder says.
+impl From<RecordError> for EngineError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Files(error) => error.into(),
+            RecordError::Interrupted => CorpusError::Interrupted.into(),
+            error => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+/// Of a recipe's data.
+impl From<SourceError> for EngineError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Corpus(error) => error.into(),
+            SourceError::Window(error) => error.into(),
+            SourceError::Files(error) => error.into(),
+            SourceError::Listener(error) => error.into(),
+            SourceError::Refused(problem) => Self::Refused(problem),
+        }
     }
 }
 

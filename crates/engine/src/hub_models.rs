@@ -8,9 +8,10 @@ use std::cell::RefCell;
 use smollm3_collective::Collective;
 use smollm3_hub::{Depth, FetchProgress, Hub, HubError, Located, Pins, locate, read_pins};
 use smollm3_recipe::Recipe;
+use smollm3_records::{Event, Listener, RecordError};
 
+use crate::Result;
 use crate::ranks::from_first;
-use crate::{EngineError, Event, Listener, Result};
 
 /// Finds or fetches what `recipe` names on the Hub, as deep as `depth`, and fills in its `hub_folders`. The commits on
 /// record in its output folder hold; returns those that were taken.
@@ -42,7 +43,7 @@ fn locate_pinned(
     listener: &mut dyn Listener,
 ) -> Result<Pins> {
     let listener = RefCell::new(listener);
-    let trouble: RefCell<Option<EngineError>> = RefCell::default();
+    let trouble: RefCell<Option<RecordError>> = RefCell::default();
     let tell = |event: &Event| match listener.borrow_mut().on(event) {
         Ok(()) => true,
         Err(error) => {
@@ -71,7 +72,7 @@ fn locate_pinned(
         },
     );
     match (trouble.into_inner(), found) {
-        (Some(error), Err(HubError::Interrupted) | Ok(_)) => Err(error),
+        (Some(error), Err(HubError::Interrupted) | Ok(_)) => Err(error.into()),
         (_, found) => Ok(found?),
     }
 }

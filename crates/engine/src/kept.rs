@@ -8,20 +8,18 @@ use smollm3_collective::agree;
 use smollm3_model::{FreshAdapters, Init, SmolLm3, hf};
 use smollm3_recipe::cost::training_flops_per_token;
 use smollm3_recipe::{Lora, ModelConfig, OptimizerState, PeftConfig, Phase, Stage, Start, Training};
+use smollm3_records::{
+    Event, GuardState, IncidentKind, Listener, NATS_PER_TOKEN, PhaseInfo, SourceName, StageInfo,
+    ValidationState, write_validation,
+};
 
 use crate::adapters::{base_name, open_same};
 use crate::checkpoint::{self, Progress, Snapshot};
-use crate::events::nats_per_token;
-use crate::guard::GuardState;
 use crate::ranks::{from_first, only_first};
 use crate::retention::Retention;
 use crate::saver::Writing;
 use crate::trainer::{LoopSettings, Reached};
-use crate::validation::write_record;
-use crate::{
-    AdamW, EngineError, Event, IncidentKind, Listener, PhaseInfo, Result, Run, SourceName, StageInfo,
-    TrainState, ValidationState,
-};
+use crate::{AdamW, EngineError, Result, Run, TrainState};
 
 /// The checkpoints of one stage.
 pub struct Kept<'a> {
@@ -94,7 +92,7 @@ impl Kept<'_> {
             rope_theta: config.rope_theta,
             flops_per_token: training_flops_per_token(config, length),
             peak_flops: self.run.recipe.plan.peak_tflops.map(|peak| peak * 1e12),
-            loss_unit: nats_per_token(),
+            loss_unit: NATS_PER_TOKEN.to_owned(),
             sources,
             phases: training
                 .phases
@@ -282,7 +280,7 @@ impl Kept<'_> {
                 retention.prune(&folder)?;
             }
             if let Some(state) = snapshot.progress.validation.as_ref().filter(|_| is_first) {
-                write_record(&folder, state)?;
+                write_validation(&folder, state)?;
             }
             Ok(saved)
         }))

@@ -11,7 +11,9 @@ use smollm3_model::ParameterError;
 use smollm3_model::hf::TensorFiles;
 
 use crate::Result;
-use crate::checkpoint::OPTIMIZER;
+
+/// What the files of moments in a checkpoint are called.
+pub(crate) const OPTIMIZER: &str = "optimizer";
 
 /// The name of some elements of a tensor, or of all.
 pub(crate) fn part_name(name: &str, elements: Option<&Range<usize>>) -> String {

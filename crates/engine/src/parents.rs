@@ -3,34 +3,13 @@
 //! A checkpoint of a large model takes a minute to read; a hundred ranks that read it at once take the file system away
 //! from everybody. A stage that goes on has weights of its own, and does not wait for those of its parent to be read.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 
+use smollm3_files::FileHashes;
 use smollm3_recipe::{Stage, StageKind, Start};
 
-use crate::checkpoint;
 use crate::ranks::from_first;
-use crate::{FileHashes, Result, Run};
-
-/// What a run knows of the checkpoints in its folder.
-#[derive(Debug, Default)]
-pub(crate) struct Parents {
-    /// Newest checkpoints as rank 0 has told, by stage.
-    told: Mutex<BTreeMap<String, PathBuf>>,
-    pub hashes: FileHashes,
-}
-
-impl Parents {
-    fn told(&self) -> MutexGuard<'_, BTreeMap<String, PathBuf>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The checkpoint of a stage, if rank 0 has told of it.
-    pub fn of(&self, stage: &str) -> Option<PathBuf> {
-        self.told().get(stage).cloned()
-    }
-}
+use crate::{Result, Run, checkpoint};
 
 impl Run {
     /// Has rank 0 verify the checkpoints that `stage` reads of earlier ones, and tells all ranks which they are. Every rank
@@ -70,7 +49,7 @@ impl Run {
     pub fn identity(&self, folder: &Path) -> Result<String> {
         match checkpoint::identity(folder)? {
             Some(manifest) => Ok(manifest),
-            None => self.hashes().weights(folder),
+            None => Ok(self.hashes().weights(folder)?),
         }
     }
 

@@ -11,10 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use smollm3_files::atomic_file::{sync_folder, write_json};
 use smollm3_model::hf::{NamedTensor, TensorFiles, write_shards};
+use smollm3_records::checkpoint::folder_name;
 
-use crate::checkpoint::{OPTIMIZER, folder_name, sync, write_json};
 use crate::error::io;
+use crate::moments::OPTIMIZER;
 use crate::{EngineError, Result};
 
 /// How often rank 0 looks.
@@ -53,7 +55,7 @@ impl Part {
         let draft = folder.join(format!("{draft}.safetensors"));
         let file = folder.join(format!("{}.safetensors", self.stem()));
         fs::rename(&draft, &file).map_err(io("rename", &draft))?;
-        sync(&folder)
+        Ok(sync_folder(&folder)?)
     }
 
     /// Brings the parts of all ranks into the folder `into`, with an index of what is where.
@@ -87,7 +89,10 @@ impl Part {
             files.extend(found.names().map(|tensor| (tensor.to_owned(), name.clone())));
         }
         let index = into.join(format!("{OPTIMIZER}.safetensors.index.json"));
-        write_json(&index, &json!({ "metadata": {}, "weight_map": files }))
+        Ok(write_json(
+            &index,
+            &json!({ "metadata": {}, "weight_map": files }),
+        )?)
     }
 
     /// Removes what the checkpoint has taken.

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use smollm3_collective::{Collective, CollectiveError, Reduction};
 #[cfg(feature = "nccl")]
 use smollm3_collective::{WithDevices, nccl::Nccl};
+use smollm3_files::hash_file;
 #[cfg(feature = "nccl")]
 use smollm3_kernels::libtorch_gpu;
 
@@ -112,10 +113,9 @@ pub(crate) fn between_devices(ranks: Arc<dyn Collective>, device: &Device) -> Re
 /// Stands for the program: its version and the bytes of its file.
 pub(crate) fn program() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let mut hasher = blake3::Hasher::new();
-    let file = std::env::current_exe().and_then(|path| hasher.update_mmap_rayon(path).map(|_| ()));
-    match file {
-        Ok(()) => format!("{version} ({})", &hasher.finalize().to_hex()[..16]),
-        Err(_) => version.to_owned(),
+    let file = std::env::current_exe().ok();
+    match file.and_then(|path| hash_file(&path).ok()) {
+        Some(hash) => format!("{version} ({})", &hash.to_hex()[..16]),
+        None => version.to_owned(),
     }
 }

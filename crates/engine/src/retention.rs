@@ -12,11 +12,10 @@
 use std::path::{Path, PathBuf};
 
 use smollm3_recipe::{BestCheckpoint, Checkpoints, Stage};
+use smollm3_records::{GuardState, best_step};
 
 use crate::Result;
 use crate::checkpoint::{self, Progress};
-use crate::guard::GuardState;
-use crate::validation::best_step;
 
 /// Whether a checkpoint is written after this step though no phase ends with it. Not in the middle of steps without an
 /// update: the one before them is what a run would go back to.

@@ -3,24 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{DType, Device};
 use smollm3_collective::{Collective, Single, agree};
 use smollm3_hub::{Depth, write_pins};
 use smollm3_model::ModelConfig;
 use smollm3_recipe::{Backend, Precision, Recipe, Stage, StageKind, Start, Training};
+use smollm3_records::{Listener, stage_result};
+use smollm3_sources::Data;
 
 use crate::adapters::{merge_adapters, use_merged};
 use crate::claim::{Lock, claim};
 use crate::hub_models::{locate_for_ranks, locate_models};
+use crate::known_checkpoints::KnownCheckpoints;
 use crate::manifest::verify_some;
-use crate::parents::Parents;
-use crate::pretrain::pretrain;
 use crate::ranks::{between_devices, first, only_first, program};
 use crate::share::check_shares;
-use crate::validation::stage_result;
-use crate::{Data, EngineError, Listener, Result, Share, checkpoint};
+use crate::{EngineError, Result, Share, checkpoint};
 
 /// A recipe on a device, with its data prepared.
 pub struct Run {
@@ -37,7 +36,7 @@ pub struct Run {
     /// Those that run it together, of which this is one.
     pub ranks: Arc<dyn Collective>,
     /// Checkpoints that have been verified.
-    pub(crate) parents: Parents,
+    pub(crate) parents: KnownCheckpoints,
     /// Keeps other processes out of it; rank 0's.
     _lock: Option<Lock>,
 }
@@ -111,7 +110,7 @@ impl Run {
             device,
             output,
             ranks,
-            parents: Parents::default(),
+            parents: KnownCheckpoints::default(),
             _lock: lock,
         })
     }
@@ -154,21 +153,6 @@ impl Run {
     /// The folder of a stage.
     pub fn stage_folder(&self, stage: &str) -> PathBuf {
         self.output.join(stage)
-    }
-
-    /// Runs one stage to its end, from its newest checkpoint if it has one.
-    ///
-    /// # Errors
-    /// See [`train`].
-    pub fn stage(&self, stage: &Stage, stop: &AtomicBool, listener: &mut dyn Listener) -> Result<()> {
-        match &stage.kind {
-            StageKind::Pretrain(training) => pretrain(self, stage, training, stop, listener),
-            StageKind::LongContext(long) => pretrain(self, stage, &long.training, stop, listener),
-            _ => Err(EngineError::Refused(format!(
-                "stage \"{}\" is not one on token rows; the crate of its kind runs it",
-                stage.name
-            ))),
-        }
     }
 
     /// The architecture that a stage trains: that of the checkpoint it starts from, with the RoPE theta and the length
@@ -323,7 +307,7 @@ pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<Data>
     write_pins(&output, &commits)?;
     merge_adapters(recipe, Depth::Text, listener)?;
     use_merged(recipe);
-    Data::prepare(recipe, &output, listener)
+    Ok(Data::prepare(recipe, &output, listener)?)
 }
 
 /// Rows must fit the positions that RoPE is set for, which long-context stages move: those of the model that is trained,

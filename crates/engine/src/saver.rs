@@ -11,7 +11,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::{EngineError, Event, IncidentKind, Listener, Result};
+use smollm3_records::{Event, IncidentKind, Listener};
+
+use crate::{EngineError, Result};
 
 /// Writes a checkpoint and returns its folder; again, if it failed.
 pub type Writing = Box<dyn Fn() -> Result<PathBuf> + Send>;
@@ -131,18 +133,18 @@ impl Saver {
             Ok((folder, writing)) => {
                 let pause = running.pause;
                 self.running = None;
-                listener.on(&Event::Saved {
+                Ok(listener.on(&Event::Saved {
                     step,
                     folder,
                     pause,
                     writing,
-                })
+                })?)
             }
             Err(error) => {
                 running.told = true;
                 let error = error.to_string();
                 let kind = IncidentKind::NotSaved { error };
-                listener.on(&Event::Incident { step, kind })
+                Ok(listener.on(&Event::Incident { step, kind })?)
             }
         }
     }

@@ -2,51 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Int, Tensor};
 use smollm3_collective::Collective;
-use smollm3_kernels::Documents;
-use smollm3_model::SmolLm3;
 use smollm3_recipe::{LossAverage, Recompute, Sharding};
 
 use crate::backward::backward;
+use crate::objective::{Objective, SourceLoss};
 use crate::reduce::ReducedGradients;
 use crate::sums::{StepLosses, StepSums};
-use crate::{AdamW, GlobalBatch, Result, RowOrigin};
-
-/// What a stage trains: a loss of the model on one of its micro-batches.
-pub trait Objective {
-    /// A micro-batch on the device.
-    type MicroBatch;
-
-    /// The names of what is recorded beside the loss.
-    const OBSERVED: &'static [&'static str] = &[];
-
-    /// How many targets a micro-batch has, known before anything is computed.
-    fn targets(&self, batch: &Self::MicroBatch) -> usize;
-
-    /// Where each row's losses are counted.
-    fn origins<'b>(&self, batch: &'b Self::MicroBatch) -> &'b [RowOrigin];
-
-    /// What the model is given: `[batch, seq]` token ids and where documents begin.
-    fn rows<'b>(&self, batch: &'b Self::MicroBatch) -> (Tensor<2, Int>, &'b Documents);
-
-    /// The summed loss of a micro-batch, from the model's last hidden states `[batch, seq, hidden]` and its head
-    /// `[vocab_size, hidden]`.
-    fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &Self::MicroBatch) -> ObjectiveLoss;
-}
-
-/// The loss of a micro-batch.
-#[derive(Debug, Clone)]
-pub struct ObjectiveLoss {
-    /// Summed over the targets, `[1]`, `f32`.
-    pub sum: Tensor<1>,
-    /// What is summed, as many numbers for each origin, one origin after the other; without gradient.
-    pub losses: Tensor<1>,
-    /// Number of targets.
-    pub count: usize,
-    /// What else is recorded, summed over the targets, in the order of [`Objective::OBSERVED`].
-    pub observed: Vec<f64>,
-}
+use crate::train_state::TrainState;
+use crate::{GlobalBatch, Result};
 
 /// How the steps of a stage are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,15 +33,6 @@ impl From<LossAverage> for StepMode {
     }
 }
 
-/// What changes from step to step.
-#[derive(Debug, Clone)]
-pub struct TrainState {
-    /// The model, on a device with autodiff.
-    pub model: SmolLm3,
-    /// The optimizer.
-    pub optimizer: AdamW,
-}
-
 /// What a step did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepResult {
@@ -93,17 +48,6 @@ pub struct StepResult {
     pub observed: BTreeMap<&'static str, f64>,
     /// Whether the update was made.
     pub updated: bool,
-}
-
-/// The part of one source in a step.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct SourceLoss {
-    /// Rows.
-    pub rows: u64,
-    /// Summed loss in nats.
-    pub sum: f64,
-    /// Targets.
-    pub targets: u64,
 }
 
 /// Losses of all micro-batches, their gradients, one clip, one update; over all ranks.

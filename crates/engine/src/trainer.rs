@@ -6,17 +6,17 @@ use std::time::Instant;
 
 use smollm3_collective::Collective;
 use smollm3_recipe::{BestCheckpoint, Schedule, Sharding, Training, Validation};
+use smollm3_records::{
+    CollectiveRecord, Event, Fault, GuardState, IncidentKind, Listener, RowRef, SourceRecord, StageInfo,
+    StepRecord, ValidationState,
+};
 
-use crate::events::{CollectiveRecord, RowRef, SourceRecord};
-use crate::guard::{Fault, Guard, GuardState};
+use crate::guard::Guard;
 use crate::prefetch::prefetch;
 use crate::ranks::{ALONE, from_first, only_first};
 use crate::retention::is_due;
 use crate::saver::{Saver, Writing};
-use crate::{
-    EngineError, Event, GlobalBatch, IncidentKind, Listener, Objective, Result, StageInfo, StepMode,
-    StepRecord, StepResult, TrainState, ValidationState, train_step,
-};
+use crate::{EngineError, GlobalBatch, Objective, Result, StepMode, StepResult, TrainState, train_step};
 
 /// What a stage gives the loop besides its objective and its data.
 pub struct LoopSettings<'a> {
@@ -289,7 +289,7 @@ impl Loop<'_> {
             updated: result.updated,
             rows: self.hooks.rows_of(step),
         };
-        self.listener.on(&Event::Incident { step, kind })
+        Ok(self.listener.on(&Event::Incident { step, kind })?)
     }
 
     fn phase(&self, step: u64) -> &str {

@@ -1,12 +1,12 @@
 //! The hooks of a stage whose checkpoints are [`Kept`]: one implementation for every kind of stage, which says only what it
 //! measures.
 
-use crate::events::{IncidentKind, RowRef};
-use crate::guard::GuardState;
+use smollm3_records::{Event, GuardState, IncidentKind, Listener, RowRef, ValidationState};
+
 use crate::kept::Kept;
 use crate::saver::Writing;
 use crate::trainer::{Hooks, Reached};
-use crate::{Event, Listener, Result, TrainState, ValidationState};
+use crate::{Result, TrainState};
 
 /// What a kind of stage tells the loop.
 pub trait Watch {
@@ -83,7 +83,7 @@ impl<W: Watch> Hooks for Watched<'_, W> {
 struct Figures<'a>(&'a mut dyn Listener);
 
 impl Listener for Figures<'_> {
-    fn on(&mut self, event: &Event) -> Result<()> {
+    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
         self.0.on(event)?;
         let (step, name, value) = match event {
             Event::HeldOut(record) => (

@@ -11,16 +11,17 @@ use std::time::Duration;
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
 use smollm3_collective::Single;
-use smollm3_engine::guard::{Fault, GuardState};
 use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
 use smollm3_engine::{
-    AdamW, CrossEntropy, EngineError, Event, GlobalBatch, IncidentKind, Listener, MicroBatch, Objective,
-    ObjectiveLoss, PhaseInfo, Result, Row, RowOrigin, RowRef, StageInfo, StepMode, TrainState,
-    ValidationState, Writing, train_step,
+    AdamW, CrossEntropy, EngineError, GlobalBatch, MicroBatch, Objective, ObjectiveLoss, Result, Row,
+    RowOrigin, StepMode, TrainState, Writing, train_step,
 };
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
 use smollm3_recipe::{Recipe, Sharding, Training};
+use smollm3_records::{
+    Event, Fault, GuardState, IncidentKind, Listener, PhaseInfo, RowRef, StageInfo, ValidationState,
+};
 use support::{Recorder, recipe};
 
 const SEQ: usize = 16;

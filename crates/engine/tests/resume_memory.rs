@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use smollm3_collective::{Collective, Single, Threads};
 use smollm3_engine::checkpoint::{self, Progress, Snapshot};
-use smollm3_engine::guard::GuardState;
 use smollm3_engine::{AdamW, CrossEntropy, GlobalBatch, MicroBatch, Row, TrainState, train_step};
 use smollm3_kernels::device;
 use smollm3_model::{Init, SmolLm3};
 use smollm3_recipe::{LossAverage, ModelConfig, Optimizer};
+use smollm3_records::GuardState;
 use support::recipe;
 
 const LIMIT: Duration = Duration::from_secs(120);

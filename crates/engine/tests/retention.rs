@@ -9,9 +9,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use smollm3_engine::checkpoint::{self, Progress};
-use smollm3_engine::guard::GuardState;
 use smollm3_engine::{EngineError, Retention};
 use smollm3_recipe::Stage;
+use smollm3_records::GuardState;
 use support::recipe;
 
 const STEPS: u64 = 24;

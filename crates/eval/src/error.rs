@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use smollm3_conversations::SftError;
 use smollm3_corpus::CorpusError;
 use smollm3_engine::EngineError;
 use smollm3_inference::InferenceError;
 use smollm3_model::GenerateError;
 use smollm3_model::hf::CheckpointError;
 use smollm3_recipe::ProbeTask;
-use smollm3_sft::SftError;
+use smollm3_records::RecordError;
 
 /// A result with an [`EvalError`].
 pub type Result<T> = std::result::Result<T, EvalError>;
@@ -134,6 +135,9 @@ pub enum EvalError {
     /// Text or tokenizer.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
+    /// A file that is written whole, locked or hashed.
+    #[error(transparent)]
+    Files(#[from] smollm3_files::FilesError),
     /// The template.
     #[error(transparent)]
     Chat(#[from] smollm3_chat::ChatError),
@@ -195,5 +199,12 @@ impl EvalError {
 impl From<SftError> for EvalError {
     fn from(error: SftError) -> Self {
         Self::Sft(Box::new(error))
+    }
+}
+
+/// A listener's, or of what a run's folder says.
+impl From<RecordError> for EvalError {
+    fn from(error: RecordError) -> Self {
+        Self::Engine(error.into())
     }
 }

@@ -1,65 +1,27 @@
 //! What was found about one checkpoint: `evaluation.json` in its stage's folder.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use smollm3_chat::Template;
 use smollm3_corpus::TokenStore;
-use smollm3_engine::{
-    Event, HeldOut, Listener, Run, checkpoint, held_out_by_category, stage_result, token_bytes,
-};
+use smollm3_engine::{HeldOut, Run, checkpoint, token_bytes};
 use smollm3_model::SmolLm3;
 use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig};
+use smollm3_pretrain::held_out_by_category;
 use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
-
-use crate::error::finite;
-use crate::{
-    EvalError, ModeScore, PositionLoss, ProbeScore, Result, exact_match, loss_by_position, preference,
-    probe_scores,
+use smollm3_records::{
+    Evaluation, Event, Listener, PositionLoss, ProbeScore, TextLoss, read_evaluation, stage_result,
+    write_evaluation,
 };
 
-const FILE: &str = "evaluation.json";
+use crate::error::finite;
+use crate::{EvalError, Result, exact_match, loss_by_position, preference, probe_scores};
 
 /// Rows of held-out text that are computed at once.
 const ROWS_AT_ONCE: usize = 8;
 
 /// Documents that loss by position is measured on.
 const LONG_DOCUMENTS: usize = 64;
-
-/// What was found about one checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Evaluation {
-    /// The checkpoint's manifest, hashed, so that another checkpoint is noticed.
-    pub checkpoint: String,
-    /// Its steps.
-    pub step: u64,
-    /// What was asked, so that a change of it is noticed.
-    pub asked: Asked,
-    /// Probes.
-    pub long_context: Vec<ProbeScore>,
-    /// Loss on held-out documents.
-    pub loss_by_position: Vec<PositionLoss>,
-    /// Sums, of a checkpoint with a chat template.
-    pub exact_match: Vec<ModeScore>,
-    /// Loss on text kept out of training, by category.
-    pub held_out: BTreeMap<String, TextLoss>,
-    /// Right sums against wrong ones, of a checkpoint with a chat template.
-    pub preference: Vec<ModeScore>,
-}
-
-/// Loss on text.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct TextLoss {
-    /// Nats a token.
-    pub nats_per_token: f64,
-    /// Bits a byte.
-    pub bits_per_byte: f64,
-    /// Tokens predicted.
-    pub tokens: u64,
-}
 
 /// Measures what the recipe's `[evaluation]` asks for of the checkpoint that stands for a stage, and writes `evaluation.json` into
 /// the stage's folder; what is there already and still true is not measured again. `None` if the recipe asks for nothing, or
@@ -163,7 +125,7 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
             &mut |done, total| say(stage, "sums", done, total, listener),
         )?;
     }
-    checkpoint::write_json(&folder.join(FILE), &evaluation)?;
+    write_evaluation(&folder, &evaluation)?;
     Ok(Some(evaluation))
 }
 
@@ -201,23 +163,4 @@ fn long_context(
         &mut |done, total| say(stage, "loss by position", done, total, listener),
     )?;
     Ok((scores, losses))
-}
-
-/// What an earlier evaluation left in a stage's folder.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn read_evaluation(folder: &Path) -> Result<Option<Evaluation>> {
-    let path = folder.join(FILE);
-    let problem = |problem: String| EvalError::Results {
-        path: path.clone(),
-        problem,
-    };
-    match fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(problem(error.to_string())),
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| problem(error.to_string())),
-    }
 }

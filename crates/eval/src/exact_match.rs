@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 
 use serde_json::json;
 use smollm3_chat::{Conversation, Template, encode_prompt, spoken};
+use smollm3_conversations::{Problem, sum};
 use smollm3_corpus::Tokenizer;
 use smollm3_model::{Generation, SmolLm3, generate};
 use smollm3_recipe::ExactMatch;
-use smollm3_sft::{Problem, sum};
+use smollm3_records::ModeScore;
 
-use crate::mode::any_date;
-use crate::{ModeScore, Result};
+use crate::Result;
+use crate::date::any_date;
 
 /// Tokens that an answer may take, its thinking included.
 const LONGEST: usize = 96;

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use smollm3_corpus::atomic_file::{is_vacant, write_atomically};
-use smollm3_corpus::locked_file::open_locked;
+use smollm3_files::atomic_file::{is_vacant, write_atomically};
+use smollm3_files::locked_file::open_locked;
 
 use crate::error::io;
 use crate::{EvalError, Result};

@@ -13,6 +13,7 @@
 
 mod choice;
 mod data_hash;
+mod date;
 mod error;
 mod estimate;
 mod evaluation;
@@ -21,7 +22,6 @@ mod item_log;
 mod likelihood;
 mod long_context;
 mod loss;
-mod mode;
 mod position;
 mod preference;
 mod probe;
@@ -36,14 +36,13 @@ pub use choice::{
 pub use data_hash::data_hash;
 pub use error::{EvalError, Result};
 pub use estimate::Estimate;
-pub use evaluation::{Evaluation, TextLoss, evaluate_stage, read_evaluation};
+pub use evaluation::evaluate_stage;
 pub use exact_match::exact_match;
 pub use item_log::ItemLog;
 pub use likelihood::{LogLikelihood, Request, log_likelihoods, prefix_token};
-pub use long_context::{ProbeScore, probe_scores, table};
+pub use long_context::{probe_scores, table};
 pub use loss::{DocumentLoss, LossSettings, LossSource, SourceLoss, source_losses, text_loss};
-pub use mode::{Mode, ModeScore};
-pub use position::{PositionLoss, loss_by_position};
+pub use position::loss_by_position;
 pub use preference::preference;
 pub use probe::{Probe, Task};
 pub use problems::{

@@ -3,30 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use serde::{Deserialize, Serialize};
 use smollm3_corpus::Tokenizer;
 use smollm3_model::{Generation, SmolLm3, generate};
 use smollm3_recipe::LongContextProbes;
+use smollm3_records::ProbeScore;
 
 use crate::{Probe, Result, Task};
 
 /// Tokens of the prompts that are continued at once.
 const TOKENS_AT_ONCE: usize = 16_384;
-
-/// How a model does one task at one length.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProbeScore {
-    /// The task.
-    pub task: Task,
-    /// Tokens of a prompt with its answer.
-    pub length: usize,
-    /// Probes.
-    pub items: u32,
-    /// Mean part of the answers that were given, 0 to 1.
-    pub score: f64,
-    /// Standard error of that mean.
-    pub standard_error: f64,
-}
 
 /// The scores of all tasks at all lengths; the most probable token is taken each time. `progress` is told how many of
 /// how many probes are done.
@@ -82,21 +67,6 @@ fn scored(model: &SmolLm3, tokenizer: &Tokenizer, probes: &[Probe]) -> Result<Ve
     })?;
     let score = |(probe, ids): (&Probe, Vec<u32>)| Ok(probe.score(&tokenizer.decode(&ids, true)?));
     probes.iter().zip(found).map(score).collect()
-}
-
-impl ProbeScore {
-    fn of(task: Task, length: usize, scores: &[f64]) -> Self {
-        let items = scores.len() as f64;
-        let mean = scores.iter().sum::<f64>() / items.max(1.0);
-        let squares: f64 = scores.iter().map(|score| (score - mean).powi(2)).sum();
-        Self {
-            task,
-            length,
-            items: scores.len() as u32,
-            score: mean,
-            standard_error: (squares / (items - 1.0).max(1.0) / items.max(1.0)).sqrt(),
-        }
-    }
 }
 
 /// Scores in percent, a row a task and a column a length, with the mean over tasks below.

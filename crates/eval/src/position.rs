@@ -2,28 +2,13 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 use smollm3_corpus::TokenStore;
 use smollm3_engine::{MicroBatch, Row, token_losses};
 use smollm3_model::SmolLm3;
+use smollm3_records::PositionLoss;
 
 use crate::error::finite;
 use crate::{EvalError, Result};
-
-/// Mean loss of the tokens at some positions of long documents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PositionLoss {
-    /// The first position, from 0.
-    pub from: usize,
-    /// The position after the last.
-    pub to: usize,
-    /// Nats a token.
-    pub loss: f64,
-    /// Standard error of that mean, over documents.
-    pub standard_error: f64,
-    /// Documents.
-    pub documents: usize,
-}
 
 /// Loss between `edges` (increasing), on up to `most` documents that reach the last edge, evenly spread over the
 /// stores. The same documents count at all positions, so that only the position differs. Empty if no document is

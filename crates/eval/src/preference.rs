@@ -3,15 +3,16 @@
 use burn::tensor::Device;
 use smollm3_apo::{PairLimits, answer_log_probs, pack_pairs, sum_pair};
 use smollm3_chat::{Pair, Render, Template, render_pair};
+use smollm3_conversations::Document;
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::EngineError;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::{PreferencePairs, TooLongPair};
-use smollm3_sft::Document;
+use smollm3_records::ModeScore;
 
+use crate::Result;
+use crate::date::any_date;
 use crate::error::finite;
-use crate::mode::any_date;
-use crate::{ModeScore, Result};
 
 /// Tokens that are computed at once.
 const ROW: u64 = 4096;

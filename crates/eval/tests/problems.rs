@@ -7,10 +7,11 @@ use std::fs;
 use checkpoint::{checkpoint, open};
 use serde_json::{Value, json};
 use smollm3_eval::{
-    Asking, DataRow, EvalError, INSTRUCTION, ItemLog, Mode, Problem, ProblemRecord, ProblemTask,
-    problem_score, solve,
+    Asking, DataRow, EvalError, INSTRUCTION, ItemLog, Problem, ProblemRecord, ProblemTask, problem_score,
+    solve,
 };
 use smollm3_model::Sampling;
+use smollm3_records::Mode;
 
 #[test]
 fn answers_to_word_problems_are_numbers() {

@@ -6,9 +6,11 @@ mod support;
 use std::fs;
 use std::sync::atomic::AtomicBool;
 
-use smollm3_engine::{Listeners, Run};
-use smollm3_eval::{EvalError, evaluate_stage, read_evaluation};
+use smollm3_engine::Run;
+use smollm3_eval::evaluate_stage;
+use smollm3_pretrain::pretrain;
 use smollm3_recipe::ProbeTask;
+use smollm3_records::{Listeners, RecordError, read_evaluation};
 use support::{STEPS, recipe};
 
 #[test]
@@ -25,8 +27,7 @@ fn a_stage_is_evaluated_once_for_each_question() {
     let stage = &run.recipe.stages[0];
     let no_checkpoint = evaluate_stage(&run, stage, &mut Listeners::default()).unwrap();
     assert_eq!(no_checkpoint, None);
-    run.stage(stage, &AtomicBool::new(false), &mut Listeners::default())
-        .unwrap();
+    pretrain(&run, stage, &AtomicBool::new(false), &mut Listeners::default()).unwrap();
 
     let found = evaluate_stage(&run, stage, &mut Listeners::default())
         .unwrap()
@@ -68,5 +69,5 @@ fn a_stage_is_evaluated_once_for_each_question() {
     fs::write(&file, "{").unwrap();
     let folder = other.stage_folder("pretrain");
     let broken = read_evaluation(&folder).unwrap_err();
-    assert!(matches!(broken, EvalError::Results { .. }), "{broken}");
+    assert!(matches!(broken, RecordError::Content { .. }), "{broken}");
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
-use smollm3_corpus::locked_file::open_locked;
 use smollm3_corpus::remote::{Attempts, Fault, RetryPolicy};
+use smollm3_files::locked_file::open_locked;
 
 use crate::api::{Api, FileInfo, Part, Trouble};
 use crate::cache::{Cache, create_parent};

@@ -123,6 +123,9 @@ pub enum HubError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A file that is written whole, locked or hashed.
+    #[error(transparent)]
+    Files(#[from] smollm3_files::FilesError),
     /// The client could not be set up.
     #[error(transparent)]
     Client(#[from] CorpusError),

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use smollm3_corpus::atomic_file::write_atomically;
 use smollm3_corpus::fetch::FetchProgress;
+use smollm3_files::atomic_file::write_atomically;
 use smollm3_recipe::{
     AdapterFolders, Model, PeftConfig, Recipe, StageKind, Start, TemplateChoice, Tokenizer,
 };

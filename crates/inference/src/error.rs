@@ -69,6 +69,9 @@ pub enum InferenceError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file that is hashed.
+    #[error(transparent)]
+    Files(#[from] smollm3_files::FilesError),
     /// Texts that do not fit a row.
     #[error(transparent)]
     Documents(#[from] DocumentsError),

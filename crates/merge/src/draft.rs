@@ -1,8 +1,10 @@
 //! The result's folder: written under a draft name, given its own once everything in it is on the disk.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use smollm3_files::atomic_file::{sync_file, sync_folder, sync_parent};
 
 use crate::error::io;
 use crate::{MergeError, Result};
@@ -59,7 +61,7 @@ impl Draft {
     /// The disk is full, or `out` has appeared meanwhile.
     pub fn commit(mut self) -> Result<()> {
         for entry in fs::read_dir(&self.folder).map_err(io("list", &self.folder))? {
-            sync(&entry.map_err(io("list", &self.folder))?.path())?;
+            sync_file(&entry.map_err(io("list", &self.folder))?.path())?;
         }
         sync_folder(&self.folder)?;
         if self.out.symlink_metadata().is_ok() {
@@ -69,8 +71,7 @@ impl Draft {
         }
         fs::rename(&self.folder, &self.out).map_err(io("create", &self.out))?;
         self.committed = true;
-        let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_folder(parent.unwrap_or(Path::new(".")))
+        Ok(sync_parent(&self.out)?)
     }
 }
 
@@ -81,20 +82,4 @@ impl Drop for Draft {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
-}
-
-fn sync(path: &Path) -> Result<()> {
-    let file = File::options().read(true).write(true).open(path);
-    file.and_then(|file| file.sync_all()).map_err(io("write", path))
-}
-
-/// Makes names in a folder durable. Windows cannot open folders; there it is a no-op.
-fn sync_folder(folder: &Path) -> Result<()> {
-    #[cfg(unix)]
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(io("write", folder))?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }

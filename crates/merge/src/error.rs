@@ -162,6 +162,9 @@ pub enum MergeError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file or its name cannot be brought to the disk.
+    #[error(transparent)]
+    Files(#[from] smollm3_files::FilesError),
     /// The commits that parents were made from.
     #[error(transparent)]
     Hub(#[from] smollm3_hub::HubError),

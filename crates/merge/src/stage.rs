@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use smollm3_engine::checkpoint::{self, Progress};
-use smollm3_engine::guard::GuardState;
-use smollm3_engine::{EngineError, Event, Listener, Retention, Run, StageInfo};
+use smollm3_engine::{EngineError, Retention, Run};
 use smollm3_model::hf::FileDtype;
 use smollm3_recipe::{BestCheckpoint, MergedModel, Merging, NumberFormat, Stage, Start};
+use smollm3_records::{Event, GuardState, Listener, StageInfo};
 
 use crate::{MergeError, MergeSettings, TokenizerFrom, merge};
 
@@ -38,7 +38,7 @@ pub fn merge_stage(
     if let Some((done, _)) = checkpoint::last(&folder)?
         && is_of(&done, &parents)?
     {
-        return listener.on(&Event::Note(format!("{}: merged already", stage.name)));
+        return Ok(listener.on(&Event::Note(format!("{}: merged already", stage.name)))?);
     }
     let mut data = BTreeMap::new();
     for (folder, weight) in &parents {
@@ -106,9 +106,9 @@ pub fn merge_stage(
         stage.name,
         made.display()
     )))?;
-    listener.on(&Event::StageEnded {
+    Ok(listener.on(&Event::StageEnded {
         stage: stage.name.clone(),
-    })
+    })?)
 }
 
 /// A stage without steps.

@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use smollm3_engine::{Event, FileHashes, Listener, Run, checkpoint};
+use smollm3_engine::{Run, checkpoint};
+use smollm3_files::FileHashes;
 use smollm3_merge::merge_stage;
 use smollm3_model::Parameters;
 use smollm3_model::hf::Checkpoint;
+use smollm3_pretrain::pretrain;
 use smollm3_recipe::{Recipe, RecipeError, StageKind};
+use smollm3_records::{Event, Listener};
 use support::{Recorder, recipe};
 
 const STAGES: &str = r#"
@@ -61,7 +64,7 @@ fn merging(
 struct StopAfter<'a>(u64, &'a AtomicBool, Recorder, bool);
 
 impl Listener for StopAfter<'_> {
-    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
         match event {
             Event::StageStarted { stage, .. } => self.3 = stage.name == "more",
             Event::Step(record) if self.3 && record.step == self.0 => self.1.store(true, Ordering::Relaxed),
@@ -86,7 +89,7 @@ fn run_until(recipe: Recipe, stop_after: u64) -> (smollm3_engine::Result<()>, Ve
         for stage in &run.recipe.stages {
             match &stage.kind {
                 StageKind::Merge(merging) => merge_stage(&run, stage, merging, &stop, &mut recorder)?,
-                _ => run.stage(stage, &stop, &mut recorder)?,
+                _ => pretrain(&run, stage, &stop, &mut recorder)?,
             }
         }
         Ok(())

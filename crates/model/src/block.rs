@@ -2,21 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor};
-use smollm3_kernels::{Documents, rms_norm, swiglu};
+use smollm3_kernels::{rms_norm, swiglu};
 use smollm3_recipe::ModelConfig;
 
-use crate::{Attention, Linear, ParameterError, Parameters};
-
-/// What all layers share about the rows of a batch.
-#[derive(Debug, Clone)]
-pub struct Rows<'d> {
-    /// Cosines and sines of each position, see [`crate::Rope::at`].
-    pub angles: (Tensor<4>, Tensor<4>),
-    /// Document boundaries.
-    pub documents: &'d Documents,
-    /// The dtype of matrix products.
-    pub precision: DType,
-}
+use crate::{Attention, Linear, ParameterError, Parameters, Rows};
 
 /// Root-mean-square normalisation with a weight.
 #[derive(Module, Debug)]

@@ -8,36 +8,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smollm3_kernels::linear;
 use smollm3_recipe::Lora;
 
-use crate::{Block, Linear, ParameterError, Parameters, SmolLm3};
-
-/// An adapter of one matrix.
-#[derive(Module, Debug)]
-pub struct Adapter {
-    /// `[rank, in]`.
-    pub lora_a: Param<Tensor<2>>,
-    /// `[out, rank]`.
-    pub lora_b: Param<Tensor<2>>,
-    scale: f64,
-}
-
-impl Adapter {
-    /// What it adds to the matrix's product.
-    ///
-    /// # Shapes
-    /// - `x`: `[tokens, in]`
-    /// - output: `[tokens, out]`
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(linear(x, self.lora_a.val()), self.lora_b.val()).mul_scalar(self.scale)
-    }
-
-    /// What it adds to the matrix, `[out, in]`.
-    fn product(&self) -> Tensor<2> {
-        self.lora_b.val().matmul(self.lora_a.val()).mul_scalar(self.scale)
-    }
-}
+use crate::{Adapter, Block, Linear, ParameterError, Parameters, SmolLm3};
 
 /// The values of fresh adapters, by name: a function of the seed.
 #[derive(Debug, Clone, Copy)]

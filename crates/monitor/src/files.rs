@@ -4,12 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use smollm3_engine::{
-    EngineError, HeldOutRecord, Incident, MeasureRecord, Record, Result, StageInfo, StepRecord, checkpoint,
-    read_incidents, read_metrics, read_stage,
+use smollm3_files::io as failed;
+use smollm3_records::{
+    Evaluation, HeldOutRecord, Incident, Ledger, MeasureRecord, Record, RecordError, Result, StageInfo,
+    StepRecord, checkpoint, read_evaluation, read_incidents, read_ledger, read_metrics, read_stage,
 };
-use smollm3_eval::{Evaluation, read_evaluation};
-use smollm3_sft::{Ledger, read_ledger};
 
 use crate::pipeline::{self, PlannedStage};
 
@@ -54,11 +53,7 @@ impl RunFiles {
         let list = |path: &Path| -> io::Result<Vec<PathBuf>> {
             fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect()
         };
-        let entries = list(folder).map_err(|source| EngineError::Io {
-            action: "list",
-            path: folder.to_owned(),
-            source,
-        })?;
+        let entries = list(folder).map_err(failed("list", folder))?;
         let mut stages = Vec::new();
         for path in entries {
             if let Some(info) = read_stage(&path)? {
@@ -69,7 +64,7 @@ impl RunFiles {
             }
         }
         if stages.is_empty() {
-            return Err(EngineError::Refused(format!(
+            return Err(RecordError::Refused(format!(
                 "{}: no stage has been started in this folder; give the folder that `run.output` names",
                 folder.display()
             )));
@@ -102,10 +97,6 @@ impl RunFiles {
     }
 }
 
-fn refused(error: impl std::fmt::Display) -> EngineError {
-    EngineError::Refused(error.to_string())
-}
-
 impl StageFiles {
     fn read(info: StageInfo) -> Result<Self> {
         let (mut steps, mut held_out, mut measured) = (Vec::new(), Vec::new(), Vec::new());
@@ -119,8 +110,8 @@ impl StageFiles {
         Ok(Self {
             incidents: read_incidents(&info.folder)?,
             checkpoints: checkpoint::list(&info.folder)?,
-            ledger: read_ledger(&info.folder).map_err(refused)?,
-            evaluation: read_evaluation(&info.folder).map_err(refused)?,
+            ledger: read_ledger(&info.folder)?,
+            evaluation: read_evaluation(&info.folder)?,
             steps,
             held_out,
             measured,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use smollm3_engine::HeldOutRecord;
+use smollm3_records::HeldOutRecord;
 
 use crate::measures::{Figure, Measure, measures};
 use crate::{RunFiles, StageFiles};

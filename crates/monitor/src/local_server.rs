@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use smollm3_engine::{EngineError, Result};
 use smollm3_loopback::is_this_machine;
+use smollm3_records::{RecordError, Result};
 use tiny_http::{Request, Server};
 
 /// Listens on 127.0.0.1; port 0 takes any that is free. `option` is what chose the port.
@@ -13,7 +13,7 @@ use tiny_http::{Request, Server};
 pub(crate) fn listen(option: &str, port: u16) -> Result<(Server, SocketAddr)> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let server = Server::http(wanted).map_err(|error| {
-        EngineError::Refused(format!("{option} {port}: cannot listen on {wanted}: {error}"))
+        RecordError::Refused(format!("{option} {port}: cannot listen on {wanted}: {error}"))
     })?;
     let address = server.server_addr().to_ip().unwrap_or(wanted);
     Ok((server, address))

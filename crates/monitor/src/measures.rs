@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use smollm3_eval::{Evaluation, Mode, ModeScore};
+use smollm3_records::{Evaluation, Mode, ModeScore};
 
 use crate::StageFiles;
 

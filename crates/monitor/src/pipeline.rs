@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
-use smollm3_engine::{Result, read_recipe};
 use smollm3_recipe::Canonical;
+use smollm3_records::{Result, read_recipe};
 
 /// A stage as the recipe has it.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use smollm3_engine::{Event, Listener, Result, StageInfo, StepRecord};
+use smollm3_records::{Event, Listener, Result, StageInfo, StepRecord};
 use tiny_http::{Header, Response};
 
 use crate::local_server::{is_for_this_machine, listen};

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use smollm3_engine::StepRecord;
 use smollm3_page::{Chart, Line, Mark, card, escape, live_page, page};
+use smollm3_records::StepRecord;
 
 use crate::{RunFiles, StageFiles};
 

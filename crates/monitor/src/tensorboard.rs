@@ -9,7 +9,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use smollm3_engine::{EngineError, Event, Listener, Result, StepRecord};
+use smollm3_files::io as failed;
+use smollm3_records::{Event, Listener, Result, StepRecord};
 
 /// Steps between two times that the file is brought up to date.
 const FLUSH_EVERY: u64 = 10;
@@ -118,11 +119,7 @@ impl TensorBoard {
         ));
         let file = fs::create_dir_all(&folder)
             .and_then(|()| File::create(&path))
-            .map_err(|source| EngineError::Io {
-                action: "create",
-                path: path.clone(),
-                source,
-            })?;
+            .map_err(failed("create", &path))?;
         self.file = Some((path, BufWriter::new(file)));
         self.write(&event(done, field::FILE_VERSION, b"brain.Event:2"), false);
         let mut start = Vec::new();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use smollm3_engine::Result;
+use smollm3_records::Result;
 use tiny_http::{Header, Method, Request, Response, Server};
 
 use crate::local_server::{is_for_this_machine, listen};

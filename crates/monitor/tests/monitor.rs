@@ -7,12 +7,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use smollm3_engine::guard::Fault;
-use smollm3_engine::{
-    Event, HeldOutRecord, IncidentKind, Listener, Listeners, Metrics, PhaseInfo, RowRef, SourceName,
+use smollm3_monitor::{Prometheus, RunFiles, TensorBoard, report, status};
+use smollm3_records::{
+    Event, Fault, HeldOutRecord, IncidentKind, Listener, Listeners, Metrics, PhaseInfo, RowRef, SourceName,
     SourceRecord, StageInfo, StepRecord,
 };
-use smollm3_monitor::{Prometheus, RunFiles, TensorBoard, report, status};
 
 fn stage(folder: &Path) -> StageInfo {
     let source = |name: &str, category: &str| SourceName {

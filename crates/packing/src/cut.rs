@@ -3,10 +3,11 @@
 //! One pass in document order, 12 bytes a piece. Handing the packers lengths alone would save the
 //! array, but each would then need its own rule for long documents.
 
+use crate::choices::TooLong;
 use crate::error::{PackError, Result};
 use crate::ledger::Ledger;
 use crate::rows::Fragment;
-use crate::settings::{Settings, TooLong};
+use crate::settings::Settings;
 
 /// The pieces of documents `first..`, none longer than a row and none empty; the ledger counts what is
 /// kept and what is lost.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::settings::{MAX_ROW, Packing, TooLong};
+use crate::choices::{MAX_ROW, Packing, TooLong};
 
 /// Why documents cannot be packed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

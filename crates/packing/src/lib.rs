@@ -35,6 +35,7 @@
 //! ```
 
 mod best_fit;
+mod choices;
 mod cut;
 pub mod error;
 pub mod ledger;
@@ -44,8 +45,9 @@ pub mod rows;
 pub mod settings;
 mod wrap;
 
+pub use choices::{MAX_ROW, Packing, TooLong};
 pub use error::{PackError, Result};
 pub use ledger::Ledger;
 pub use pack::pack;
 pub use rows::{Fragment, Rows};
-pub use settings::{MAX_ROW, Packing, Settings, TooLong};
+pub use settings::Settings;

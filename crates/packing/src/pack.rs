@@ -1,12 +1,13 @@
 //! The entry: checks, groups, and one packer for each group.
 
 use crate::best_fit::best_fit;
+use crate::choices::{Packing, TooLong};
 use crate::cut::cut;
 use crate::error::{PackError, Result};
 use crate::ledger::Ledger;
 use crate::open_rows::OpenRows;
 use crate::rows::Rows;
-use crate::settings::{Packing, Settings, TooLong};
+use crate::settings::Settings;
 use crate::wrap::wrap;
 
 /// Packs documents of these lengths (in tokens) into rows.

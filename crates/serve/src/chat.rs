@@ -9,7 +9,7 @@ use smollm3_inference::Continuation;
 use crate::answer::{Answer, Part, THINK};
 use crate::messages::{conversation, refused};
 use crate::reply::Reply;
-use crate::server::{Shared, now, response_id};
+use crate::shared::{Shared, now, response_id};
 use crate::wire::{
     ChatChoice, ChatCompletion, ChatDelta, ChatPiece, ChatRequest, Checked, Fields, FinishReason, Options,
     Refusal, Usage,

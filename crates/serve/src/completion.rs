@@ -7,7 +7,7 @@ use serde::Serialize;
 use smollm3_inference::{Continuation, TokenScore};
 
 use crate::reply::Reply;
-use crate::server::{Shared, now, response_id};
+use crate::shared::{Shared, now, response_id};
 use crate::token_text::TextOffset;
 use crate::wire::{
     Checked, Completion, CompletionChoice, CompletionRequest, Fields, FinishReason, Logprobs, Options,

@@ -11,6 +11,7 @@
 mod answer;
 mod batches;
 mod chat;
+mod checks;
 mod completion;
 mod connections;
 mod error;
@@ -20,6 +21,7 @@ mod messages;
 mod queue;
 mod reply;
 mod server;
+mod shared;
 mod token_text;
 mod tool_call;
 mod wire;

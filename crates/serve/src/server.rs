@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
@@ -16,7 +16,6 @@ use axum::routing::{get, post};
 use serde_json::json;
 use smollm3_chat::NaiveDate;
 use smollm3_inference::TextModel;
-use smollm3_model::Sampling;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc};
@@ -26,8 +25,9 @@ use crate::connections::serve;
 use crate::hosts::{self, Hosts};
 use crate::queue::Queue;
 use crate::reply::{Reply, Running};
+use crate::shared::{Shared, now};
 use crate::token_text::TokenTexts;
-use crate::wire::{Checked, Fields, Json, Model, Models, Refusal};
+use crate::wire::{Checked, Fields, Json, Models, Refusal};
 use crate::worker::{Job, Work, work};
 use crate::{Limits, Result, ServeError, chat, completion};
 
@@ -62,20 +62,6 @@ pub struct Server {
     address: SocketAddr,
     hosts: Arc<Hosts>,
     shared: Arc<Shared>,
-}
-
-/// What all requests share.
-pub(crate) struct Shared {
-    pub model: Arc<TextModel>,
-    pub name: String,
-    pub texts: TokenTexts,
-    pub date: NaiveDate,
-    pub limits: Limits,
-    created: u64,
-    queue: Queue<Job>,
-    places: Arc<Semaphore>,
-    /// Held while a body is taken apart, which takes some forty times its bytes.
-    reading: Semaphore,
 }
 
 impl Server {
@@ -243,53 +229,4 @@ async fn body(request: Request, limits: &Limits) -> Checked<Bytes> {
             Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, problem))
         }
     }
-}
-
-impl Shared {
-    fn card(&self) -> Model<'_> {
-        Model {
-            id: &self.name,
-            object: "model",
-            created: self.created,
-            owned_by: "smollm3",
-            max_model_len: self.context(),
-        }
-    }
-
-    /// Tokens of the model's context.
-    pub fn context(&self) -> usize {
-        self.model.model.max_positions()
-    }
-
-    /// How tokens are chosen where a request does not say: as the checkpoint draws them, else as OpenAI does.
-    pub fn sampling(&self) -> Sampling {
-        let own = &self.model.generation.sampling;
-        // A checkpoint that is not meant to be drawn from has no temperature.
-        match own.temperature > 0.0 {
-            true => own.clone(),
-            false => Sampling {
-                temperature: 1.0,
-                ..Sampling::default()
-            },
-        }
-    }
-
-    /// Refuses requests that are meant for another model.
-    pub fn check_model(&self, asked: Option<&str>) -> Checked<()> {
-        match asked {
-            Some(asked) if asked != self.name => Err(Refusal::no_such_model(asked, &self.name)),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
-
-/// A name that no other response has.
-pub(crate) fn response_id(kind: &str) -> String {
-    format!("{kind}-{:032x}", rand::random::<u128>())
 }

@@ -2,17 +2,18 @@
 
 use std::sync::atomic::AtomicBool;
 
+use smollm3_conversations::{
+    ConversationEncoder, ConversationStore, Prepared, Result, SftError, measured_rows, stage_tokenizer,
+};
 use smollm3_engine::trainer::train;
 use smollm3_engine::{
-    CrossEntropy, EngineError, Event, HeldOut, HeldOutRecord, Kept, Listener, MicroBatch, Row, RowRef, Run,
-    SourceName, TrainState, Watch, Watched, held_out_rows, token_bytes,
+    CrossEntropy, EngineError, HeldOut, Kept, MicroBatch, Row, Run, TrainState, Watch, Watched,
+    held_out_rows, token_bytes,
 };
 use smollm3_recipe::{FineTuning, ModelConfig, Phase, Stage, Training};
+use smollm3_records::{Event, HeldOutRecord, Listener, RowRef, SourceName, write_ledger};
 
-use crate::packed::padded;
-use crate::{
-    ConversationEncoder, ConversationStore, PackedRows, Prepared, Result, measured_rows, stage_tokenizer,
-};
+use crate::packed::{PackedRows, padded};
 
 /// All of them count as one source.
 const CONVERSATIONS: &str = "conversations";
@@ -36,7 +37,7 @@ pub fn fine_tune(
     let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;
-    run.only_first(|| rows.ledger().write(&run.stage_folder(&stage.name)))?;
+    run.only_first(|| Ok::<_, SftError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?))?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
 
     let training = fine_tuning.training(&stage.name, rows.len());

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::Value;
+use smollm3_conversations::{ConversationStore, ConversationWriter};
 use smollm3_packing::{Packing, Settings};
-use smollm3_sft::{ConversationStore, ConversationWriter, PackedRows};
+use smollm3_sft::PackedRows;
 
 type Talk = (Vec<u32>, Vec<bool>);
 

@@ -16,9 +16,12 @@ use serde_json::json;
 use server::{Answer, Server};
 use smollm3_chat::Template;
 use smollm3_collective::{Collective, Threads};
-use smollm3_engine::{Listeners, Metrics, Record, Run, read_metrics};
+use smollm3_conversations::stage_tokenizer;
+use smollm3_engine::Run;
+use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
-use smollm3_sft::{fine_tune, stage_tokenizer};
+use smollm3_records::{Listeners, Metrics, Record, read_metrics};
+use smollm3_sft::fine_tune;
 use support::recipe;
 
 /// At ten times the rate, a step with tokens that have been seen once is off by 5e-6: what is a rounding apart in the gradient of
@@ -72,7 +75,7 @@ fn run(recipe: &Recipe, world: usize, stages: std::ops::Range<usize>) {
         for stage in &run.recipe.stages[stages.clone()] {
             match stage.fine_tuning() {
                 Some(tuning) => fine_tune(&run, stage, tuning, &stop, &mut listeners).unwrap(),
-                None => run.stage(stage, &stop, &mut listeners).unwrap(),
+                None => pretrain(&run, stage, &stop, &mut listeners).unwrap(),
             }
         }
     });

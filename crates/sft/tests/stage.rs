@@ -9,11 +9,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use smollm3_engine::{Event, HeldOutRecord, Listener, Listeners, Record, Run, checkpoint, read_metrics};
+use smollm3_conversations::{ConversationEncoder, Prepared};
+use smollm3_engine::{Run, checkpoint};
 use smollm3_model::Parameters;
 use smollm3_model::hf::{Checkpoint, TensorFiles};
+use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
-use smollm3_sft::{ConversationEncoder, PackedRows, Prepared, fine_tune, prepared_data};
+use smollm3_records::{Event, HeldOutRecord, Listener, Listeners, Record, read_metrics};
+use smollm3_sft::{PackedRows, fine_tune, prepared_data};
 use support::{Recorder, recipe};
 
 const STEPS: u64 = 8;
@@ -65,7 +68,7 @@ fn talking(folder: &Path, overrides: &[&str]) -> Recipe {
 struct StopAfter<'a>(u64, &'a AtomicBool, bool);
 
 impl Listener for StopAfter<'_> {
-    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
         match event {
             Event::StageStarted { stage, .. } => self.2 = stage.name == "sft",
             Event::Step(record) if self.2 && record.step == self.0 => self.1.store(true, Ordering::Relaxed),
@@ -75,13 +78,13 @@ impl Listener for StopAfter<'_> {
     }
 }
 
-fn run(recipe: Recipe, stop_after: u64) -> smollm3_sft::Result<()> {
+fn run(recipe: Recipe, stop_after: u64) -> smollm3_conversations::Result<()> {
     let stop = AtomicBool::new(false);
-    let mut metrics = smollm3_engine::Metrics::default();
+    let mut metrics = smollm3_records::Metrics::default();
     let run = Run::open(recipe, &mut metrics)?;
     struct Two<'a, 'b>(&'a mut dyn Listener, &'b mut dyn Listener);
     impl Listener for Two<'_, '_> {
-        fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+        fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
             self.0.on(event)?;
             self.1.on(event)
         }
@@ -91,7 +94,7 @@ fn run(recipe: Recipe, stop_after: u64) -> smollm3_sft::Result<()> {
     for stage in &run.recipe.stages {
         match stage.fine_tuning() {
             Some(fine_tuning) => fine_tune(&run, stage, fine_tuning, &stop, &mut both)?,
-            None => run.stage(stage, &stop, &mut both)?,
+            None => pretrain(&run, stage, &stop, &mut both)?,
         }
     }
     Ok(())
@@ -194,7 +197,7 @@ fn a_stop_after_any_step_changes_no_bit() {
     }
 }
 
-fn prepared(recipe: Recipe, notes: &Recorder) -> smollm3_sft::Result<(Prepared, u64)> {
+fn prepared(recipe: Recipe, notes: &Recorder) -> smollm3_conversations::Result<(Prepared, u64)> {
     let mut listener = Listeners::default().with(Recorder(notes.0.clone()));
     let run = Run::open(recipe, &mut listener)?;
     let stage = run.recipe.stages.last().unwrap();
@@ -372,7 +375,7 @@ fn a_stop_while_adapters_are_trained_changes_no_bit() {
 
 #[test]
 fn rows_are_counted_from_one() {
-    let batch = smollm3_sft::RowBatch::Generated("sum", 1_000, vec![Value::Null; 2]);
+    let batch = smollm3_conversations::RowBatch::Generated("sum", 1_000, vec![Value::Null; 2]);
     assert_eq!(
         (batch.place(0), batch.place(1)),
         ("sum 1001".to_owned(), "sum 1002".to_owned())

@@ -12,12 +12,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use smollm3_collective::{Collective, Threads};
-use smollm3_engine::{
-    Event, HeldOutRecord, Listener, Listeners, Metrics, Record, Run, ValidationState, checkpoint,
-    read_metrics, read_stage,
-};
+use smollm3_conversations::{ConversationEncoder, Prepared};
+use smollm3_engine::Run;
+use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
-use smollm3_sft::{ConversationEncoder, Prepared, fine_tune};
+use smollm3_records::{
+    Event, HeldOutRecord, Listener, Listeners, Metrics, Record, ValidationState, checkpoint, read_metrics,
+    read_stage,
+};
+use smollm3_sft::fine_tune;
 use support::recipe;
 
 const STEPS: u64 = 40;
@@ -88,7 +91,7 @@ fn stopping(folder: &Path, overrides: &[&str]) -> Recipe {
 struct StopAfter<'a>(u64, &'a AtomicBool, bool);
 
 impl Listener for StopAfter<'_> {
-    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
         match event {
             Event::StageStarted { stage, .. } => self.2 = stage.name == "sft",
             Event::Step(record) if self.2 && record.step == self.0 => self.1.store(true, Ordering::Relaxed),
@@ -101,13 +104,13 @@ impl Listener for StopAfter<'_> {
 struct Two<'a>(Metrics, StopAfter<'a>);
 
 impl Listener for Two<'_> {
-    fn on(&mut self, event: &Event) -> smollm3_engine::Result<()> {
+    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
         self.0.on(event)?;
         self.1.on(event)
     }
 }
 
-fn run(recipe: Recipe, stop_after: u64, stages: usize) -> smollm3_sft::Result<()> {
+fn run(recipe: Recipe, stop_after: u64, stages: usize) -> smollm3_conversations::Result<()> {
     let stop = AtomicBool::new(false);
     let mut listener = Two(Metrics::default(), StopAfter(stop_after, &stop, false));
     let run = Run::open(recipe, &mut listener)?;
@@ -117,7 +120,7 @@ fn run(recipe: Recipe, stop_after: u64, stages: usize) -> smollm3_sft::Result<()
         }
         match stage.fine_tuning() {
             Some(fine_tuning) => fine_tune(&run, stage, fine_tuning, &stop, &mut listener)?,
-            None => run.stage(stage, &stop, &mut listener)?,
+            None => pretrain(&run, stage, &stop, &mut listener)?,
         }
     }
     Ok(())
@@ -251,7 +254,7 @@ fn ranks_end_together_where_one_does() {
         for stage in &run.recipe.stages[..2] {
             match stage.fine_tuning() {
                 Some(tuning) => fine_tune(&run, stage, tuning, &stop, &mut listeners).unwrap(),
-                None => run.stage(stage, &stop, &mut listeners).unwrap(),
+                None => pretrain(&run, stage, &stop, &mut listeners).unwrap(),
             }
         }
     });
@@ -264,7 +267,7 @@ fn prepared(
     folder: &Path,
     data: &str,
     seed: u64,
-) -> smollm3_sft::Result<BTreeMap<String, BTreeSet<Vec<u32>>>> {
+) -> smollm3_conversations::Result<BTreeMap<String, BTreeSet<Vec<u32>>>> {
     let _ = fs::remove_dir_all(folder.join("out"));
     let overrides = [
         format!("stage.sft.data=[{data}]"),

@@ -19,6 +19,12 @@ pub enum SweepError {
         /// Why not.
         source: io::Error,
     },
+    /// A file that is written whole.
+    #[error(transparent)]
+    Files(#[from] smollm3_files::FilesError),
+    /// What a run's folder says.
+    #[error(transparent)]
+    Records(#[from] smollm3_records::RecordError),
     /// `sweep.toml` is not TOML, or a key of it cannot be honoured.
     #[error("{path}: {message}", path = .path.display())]
     File {

@@ -8,18 +8,18 @@
 //!   table.md  sweep.json  report.html
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use smollm3_recipe::{Difference, Recipe};
+use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::locked_file::open_locked;
+use smollm3_recipe::Difference;
+use smollm3_records::RECIPE;
 
 use crate::error::io;
 use crate::{PlannedRun, Result, SweepError};
-
-/// What the engine calls the recipe of a run's folder.
-pub(crate) const RECIPE: &str = "recipe.json";
 
 const FINISHED: &str = "finished.json";
 
@@ -44,15 +44,6 @@ impl State {
 #[derive(Serialize, Deserialize)]
 struct Finished {
     recipe: String,
-}
-
-/// Stands for a recipe and for what is measured of it, which is no part of the recipe's own fingerprint.
-pub(crate) fn hash(recipe: &Recipe) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(recipe.fingerprint().as_bytes());
-    // Fails only for maps whose keys are no strings, and there are none.
-    hasher.update(&serde_json::to_vec(&recipe.evaluation).unwrap_or_default());
-    hasher.finalize().to_hex().to_string()
 }
 
 impl PlannedRun {
@@ -94,7 +85,7 @@ impl PlannedRun {
             recipe: self.hash.clone(),
         };
         let bytes = serde_json::to_vec(&finished).unwrap_or_default();
-        write_whole(&self.folder.join(FINISHED), &bytes)
+        Ok(write_atomically(&self.folder.join(FINISHED), &bytes)?)
     }
 }
 
@@ -106,18 +97,6 @@ fn line(difference: &Difference) -> String {
         or_absent(&difference.ours),
         or_absent(&difference.theirs)
     )
-}
-
-/// Writes a file whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let draft = path.with_extension("part");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    write().map_err(io("write", path))
 }
 
 /// A folder that no other sweep works in, until it is dropped.
@@ -140,17 +119,10 @@ pub(crate) fn lock(folder: &Path) -> Result<Lock> {
     }
     fs::create_dir_all(folder.join("logs")).map_err(io("create", folder))?;
     let path = folder.join(".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(TryLockError::WouldBlock) => Err(SweepError::Locked {
+    match open_locked(&path).map_err(io("lock", &path))? {
+        Some(file) => Ok(Lock(file)),
+        None => Err(SweepError::Locked {
             path: folder.to_owned(),
         }),
-        Err(TryLockError::Error(source)) => Err(io("lock", &path)(source)),
     }
 }

@@ -1,18 +1,11 @@
-//! What a run has written about itself: `stage.json`, `metrics.jsonl` and `evaluation.json` in its stages' folders.
-//!
-//! Only the fields that are compared are read, here and not by the engine's own readers: those come with tensors, and a
-//! sweep needs none.
+//! What is compared of a run: from `stage.json`, `metrics.jsonl` and `evaluation.json` in its stages' folders.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use smollm3_records::{PositionLoss, ProbeScore, Record, read_evaluation, read_metrics, read_stage};
 
-use crate::error::io;
-use crate::{Result, SweepError};
+use crate::Result;
 
 /// A finished run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,70 +26,9 @@ pub struct FoundStage {
     /// Loss on held-out text at the end, nats a token, and the tokens it is the mean of, by category.
     pub held_out: BTreeMap<String, (f64, u64)>,
     /// Loss by position of its last checkpoint.
-    pub positions: Vec<Position>,
+    pub positions: Vec<PositionLoss>,
     /// What its last checkpoint finds in long texts.
-    pub retrieval: Vec<Retrieved>,
-}
-
-/// Mean loss at some positions of documents.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Position {
-    /// The first position.
-    pub from: usize,
-    /// The position after the last.
-    pub to: usize,
-    /// Nats a token.
-    pub loss: f64,
-}
-
-/// The score of a long-context task.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Retrieved {
-    /// The task.
-    pub task: String,
-    /// Tokens of the text.
-    pub length: usize,
-    /// From 0 to 1.
-    pub score: f64,
-}
-
-#[derive(Deserialize)]
-struct StageJson {
-    tokens_per_step: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-enum Line {
-    Step {
-        step: u64,
-        loss: Option<f64>,
-        seconds: f64,
-    },
-    HeldOut {
-        category: String,
-        /// Nothing if it was no number.
-        nats_per_token: Option<f64>,
-        tokens: u64,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct EvaluationJson {
-    #[serde(default)]
-    loss_by_position: Vec<Position>,
-    #[serde(default)]
-    long_context: Vec<Retrieved>,
-    #[serde(default)]
-    held_out: BTreeMap<String, TextLoss>,
-}
-
-#[derive(Deserialize)]
-struct TextLoss {
-    nats_per_token: f64,
-    tokens: u64,
+    pub retrieval: Vec<ProbeScore>,
 }
 
 impl Found {
@@ -123,39 +55,29 @@ impl FoundStage {
             ..Self::default()
         };
         let mut seconds = Vec::new();
-        // The engine may be writing the last line.
-        let lines = text(&folder.join("metrics.jsonl"))?.unwrap_or_default();
-        for line in lines.lines().filter_map(|line| serde_json::from_str(line).ok()) {
-            match line {
-                Line::Step {
-                    step,
-                    loss,
-                    seconds: taken,
-                } => {
-                    stage.losses.extend(loss.map(|loss| (step, loss)));
-                    seconds.push(taken);
+        for record in read_metrics(folder)? {
+            match record {
+                Record::Step(step) => {
+                    stage
+                        .losses
+                        .extend((!step.loss.is_nan()).then_some((step.step, step.loss)));
+                    seconds.push(step.seconds);
                 }
                 // The last phase's is the last.
-                Line::HeldOut {
-                    category,
-                    nats_per_token,
-                    tokens,
-                } => {
-                    let loss = nats_per_token.unwrap_or(f64::NAN);
-                    stage.held_out.insert(category, (loss, tokens));
+                Record::HeldOut(record) => {
+                    let loss = (record.nats_per_token, record.tokens);
+                    stage.held_out.insert(record.category, loss);
                 }
-                Line::Other => {}
+                Record::Measured(_) => {}
             }
         }
         seconds.sort_by(f64::total_cmp);
-        if let (Some(info), Some(median)) = (
-            json::<StageJson>(&folder.join("stage.json"))?,
-            seconds.get(seconds.len() / 2),
-        ) && *median > 0.0
+        if let (Some(info), Some(median)) = (read_stage(folder)?, seconds.get(seconds.len() / 2))
+            && *median > 0.0
         {
             stage.tokens_per_second = Some(info.tokens_per_step as f64 / median);
         }
-        if let Some(evaluation) = json::<EvaluationJson>(&folder.join("evaluation.json"))? {
+        if let Some(evaluation) = read_evaluation(folder)? {
             stage.positions = evaluation.loss_by_position;
             stage.retrieval = evaluation.long_context;
             // Measured on rows of one length in all stages, if it was asked for.
@@ -179,24 +101,4 @@ impl FoundStage {
             });
         (tokens > 0).then(|| nats / tokens as f64)
     }
-}
-
-fn text(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io("read", path)(error)),
-    }
-}
-
-fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let Some(text) = text(path)? else {
-        return Ok(None);
-    };
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|error| SweepError::File {
-            path: path.to_owned(),
-            message: error.to_string(),
-        })
 }

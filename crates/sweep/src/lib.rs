@@ -20,6 +20,7 @@ mod folder;
 mod found;
 mod grid;
 mod measure;
+mod planned_run;
 mod prepared;
 mod report;
 mod results;
@@ -34,10 +35,11 @@ pub use file::{SweepFile, Varied};
 pub use found::{Found, FoundStage};
 pub use grid::Axis;
 pub use measure::{Measure, Measured};
+pub use planned_run::PlannedRun;
 pub use results::{Results, Row, Value};
 pub use run::{Outcome, Progress, Slot, run};
 pub use statistics::{Change, Spread, exceeded_by_chance};
-pub use sweep::{PlannedRun, Request, Sweep};
+pub use sweep::{Request, Sweep};
 
 /// What most functions of this crate give.
 pub type Result<T> = std::result::Result<T, SweepError>;

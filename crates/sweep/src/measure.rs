@@ -94,7 +94,12 @@ pub(crate) fn of_stage(stage: &FoundStage, kinds: &[Measure]) -> Vec<(Measured, 
             Measure::Retrieval => {
                 let scores = stage.retrieval.iter();
                 scores
-                    .map(|score| (format!("{} in {}", score.task, score.length), 100.0 * score.score))
+                    .map(|score| {
+                        (
+                            format!("{} in {}", score.task.name(), score.length),
+                            100.0 * score.score,
+                        )
+                    })
                     .collect()
             }
             Measure::Speed => stage

@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use smollm3_files::atomic_file::write_atomically;
+use smollm3_records::RECIPE;
 
 use crate::error::io;
-use crate::folder::{RECIPE, write_whole};
 use crate::{PlannedRun, Result, Sweep};
 
 /// What the engine calls the folders.
@@ -55,16 +56,13 @@ pub(crate) fn is_ready(prepared: &Path) -> bool {
 
 /// Says so.
 pub(crate) fn ready(prepared: &Path) -> Result<()> {
-    write_whole(&prepared.join(READY), b"{}")
+    Ok(write_atomically(&prepared.join(READY), b"{}")?)
 }
 
 /// Makes the folder that `run` can prepare in, also where another run that gets the same tokens has begun to.
 pub(crate) fn expect(run: &PlannedRun, prepared: &Path) -> Result<()> {
-    fs::create_dir_all(prepared).map_err(io("create", prepared))?;
-    write_whole(
-        &prepared.join(RECIPE),
-        run.recipe.canonical().to_string().as_bytes(),
-    )
+    let recipe = run.recipe.canonical().to_string();
+    Ok(write_atomically(&prepared.join(RECIPE), recipe.as_bytes())?)
 }
 
 /// Makes the folder of a new run, with its recipe and links to what is prepared. All at once: a folder with half the links

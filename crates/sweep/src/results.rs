@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Serialize;
+use smollm3_files::atomic_file::write_atomically;
 
-use crate::folder::{State, write_whole};
+use crate::folder::State;
 use crate::measure::of_stage;
 use crate::{Change, Found, Measured, Result, Spread, Sweep, SweepError};
 
@@ -224,9 +225,9 @@ impl Results {
     /// A chart cannot be drawn, or a file not written.
     pub fn write(&self, sweep: &Sweep) -> Result<PathBuf> {
         let page = sweep.output.join("report.html");
-        write_whole(&sweep.output.join("table.md"), self.markdown().as_bytes())?;
-        write_whole(&sweep.output.join("sweep.json"), self.json()?.as_bytes())?;
-        write_whole(&page, self.html().as_bytes())?;
+        write_atomically(&sweep.output.join("table.md"), self.markdown().as_bytes())?;
+        write_atomically(&sweep.output.join("sweep.json"), self.json()?.as_bytes())?;
+        write_atomically(&page, self.html().as_bytes())?;
         Ok(page)
     }
 }

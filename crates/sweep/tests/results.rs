@@ -71,7 +71,7 @@ fn a_run_is_read_as_it_is_written() {
 fn evaluations_are_read_too() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("long")).unwrap();
-    let text = r#"{"checkpoint":"x","step":3,"loss_by_position":[{"from":0,"to":256,"loss":4.5,"standard_error":0.1,"documents":3}],
+    let text = r#"{"checkpoint":"x","step":3,"asked":{},"loss_by_position":[{"from":0,"to":256,"loss":4.5,"standard_error":0.1,"documents":3}],
         "long_context":[{"task":"single","length":512,"items":20,"score":0.25,"standard_error":0.1}],
         "held_out":{"web":{"nats_per_token":2.5,"bits_per_byte":1.0,"tokens":10}},"exact_match":[],"preference":[]}"#;
     fs::write(folder.path().join("long/evaluation.json"), text).unwrap();

@@ -9,7 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::model::{Found, Work};
+use crate::work::{Found, Work};
 use crate::{Asked, Journal, Model, Place, Prompts, Result, Survey, SynthesisError};
 
 /// How often those who watch are told.
@@ -54,22 +54,26 @@ pub fn answer_all(
     let mut outcome = Ok(());
     thread::scope(|scope| {
         let (found, answers) = sync_channel::<Found>(256);
-        let work = |(number, asked)| Work {
-            number,
-            asked,
-            prompts,
-            samples,
-            done: &done,
-            halts: [stop, &failed],
-            tokens: &tokens,
-            found: found.clone(),
-        };
         let (here, elsewhere): (Vec<_>, Vec<_>) = (0u8..)
             .zip(models)
-            .map(work)
-            .partition(|work| matches!(work.asked.model, Model::Checkpoint(_)));
+            .map(|(number, asked)| {
+                let work = Work {
+                    number,
+                    name: asked.name,
+                    sampling: &asked.sampling,
+                    max_new_tokens: asked.max_new_tokens,
+                    prompts,
+                    samples,
+                    done: &done,
+                    halts: [stop, &failed],
+                    tokens: &tokens,
+                    found: found.clone(),
+                };
+                (&asked.model, work)
+            })
+            .partition(|(model, _)| matches!(model, Model::Checkpoint(_)));
         drop(found);
-        let in_turn = |works: Vec<Work<'_>>| works.iter().try_for_each(answer_one);
+        let in_turn = |works: Vec<(&Model, Work<'_>)>| works.iter().try_for_each(answer_one);
         let workers: Vec<_> = elsewhere
             .into_iter()
             .map(|work| vec![work])
@@ -138,8 +142,8 @@ pub fn answer_all(
     outcome.and(synced)
 }
 
-fn answer_one(work: &Work<'_>) -> Result<()> {
-    match &work.asked.model {
+fn answer_one((model, work): &(&Model, Work<'_>)) -> Result<()> {
+    match model {
         Model::Checkpoint(checkpoint) => checkpoint.answer(work),
         Model::Endpoint(endpoint) => endpoint.answer(work),
     }

@@ -15,8 +15,8 @@ use smollm3_inference::{InferenceError, TextModel, checkpoint_hash};
 use smollm3_model::{Generation, generate_streams};
 
 use crate::answer::with_thought;
-use crate::model::Work;
 use crate::prompt::Prompt;
+use crate::work::Work;
 use crate::{Answer, Finish, Result, SynthesisError};
 
 /// Prompts that are sorted by length together.
@@ -139,9 +139,9 @@ fn answer_batch(model: &TextModel, batch: &[Row<'_>], work: &Work<'_>) -> Result
     let stream = |row: &Row<'_>| work.place(row.prompt, row.sample).stream();
     let streams: Vec<u64> = batch.iter().map(stream).collect();
     let settings = Generation {
-        max_new_tokens: work.asked.max_new_tokens,
+        max_new_tokens: work.max_new_tokens,
         stop: model.end_tokens(),
-        sampling: work.asked.sampling.clone(),
+        sampling: work.sampling.clone(),
     };
     let answers = generate_streams(&model.model, &prompts, &streams, &settings, |_, _| {
         work.tokens.fetch_add(1, Ordering::Relaxed);

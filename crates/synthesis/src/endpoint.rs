@@ -17,9 +17,9 @@ use smollm3_corpus::remote::RetryPolicy;
 use url::Url;
 
 use crate::completion::{Fault, broken, fault, read};
-use crate::model::Work;
 use crate::prompt::Prompt;
-use crate::{Answer, Asked, Result, SynthesisError};
+use crate::work::Work;
+use crate::{Answer, Result, SynthesisError};
 
 /// How often it is looked whether to stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -159,8 +159,8 @@ impl Endpoint {
     async fn ask(&self, prompt: &Prompt, sample: u32, work: &Work<'_>) -> Result<Answer> {
         let stream = work.place(prompt, sample).stream();
         // 31 bits: servers disagree about the sign of more.
-        let seed = work.asked.sampling.rng(stream).random::<u32>() >> 1;
-        let body = self.body(prompt, work.asked, seed).to_string();
+        let seed = work.sampling.rng(stream).random::<u32>() >> 1;
+        let body = self.body(prompt, work, seed).to_string();
         let mut failures = 0;
         loop {
             let fault = match self.request(body.clone()).await {
@@ -193,12 +193,12 @@ impl Endpoint {
     }
 
     /// The request: what every server knows, and what only some know where it is asked for.
-    fn body(&self, prompt: &Prompt, asked: &Asked, seed: u32) -> Value {
-        let sampling = &asked.sampling;
+    fn body(&self, prompt: &Prompt, work: &Work<'_>, seed: u32) -> Value {
+        let sampling = work.sampling;
         let mut body = json!({
             "model": self.model,
             "messages": prompt.conversation.messages,
-            "max_tokens": asked.max_new_tokens,
+            "max_tokens": work.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": seed,

@@ -16,6 +16,9 @@ pub enum SynthesisError {
     /// The files of prompts.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
+    /// A file that is written whole, locked or hashed.
+    #[error(transparent)]
+    Files(#[from] smollm3_files::FilesError),
     /// A checkpoint.
     #[error(transparent)]
     Inference(#[from] InferenceError),

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use smollm3_corpus::locked_file::open_locked;
+use smollm3_files::locked_file::open_locked;
 
 use crate::prompt::Prompt;
 use crate::{Answer, Result, Settings, SynthesisError};

@@ -25,6 +25,7 @@ pub mod model;
 pub mod prompt;
 pub mod rows;
 mod settings;
+mod work;
 
 pub use answer::{Answer, Finish};
 pub use answer_all::{Progress, answer_all};

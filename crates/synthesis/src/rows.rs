@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use smollm3_answers::is_right;
-use smollm3_corpus::atomic_file::AtomicFile;
+use smollm3_files::atomic_file::AtomicFile;
 
 use crate::{Answer, Finish, Journal, Place, Prompt, Prompts, Result, SynthesisError};
 

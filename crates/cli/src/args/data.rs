@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Subcommand};
 use smollm3_corpus::tokenize::Worker;
-use smollm3_recipe::{Bytes, Percent};
+use smollm3_recipe::Percent;
 
-use super::{PairsArgs, RecipeArgs, ResponsesArgs};
+use super::{BadRows, CacheArgs, PairsArgs, RecipeArgs, ResponsesArgs};
 
 /// `smollm3 data …`.
 #[derive(Debug, Subcommand)]
@@ -137,24 +137,4 @@ pub struct ExplainArgs {
     /// Print one JSON object a token
     #[arg(long)]
     pub json: bool,
-}
-
-/// What becomes of rows without usable text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BadRows {
-    /// The first one ends the work, naming its file and line
-    Stop,
-    /// They are left out and counted
-    Skip,
-}
-
-/// Where remote files lie while they are read.
-#[derive(Debug, ClapArgs)]
-pub struct CacheArgs {
-    /// Folder for remote files while they are read; beside the output when left out
-    #[arg(long)]
-    pub cache: Option<PathBuf>,
-    /// Bytes they may take there
-    #[arg(long, default_value = "50GB")]
-    pub cache_size: Bytes,
 }

@@ -6,9 +6,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use smollm3_corpus::{TokenStore, Tokenizer};
 use smollm3_engine::dtype;
-use smollm3_eval::{PositionLoss, loss_by_position, probe_scores, table};
+use smollm3_eval::{loss_by_position, probe_scores, table};
 use smollm3_model::hf::Checkpoint;
 use smollm3_recipe::{ContextLength, LongContextProbes};
+use smollm3_records::PositionLoss;
 
 use super::{bar, write_json};
 use crate::args::EvalArgs;

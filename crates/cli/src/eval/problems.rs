@@ -3,10 +3,11 @@
 use anyhow::{Result, bail};
 use serde_json::json;
 use smollm3_eval::{
-    Asking, DataRow, INSTRUCTION, Mode, Problem, ProblemRecord, ProblemTask, problem_score, report, solve,
+    Asking, DataRow, INSTRUCTION, Problem, ProblemRecord, ProblemTask, problem_score, report, solve,
 };
 use smollm3_inference::InferenceError;
 use smollm3_model::Sampling;
+use smollm3_records::Mode;
 
 use super::{Work, data_rows, examples, limited, open};
 use crate::args::EvalArgs;

@@ -20,8 +20,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use smollm3_files::locked_file::{open_locked, open_shared, wait_locked};
+
 use crate::error::{CorpusError, Result};
-use crate::locked_file::{open_locked, open_shared, wait_locked};
 
 const KEY_DIGITS: usize = 16;
 

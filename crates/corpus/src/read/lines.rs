@@ -16,6 +16,7 @@ use memchr::memchr2;
 use super::format::Compression;
 use super::json::without_mark;
 use super::list::List;
+use super::ready::ready;
 use super::unpack::unpack;
 use super::{BATCH_BYTES, Position};
 use crate::error::{CorpusError, Result};
@@ -208,19 +209,6 @@ impl Iterator for LineBatches {
         }
         batch.transpose()
     }
-}
-
-/// What a stream has ready; nothing at its end.
-pub(super) fn ready(stream: &mut dyn BufRead) -> io::Result<&[u8]> {
-    loop {
-        match stream.fill_buf() {
-            // The borrow of a result that is returned does not end here, so it is asked for again.
-            Ok(_) => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    stream.fill_buf()
 }
 
 /// Appends a line with its end, which is LF, CR LF or CR, to `buffer`; false at the end of the stream. It

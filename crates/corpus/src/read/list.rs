@@ -8,7 +8,7 @@ use std::io::{self, BufRead};
 
 use memchr::memchr2;
 
-use super::lines::ready;
+use super::ready::ready;
 
 /// Where in a list a reader is.
 #[derive(Debug, Default)]

@@ -19,6 +19,7 @@ mod lines;
 mod list;
 mod mend;
 mod parquet;
+mod ready;
 mod row_groups;
 mod sample;
 mod schema;

@@ -8,10 +8,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
+use smollm3_files::atomic_file::{partial_name, sync_parent};
 
 use super::retry::{Attempts, Fault};
 use super::{RemoteClient, RemoteFile};
-use crate::atomic_file::{partial_name, sync_folder};
 use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
 
@@ -74,7 +74,7 @@ impl RemoteClient {
             .map_err(CorpusError::io("write", &partial.path))?;
         fs::rename(&partial.path, target).map_err(CorpusError::io("write", target))?;
         partial.keep = true;
-        sync_folder(target)
+        Ok(sync_parent(target)?)
     }
 
     /// The contents of a small text file.

@@ -8,7 +8,8 @@ use super::object::bucket_fault;
 use super::retry::{Attempts, Fault};
 use super::{Place, RemoteClient, RemoteFile};
 use crate::error::{CorpusError, Result};
-use crate::shards::{Shard, compile_glob, has_glob, literal_root};
+use crate::glob::{compile_glob, has_glob, literal_root};
+use crate::shards::Shard;
 
 impl RemoteClient {
     /// Lists what remote `addresses` name, sorted by name; of folders and globs only files that `wanted`
@@ -82,7 +83,7 @@ impl RemoteClient {
                     } => self.hub_folder_or_file(*kind, repo, revision, folder).await,
                 };
                 match listed {
-                    Ok(listed) => return Ok(listed),
+                    Ok(listed) => return Ok::<_, CorpusError>(listed),
                     Err(fault) => attempts
                         .after(&format!("cannot list `{address}`"), fault)
                         .await

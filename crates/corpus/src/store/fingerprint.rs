@@ -11,10 +11,10 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
+use smollm3_files::atomic_file::write_atomically;
 
 use super::format::beside;
 use super::reader::{TokenFile, TokenStore};
-use crate::atomic_file::write_atomically;
 use crate::error::{CorpusError, Result};
 
 /// 32 bytes that stand for the contents of a store; shown as 64 hexadecimal digits.
@@ -126,7 +126,7 @@ pub(super) fn record(tokens: &Path, tokens_hash: blake3::Hash, index_hash: blake
     };
     let text =
         serde_json::to_string(&record).map_err(|error| CorpusError::store(tokens, error.to_string()))?;
-    write_atomically(&beside(tokens, "blake3"), text.as_bytes())
+    Ok(write_atomically(&beside(tokens, "blake3"), text.as_bytes())?)
 }
 
 impl TokenFile {

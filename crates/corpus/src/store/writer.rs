@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use smollm3_files::atomic_file::AtomicFile;
+
 use super::fingerprint;
 use super::format::{Metadata, TokenWidth, beside};
-use crate::atomic_file::AtomicFile;
 use crate::error::{CorpusError, Result};
 
 /// Bytes of tokens that are hashed and written at once: hashing is fastest in long runs.

@@ -15,8 +15,8 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::job::{FilesJob, Job};
-use super::pieces::{Piece, PieceKey, PieceReport, PieceWriter};
-use super::report::{TokenizeReport, finished, withdraw};
+use super::pieces::{Piece, PieceKey, PieceWriter};
+use super::report::{PieceReport, TokenizeReport, finished, withdraw};
 use super::worker::Worker;
 use super::{FORMAT, check_share, is_held_out};
 use crate::error::{CorpusError, Result};

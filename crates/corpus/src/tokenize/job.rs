@@ -8,11 +8,11 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use smollm3_files::atomic_file::write_atomically;
 
 use super::pieces::pieces_folder;
 use super::report::{held_out_folder, remove, train_folder, withdraw};
 use super::worker::Worker;
-use crate::atomic_file::write_atomically;
 use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
 use crate::store::Fingerprint;
@@ -117,7 +117,7 @@ impl Job {
         let path = folder.join(JOB);
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| CorpusError::store(folder, error.to_string()))?;
-        write_atomically(&path, text.as_bytes())
+        Ok(write_atomically(&path, text.as_bytes())?)
     }
 
     /// Makes `folder` ready for a tokenisation of documents from the start.

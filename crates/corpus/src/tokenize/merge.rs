@@ -8,10 +8,11 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use smollm3_files::atomic_file::sync_parent;
+
 use super::job::{FilesJob, Job, token_files};
 use super::pieces::{Piece, pieces_folder};
 use super::report::{TokenizeReport, held_out_folder, report, train_folder, withdraw};
-use crate::atomic_file::sync_folder;
 use crate::error::{CorpusError, Result};
 
 /// Makes the store in `out` of those of all workers, which stay as they are. A call that was killed can be made again.
@@ -126,12 +127,12 @@ fn give_names(files: &[PathBuf], folder: &Path) -> Result<()> {
             Err(_) => copy(file, &target)?,
         }
     }
-    sync_folder(&folder.join(first.file_name().unwrap_or_default()))
+    Ok(sync_parent(&folder.join(first.file_name().unwrap_or_default()))?)
 }
 
 /// A copy with the time of its original, by which its hash is known to hold.
 fn copy(file: &Path, target: &Path) -> Result<()> {
-    let partial = crate::atomic_file::partial_name(target)?;
+    let partial = smollm3_files::atomic_file::partial_name(target)?;
     let time = fs::metadata(file).and_then(|metadata| metadata.modified());
     let time = time.map_err(CorpusError::io("read", file))?;
     fs::copy(file, &partial).map_err(CorpusError::io("copy", file))?;

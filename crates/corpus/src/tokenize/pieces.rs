@@ -6,41 +6,16 @@
 //! alone. A killed job therefore repeats at most two pieces, the one that is being synced and the one that is being
 //! written, and gives the same bytes.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use smollm3_files::atomic_file::write_atomically;
 
-use super::report::{PartReport, Skipped, held_out_folder, train_folder};
-use crate::atomic_file::write_atomically;
+use super::report::{PartReport, PieceReport, held_out_folder, train_folder};
 use crate::error::{CorpusError, Result};
 use crate::read::Position;
 use crate::store::StoreWriter;
-
-/// `parts/00003-00001.json`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PieceReport {
-    /// Where the next piece begins.
-    pub(super) end: Position,
-    /// Whether the input file ends here.
-    pub(super) last: bool,
-    pub(super) train: PartReport,
-    pub(super) held_out: PartReport,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) replaced: BTreeMap<String, u64>,
-    pub(super) skipped: Skipped,
-}
-
-impl PieceReport {
-    /// Counts a document in which halves of surrogate pairs were replaced.
-    pub(super) fn count_replaced(&mut self) {
-        let name = "halves of surrogate pairs, read as U+FFFD".to_owned();
-        *self.replaced.entry(name).or_default() += 1;
-    }
-}
 
 /// The number of the file and that of the piece in it.
 pub(super) type PieceKey = (usize, usize);

@@ -6,10 +6,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use smollm3_files::atomic_file::write_atomically;
 
-use super::pieces::PieceReport;
-use crate::atomic_file::write_atomically;
 use crate::error::{CorpusError, Result};
+use crate::read::Position;
 use crate::store::{Fingerprint, TokenStore};
 use crate::tokenizer::Tokenizer;
 
@@ -163,7 +163,7 @@ impl TokenizeReport {
         let path = folder.join(REPORT);
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| CorpusError::store(&path, error.to_string()))?;
-        write_atomically(&path, text.as_bytes())
+        Ok(write_atomically(&path, text.as_bytes())?)
     }
 }
 
@@ -225,4 +225,27 @@ pub fn train_folder(folder: &Path) -> PathBuf {
 /// Where the held-out part of `folder` lies.
 pub fn held_out_folder(folder: &Path) -> PathBuf {
     folder.join("held-out")
+}
+
+/// `parts/00003-00001.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PieceReport {
+    /// Where the next piece begins.
+    pub(super) end: Position,
+    /// Whether the input file ends here.
+    pub(super) last: bool,
+    pub(super) train: PartReport,
+    pub(super) held_out: PartReport,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) replaced: BTreeMap<String, u64>,
+    pub(super) skipped: Skipped,
+}
+
+impl PieceReport {
+    /// Counts a document in which halves of surrogate pairs were replaced.
+    pub(super) fn count_replaced(&mut self) {
+        let name = "halves of surrogate pairs, read as U+FFFD".to_owned();
+        *self.replaced.entry(name).or_default() += 1;
+    }
 }

@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::SPLIT_PATTERN;
+/// How text is cut before merging: words, numbers of up to three digits, punctuation, white space.
+/// Source: `tokenizer.json` of Llama 3 (`pre_tokenizer`), which SmolLM3's tokenizer keeps.
+pub const SPLIT_PATTERN: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
 
 /// The kind of the component that changes text before it is split; `None` where nothing does.
 pub fn normalizer(tokenizer: &Value) -> Option<&str> {

@@ -2,13 +2,11 @@
 //!
 //! One binary: the crate links large libraries, and linking them once keeps the tests quick.
 
-mod atomic_file;
 mod bench;
 mod cache;
 mod encoder;
 mod fetch;
 mod fixtures;
-mod locked_file;
 mod read;
 mod remote;
 mod rows;

@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::Path;
 
-use smollm3_engine::{Event, Listener, Result};
 use smollm3_recipe::Recipe;
+use smollm3_records::{Event, Listener, Result};
 
 pub const STEPS: u64 = 6;
 

@@ -1,19 +1,7 @@
 //! Items as text: written-out answers or letters, with examples before them.
 
-use serde::{Deserialize, Serialize};
-
-use super::{ChoiceTask, Item};
+use super::{ChoiceTask, Form, Item};
 use crate::{EvalError, Result};
-
-/// How an answer is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Form {
-    /// The answer itself follows the question.
-    Cloze,
-    /// The choices are listed, and a letter follows.
-    Lettered,
-}
 
 /// How items become text.
 #[derive(Debug, Clone)]

@@ -6,13 +6,14 @@ use serde_json::json;
 use smollm3_chat::Conversation;
 use smollm3_inference::{Pieces, TextModel};
 use smollm3_model::{GenerateError, Generation, Sampling, generate_streams};
+use smollm3_records::Mode;
 
 use super::score::solution;
 use super::{Problem, ProblemRecord, ProblemTask, Solution};
+use crate::date::any_date;
 use crate::item_log::ItemLog;
 use crate::likelihood::encode;
-use crate::mode::any_date;
-use crate::{EvalError, Mode, Result};
+use crate::{EvalError, Result};
 
 /// What a chat model is told after the question when nothing else is.
 pub const INSTRUCTION: &str = "Put the final answer in \\boxed{}.";

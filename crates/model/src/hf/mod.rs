@@ -6,12 +6,14 @@
 mod adapter;
 mod checkpoint;
 mod generation;
+mod shard_error;
 mod shards;
 mod tensor_file;
 
 pub use adapter::{AdapterFiles, MergedAdapter};
 pub use checkpoint::{Checkpoint, CheckpointError, save, save_tensors, tensors};
 pub use generation::GenerationConfig;
-pub use shards::{NamedTensor, ShardError, TensorFiles, Values, write_shards};
+pub use shard_error::ShardError;
+pub use shards::{NamedTensor, TensorFiles, Values, write_shards};
 pub use smollm3_recipe::TOKENIZER_FILES;
 pub use tensor_file::{FileDtype, to_f32};

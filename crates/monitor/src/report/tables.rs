@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use smollm3_engine::{HeldOutRecord, Incident, MeasureRecord};
-use smollm3_eval::Evaluation;
 use smollm3_page::{card, escape, html_table, table};
-use smollm3_sft::Ledger;
+use smollm3_records::{Evaluation, HeldOutRecord, Incident, Ledger, MeasureRecord};
 
 use crate::StageFiles;
 use crate::status::{duration, tokens};

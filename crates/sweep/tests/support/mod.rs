@@ -39,7 +39,8 @@ count=0
 while [ -f "$here/slow" ] && [ $count -lt 400 ]; do sleep 0.05; count=$((count + 1)); done
 [ -f "$here/brief" ] && sleep 0.3
 mkdir -p "$out/short"
-echo '{"tokens_per_step": 4096}' > "$out/short/stage.json"
+echo '{"name": "short", "steps": 10, "tokens_per_step": 4096, "sequence_length": 128, "rope_theta": 1e4,
+  "flops_per_token": 1.0, "peak_flops": null, "sources": [], "phases": []}' > "$out/short/stage.json"
 [ -f "$here/metrics-$name" ] && cp "$here/metrics-$name" "$out/short/metrics.jsonl"
 echo "end $name $device" >> "$here/calls"
 exit 0

@@ -1,0 +1,77 @@
+//! What can go wrong with conversations.
+
+use std::path::PathBuf;
+
+use smollm3_chat::ChatError;
+use smollm3_corpus::CorpusError;
+use smollm3_engine::EngineError;
+use smollm3_packing::PackError;
+use smollm3_records::RecordError;
+use smollm3_sources::SourceError;
+
+/// A result with an [`SftError`].
+pub type Result<T> = std::result::Result<T, SftError>;
+
+/// A stage on conversations cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum SftError {
+    /// A row of the data.
+    #[error("{place}: {source}")]
+    Row {
+        /// Name of the data, file and row.
+        place: String,
+        /// What is wrong with it.
+        source: ChatError,
+    },
+    /// Template or tokenizer.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// Packing.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// Files of rows, token stores.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// A file that is written whole or hashed.
+    #[error(transparent)]
+    Files(#[from] smollm3_files::FilesError),
+    /// The loop.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file of masks or a report.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Anything that the recipe asks for and cannot be had.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// As the engine's loop tells it.
+impl From<SftError> for EngineError {
+    fn from(error: SftError) -> Self {
+        match error {
+            SftError::Engine(error) => error,
+            SftError::Corpus(error) => error.into(),
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
+
+/// A listener's, or of what a run's folder says.
+impl From<RecordError> for SftError {
+    fn from(error: RecordError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// Of a recipe's data.
+impl From<SourceError> for SftError {
+    fn from(error: SourceError) -> Self {
+        Self::Engine(error.into())
+    }
+}

@@ -1,0 +1,27 @@
+//! Conversations as tokens and loss masks, for every stage that trains on them.
+//!
+//! ```text
+//! rows of files ── sources ── chat template ── tokens and mask ── store
+//! ```
+//!
+//! [`Prepared`] tokenises once and keeps the result. What becomes of a row is a [`RowEncoder`]'s, which a stage brings;
+//! [`ConversationEncoder`] is that of fine-tuning.
+
+mod document;
+mod encoder;
+mod error;
+mod passages;
+mod prepared;
+mod source;
+mod store;
+mod sums;
+mod template;
+
+pub use document::{Document, Encoded, RowEncoder};
+pub use encoder::ConversationEncoder;
+pub use error::{Result, SftError};
+pub use prepared::{Earlier, Prepared, Report, measured_rows};
+pub use source::{Generator, RowBatch, Rows, conversation};
+pub use store::{ConversationStore, ConversationWriter};
+pub use sums::{Problem, sum, sum_conversation};
+pub use template::{ChatSetup, stage_tokenizer};

@@ -1,0 +1,185 @@
+//! Where conversations come from: rows of files, or a generator.
+
+use serde_json::Value;
+use smollm3_chat::Conversation;
+use smollm3_corpus::read::{Columns, Replaced, ValueBatch, count_rows, rows_of};
+use smollm3_corpus::shards::{CacheOptions, LocalShards, Shards, open_rows};
+use smollm3_files::hash_file;
+use smollm3_recipe::{Conversations, Recipe, Sums};
+
+use crate::error::{Result, SftError};
+use crate::passages::passages;
+
+/// Rows of generated conversations that are made at once.
+const GENERATED: u64 = 1_000;
+
+/// Some consecutive rows.
+#[derive(Debug)]
+pub enum RowBatch {
+    /// Of a file.
+    File(ValueBatch),
+    /// Generated: what one is called, the number of the first, from 0.
+    Generated(&'static str, u64, Vec<Value>),
+}
+
+impl RowBatch {
+    /// The rows.
+    pub fn rows(&self) -> &[Value] {
+        match self {
+            Self::File(batch) => &batch.rows,
+            Self::Generated(_, _, rows) => rows,
+        }
+    }
+
+    /// What was replaced in row `index` when it was read.
+    pub fn replaced(&self, index: usize) -> Replaced {
+        match self {
+            Self::File(batch) => batch.replaced(index),
+            Self::Generated(..) => Replaced::default(),
+        }
+    }
+
+    /// What messages call row `index`.
+    pub fn place(&self, index: usize) -> String {
+        match self {
+            Self::File(batch) => batch.place(index),
+            Self::Generated(what, first, _) => format!("{what} {}", first + index as u64 + 1),
+        }
+    }
+}
+
+/// Conversations of one `[[stage.data]]`.
+pub enum Rows {
+    /// Files on this machine.
+    Local(LocalShards),
+    /// Files elsewhere, fetched when their turn comes.
+    Remote(Box<dyn Shards>),
+    /// Sums.
+    Sums(Sums, Generator),
+    /// Passages of a source.
+    Passages(Vec<Value>),
+}
+
+/// Makes row `index` of generated data.
+pub type Generator = fn(&Sums, u64) -> Value;
+
+impl Rows {
+    /// Finds the files of `data`; sums are `generated`, passages cut.
+    ///
+    /// # Errors
+    /// There are no files, or the source of passages cannot be read.
+    pub fn open(
+        recipe: &Recipe,
+        data: &Conversations,
+        cache: &CacheOptions,
+        generated: Generator,
+    ) -> Result<Self> {
+        if let Some(sums) = &data.sums {
+            return Ok(Self::Sums(sums.clone(), generated));
+        }
+        if let Some(wanted) = &data.passages {
+            return Ok(Self::Passages(passages(recipe, wanted)?));
+        }
+        let paths: Vec<String> = data.paths.iter().map(|path| recipe.address(path)).collect();
+        Ok(match paths.iter().any(|path| path.contains("://")) {
+            true => Self::Remote(open_rows(&data.name, &paths, cache)?),
+            false => Self::Local(LocalShards::find(&data.name, &paths)?),
+        })
+    }
+
+    fn files(&self) -> Option<&dyn Shards> {
+        match self {
+            Self::Local(files) => Some(files),
+            Self::Remote(files) => Some(files.as_ref()),
+            Self::Sums(..) | Self::Passages(_) => None,
+        }
+    }
+
+    /// What stands for their contents: hashes, or the versions that a store of objects gives.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn identity(&self) -> Result<Value> {
+        match self {
+            Self::Sums(sums, _) => Ok(serde_json::json!(sums)),
+            Self::Passages(rows) => {
+                let rows = serde_json::json!(rows).to_string();
+                Ok(Value::from(blake3::hash(rows.as_bytes()).to_hex().to_string()))
+            }
+            Self::Remote(files) => Ok(files
+                .shards()
+                .iter()
+                .map(|shard| serde_json::json!([shard.name, shard.bytes, shard.version]))
+                .collect()),
+            Self::Local(files) => (0..files.shards().len())
+                .map(|index| {
+                    let open = files.open(index)?;
+                    Ok(Value::from(hash_file(open.path())?.to_hex().to_string()))
+                })
+                .collect(),
+        }
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn count(&self) -> Result<u64> {
+        match self {
+            Self::Sums(sums, _) => Ok(sums.conversations),
+            Self::Passages(rows) => Ok(rows.len() as u64),
+            Self::Local(_) | Self::Remote(_) => {
+                let mut rows = 0;
+                if let Some(files) = self.files() {
+                    for (index, shard) in files.shards().iter().enumerate() {
+                        rows += count_rows(files.open(index)?.path(), &shard.name)?;
+                    }
+                }
+                Ok(rows)
+            }
+        }
+    }
+
+    /// Gives all rows with their `columns`, in order, to `each`.
+    ///
+    /// # Errors
+    /// A file cannot be read, or `each` fails.
+    pub fn each(&self, columns: &Columns, mut each: impl FnMut(RowBatch) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Sums(sums, generated) => {
+                for first in (0..sums.conversations).step_by(GENERATED as usize) {
+                    let last = sums.conversations.min(first + GENERATED);
+                    let rows = (first..last).map(|index| generated(sums, index)).collect();
+                    each(RowBatch::Generated("sum", first, rows))?;
+                }
+            }
+            Self::Passages(rows) => {
+                for (number, rows) in rows.chunks(GENERATED as usize).enumerate() {
+                    each(RowBatch::Generated(
+                        "passage",
+                        number as u64 * GENERATED,
+                        rows.to_vec(),
+                    ))?;
+                }
+            }
+            Self::Local(_) | Self::Remote(_) => {
+                for batch in self.files().into_iter().flat_map(|files| rows_of(files, columns)) {
+                    each(RowBatch::File(batch?))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row as a conversation.
+///
+/// # Errors
+/// It is none.
+pub fn conversation(batch: &RowBatch, index: usize) -> Result<Conversation> {
+    let row = batch.rows().get(index).unwrap_or(&Value::Null);
+    Conversation::from_row(row).map_err(|source| SftError::Row {
+        place: batch.place(index),
+        source,
+    })
+}

@@ -1,0 +1,161 @@
+//! Tokenised conversations on disk: a token store with one document a conversation, and beside it a byte a token that
+//! says whether the loss is about it.
+//!
+//! Both are datatrove's formats (`.ds` and `.ds.loss`), and are read through maps, so that a set larger than memory
+//! works.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use smollm3_corpus::{StoreWriter, TokenStore};
+
+use crate::error::{Result, SftError};
+
+const TOKENS: &str = "conversations.ds";
+const MASK: &str = "conversations.ds.loss";
+
+fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> SftError {
+    let path = path.to_owned();
+    move |error| SftError::File {
+        path,
+        problem: error.to_string(),
+    }
+}
+
+/// Writes a store.
+pub struct ConversationWriter {
+    tokens: StoreWriter,
+    mask: BufWriter<File>,
+    mask_path: PathBuf,
+}
+
+impl ConversationWriter {
+    /// Starts a store in `folder`, which is made.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn create(folder: &Path, tokenizer: &str, vocab_size: u64) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(trouble(folder))?;
+        let mask_path = folder.join(MASK);
+        let mask = BufWriter::new(File::create(&mask_path).map_err(trouble(&mask_path))?);
+        Ok(Self {
+            tokens: StoreWriter::create(folder.join(TOKENS), tokenizer, vocab_size)?,
+            mask,
+            mask_path,
+        })
+    }
+
+    /// Appends a conversation.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn push(&mut self, ids: &[u32], learned: &[bool]) -> Result<()> {
+        self.tokens.push_document(ids)?;
+        let bytes: Vec<u8> = learned.iter().map(|learned| u8::from(*learned)).collect();
+        self.mask.write_all(&bytes).map_err(trouble(&self.mask_path))
+    }
+
+    /// Conversations so far.
+    pub fn conversations(&self) -> u64 {
+        self.tokens.documents()
+    }
+
+    /// Syncs everything.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn finish(self) -> Result<()> {
+        let file = self
+            .mask
+            .into_inner()
+            .map_err(|error| trouble(&self.mask_path)(error.into_error()))?;
+        file.sync_all().map_err(trouble(&self.mask_path))?;
+        self.tokens.finish()?;
+        Ok(())
+    }
+}
+
+/// An opened store.
+#[derive(Debug)]
+pub struct ConversationStore {
+    tokens: TokenStore,
+    /// Absent where there are no tokens: nothing cannot be mapped.
+    mask: Option<Mmap>,
+    ends: Vec<u64>,
+}
+
+impl ConversationStore {
+    /// Opens the store in `folder`.
+    ///
+    /// # Errors
+    /// It is not there or damaged.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let tokens = TokenStore::open(folder.join(TOKENS))?;
+        let path = folder.join(MASK);
+        let file = File::open(&path).map_err(trouble(&path))?;
+        let length = file.metadata().map_err(trouble(&path))?.len();
+        if length != tokens.len_tokens() {
+            return Err(SftError::File {
+                path,
+                problem: format!(
+                    "{length} bytes for {} tokens; remove the folder to tokenise again",
+                    tokens.len_tokens()
+                ),
+            });
+        }
+        // SAFETY: a finished store is not written to; only one run has the folder.
+        let map = |file: &File| unsafe { Mmap::map(file) };
+        let mask = (length > 0)
+            .then(|| map(&file).map_err(trouble(&path)))
+            .transpose()?;
+        let mut ends = Vec::new();
+        let mut end = 0;
+        for document in 0..tokens.documents().unwrap_or(0) {
+            end += tokens.document(document)?.len() as u64;
+            ends.push(end);
+        }
+        Ok(Self { tokens, mask, ends })
+    }
+
+    /// Conversations.
+    pub fn len(&self) -> u64 {
+        self.ends.len() as u64
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Tokens of conversation `index`.
+    pub fn length(&self, index: u64) -> u64 {
+        let end = |index: u64| self.ends.get(index as usize).copied().unwrap_or(0);
+        end(index) - index.checked_sub(1).map_or(0, end)
+    }
+
+    /// Tokens of conversation `index`, and which of them are learned.
+    ///
+    /// # Errors
+    /// There is no such conversation.
+    pub fn conversation(&self, index: u64) -> Result<(Vec<u32>, &[u8])> {
+        let ids = self.tokens.document(index)?.to_vec();
+        let mask = self.mask.as_deref().unwrap_or_default();
+        let end = self.ends.get(index as usize).copied().unwrap_or(0) as usize;
+        let learned = mask.get(end - ids.len()..end).unwrap_or_default();
+        Ok((ids, learned))
+    }
+
+    /// How many tokens are learned of `tokens` of conversation `index`, from `start`; the first of them never is,
+    /// for nothing before it could predict it.
+    pub fn learned(&self, index: u64, start: u64, tokens: u64) -> u64 {
+        let mask = self.mask.as_deref().unwrap_or_default();
+        let begin = self.ends.get(index as usize).copied().unwrap_or(0) - self.length(index) + start;
+        let part = mask.get((begin + 1).min(begin + tokens) as usize..(begin + tokens) as usize);
+        part.unwrap_or_default()
+            .iter()
+            .map(|learned| u64::from(*learned))
+            .sum()
+    }
+}

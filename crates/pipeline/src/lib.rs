@@ -1,0 +1,28 @@
+//! A recipe from its first stage to its last.
+//!
+//! [`run`] does all of it in one process: data, stages, evaluations. What happens is told to a listener; `stop` ends it at
+//! the next safe point, and the same call goes on from there.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use smollm3_recipe::Recipe;
+//! use smollm3_records::{Listeners, Metrics};
+//!
+//! let recipe = Recipe::load(Path::new("recipes/demo"), &[])?;
+//! let mut listeners = Listeners::default().with(Metrics::default());
+//! let run = smollm3_pipeline::run(recipe, &AtomicBool::new(false), &mut listeners)?;
+//! println!("trained in {}", run.output.display());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A job of several ranks opens its run by [`open_as`] and gives it to [`run_stages`] on each of them.
+
+mod error;
+mod prepare;
+mod run;
+
+pub use error::{PipelineError, Result};
+pub use prepare::{prepare, prepared_data};
+pub use run::{open_as, run, run_stages};

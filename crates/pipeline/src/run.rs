@@ -1,0 +1,82 @@
+//! The loop over a recipe's stages.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use smollm3_apo::prefer;
+use smollm3_collective::{Collective, Single};
+use smollm3_engine::Run;
+use smollm3_eval::evaluate_stage;
+use smollm3_kernels::FreedMemory;
+use smollm3_merge::merge_stage;
+use smollm3_pretrain::pretrain;
+use smollm3_recipe::{Recipe, Recompute, Stage, StageKind};
+use smollm3_records::{Event, Listener};
+use smollm3_sft::fine_tune;
+
+use crate::error::{PipelineError, Result};
+
+/// Runs all stages of a recipe in this process, from where they are.
+///
+/// # Errors
+/// The recipe, its data or its device cannot be had, a stage fails, or it was stopped
+/// ([`PipelineError::is_interrupted`]).
+pub fn run(recipe: Recipe, stop: &AtomicBool, listener: &mut dyn Listener) -> Result<Run> {
+    let device = recipe.run.device.clone();
+    let last = recipe.stages.len().saturating_sub(1);
+    let run = open_as(Arc::new(Single::default()), device.as_deref(), recipe, listener)?;
+    run_stages(&run, 0..=last, stop, listener)?;
+    Ok(run)
+}
+
+/// Opens a run for one of several ranks, on a device of its own ([`Run::open_as`]), and says what becomes of memory that is
+/// freed, which holds for the whole process.
+///
+/// # Errors
+/// As [`Run::open_as`].
+pub fn open_as(
+    ranks: Arc<dyn Collective>,
+    device: Option<&str>,
+    recipe: Recipe,
+    listener: &mut dyn Listener,
+) -> Result<Run> {
+    let recomputes = |stage: &Stage| stage.recompute() == Recompute::Layers;
+    FreedMemory::of_run(recipe.stages.iter().any(recomputes)).set();
+    Ok(Run::open_as(ranks, device, recipe, listener)?)
+}
+
+/// Runs the stages with these numbers, each with its evaluation. Every rank of the run calls it.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_stages(
+    run: &Run,
+    numbers: RangeInclusive<usize>,
+    stop: &AtomicBool,
+    listener: &mut dyn Listener,
+) -> Result<()> {
+    for stage in run.recipe.stages.get(numbers).unwrap_or_default() {
+        run_stage(run, stage, stop, listener)?;
+        run.only_first(|| Ok::<_, PipelineError>(evaluate_stage(run, stage, listener)?))?;
+    }
+    Ok(())
+}
+
+/// Runs a stage to its end, unless it is there.
+fn run_stage(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn Listener) -> Result<()> {
+    match &stage.kind {
+        _ if let Some(steps) = run.finished(stage)? => {
+            listener.on(&Event::Note(format!("{}: complete ({steps} steps)", stage.name)))?;
+        }
+        StageKind::Pretrain(_) | StageKind::LongContext(_) => pretrain(run, stage, stop, listener)?,
+        StageKind::MidTrain(tuning) | StageKind::Sft(tuning) => {
+            fine_tune(run, stage, tuning, stop, listener)?
+        }
+        StageKind::Apo(preference) => prefer(run, stage, preference, stop, listener)?,
+        StageKind::Merge(merging) => {
+            run.only_first(|| merge_stage(run, stage, merging, stop, listener))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Stages on token rows: pretraining and longer contexts.
+//!
+//! ```text
+//! token stores ── the mixer's order ── rows ── the engine's loop
+//! ```
+//!
+//! [`MixedRows`] says which windows of which sources a step reads; [`pretrain`] runs a stage. The objective is the engine's
+//! cross-entropy, and so are the loop, its checkpoints and its guards.
+
+mod held_out;
+mod rows;
+mod stage;
+
+pub use held_out::{held_out_by_category, held_out_loss};
+pub use rows::{MixedRows, stage_order};
+pub use stage::pretrain;

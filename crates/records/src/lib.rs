@@ -1,0 +1,40 @@
+//! What a run's folder says, as data: whoever trains writes it, whoever shows or compares runs reads it. No tensors.
+//!
+//! | file | type |
+//! | --- | --- |
+//! | `recipe.json` | [`read_recipe`] |
+//! | `STAGE/stage.json` | [`StageInfo`] |
+//! | `STAGE/metrics.jsonl` | [`Record`] |
+//! | `STAGE/incidents.jsonl` | [`Incident`] |
+//! | `STAGE/ledger.json` | [`Ledger`] |
+//! | `STAGE/validation.json` | [`ValidationState`] |
+//! | `STAGE/evaluation.json` | [`Evaluation`] |
+//! | `STAGE/step-…/state.json`, `manifest.json` | [`checkpoint`] |
+//!
+//! [`Event`]s are how they come about: a [`Listener`] is told of each, and [`Metrics`] is the one that writes.
+
+pub mod checkpoint;
+mod error;
+mod evaluation;
+mod events;
+mod fault;
+mod ledger;
+mod listener;
+mod metrics;
+mod mode;
+mod run_recipe;
+mod validation;
+
+pub use error::{RecordError, Result};
+pub use evaluation::{Evaluation, PositionLoss, ProbeScore, TextLoss, read_evaluation, write_evaluation};
+pub use events::{
+    CollectiveRecord, HeldOutRecord, IncidentKind, MeasureRecord, NATS_PER_TOKEN, PhaseInfo, RowRef,
+    SourceName, SourceRecord, StageInfo, StepRecord,
+};
+pub use fault::{Fault, GuardState};
+pub use ledger::{Ledger, read_ledger, write_ledger};
+pub use listener::{Event, Listener, Listeners, ended_early};
+pub use metrics::{Incident, Metrics, Record, read_incidents, read_metrics, read_stage};
+pub use mode::{Mode, ModeScore};
+pub use run_recipe::{RECIPE, belongs, read_recipe};
+pub use validation::{BestLoss, ValidationState, best_step, stage_result, write_validation};

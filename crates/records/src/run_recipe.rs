@@ -1,0 +1,34 @@
+//! `recipe.json`: the recipe that a run's folder belongs to, in canonical form.
+
+use std::fs;
+use std::path::Path;
+
+use smollm3_files::io;
+use smollm3_recipe::{Canonical, Recipe};
+
+use crate::error::{Result, content};
+
+/// The file's name.
+pub const RECIPE: &str = "recipe.json";
+
+/// The recipe that a run's folder belongs to; `None` where the folder has none.
+///
+/// # Errors
+/// What is there cannot be read.
+pub fn read_recipe(folder: &Path) -> Result<Option<Canonical>> {
+    let path = folder.join(RECIPE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).map_err(io("read", &path))?;
+    text.parse::<Canonical>().map(Some).map_err(content(&path))
+}
+
+/// Whether the recipe's output folder holds a run of this very recipe.
+///
+/// # Errors
+/// What is there cannot be read.
+pub fn belongs(recipe: &Recipe) -> Result<bool> {
+    let found = read_recipe(&recipe.run.output)?;
+    Ok(found.is_some_and(|found| found == recipe.canonical()))
+}
