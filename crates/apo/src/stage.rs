@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use smollm3_conversations::{Prepared, Result, SftError, stage_tokenizer};
+use smollm3_conversations::{Prepared, Result, SftError, measured_rows, stage_tokenizer};
 use smollm3_engine::trainer::{LoopSettings, train};
 use smollm3_engine::{EngineError, Kept, Run, TrainState, Watch, Watched};
 use smollm3_model::{SmolLm3, hf};
@@ -16,9 +16,6 @@ use smollm3_records::{Event, Listener, MeasureRecord, RowRef, SourceName, StageI
 use crate::{
     PairBatch, PairEncoder, PairRow, PairRows, Preferred, ReferenceLogProbs, answer_log_probs, pair_loss,
 };
-
-/// Held-out pairs that are evaluated.
-const HELD_OUT: u64 = 256;
 
 /// Runs a stage on pairs to its end, from its newest checkpoint if it has one.
 ///
@@ -130,6 +127,7 @@ pub fn prefer(
         run,
         rows: &rows,
         held_out,
+        most: measured_rows(stage),
         loss: preference.loss,
     };
     let mut hooks = Watched { kept: &kept, watch };
@@ -256,6 +254,8 @@ struct HeldOutPairs<'a> {
     rows: &'a PairRows,
     /// Pairs that are not trained on, and the reference's log-probabilities of them.
     held_out: Option<(ReferenceLogProbs, PairRows)>,
+    /// How many of them are evaluated.
+    most: u64,
     loss: PreferenceLoss,
 }
 
@@ -274,11 +274,11 @@ impl Watch for HeldOutPairs<'_> {
         step: u64,
         phase: &str,
         listener: &mut dyn Listener,
-    ) -> smollm3_engine::Result<()> {
+    ) -> smollm3_engine::Result<Option<f64>> {
         let Some((reference, rows)) = &self.held_out else {
-            return Ok(());
+            return Ok(None);
         };
-        let take = rows.len().min(HELD_OUT);
+        let take = rows.len().min(self.most);
         let pairs: Vec<u64> = (0..take).map(|i| i * rows.len() / take).collect();
         let found = log_probs(&state.model.valid(), rows, &pairs, &self.run.device)?;
         let ratios: Vec<[f64; 2]> = found
@@ -304,10 +304,14 @@ impl Watch for HeldOutPairs<'_> {
                 },
             ),
         ];
+        let mut means = Vec::new();
         for (name, measure) in measures {
             let values: Vec<f64> = ratios.iter().map(measure).collect();
-            listener.on(&Event::Measured(MeasureRecord::mean(step, phase, name, &values)))?;
+            let record = MeasureRecord::mean(step, phase, name, &values);
+            means.push(record.value);
+            listener.on(&Event::Measured(record))?;
         }
-        Ok(())
+        // The first is the loss.
+        Ok(means.first().copied())
     }
 }

@@ -139,7 +139,7 @@ fn files(folder: &Path, step: u64) -> BTreeMap<String, Vec<u8>> {
             fs::read(entry.path()).unwrap(),
         )
     };
-    entries.map(read).collect()
+    entries.filter(|entry| entry.path().is_file()).map(read).collect()
 }
 
 fn records(folder: &Path) -> (Vec<StepRecord>, Vec<MeasureRecord>) {
@@ -262,7 +262,8 @@ fn adapters_learn_too() {
     let (steps, _) = records(folder.path());
     assert!((steps[0].loss - 1.0).abs() < 1e-6, "{:?}", steps[0]);
     assert!(steps[19].loss < 0.95, "{:?}", steps[19]);
-    assert!(files(folder.path(), 20).contains_key("adapter_model.safetensors"));
+    let last = folder.path().join("out/apo").join(checkpoint::folder_name(20));
+    assert!(last.join("adapter/adapter_model.safetensors").is_file());
 }
 
 #[test]
@@ -450,4 +451,41 @@ fn pairs_that_teach_nothing_are_no_steps_and_what_is_not_written_is_refused() {
     for words in ["line 2 of", "does not write tools at `tools[0].function.name`"] {
         assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn pairs_of_a_file_end_the_stage_where_their_loss_no_longer_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    let overrides = [
+        "stage.apo.until=40 steps",
+        "stage.apo.optimizer.learning_rate=1e-2",
+        "stage.apo.checkpoint={ keep = 1 }",
+        "stage.apo.loss.beta=0.5",
+        "stage.apo.validation={ paths = [\"dev.jsonl\"], every = \"2 steps\", best = \"keep\", stop_early = { patience = 2 } }",
+    ];
+    // What is preferred there is what is not in training.
+    let other: Vec<Value> = (0..12)
+        .map(|i| pair(&format!("Is {i} a number?"), "no", "yes"))
+        .collect();
+    let recipe = || {
+        let recipe = preferring(folder.path(), &overrides).unwrap();
+        write_rows(&folder.path().join("dev.jsonl"), &other);
+        recipe
+    };
+    run(recipe(), Stop::Step(3)).unwrap_err();
+    run(recipe(), Stop::Never).unwrap();
+    let (steps, measured) = records(folder.path());
+    let losses: Vec<(u64, f64)> = measured
+        .iter()
+        .filter(|record| record.name == "loss of pairs")
+        .map(|record| (record.step, record.value))
+        .collect();
+    assert!(measured.iter().all(|record| record.items == 12));
+    // It only rises: the first is the best, and two more are waited for.
+    let measured: Vec<u64> = losses.iter().map(|(step, _)| *step).collect();
+    assert_eq!(measured, [0, 2, 4, 6], "{losses:?}");
+    assert_eq!(steps.len(), 6);
+    let there = checkpoint::list(&folder.path().join("out/apo")).unwrap();
+    let there: Vec<u64> = there.into_iter().map(|(step, _)| step).collect();
+    assert_eq!(there, [2, 6]);
 }

@@ -4,6 +4,7 @@ mod bench;
 mod checkpoint;
 mod data;
 mod eval;
+mod init;
 mod model;
 mod rows;
 mod run;
@@ -19,6 +20,7 @@ pub use bench::{BenchCommand, BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, 
 pub use checkpoint::{AddChatTokensArgs, CardArgs, ExportArgs, MergeArgs, TokenizerCommand, UploadArgs};
 pub use data::{DataCommand, ExplainArgs, FetchArgs, MergeStoresArgs, OrderArgs, PrepareArgs, TokenizeArgs};
 pub use eval::{EvalArgs, Kind as EvalKind};
+pub use init::{InitArgs, InitKind};
 pub use model::CheckpointArg;
 pub use rows::{BadRows, CacheArgs};
 pub use run::{PlanArgs, ReportArgs, RunArgs, StatusArgs};
@@ -50,6 +52,8 @@ pub enum LogFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look at data, and write a short recipe for it
+    Init(InitArgs),
     /// Run a recipe's stages, going on where an earlier run stopped
     Run(RunArgs),
     /// Show what a recipe will do, without data or device

@@ -22,7 +22,9 @@ use smollm3_recipe::{Recipe, Recompute};
 
 use crate::args::{BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
 use crate::data::{store_folder, training_stage};
+use crate::date::date;
 use crate::hub::local_folder;
+use crate::rates;
 
 /// How long each throughput is measured.
 const DURATION: Duration = Duration::from_secs(3);
@@ -225,6 +227,10 @@ pub fn generate(args: &BenchGenerateArgs) -> Result<ExitCode> {
 }
 
 fn architecture(file: &Path) -> Result<ModelConfig> {
+    if !file.is_file() {
+        let folder = local_folder(file, Wanted::CONFIG)?;
+        return Ok(ModelConfig::from_hf_file(&folder.join("config.json"))?);
+    }
     Ok(
         match file.extension().is_some_and(|extension| extension == "json") {
             true => ModelConfig::from_hf_file(file)?,
@@ -277,6 +283,14 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
     let settings = step_settings(args)?;
     let (config, device) = (step_model(args)?, args.device.open()?);
     let result = step_bench(&config, &settings, &device)?;
+    let (backend, named) = (args.device.backend(), args.device.device.as_deref());
+    let today = date(None)?.to_string();
+    match rates::keep(&config, &settings, backend, named, &result, today) {
+        Ok(Some(file)) => eprintln!("kept for `smollm3 plan` in {}", file.display()),
+        Ok(None) => {}
+        // What was measured is shown all the same.
+        Err(error) => eprintln!("note: not kept for `smollm3 plan`: {error:#}"),
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&result)?);
         return Ok(ExitCode::SUCCESS);

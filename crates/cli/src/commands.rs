@@ -32,6 +32,7 @@ use crate::interrupt::{EndsPreparing, flag};
 use crate::logs::{self, Logs, RankLog};
 use crate::progress::Progress;
 use crate::ranks::Rank;
+use crate::rates::measured;
 use crate::sample;
 
 fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
@@ -211,7 +212,7 @@ fn facts(recipe: &Recipe) -> Result<Facts> {
         ..Facts::default()
     };
     if let TokenizerSpec::File(file) = &recipe.tokenizer {
-        facts.tokenizer = Some(tokenizer_facts(&Tokenizer::load(recipe.resolve(file))?));
+        facts.tokenizer = Some(tokenizer_facts(&Tokenizer::load(recipe.tokenizer_file(file))?));
     }
     for stage in &recipe.stages {
         if let Some(folder) = recipe.checkpoint_folder(&stage.from) {
@@ -220,6 +221,13 @@ fn facts(recipe: &Recipe) -> Result<Facts> {
                 let found = tokenizer_facts(&Tokenizer::load(file)?);
                 facts.checkpoint_tokenizers.insert(stage.name.clone(), found);
             }
+        }
+    }
+    for stage in &recipe.stages {
+        if let Some(config) = &facts.architecture
+            && let Some(rate) = measured(recipe, config, stage)
+        {
+            facts.measured.insert(stage.name.clone(), rate);
         }
     }
     if smollm3_records::belongs(recipe)? {
@@ -248,6 +256,7 @@ fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
         vocab_size: u64::from(info.vocab_size),
         bos_token_id: info.begin_of_text,
         eos_token_id: Some(info.end_of_text),
+        end_of_turn: info.im_end,
     }
 }
 

@@ -172,7 +172,7 @@ fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
         return Ok(Tokenizer::load(prepared)?);
     }
     match &recipe.tokenizer {
-        TokenizerSpec::File(file) => Ok(Tokenizer::load(recipe.resolve(file))?),
+        TokenizerSpec::File(file) => Ok(Tokenizer::load(recipe.tokenizer_file(file))?),
         TokenizerSpec::Pretrained(id) if recipe.hub_folders.contains_key(id) => {
             Ok(Tokenizer::load(&recipe.hub_folders[id])?)
         }

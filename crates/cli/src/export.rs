@@ -12,7 +12,9 @@ use smollm3_hub::{commits_of, write_pins};
 use smollm3_inference::check_vocabulary;
 use smollm3_model::hf::{Checkpoint, FileDtype, NamedTensor, TOKENIZER_FILES, Values, save_tensors};
 use smollm3_model::{ModelConfig, Parameters, Yarn};
+use smollm3_recipe::PeftConfig;
 
+use crate::adapter::merged;
 use crate::args::ExportArgs;
 
 /// What a folder has besides weights, configuration and tokenizer, if it has it.
@@ -28,7 +30,12 @@ const OTHER_SPELLINGS: [&str; 4] = [
 
 /// `smollm3 export`.
 pub fn export(args: &ExportArgs) -> Result<ExitCode> {
-    let from = args.checkpoint.folder()?;
+    let typed = args.checkpoint.model_or_adapter()?;
+    if PeftConfig::is_adapter(typed) && args.out.exists() {
+        bail!("{} exists; write another --out, or remove it", args.out.display());
+    }
+    let merged = merged(typed, &args.out)?;
+    let from = merged.as_ref().map_or(typed, |folder| folder.path());
     let checkpoint = Checkpoint::open(from)?;
     // A tokenizer of a kind that is not read here is copied as it is.
     if let Ok(tokenizer) = Tokenizer::load(from) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
-use smollm3_records::{Event, Listener, Result};
+use smollm3_records::{Event, Listener, Result, ended_early};
 use tracing::{info, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -152,6 +152,7 @@ impl Listener for Logs {
                 "saved"
             ),
             Event::Incident { step, kind } => warn!(step, "{kind}"),
+            Event::EndedEarly { step, best } => info!(step, "{}", ended_early(*step, best.as_ref())),
             Event::StageEnded { stage } => info!(stage, "stage ended"),
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! `smollm3`: the whole SmolLM3 recipe from TOML files.
 
+mod adapter;
 mod args;
 mod bench;
 mod chat;
@@ -11,11 +12,13 @@ mod eval;
 mod explain;
 mod export;
 mod hub;
+mod init;
 mod interrupt;
 mod logs;
 mod merge;
 mod progress;
 mod ranks;
+mod rates;
 mod sample;
 mod sampling;
 mod serve;
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         logs::init(args.log_format);
     }
     let outcome = match args.command {
+        Command::Init(args) => init::init(&args),
         Command::Run(run) => commands::run(&run, args.log_format),
         Command::Status(args) => commands::status(&args),
         Command::Report(args) => commands::report(&args),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use console::Term;
 use header::{PipelineStage, State, header, place, time_left};
 use indicatif::{ProgressBar, ProgressStyle};
-use smollm3_records::{Event, Listener, Result, StageInfo, StepRecord};
+use smollm3_records::{Event, Listener, Result, StageInfo, StepRecord, ended_early};
 
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -291,6 +291,7 @@ impl Listener for Progress {
                 ));
             }
             Event::Incident { step, kind } => self.line(&format!("step {step}: {kind}")),
+            Event::EndedEarly { step, best } => self.line(&ended_early(*step, best.as_ref())),
             Event::StageEnded { stage } => self.end(stage),
         }
         Ok(())

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use burn::tensor::DType;
-use smollm3_engine::{Run, checkpoint};
+use smollm3_engine::Run;
 use smollm3_inference::{Continuation, TextModel};
 use smollm3_recipe::Stage;
+use smollm3_records::stage_result;
 
 /// What a run's last checkpoint is asked to continue: a sum and a piece of documentation.
 const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"];
@@ -14,8 +15,7 @@ const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"
 /// What the run's last checkpoint of plain text makes of a few prompts, and how to use the last of all.
 pub fn closing_sample(run: &Run) -> Result<String> {
     let newest = |stage: &Stage| -> Result<Option<PathBuf>> {
-        let newest = checkpoint::list(&run.stage_folder(&stage.name))?.pop();
-        Ok(newest.map(|(_, folder)| folder))
+        Ok(stage_result(stage, &run.stage_folder(&stage.name))?)
     };
     let mut text = String::new();
     let stages = &run.recipe.stages;

@@ -20,7 +20,7 @@ mod template;
 pub use document::{Document, Encoded, RowEncoder};
 pub use encoder::ConversationEncoder;
 pub use error::{Result, SftError};
-pub use prepared::{Earlier, Prepared, Report};
+pub use prepared::{Earlier, Prepared, Report, measured_rows};
 pub use source::{Generator, RowBatch, Rows, conversation};
 pub use store::{ConversationStore, ConversationWriter};
 pub use sums::{Problem, sum, sum_conversation};

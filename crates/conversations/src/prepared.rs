@@ -15,7 +15,7 @@ use smollm3_corpus::Tokenizer;
 use smollm3_corpus::tokenize::is_held_out;
 use smollm3_files::atomic_file::write_json;
 use smollm3_mixer::Permutation;
-use smollm3_recipe::{BadRows, Conversations, Recipe, Stage};
+use smollm3_recipe::{BadRows, Conversations, Recipe, Stage, VALIDATION, Validation};
 use smollm3_records::{Event, Listener};
 use smollm3_sources::Data;
 
@@ -34,7 +34,7 @@ const TRAIN: &str = "train";
 pub struct Report {
     /// Rows in its files.
     pub rows: u64,
-    /// Of them kept, as its weight says.
+    /// Of them kept, as `fraction` or `rows` says.
     pub kept: u64,
     /// Of those left out, by reason. Without `data.bad_rows = "skip"` a row that is not what the stage reads ends the work.
     pub left_out: BTreeMap<String, u64>,
@@ -89,8 +89,9 @@ impl Prepared {
         listener: &mut dyn Listener,
     ) -> Result<Self> {
         let folder = folder(recipe, stage);
+        let validation = stage.validation().and_then(Validation::data);
         let mut sources = Vec::new();
-        for part in parts {
+        for part in parts.iter().chain(&validation) {
             let rows = Rows::open(recipe, part, &data.cache(), encoder.generator())?;
             sources.push((part, rows));
         }
@@ -99,7 +100,15 @@ impl Prepared {
             Some(made) if made.fingerprint == fingerprint => made,
             _ => {
                 let made = Made {
-                    data: make(recipe, &data.tokenizer, &folder, &sources, encoder, listener)?,
+                    data: make(
+                        recipe,
+                        stage,
+                        &data.tokenizer,
+                        &folder,
+                        &sources,
+                        encoder,
+                        listener,
+                    )?,
                     fingerprint,
                 };
                 // Last, because its presence says that the folder is complete.
@@ -107,6 +116,12 @@ impl Prepared {
                 made
             }
         };
+        if stage.validation().is_some() && made.data.values().all(|report| report.held_out == 0) {
+            return Err(SftError::Refused(format!(
+                "stage.{}.validation: no row is left to measure on; name more in `paths`, or raise data.held_out",
+                stage.name
+            )));
+        }
         Ok(Self {
             train: ConversationStore::open(&folder.join(TRAIN))?,
             held_out: (made.data.values().any(|report| report.held_out > 0))
@@ -117,6 +132,22 @@ impl Prepared {
             folder,
         })
     }
+}
+
+/// Rows kept back by `[data] held_out` that are measured.
+const HELD_OUT: u64 = 256;
+
+/// How many rows a stage is measured on at most: all of those that it names for it.
+pub fn measured_rows(stage: &Stage) -> u64 {
+    match stage.validation().and_then(Validation::data) {
+        Some(_) => u64::MAX,
+        None => HELD_OUT,
+    }
+}
+
+/// Whether rows are those of the stage's `validation`, which are all measured and never trained on.
+fn is_validation(stage: &Stage, data: &Conversations) -> bool {
+    data.name == VALIDATION && stage.validation().is_some_and(|own| !own.paths.is_empty())
 }
 
 /// What an earlier run or preparation left for a stage in the folder of `recipe`'s run. No row of the data is read; a file
@@ -163,7 +194,13 @@ fn fingerprint(
 ) -> Result<String> {
     let data: Vec<_> = sources
         .iter()
-        .map(|(data, rows)| Ok(json!([data.name, data.weight, rows.identity()?])))
+        .map(|(data, rows)| {
+            let kept = match data.rows {
+                Some(rows) => json!({ "rows": rows }),
+                None => json!(data.part()),
+            };
+            Ok(json!([data.name, kept, rows.identity()?]))
+        })
         .collect::<Result<_>>()?;
     let all = json!({
         "format": FORMAT,
@@ -180,6 +217,7 @@ fn fingerprint(
 /// Two stores in `folder`, from all rows that are kept.
 fn make(
     recipe: &Recipe,
+    stage: &Stage,
     tokenizer: &Tokenizer,
     folder: &Path,
     sources: &[(&Conversations, Rows)],
@@ -193,10 +231,22 @@ fn make(
         ConversationWriter::create(&part, tokenizer.name(), vocab_size)
     };
     let (mut train, mut held_out) = (create(TRAIN)?, create("held-out")?);
-    let share = recipe.data.held_out.fraction();
+    let has_own = sources.iter().any(|(data, _)| is_validation(stage, data));
+    let share = if has_own {
+        0.0
+    } else {
+        recipe.data.held_out.fraction()
+    };
     let mut reports = BTreeMap::new();
     for (data, rows) in sources {
         let total = rows.count()?;
+        if let Some(rows) = data.rows.filter(|rows| *rows > total) {
+            return Err(SftError::Refused(format!(
+                "stage.{}: {rows} rows of {} are wanted, but it has {total}; write fewer",
+                stage.name, data.name
+            )));
+        }
+        let only_measured = is_validation(stage, data);
         let wanted = Kept::new(recipe.run.seed, data, total);
         let mut report = Report {
             rows: total,
@@ -245,7 +295,7 @@ fn make(
                 for kind in dropped {
                     *report.template_drops.entry(kind.to_owned()).or_default() += 1;
                 }
-                let is_held_out = share > 0.0 && is_held_out(&held_out_by, share);
+                let is_held_out = only_measured || share > 0.0 && is_held_out(&held_out_by, share);
                 report.held_out += u64::from(is_held_out);
                 report.trained += u64::from(!is_held_out);
                 for Document { ids, learned } in &documents {
@@ -286,8 +336,7 @@ fn make(
     Ok(reports)
 }
 
-/// Which rows of one `[[stage.data]]` are kept: the first of a permutation, as many as its weight says, rounded down as the
-/// original does.
+/// Which rows of one `[[stage.data]]` are kept: the first of a permutation of its own, as many as it says.
 struct Kept {
     order: Permutation,
     most: u64,
@@ -298,7 +347,7 @@ impl Kept {
         let key = *blake3::hash(format!("{seed} {}", data.name).as_bytes()).as_bytes();
         Self {
             order: Permutation::new(rows, &key, 0),
-            most: (rows as f64 * data.weight) as u64,
+            most: data.kept(rows),
         }
     }
 

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
 use smollm3_chat::{ChatError, Conversation, NaiveDate, Render, Rendered, Template, spelled_token};
 use smollm3_corpus::Tokenizer;
-use smollm3_engine::Run;
+use smollm3_engine::{EngineError, Run};
 use smollm3_files::atomic_file::write_json;
 use smollm3_recipe::{ChatText, Recipe, SpecialTokens, Stage, Start, TemplateChoice, TemplateDrops};
-use smollm3_records::checkpoint;
+use smollm3_records::stage_result;
 
 use crate::error::{Result, SftError};
 
@@ -159,8 +159,7 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
     match &stage.from {
         Start::Stage(earlier) => {
             let folder = recipe.run.output.join(earlier);
-            let newest = checkpoint::list(&folder)?.pop();
-            newest.map(|(_, path)| path).ok_or_else(|| {
+            stage_result(recipe.stage(earlier).map_err(EngineError::from)?, &folder)?.ok_or_else(|| {
                 SftError::Refused(format!(
                     "stage \"{}\": template = \"checkpoint\" is that of \"{earlier}\", which has no checkpoint in {}; run it \
                      first",

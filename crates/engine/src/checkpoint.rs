@@ -13,7 +13,7 @@ use smollm3_files::{FileHashes, plain_files};
 use smollm3_hub::{read_pins, write_pins};
 use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
 use smollm3_model::{ModelConfig, SmolLm3};
-use smollm3_recipe::{Lora, Optimizer};
+use smollm3_recipe::{Lora, Optimizer, PEFT_CONFIG};
 
 use crate::error::io;
 use crate::manifest::seal;
@@ -27,6 +27,8 @@ pub use smollm3_records::checkpoint::{Progress, folder_name, identity, last, lis
 
 /// PEFT's name.
 const ADAPTERS: &str = "adapter_model";
+/// Adapters have a folder of their own in a checkpoint: beside merged weights, transformers and PEFT would add them again.
+pub(crate) const ADAPTER_FOLDER: &str = "adapter";
 /// Shards of optimizer state, the size that transformers uses for weights.
 const SHARD_BYTES: usize = 5_000_000_000;
 
@@ -40,7 +42,7 @@ pub struct Snapshot {
     pub tokenizer_folder: PathBuf,
     weights: Vec<NamedTensor>,
     moments: Vec<NamedTensor>,
-    /// Adapters and their settings, as PEFT has them; the weights have them in them already.
+    /// Adapters and their `adapter_config.json`, as PEFT has them; the weights have them in them already.
     adapters: Option<(Vec<NamedTensor>, serde_json::Value)>,
     /// Which part of the moments these are, if there are several ranks.
     part: Option<Part>,
@@ -48,12 +50,13 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Copies weights and moments out of the device; of several ranks the first copies the weights, and each its moments.
+    /// `peft` is the `adapter_config.json` of a stage that trains adapters.
     pub fn take(
         state: &TrainState,
         config: ModelConfig,
         progress: Progress,
         tokenizer_folder: PathBuf,
-        lora: Option<&Lora>,
+        peft: Option<serde_json::Value>,
         ranks: &dyn Collective,
     ) -> Self {
         let fetched = |mut tensors: Vec<NamedTensor>| {
@@ -65,14 +68,14 @@ impl Snapshot {
             config,
             progress,
             tokenizer_folder,
-            weights: match lora {
+            weights: match &peft {
                 _ if !is_first => Vec::new(),
                 None => fetched(hf::tensors(&state.model, FileDtype::F32)),
                 Some(_) => fetched(hf::tensors(&state.model.merged(), FileDtype::F32)),
             },
-            adapters: lora
+            adapters: peft
                 .filter(|_| is_first)
-                .map(|lora| (fetched(adapter_tensors(&state.model)), peft_config(lora))),
+                .map(|config| (fetched(adapter_tensors(&state.model)), config)),
             moments: fetched(state.optimizer.state()),
             part: (ranks.world() > 1).then(|| Part {
                 rank: ranks.rank(),
@@ -150,8 +153,10 @@ fn record_commits(stage_folder: &Path, draft: &Path) -> Result<()> {
 fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     hf::save_tensors(folder, &snapshot.config, &snapshot.weights, FileDtype::F32)?;
     if let Some((adapters, config)) = &snapshot.adapters {
-        write_shards(folder, ADAPTERS, adapters, SHARD_BYTES)?;
-        write_json(&folder.join("adapter_config.json"), config)?;
+        let own = folder.join(ADAPTER_FOLDER);
+        fs::create_dir(&own).map_err(io("create", &own))?;
+        write_shards(&own, ADAPTERS, adapters, usize::MAX)?;
+        write_json(&own.join(PEFT_CONFIG), config)?;
     }
     let tokenizer_folder = &snapshot.tokenizer_folder;
     for file in plain_files(tokenizer_folder)? {
@@ -239,19 +244,6 @@ fn adapter_tensors(model: &SmolLm3) -> Vec<NamedTensor> {
     model.adapters().into_iter().map(tensor).collect()
 }
 
-/// `adapter_config.json`, as far as PEFT needs it.
-fn peft_config(lora: &Lora) -> serde_json::Value {
-    serde_json::json!({
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": lora.targets,
-    })
-}
-
 /// The training state of adapters that a checkpoint holds, on the weights that they are of.
 ///
 /// # Errors
@@ -265,7 +257,9 @@ pub fn load_adapters(
     device: &Device,
     ranks: &dyn Collective,
 ) -> Result<TrainState> {
-    let adapters = TensorFiles::open(folder, ADAPTERS)?;
+    let own = folder.join(ADAPTER_FOLDER);
+    // Versions up to 0.2 wrote them beside the weights.
+    let adapters = TensorFiles::open(if own.is_dir() { &own } else { folder }, ADAPTERS)?;
     let model = base.with_adapters(lora, &adapters, &device.clone().autodiff())?;
     let shapes: Vec<(String, Vec<usize>)> = model
         .adapters()

@@ -7,11 +7,13 @@ use std::sync::atomic::AtomicBool;
 use smollm3_collective::agree;
 use smollm3_model::{FreshAdapters, Init, SmolLm3, hf};
 use smollm3_recipe::cost::training_flops_per_token;
-use smollm3_recipe::{Lora, ModelConfig, OptimizerState, Phase, Stage, Start, Training};
+use smollm3_recipe::{Lora, ModelConfig, OptimizerState, PeftConfig, Phase, Stage, Start, Training};
 use smollm3_records::{
     Event, GuardState, IncidentKind, Listener, NATS_PER_TOKEN, PhaseInfo, SourceName, StageInfo,
+    ValidationState, write_validation,
 };
 
+use crate::adapters::{base_name, open_same};
 use crate::checkpoint::{self, Progress, Snapshot};
 use crate::ranks::{from_first, only_first};
 use crate::retention::Retention;
@@ -69,6 +71,7 @@ impl Kept<'_> {
             stop,
             ranks: &*self.run.ranks,
             sharding: self.run.recipe.run.shard,
+            validation: self.stage.validation(),
         })
     }
 
@@ -139,11 +142,16 @@ impl Kept<'_> {
             Ok::<_, EngineError>(found)
         })?;
         let step = found.as_ref().map_or(0, |(progress, _)| progress.step);
+        let validation = found
+            .as_ref()
+            .and_then(|(progress, _)| progress.validation.clone());
         let (state, guard) = match found {
             Some((progress, path)) if let Some(lora) = self.lora => {
                 // The checkpoint's weights have the adapters in them: what is frozen is what the stage began with.
                 let optimizer = &self.training.optimizer;
-                let base = self.weights(&run.whole_checkpoint(self.stage, &self.stage.from)?)?;
+                let (frozen, _) = run.frozen(self.stage, lora)?;
+                only_first(ranks, || run.check_whole(self.stage, &frozen))?;
+                let base = self.weights(&frozen)?;
                 let state =
                     checkpoint::load_adapters(base, lora, &path, &progress, optimizer, &run.device, ranks)?;
                 (state, progress.guard)
@@ -159,7 +167,12 @@ impl Kept<'_> {
             model: state.model.with_precision(run.precision()),
             ..state
         };
-        Ok(Reached { state, step, guard })
+        Ok(Reached {
+            state,
+            step,
+            guard,
+            validation: validation.unwrap_or_default(),
+        })
     }
 
     /// The state that the stage begins with.
@@ -173,13 +186,25 @@ impl Kept<'_> {
                 optimizer: AdamW::new(training.optimizer.clone()),
             });
         }
+        if let Some(lora) = self.lora {
+            let (frozen, adapter) = run.frozen(self.stage, lora)?;
+            only_first(&*run.ranks, || run.check_whole(self.stage, &frozen))?;
+            let model = self.weights(&frozen)?;
+            return Ok(TrainState {
+                model: match adapter {
+                    None => model.with_adapters(lora, &FreshAdapters { seed }, &device)?,
+                    Some(folder) => {
+                        let adapter = open_same(&folder, lora, config, &self.stage.name)?;
+                        model.with_adapters(lora, &adapter, &device)?
+                    }
+                },
+                optimizer: AdamW::new(training.optimizer.clone()),
+            });
+        }
         let folder = run.whole_checkpoint(self.stage, &self.stage.from)?;
         let model = self.weights(&folder)?;
         Ok(TrainState {
-            model: match self.lora {
-                Some(lora) => model.with_adapters(lora, &FreshAdapters { seed }, &device)?,
-                None => model,
-            },
+            model,
             optimizer: match training.optimizer_state {
                 OptimizerState::Fresh => AdamW::new(training.optimizer.clone()),
                 OptimizerState::Keep => {
@@ -203,15 +228,31 @@ impl Kept<'_> {
         )?)
     }
 
+    /// `adapter_config.json` of its checkpoints.
+    fn peft_config(&self, lora: &Lora) -> Result<serde_json::Value> {
+        let (frozen, _) = self.run.frozen(self.stage, lora)?;
+        let (base, revision) = base_name(&frozen, &self.folder());
+        Ok(PeftConfig::json(lora, &base, revision.as_deref()))
+    }
+
     /// Copies what a checkpoint after `step` holds out of the device, to be written while training goes on.
     ///
     /// # Errors
-    /// None at present.
-    pub(crate) fn snapshot(&self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing> {
+    /// What a stage with adapters starts from is gone.
+    pub(crate) fn snapshot(
+        &self,
+        state: &TrainState,
+        step: u64,
+        guard: &GuardState,
+        validation: &ValidationState,
+    ) -> Result<Writing> {
         let progress = Progress {
             stage: self.stage.name.clone(),
             step,
-            steps: self.training.total_steps(),
+            steps: match validation.ended {
+                true => step,
+                false => self.training.total_steps(),
+            },
             tokens: step * self.training.tokens_per_step(),
             updates: state.optimizer.updates(),
             recipe: self.run.recipe.fingerprint(),
@@ -219,13 +260,15 @@ impl Kept<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             deterministic: Some(self.run.recipe.run.deterministic),
             guard: guard.clone(),
+            validation: self.stage.validation().map(|_| validation.clone()),
         };
+        let peft = self.lora.map(|lora| self.peft_config(lora)).transpose()?;
         let snapshot = Snapshot::take(
             state,
             self.config.clone(),
             progress,
             self.tokenizer_folder.clone(),
-            self.lora,
+            peft,
             &*self.run.ranks,
         );
         let is_first = self.run.ranks.rank() == 0;
@@ -235,6 +278,9 @@ impl Kept<'_> {
             let saved = checkpoint::save(&folder, &snapshot)?;
             if let Some(retention) = retention.as_ref().filter(|_| is_first) {
                 retention.prune(&folder)?;
+            }
+            if let Some(state) = snapshot.progress.validation.as_ref().filter(|_| is_first) {
+                write_validation(&folder, state)?;
             }
             Ok(saved)
         }))

@@ -5,6 +5,7 @@
 //! [`Objective`] and the rows.
 
 mod adamw;
+mod adapters;
 mod backward;
 mod batch;
 pub mod bench;
@@ -37,6 +38,7 @@ pub mod trainer;
 mod watched;
 
 pub use adamw::AdamW;
+pub use adapters::write_merged;
 pub use batch::{CrossEntropy, MicroBatch, Row};
 pub use error::{EngineError, Result};
 pub use global_batch::GlobalBatch;

@@ -11,12 +11,20 @@ use smollm3_files::{FileHash, FileHashes, plain_files};
 use smollm3_records::checkpoint::{MANIFEST, Manifest, Progress, STATE, read_manifest, read_state};
 
 use crate::Result;
+use crate::checkpoint::ADAPTER_FOLDER;
 
 /// Says where the stage is and what the files are, and syncs them.
 pub(crate) fn seal(folder: &Path, progress: &Progress) -> Result<()> {
     write_json(&folder.join(STATE), progress)?;
     let mut entries = BTreeMap::new();
-    for file in plain_files(folder)? {
+    let mut names = plain_files(folder)?;
+    let adapter = folder.join(ADAPTER_FOLDER);
+    if adapter.is_dir() {
+        let own = plain_files(&adapter)?.into_iter();
+        names.extend(own.map(|name| format!("{ADAPTER_FOLDER}/{name}")));
+        sync_folder(&adapter)?;
+    }
+    for file in names {
         let path = folder.join(&file);
         sync_file(&path)?;
         entries.insert(file, FileHash::of(&path)?);

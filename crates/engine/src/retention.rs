@@ -6,12 +6,13 @@
 //! regular follows from the recipe and from `state.json`, so it is known of checkpoints of earlier versions too.
 //!
 //! Two stay whatever the settings are: the newest, which the next start goes on from, and the newest good one, whose last step had an
-//! update, which a run in trouble goes back to.
+//! update, which a run in trouble goes back to. So does the one with the lowest validation loss, where `validation.best` says so;
+//! it is a regular one only if it is due anyway.
 
 use std::path::{Path, PathBuf};
 
-use smollm3_recipe::{Checkpoints, Stage};
-use smollm3_records::GuardState;
+use smollm3_recipe::{BestCheckpoint, Checkpoints, Stage};
+use smollm3_records::{GuardState, best_step};
 
 use crate::Result;
 use crate::checkpoint::{self, Progress};
@@ -28,6 +29,8 @@ pub struct Retention {
     settings: Checkpoints,
     /// Last steps of the phases that the recipe states.
     ends: Vec<u64>,
+    /// Whether the one with the lowest validation loss stays.
+    keeps_best: bool,
 }
 
 impl Retention {
@@ -40,6 +43,9 @@ impl Retention {
         Some(Self {
             settings: stage.checkpoints()?.clone(),
             ends: ends.unwrap_or_default(),
+            keeps_best: stage
+                .validation()
+                .is_some_and(|settings| settings.best != BestCheckpoint::None),
         })
     }
 
@@ -59,7 +65,9 @@ impl Retention {
             self.ends.contains(&step) || every.is_some_and(|every| step.is_multiple_of(every.0))
         };
         let (mut counted, mut has_good) = (0, false);
-        for (index, (step, folder)) in checkpoint::list(stage_folder)?.into_iter().rev().enumerate() {
+        let all = checkpoint::list(stage_folder)?;
+        let best = best_step(&all).filter(|_| self.keeps_best);
+        for (index, (step, folder)) in all.into_iter().rev().enumerate() {
             let state = checkpoint::read_state(&folder).ok();
             // One whose state cannot be read passes with the regular ones.
             let regular = state.as_ref().is_none_or(|state| self.is_regular(state));
@@ -69,9 +77,10 @@ impl Retention {
             if permanent(step) {
                 continue;
             }
+            // Counted, if it is a regular one, so that the others are those that stay without it.
             counted += u32::from(regular);
             let among_kept = regular && counted <= self.settings.keep;
-            if index > 0 && !newest_good && !among_kept {
+            if index > 0 && !newest_good && !among_kept && best != Some(step) {
                 checkpoint::remove(&folder)?;
             }
         }

@@ -10,9 +10,10 @@ use smollm3_hub::{Depth, write_pins};
 use smollm3_kernels::computes_bf16;
 use smollm3_model::ModelConfig;
 use smollm3_recipe::{Precision, Recipe, Stage, StageKind, Start, Training};
-use smollm3_records::Listener;
+use smollm3_records::{Listener, stage_result};
 use smollm3_sources::Data;
 
+use crate::adapters::{merge_adapters, use_merged};
 use crate::claim::{Lock, claim};
 use crate::hub_models::{locate_for_ranks, locate_models};
 use crate::known_checkpoints::KnownCheckpoints;
@@ -91,9 +92,12 @@ impl Run {
         let prepared = only_first(&*ranks, || {
             let lock = claim(&recipe, &output)?;
             write_pins(&output, &commits)?;
+            merge_adapters(&recipe, Depth::Weights, listener)?;
+            use_merged(&mut recipe);
             let data = Data::prepare(&recipe, &output, listener)?;
             Ok::<_, EngineError>((lock, data))
         })?;
+        use_merged(&mut recipe);
         let (lock, data) = match prepared {
             Some((lock, data)) => (Some(lock), data),
             None => (None, found_by_rank(&recipe, &output, &*ranks)?),
@@ -253,7 +257,7 @@ impl Run {
         })
     }
 
-    /// The newest checkpoint of the stage that `stage` starts from, the one that rank 0 has told of if it has
+    /// The newest checkpoint of the stage that `stage` starts from, or its best where that stage says so; the one that rank 0 has told of if it has
     /// ([`verify_parents`](Self::verify_parents)); none of its files is read.
     ///
     /// # Errors
@@ -263,14 +267,13 @@ impl Run {
             return Ok(told);
         }
         let folder = self.stage_folder(earlier);
-        let (_, path) = checkpoint::list(&folder)?.pop().ok_or_else(|| {
+        stage_result(self.recipe.stage(earlier)?, &folder)?.ok_or_else(|| {
             EngineError::Refused(format!(
                 "stage \"{}\" starts from \"{earlier}\", which has no checkpoint in {}; run it first",
                 stage.name,
                 folder.display()
             ))
-        })?;
-        Ok(path)
+        })
     }
 }
 
@@ -300,10 +303,12 @@ fn found_by_rank(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Resu
 /// A model of the Hub cannot be had, the folder belongs to another recipe, or the data cannot be prepared.
 pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<Data> {
     let commits = locate_models(recipe, Depth::Text, listener)?;
-    let output = &recipe.run.output;
-    let _lock = claim(recipe, output)?;
-    write_pins(output, &commits)?;
-    Ok(Data::prepare(recipe, output, listener)?)
+    let output = recipe.run.output.clone();
+    let _lock = claim(recipe, &output)?;
+    write_pins(&output, &commits)?;
+    merge_adapters(recipe, Depth::Text, listener)?;
+    use_merged(recipe);
+    Ok(Data::prepare(recipe, &output, listener)?)
 }
 
 /// Rows must fit the positions that RoPE is set for, which long-context stages move: those of the model that is trained,

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use smollm3_collective::Collective;
-use smollm3_recipe::{Schedule, Sharding, Training};
+use smollm3_recipe::{BestCheckpoint, Schedule, Sharding, Training, Validation};
 use smollm3_records::{
     CollectiveRecord, Event, Fault, GuardState, IncidentKind, Listener, RowRef, SourceRecord, StageInfo,
-    StepRecord,
+    StepRecord, ValidationState,
 };
 
 use crate::guard::Guard;
 use crate::prefetch::prefetch;
-use crate::ranks::{ALONE, only_first};
+use crate::ranks::{ALONE, from_first, only_first};
 use crate::retention::is_due;
 use crate::saver::{Saver, Writing};
 use crate::{EngineError, GlobalBatch, Objective, Result, StepMode, StepResult, TrainState, train_step};
@@ -32,6 +32,8 @@ pub struct LoopSettings<'a> {
     pub ranks: &'a dyn Collective,
     /// What they divide among themselves.
     pub sharding: Sharding,
+    /// When the stage is measured besides the ends of its phases, and what follows from it.
+    pub validation: Option<&'a Validation>,
 }
 
 /// Where training stands between two steps.
@@ -42,6 +44,8 @@ pub struct Reached {
     pub step: u64,
     /// What the guard remembers.
     pub guard: GuardState,
+    /// What is remembered of the validation loss.
+    pub validation: ValidationState,
 }
 
 /// What the loop asks of its stage.
@@ -50,7 +54,13 @@ pub trait Hooks {
     ///
     /// # Errors
     /// What describes the state cannot be read.
-    fn snapshot(&mut self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing>;
+    fn snapshot(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        guard: &GuardState,
+        validation: &ValidationState,
+    ) -> Result<Writing>;
 
     /// The newest checkpoint that is no step without an update, or the beginning of the stage.
     ///
@@ -69,23 +79,24 @@ pub trait Hooks {
         Ok(())
     }
 
-    /// Called when a phase has ended, before its checkpoint is written.
+    /// Called when a phase has ended, and where the stage is to be measured meanwhile, before a checkpoint is written.
+    /// Returns the validation loss, if there is one.
     ///
     /// # Errors
     /// What is measured there cannot be measured.
-    fn phase_ended(
+    fn measure(
         &mut self,
         state: &TrainState,
         step: u64,
         phase: &str,
         listener: &mut dyn Listener,
-    ) -> Result<()>;
+    ) -> Result<Option<f64>>;
 }
 
-/// Trains from the step after `reached` to the end of the stage.
+/// Trains from the step after `reached` to the end of the stage, or to where its validation loss ends it.
 ///
 /// `host_batch` reads this rank's data of a step on another thread; `to_device` makes micro-batches of it. What is
-/// measured at the ends of phases is measured by rank 0.
+/// measured is measured by rank 0.
 ///
 /// # Errors
 /// Data or device fail, the last checkpoint cannot be written, too many steps in a row cannot be trained on, or the
@@ -113,13 +124,14 @@ pub fn train<O: Objective, H: Send>(
         first: reached.step + 1,
         copied: reached.step,
         guard: Guard::new(settings.training.guards.clone(), reached.guard),
+        validation: reached.validation,
         saver: Saver::default(),
         hooks,
         listener,
     };
     // The step consumes its state; in between it lies here.
     let mut current = Some(reached.state);
-    while done < total {
+    while done < total && !looped.validation.ended {
         let mut went_wrong = None;
         prefetch(done + 1..=total, &host_batch, |step, take| {
             let before = current.take().unwrap_or_else(|| unreachable!("put back below"));
@@ -133,9 +145,9 @@ pub fn train<O: Objective, H: Send>(
                 Next::Stop => looped.stop(&after, step - 1)?,
             }
             current = Some(after);
-            Ok(match went_wrong {
-                None => ControlFlow::Continue(()),
-                Some(_) => ControlFlow::Break(()),
+            Ok(match went_wrong.is_some() || looped.validation.ended {
+                false => ControlFlow::Continue(()),
+                true => ControlFlow::Break(()),
             })
         })?;
         done = total;
@@ -173,6 +185,7 @@ struct Loop<'a> {
     /// The step of the newest checkpoint that is on its way to disk or there.
     copied: u64,
     guard: Guard,
+    validation: ValidationState,
     saver: Saver,
     hooks: &'a mut dyn Hooks,
     listener: &'a mut dyn Listener,
@@ -287,30 +300,60 @@ impl Loop<'_> {
             .map_or("", |phase| phase.name.as_str())
     }
 
-    /// The end of a phase, and checkpoints.
+    /// The end of a phase, measurements and checkpoints.
     fn after_step(&mut self, state: &TrainState, step: u64) -> Result<()> {
         let (training, stage) = (self.settings.training, &self.settings.stage);
-        let ended = stage.phases.iter().find(|phase| phase.last == step);
-        if let Some(phase) = ended {
-            let (hooks, listener) = (&mut *self.hooks, &mut *self.listener);
-            only_first(self.settings.ranks, || {
-                hooks.phase_ended(state, step, &phase.name, listener)
-            })?;
+        let ended = stage.phases.iter().any(|phase| phase.last == step);
+        let is_best = self.validate(state, step, ended)?;
+        if ended {
             self.guard.forget();
         }
         self.saver.poll(self.listener)?;
-        match ended.is_some() || is_due(&training.checkpoint, step, &self.guard.state) {
+        let kept = |settings: &Validation| settings.best != BestCheckpoint::None;
+        let keeps_best = is_best && self.settings.validation.is_some_and(kept);
+        let due = is_due(&training.checkpoint, step, &self.guard.state);
+        match ended || keeps_best || self.validation.ended || due {
             true => self.save(state, step),
             false => Ok(()),
         }
     }
 
+    /// Measures the model where that is due. Returns whether it is the best so far. Not in the middle of steps without an
+    /// update, which leave it as it was.
+    fn validate(&mut self, state: &TrainState, step: u64, ended: bool) -> Result<bool> {
+        let validation = self.settings.validation;
+        let due = validation.is_some_and(|settings| settings.is_due(step)) && self.guard.state.bad == 0;
+        if !(ended || due) {
+            return Ok(false);
+        }
+        let phase = self.phase(step).to_owned();
+        let (hooks, listener) = (&mut *self.hooks, &mut *self.listener);
+        let loss = from_first(self.settings.ranks, || {
+            let loss = hooks.measure(state, step, &phase, listener)?;
+            Ok::<_, EngineError>(loss.filter(|loss| loss.is_finite()))
+        })?;
+        let Some(settings) = validation.filter(|settings| settings.every.is_some()) else {
+            return Ok(false);
+        };
+        let is_best = self.validation.take(settings, step, loss);
+        // What ends with its last step does not end early.
+        self.validation.ended &= step < self.settings.training.total_steps();
+        if self.validation.ended {
+            let (step, best) = (step, self.validation.best.clone());
+            self.listener.on(&Event::EndedEarly { step, best })?;
+        }
+        Ok(is_best)
+    }
+
     /// Begins to write the checkpoint of step `step`.
     fn save(&mut self, state: &TrainState, step: u64) -> Result<()> {
-        let (hooks, guard) = (&mut *self.hooks, &self.guard.state);
+        let (hooks, guard, validation) = (&mut *self.hooks, &self.guard.state, &self.validation);
         self.copied = step;
-        self.saver
-            .start(step, || hooks.snapshot(state, step, guard), self.listener)
+        self.saver.start(
+            step,
+            || hooks.snapshot(state, step, guard, validation),
+            self.listener,
+        )
     }
 
     /// Ends the run after step `step`, with a checkpoint of it.
@@ -349,6 +392,7 @@ impl Loop<'_> {
             state,
             step: to,
             mut guard,
+            validation,
         } = self.hooks.last_good(self.listener)?;
         if to == 0 {
             return Err(EngineError::NothingGood {
@@ -359,6 +403,7 @@ impl Loop<'_> {
         }
         guard.left_out.push((to + 1, step));
         self.guard.state = guard;
+        self.validation = validation;
         let kind = IncidentKind::WentBack { to };
         self.listener.on(&Event::Incident { step, kind })?;
         Ok(state)

@@ -1,7 +1,7 @@
 //! The hooks of a stage whose checkpoints are [`Kept`]: one implementation for every kind of stage, which says only what it
 //! measures.
 
-use smollm3_records::{Event, GuardState, IncidentKind, Listener, RowRef};
+use smollm3_records::{Event, GuardState, IncidentKind, Listener, RowRef, ValidationState};
 
 use crate::kept::Kept;
 use crate::saver::Writing;
@@ -13,11 +13,17 @@ pub trait Watch {
     /// What a step was given.
     fn rows_of(&self, step: u64) -> Vec<RowRef>;
 
-    /// Measures the model where a phase has ended.
+    /// Measures the model where a phase has ended, or meanwhile. Returns the validation loss, if there is one.
     ///
     /// # Errors
     /// What is measured cannot be.
-    fn measure(&self, state: &TrainState, step: u64, phase: &str, listener: &mut dyn Listener) -> Result<()>;
+    fn measure(
+        &self,
+        state: &TrainState,
+        step: u64,
+        phase: &str,
+        listener: &mut dyn Listener,
+    ) -> Result<Option<f64>>;
 
     /// Whether the model is also measured, as phase `start` at step 0, before a stage begins.
     fn measures_start(&self) -> bool {
@@ -34,8 +40,14 @@ pub struct Watched<'a, W> {
 }
 
 impl<W: Watch> Hooks for Watched<'_, W> {
-    fn snapshot(&mut self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing> {
-        self.kept.snapshot(state, step, guard)
+    fn snapshot(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        guard: &GuardState,
+        validation: &ValidationState,
+    ) -> Result<Writing> {
+        self.kept.snapshot(state, step, guard, validation)
     }
 
     fn last_good(&mut self, listener: &mut dyn Listener) -> Result<Reached> {
@@ -48,18 +60,21 @@ impl<W: Watch> Hooks for Watched<'_, W> {
 
     fn begins(&mut self, state: &TrainState, listener: &mut dyn Listener) -> Result<()> {
         match self.watch.measures_start() {
-            true => self.watch.measure(state, 0, "start", &mut Figures(listener)),
+            true => self
+                .watch
+                .measure(state, 0, "start", &mut Figures(listener))
+                .map(|_| ()),
             false => Ok(()),
         }
     }
 
-    fn phase_ended(
+    fn measure(
         &mut self,
         state: &TrainState,
         step: u64,
         phase: &str,
         listener: &mut dyn Listener,
-    ) -> Result<()> {
+    ) -> Result<Option<f64>> {
         self.watch.measure(state, step, phase, &mut Figures(listener))
     }
 }

@@ -19,7 +19,9 @@ use smollm3_engine::{
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
 use smollm3_recipe::{Recipe, Sharding, Training};
-use smollm3_records::{Event, Fault, GuardState, IncidentKind, Listener, PhaseInfo, RowRef, StageInfo};
+use smollm3_records::{
+    Event, Fault, GuardState, IncidentKind, Listener, PhaseInfo, RowRef, StageInfo, ValidationState,
+};
 use support::{Recorder, recipe};
 
 const SEQ: usize = 16;
@@ -131,6 +133,7 @@ impl Stage {
             stop: &AtomicBool::new(false),
             ranks: &Single::default(),
             sharding: Sharding::default(),
+            validation: None,
         };
         let mut recorder = Recorder::default();
         let events = std::rc::Rc::clone(&recorder.0);
@@ -139,6 +142,7 @@ impl Stage {
             state: self.fresh(),
             step: 0,
             guard: GuardState::default(),
+            validation: ValidationState::default(),
         };
         let to_device = |step: u64| Ok(vec![batch(step, factor(step), &device)]);
         let ended = train(&settings, reached, &Faulty, Ok, to_device, self, &mut recorder);
@@ -163,7 +167,13 @@ impl Stage {
 }
 
 impl Hooks for Stage {
-    fn snapshot(&mut self, state: &TrainState, step: u64, guard: &GuardState) -> Result<Writing> {
+    fn snapshot(
+        &mut self,
+        state: &TrainState,
+        step: u64,
+        guard: &GuardState,
+        _: &ValidationState,
+    ) -> Result<Writing> {
         self.saved.insert(step, (state.clone(), guard.clone()));
         let failures = Arc::clone(&self.failures);
         Ok(Box::new(move || {
@@ -187,11 +197,13 @@ impl Hooks for Stage {
                 state: state.clone(),
                 step: *step,
                 guard: guard.clone(),
+                validation: ValidationState::default(),
             },
             None => Reached {
                 state: self.fresh(),
                 step: 0,
                 guard: GuardState::default(),
+                validation: ValidationState::default(),
             },
         })
     }
@@ -203,8 +215,8 @@ impl Hooks for Stage {
         }]
     }
 
-    fn phase_ended(&mut self, _: &TrainState, _: u64, _: &str, _: &mut dyn Listener) -> Result<()> {
-        Ok(())
+    fn measure(&mut self, _: &TrainState, _: u64, _: &str, _: &mut dyn Listener) -> Result<Option<f64>> {
+        Ok(None)
     }
 }
 

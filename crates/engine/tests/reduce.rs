@@ -14,7 +14,7 @@ use smollm3_engine::{
 };
 use smollm3_kernels::device;
 use smollm3_model::{FreshAdapters, Init, NamedParameters, SmolLm3, named_parameters};
-use smollm3_recipe::{Lora, LossAverage, Optimizer, Recompute, Sharding};
+use smollm3_recipe::{Lora, LoraInit, LossAverage, Optimizer, Recompute, Sharding};
 use support::recipe;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -91,6 +91,8 @@ fn train(ranks: &dyn Collective, own: &[usize], setting: Setting) -> (Vec<StepRe
             rank: 3,
             alpha: 6.0,
             targets: ["q_proj", "down_proj"].map(str::to_owned).to_vec(),
+            rslora: false,
+            init: LoraInit::Fresh,
         };
         model = model
             .with_adapters(&lora, &FreshAdapters { seed: 1 }, &trains)

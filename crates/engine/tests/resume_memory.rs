@@ -86,6 +86,7 @@ fn train_and_save(folder: &Path, config: &ModelConfig, world: usize) -> PathBuf 
             version: String::new(),
             deterministic: None,
             guard: GuardState::default(),
+            validation: None,
         };
         let snapshot = Snapshot::take(&state, config.clone(), progress, tokenizer.clone(), None, ranks);
         checkpoint::save(&stage, &snapshot).unwrap()

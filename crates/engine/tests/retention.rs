@@ -43,6 +43,7 @@ fn save(folder: &Path, step: u64, bad: u64, steps: u64) {
             bad,
             ..GuardState::default()
         },
+        validation: None,
     };
     checkpoint::publish(folder, &progress, |draft| {
         fs::create_dir(draft).unwrap();

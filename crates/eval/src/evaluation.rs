@@ -10,7 +10,8 @@ use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig};
 use smollm3_pretrain::held_out_by_category;
 use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
 use smollm3_records::{
-    Evaluation, Event, Listener, PositionLoss, ProbeScore, TextLoss, read_evaluation, write_evaluation,
+    Evaluation, Event, Listener, PositionLoss, ProbeScore, TextLoss, read_evaluation, stage_result,
+    write_evaluation,
 };
 
 use crate::error::finite;
@@ -22,7 +23,7 @@ const ROWS_AT_ONCE: usize = 8;
 /// Documents that loss by position is measured on.
 const LONG_DOCUMENTS: usize = 64;
 
-/// Measures what the recipe's `[evaluation]` asks for of the newest checkpoint of a stage, and writes `evaluation.json` into
+/// Measures what the recipe's `[evaluation]` asks for of the checkpoint that stands for a stage, and writes `evaluation.json` into
 /// the stage's folder; what is there already and still true is not measured again. `None` if the recipe asks for nothing, or
 /// the stage has no checkpoint.
 ///
@@ -34,7 +35,7 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
         return Ok(None);
     }
     let folder = run.stage_folder(&stage.name);
-    let Some((_, path)) = checkpoint::list(&folder)?.pop() else {
+    let Some(path) = stage_result(stage, &folder)? else {
         return Ok(None);
     };
     let damaged = |problem: String| EvalError::Results {

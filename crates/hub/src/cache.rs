@@ -14,10 +14,10 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use smollm3_recipe::HubId;
+use smollm3_recipe::{HubId, PEFT_CONFIG};
 
 use crate::error::{HubError, Result, io};
-use crate::wanted::{CONFIG, INDEX, SINGLE, TOKENIZER, Wanted, shards};
+use crate::wanted::{ADAPTER, CONFIG, INDEX, SINGLE, TOKENIZER, Wanted, shards};
 
 const PREFIX: &str = "models--";
 
@@ -118,6 +118,9 @@ impl Cache {
     pub(crate) fn missing(&self, id: &HubId, commit: &str, wanted: Wanted) -> Option<String> {
         let folder = self.folder_of(id, commit);
         let absent = |name: &str| !folder.join(name).exists();
+        if !absent(PEFT_CONFIG) && absent(SINGLE) && absent(INDEX) {
+            return (wanted.weights && absent(ADAPTER)).then(|| ADAPTER.to_owned());
+        }
         if wanted.config && absent(CONFIG) {
             return Some(CONFIG.to_owned());
         }

@@ -110,6 +110,9 @@ pub enum HubError {
     /// `config.json` is not that of a model which this project has.
     #[error(transparent)]
     Architecture(#[from] smollm3_recipe::ModelConfigError),
+    /// `adapter_config.json` is not that of an adapter that can be used.
+    #[error(transparent)]
+    Adapter(#[from] smollm3_recipe::PeftError),
     /// The disk.
     #[error("{path}: cannot {action}: {source}", path = .path.display())]
     Io {

@@ -8,14 +8,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Client;
 use smollm3_corpus::fetch::FetchProgress;
 use smollm3_corpus::remote::{Fault, RemoteClient, RetryPolicy};
-use smollm3_recipe::{HubId, ModelConfig};
+use smollm3_recipe::{HubId, ModelConfig, PEFT_CONFIG};
 use url::Url;
 
 use crate::api::{Api, FileInfo, Listing, Trouble, asking};
 use crate::blob;
 use crate::cache::{Cache, inside, is_commit};
 use crate::error::{HubError, Result, io};
-use crate::wanted::{CONFIG, INDEX, SINGLE, TOKENIZER, Wanted, shards};
+use crate::wanted::{ADAPTER, CONFIG, INDEX, SINGLE, TOKENIZER, Wanted, shards};
 
 /// Small files under way at once, and files of weights, each of which has several ranges under way.
 const SMALL_AT_ONCE: usize = 8;
@@ -207,18 +207,23 @@ impl Fetch<'_> {
                 false => absent.push(self.path(name)),
             }
         }
+        let is_adapter = self.is_adapter();
         self.check()?;
+        if is_adapter {
+            names.push(self.path(PEFT_CONFIG));
+        }
         let is_sharded = self.wanted.weights && self.has(INDEX);
         if is_sharded {
             names.push(self.path(INDEX));
         }
         self.files(&names, SMALL_AT_ONCE).await?;
-        if self.wanted.config {
+        if self.wanted.config && !is_adapter {
             // Before gigabytes come.
             ModelConfig::from_hf_file(&self.local(CONFIG))?;
         }
         if self.wanted.weights {
             let weights = match is_sharded {
+                false if is_adapter => vec![self.path(ADAPTER)],
                 false => vec![self.path(SINGLE)],
                 true => {
                     let index = self.local(INDEX);
@@ -275,8 +280,23 @@ impl Fetch<'_> {
             .await
     }
 
+    /// Whether it is an adapter of PEFT, whose base is another model.
+    fn is_adapter(&self) -> bool {
+        let model = self.wanted.config || self.wanted.weights;
+        model && self.has(PEFT_CONFIG) && !self.has(SINGLE) && !self.has(INDEX)
+    }
+
     /// What cannot be done without.
     fn check(&self) -> Result<()> {
+        if self.is_adapter() {
+            let complete = !self.wanted.weights || self.has(ADAPTER);
+            return match complete {
+                true => Ok(()),
+                false => Err(self.lacks(format!(
+                    "is an adapter without {ADAPTER}; save it again in Python with a newer PEFT, which writes safetensors"
+                ))),
+            };
+        }
         if self.wanted.config && !self.has(CONFIG) {
             return Err(self.lacks(format!(
                 "has no {CONFIG}: it is no checkpoint that transformers reads"

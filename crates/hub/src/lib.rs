@@ -15,6 +15,7 @@
 //!
 //! Why not the `hf-hub` crate: docs/decisions.md.
 
+mod adapter;
 mod api;
 mod blob;
 mod cache;
@@ -27,6 +28,7 @@ mod refusal;
 mod upload;
 mod wanted;
 
+pub use adapter::{AdapterBase, adapter_base};
 pub use cache::{Cache, Origin};
 pub use contents::checkpoint_files;
 pub use error::{HubError, Result};

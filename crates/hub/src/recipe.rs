@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 
 use smollm3_corpus::fetch::FetchProgress;
 use smollm3_files::atomic_file::write_atomically;
-use smollm3_recipe::{Model, Recipe, StageKind, Start, TemplateChoice, Tokenizer};
+use smollm3_recipe::{
+    AdapterFolders, Model, PeftConfig, Recipe, StageKind, Start, TemplateChoice, Tokenizer,
+};
 
+use crate::adapter::{AdapterBase, adapter_base};
 use crate::cache::Origin;
 use crate::error::{HubError, Result, io};
 use crate::hub::{Hub, Report, Snapshot};
@@ -44,7 +47,7 @@ pub enum Located {
 }
 
 /// Puts the folders of all models of the Hub that `recipe` names into its `hub_folders`, and returns their commits. `hub`
-/// is opened if it is needed; `report` gets each model's name with its progress, `located` what each text turned out to be.
+/// is opened if it is needed, also for the models that adapters (PEFT) are of; `report` gets each model's name with its progress, `located` what each text turned out to be.
 ///
 /// # Errors
 /// One of them cannot be had, with the key that names it.
@@ -64,46 +67,89 @@ pub fn locate(
         },
         Depth::Weights => Wanted::MODEL,
     };
-    let mut commits = Pins::new();
-    let mut opened = None;
+    let mut found = Locator {
+        pins,
+        hub,
+        opened: None,
+        directory: recipe.directory.clone(),
+        commits: Pins::new(),
+        report,
+        located,
+    };
     for (text, (key, wanted)) in names(recipe) {
         let wanted = wanted.and(most);
-        if wanted == Wanted::default() {
-            continue;
+        if wanted != Wanted::default() {
+            let folder = found.folder(&text, &key, wanted)?;
+            recipe.hub_folders.insert(text, folder);
         }
-        let folder = match folder_or_hub(&text, &recipe.directory) {
-            None => {
-                let folder = recipe.resolve(&text);
-                located(&text, &Located::Folder(folder.clone()));
-                folder
-            }
-            Some(id) => {
-                let hub = match &opened {
-                    Some(hub) => hub,
-                    None => opened.insert(hub()?),
-                };
-                // Other spellings of the same model are of the same commit.
-                let model = id.model();
-                let pinned = pins.get(&model).or_else(|| commits.get(&model)).cloned();
-                let report: &mut Report<'_> = &mut |progress| report(&text, progress);
-                let snapshot = fetched(
-                    hub,
-                    &text,
-                    &recipe.directory,
-                    &id,
-                    pinned.as_deref(),
-                    wanted,
-                    report,
-                )
-                .map_err(|error| in_recipe(&key, error))?;
-                located(&text, &Located::Hub(snapshot.clone()));
-                commits.insert(model, snapshot.commit);
-                snapshot.folder
-            }
-        };
-        recipe.hub_folders.insert(text, folder);
     }
-    Ok(commits)
+    for (text, key) in adapters(recipe) {
+        let Some(adapter) = recipe
+            .named_folder(&text)
+            .filter(|folder| PeftConfig::is_adapter(folder))
+        else {
+            continue;
+        };
+        let base = match adapter_base(&adapter).map_err(|error| in_recipe(&key, error))? {
+            AdapterBase::Folder(folder) => folder,
+            AdapterBase::Hub(id) => found.folder(&id, &key, most)?,
+        };
+        recipe.hub_folders.insert(text.clone(), base.clone());
+        recipe.adapters.insert(text, AdapterFolders { adapter, base });
+    }
+    Ok(found.commits)
+}
+
+/// Checkpoints that may turn out to be adapters, by text, and the key that names each.
+fn adapters(recipe: &Recipe) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for (key, start) in recipe.outside_checkpoints() {
+        if let Some(text) = start.outside() {
+            // The first key that names it is the one to tell of.
+            found.entry(text.to_owned()).or_insert(key);
+        }
+    }
+    found
+}
+
+/// What models of a recipe are found with.
+struct Locator<'a> {
+    pins: &'a Pins,
+    hub: &'a dyn Fn() -> Result<Hub>,
+    opened: Option<Hub>,
+    directory: PathBuf,
+    commits: Pins,
+    report: &'a mut dyn FnMut(&str, FetchProgress) -> bool,
+    located: &'a mut dyn FnMut(&str, &Located),
+}
+
+impl Locator<'_> {
+    /// The folder of what `text` names, fetched where it is not on this machine.
+    fn folder(&mut self, text: &str, key: &str, wanted: Wanted) -> Result<PathBuf> {
+        let Some(id) = folder_or_hub(text, &self.directory) else {
+            let folder = self.directory.join(text);
+            (self.located)(text, &Located::Folder(folder.clone()));
+            return Ok(folder);
+        };
+        let hub = match &self.opened {
+            Some(hub) => hub,
+            None => self.opened.insert((self.hub)()?),
+        };
+        // Other spellings of the same model are of the same commit.
+        let model = id.model();
+        let pinned = self
+            .pins
+            .get(&model)
+            .or_else(|| self.commits.get(&model))
+            .cloned();
+        let tell = &mut self.report;
+        let report: &mut Report<'_> = &mut |progress| tell(text, progress);
+        let snapshot = fetched(hub, text, &self.directory, &id, pinned.as_deref(), wanted, report)
+            .map_err(|error| in_recipe(key, error))?;
+        (self.located)(text, &Located::Hub(snapshot.clone()));
+        self.commits.insert(model, snapshot.commit);
+        Ok(snapshot.folder)
+    }
 }
 
 fn in_recipe(key: &str, error: HubError) -> HubError {

@@ -12,6 +12,8 @@ pub(crate) const TOKENIZER: &str = "tokenizer.json";
 const TOOL_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 pub(crate) const SINGLE: &str = "model.safetensors";
+/// The weights of an adapter.
+pub(crate) const ADAPTER: &str = "adapter_model.safetensors";
 
 /// Kinds of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

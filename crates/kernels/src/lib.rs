@@ -51,7 +51,7 @@ pub use loss::{
     LossSum, Targets, blockwise_linear_cross_entropy, linear_cross_entropy, plain_linear_cross_entropy,
     token_log_probs,
 };
-pub use memory::{DeviceMemory, FreedMemory, device_memory, peak_memory};
+pub use memory::{DeviceMemory, FreedMemory, device_memory, peak_memory, total_memory};
 pub use norm::{plain_rms_norm, rms_norm};
 pub use profile::{Profile, ProfiledOperation, profile};
 pub use rotary::{plain_rotary, rotary};

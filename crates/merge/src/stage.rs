@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use smollm3_engine::checkpoint::{self, Progress};
 use smollm3_engine::{EngineError, Retention, Run};
 use smollm3_model::hf::FileDtype;
-use smollm3_recipe::{MergedModel, Merging, NumberFormat, Stage, Start};
+use smollm3_recipe::{BestCheckpoint, MergedModel, Merging, NumberFormat, Stage, Start};
 use smollm3_records::{Event, GuardState, Listener, StageInfo};
 
 use crate::{MergeError, MergeSettings, TokenizerFrom, merge};
@@ -58,6 +58,7 @@ pub fn merge_stage(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         deterministic: None,
         guard: GuardState::default(),
+        validation: None,
     };
     listener.on(&Event::StageStarted {
         stage: stage_info(run, stage)?,
@@ -156,6 +157,10 @@ fn folders(run: &Run, stage: &Stage, model: &MergedModel) -> smollm3_engine::Res
         // A merge has one.
         return Ok(vec![newest]);
     };
+    let loads_best = run.recipe.stage(earlier)?.validation();
+    if loads_best.is_some_and(|settings| settings.best == BestCheckpoint::Load) && model.last == 1 {
+        return Ok(vec![newest]);
+    }
     let found = retention.newest_regular(&run.stage_folder(earlier), model.last as usize)?;
     if found.len() < model.last as usize {
         return Err(EngineError::Refused(format!(

@@ -1,4 +1,4 @@
-//! Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): `y = W·x + alpha/rank · B·A·x` with `W` frozen.
+//! Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): `y = W·x + scale · B·A·x` with `W` frozen.
 //!
 //! Only `A` and `B` are trained, so that moments and gradients that are kept are those of a few million numbers. `B`
 //! begins at zero and `A` as PEFT has it, uniform within `1/√in`, so that a model with fresh adapters is the model
@@ -36,7 +36,7 @@ impl Parameters for FreshAdapters {
 }
 
 /// PEFT's name of one half of the adapter of a matrix.
-fn peft_name(matrix: &str, half: char) -> String {
+pub(crate) fn peft_name(matrix: &str, half: char) -> String {
     format!("base_model.model.{matrix}.lora_{half}.weight")
 }
 
@@ -69,7 +69,7 @@ impl SmolLm3 {
         device: &Device,
     ) -> Result<Self, ParameterError> {
         let mut model = self.no_grad();
-        let scale = lora.alpha / lora.rank as f64;
+        let scale = lora.scale();
         for (layer, block) in model.model.layers.iter_mut().enumerate() {
             for (name, matrix) in block.matrices(layer) {
                 let part = name.rsplit('.').next().unwrap_or_default();

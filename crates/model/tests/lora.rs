@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use fixture::devices;
 use smollm3_kernels::Documents;
 use smollm3_model::{FreshAdapters, ParameterError, Parameters, SmolLm3};
-use smollm3_recipe::Lora;
+use smollm3_recipe::{Lora, LoraInit};
 use tiny::{VOCABULARY, model};
 
 fn logits(model: &SmolLm3, device: &Device) -> Vec<f32> {
@@ -40,6 +40,8 @@ fn fresh_adapters_change_nothing_and_trained_ones_are_what_they_are_merged_to() 
         targets: ["q_proj", "o_proj", "up_proj", "down_proj"]
             .map(str::to_owned)
             .to_vec(),
+        rslora: false,
+        init: LoraInit::Fresh,
     };
     for (backend, device) in devices() {
         let plain = model(&device);

@@ -109,7 +109,13 @@ impl Watch for HeldOutText<'_> {
             .collect()
     }
 
-    fn measure(&self, state: &TrainState, step: u64, phase: &str, listener: &mut dyn Listener) -> Result<()> {
+    fn measure(
+        &self,
+        state: &TrainState,
+        step: u64,
+        phase: &str,
+        listener: &mut dyn Listener,
+    ) -> Result<Option<f64>> {
         let (run, training) = (self.run, self.training);
         let (length, micro_batch) = (training.sequence_length.0, training.micro_batch.0 as usize);
         let found = held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch, &self.bytes)?;
@@ -123,6 +129,6 @@ impl Watch for HeldOutText<'_> {
                 tokens: loss.tokens,
             }))?;
         }
-        Ok(())
+        Ok(None)
     }
 }

@@ -153,12 +153,45 @@ pub struct Conversations {
     /// In the place of files: passages of a source's text, to be gone on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passages: Option<Passages>,
-    /// The part of the rows that is kept, chosen by the run's seed.
+    /// The part of the rows that is kept, chosen by the run's seed: the same rows whatever other data there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
+    /// The same as `fraction`, by the name that it has in SmolLM3's own configurations.
     #[serde(default = "whole")]
     pub weight: f64,
+    /// In the place of a part, so many rows, chosen in the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// Their licence as the Hub spells it, for model cards.
     #[serde(default, deserialize_with = "license", skip_serializing)]
     pub license: Option<String>,
+}
+
+impl Default for Conversations {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            paths: Vec::new(),
+            sums: None,
+            passages: None,
+            fraction: None,
+            weight: whole(),
+            rows: None,
+            license: None,
+        }
+    }
+}
+
+impl Conversations {
+    /// The part of the rows that is kept, where it is not a number of rows.
+    pub fn part(&self) -> f64 {
+        self.fraction.unwrap_or(self.weight)
+    }
+
+    /// How many rows of `rows` are kept: the part rounded down, as the original does.
+    pub fn kept(&self, rows: u64) -> u64 {
+        self.rows.unwrap_or((rows as f64 * self.part()) as u64)
+    }
 }
 
 /// Generated conversations about sums.
@@ -275,13 +308,33 @@ pub(crate) fn check_data(all: &[Conversations], rows: RowsOf) -> Result<(), Prob
             let message = format!("0 {what} teach nothing; write how many there are to be");
             return at(key, message);
         }
-        if !(data.weight > 0.0 && data.weight <= 1.0) {
-            let message = format!(
-                "{} is no part of the rows; write a number above 0, at most 1 (it is the part that is kept, not a share \
-                 of the mixture)",
-                data.weight
+        let parts = [("weight", Some(data.weight)), ("fraction", data.fraction)];
+        for (key, part) in parts.into_iter().filter_map(|(key, part)| Some((key, part?))) {
+            if !(part > 0.0 && part <= 1.0) {
+                let message = format!(
+                    "{part} is no part of the rows; write a number above 0, at most 1 (it is the part that is kept, not a \
+                     share of the mixture)"
+                );
+                return at(key, message);
+            }
+        }
+        if data.fraction.is_some() && data.weight != whole() {
+            return at(
+                "weight",
+                "it is another name of `fraction`, which is there as well; keep one".to_owned(),
             );
-            return at("weight", message);
+        }
+        if data.rows.is_some() && data.part() != whole() || data.rows.is_some() && data.fraction.is_some() {
+            return at(
+                "rows",
+                "a number of rows and a part of them are two answers; keep one".to_owned(),
+            );
+        }
+        if data.rows == Some(0) {
+            return at(
+                "rows",
+                format!("0 {what} teach nothing; write how many there are to be"),
+            );
         }
     }
     Ok(())

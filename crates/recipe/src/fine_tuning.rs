@@ -18,6 +18,7 @@ use crate::optimizer::{Optimizer, TunedOptimizer};
 use crate::schedule::ScheduleSettings;
 use crate::training::{Checkpoints, Guards, Loss, MOST_TOKENS, OptimizerState, Phase, Recompute, Training};
 use crate::units::{BatchSize, ContextLength, Sequences, Span, Steps};
+use crate::validation::Validation;
 
 /// One optimisation over packed conversations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -70,6 +71,9 @@ pub struct FineTuning {
     /// Adapters that are trained in the place of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<Lora>,
+    /// What it is measured on meanwhile, and what follows from that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
 }
 
 /// What is written; defaults depend on the kind of stage.
@@ -106,6 +110,7 @@ pub(crate) struct Written {
     #[serde(default)]
     guards: Guards,
     lora: Option<Lora>,
+    validation: Option<Validation>,
 }
 
 /// What a stage does where the recipe does not say.
@@ -157,6 +162,7 @@ impl Written {
             loss: self.loss,
             guards: self.guards,
             lora: self.lora,
+            validation: self.validation,
         };
         stage.check()?;
         Ok(stage)
@@ -273,6 +279,11 @@ impl FineTuning {
                     "the moments of the checkpoint are of its weights, not of adapters; write \"fresh\"";
                 return Err(Problem::at("optimizer_state", message.to_owned()));
             }
+        }
+        if let Some(validation) = &self.validation {
+            validation
+                .check(&self.data)
+                .map_err(|problem| problem.under(KeyPath::default().key("validation")))?;
         }
         check_data(&self.data, RowsOf::Conversations)
     }

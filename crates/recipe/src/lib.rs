@@ -38,6 +38,7 @@ mod mixture;
 mod model_config;
 mod optimizer;
 mod overrides;
+mod peft_config;
 mod plan;
 mod preference;
 mod push;
@@ -49,6 +50,7 @@ mod source;
 mod stage;
 mod training;
 mod units;
+mod validation;
 mod yarn;
 
 pub use conversations::{
@@ -62,19 +64,21 @@ pub use fine_tuning::FineTuning;
 pub use fingerprint::{Canonical, Difference};
 pub use hf_config::{Spelling, TokenIds};
 pub use hub_id::{HubId, TOKENIZER_FILES};
-pub use lora::Lora;
+pub use lora::{Lora, LoraInit};
 pub use merging::{MergedModel, Merging, NumberFormat};
 pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType};
 pub use optimizer::Optimizer;
+pub use peft_config::{PEFT_CONFIG, PeftConfig, PeftError};
 pub use plan::{
-    AdaptersPlan, ConversationPlan, Estimate, Facts, Landmark, Memory, MergePlan, OriginalEstimate,
-    PhasePlan, Plan, PlanError, Preparation, PreparedData, RowsPlan, SourcePlan, StageEstimate, StagePlan,
-    StepTime, StepTraffic, TokenizerFacts, TooMuchMemory, Trained, Unplanned, WholeStep, cost,
+    AdaptersPlan, ConversationPlan, DataPlan, Estimate, Facts, Landmark, MeasuredRate, Memory, MergePlan,
+    OriginalEstimate, PhasePlan, Plan, PlanError, Preparation, PreparedData, RowsPlan, SourcePlan,
+    StageEstimate, StagePlan, StepTime, StepTraffic, TokenizerFacts, TooMuchMemory, Trained, Unplanned,
+    WholeStep, cost,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use push::{Push, PushEvery, is_license};
-pub use recipe::{Model, Recipe};
+pub use recipe::{AdapterFolders, Model, Recipe};
 pub use run::{
     Backend, BadRows, Cluster, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding, Tokenizer,
     TrainTokenizer,
@@ -87,4 +91,5 @@ pub use training::{
     Checkpoints, Guards, Loss, LossAverage, OptimizerState, Phase, Recompute, Spikes, Training,
 };
 pub use units::{BatchSize, Bytes, ContextLength, Pairs, Percent, Sequences, Span, Steps, Tokens, UnitError};
+pub use validation::{BestCheckpoint, StopEarly, VALIDATION, Validation};
 pub use yarn::Yarn;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conversations::is_default;
 use crate::error::Problem;
 use crate::section::unknown;
 
@@ -11,11 +12,28 @@ use crate::section::unknown;
 pub struct Lora {
     /// Their rank.
     pub rank: usize,
-    /// They are multiplied by `alpha / rank`.
+    /// They are multiplied by `alpha / rank`, with `rslora` by `alpha / √rank`.
     pub alpha: f64,
     /// The matrices of each layer that get one.
     #[serde(default = "Lora::all_matrices")]
     pub targets: Vec<String>,
+    /// Rank-stabilised: the scale is `alpha / √rank` (Kalajdzievski 2023, arXiv:2312.03732).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rslora: bool,
+    /// The values that they begin with.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub init: LoraInit,
+}
+
+/// The values that the adapters of a stage begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoraInit {
+    /// `A` at random, `B` zero. An adapter that the stage starts from is merged into the weights first.
+    #[default]
+    Fresh,
+    /// Those of the adapter that the stage starts from, which is trained on.
+    Adapter,
 }
 
 /// Larger than the sides of any model's matrices, and small enough to be multiplied by them.
@@ -32,9 +50,20 @@ const MATRICES: [&str; 7] = [
     "down_proj",
 ];
 
+/// What the product of an adapter's matrices is multiplied by.
+pub(crate) fn scale(rank: usize, alpha: f64, rslora: bool) -> f64 {
+    let rank = rank as f64;
+    alpha / if rslora { rank.sqrt() } else { rank }
+}
+
 impl Lora {
     fn all_matrices() -> Vec<String> {
         MATRICES.map(str::to_owned).to_vec()
+    }
+
+    /// What the product of an adapter's matrices is multiplied by.
+    pub fn scale(&self) -> f64 {
+        scale(self.rank, self.alpha, self.rslora)
     }
 
     pub(crate) fn check(&self) -> Result<(), Problem> {

@@ -22,6 +22,7 @@ use crate::schedule::ScheduleSettings;
 use crate::stage::Start;
 use crate::training::{Checkpoints, Guards, Loss, MOST_ROWS, OptimizerState, Phase, Recompute, Training};
 use crate::units::{BatchSize, ContextLength, Pairs, Sequences, Span, Steps};
+use crate::validation::Validation;
 
 /// One optimisation over pairs of answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,6 +78,9 @@ pub struct Preference {
     /// Adapters that are trained in the place of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<Lora>,
+    /// What it is measured on meanwhile, and what follows from that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
 }
 
 /// `[stage.loss]` of an `apo` stage.
@@ -221,6 +225,7 @@ pub(crate) struct Written {
     #[serde(default)]
     guards: Guards,
     lora: Option<Lora>,
+    validation: Option<Validation>,
 }
 
 impl Written {
@@ -249,6 +254,7 @@ impl Written {
             checkpoint: self.checkpoint,
             guards: self.guards,
             lora: self.lora,
+            validation: self.validation,
         };
         stage.check()?;
         Ok(stage)
@@ -378,6 +384,11 @@ impl Preference {
                 .map_err(|problem| problem.under(KeyPath::default().key("lora")))?;
         }
         check_date(self.date.as_deref())?;
+        if let Some(validation) = &self.validation {
+            validation
+                .check(&self.data)
+                .map_err(|problem| problem.under(KeyPath::default().key("validation")))?;
+        }
         check_data(&self.data, RowsOf::Pairs)
     }
 }

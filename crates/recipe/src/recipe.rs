@@ -12,7 +12,7 @@ use crate::overrides;
 use crate::run::{Cluster, Data, Order, Run, Tokenizer};
 use crate::section::{Section, unknown};
 use crate::source::Source;
-use crate::stage::{PLACES, Stage, Start};
+use crate::stage::{PLACES, Stage, StageKind, Start};
 
 /// A recipe whose settings fit together. File names inside it start at [`Recipe::directory`].
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,18 @@ pub struct Recipe {
     /// The folders on this machine of what the recipe names on the Hub, by the text that names it. No part of the recipe:
     /// `smollm3-hub` fills it in.
     pub hub_folders: BTreeMap<String, PathBuf>,
+    /// The adapters (PEFT) that the recipe names as checkpoints, by the text that names them. Filled in with `hub_folders`,
+    /// where such a text has the folder of a whole model: that of the base, or of the two merged.
+    pub adapters: BTreeMap<String, AdapterFolders>,
+}
+
+/// An adapter on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterFolders {
+    /// Its folder.
+    pub adapter: PathBuf,
+    /// The folder of the model that it is of.
+    pub base: PathBuf,
 }
 
 /// `[model]`: an architecture, or a checkpoint that has one.
@@ -102,6 +114,15 @@ impl Recipe {
                 "there is no stage; write at least one [[stage]]".to_owned(),
             ));
         }
+        let nothing = |stage: &&Stage| {
+            let validation = stage.validation();
+            data.held_out.fraction() == 0.0 && validation.is_some_and(|own| own.paths.is_empty())
+        };
+        if let Some(stage) = stages.iter().find(nothing) {
+            let message =
+                "there is nothing to measure on; write paths = [\"dev.jsonl\"], or data.held_out = \"1%\"";
+            return Err(root.error_at(&["stage", &stage.name, "validation"], message.to_owned()));
+        }
         let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
         let plan = Cluster::read(root.section("plan")?, &names)?;
         let evaluation = Evaluation::read(root.section("evaluation")?)?;
@@ -124,6 +145,7 @@ impl Recipe {
             evaluation,
             text: document.tree.to_string(),
             hub_folders: BTreeMap::new(),
+            adapters: BTreeMap::new(),
         })
     }
 
@@ -157,10 +179,57 @@ impl Recipe {
     /// The folder of a checkpoint outside the run, if it is on this machine.
     pub fn checkpoint_folder(&self, start: &Start) -> Option<PathBuf> {
         match start {
-            Start::Folder(folder) => Some(self.resolve(folder)),
+            Start::Folder(folder) => {
+                let merged = folder.to_str().and_then(|text| self.hub_folders.get(text));
+                Some(merged.cloned().unwrap_or_else(|| self.resolve(folder)))
+            }
             Start::Hub(id) => self.hub_folders.get(id).cloned(),
             Start::Random | Start::Stage(_) => None,
         }
+    }
+
+    /// The folder of a checkpoint outside the run by the text that names it, if it is on this machine.
+    pub fn named_folder(&self, text: &str) -> Option<PathBuf> {
+        self.checkpoint_folder(&Start::checkpoint(text)?)
+    }
+
+    /// The file of `[tokenizer]`, from the current folder. An adapter need not bring one: then that of its base is taken.
+    pub fn tokenizer_file(&self, file: &Path) -> PathBuf {
+        let own = self.resolve(file);
+        let parent = file.parent().and_then(Path::to_str);
+        match parent.and_then(|text| self.hub_folders.get(text)) {
+            Some(merged) if !own.exists() => merged.join("tokenizer.json"),
+            _ => own,
+        }
+    }
+
+    /// The checkpoints outside the run that the recipe reads the weights of, with the key that names each.
+    pub fn outside_checkpoints(&self) -> Vec<(String, &Start)> {
+        let mut found = Vec::new();
+        if let Model::Checkpoint(start) = &self.model {
+            found.push(("model.checkpoint".to_owned(), start));
+        }
+        for stage in &self.stages {
+            let key = |name: &str| format!("stage.{}.{name}", stage.name);
+            found.push((key("from"), &stage.from));
+            match &stage.kind {
+                StageKind::Apo(preference) => {
+                    found.extend(
+                        preference
+                            .reference_from
+                            .iter()
+                            .map(|start| (key("reference_from"), start)),
+                    );
+                }
+                StageKind::Merge(merging) => {
+                    let models = merging.models.iter();
+                    found.extend(models.map(|model| (key("model.checkpoint"), &model.checkpoint)));
+                }
+                _ => {}
+            }
+        }
+        found.retain(|(_, start)| matches!(start, Start::Folder(_) | Start::Hub(_)));
+        found
     }
 
     /// The architecture: that of `[model]`, read from the checkpoint's `config.json` when it is one.

@@ -13,12 +13,14 @@ use crate::conversations::{Conversations, check_passages};
 use crate::error::RecipeError;
 use crate::fine_tuning::{self, FineTuning};
 use crate::hub_id::HubId;
+use crate::lora::Lora;
 use crate::merging::Merging;
 use crate::preference::{self, Preference};
 use crate::section::{Section, unknown};
 use crate::source::Source;
 use crate::training::{Checkpoints, OptimizerState, Recompute, Training};
 use crate::units::ContextLength;
+use crate::validation::Validation;
 
 /// One stage of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -217,6 +219,24 @@ impl Stage {
         }
     }
 
+    /// The adapters that it trains in the place of the weights, if it does.
+    pub fn lora(&self) -> Option<&Lora> {
+        match &self.kind {
+            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.lora.as_ref(),
+            StageKind::Apo(preference) => preference.lora.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// What it is measured on meanwhile, where it says so.
+    pub fn validation(&self) -> Option<&Validation> {
+        match &self.kind {
+            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.validation.as_ref(),
+            StageKind::Apo(preference) => preference.validation.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether what it makes is talked to.
     pub fn is_conversational(&self) -> bool {
         !matches!(self.kind, StageKind::Pretrain(_) | StageKind::LongContext(_))
@@ -294,6 +314,15 @@ impl Stage {
 }
 
 impl Start {
+    /// How a recipe names a checkpoint outside its run.
+    pub fn outside(&self) -> Option<&str> {
+        match self {
+            Self::Folder(folder) => folder.to_str(),
+            Self::Hub(id) => Some(id),
+            Self::Random | Self::Stage(_) => None,
+        }
+    }
+
     /// An earlier stage's name, a folder (`./`, `../`, `/`), or a model on the Hub ([`HubId`]).
     pub(crate) fn parse(text: &str, earlier: &[String]) -> Result<Self, String> {
         if earlier.iter().any(|stage| stage == text) {

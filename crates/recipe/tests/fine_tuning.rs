@@ -298,6 +298,97 @@ fn mistakes() {
         ("weight = 0.25", "weight = nan", "NaN is no part of the rows"),
         (
             "weight = 0.25",
+            "fraction = 1.5",
+            "`stage.sft.data.\"chats_1.2M\".fraction`: 1.5 is no part of the rows; write a number above 0, at most 1",
+        ),
+        (
+            "weight = 0.25",
+            "fraction = 0",
+            "fraction`: 0 is no part of the rows",
+        ),
+        (
+            "weight = 0.25",
+            "fraction = nan",
+            "fraction`: NaN is no part of the rows",
+        ),
+        (
+            "weight = 0.25",
+            "weight = 0.25\nfraction = 0.25",
+            "`stage.sft.data.\"chats_1.2M\".weight`: it is another name of `fraction`, which is there as well; keep one",
+        ),
+        (
+            "weight = 0.25",
+            "fraction = 0.25\nrows = 100",
+            "`stage.sft.data.\"chats_1.2M\".rows`: a number of rows and a part of them are two answers; keep one",
+        ),
+        (
+            "weight = 0.25",
+            "weight = 0.25\nrows = 100",
+            "are two answers; keep one",
+        ),
+        (
+            "weight = 0.25",
+            "fraction = 1.0\nrows = 100",
+            "are two answers; keep one",
+        ),
+        (
+            "weight = 0.25",
+            "rows = 0",
+            "0 conversations teach nothing; write how many there are to be",
+        ),
+        ("weight = 0.25", "rows = -1", "rows`"),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = {}",
+            "`stage.reason.validation`: it says nothing; write paths",
+        ),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = { every = \"0 steps\" }",
+            "`stage.reason.validation.every`: measurements cannot be 0 steps apart",
+        ),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = { paths = [\"dev.jsonl\"], rows = 0 }",
+            "`stage.reason.validation.rows`: nothing can be measured on 0 rows",
+        ),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = { rows = 5 }",
+            "`stage.reason.validation.rows`: they are rows of `paths`, which are missing",
+        ),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = { paths = [\"dev.jsonl\"], best = \"keep\" }",
+            "`stage.reason.validation.best`: the best is known by measuring meanwhile; write every",
+        ),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = { paths = [\"dev.jsonl\"], stop_early = { patience = 2 } }",
+            "`stage.reason.validation.stop_early`: it is decided by measuring meanwhile; write every",
+        ),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = { paths = [\"dev.jsonl\"], every = \"5 steps\", stop_early = { patience = 0 } }",
+            "`stage.reason.validation.stop_early`: a stage cannot end before it is measured",
+        ),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = { paths = [\"d\"], every = \"5 steps\", stop_early = { patience = 1, min_delta = -1 } }",
+            "`stage.reason.validation.stop_early`: min_delta is a loss, 0 or more",
+        ),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = { every = \"5 steps\", bset = \"keep\" }",
+            "unknown key `bset`; did you mean `best`?",
+        ),
+        (
+            "epochs = 4",
+            "epochs = 4\nvalidation = { paths = [\"dev.jsonl\"], best = \"first\" }",
+            "first",
+        ),
+        (
+            "weight = 0.25",
             "wieght = 0.25",
             "`stage.sft.data.\"chats_1.2M\".wieght`: unknown key `wieght`; did you mean `weight`?",
         ),

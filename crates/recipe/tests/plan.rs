@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use fixture::Folder;
 use proptest::prelude::*;
 use smollm3_recipe::{
-    ConversationPlan, Facts, Learned, Memory, ModelConfig, Packing, Plan, Precision, PreparedData, Recipe,
-    RowsPlan, Spelling, TokenizerFacts, TooLong, cost,
+    ConversationPlan, DataPlan, Facts, Learned, MeasuredRate, Memory, ModelConfig, Packing, Plan, Precision,
+    PreparedData, Recipe, RowsPlan, Spelling, TokenizerFacts, TooLong, cost,
 };
 
 fn plan(folder: &Folder, overrides: &[&str]) -> Plan {
@@ -481,6 +481,7 @@ fn tokenizers_that_disagree() {
         vocab_size,
         bos_token_id,
         eos_token_id,
+        end_of_turn: None,
     };
     let with = |tokenizer| Facts {
         tokenizer: Some(tokenizer),
@@ -491,6 +492,12 @@ fn tokenizers_that_disagree() {
     assert!(recipe.plan(&with(tokenizer(512, Some(1), Some(2)))).is_ok());
     // An embedding may have spare rows, and a tokenizer no token of one kind.
     assert!(recipe.plan(&with(tokenizer(500, None, Some(2)))).is_ok());
+    // A model of conversations ends with its turn.
+    let of_turns = TokenizerFacts {
+        end_of_turn: Some(2),
+        ..tokenizer(512, Some(1), Some(3))
+    };
+    assert!(recipe.plan(&with(of_turns)).is_ok());
     for (facts, expected) in [
         (
             tokenizer(513, Some(1), Some(2)),
@@ -651,7 +658,14 @@ fn a_stage_on_conversations() {
                 packing: Packing::Bfd,
                 too_long: TooLong::Truncate,
             },
-            data: vec![("chats".to_owned(), 0.125), ("more".to_owned(), 1.0)],
+            data: [("chats", 0.125), ("more", 1.0)]
+                .map(|(name, fraction)| DataPlan {
+                    name: name.to_owned(),
+                    fraction,
+                    rows: None,
+                })
+                .to_vec(),
+            validation: None,
             adapters: None,
             unplanned: None,
         }
@@ -659,7 +673,7 @@ fn a_stage_on_conversations() {
     let json = serde_json::to_value(&whole).unwrap();
     assert_eq!(
         json["conversations"][0]["data"][0],
-        serde_json::json!(["chats", 0.125])
+        serde_json::json!({"name": "chats", "fraction": 0.125})
     );
     assert_eq!(json["conversations"][0]["packing"], "bfd");
 
@@ -909,6 +923,46 @@ fn long_names_of_data_keep_to_the_page() {
         &CONVERSATIONS.replace("\"chats\"", &format!("{:?}", "long-".repeat(30))),
     );
     for line in plan(&folder, &[]).to_string().lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn a_rate_that_was_measured_gives_the_time() {
+    let folder = of_epochs();
+    let rate = MeasuredRate {
+        flops_per_second: 2e9,
+        tokens_per_second: 1_234_567.0,
+        sequence_length: 131_072,
+        date: "2026-11-28".to_owned(),
+    };
+    let recipe = folder.load(&[]).unwrap();
+    let names: Vec<String> = recipe.stages.iter().map(|stage| stage.name.clone()).collect();
+    let facts = Facts {
+        measured: names.into_iter().map(|name| (name, rate.clone())).collect(),
+        ..Facts::default()
+    };
+    let plan = recipe.plan(&facts).unwrap();
+    let planned = &plan.stages[0];
+    let days = planned.flops / 2e9 / 86_400.0;
+    assert!((planned.days.unwrap() / days - 1.0).abs() < 1e-12);
+    let page = plan.to_string();
+    assert!(
+        page.contains("at the rate that `smollm3 bench step` measured here"),
+        "{page}"
+    );
+    assert!(page.contains("rows of 131,072: measured 2026-11-28"), "{page}");
+    // Of a stage whose steps are not known yet, what there is to know.
+    let unplanned = plan
+        .conversations
+        .iter()
+        .find_map(|stage| stage.unplanned.as_ref());
+    let expected = unplanned.unwrap().tokens_per_second.unwrap();
+    assert!(
+        expected > 0.0 && page.contains("from what `smollm3 bench step` measured here"),
+        "{page}"
+    );
+    for line in page.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use smollm3_recipe::{
-    Duration, Facts, FineTuning, Learned, LossAverage, Packing, Plan, PreferenceKind, Recipe, Recompute,
-    StageKind, Start, TemplateChoice, TemplateKwargs, TooLong, TooLongPair,
+    BestCheckpoint, Duration, Facts, FineTuning, Learned, LossAverage, ModelConfig, Packing, Plan,
+    PreferenceKind, Recipe, Recompute, StageKind, Start, TemplateChoice, TemplateKwargs, TooLong,
+    TooLongPair,
 };
 
 fn load(name: &str) -> Recipe {
@@ -506,4 +507,37 @@ fn preferences_and_the_merge_have_the_originals_figures() {
             Start::Stage("long-context-64k".to_owned())
         );
     }
+}
+
+#[test]
+fn fine_tuning_the_released_checkpoint_fits_a_gpu_of_24_gigabytes() {
+    let recipe = load("fine-tune");
+    let config: PathBuf = [
+        env!("CARGO_MANIFEST_DIR"),
+        "..",
+        "..",
+        "configs",
+        "smollm3-3b.toml",
+    ]
+    .iter()
+    .collect();
+    let facts = Facts {
+        architecture: Some(ModelConfig::from_toml_file(&config).unwrap()),
+        ..Facts::default()
+    };
+    let plan = recipe.plan(&facts).unwrap();
+    assert_eq!(plan.conversations.len(), 2);
+    assert!(
+        plan.to_string()
+            .starts_with("fine-tune: 3.075B parameters, 0 tokens, 0.000e0 FLOPs")
+    );
+    for stage in &plan.conversations {
+        let adapters = stage.adapters.as_ref().unwrap();
+        assert_eq!((adapters.rank, adapters.parameters), (16, 30_228_480));
+        // Allocators take some 10 % more.
+        let total = stage.unplanned.as_ref().unwrap().memory.total as f64;
+        assert!(total * 1.1 < 24e9, "{}: {total:e}", stage.name);
+    }
+    let sft = recipe.stages[0].fine_tuning().unwrap();
+    assert_eq!(sft.validation.as_ref().unwrap().best, BestCheckpoint::Load);
 }

@@ -12,6 +12,7 @@ use smollm3_files::{FileHash, io};
 
 use crate::error::Result;
 use crate::fault::GuardState;
+use crate::validation::ValidationState;
 
 /// The file of [`Progress`].
 pub const STATE: &str = "state.json";
@@ -26,7 +27,7 @@ pub struct Progress {
     pub stage: String,
     /// Steps done.
     pub step: u64,
-    /// Steps of the whole stage; 0 where an earlier version wrote this, and of a stage without steps.
+    /// Steps of the whole stage, those that it has done where it ended early; 0 where an earlier version wrote this, and of a stage without steps.
     #[serde(default)]
     pub steps: u64,
     /// Tokens seen in this stage.
@@ -45,6 +46,9 @@ pub struct Progress {
     /// What the guard remembers.
     #[serde(default)]
     pub guard: GuardState,
+    /// What is remembered of its validation loss, where it has `validation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationState>,
 }
 
 impl Progress {

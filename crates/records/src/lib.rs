@@ -7,6 +7,7 @@
 //! | `STAGE/metrics.jsonl` | [`Record`] |
 //! | `STAGE/incidents.jsonl` | [`Incident`] |
 //! | `STAGE/ledger.json` | [`Ledger`] |
+//! | `STAGE/validation.json` | [`ValidationState`] |
 //! | `STAGE/evaluation.json` | [`Evaluation`] |
 //! | `STAGE/step-…/state.json`, `manifest.json` | [`checkpoint`] |
 //!
@@ -22,6 +23,7 @@ mod listener;
 mod metrics;
 mod mode;
 mod run_recipe;
+mod validation;
 
 pub use error::{RecordError, Result};
 pub use evaluation::{Evaluation, PositionLoss, ProbeScore, TextLoss, read_evaluation, write_evaluation};
@@ -31,7 +33,8 @@ pub use events::{
 };
 pub use fault::{Fault, GuardState};
 pub use ledger::{Ledger, read_ledger, write_ledger};
-pub use listener::{Event, Listener, Listeners};
+pub use listener::{Event, Listener, Listeners, ended_early};
 pub use metrics::{Incident, Metrics, Record, add_incident, read_incidents, read_metrics, read_stage};
 pub use mode::{Mode, ModeScore};
 pub use run_recipe::{RECIPE, belongs, read_recipe};
+pub use validation::{BestLoss, ValidationState, best_step, stage_result, write_validation};

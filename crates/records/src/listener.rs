@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::events::{HeldOutRecord, IncidentKind, MeasureRecord, StageInfo, StepRecord};
+use crate::validation::BestLoss;
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -51,11 +52,29 @@ pub enum Event {
         /// What.
         kind: IncidentKind,
     },
+    /// The stage ends before its last step: its validation loss no longer falls.
+    EndedEarly {
+        /// The step that is its last.
+        step: u64,
+        /// The lowest validation loss.
+        best: Option<BestLoss>,
+    },
     /// All steps of the stage are done.
     StageEnded {
         /// Its name.
         stage: String,
     },
+}
+
+/// What listeners that write lines say of a stage that ends early.
+pub fn ended_early(step: u64, best: Option<&BestLoss>) -> String {
+    let best = best.map(|best| {
+        format!(
+            "; the lowest validation loss was {:.4} at step {}",
+            best.loss, best.step
+        )
+    });
+    format!("ended early after step {step}{}", best.unwrap_or_default())
 }
 
 /// Something that is told of events.

@@ -113,6 +113,7 @@ pub struct Metrics {
 
 #[derive(Debug)]
 struct Files {
+    stage: StageInfo,
     metrics: LineFile,
     incidents: LineFile,
 }
@@ -130,12 +131,28 @@ impl Metrics {
         write_atomically(&path, kept.as_bytes())?;
         write_json(&folder.join(STAGE), stage)?;
         let mut files = Files {
+            stage: stage.clone(),
             metrics: LineFile::append_to(&path)?,
             incidents: LineFile::append_to(&folder.join(INCIDENTS))?,
         };
         self.early.drain(..).for_each(|early| files.incidents.add(&early));
         self.files = Some(files);
         Ok(())
+    }
+
+    /// What is shown of the stage counts with the steps that it has.
+    fn ended_early(&mut self, step: u64) -> Result<()> {
+        let Some(files) = &self.files else {
+            return Ok(());
+        };
+        let mut stage = files.stage.clone();
+        stage.steps = step;
+        stage.phases.retain(|phase| phase.first <= step);
+        stage
+            .phases
+            .iter_mut()
+            .for_each(|phase| phase.last = phase.last.min(step));
+        Ok(write_json(&stage.folder.join(STAGE), &stage)?)
     }
 
     fn incident(&mut self, step: u64, kind: IncidentKind) {
@@ -182,6 +199,7 @@ impl Listener for Metrics {
             Event::Step(record) => self.write(&Record::Step(record.clone())),
             Event::HeldOut(record) => self.write(&Record::HeldOut(record.clone())),
             Event::Measured(record) => self.write(&Record::Measured(record.clone())),
+            Event::EndedEarly { step, .. } => self.ended_early(*step)?,
             Event::StageEnded { .. } => {
                 if let Some(mut files) = self.files.take() {
                     files.metrics.finish()?;

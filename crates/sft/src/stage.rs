@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_conversations::{
-    ConversationEncoder, ConversationStore, Prepared, Result, SftError, stage_tokenizer,
+    ConversationEncoder, ConversationStore, Prepared, Result, SftError, measured_rows, stage_tokenizer,
 };
 use smollm3_engine::trainer::train;
 use smollm3_engine::{
@@ -14,9 +14,6 @@ use smollm3_recipe::{FineTuning, ModelConfig, Phase, Stage, Training};
 use smollm3_records::{Event, HeldOutRecord, Listener, RowRef, SourceName, write_ledger};
 
 use crate::packed::{PackedRows, padded};
-
-/// Held-out conversations that are evaluated.
-const HELD_OUT: u64 = 256;
 
 /// All of them count as one source.
 const CONVERSATIONS: &str = "conversations";
@@ -69,6 +66,7 @@ pub fn fine_tune(
         run,
         training: &training,
         rows: &rows,
+        most: measured_rows(stage),
         held_out: prepared.held_out,
         bytes: token_bytes(&run.data.tokenizer),
     };
@@ -105,6 +103,8 @@ struct HeldOutConversations<'a> {
     training: &'a Training,
     rows: &'a PackedRows,
     held_out: Option<ConversationStore>,
+    /// How many of them are evaluated.
+    most: u64,
     bytes: Vec<u32>,
 }
 
@@ -123,12 +123,12 @@ impl Watch for HeldOutConversations<'_> {
         step: u64,
         phase: &str,
         listener: &mut dyn Listener,
-    ) -> smollm3_engine::Result<()> {
+    ) -> smollm3_engine::Result<Option<f64>> {
         let (run, training) = (self.run, self.training);
         let Some(held_out) = &self.held_out else {
-            return Ok(());
+            return Ok(None);
         };
-        let take = held_out.len().min(HELD_OUT);
+        let take = held_out.len().min(self.most);
         let longest = training.sequence_length.0 as usize;
         let mut rows = Vec::new();
         for i in 0..take {
@@ -155,15 +155,16 @@ impl Watch for HeldOutConversations<'_> {
             loss += held_out_rows(&state.model, &padded(rows.to_vec()), &self.bytes, &run.device)?;
         }
         if loss.tokens == 0 {
-            return Ok(());
+            return Ok(None);
         }
-        Ok(listener.on(&Event::HeldOut(HeldOutRecord {
+        listener.on(&Event::HeldOut(HeldOutRecord {
             step,
             phase: phase.to_owned(),
             category: CONVERSATIONS.to_owned(),
             nats_per_token: loss.nats_per_token(),
             bits_per_byte: loss.bits_per_byte(),
             tokens: loss.tokens,
-        }))?)
+        }))?;
+        Ok(Some(loss.nats_per_token()))
     }
 }

@@ -108,7 +108,11 @@ fn any_number_of_ranks(more: &str) {
     run(&recipe, 1, 0..2);
     let expected = losses(&stage);
     assert_eq!(expected.len(), 50);
-    let has_adapters = || stage.join("step-00000050/adapter_model.safetensors").is_file();
+    let has_adapters = || {
+        stage
+            .join("step-00000050/adapter/adapter_model.safetensors")
+            .is_file()
+    };
     assert_eq!(has_adapters(), !more.is_empty());
     for world in [2, 4] {
         // From the same checkpoint, and from what has been tokenised anew.

@@ -102,15 +102,20 @@ fn run(recipe: Recipe, stop_after: u64) -> smollm3_conversations::Result<()> {
 
 fn files(folder: &Path, step: u64) -> BTreeMap<String, Vec<u8>> {
     let last = folder.join("out/sft").join(checkpoint::folder_name(step));
-    let entries = fs::read_dir(last).unwrap().map(|entry| entry.unwrap());
-    entries
-        .map(|entry| {
-            (
-                entry.file_name().into_string().unwrap(),
-                fs::read(entry.path()).unwrap(),
-            )
-        })
-        .collect()
+    let mut found = BTreeMap::new();
+    for folder in [last.clone(), last.join("adapter")]
+        .iter()
+        .filter(|folder| folder.is_dir())
+    {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let name = path.strip_prefix(&last).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    found
 }
 
 fn held_out(folder: &Path) -> Vec<HeldOutRecord> {
@@ -336,7 +341,7 @@ fn adapters_are_trained_kept_and_merged() {
     assert_eq!(changed, ["down_proj", "q_proj", "v_proj"]);
 
     let adapters = TensorFiles::open(
-        &out.join("sft").join(checkpoint::folder_name(60)),
+        &out.join("sft").join(checkpoint::folder_name(60)).join("adapter"),
         "adapter_model",
     )
     .unwrap();
@@ -346,7 +351,12 @@ fn adapters_are_trained_kept_and_merged() {
         names.contains(&"base_model.model.model.layers.3.mlp.down_proj.lora_B.weight"),
         "{names:?}"
     );
-    let config: Value = serde_json::from_slice(&files(folder.path(), 60)["adapter_config.json"]).unwrap();
+    let config = fs::read(
+        out.join("sft")
+            .join(checkpoint::folder_name(60))
+            .join("adapter/adapter_config.json"),
+    );
+    let config: Value = serde_json::from_slice(&config.unwrap()).unwrap();
     assert_eq!(
         (config["r"].as_u64(), config["lora_alpha"].as_f64()),
         (Some(4), Some(8.0))

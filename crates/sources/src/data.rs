@@ -251,7 +251,7 @@ fn prepare_tokenizer(
     let tokenizer = match &recipe.tokenizer {
         // The run's folder belongs to this recipe (its fingerprint is checked first), so a file there is the one.
         _ if file.is_file() => Tokenizer::load(&file)?,
-        TokenizerSpec::File(path) => Tokenizer::load(recipe.resolve(path))?,
+        TokenizerSpec::File(path) => Tokenizer::load(recipe.tokenizer_file(path))?,
         TokenizerSpec::Pretrained(id) => match recipe.hub_folders.get(id) {
             Some(found) => Tokenizer::load(found.join(TOKENIZER_FILE))?,
             None => {

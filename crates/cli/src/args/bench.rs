@@ -73,7 +73,7 @@ pub struct BenchTokenizeArgs {
 /// `smollm3 bench step` and `smollm3 bench bits`.
 #[derive(Debug, ClapArgs)]
 pub struct BenchStepArgs {
-    /// A file of configs/, or a checkpoint's config.json
+    /// A file of configs/, a checkpoint's folder or config.json, or a model on the Hub
     #[arg(long)]
     pub config: PathBuf,
     /// Tokens of a row, e.g. 1024 or 4k

@@ -53,7 +53,8 @@ pub struct MergeArgs {
 /// `smollm3 export`.
 #[derive(Debug, ClapArgs)]
 pub struct ExportArgs {
-    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder; an adapter
+    /// (PEFT) is merged into its base
     pub checkpoint: CheckpointArg,
     /// The folder to write, or the file with --gguf; it must not exist
     #[arg(long)]

@@ -9,6 +9,7 @@ use anyhow::Result;
 use serde::{Serialize, Serializer};
 use smollm3_hub::Wanted;
 
+use crate::adapter::refuse_adapter;
 use crate::hub::local_folder;
 
 /// As it was typed, and the folder that it turned out to be.
@@ -19,11 +20,21 @@ pub struct CheckpointArg {
 }
 
 impl CheckpointArg {
-    /// The folder, fetched from the Hub where it is not on this machine.
+    /// The folder of a whole model, fetched from the Hub where it is not on this machine.
     ///
     /// # Errors
-    /// The Hub does not have it, or it cannot be fetched.
+    /// It is an adapter, or the Hub does not have it, or it cannot be fetched.
     pub fn folder(&self) -> Result<&Path> {
+        let folder = self.model_or_adapter()?;
+        refuse_adapter(&self.typed, folder)?;
+        Ok(folder)
+    }
+
+    /// As [`folder`](Self::folder); it may hold an adapter.
+    ///
+    /// # Errors
+    /// As `folder`.
+    pub fn model_or_adapter(&self) -> Result<&Path> {
         if self.folder.get().is_none() {
             let found = local_folder(&self.typed, Wanted::MODEL)?;
             return Ok(self.folder.get_or_init(|| found));

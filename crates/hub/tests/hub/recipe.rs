@@ -7,7 +7,7 @@ use smollm3_hub::{Depth, Located, Pins, locate, read_pins, write_pins};
 use smollm3_recipe::{Recipe, Tokenizer};
 
 use crate::fake_hub::FakeHub;
-use crate::{hub_of, small_model};
+use crate::{files, hub_of, small_model};
 
 fn recipe(folder: &Path, checkpoint: &str) -> Recipe {
     let text = format!(
@@ -148,6 +148,80 @@ fn a_folder_of_the_recipe_comes_first_and_is_said() {
     assert!(
         error.starts_with("`model.checkpoint`: `near/bye`: there is no folder ")
             && error.contains("there is no model near/bye at"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_adapter_of_the_hub_brings_its_base() {
+    let adapter = |more: &str| {
+        let config = format!(
+            r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "owner/name", "revision": "base"{more}}}"#
+        );
+        files(&[
+            ("adapter_config.json", config.as_bytes()),
+            ("adapter_model.safetensors", b"factors"),
+            ("README.md", b"-"),
+        ])
+    };
+    let fake = FakeHub::start(adapter(""));
+    let base = fake.commit("base", small_model(b"weights"));
+    let folder = tempfile::tempdir().unwrap();
+    let look = |depth, hub: &FakeHub| {
+        recipe(folder.path(), "owner/name");
+        let file = folder.path().join("recipe.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(
+            &file,
+            text.replace("template = \"hf://owner/name\"", "template = \"chatml-masked\""),
+        )
+        .unwrap();
+        let mut found = Recipe::load(folder.path(), &[]).unwrap();
+        let home = folder.path().join("home");
+        let opened = || Ok(hub_of(hub, &home));
+        let report = &mut |_: &str, _| true;
+        locate(&mut found, depth, &Pins::new(), &opened, report, &mut |_, _| {}).map(|pins| (found, pins))
+    };
+    let (found, pins) = look(Depth::Config, &fake).unwrap();
+    assert!(!fake.asked().iter().any(|path| path.contains("safetensors")));
+    // Its architecture is that of the base.
+    assert_eq!(found.architecture().unwrap().vocab_size, 8);
+    assert_eq!(pins.get("owner/name@base"), Some(&base));
+    for _ in 0..2 {
+        let (found, pins) = look(Depth::Weights, &fake).unwrap();
+        assert_eq!(pins.len(), 2);
+        let folders = &found.adapters["owner/name"];
+        assert_eq!(
+            fs::read(folders.adapter.join("adapter_model.safetensors")).unwrap(),
+            b"factors"
+        );
+        assert_eq!(
+            fs::read(folders.base.join("model.safetensors")).unwrap(),
+            b"weights"
+        );
+        assert_eq!(found.hub_folders["owner/name"], folders.base);
+    }
+    assert_eq!(
+        fake.store.requests().len(),
+        2,
+        "the second time nothing is fetched"
+    );
+
+    let dora = FakeHub::start(adapter(", \"use_dora\": true"));
+    fs::remove_dir_all(folder.path().join("home")).unwrap();
+    let error = look(Depth::Config, &dora).unwrap_err().to_string();
+    assert!(
+        error.contains("`model.checkpoint`") && error.contains("`use_dora`"),
+        "{error}"
+    );
+    let mut bare = adapter("");
+    bare.remove("adapter_model.safetensors");
+    fs::remove_dir_all(folder.path().join("home")).unwrap();
+    let error = look(Depth::Weights, &FakeHub::start(bare))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("is an adapter without adapter_model.safetensors"),
         "{error}"
     );
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
-use smollm3_recipe::{ModelConfig, ModelConfigError, Spelling};
+use smollm3_recipe::{ModelConfig, ModelConfigError, PeftError, Spelling};
 
 use super::{FileDtype, NamedTensor, ShardError, TensorFiles, Values, to_f32, write_shards};
 use crate::{NamedParameters, ParameterError, Rounded, SmolLm3, named_parameters};
@@ -24,6 +24,9 @@ pub enum CheckpointError {
     /// One tensor.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
+    /// `adapter_config.json`, or tensors of an adapter.
+    #[error(transparent)]
+    Adapter(#[from] PeftError),
     /// A tensor that the configured model has no place for.
     #[error("{path}: tensor \"{name}\" has no place in a model of this config.json", path = .path.display())]
     Unexpected {

@@ -3,12 +3,14 @@
 //! Files are memory-mapped, so opening a checkpoint costs its headers, and a tensor is read when it is asked for.
 //! Writing keeps one tensor in host memory at a time.
 
+mod adapter;
 mod checkpoint;
 mod generation;
 mod shard_error;
 mod shards;
 mod tensor_file;
 
+pub use adapter::{AdapterFiles, MergedAdapter};
 pub use checkpoint::{Checkpoint, CheckpointError, save, save_tensors, tensors};
 pub use generation::GenerationConfig;
 pub use shard_error::ShardError;

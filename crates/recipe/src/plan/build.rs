@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::checks;
-use super::cost::days;
-use super::estimate::{adapters, lora, planned, trained};
+use super::cost::{days, measured_days};
+use super::estimate::{adapters, planned, trained};
 use super::step_time::Work;
 use super::{
-    AdaptersPlan, ConversationPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError, Preparation,
-    RowsPlan, SourcePlan, StagePlan, Unplanned,
+    AdaptersPlan, ConversationPlan, DataPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError,
+    Preparation, RowsPlan, SourcePlan, StagePlan, Unplanned,
 };
 use crate::conversations::{Conversations, Duration, TemplateChoice};
 use crate::fine_tuning::FineTuning;
@@ -65,7 +65,7 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
                 .map(|pairs| ConversationPlan::of_pairs(stage, pairs))
         };
         if let Some(mut conversation) = of_rows.or_else(of_pairs) {
-            conversation.adapters = lora(stage).map(|lora| AdaptersPlan {
+            conversation.adapters = stage.lora().map(|lora| AdaptersPlan {
                 rank: lora.rank,
                 alpha: lora.alpha,
                 targets: lora.targets.clone(),
@@ -87,7 +87,8 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
         })?;
         stages.push(planned);
     }
-    let flops = stages.iter().map(|stage| stage.flops).sum();
+    // The sum of none would be −0.
+    let flops = stages.iter().fold(0.0, |sum, stage| sum + stage.flops);
     Ok(Plan {
         name: recipe.run.name.clone(),
         fingerprint: recipe.fingerprint(),
@@ -150,6 +151,10 @@ fn unplanned(
     Ok(Some(Unplanned {
         missing: "steps, tokens and time",
         how,
+        tokens_per_second: facts
+            .measured
+            .get(&stage.name)
+            .map(|rate| rate.flops_per_second * devices as f64 / work.flops_per_token(work.sequence_length)),
         devices,
         memory: work.memory(),
     }))
@@ -181,6 +186,8 @@ fn plan_stage(
     );
     let flops_per_token = work.flops_per_token(sequence_length);
     let flops = flops_per_token * tokens as f64;
+    let measured = facts.measured.get(&stage.name).cloned();
+    let measured_days = measured.as_ref().map(|rate| measured_days(flops, rate, devices));
     let phases = training
         .phases
         .iter()
@@ -204,7 +211,8 @@ fn plan_stage(
         learning_rate: landmarks(&training.schedule()?, training),
         flops_per_token,
         flops,
-        days: days(flops, &recipe.plan, devices),
+        days: measured_days.or_else(|| days(flops, &recipe.plan, devices)),
+        measured,
         devices,
         memory: work.memory(),
         phases,
@@ -258,6 +266,7 @@ impl ConversationPlan {
                 too_long: fine_tuning.too_long,
             },
             data: kept(&fine_tuning.data),
+            validation: fine_tuning.validation.clone(),
             adapters: None,
             unplanned: None,
         }
@@ -278,6 +287,7 @@ impl ConversationPlan {
                 too_long: preference.too_long,
             },
             data: kept(&preference.data),
+            validation: preference.validation.clone(),
             adapters: None,
             unplanned: None,
         }
@@ -294,8 +304,13 @@ fn duration(duration: Duration) -> String {
     }
 }
 
-fn kept(data: &[Conversations]) -> Vec<(String, f64)> {
-    data.iter().map(|data| (data.name.clone(), data.weight)).collect()
+fn kept(data: &[Conversations]) -> Vec<DataPlan> {
+    let plan = |data: &Conversations| DataPlan {
+        name: data.name.clone(),
+        fraction: data.part(),
+        rows: data.rows,
+    };
+    data.iter().map(plan).collect()
 }
 
 fn plan_phase(

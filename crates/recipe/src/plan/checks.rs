@@ -39,7 +39,11 @@ pub(super) fn tokenizers(recipe: &Recipe, facts: &Facts, config: &ModelConfig) -
     let of_model = TokenizerFacts {
         vocab_size: tokenizer.vocab_size,
         bos_token_id: config.bos_token_id,
-        eos_token_id: config.eos_token_id,
+        // A model of conversations ends with its turn.
+        eos_token_id: config
+            .eos_token_id
+            .filter(|eos| Some(*eos) != tokenizer.end_of_turn),
+        end_of_turn: None,
     };
     if let Some(difference) = difference(tokenizer, &of_model) {
         let message =

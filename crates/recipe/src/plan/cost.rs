@@ -9,6 +9,8 @@ use serde::Serialize;
 use crate::model_config::ModelConfig;
 use crate::run::{Cluster, Precision};
 
+use super::MeasuredRate;
+
 /// Positions whose logits are in memory at once.
 const LOGIT_ROWS: u64 = 1_024;
 
@@ -169,9 +171,15 @@ impl Memory {
     }
 }
 
+/// Days for `flops` model FLOPs on `devices` devices, each at a rate that was measured.
+pub fn measured_days(flops: f64, rate: &MeasuredRate, devices: u64) -> f64 {
+    flops / (rate.flops_per_second * devices as f64) / SECONDS_PER_DAY
+}
+
+const SECONDS_PER_DAY: f64 = 86_400.0;
+
 /// Days for `flops` model FLOPs on `devices` devices, where their peak rate is stated.
 pub fn days(flops: f64, cluster: &Cluster, devices: u64) -> Option<f64> {
-    const SECONDS_PER_DAY: f64 = 86_400.0;
     let peak = cluster.peak_tflops? * 1e12;
     Some(flops / (peak * cluster.mfu * devices as f64) / SECONDS_PER_DAY)
 }

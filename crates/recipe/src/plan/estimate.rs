@@ -17,7 +17,7 @@ use crate::lora::Lora;
 use crate::model_config::ModelConfig;
 use crate::recipe::Recipe;
 use crate::run::Sharding;
-use crate::stage::{Stage, StageKind};
+use crate::stage::Stage;
 use crate::training::{Recompute, Training};
 
 const SECONDS_PER_DAY: f64 = 86_400.0;
@@ -251,14 +251,6 @@ pub(super) fn trained<'s>(stage: &'s Stage, facts: &Facts) -> Option<Cow<'s, Tra
     planned(stage, facts).or_else(|| without_steps().map(Cow::Owned))
 }
 
-pub(super) fn lora(stage: &Stage) -> Option<&Lora> {
-    match &stage.kind {
-        StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.lora.as_ref(),
-        StageKind::Apo(preference) => preference.lora.as_ref(),
-        _ => None,
-    }
-}
-
 /// Numbers in the adapters of a model: `rank · (out + in)` for each of their matrices.
 pub(super) fn adapters(lora: &Lora, config: &ModelConfig) -> Trained {
     let shapes = config.parameter_shapes();
@@ -387,7 +379,9 @@ impl<'a> Work<'a> {
             micro_batch,
             accumulation,
             recompute: stage.recompute() == Recompute::Layers,
-            trained: lora(stage).map_or_else(|| Trained::all(config), |lora| adapters(lora, config)),
+            trained: stage
+                .lora()
+                .map_or_else(|| Trained::all(config), |lora| adapters(lora, config)),
             sharding: recipe.run.shard,
             ranks,
             checkpoint_every: training.checkpoint.every.map(|every| every.0),

@@ -30,6 +30,7 @@ use crate::recipe::Recipe;
 use crate::run::Cluster;
 use crate::stage::Stage;
 use crate::training::Training;
+use crate::validation::Validation;
 pub use cost::Memory;
 pub use estimate::{Estimate, OriginalEstimate, StageEstimate, TooMuchMemory, WholeStep};
 pub use preparation::Preparation;
@@ -76,6 +77,21 @@ pub struct Facts {
     pub prepared: BTreeMap<String, PreparedData>,
     /// The cores at hand to prepare data.
     pub cores: Option<u64>,
+    /// What a step of a stage's model was measured to take on this machine, by the stage's name.
+    pub measured: BTreeMap<String, MeasuredRate>,
+}
+
+/// What `smollm3 bench step` measured of a model on a machine.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MeasuredRate {
+    /// Model FLOPs a second.
+    pub flops_per_second: f64,
+    /// Tokens a second, all weights trained.
+    pub tokens_per_second: f64,
+    /// Tokens of its rows.
+    pub sequence_length: u64,
+    /// The day, `YYYY-MM-DD`.
+    pub date: String,
 }
 
 /// The prepared data of a stage on conversations or on pairs.
@@ -96,6 +112,8 @@ pub struct TokenizerFacts {
     pub bos_token_id: Option<u32>,
     /// The token that ends a document.
     pub eos_token_id: Option<u32>,
+    /// The token that ends a turn of a conversation.
+    pub end_of_turn: Option<u32>,
 }
 
 /// The whole run in numbers.
@@ -157,14 +175,29 @@ pub struct ConversationPlan {
     /// What becomes of them.
     #[serde(flatten)]
     pub rows: RowsPlan,
-    /// Names of the data, and the part of each that is kept.
-    pub data: Vec<(String, f64)>,
+    /// The data, and what is kept of each.
+    pub data: Vec<DataPlan>,
+    /// What it is measured on meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
     /// What is trained in the place of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapters: Option<AdaptersPlan>,
     /// What is known where the steps are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unplanned: Option<Unplanned>,
+}
+
+/// What is kept of a data set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DataPlan {
+    /// Its name.
+    pub name: String,
+    /// The part of its rows.
+    pub fraction: f64,
+    /// In the place of a part, so many rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
 }
 
 /// Adapters in numbers.
@@ -187,6 +220,9 @@ pub struct Unplanned {
     pub missing: &'static str,
     /// How to get it.
     pub how: String,
+    /// Tokens a second, about, where a rate was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<f64>,
     /// The devices of the stage, each one rank.
     pub devices: u64,
     /// Memory of one device.
@@ -252,8 +288,11 @@ pub struct StagePlan {
     pub flops_per_token: f64,
     /// Model FLOPs of the stage.
     pub flops: f64,
-    /// Days of the stage, where the peak rate of the devices is stated.
+    /// Days of the stage, where the rate of the devices was measured, or their peak is stated.
     pub days: Option<f64>,
+    /// The rate that the days are counted with, if it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<MeasuredRate>,
     /// The devices of the stage, each one rank.
     pub devices: u64,
     /// Memory of one device.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{ConversationPlan, Memory, MergePlan, PhasePlan, Plan, RowsPlan, SourcePlan, StagePlan};
 use crate::conversations::Learned;
+use crate::validation::{BestCheckpoint, Validation};
 
 const WIDTH: usize = 100;
 /// Phases side by side in the table of sources.
@@ -20,7 +21,16 @@ impl fmt::Display for Plan {
             short(self.total_tokens),
             self.flops
         )?;
+        let is_measured = self.stages.iter().any(|stage| stage.measured.is_some());
         match (self.days, self.cluster.peak_tflops) {
+            (Some(days), _) if is_measured => {
+                writeln!(
+                    f,
+                    "{} at the rate that `smollm3 bench step` measured here{}",
+                    time(days),
+                    self.without()
+                )?;
+            }
             (Some(days), Some(peak)) => {
                 let mfu = (self.cluster.mfu * 1000.0).round() / 10.0;
                 writeln!(
@@ -29,7 +39,10 @@ impl fmt::Display for Plan {
                     self.without()
                 )?;
             }
-            _ => writeln!(f, "no time: write the devices' plan.peak_tflops to see it")?,
+            _ => writeln!(
+                f,
+                "no time: run `smollm3 bench step` once, or write the devices' plan.peak_tflops"
+            )?,
         }
         if let Some(preparation) = &self.preparation {
             writeln!(f, "{preparation}")?;
@@ -121,13 +134,21 @@ fn write_conversations(
             line("template", format!("{}; longer: {too_long}", stage.template))?;
         }
     }
-    for (index, (name, weight)) in stage.data.iter().enumerate() {
-        let kept = match *weight {
-            1.0 => String::new(),
-            weight => format!(" ({} % of the rows)", (weight * 1e4).round() / 1e2),
+    for (index, data) in stage.data.iter().enumerate() {
+        let kept = match (data.rows, data.fraction) {
+            (Some(rows), _) => format!(" ({} rows)", grouped(rows)),
+            (None, 1.0) => String::new(),
+            (None, part) => format!(" ({} % of the rows)", (part * 1e4).round() / 1e2),
         };
         let title = if index == 0 { "data" } else { "" };
-        line(title, format!("{}{kept}", clipped(name, 58)))?;
+        line(title, format!("{}{kept}", clipped(&data.name, 58)))?;
+    }
+    if let Some(validation) = &stage.validation {
+        let [of, then] = in_words(validation);
+        line("validation", of)?;
+        if !then.is_empty() {
+            line("", then)?;
+        }
     }
     if let Some(adapters) = &stage.adapters {
         let parameters = short(adapters.parameters);
@@ -141,9 +162,36 @@ fn write_conversations(
     if let Some(unplanned) = &stage.unplanned {
         line("missing", format!("{}:", unplanned.missing))?;
         line("", clipped(&unplanned.how, 83))?;
+        if let Some(rate) = unplanned.tokens_per_second {
+            let tokens = grouped(rate as u64);
+            line(
+                "rate",
+                format!("about {tokens} tokens a second, from what `smollm3 bench step` measured here"),
+            )?;
+        }
         write_memory(f, &unplanned.memory, device)?;
     }
     Ok(())
+}
+
+/// What a stage is measured on and when; what follows from it.
+fn in_words(validation: &Validation) -> [String; 2] {
+    let of = match validation.paths.as_slice() {
+        [] => "what [data] held_out keeps back".to_owned(),
+        paths => clipped(&paths.join(", "), 40),
+    };
+    let every = validation.every.map(|every| format!(", every {every}"));
+    let stop = validation.stop_early.as_ref().map(|stop| {
+        let plural = if stop.patience == 1 { "" } else { "s" };
+        format!("ends after {} measurement{plural} without gain", stop.patience)
+    });
+    let best = match validation.best {
+        BestCheckpoint::None => None,
+        BestCheckpoint::Keep => Some("the best checkpoint is kept".to_owned()),
+        BestCheckpoint::Load => Some("later stages start from the best checkpoint".to_owned()),
+    };
+    let then: Vec<String> = stop.into_iter().chain(best).collect();
+    [of + &every.unwrap_or_default(), then.join("; ")]
 }
 
 fn write_memory(f: &mut fmt::Formatter<'_>, memory: &Memory, device: Option<u64>) -> fmt::Result {
@@ -223,9 +271,11 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
             grouped(stage.context)
         ),
     )?;
-    let days = stage
-        .days
-        .map_or_else(String::new, |days| format!(", {days:.1} days"));
+    let days = match (stage.days, &stage.measured) {
+        (Some(days), Some(_)) => format!(", {}", time(days)),
+        (Some(days), None) => format!(", {days:.1} days"),
+        (None, _) => String::new(),
+    };
     line(
         "compute",
         format!(
@@ -233,6 +283,17 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
             stage.flops_per_token, stage.flops
         ),
     )?;
+    if let Some(rate) = &stage.measured {
+        let length = grouped(rate.sequence_length);
+        let tokens = grouped(rate.tokens_per_second as u64);
+        line(
+            "rate",
+            format!(
+                "{tokens} tokens/s with all weights trained, rows of {length}: measured {}",
+                rate.date
+            ),
+        )?;
+    }
     write_memory(f, &stage.memory, device)?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     for (index, landmark) in stage.learning_rate.iter().enumerate() {
@@ -408,6 +469,15 @@ pub(super) fn grouped(count: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A time in the unit that it is told in.
+fn time(days: f64) -> String {
+    match days * 1_440.0 {
+        minutes if minutes < 90.0 => format!("{minutes:.0} minutes"),
+        minutes if minutes < 2_880.0 => format!("{:.1} hours", minutes / 60.0),
+        _ => format!("{days:.1} days"),
+    }
 }
 
 pub(super) fn gigabytes(bytes: u64) -> String {

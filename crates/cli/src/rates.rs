@@ -1,0 +1,156 @@
+//! What `smollm3 bench step` measured, kept for `smollm3 plan`: one line of JSON a measurement, in the user's cache folder.
+//!
+//! A rate holds for a machine, a backend and its device, a precision, a shape of the model, and whether layers are computed
+//! again. Of other lengths of rows the nearest is taken, and the plan says of which it is.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use smollm3_engine::bench::{StepBench, StepSettings};
+use smollm3_files::atomic_file::write_atomically;
+use smollm3_recipe::cost::training_flops_per_token;
+use smollm3_recipe::{MeasuredRate, ModelConfig, Precision, Recipe, Recompute, Stage};
+
+/// What a rate is of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Setup {
+    /// The processor and its threads.
+    machine: String,
+    backend: String,
+    /// The device, as the backend calls it; empty for its default one.
+    device: String,
+    precision: Precision,
+    /// The sizes of the model.
+    shape: String,
+    recompute: Recompute,
+}
+
+/// A line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Line {
+    #[serde(flatten)]
+    setup: Setup,
+    sequence_length: u64,
+    tokens_per_second: f64,
+    /// `YYYY-MM-DD`.
+    date: String,
+}
+
+/// Measurements that are kept.
+const MOST: usize = 1_000;
+
+fn file() -> Option<PathBuf> {
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(cache.join("smollm3").join("rates.jsonl"))
+}
+
+/// All that can be read.
+fn lines() -> Vec<Line> {
+    let text = file()
+        .and_then(|file| fs::read_to_string(file).ok())
+        .unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+/// The processor of this machine.
+fn machine() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("unknown", |(_, name)| name.trim());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{name}, {threads} threads")
+}
+
+fn shape(config: &ModelConfig) -> String {
+    format!(
+        "{} layers of {}, MLP {}, heads {}/{} of {}, vocabulary {}",
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.head_dim,
+        config.vocab_size
+    )
+}
+
+/// Keeps what was measured; returns the file.
+///
+/// # Errors
+/// It cannot be written.
+pub fn keep(
+    config: &ModelConfig,
+    settings: &StepSettings,
+    backend: &str,
+    device: Option<&str>,
+    found: &StepBench,
+    date: String,
+) -> Result<Option<PathBuf>> {
+    let Some(file) = file() else { return Ok(None) };
+    let line = Line {
+        setup: Setup {
+            machine: machine(),
+            backend: backend.to_owned(),
+            device: device.unwrap_or_default().to_owned(),
+            precision: settings.precision,
+            shape: shape(config),
+            recompute: settings.recompute,
+        },
+        sequence_length: settings.sequence_length as u64,
+        tokens_per_second: found.tokens_per_second,
+        date,
+    };
+    let mut all = lines();
+    all.retain(|old| old.setup != line.setup || old.sequence_length != line.sequence_length);
+    all.push(line);
+    let first = all.len().saturating_sub(MOST);
+    let mut text = String::new();
+    for line in &all[first..] {
+        text += &serde_json::to_string(line)?;
+        text.push('\n');
+    }
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    write_atomically(&file, text.as_bytes())?;
+    Ok(Some(file))
+}
+
+/// The rate that was measured for a stage on this machine, at the nearest length of its rows.
+pub fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<MeasuredRate> {
+    let length = match stage.preference() {
+        Some(pairs) => pairs.row_length.0,
+        None => stage.sequence_length()?.0,
+    };
+    let wanted = Setup {
+        machine: machine(),
+        backend: recipe.run.backend.name().to_owned(),
+        device: recipe.run.device.clone().unwrap_or_default(),
+        precision: recipe.run.precision,
+        shape: shape(config),
+        recompute: stage.recompute(),
+    };
+    let far = |line: &Line| (line.sequence_length as f64 / length as f64).ln().abs();
+    let nearest = lines()
+        .into_iter()
+        .filter(|line| line.setup == wanted && line.sequence_length > 0)
+        .min_by(|a, b| far(a).total_cmp(&far(b)))?;
+    let flops = training_flops_per_token(config, nearest.sequence_length);
+    Some(MeasuredRate {
+        flops_per_second: nearest.tokens_per_second * flops,
+        tokens_per_second: nearest.tokens_per_second,
+        sequence_length: nearest.sequence_length,
+        date: nearest.date,
+    })
+}

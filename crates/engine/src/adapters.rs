@@ -1,0 +1,284 @@
+//! Adapters (PEFT) that a recipe names as checkpoints: merged into the models that they are of, so that every stage finds a
+//! whole checkpoint, or trained on.
+//!
+//! The merged model is `adapters/NAME/` in the run's folder, in f32: one more checkpoint on disk, and no second way of reading
+//! weights. It is made once; `merged.json` says of what.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+use smollm3_hub::{Depth, Origin};
+use smollm3_model::hf::{AdapterFiles, Checkpoint, FileDtype, NamedTensor, Values, save_tensors};
+use smollm3_model::{ModelConfig, Parameters};
+use smollm3_recipe::{
+    AdapterFolders, Lora, LoraInit, PEFT_CONFIG, PeftConfig, PeftError, Recipe, Stage, Start, TOKENIZER_FILES,
+};
+
+use smollm3_files::atomic_file::write_json;
+use smollm3_files::plain_files;
+use smollm3_records::{Event, Listener};
+
+use crate::checkpoint::ADAPTER_FOLDER;
+use crate::error::io;
+use crate::{EngineError, Result, Run};
+
+/// What a merged folder was made of.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Merged {
+    /// The adapter and its base.
+    of: String,
+    /// Whether the weights are there, or only what preparing data needs.
+    weights: bool,
+}
+
+const MERGED: &str = "merged.json";
+
+/// Writes what `recipe` names as adapters as whole models into its output folder, as far as `depth` needs them.
+///
+/// # Errors
+/// An adapter does not fit its base, or a file cannot be read or written.
+pub(crate) fn merge_adapters(recipe: &Recipe, depth: Depth, listener: &mut dyn Listener) -> Result<()> {
+    let weights = depth == Depth::Weights;
+    for (text, folders) in &recipe.adapters {
+        let out = merged_folder(recipe, text);
+        let wanted = Merged {
+            of: identity(folders)?,
+            weights,
+        };
+        let found = fs::read(out.join(MERGED)).ok();
+        let found: Option<Merged> = found.and_then(|text| serde_json::from_slice(&text).ok());
+        if found.is_some_and(|found| found.of == wanted.of && (found.weights || !weights)) {
+            continue;
+        }
+        if weights {
+            let AdapterFolders { base, .. } = folders;
+            let note = format!("{text}: an adapter of {}; the two are merged", base.display());
+            listener.on(&Event::Note(note))?;
+        }
+        let draft = out.with_extension("part");
+        for old in [&draft, &out] {
+            if old.exists() {
+                fs::remove_dir_all(old).map_err(io("remove", old))?;
+            }
+        }
+        fs::create_dir_all(&draft).map_err(io("create", &draft))?;
+        write_merged(folders, &draft, weights)?;
+        write_json(&draft.join(MERGED), &wanted)?;
+        fs::rename(&draft, &out).map_err(io("rename", &draft))?;
+    }
+    Ok(())
+}
+
+/// Has `recipe` read the merged models that are in its output folder in the place of the adapters.
+pub(crate) fn use_merged(recipe: &mut Recipe) {
+    let texts: Vec<String> = recipe.adapters.keys().cloned().collect();
+    for text in texts {
+        let folder = merged_folder(recipe, &text);
+        if folder.join(MERGED).is_file() {
+            recipe.hub_folders.insert(text, folder);
+        }
+    }
+}
+
+fn merged_folder(recipe: &Recipe, text: &str) -> PathBuf {
+    let last = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let plain = last
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+    let hash = blake3::hash(text.as_bytes()).to_hex();
+    let name = format!("{}-{}", plain.collect::<String>(), &hash[..8]);
+    recipe.run.output.join("adapters").join(name)
+}
+
+/// Stands for an adapter and its base: contents of the one, names, lengths and times of the files of the other.
+fn identity(folders: &AdapterFolders) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for path in sorted_files(&folders.adapter)? {
+        hasher.update(path.as_os_str().as_encoded_bytes());
+        hasher.update_mmap_rayon(&path).map_err(io("read", &path))?;
+    }
+    for path in sorted_files(&folders.base)? {
+        let file = fs::metadata(&path).map_err(io("read", &path))?;
+        let changed = file
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        hasher.update(path.as_os_str().as_encoded_bytes());
+        hasher.update(format!("{} {:?}", file.len(), changed).as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn sorted_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let names = plain_files(folder)?;
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Writes an adapter and the model that it is of as one model into the folder `out`: the base's architecture, the adapter's
+/// tokenizer and template where it brings them, and, if `weights`, the sum of both in f32.
+///
+/// # Errors
+/// The adapter does not fit, or a file cannot be read or written.
+pub fn write_merged(folders: &AdapterFolders, out: &Path, weights: bool) -> Result<()> {
+    let AdapterFolders { adapter, base } = folders;
+    // Which adapter it is of is read before anything large is.
+    let config = ModelConfig::from_hf_file(&base.join("config.json"))
+        .map_err(smollm3_model::hf::CheckpointError::from)?;
+    PeftConfig::read(adapter).map_err(smollm3_model::hf::CheckpointError::from)?;
+    if weights {
+        let files = Arc::new(AdapterFiles::open(adapter, &config)?);
+        save_tensors(
+            out,
+            &config,
+            &merged_tensors(files, Checkpoint::open(base)?)?,
+            FileDtype::F32,
+        )?;
+    }
+    let copy = |from: &Path, name: &str| -> Result<()> {
+        let file = from.join(name);
+        if file.is_file() {
+            fs::copy(&file, out.join(name)).map_err(io("copy", &file))?;
+        }
+        Ok(())
+    };
+    // Not as it was written above: with the keys that are not read here.
+    for name in ["config.json", "generation_config.json"] {
+        copy(base, name)?;
+    }
+    for name in TOKENIZER_FILES {
+        copy(base, name)?;
+        copy(adapter, name)?;
+    }
+    Ok(())
+}
+
+/// The weights of the merged model, each made when its turn comes.
+fn merged_tensors(adapter: Arc<AdapterFiles>, base: Checkpoint) -> Result<Vec<NamedTensor>> {
+    let files = Arc::new(base.tensors);
+    base.config
+        .parameter_shapes()
+        .into_iter()
+        .map(|(name, shape)| {
+            // Of floats: shapes were checked when the checkpoint was opened.
+            files.elements(&name, &shape, 0..1)?;
+            let (adapter, files) = (Arc::clone(&adapter), Arc::clone(&files));
+            let (asked, dims) = (name.clone(), shape.clone());
+            let read = move || match adapter.merged(&files).parameter(&asked, &dims) {
+                Ok(data) => data.iter::<f32>().collect(),
+                Err(error) => unreachable!("checked when it was opened: {error}"),
+            };
+            Ok(NamedTensor {
+                name,
+                shape,
+                dtype: FileDtype::F32,
+                values: Values::Later(Box::new(read)),
+            })
+        })
+        .collect()
+}
+
+impl Run {
+    /// The folder of the weights that stay as they are while a stage trains adapters, and that of the adapter that it trains
+    /// on, if it begins with one.
+    ///
+    /// # Errors
+    /// The stage is to train an adapter on and starts from none.
+    pub(crate) fn frozen(&self, stage: &Stage, lora: &Lora) -> Result<(PathBuf, Option<PathBuf>)> {
+        if lora.init == LoraInit::Fresh {
+            return Ok((self.checkpoint_of(stage, &stage.from)?, None));
+        }
+        let refuse = |what: String| {
+            Err(EngineError::Refused(format!(
+                "stage \"{}\": lora.init = \"adapter\" trains an adapter on, but {what}; write another `from`, or leave out init",
+                stage.name
+            )))
+        };
+        match &stage.from {
+            Start::Stage(earlier) => {
+                let adapter = self.last_checkpoint(stage, earlier)?.join(ADAPTER_FOLDER);
+                let before = self.recipe.stage(earlier)?;
+                let trained = before.lora().filter(|_| adapter.join(PEFT_CONFIG).is_file());
+                let Some(before_lora) = trained else {
+                    return refuse(format!("the stage \"{earlier}\" trains none"));
+                };
+                Ok((self.frozen(before, before_lora)?.0, Some(adapter)))
+            }
+            start => match start.outside().and_then(|text| self.recipe.adapters.get(text)) {
+                Some(AdapterFolders { adapter, base }) => Ok((base.clone(), Some(adapter.clone()))),
+                None => refuse(format!(
+                    "`from` = \"{}\" is none",
+                    start.outside().unwrap_or_default()
+                )),
+            },
+        }
+    }
+}
+
+/// Opens an adapter that is trained on, which must be what the stage says.
+///
+/// # Errors
+/// It is not there, does not fit the model, or is of another rank, scale or other matrices.
+pub(crate) fn open_same(
+    folder: &Path,
+    lora: &Lora,
+    config: &ModelConfig,
+    stage: &str,
+) -> Result<AdapterFiles> {
+    let files = AdapterFiles::open(folder, config)?;
+    let found = files.lora(config).map_err(|message| {
+        let path = folder.join(PEFT_CONFIG);
+        smollm3_model::hf::CheckpointError::from(PeftError { path, message })
+    })?;
+    let sorted = |lora: &Lora| {
+        let mut targets = lora.targets.clone();
+        targets.sort_unstable();
+        (lora.rank, lora.alpha.to_bits(), lora.rslora, targets)
+    };
+    if sorted(&found) == sorted(lora) {
+        return Ok(files);
+    }
+    let rslora = if found.rslora { ", rslora = true" } else { "" };
+    Err(EngineError::Refused(format!(
+        "stage \"{stage}\": the adapter {} is another than `lora` says; to train it on write lora = {{ rank = {}, alpha = {}, \
+         targets = {:?}{rslora}, init = \"adapter\" }}",
+        folder.display(),
+        found.rank,
+        found.alpha,
+        found.targets
+    )))
+}
+
+/// How `adapter_config.json` in a checkpoint of `stage_folder` names the weights in the folder `frozen`: a model of the Hub
+/// with its commit, or a path from the adapter's folder, which stays right when a run's folder is moved.
+pub(crate) fn base_name(frozen: &Path, stage_folder: &Path) -> (String, Option<String>) {
+    if let Some(Origin { repository, commit }) = Origin::of(frozen) {
+        let whole = fs::canonicalize(frozen).unwrap_or_else(|_| frozen.to_owned());
+        let inside: Vec<String> = whole
+            .components()
+            .skip_while(|part| part.as_os_str() != commit.as_str())
+            .skip(1)
+            .map(|part| part.as_os_str().to_string_lossy().into_owned())
+            .collect();
+        return match inside.is_empty() {
+            true => (repository, Some(commit)),
+            false => (format!("hf://{repository}@{commit}/{}", inside.join("/")), None),
+        };
+    }
+    let whole = |path: &Path| fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    let (Ok(to), Ok(from)) = (whole(frozen), whole(stage_folder)) else {
+        return (frozen.display().to_string(), None);
+    };
+    let to: Vec<Component<'_>> = to.components().collect();
+    let from: Vec<Component<'_>> = from.components().collect();
+    let common = to.iter().zip(&from).take_while(|(a, b)| a == b).count();
+    if common == 0 {
+        return (frozen.display().to_string(), None);
+    }
+    // From `step-…/adapter` in that folder.
+    let up = std::iter::repeat_n(Component::ParentDir, from.len() - common + 2);
+    let path: PathBuf = up.chain(to.into_iter().skip(common)).collect();
+    (path.display().to_string(), None)
+}
