@@ -13,7 +13,7 @@ use smollm3_files::{FileHashes, plain_files};
 use smollm3_hub::{read_pins, write_pins};
 use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
 use smollm3_model::{ModelConfig, SmolLm3};
-use smollm3_recipe::{Lora, Optimizer, PEFT_CONFIG};
+use smollm3_recipe::{ADAPTER_FOLDER, Lora, Optimizer, PEFT_CONFIG};
 
 use crate::error::io;
 use crate::manifest::seal;
@@ -27,8 +27,6 @@ pub use smollm3_records::checkpoint::{Progress, folder_name, identity, last, lis
 
 /// PEFT's name.
 const ADAPTERS: &str = "adapter_model";
-/// Adapters have a folder of their own in a checkpoint: beside merged weights, transformers and PEFT would add them again.
-pub(crate) const ADAPTER_FOLDER: &str = "adapter";
 /// Shards of optimizer state, the size that transformers uses for weights.
 const SHARD_BYTES: usize = 5_000_000_000;
 

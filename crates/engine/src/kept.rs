@@ -13,8 +13,8 @@ use smollm3_records::{
     ValidationState, write_validation,
 };
 
-use crate::adapters::{base_name, open_same};
 use crate::checkpoint::{self, Progress, Snapshot};
+use crate::frozen::{base_name, open_same};
 use crate::ranks::{from_first, only_first};
 use crate::retention::Retention;
 use crate::saver::Writing;

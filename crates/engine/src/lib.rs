@@ -12,6 +12,7 @@ pub mod bench;
 pub mod checkpoint;
 mod claim;
 mod error;
+mod frozen;
 mod global_batch;
 mod gradients;
 pub mod guard;

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use smollm3_files::atomic_file::{sync_file, sync_folder, write_json};
 use smollm3_files::{FileHash, FileHashes, plain_files};
+use smollm3_recipe::ADAPTER_FOLDER;
 use smollm3_records::checkpoint::{MANIFEST, Manifest, Progress, STATE, read_manifest, read_state};
 
 use crate::Result;
-use crate::checkpoint::ADAPTER_FOLDER;
 
 /// Says where the stage is and what the files are, and syncs them.
 pub(crate) fn seal(folder: &Path, progress: &Progress) -> Result<()> {

@@ -1,16 +1,18 @@
 //! Which files of a folder make a model that others can load.
 //!
-//! Weights, configuration, tokenizer and templates: what transformers and vLLM read. The state of training stays, and so
-//! do adapters, which the weights have in them: transformers would take a repository that has both for adapters alone.
+//! Weights, configuration, tokenizer and templates: what transformers and vLLM read. The state of training stays. Adapters go
+//! where they have a folder of their own and a base on the Hub; beside the weights, which have them in them, transformers would
+//! take the repository for adapters alone.
 
 use std::fs;
 use std::path::Path;
 
-use smollm3_recipe::ModelConfig;
+use smollm3_recipe::{ADAPTER_FOLDER, ModelConfig, PEFT_CONFIG};
 
+use crate::adapter::{AdapterBase, adapter_base};
 use crate::error::{HubError, Result, io};
 use crate::upload::{Content, UploadFile};
-use crate::wanted::{CONFIG, INDEX, SINGLE, Wanted, shards};
+use crate::wanted::{ADAPTER, CONFIG, INDEX, SINGLE, Wanted, shards};
 
 /// The files of a checkpoint's folder that are uploaded.
 ///
@@ -46,6 +48,9 @@ pub fn checkpoint_files(folder: &Path) -> Result<Vec<UploadFile>> {
             .filter(|name| folder.join(name).is_file())
             .map(str::to_owned),
     );
+    if let Ok(AdapterBase::Hub(_)) = adapter_base(&folder.join(ADAPTER_FOLDER)) {
+        names.extend([PEFT_CONFIG, ADAPTER].map(|name| format!("{ADAPTER_FOLDER}/{name}")));
+    }
     let file = |name: String| UploadFile {
         content: Content::File(folder.join(&name)),
         name,

@@ -20,7 +20,7 @@ use smollm3_card::{About, publication};
 use smollm3_engine::{EngineError, Run, checkpoint};
 use smollm3_files::atomic_file::write_atomically;
 use smollm3_hub::{Hub, Upload, UploadProgress};
-use smollm3_recipe::{Push, PushEvery, Recipe};
+use smollm3_recipe::{ADAPTER_FOLDER, Push, PushEvery, Recipe};
 use smollm3_records::{Event, Incident, IncidentKind, Listener, add_incident};
 
 use crate::error::Result;
@@ -346,25 +346,29 @@ impl Drop for Uploads {
 /// The files of a checkpoint under other names, without the state of training; `false` where the file system has no links.
 fn link(folder: &Path, links: &Path) -> bool {
     let _ = fs::remove_dir_all(links);
-    let link_all = || {
-        fs::create_dir(links)?;
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let is_state = name
-                .to_str()
-                .is_some_and(|name| name.starts_with(checkpoint::OPTIMIZER));
-            if entry.path().is_file() && !is_state {
-                fs::hard_link(entry.path(), links.join(name))?;
-            }
-        }
-        Ok::<_, std::io::Error>(())
-    };
-    let linked = link_all().is_ok();
-    if !linked {
+    let linked = link_files(folder, links).and_then(|()| match folder.join(ADAPTER_FOLDER) {
+        adapter if adapter.is_dir() => link_files(&adapter, &links.join(ADAPTER_FOLDER)),
+        _ => Ok(()),
+    });
+    if linked.is_err() {
         let _ = fs::remove_dir_all(links);
     }
-    linked
+    linked.is_ok()
+}
+
+fn link_files(folder: &Path, links: &Path) -> std::io::Result<()> {
+    fs::create_dir(links)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_state = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(checkpoint::OPTIMIZER));
+        if entry.path().is_file() && !is_state {
+            fs::hard_link(entry.path(), links.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// The thread.

@@ -69,7 +69,7 @@ pub use merging::{MergedModel, Merging, NumberFormat};
 pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType};
 pub use optimizer::Optimizer;
-pub use peft_config::{PEFT_CONFIG, PeftConfig, PeftError};
+pub use peft_config::{ADAPTER_FOLDER, PEFT_CONFIG, PeftConfig, PeftError};
 pub use plan::{
     AdaptersPlan, ConversationPlan, DataPlan, Estimate, Facts, Landmark, MeasuredRate, Memory, MergePlan,
     OriginalEstimate, PhasePlan, Plan, PlanError, Preparation, PreparedData, RowsPlan, SourcePlan,

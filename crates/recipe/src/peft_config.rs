@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 
 use crate::lora::{Lora, scale};
 
+/// Adapters have a folder of their own in a checkpoint: beside merged weights, transformers and PEFT would add them again.
+pub const ADAPTER_FOLDER: &str = "adapter";
+
 /// The name of the file.
 pub const PEFT_CONFIG: &str = "adapter_config.json";
 

@@ -575,3 +575,27 @@ fn a_stop_is_heeded_while_the_next_attempt_is_waited_for() {
     assert!(matches!(stopped, Err(HubError::UploadInterrupted)), "{stopped:?}");
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
+
+#[test]
+fn adapters_go_along_where_others_can_have_their_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let step = folder.path().join("step-3");
+    checkpoint(&step, b"weights");
+    fs::create_dir(step.join("adapter")).unwrap();
+    fs::write(step.join("adapter/adapter_model.safetensors"), b"factors").unwrap();
+    let names = |base: &str| {
+        let config = format!(
+            r#"{{"peft_type": "LORA", "base_model_name_or_path": "{base}", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}}"#
+        );
+        fs::write(step.join("adapter/adapter_config.json"), config).unwrap();
+        let files = checkpoint_files(&step).unwrap().into_iter();
+        let names = files.map(|file| file.name);
+        names.filter(|name| name.contains("adapter")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names("owner/base"),
+        ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
+    );
+    // A folder of this machine.
+    assert!(names("../../step-3").is_empty());
+}
