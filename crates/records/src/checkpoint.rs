@@ -12,7 +12,7 @@ use smollm3_files::{FileHash, io};
 
 use crate::error::Result;
 use crate::fault::GuardState;
-use crate::validation::ValidationState;
+use crate::validation_state::ValidationState;
 
 /// The file of [`Progress`].
 pub const STATE: &str = "state.json";

@@ -24,6 +24,7 @@ mod metrics;
 mod mode;
 mod run_recipe;
 mod validation;
+mod validation_state;
 
 pub use error::{RecordError, Result};
 pub use evaluation::{Evaluation, PositionLoss, ProbeScore, TextLoss, read_evaluation, write_evaluation};
@@ -37,4 +38,5 @@ pub use listener::{Event, Listener, Listeners, ended_early};
 pub use metrics::{Incident, Metrics, Record, add_incident, read_incidents, read_metrics, read_stage};
 pub use mode::{Mode, ModeScore};
 pub use run_recipe::{RECIPE, belongs, read_recipe};
-pub use validation::{BestLoss, ValidationState, best_step, stage_result, write_validation};
+pub use validation::{best_step, stage_result, write_validation};
+pub use validation_state::{BestLoss, ValidationState};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::events::{HeldOutRecord, IncidentKind, MeasureRecord, StageInfo, StepRecord};
-use crate::validation::BestLoss;
+use crate::validation_state::BestLoss;
 
 /// Something that happened.
 #[derive(Debug, Clone)]

@@ -1,57 +1,14 @@
-//! The validation loss of a stage as it goes on: which checkpoint is the best, and whether the stage ends early.
-//!
-//! Rank 0 measures and tells the others, and what has been measured is part of a checkpoint, so the decision is the same on
-//! every rank and wherever a run is stopped.
+//! The best checkpoint of a stage, as its newest one knows it and `validation.json` says it.
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use smollm3_files::atomic_file::write_json;
-use smollm3_recipe::{BestCheckpoint, Stage, Validation};
+use smollm3_recipe::{BestCheckpoint, Stage};
 
 use crate::checkpoint::{self, folder_name, read_state};
 use crate::error::{RecordError, Result};
-
-/// What is remembered of the measurements of a stage; those before its first step do not count.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ValidationState {
-    /// The lowest loss.
-    pub best: Option<BestLoss>,
-    /// Measurements in a row since then.
-    pub without_gain: u32,
-    /// Whether the stage has ended for it.
-    #[serde(default)]
-    pub ended: bool,
-}
-
-/// The lowest validation loss of a stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BestLoss {
-    /// The step after which it was measured.
-    pub step: u64,
-    /// The loss, in the unit of the stage.
-    pub loss: f64,
-}
-
-impl ValidationState {
-    /// Takes a measurement, `None` where it is no number. Returns whether it is the best so far.
-    pub fn take(&mut self, settings: &Validation, step: u64, loss: Option<f64>) -> bool {
-        let lowest = self.best.as_ref().map_or(f64::INFINITY, |best| best.loss);
-        let better = loss.filter(|loss| *loss < lowest - settings.min_delta());
-        match better {
-            Some(loss) => {
-                self.best = Some(BestLoss { step, loss });
-                self.without_gain = 0;
-            }
-            None => self.without_gain += 1,
-        }
-        let patience = settings.stop_early.as_ref().map(|stop| stop.patience);
-        self.ended = patience.is_some_and(|patience| self.without_gain >= patience);
-        better.is_some()
-    }
-}
+use crate::validation_state::ValidationState;
 
 /// The record in a stage's folder, for people and other programs.
 #[derive(Debug, Serialize)]
