@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use smollm3_chat::tokens::{IM_END, check_tokens};
 use smollm3_chat::{Pair, RenderedPair, render_pair};
 use smollm3_conversations::{
-    ChatSetup, Document, Encoded, Generator, Result, RowBatch, RowEncoder, SftError,
+    ChatSetup, ConversationsError, Document, Encoded, Generator, Result, RowBatch, RowEncoder,
 };
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::Columns;
@@ -125,7 +125,7 @@ impl PairLimits {
         match self.too_long {
             TooLongPair::Drop if length > most => return Ok(Err("that are too long")),
             TooLongPair::Error if length > most => {
-                return Err(SftError::Refused(format!(
+                return Err(ConversationsError::Refused(format!(
                     "a prompt with its answer has {length} tokens, but sequence_length is {most}; raise it, or write \
                      too_long = \"drop\""
                 )));
@@ -177,14 +177,16 @@ impl RowEncoder for PairEncoder {
     fn encode(&self, tokenizer: &Tokenizer, batch: &RowBatch, index: usize) -> Result<Encoded> {
         let row = batch.rows().get(index).unwrap_or(&Value::Null);
         let rendered = self.render(tokenizer, row);
-        let (rendered, dropped) = rendered.map_err(|source| SftError::Row {
+        let (rendered, dropped) = rendered.map_err(|source| ConversationsError::Row {
             place: batch.place(index),
             source,
         })?;
         let documents = self
             .documents(tokenizer, &rendered)
             .map_err(|error| match error {
-                SftError::Refused(problem) => SftError::Refused(format!("{}: {problem}", batch.place(index))),
+                ConversationsError::Refused(problem) => {
+                    ConversationsError::Refused(format!("{}: {problem}", batch.place(index)))
+                }
                 other => other,
             })?;
         Ok(match documents {

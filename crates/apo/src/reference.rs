@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use blake3::{Hash, Hasher, OUT_LEN};
-use smollm3_conversations::{Result, SftError};
+use smollm3_conversations::{ConversationsError, Result};
 use smollm3_records::{Event, Listener};
 
 use crate::PairRow;
@@ -23,9 +23,9 @@ const BYTES: usize = 16;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReferenceLogProbs(Vec<[f64; 2]>);
 
-fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> SftError {
+fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> ConversationsError {
     let path = path.to_owned();
-    move |error| SftError::File {
+    move |error| ConversationsError::File {
         path,
         problem: error.to_string(),
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use smollm3_conversations::{Prepared, Result, SftError, measured_rows, stage_tokenizer};
+use smollm3_conversations::{ConversationsError, Prepared, Result, measured_rows, stage_tokenizer};
 use smollm3_engine::trainer::{LoopSettings, train};
 use smollm3_engine::{EngineError, Kept, Run, TrainState, Watch, Watched};
 use smollm3_model::{SmolLm3, hf};
@@ -183,7 +183,7 @@ impl<'a> Against<'a> {
         let checkpoint = hf::Checkpoint::open(&folder).map_err(EngineError::from)?;
         let (ours, its) = (kept.config.vocab_size, checkpoint.config.vocab_size);
         if ours != its {
-            return Err(SftError::Refused(format!(
+            return Err(ConversationsError::Refused(format!(
                 "stage \"{}\": the reference {} has a vocabulary of {its}, the model one of {ours}; they must have the same \
                  tokenizer",
                 stage.name,

@@ -143,7 +143,7 @@ pub enum ChatError {
         "chat template `{template}` has no {{% generation %}} blocks, so it does not say which tokens are \
          the assistant's; write learned = \"all\" for a loss on all tokens, mark what the assistant writes with \
          {{% generation %}} … {{% endgeneration %}}, or take a built-in template that does: {}",
-        crate::template::MARKED.join(", ")
+        crate::built_in::MARKED.join(", ")
     )]
     Unmarked {
         /// Name of the template.

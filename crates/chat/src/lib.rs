@@ -15,6 +15,7 @@
 //!
 //! This crate knows nothing of devices, models or recipes, and nothing of the clock.
 
+mod built_in;
 mod checkpoint;
 mod column;
 mod continuation;

@@ -12,6 +12,7 @@ use minijinja::value::Value as Jinja;
 use serde_json::{Map, Value};
 use smollm3_corpus::Tokenizer;
 
+pub use crate::built_in::{BUILTIN, MARKED};
 use crate::checkpoint;
 use crate::continuation::{cut_off, leave_open};
 use crate::conversation::Conversation;
@@ -20,12 +21,6 @@ use crate::error::{ChatError, Result};
 use crate::generation::{Markers, private_characters, private_characters_of, rewrite};
 use crate::quoting::{quoted, spelled_token, unquoted};
 use crate::rendered::{Render, Rendered};
-
-/// Names of the built-in templates, for [`Template::builtin`].
-pub const BUILTIN: [&str; 3] = ["smollm3", "chatml", "chatml-masked"];
-
-/// Those of them that mark what the assistant writes.
-pub const MARKED: [&str; 2] = ["smollm3", "chatml-masked"];
 
 /// Name, inside a [`Template`], of the program for conversations with tools.
 const TOOL_USE: &str = "tool_use";

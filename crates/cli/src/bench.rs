@@ -285,7 +285,15 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
     let result = step_bench(&config, &settings, &device)?;
     let (backend, named) = (args.device.backend(), args.device.device.as_deref());
     let today = date(None)?.to_string();
-    match rates::keep(&config, &settings, backend, named, &result, today) {
+    match rates::keep(
+        &config,
+        &settings,
+        !args.not_deterministic,
+        backend,
+        named,
+        &result,
+        today,
+    ) {
         Ok(Some(file)) => eprintln!("kept for `smollm3 plan` in {}", file.display()),
         Ok(None) => {}
         // What was measured is shown all the same.

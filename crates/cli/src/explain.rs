@@ -192,7 +192,7 @@ fn nth(rows: &Rows, columns: &Columns, number: u64) -> Result<(RowBatch, usize)>
         let count = batch.rows().len() as u64;
         if number <= before + count {
             found = Some((batch, (number - before - 1) as usize));
-            return Err(smollm3_conversations::SftError::Refused(String::new()));
+            return Err(smollm3_conversations::ConversationsError::Refused(String::new()));
         }
         before += count;
         Ok(())

@@ -1,7 +1,7 @@
 //! What `smollm3 bench step` measured, kept for `smollm3 plan`: one line of JSON a measurement, in the user's cache folder.
 //!
-//! A rate holds for a machine, a backend and its device, a precision, a shape of the model, and whether layers are computed
-//! again. Of other lengths of rows the nearest is taken, and the plan says of which it is.
+//! A rate holds for a machine, a backend and its device, a precision, a shape of the model, whether layers are computed again, and
+//! whether sums have one order. Which GPU it was is not known: another one in the same machine needs another measurement. Of other lengths of rows the nearest is taken, and the plan says of which it is.
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ struct Setup {
     /// The sizes of the model.
     shape: String,
     recompute: Recompute,
+    deterministic: bool,
 }
 
 /// A line.
@@ -92,6 +93,7 @@ fn shape(config: &ModelConfig) -> String {
 pub fn keep(
     config: &ModelConfig,
     settings: &StepSettings,
+    deterministic: bool,
     backend: &str,
     device: Option<&str>,
     found: &StepBench,
@@ -106,6 +108,7 @@ pub fn keep(
             precision: settings.precision,
             shape: shape(config),
             recompute: settings.recompute,
+            deterministic,
         },
         sequence_length: settings.sequence_length as u64,
         tokens_per_second: found.tokens_per_second,
@@ -140,6 +143,7 @@ pub fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<
         precision: recipe.run.precision,
         shape: shape(config),
         recompute: stage.recompute(),
+        deterministic: recipe.run.deterministic,
     };
     let far = |line: &Line| (line.sequence_length as f64 / length as f64).ln().abs();
     let nearest = lines()

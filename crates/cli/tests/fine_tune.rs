@@ -39,6 +39,8 @@ fn the_recipe_for_fine_tuning_runs_as_it_is_on_a_small_checkpoint() {
         "--set",
         "run.backend=flex",
         "--set",
+        "run.device=cpu",
+        "--set",
         &base,
     ];
     let plan = printed(here, &[&["plan", recipe], set.as_slice()].concat());

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use checkpoint::{printed, refused};
 use serde_json::{Value, json};
+use smollm3_recipe::Recipe;
 
 fn write(path: &Path, rows: impl Iterator<Item = Value>) {
     let text: String = rows.map(|row| format!("{row}\n")).collect();
@@ -292,4 +293,59 @@ fn wrong_data_are_refused_with_what_was_found() {
         said.contains("tokens at four characters each") && said.contains("SmolLM3-3B"),
         "{said}"
     );
+}
+
+/// Also where a path has a quotation mark in it.
+#[test]
+fn recipes_for_every_backend_can_be_read_and_have_the_same_rows() {
+    let folder = tempfile::Builder::new().prefix("o'neil").tempdir().unwrap();
+    let here = folder.path();
+    checkpoint::write(&here.join("base"), 2_048);
+    write(&here.join("chats.jsonl"), (0..20).map(chat));
+    let init = |kind: &str, options: &str| {
+        let mut command = vec!["init", kind, "--data", "chats.jsonl", "--checkpoint", "base"];
+        command.extend(options.split(' '));
+        command
+    };
+    let mut shapes = Vec::new();
+    for (name, options, precision) in [
+        ("one", "--backend flex", "f32"),
+        ("two", "--backend tch --device cpu", "f32"),
+        ("three", "--backend tch --device cuda:1 --memory 8GB", "bf16"),
+        ("four", "--backend wgpu --memory 8GB", "f32"),
+    ] {
+        printed(here, &init("fine-tune", &format!("{options} --output {name}")));
+        let recipe = Recipe::load(&here.join(name), &[]).unwrap();
+        assert!(options.contains(recipe.run.backend.name()), "{options}");
+        let device = recipe.run.device.clone();
+        assert_eq!(device.is_some(), options.contains("--device"), "{options}");
+        assert!(options.contains(&device.unwrap_or_default()), "{options}");
+        assert!(
+            fs::read_to_string(here.join(name).join("recipe.toml"))
+                .unwrap()
+                .contains(precision)
+        );
+        let stage = recipe.stages[0].fine_tuning().unwrap();
+        shapes.push((
+            stage.sequence_length,
+            stage.micro_batch,
+            stage.lora.clone(),
+            stage.recompute,
+        ));
+    }
+    shapes.dedup();
+    assert_eq!(shapes.len(), 1, "{shapes:?}");
+
+    for (kind, options, words) in [
+        ("fine-tune", "--backend cuda", "write flex, tch or wgpu"),
+        ("fine-tune", "--backend tch --device cuda", "--memory is missing"),
+        (
+            "pretrain",
+            "--backend flex --memory 8GB",
+            "only fine-tuning is fitted",
+        ),
+    ] {
+        let error = refused(here, &init(kind, options));
+        assert!(error.contains(words), "{options}: {error}");
+    }
 }

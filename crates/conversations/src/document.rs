@@ -48,6 +48,6 @@ pub trait RowEncoder: Sync {
     /// What becomes of a row.
     ///
     /// # Errors
-    /// [`SftError::Row`] if it is not what the stage reads.
+    /// [`ConversationsError::Row`](crate::ConversationsError::Row) if it is not what the stage reads.
     fn encode(&self, tokenizer: &Tokenizer, batch: &RowBatch, index: usize) -> Result<Encoded>;
 }

@@ -10,7 +10,7 @@ use smollm3_packing::TooLong;
 use smollm3_recipe::{FineTuning, Learned as Wanted, Recipe, Stage};
 
 use crate::document::{Document, Encoded, RowEncoder};
-use crate::error::{Result, SftError};
+use crate::error::{ConversationsError, Result};
 use crate::source::{Generator, RowBatch, conversation};
 use crate::sums::{sum, sum_conversation};
 use crate::template::ChatSetup;
@@ -99,7 +99,7 @@ impl RowEncoder for ConversationEncoder {
 
     fn encode(&self, tokenizer: &Tokenizer, batch: &RowBatch, index: usize) -> Result<Encoded> {
         let talk = conversation(batch, index)?;
-        let wrong = |source| SftError::Row {
+        let wrong = |source| ConversationsError::Row {
             place: batch.place(index),
             source,
         };

@@ -9,12 +9,12 @@ use smollm3_packing::PackError;
 use smollm3_records::RecordError;
 use smollm3_sources::SourceError;
 
-/// A result with an [`SftError`].
-pub type Result<T> = std::result::Result<T, SftError>;
+/// A result with an [`ConversationsError`].
+pub type Result<T> = std::result::Result<T, ConversationsError>;
 
 /// A stage on conversations cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub enum SftError {
+pub enum ConversationsError {
     /// A row of the data.
     #[error("{place}: {source}")]
     Row {
@@ -52,25 +52,25 @@ pub enum SftError {
 }
 
 /// As the engine's loop tells it.
-impl From<SftError> for EngineError {
-    fn from(error: SftError) -> Self {
+impl From<ConversationsError> for EngineError {
+    fn from(error: ConversationsError) -> Self {
         match error {
-            SftError::Engine(error) => error,
-            SftError::Corpus(error) => error.into(),
+            ConversationsError::Engine(error) => error,
+            ConversationsError::Corpus(error) => error.into(),
             other => Self::Refused(other.to_string()),
         }
     }
 }
 
 /// A listener's, or of what a run's folder says.
-impl From<RecordError> for SftError {
+impl From<RecordError> for ConversationsError {
     fn from(error: RecordError) -> Self {
         Self::Engine(error.into())
     }
 }
 
 /// Of a recipe's data.
-impl From<SourceError> for SftError {
+impl From<SourceError> for ConversationsError {
     fn from(error: SourceError) -> Self {
         Self::Engine(error.into())
     }

@@ -19,7 +19,7 @@ mod template;
 
 pub use document::{Document, Encoded, RowEncoder};
 pub use encoder::ConversationEncoder;
-pub use error::{Result, SftError};
+pub use error::{ConversationsError, Result};
 pub use prepared::{Earlier, Prepared, Report, measured_rows};
 pub use source::{Generator, RowBatch, Rows, conversation};
 pub use store::{ConversationStore, ConversationWriter};

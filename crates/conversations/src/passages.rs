@@ -6,7 +6,7 @@ use smollm3_chat::Conversation;
 use smollm3_recipe::{Passages, Recipe};
 use smollm3_sources::source_sample;
 
-use crate::error::{Result, SftError};
+use crate::error::{ConversationsError, Result};
 
 /// Bytes of a passage: it ends with the first paragraph past the smaller, and is cut at the larger.
 const BYTES: [usize; 2] = [900, 2_000];
@@ -29,7 +29,7 @@ pub(crate) fn passages(recipe: &Recipe, wanted: &Passages) -> Result<Vec<Value>>
         .collect();
     match rows.len() == count {
         true => Ok(rows),
-        false => Err(SftError::Refused(format!(
+        false => Err(ConversationsError::Refused(format!(
             "source `{}` has {} passages, of which {count} are asked for; write fewer conversations",
             wanted.source,
             rows.len()

@@ -20,7 +20,7 @@ use smollm3_records::{Event, Listener};
 use smollm3_sources::Data;
 
 use crate::document::{Document, Encoded, RowEncoder};
-use crate::error::{Result, SftError};
+use crate::error::{ConversationsError, Result};
 use crate::source::Rows;
 use crate::store::{ConversationStore, ConversationWriter};
 
@@ -95,7 +95,7 @@ impl Prepared {
             let rows = Rows::open(recipe, part, &data.cache(), encoder.generator())?;
             sources.push((part, rows));
         }
-        let fingerprint = fingerprint(recipe, &data.tokenizer, encoder, &sources)?;
+        let fingerprint = fingerprint(recipe, stage, &data.tokenizer, encoder, &sources)?;
         let made = match made(&folder) {
             Some(made) if made.fingerprint == fingerprint => made,
             _ => {
@@ -117,7 +117,7 @@ impl Prepared {
             }
         };
         if stage.validation().is_some() && made.data.values().all(|report| report.held_out == 0) {
-            return Err(SftError::Refused(format!(
+            return Err(ConversationsError::Refused(format!(
                 "stage.{}.validation: no row is left to measure on; name more in `paths`, or raise data.held_out",
                 stage.name
             )));
@@ -188,6 +188,7 @@ fn made(folder: &Path) -> Option<Made> {
 
 fn fingerprint(
     recipe: &Recipe,
+    stage: &Stage,
     tokenizer: &Tokenizer,
     encoder: &dyn RowEncoder,
     sources: &[(&Conversations, Rows)],
@@ -197,12 +198,12 @@ fn fingerprint(
         .map(|(data, rows)| {
             let kept = match data.rows {
                 Some(rows) => json!({ "rows": rows }),
-                None => json!(data.part()),
+                None => json!(data.weight),
             };
             Ok(json!([data.name, kept, rows.identity()?]))
         })
         .collect::<Result<_>>()?;
-    let all = json!({
+    let mut all = json!({
         "format": FORMAT,
         "tokenizer": tokenizer.fingerprint()?.to_hex(),
         "rows": encoder.identity(),
@@ -211,6 +212,10 @@ fn fingerprint(
         "bad_rows": recipe.data.bad_rows,
         "data": data,
     });
+    // Left out where there is none, so that stores of before stay valid.
+    if sources.iter().any(|(data, _)| is_validation(stage, data)) {
+        all["validation"] = json!(true);
+    }
     Ok(blake3::hash(all.to_string().as_bytes()).to_hex().to_string())
 }
 
@@ -241,7 +246,7 @@ fn make(
     for (data, rows) in sources {
         let total = rows.count()?;
         if let Some(rows) = data.rows.filter(|rows| *rows > total) {
-            return Err(SftError::Refused(format!(
+            return Err(ConversationsError::Refused(format!(
                 "stage.{}: {rows} rows of {} are wanted, but it has {total}; write fewer",
                 stage.name, data.name
             )));
@@ -269,7 +274,7 @@ fn make(
             let done: Vec<Encoded> = rows
                 .into_par_iter()
                 .map(|index| match encoder.encode(tokenizer, &batch, index) {
-                    Err(SftError::Row { source, .. }) if recipe.data.bad_rows == BadRows::Skip => {
+                    Err(ConversationsError::Row { source, .. }) if recipe.data.bad_rows == BadRows::Skip => {
                         Ok(Encoded::LeftOut(match source {
                             ChatError::Dropped { .. } => "that the template does not write whole",
                             ChatError::Spelled { .. } => "that spell special tokens",
@@ -324,7 +329,7 @@ fn make(
             .iter()
             .map(|(name, report)| describe(name, report))
             .collect();
-        return Err(SftError::Refused(format!(
+        return Err(ConversationsError::Refused(format!(
             "nothing is left to train on; mend the rows, or raise sequence_length where they are too long. {}",
             rows.join(". ")
         )));

@@ -7,7 +7,7 @@ use smollm3_corpus::shards::{CacheOptions, LocalShards, Shards, open_rows};
 use smollm3_files::hash_file;
 use smollm3_recipe::{Conversations, Recipe, Sums};
 
-use crate::error::{Result, SftError};
+use crate::error::{ConversationsError, Result};
 use crate::passages::passages;
 
 /// Rows of generated conversations that are made at once.
@@ -178,7 +178,7 @@ impl Rows {
 /// It is none.
 pub fn conversation(batch: &RowBatch, index: usize) -> Result<Conversation> {
     let row = batch.rows().get(index).unwrap_or(&Value::Null);
-    Conversation::from_row(row).map_err(|source| SftError::Row {
+    Conversation::from_row(row).map_err(|source| ConversationsError::Row {
         place: batch.place(index),
         source,
     })

@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use smollm3_corpus::{StoreWriter, TokenStore};
 
-use crate::error::{Result, SftError};
+use crate::error::{ConversationsError, Result};
 
 const TOKENS: &str = "conversations.ds";
 const MASK: &str = "conversations.ds.loss";
 
-fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> SftError {
+fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> ConversationsError {
     let path = path.to_owned();
-    move |error| SftError::File {
+    move |error| ConversationsError::File {
         path,
         problem: error.to_string(),
     }
@@ -97,7 +97,7 @@ impl ConversationStore {
         let file = File::open(&path).map_err(trouble(&path))?;
         let length = file.metadata().map_err(trouble(&path))?.len();
         if length != tokens.len_tokens() {
-            return Err(SftError::File {
+            return Err(ConversationsError::File {
                 path,
                 problem: format!(
                     "{length} bytes for {} tokens; remove the folder to tokenise again",

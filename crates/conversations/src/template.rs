@@ -13,7 +13,7 @@ use smollm3_files::atomic_file::write_json;
 use smollm3_recipe::{ChatText, Recipe, SpecialTokens, Stage, Start, TemplateChoice, TemplateDrops};
 use smollm3_records::stage_result;
 
-use crate::error::{Result, SftError};
+use crate::error::{ConversationsError, Result};
 
 /// How conversations of a stage become tokens.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ impl ChatSetup {
         check_tokens(tokenizer)?;
         let template = match text.template {
             TemplateChoice::BuiltIn(name) => Template::builtin(name).ok_or_else(|| {
-                SftError::Refused(format!(
+                ConversationsError::Refused(format!(
                     "stage.{}.template: there is no template `{name}`; write one of {}, \"checkpoint\", or a file such as \
                      \"./template.jinja\"",
                     stage.name,
@@ -47,19 +47,19 @@ impl ChatSetup {
             TemplateChoice::Checkpoint => {
                 let folder = start_folder(recipe, stage)?;
                 Template::of_checkpoint(&folder)?.ok_or_else(|| {
-                    SftError::Refused(format!("{}: the checkpoint has no chat template; write template = \"smollm3\"", folder.display()))
+                    ConversationsError::Refused(format!("{}: the checkpoint has no chat template; write template = \"smollm3\"", folder.display()))
                 })?
             }
             TemplateChoice::Hub(id) => {
                 let folder = recipe.hub_folders.get(id).ok_or_else(|| {
-                    SftError::Refused(format!("stage.{}.template: {id} is not on this machine", stage.name))
+                    ConversationsError::Refused(format!("stage.{}.template: {id} is not on this machine", stage.name))
                 })?;
                 Template::of_checkpoint(folder)?
-                    .ok_or_else(|| SftError::Refused(format!("stage.{}.template: {id} has no chat template", stage.name)))?
+                    .ok_or_else(|| ConversationsError::Refused(format!("stage.{}.template: {id} has no chat template", stage.name)))?
             }
             TemplateChoice::File(file) => {
                 let path = recipe.resolve(file);
-                let source = fs::read_to_string(&path).map_err(|error| SftError::File {
+                let source = fs::read_to_string(&path).map_err(|error| ConversationsError::File {
                     path: path.clone(),
                     problem: format!("cannot read the template: {error}"),
                 })?;
@@ -68,7 +68,7 @@ impl ChatSetup {
         };
         let date = text.date.map(|date| {
             NaiveDate::parse_from_str(date, "%Y-%m-%d").map_err(|_| {
-                SftError::Refused(format!(
+                ConversationsError::Refused(format!(
                     "stage.{}.date: `{date}` is no date; write it as \"2025-07-08\"",
                     stage.name
                 ))
@@ -160,7 +160,7 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
         Start::Stage(earlier) => {
             let folder = recipe.run.output.join(earlier);
             stage_result(recipe.stage(earlier).map_err(EngineError::from)?, &folder)?.ok_or_else(|| {
-                SftError::Refused(format!(
+                ConversationsError::Refused(format!(
                     "stage \"{}\": template = \"checkpoint\" is that of \"{earlier}\", which has no checkpoint in {}; run it \
                      first",
                     stage.name,
@@ -169,7 +169,7 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
             })
         }
         start => recipe.checkpoint_folder(start).ok_or_else(|| {
-            SftError::Refused(format!(
+            ConversationsError::Refused(format!(
                 "stage \"{}\": template = \"checkpoint\" needs a checkpoint on this machine",
                 stage.name
             ))
@@ -192,7 +192,7 @@ pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<
 fn write_tokenizer(from: &Path, template: &Template, folder: &Path) -> Result<()> {
     let trouble = |path: &Path| {
         let path = path.to_owned();
-        move |error: std::io::Error| SftError::File {
+        move |error: std::io::Error| ConversationsError::File {
             path,
             problem: error.to_string(),
         }

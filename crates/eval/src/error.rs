@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use smollm3_conversations::SftError;
+use smollm3_conversations::ConversationsError;
 use smollm3_corpus::CorpusError;
 use smollm3_engine::EngineError;
 use smollm3_inference::InferenceError;
@@ -143,7 +143,7 @@ pub enum EvalError {
     Chat(#[from] smollm3_chat::ChatError),
     /// Conversations or pairs.
     #[error(transparent)]
-    Sft(Box<SftError>),
+    Conversations(Box<ConversationsError>),
     /// The model cannot be asked.
     #[error(transparent)]
     Generate(#[from] GenerateError),
@@ -196,9 +196,9 @@ impl EvalError {
     }
 }
 
-impl From<SftError> for EvalError {
-    fn from(error: SftError) -> Self {
-        Self::Sft(Box::new(error))
+impl From<ConversationsError> for EvalError {
+    fn from(error: ConversationsError) -> Self {
+        Self::Conversations(Box::new(error))
     }
 }
 

@@ -26,9 +26,13 @@ pub struct FileHash {
 /// # Errors
 /// It cannot be read.
 pub fn hash_file(path: &Path) -> Result<Hash> {
+    Ok(hashed(path)?.finalize())
+}
+
+fn hashed(path: &Path) -> Result<Hasher> {
     let mut hasher = Hasher::new();
     hasher.update_mmap_rayon(path).map_err(io("read", path))?;
-    Ok(hasher.finalize())
+    Ok(hasher)
 }
 
 impl FileHash {
@@ -37,8 +41,7 @@ impl FileHash {
     /// # Errors
     /// It cannot be read.
     pub fn of(path: &Path) -> Result<Self> {
-        let mut hasher = Hasher::new();
-        hasher.update_mmap_rayon(path).map_err(io("read", path))?;
+        let hasher = hashed(path)?;
         Ok(Self {
             bytes: hasher.count(),
             blake3: hasher.finalize().to_hex().to_string(),

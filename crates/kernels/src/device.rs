@@ -2,46 +2,7 @@
 
 use burn::tensor::Device;
 
-/// A device cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeviceError {
-    /// The name is known, the code is not in this binary.
-    #[error(
-        "backend \"{name}\" is not compiled into this binary (it has: {compiled}); build with `--features {name}`"
-    )]
-    NotCompiled {
-        /// The backend asked for.
-        name: String,
-        /// What is there.
-        compiled: String,
-    },
-    /// No backend of that name exists.
-    #[error("there is no backend \"{name}\"; this binary has: {compiled}")]
-    Unknown {
-        /// The name asked for.
-        name: String,
-        /// What is there.
-        compiled: String,
-    },
-    /// The device's name is not one of the backend's.
-    #[error("backend \"{backend}\" has no device \"{device}\"; write {expected}")]
-    Device {
-        /// The backend.
-        backend: String,
-        /// The device asked for.
-        device: String,
-        /// What can be written.
-        expected: &'static str,
-    },
-    /// The device cannot be opened.
-    #[error("backend \"{backend}\": no device can be opened: {reason}")]
-    Unavailable {
-        /// The backend.
-        backend: String,
-        /// What the system says.
-        reason: String,
-    },
-}
+use crate::device_error::DeviceError;
 
 /// Backends compiled into this binary.
 pub fn compiled_backends() -> Vec<&'static str> {

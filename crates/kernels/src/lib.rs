@@ -14,6 +14,7 @@ mod attention;
 mod blocks;
 mod deterministic;
 mod device;
+mod device_error;
 mod documents;
 mod dtype;
 #[cfg(feature = "flex")]
@@ -44,7 +45,8 @@ pub use attention::{
     CacheView, blockwise_document_attention, cached_attention, document_attention, plain_document_attention,
 };
 pub use deterministic::{is_deterministic, set_deterministic};
-pub use device::{DeviceError, compiled_backends, computes_bf16, device, libtorch_gpu, visible_gpus};
+pub use device::{compiled_backends, computes_bf16, device, libtorch_gpu, visible_gpus};
+pub use device_error::DeviceError;
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};
 pub use loss::{

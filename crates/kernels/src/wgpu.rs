@@ -5,7 +5,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use burn::tensor::{Device, DeviceKind};
 
-use crate::DeviceError;
+use crate::device_error::DeviceError;
 
 /// What can be written for a device.
 const NAMES: &str = "discrete:N, integrated:N or cpu, or no device for the first choice of the system";

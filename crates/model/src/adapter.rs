@@ -11,7 +11,7 @@ pub struct Adapter {
     pub lora_a: Param<Tensor<2>>,
     /// `[out, rank]`.
     pub lora_b: Param<Tensor<2>>,
-    /// `alpha / rank`.
+    /// As [`Lora::scale`](smollm3_recipe::Lora::scale).
     pub(crate) scale: f64,
 }
 

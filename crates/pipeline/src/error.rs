@@ -1,6 +1,6 @@
 //! Why a recipe was not run to its end.
 
-use smollm3_conversations::SftError;
+use smollm3_conversations::ConversationsError;
 use smollm3_engine::EngineError;
 use smollm3_eval::EvalError;
 use smollm3_records::RecordError;
@@ -13,10 +13,10 @@ pub enum PipelineError {
     Engine(#[from] EngineError),
     /// A stage on conversations or pairs.
     #[error(transparent)]
-    Conversations(#[from] SftError),
+    Conversations(ConversationsError),
     /// The evaluation of a checkpoint.
     #[error(transparent)]
-    Evaluation(#[from] EvalError),
+    Evaluation(EvalError),
 }
 
 /// The result of most functions here.
@@ -29,13 +29,33 @@ impl From<RecordError> for PipelineError {
     }
 }
 
+/// The engine's stays the engine's, whichever stage passed it on.
+impl From<ConversationsError> for PipelineError {
+    fn from(error: ConversationsError) -> Self {
+        match error {
+            ConversationsError::Engine(error) => Self::Engine(error),
+            ConversationsError::Corpus(error) => Self::Engine(error.into()),
+            error => Self::Conversations(error),
+        }
+    }
+}
+
+/// The engine's stays the engine's.
+impl From<EvalError> for PipelineError {
+    fn from(error: EvalError) -> Self {
+        match error {
+            EvalError::Engine(error) => Self::Engine(error),
+            EvalError::Conversations(error) => (*error).into(),
+            error => Self::Evaluation(error),
+        }
+    }
+}
+
 impl PipelineError {
     /// The engine's error, whichever stage passed it on.
     pub fn engine(&self) -> Option<&EngineError> {
         match self {
-            Self::Engine(error)
-            | Self::Conversations(SftError::Engine(error))
-            | Self::Evaluation(EvalError::Engine(error)) => Some(error),
+            Self::Engine(error) => Some(error),
             _ => None,
         }
     }

@@ -40,7 +40,7 @@ pub fn held_out_by_category(
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn held_out_loss(
+fn held_out_loss(
     model: &SmolLm3,
     reader: &WindowReader,
     bytes: &[u32],

@@ -11,6 +11,6 @@ mod held_out;
 mod rows;
 mod stage;
 
-pub use held_out::{held_out_by_category, held_out_loss};
+pub use held_out::held_out_by_category;
 pub use rows::{MixedRows, stage_order};
 pub use stage::pretrain;

@@ -153,10 +153,11 @@ pub struct Conversations {
     /// In the place of files: passages of a source's text, to be gone on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passages: Option<Passages>,
-    /// The part of the rows that is kept, chosen by the run's seed: the same rows whatever other data there are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fraction: Option<f64>,
-    /// The same as `fraction`, by the name that it has in SmolLM3's own configurations.
+    /// What is written for the part of the rows that is kept; once it is read, `weight` has it.
+    #[serde(default, skip_serializing)]
+    fraction: Option<f64>,
+    /// The part of the rows that is kept, chosen by the run's seed: the same rows whatever other data there are. `fraction` in a
+    /// recipe, or by this name, which it has in SmolLM3's own configurations.
     #[serde(default = "whole")]
     pub weight: f64,
     /// In the place of a part, so many rows, chosen in the same way.
@@ -183,14 +184,14 @@ impl Default for Conversations {
 }
 
 impl Conversations {
-    /// The part of the rows that is kept, where it is not a number of rows.
-    pub fn part(&self) -> f64 {
-        self.fraction.unwrap_or(self.weight)
+    /// Takes `fraction` for `weight`, so that a recipe is the same under both names.
+    pub(crate) fn with_one_name(&mut self) {
+        self.weight = self.fraction.take().unwrap_or(self.weight);
     }
 
     /// How many rows of `rows` are kept: the part rounded down, as the original does.
     pub fn kept(&self, rows: u64) -> u64 {
-        self.rows.unwrap_or((rows as f64 * self.part()) as u64)
+        self.rows.unwrap_or((rows as f64 * self.weight) as u64)
     }
 }
 
@@ -324,7 +325,7 @@ pub(crate) fn check_data(all: &[Conversations], rows: RowsOf) -> Result<(), Prob
                 "it is another name of `fraction`, which is there as well; keep one".to_owned(),
             );
         }
-        if data.rows.is_some() && data.part() != whole() || data.rows.is_some() && data.fraction.is_some() {
+        if data.rows.is_some() && (data.weight != whole() || data.fraction.is_some()) {
             return at(
                 "rows",
                 "a number of rows and a part of them are two answers; keep one".to_owned(),

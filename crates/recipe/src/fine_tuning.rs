@@ -138,7 +138,7 @@ impl Written {
     pub(crate) fn checked(self, defaults: &Defaults) -> Result<FineTuning, Problem> {
         let duration = Duration::of(self.epochs, self.until)?;
         let packing = self.packing.unwrap_or(defaults.packing);
-        let stage = FineTuning {
+        let mut stage = FineTuning {
             sequence_length: self.sequence_length,
             global_batch: self.global_batch,
             micro_batch: self.micro_batch,
@@ -165,6 +165,7 @@ impl Written {
             validation: self.validation,
         };
         stage.check()?;
+        stage.data.iter_mut().for_each(Conversations::with_one_name);
         Ok(stage)
     }
 }

@@ -231,7 +231,7 @@ pub(crate) struct Written {
 impl Written {
     pub(crate) fn checked(self, reference_from: Option<Start>) -> Result<Preference, Problem> {
         let both = ContextLength(self.sequence_length.0.saturating_mul(2));
-        let stage = Preference {
+        let mut stage = Preference {
             sequence_length: self.sequence_length,
             global_batch: self.global_batch,
             row_length: self.row_length.unwrap_or(both),
@@ -257,6 +257,7 @@ impl Written {
             validation: self.validation,
         };
         stage.check()?;
+        stage.data.iter_mut().for_each(Conversations::with_one_name);
         Ok(stage)
     }
 }

@@ -79,6 +79,9 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Flex, Self::Tch, Self::Wgpu];
+
     /// Its name, as recipes and the command line spell it.
     pub fn name(self) -> &'static str {
         match self {

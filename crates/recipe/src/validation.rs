@@ -23,7 +23,7 @@ pub struct Validation {
     /// Measure after every so many steps, besides the beginning and the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Steps>,
-    /// What becomes of the checkpoint with the lowest loss.
+    /// What becomes of the best checkpoint: the last whose loss fell by more than `min_delta`.
     #[serde(skip_serializing_if = "is_default")]
     pub best: BestCheckpoint,
     /// End the stage where the loss no longer falls.
@@ -31,7 +31,7 @@ pub struct Validation {
     pub stop_early: Option<StopEarly>,
 }
 
-/// What becomes of the checkpoint with the lowest validation loss.
+/// What becomes of the best checkpoint of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BestCheckpoint {

@@ -600,6 +600,16 @@ fn mistakes() {
 }
 
 #[test]
+fn the_part_of_the_rows_is_one_thing_under_two_names() {
+    let (weight, fraction) = (
+        with("", "").unwrap(),
+        with("weight = 0.25", "fraction = 0.25").unwrap(),
+    );
+    assert_eq!(stage(&fraction, "sft").data[0].weight, 0.25);
+    assert_eq!(fraction.fingerprint(), weight.fingerprint());
+}
+
+#[test]
 fn a_pretraining_stage_reads_no_conversations() {
     let folder = Folder::new();
     let message = folder

@@ -65,8 +65,9 @@ pub fn write_ledger(folder: &Path, ledger: &Ledger) -> Result<()> {
 /// The file is damaged.
 pub fn read_ledger(folder: &Path) -> Result<Option<Ledger>> {
     let path = folder.join(LEDGER);
-    let Ok(text) = fs::read_to_string(&path) else {
-        return Ok(None);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(smollm3_files::io("read", &path))?,
     };
     serde_json::from_str(&text).map(Some).map_err(content(&path))
 }

@@ -57,8 +57,7 @@ pub fn stage_result(stage: &Stage, stage_folder: &Path) -> Result<Option<PathBuf
     match all.into_iter().find(|(step, _)| *step == best) {
         Some((_, folder)) => Ok(Some(folder)),
         None => Err(RecordError::Refused(format!(
-            "stage \"{}\": its best checkpoint, {}, is gone; restore it, or write validation.best = \"keep\" to go on from \
-             the newest",
+            "stage \"{}\": its best checkpoint, {}, is gone; restore it, or remove the stage's folder to train it again",
             stage.name,
             stage_folder.join(folder_name(best)).display()
         ))),

@@ -10,7 +10,7 @@ use smollm3_recipe::Validation;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidationState {
-    /// The lowest loss.
+    /// The best loss: the last that fell by more than `min_delta`.
     pub best: Option<BestLoss>,
     /// Measurements in a row since then.
     pub without_gain: u32,
@@ -19,7 +19,7 @@ pub struct ValidationState {
     pub ended: bool,
 }
 
-/// The lowest validation loss of a stage.
+/// The best validation loss of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BestLoss {

@@ -3,7 +3,7 @@
 //! Conversations are put in an order fixed by the run's seed and packed once; each time through the rows, these come in
 //! another permutation. Sequence `n` of the stage is row `permutation_e(n mod rows)` with `e = n div rows`.
 
-use smollm3_conversations::{ConversationStore, Result, SftError};
+use smollm3_conversations::{ConversationStore, ConversationsError, Result};
 use smollm3_engine::Row;
 use smollm3_mixer::Permutation;
 use smollm3_packing::{Fragment, Rows, Settings, pack};
@@ -42,7 +42,7 @@ impl PackedRows {
             .collect();
         let rows = pack(&lengths, settings)?;
         if rows.is_empty() {
-            return Err(SftError::Refused(
+            return Err(ConversationsError::Refused(
                 "no row is left after packing; raise sequence_length or write too_long = \"truncate\""
                     .to_owned(),
             ));
@@ -63,7 +63,7 @@ impl PackedRows {
             }
         }
         if learning.is_empty() {
-            return Err(SftError::Refused(
+            return Err(ConversationsError::Refused(
                 "no row holds anything to learn after packing; raise sequence_length".to_owned(),
             ));
         }

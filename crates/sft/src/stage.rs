@@ -3,7 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_conversations::{
-    ConversationEncoder, ConversationStore, Prepared, Result, SftError, measured_rows, stage_tokenizer,
+    ConversationEncoder, ConversationStore, ConversationsError, Prepared, Result, measured_rows,
+    stage_tokenizer,
 };
 use smollm3_engine::trainer::train;
 use smollm3_engine::{
@@ -37,7 +38,9 @@ pub fn fine_tune(
     let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;
-    run.only_first(|| Ok::<_, SftError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?))?;
+    run.only_first(|| {
+        Ok::<_, ConversationsError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?)
+    })?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
 
     let training = fine_tuning.training(&stage.name, rows.len());

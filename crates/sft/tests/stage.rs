@@ -1,22 +1,21 @@
 //! Stages on conversations, run, stopped and gone on with; rows that are none.
 
+mod stopped;
 #[path = "../../engine/tests/support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use smollm3_conversations::{ConversationEncoder, Prepared};
 use smollm3_engine::{Run, checkpoint};
 use smollm3_model::Parameters;
 use smollm3_model::hf::{Checkpoint, TensorFiles};
-use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
-use smollm3_records::{Event, HeldOutRecord, Listener, Listeners, Record, read_metrics};
-use smollm3_sft::{PackedRows, fine_tune, prepared_data};
+use smollm3_records::{Event, HeldOutRecord, Listeners, Record, read_metrics};
+use smollm3_sft::{PackedRows, prepared_data};
 use support::{Recorder, recipe};
 
 const STEPS: u64 = 8;
@@ -64,40 +63,8 @@ fn talking(folder: &Path, overrides: &[&str]) -> Recipe {
     Recipe::load(folder, &overrides).unwrap()
 }
 
-/// Asks for a stop after a step of the last stage.
-struct StopAfter<'a>(u64, &'a AtomicBool, bool);
-
-impl Listener for StopAfter<'_> {
-    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
-        match event {
-            Event::StageStarted { stage, .. } => self.2 = stage.name == "sft",
-            Event::Step(record) if self.2 && record.step == self.0 => self.1.store(true, Ordering::Relaxed),
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
 fn run(recipe: Recipe, stop_after: u64) -> smollm3_conversations::Result<()> {
-    let stop = AtomicBool::new(false);
-    let mut metrics = smollm3_records::Metrics::default();
-    let run = Run::open(recipe, &mut metrics)?;
-    struct Two<'a, 'b>(&'a mut dyn Listener, &'b mut dyn Listener);
-    impl Listener for Two<'_, '_> {
-        fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
-            self.0.on(event)?;
-            self.1.on(event)
-        }
-    }
-    let mut stopper = StopAfter(stop_after, &stop, false);
-    let mut both = Two(&mut metrics, &mut stopper);
-    for stage in &run.recipe.stages {
-        match stage.fine_tuning() {
-            Some(fine_tuning) => fine_tune(&run, stage, fine_tuning, &stop, &mut both)?,
-            None => pretrain(&run, stage, &stop, &mut both)?,
-        }
-    }
-    Ok(())
+    stopped::run(recipe, stop_after, usize::MAX)
 }
 
 fn files(folder: &Path, step: u64) -> BTreeMap<String, Vec<u8>> {

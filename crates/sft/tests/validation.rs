@@ -1,5 +1,6 @@
 //! Rows of a validation file, parts and numbers of rows, the end of a stage that no longer gains, and its best checkpoint.
 
+mod stopped;
 #[path = "../../engine/tests/support/mod.rs"]
 mod support;
 
@@ -7,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,10 +18,10 @@ use smollm3_engine::Run;
 use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
 use smollm3_records::{
-    Event, HeldOutRecord, Listener, Listeners, Metrics, Record, ValidationState, checkpoint, read_metrics,
-    read_stage,
+    HeldOutRecord, Listeners, Metrics, Record, ValidationState, checkpoint, read_metrics, read_stage,
 };
 use smollm3_sft::fine_tune;
+use stopped::run;
 use support::recipe;
 
 const STEPS: u64 = 40;
@@ -88,44 +89,6 @@ fn stopping(folder: &Path, overrides: &[&str]) -> Recipe {
     Recipe::load(folder, &overrides).unwrap()
 }
 
-struct StopAfter<'a>(u64, &'a AtomicBool, bool);
-
-impl Listener for StopAfter<'_> {
-    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
-        match event {
-            Event::StageStarted { stage, .. } => self.2 = stage.name == "sft",
-            Event::Step(record) if self.2 && record.step == self.0 => self.1.store(true, Ordering::Relaxed),
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-struct Two<'a>(Metrics, StopAfter<'a>);
-
-impl Listener for Two<'_> {
-    fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
-        self.0.on(event)?;
-        self.1.on(event)
-    }
-}
-
-fn run(recipe: Recipe, stop_after: u64, stages: usize) -> smollm3_conversations::Result<()> {
-    let stop = AtomicBool::new(false);
-    let mut listener = Two(Metrics::default(), StopAfter(stop_after, &stop, false));
-    let run = Run::open(recipe, &mut listener)?;
-    for stage in &run.recipe.stages[..stages] {
-        if run.finished(stage)?.is_some() {
-            continue;
-        }
-        match stage.fine_tuning() {
-            Some(fine_tuning) => fine_tune(&run, stage, fine_tuning, &stop, &mut listener)?,
-            None => pretrain(&run, stage, &stop, &mut listener)?,
-        }
-    }
-    Ok(())
-}
-
 fn held_out(stage: &Path) -> Vec<HeldOutRecord> {
     let records = read_metrics(stage).unwrap().into_iter();
     records
@@ -191,7 +154,7 @@ fn a_stage_ends_where_it_no_longer_gains_and_the_best_checkpoint_stays() {
     let rows = |name: &str| report["data"][name]["held_out"].as_u64().unwrap();
     assert_eq!((rows("chats"), rows("validation")), (0, 20));
 
-    // The next stage starts from the best, and from the last where the recipe says `keep`.
+    // The next stage starts from the best.
     let started = |overrides: &[&str]| {
         let run = Run::open(stopping(folder.path(), overrides), &mut Listeners::default()).unwrap();
         run.last_checkpoint(&run.recipe.stages[2], "sft").unwrap()
@@ -212,12 +175,37 @@ fn a_stage_ends_where_it_no_longer_gains_and_the_best_checkpoint_stays() {
 }
 
 #[test]
+fn rows_that_become_those_of_validation_are_trained_on_no_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    stopping(folder.path(), &[]);
+    let file = folder.path().join("recipe.toml");
+    let validated = fs::read_to_string(&file).unwrap();
+    let data =
+        "data = [{ name = \"chats\", paths = [\"chats.jsonl\"] }]\nvalidation = { paths = [\"dev.jsonl\"]";
+    let both = "data = [{ name = \"chats\", paths = [\"chats.jsonl\"] }, { name = \"validation\", paths = [\"dev.jsonl\"] }]\n# ";
+    assert!(validated.contains(data));
+    let trained = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let mut recipe = Recipe::load(folder.path(), &[]).unwrap();
+        let mut silent = Listeners::default();
+        let data = smollm3_engine::prepare(&mut recipe, &mut silent).unwrap();
+        smollm3_sft::prepare_conversations(&recipe, &data, &mut silent).unwrap();
+        let report = fs::read(folder.path().join("out/conversations/sft/report.json")).unwrap();
+        let report: Value = serde_json::from_slice(&report).unwrap();
+        report["data"]["validation"]["trained"].as_u64().unwrap()
+    };
+    assert!(trained(&validated.replacen(data, both, 1)) > 0);
+    assert_eq!(trained(&validated), 0);
+}
+
+#[test]
 fn a_stop_anywhere_ends_in_the_same_step_and_bits() {
     let whole = tempfile::tempdir().unwrap();
     run(stopping(whole.path(), &[]), 0, 2).unwrap();
     let stage = whole.path().join("out/sft");
     let (end, last) = newest(&stage);
-    for stop in [1, 4, end.step - 3, end.step - 1] {
+    // Of the last four, those that are measured and no better are written by the stop alone.
+    for stop in [1, 4, end.step - 4, end.step - 3, end.step - 2, end.step - 1] {
         let broken = tempfile::tempdir().unwrap();
         run(stopping(broken.path(), &[]), stop, 2).unwrap_err();
         run(stopping(broken.path(), &[]), 0, 2).unwrap();

@@ -166,7 +166,7 @@ impl Data {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn local_reader(&self, folder: &Path, sequence_length: u64) -> Result<WindowReader> {
+    fn local_reader(&self, folder: &Path, sequence_length: u64) -> Result<WindowReader> {
         self.reader_of(folder, sequence_length, self.documents())
     }
 

@@ -20,12 +20,15 @@ pub struct InitArgs {
     /// The checkpoint to start from: a folder, or a model on the Hub (owner/name). Merge takes several
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: Vec<String>,
-    /// Memory of the device, e.g. 24GB; that of this machine when left out
+    /// Memory of the device that fine-tuning is fitted to, e.g. 24GB; that of this machine when left out and the device is the CPU
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<Bytes>,
-    /// What computes: flex, tch or cuda; the fastest that this program has when left out
+    /// What computes: flex, tch or wgpu; the fastest that this program has when left out
     #[arg(long)]
     pub backend: Option<String>,
+    /// Device of the backend, e.g. cuda; the first GPU of LibTorch, where there is one, when left out
+    #[arg(long)]
+    pub device: Option<String>,
 }
 
 /// What a recipe is for.

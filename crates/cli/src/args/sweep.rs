@@ -26,7 +26,7 @@ pub struct SweepArgs {
     /// The folder to write to
     #[arg(long, short, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
-    /// flex (pure Rust, CPU), tch (LibTorch; on a GPU never run so far) or wgpu (any GPU, f32; never compiled so far)
+    /// flex (pure Rust, CPU), tch (LibTorch; on a GPU never run so far) or wgpu (any GPU, f32; tested on Vulkan in software)
     #[arg(long)]
     pub backend: Option<String>,
     /// Devices to spread the runs over, one run at a time on each, e.g. cuda:0,cuda:1

@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use anyhow::Result;
 use smollm3_recipe::{Facts, ModelConfig, Recipe};
 
 use super::MICRO_BATCH_TOKENS;
 use super::text::{Head, Shape};
 
-/// What a plan may take of the device's memory: allocators take more than it counts.
+/// What a plan may take of the device's memory. Allocators take more than it counts; how much more has not been measured.
 const USABLE: f64 = 0.8;
 /// Parameters from which adapters are trained in the place of the weights, whatever the memory is.
 const ADAPTED: u64 = 500_000_000;
@@ -18,7 +19,7 @@ pub fn fitting(
     config: Option<&ModelConfig>,
     longest: u64,
     text: impl Fn(Shape) -> String,
-) -> Shape {
+) -> Result<Shape> {
     let context = config.map_or(4_096, |config| config.max_position_embeddings as u64);
     let wanted = longest
         .next_power_of_two()
@@ -26,8 +27,9 @@ pub fn fitting(
         .min(context);
     let adapted = config.is_none_or(|config| config.parameters() >= ADAPTED);
     let usable = (head.memory as f64 * USABLE) as u64;
-    let fits = |shape: Shape| {
-        config.is_none_or(|config| memory(&text(shape), config).is_some_and(|bytes| bytes <= usable))
+    let fits = |shape: Shape| match config {
+        None => Ok(true),
+        Some(config) => Ok::<_, anyhow::Error>(memory(&text(shape), config)? <= usable),
     };
     let mut length = wanted;
     loop {
@@ -38,42 +40,39 @@ pub fn fitting(
                 recompute,
                 lora,
             };
-            let sizes = [8, 4, 2, 1]
-                .into_iter()
-                .filter(|rows| rows * length <= MICRO_BATCH_TOKENS.max(length));
             // The most rows at once: fewer, larger products.
-            if let Some(micro_batch) = sizes.into_iter().find(|rows| fits(shape(*rows))) {
-                return shape(micro_batch);
+            for rows in [8, 4, 2, 1] {
+                if rows * length <= MICRO_BATCH_TOKENS.max(length) && fits(shape(rows))? {
+                    return Ok(shape(rows));
+                }
             }
         }
         if length <= 256 {
             // Nothing does: the plan says how much is missing.
-            return Shape {
+            return Ok(Shape {
                 sequence_length: length,
-                micro_batch: 1,
-                recompute: true,
-                lora: true,
-            };
+                ..Shape::SMALLEST
+            });
         }
         length /= 2;
     }
 }
 
 /// The memory of the largest stage of a recipe, as `smollm3 plan` counts it.
-fn memory(text: &str, config: &ModelConfig) -> Option<u64> {
-    let folder = tempfile::tempdir().ok()?;
-    fs::write(folder.path().join("recipe.toml"), text).ok()?;
-    let recipe = Recipe::load(folder.path(), &[]).ok()?;
+fn memory(text: &str, config: &ModelConfig) -> Result<u64> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("recipe.toml"), text)?;
+    let recipe = Recipe::load(folder.path(), &[])?;
     let facts = Facts {
         architecture: Some(config.clone()),
         ..Facts::default()
     };
-    let plan = recipe.plan(&facts).ok()?;
+    let plan = recipe.plan(&facts)?;
     let unplanned = plan
         .conversations
         .iter()
         .filter_map(|stage| stage.unplanned.as_ref());
     let all = unplanned.map(|stage| stage.memory.total);
-    all.chain(plan.stages.iter().map(|stage| stage.memory.total))
-        .max()
+    let all = all.chain(plan.stages.iter().map(|stage| stage.memory.total));
+    Ok(all.max().unwrap_or_default())
 }

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use smollm3_kernels::{compiled_backends, total_memory};
+use smollm3_kernels::{compiled_backends, computes_bf16, total_memory, visible_gpus};
+use smollm3_recipe::Backend;
 
 use crate::args::{InitArgs, InitKind};
 use fit::fitting;
@@ -41,7 +42,7 @@ pub fn init(args: &InitArgs) -> Result<ExitCode> {
     let files = match args.kind {
         InitKind::FineTune => fine_tune(args, &head, &mut said)?,
         InitKind::Pretrain | InitKind::Ablation => pretrain(args, &head, &mut said)?,
-        InitKind::Merge => merge(args, &head)?,
+        InitKind::Merge => merge(args, &head, &mut said)?,
     };
     fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
     for (name, text) in &files {
@@ -74,10 +75,25 @@ fn head(args: &InitArgs, folder: &Path) -> Result<Head> {
     let compiled = compiled_backends();
     let fastest = if compiled.contains(&"tch") { "tch" } else { "flex" };
     let wanted = args.backend.as_deref().unwrap_or(fastest);
-    let backend = ["flex", "tch", "cuda"].into_iter().find(|name| *name == wanted);
-    let Some(backend) = backend else {
-        bail!("--backend {wanted}: there is no such backend; write flex, tch or cuda");
+    let Some(backend) = Backend::ALL
+        .map(Backend::name)
+        .into_iter()
+        .find(|name| *name == wanted)
+    else {
+        bail!("--backend {wanted}: there is no such backend; write flex, tch or wgpu");
     };
+    let has_gpu =
+        backend == "tch" && compiled.contains(&"tch") && visible_gpus("tch").is_some_and(|count| count > 0);
+    let device = args.device.clone().or_else(|| has_gpu.then(|| "cuda".to_owned()));
+    let is_cpu = device
+        .as_deref()
+        .map_or(backend != "wgpu", |device| device == "cpu");
+    if args.memory.is_some() && args.kind != InitKind::FineTune {
+        bail!("--memory: only fine-tuning is fitted to a device; leave it out");
+    }
+    if args.memory.is_none() && args.kind == InitKind::FineTune && !is_cpu {
+        bail!("--memory is missing; write that of the GPU, such as --memory 24GB");
+    }
     let name = std::path::absolute(folder)?.file_name().map_or_else(
         || args.kind.name().to_owned(),
         |name| name.to_string_lossy().into_owned(),
@@ -94,11 +110,12 @@ fn head(args: &InitArgs, folder: &Path) -> Result<Head> {
         name: plain.collect(),
         backend,
         // A GPU computes in bf16; on a CPU it is no faster.
-        precision: if args.memory.is_some() && backend != "flex" {
+        precision: if computes_bf16(backend) && !is_cpu {
             "bf16"
         } else {
             "f32"
         },
+        device,
         memory: memory.unwrap_or(16_000_000_000).max(1_000_000_000),
     })
 }
@@ -162,13 +179,13 @@ fn fine_tune(args: &InitArgs, head: &Head, said: &mut String) -> Result<Vec<(&'s
         }
         text
     };
-    let longest = |found: Option<&Found>| found.map_or(256, |found| found.quantile(1.0) as u64);
-    let shape = fitting(head, start.config.as_ref(), longest(chats), |shape| {
-        text(shape, shape)
-    });
-    let pair_shape = fitting(head, start.config.as_ref(), longest(pairs), |shape| {
-        text(shape, shape)
-    });
+    // Each stage for itself: what is fitted takes its memory beside a stage that takes the least.
+    let fit = |found: Option<&Found>, text: &dyn Fn(Shape) -> String| match found {
+        None => Ok(Shape::SMALLEST),
+        Some(found) => fitting(head, start.config.as_ref(), found.quantile(1.0) as u64, text),
+    };
+    let pair_shape = fit(pairs, &|pairs| text(Shape::SMALLEST, pairs))?;
+    let shape = fit(chats, &|chats| text(chats, pair_shape))?;
     for (what, found, shape) in [("conversations", chats, shape), ("pairs", pairs, pair_shape)] {
         let Some(found) = found else { continue };
         let longer = found
@@ -250,7 +267,7 @@ fn pretrain(args: &InitArgs, head: &Head, said: &mut String) -> Result<Vec<(&'st
         lora: false,
     };
     let batch = 16;
-    // A sixth of what is there at least is lost where documents do not fill rows, and less than the counted tokens may be there.
+    // A third is taken off for what is held out, for documents that fill no row, and because tokens are guessed or of the first rows.
     let epochs = 4;
     let steps = (tokens * epochs * 2 / 3 / (batch * length)).clamp(10, 2_000);
     let rate = if start.is_some() { "1e-4" } else { "2e-3" };
@@ -274,23 +291,22 @@ fn pretrain(args: &InitArgs, head: &Head, said: &mut String) -> Result<Vec<(&'st
         + &text::pretrain(shape, batch, steps, rate, &sources);
     let mut files = vec![("recipe.toml", text)];
     if is_ablation {
-        files.push(("sweep.toml", text::SWEEP.to_owned()));
+        files.push(("sweep.toml", text::sweep(&head.name)));
     }
     Ok(files)
 }
 
-fn merge(args: &InitArgs, head: &Head) -> Result<Vec<(&'static str, String)>> {
+fn merge(args: &InitArgs, head: &Head, said: &mut String) -> Result<Vec<(&'static str, String)>> {
     if !args.data.is_empty() {
         bail!("--data: a merge reads no data; leave it out");
     }
     if args.checkpoint.len() < 2 {
         bail!("a merge needs two checkpoints or more; write --checkpoint A --checkpoint B");
     }
-    let mut said = String::new();
     let starts: Vec<Start> = args
         .checkpoint
         .iter()
-        .map(|typed| Start::of(typed, &mut said))
+        .map(|typed| Start::of(typed, said))
         .collect::<Result<_>>()?;
     let texts: Vec<String> = starts.into_iter().map(|start| start.text).collect();
     let text = text::head(head, "The mean of checkpoints.") + &text::merge(&texts);

@@ -106,7 +106,10 @@ pub fn look(paths: &[String], tokenizer: Option<&Tokenizer>) -> Result<Vec<Found
                 other.bytes += one.bytes;
                 other.lengths.extend(one.lengths);
                 other.more |= one.more;
-                other.unlike = other.unlike.take().or(one.unlike);
+                other.unlike = match (other.unlike.take(), one.unlike) {
+                    (Some((count, first)), Some((more, _))) => Some((count + more, first)),
+                    (before, here) => before.or(here),
+                };
             }
         }
     }

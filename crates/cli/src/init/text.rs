@@ -10,6 +10,8 @@ pub struct Head {
     pub name: String,
     /// What computes.
     pub backend: &'static str,
+    /// Its device, where it is not the backend's first choice.
+    pub device: Option<String>,
     /// `f32` or `bf16`.
     pub precision: &'static str,
     /// Bytes of the device.
@@ -21,9 +23,13 @@ pub fn head(head: &Head, title: &str) -> String {
     let Head {
         name,
         backend,
+        device,
         precision,
         memory,
     } = head;
+    let device = device.as_deref().map_or(String::new(), |device| {
+        format!("device = {}\n", toml_string(device))
+    });
     let gigabytes = memory / 1_000_000_000;
     format!(
         r#"# {title}
@@ -33,7 +39,7 @@ name = "{name}"
 seed = 1
 output = "runs/{name}"         # from the folder in which the command is given
 backend = "{backend}"
-precision = "{precision}"
+{device}precision = "{precision}"
 
 [plan]
 memory = "{gigabytes}GB"              # of the device: `smollm3 plan` compares with it
@@ -63,12 +69,23 @@ pub struct Shape {
     pub lora: bool,
 }
 
+impl Shape {
+    /// Takes the least memory.
+    pub const SMALLEST: Self = Self {
+        sequence_length: 256,
+        micro_batch: 1,
+        recompute: true,
+        lora: true,
+    };
+}
+
 /// `[model]` and what is held out.
 pub fn model(checkpoint: &str, held_out: &str) -> String {
+    let checkpoint = toml_string(checkpoint);
     format!(
         r#"
 [model]
-checkpoint = '{checkpoint}'
+checkpoint = {checkpoint}
 
 [data]
 held_out = "{held_out}"              # of the rows: they are measured, and not trained on
@@ -76,7 +93,12 @@ held_out = "{held_out}"              # of the rows: they are measured, and not t
     )
 }
 
-const LORA: &str = "lora = { rank = 16, alpha = 32 }   # leave it out to train all weights, at a tenth of the learning rate\n";
+/// Adapters; all weights are trained at the other rate.
+fn lora(rate_without: &str) -> String {
+    format!(
+        "lora = {{ rank = 16, alpha = 32 }}   # leave it out to train all weights, at a learning rate of {rate_without}\n"
+    )
+}
 
 /// A stage on conversations.
 pub fn sft(data: &DataText, template: &str, shape: Shape, epochs: u64, measured: bool) -> String {
@@ -84,7 +106,7 @@ pub fn sft(data: &DataText, template: &str, shape: Shape, epochs: u64, measured:
     let _ = writeln!(text, "epochs = {epochs}");
     let _ = writeln!(text, "template = \"{template}\"{}", comment_of(template));
     if shape.lora {
-        text += LORA;
+        text += &lora("2e-5");
     }
     if measured {
         text += "# validation = { every = \"50 steps\", best = \"load\", stop_early = { patience = 3 } }\n";
@@ -114,7 +136,7 @@ pub fn apo(data: &DataText, from: Option<&str>, template: &str, shape: Shape) ->
     text += "epochs = 1\nloss = { kind = \"apo-zero\", beta = 0.05 }\n";
     let _ = writeln!(text, "template = \"{template}\"{}", comment_of(template));
     if shape.lora {
-        text += LORA;
+        text += &lora("1e-6");
     }
     let rate = if shape.lora { "2e-5" } else { "1e-6" };
     text + &optimiser(rate, "10%") + &rows(data)
@@ -209,7 +231,7 @@ pub struct SourceText {
 /// A small model, or a checkpoint that is trained further.
 pub fn pretrained_model(checkpoint: Option<&str>, length: u64, vocabulary: u64) -> String {
     match checkpoint {
-        Some(checkpoint) => format!("\n[model]\ncheckpoint = '{checkpoint}'\n"),
+        Some(checkpoint) => format!("\n[model]\ncheckpoint = {}\n", toml_string(checkpoint)),
         None => format!(
             r#"
 [model.config]                 # some 2 million parameters; every fourth layer without RoPE, as SmolLM3
@@ -277,10 +299,12 @@ mixture = {{ sources = {{ {} }} }}
 }
 
 /// A sweep over a pretraining recipe.
-pub const SWEEP: &str = r#"# What is compared with the recipe beside this file: one setting changed at a time, over seeds.
+pub fn sweep(name: &str) -> String {
+    format!(
+        r#"# What is compared with the recipe beside this file: one setting changed at a time, over seeds.
 
 base = "recipe.toml"
-output = "runs/ablation-sweep"
+output = "runs/{name}-sweep"
 seeds = [1, 2, 3]
 
 [[variation]]
@@ -290,19 +314,22 @@ set = ["stage.pretrain.optimizer.learning_rate=4e-3"]
 [[variation]]
 name = "rope-everywhere"       # RoPE in every layer, as Llama
 set = ["model.config.no_rope_layer_interval=0"]
-"#;
+"#
+    )
+}
 
 /// The mean of checkpoints.
 pub fn merge(checkpoints: &[String]) -> String {
     let mut text = format!(
-        "\n[model]\ncheckpoint = '{first}'\n\n[[stage]]\nname = \"merged\"\nkind = \"merge\"\nfrom = '{first}'      # tokenizer \
+        "\n[model]\ncheckpoint = {first}\n\n[[stage]]\nname = \"merged\"\nkind = \"merge\"\nfrom = {first}      # tokenizer \
          and template\n",
-        first = checkpoints.first().map_or("", String::as_str)
+        first = toml_string(checkpoints.first().map_or("", String::as_str))
     );
     for checkpoint in checkpoints {
         let _ = write!(
             text,
-            "\n[[stage.model]]\ncheckpoint = '{checkpoint}'\nweight = 1.0                   # divided by the sum of all\n"
+            "\n[[stage.model]]\ncheckpoint = {}\nweight = 1.0                   # divided by the sum of all\n",
+            toml_string(checkpoint)
         );
     }
     text

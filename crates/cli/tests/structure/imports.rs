@@ -13,10 +13,11 @@ pub type Module = Vec<String>;
 static USE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse ([^;]+);").unwrap());
 static PATH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b[a-z_]\w*(?:::\w+)+").unwrap());
 static AS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(\w+)\s+as\s+(\w+)").unwrap());
-static CHARACTER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"'(?:\\.|[^'\\])'").unwrap());
-static RAW: LazyLock<Regex> = LazyLock::new(|| Regex::new(r##"(?s)r#".*?"#"##).unwrap());
-static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"//[^\n]*").unwrap());
-static STRING: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""(?:\\.|[^"\\])*""#).unwrap());
+/// Comments, texts and characters, whichever begins first.
+static NOT_CODE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r##"(?s)//[^\n]*|/\*.*?\*/|\br#".*?"#|\br"[^"]*"|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])'"##)
+        .unwrap()
+});
 
 /// The files of a crate.
 pub struct Files {
@@ -40,8 +41,8 @@ impl Files {
         }
     }
 
-    /// The files that each file imports, with one path that does it. A file may use the modules inside it: it is their
-    /// door. The root of the crate is everybody's, and is left out.
+    /// The files that each file imports, with one path that does it. A file may use the modules inside it, and they it: it is
+    /// their door. The root of the crate is everybody's, and is left out.
     pub fn imports(&self) -> BTreeMap<Module, BTreeMap<Module, String>> {
         let mut all = BTreeMap::new();
         for (module, code) in self.code.iter().filter(|(module, _)| !module.is_empty()) {
@@ -114,17 +115,16 @@ fn read_below(folder: &Path, module: &mut Module, code: &mut BTreeMap<Module, St
             if !(stem == "mod" || module.is_empty() && (stem == "lib" || stem == "main")) {
                 of.push(stem);
             }
-            code.insert(of, bare(&fs::read_to_string(&path).unwrap()));
+            let text = bare(&fs::read_to_string(&path).unwrap());
+            assert_eq!(code.insert(of, text), None, "{}: a second root", path.display());
         }
     }
 }
 
-fn bare(text: &str) -> String {
+/// Code without comments, texts and unit tests.
+pub fn bare(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let text = CHARACTER.replace_all(text, "");
-    let text = RAW.replace_all(&text, "");
-    let text = COMMENT.replace_all(&text, "");
-    STRING.replace_all(&text, "").into_owned()
+    NOT_CODE.replace_all(text, "").into_owned()
 }
 
 /// `a::{b, c::D as E}` as names with their paths: `b` is `a::b`, `E` is `a::c::D`.
@@ -160,6 +160,8 @@ fn flat_below(body: &str, before: &[String], found: &mut Vec<(String, Vec<String
     let mut path = [before, &parts(body)].concat();
     let Some(last) = path.pop() else { return };
     let (item, name) = last.split_once('@').unwrap_or((&last, &last));
+    let is_prelude = path.last().is_some_and(|last| last == "prelude");
+    assert!(item != "*" || is_prelude, "`use {body}` hides what is imported");
     if item != "self" {
         path.push(item.to_owned());
     }

@@ -14,8 +14,8 @@ use toml::Table;
 /// Crates that show runs and compare them: they are built without Burn.
 const WITHOUT_TENSORS: [&str; 2] = ["monitor", "sweep"];
 
-/// Crates whose files have circles yet.
-const OPEN: [&str; 2] = ["kernels", "recipe"];
+/// How many files of a crate are in circles yet. The numbers only fall.
+const OPEN: [(&str, usize); 2] = [("kernels", 0), ("recipe", 0)];
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -139,7 +139,7 @@ fn code_below(folder: &Path) -> String {
     entries
         .map(|path| match path.is_dir() {
             true => code_below(&path),
-            false => fs::read_to_string(path).unwrap(),
+            false => imports::bare(&fs::read_to_string(path).unwrap()),
         })
         .collect()
 }
@@ -149,9 +149,13 @@ fn files_do_not_import_in_a_circle() {
     for name in crates() {
         let imports = Files::read(&workspace().join("crates").join(&name).join("src")).imports();
         let found = circles(&imports);
+        let open = OPEN
+            .iter()
+            .find(|(open, _)| *open == name)
+            .map_or(0, |(_, files)| *files);
         assert_eq!(
-            found.is_empty(),
-            !OPEN.contains(&name.as_str()),
+            found.iter().map(BTreeSet::len).sum::<usize>(),
+            open,
             "`{name}`:\n{}",
             drawn(&found, &imports)
         );
@@ -201,6 +205,12 @@ fn circles_are_found_through_re_exports_and_paths() {
     write("c.rs", "use std::fmt;\n");
     assert_eq!(found(), Vec::<Vec<String>>::new());
     write("b/c.rs", "use super::B;\npub struct C(B, crate::A);\n");
+    assert_eq!(found(), [["a", "b/c"]]);
+    // Behind a text that goes on over the end of a line, and one with `//` in it.
+    write(
+        "b/c.rs",
+        "const T: &str = \"x \\\n y\";\nconst U: &str = \"https://z\";\npub struct C(crate::A);\nconst V: &str = \"\";\n",
+    );
     assert_eq!(found(), [["a", "b/c"]]);
     write("b/c.rs", "use super::super::a;\npub type C = a::A;\n");
     assert_eq!(found(), [["a", "b/c"]]);

@@ -307,7 +307,7 @@ fn duration(duration: Duration) -> String {
 fn kept(data: &[Conversations]) -> Vec<DataPlan> {
     let plan = |data: &Conversations| DataPlan {
         name: data.name.clone(),
-        fraction: data.part(),
+        fraction: data.weight,
         rows: data.rows,
     };
     data.iter().map(plan).collect()

@@ -183,7 +183,10 @@ fn in_words(validation: &Validation) -> [String; 2] {
     let every = validation.every.map(|every| format!(", every {every}"));
     let stop = validation.stop_early.as_ref().map(|stop| {
         let plural = if stop.patience == 1 { "" } else { "s" };
-        format!("ends after {} measurement{plural} without gain", stop.patience)
+        format!(
+            "may end early, after {} measurement{plural} without gain",
+            stop.patience
+        )
     });
     let best = match validation.best {
         BestCheckpoint::None => None,
