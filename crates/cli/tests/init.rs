@@ -295,6 +295,12 @@ fn wrong_data_are_refused_with_what_was_found() {
     );
 }
 
+fn init<'a>(kind: &'a str, options: &'a str) -> Vec<&'a str> {
+    let mut words = vec!["init", kind, "--data", "chats.jsonl", "--checkpoint", "base"];
+    words.extend(options.split(' '));
+    words
+}
+
 /// Also where a path has a quotation mark in it.
 #[test]
 fn recipes_for_every_backend_can_be_read_and_have_the_same_rows() {
@@ -302,11 +308,6 @@ fn recipes_for_every_backend_can_be_read_and_have_the_same_rows() {
     let here = folder.path();
     checkpoint::write(&here.join("base"), 2_048);
     write(&here.join("chats.jsonl"), (0..20).map(chat));
-    let init = |kind: &str, options: &str| {
-        let mut command = vec!["init", kind, "--data", "chats.jsonl", "--checkpoint", "base"];
-        command.extend(options.split(' '));
-        command
-    };
     let mut shapes = Vec::new();
     for (name, options, precision) in [
         ("one", "--backend flex", "f32"),
@@ -314,7 +315,8 @@ fn recipes_for_every_backend_can_be_read_and_have_the_same_rows() {
         ("three", "--backend tch --device cuda:1 --memory 8GB", "bf16"),
         ("four", "--backend wgpu --memory 8GB", "f32"),
     ] {
-        printed(here, &init("fine-tune", &format!("{options} --output {name}")));
+        let options = &format!("{options} --output {name}");
+        printed(here, &init("fine-tune", options));
         let recipe = Recipe::load(&here.join(name), &[]).unwrap();
         assert!(options.contains(recipe.run.backend.name()), "{options}");
         let device = recipe.run.device.clone();

@@ -153,9 +153,9 @@ pub struct Conversations {
     /// In the place of files: passages of a source's text, to be gone on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passages: Option<Passages>,
-    /// What is written for the part of the rows that is kept; once it is read, `weight` has it.
+    /// The part of the rows that is kept, as a recipe has it; once it is read, `weight` has it and this is `None`.
     #[serde(default, skip_serializing)]
-    fraction: Option<f64>,
+    pub fraction: Option<f64>,
     /// The part of the rows that is kept, chosen by the run's seed: the same rows whatever other data there are. `fraction` in a
     /// recipe, or by this name, which it has in SmolLM3's own configurations.
     #[serde(default = "whole")]
