@@ -6,7 +6,8 @@
 
 Texts are encoded by transformers and continued by both; conversations are written by both templates, whose prompts must be
 of the same tokens (compared by their number, and by what the model says to either). What else others read is looked at
-too: the metadata of the safetensors files, and the tokens that end an answer. Exits with 1 if anything differs.
+too: the metadata of the safetensors files, and the tokens that end an answer. Exits with 1 if anything differs, or the server
+refuses what it should not.
 """
 import argparse
 import json
@@ -46,6 +47,8 @@ CHATS = [
     ([{"role": "system", "content": "/system_override Answer in one word."}, USER], {}),
     ([USER], {"xml_tools": [TOOL]}),
 ]
+# Variables that a template may not know; what it leaves out, the server refuses by this name.
+REFUSABLE = ["xml_tools"]
 
 
 def byte_decoder():
@@ -137,7 +140,8 @@ def main():
             answer = server.ask("chat/completions", body)
             what = f"{len(ids)} tokens of {json.dumps(messages)} {json.dumps(settings)}"
             if "error" in answer:
-                print(f"refused   {what}: {answer['error']}")
+                expected = any(name in settings and name in answer["error"] for name in REFUSABLE)
+                check(f"refusal of {what}", expected, f": {answer['error']}")
                 continue
             check(f"prompt of {what}", answer["usage"]["prompt_tokens"] == len(ids), f": {answer['usage']}")
             found, text = server.tokens(ids)

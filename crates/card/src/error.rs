@@ -14,7 +14,10 @@ pub enum CardError {
     /// Its architecture is none that this project has.
     #[error(transparent)]
     Architecture(#[from] smollm3_recipe::ModelConfigError),
-    /// A file that is there cannot be read.
+    /// What the run has on record cannot be read.
+    #[error(transparent)]
+    Record(#[from] smollm3_records::RecordError),
+    /// Another file that is there cannot be read.
     #[error("{path}: cannot read: {problem}", path = .path.display())]
     Read {
         /// The file.

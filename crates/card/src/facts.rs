@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use smollm3_hub::{Pins, commits_of};
 use smollm3_recipe::{HubId, ModelConfig, ModelType};
+use smollm3_records::checkpoint::{Progress, STATE, read_state};
+use smollm3_records::{Evaluation, RECIPE, Record, StageInfo, WRITTEN_RECIPE, read_evaluation, read_stage};
 use toml::Table;
 
 use crate::About;
@@ -19,52 +21,7 @@ use crate::error::{Result, unreadable};
 const TAIL: u64 = 4 << 20;
 
 /// Steps that a training loss is the mean of.
-const LAST_STEPS: usize = 50;
-
-/// `state.json`.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct State {
-    pub(crate) stage: String,
-    pub(crate) step: u64,
-    #[serde(default)]
-    pub(crate) steps: u64,
-    pub(crate) recipe: String,
-    pub(crate) version: String,
-}
-
-/// `stage.json`.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct StageInfo {
-    pub(crate) steps: u64,
-    pub(crate) tokens_per_step: u64,
-    pub(crate) sequence_length: u64,
-    #[serde(default)]
-    pub(crate) phases: Vec<Phase>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Phase {
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-    pub(crate) shares: BTreeMap<String, f64>,
-}
-
-/// A line of `metrics.jsonl`.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-enum Metric {
-    Step {
-        step: u64,
-        loss: Option<f64>,
-    },
-    HeldOut {
-        step: u64,
-        category: String,
-        nats_per_token: Option<f64>,
-    },
-    #[serde(other)]
-    Other,
-}
+pub(crate) const LAST_STEPS: usize = 50;
 
 /// A stage that a checkpoint comes of.
 #[derive(Debug)]
@@ -102,20 +59,20 @@ pub(crate) struct Facts {
     pub(crate) has_template: bool,
     pub(crate) pins: Pins,
     pub(crate) merge: Option<Merge>,
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<Progress>,
     /// The run's recipe.
     pub(crate) recipe: Option<Table>,
     /// The stages that it comes of, in the recipe's order; its own is the last.
     pub(crate) stages: Vec<Stage>,
     /// `evaluation.json`, if it is of this checkpoint's step.
-    pub(crate) evaluation: Option<Value>,
+    pub(crate) evaluation: Option<Evaluation>,
 }
 
 /// The folder of the run that a checkpoint lies in.
 pub(crate) fn run_of(checkpoint: &Path) -> Option<PathBuf> {
     let whole = fs::canonicalize(checkpoint).ok()?;
     let run = whole.parent()?.parent()?;
-    let is_run = checkpoint.join("state.json").is_file() && run.join("recipe.json").is_file();
+    let is_run = checkpoint.join(STATE).is_file() && run.join(RECIPE).is_file();
     is_run.then(|| run.to_owned())
 }
 
@@ -129,7 +86,10 @@ impl Facts {
             has_template: in_config || folder.join("chat_template.jinja").is_file(),
             pins: commits_of(folder)?,
             merge: json(&folder.join("merge.json"))?,
-            state: json(&folder.join("state.json"))?,
+            state: match folder.join(STATE).is_file() {
+                true => Some(read_state(folder).map_err(unreadable(folder))?),
+                false => None,
+            },
             recipe: None,
             stages: Vec::new(),
             evaluation: None,
@@ -137,15 +97,14 @@ impl Facts {
         let (Some(run), Some(state)) = (run_of(folder), facts.state.clone()) else {
             return Ok(facts);
         };
-        let path = run.join("recipe.toml");
+        let path = run.join(WRITTEN_RECIPE);
         if let Some(text) = text(&path)? {
             let recipe: Table = text.parse().map_err(unreadable(&path))?;
             facts.stages = stages(&run, &recipe, &state)?;
             facts.recipe = Some(recipe);
         }
-        let evaluation: Option<Value> = json(&run.join(&state.stage).join("evaluation.json"))?;
-        facts.evaluation =
-            evaluation.filter(|found| found.get("step").and_then(Value::as_u64) == Some(state.step));
+        let evaluation = read_evaluation(&run.join(&state.stage))?;
+        facts.evaluation = evaluation.filter(|found| found.step == state.step);
         Ok(facts)
     }
 
@@ -241,7 +200,7 @@ impl Facts {
 }
 
 /// The stages that a checkpoint of `state` comes of.
-fn stages(run: &Path, recipe: &Table, state: &State) -> Result<Vec<Stage>> {
+fn stages(run: &Path, recipe: &Table, state: &Progress) -> Result<Vec<Stage>> {
     let written: Vec<&Table> = recipe
         .get("stage")
         .and_then(toml::Value::as_array)
@@ -272,15 +231,15 @@ fn stages(run: &Path, recipe: &Table, state: &State) -> Result<Vec<Stage>> {
             .filter_map(|model| model.get("checkpoint"))
             .chain(stage.get("from"));
         wanted.extend(parents.filter_map(toml::Value::as_str).map(str::to_owned));
-        found.push(read_stage(run, name, stage.clone(), state)?);
+        found.push(stage_of(run, name, stage.clone(), state)?);
     }
     found.reverse();
     Ok(found)
 }
 
-fn read_stage(run: &Path, name: String, written: Table, state: &State) -> Result<Stage> {
+fn stage_of(run: &Path, name: String, written: Table, state: &Progress) -> Result<Stage> {
     let folder = run.join(&name);
-    let info: Option<StageInfo> = json(&folder.join("stage.json"))?;
+    let info = read_stage(&folder)?;
     let step = match name == state.stage {
         true => state.step,
         false => info.as_ref().map_or(0, |info| info.steps),
@@ -288,16 +247,9 @@ fn read_stage(run: &Path, name: String, written: Table, state: &State) -> Result
     let (mut losses, mut held_out) = (Vec::new(), BTreeMap::new());
     for line in tail(&folder.join("metrics.jsonl"))?.lines() {
         match serde_json::from_str(line) {
-            Ok(Metric::Step {
-                step: at,
-                loss: Some(loss),
-            }) if at <= step => losses.push(loss),
-            Ok(Metric::HeldOut {
-                step: at,
-                category,
-                nats_per_token: Some(nats),
-            }) if at <= step => {
-                held_out.insert(category, nats);
+            Ok(Record::Step(of)) if of.step <= step && of.loss.is_finite() => losses.push(of.loss),
+            Ok(Record::HeldOut(of)) if of.step <= step && of.nats_per_token.is_finite() => {
+                held_out.insert(of.category, of.nats_per_token);
             }
             // The first line may be cut.
             _ => {}

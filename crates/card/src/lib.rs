@@ -7,7 +7,8 @@
 //! ```
 //!
 //! All is read from files, so that a card can be written for a run that ended long ago, without a device. What is not on
-//! record is left out or said not to be: a card states nothing that it does not know. Paths of this machine are not in it.
+//! record is left out or said not to be: a card states nothing that it does not know, and names no paths of this machine. The
+//! recipe beside it keeps those of its data.
 
 mod error;
 mod evaluation;
@@ -21,7 +22,10 @@ mod training;
 use std::fs;
 use std::path::Path;
 
+use smollm3_corpus::remote::without_secrets;
 use smollm3_hub::{Content, UploadFile, checkpoint_files};
+use smollm3_records::WRITTEN_RECIPE;
+use toml::{Table, Value};
 
 pub use error::{CardError, Result};
 
@@ -35,8 +39,8 @@ pub const MARKER: &str =
 /// The last line of the card that a merge leaves in its folder.
 const MERGE_CARD: &str = "The same as data: `merge.json`.";
 
-const README: &str = "README.md";
-const RECIPE: &str = "recipe.toml";
+/// The file of a card.
+pub const README: &str = "README.md";
 
 /// What a checkpoint's folder does not say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -89,26 +93,38 @@ pub fn publication(folder: &Path, about: &About<'_>) -> Result<Vec<UploadFile>> 
     };
     files.push(file(README, content));
     if let Some(run) = facts::run_of(folder)
-        && let Some(text) = recipe_for_others(&run.join(RECIPE))?
+        && let Some(text) = recipe_for_others(&run.join(WRITTEN_RECIPE))?
     {
-        files.push(file(RECIPE, Content::Text(text)));
+        files.push(file(WRITTEN_RECIPE, Content::Text(text)));
     }
     Ok(files)
 }
 
-/// A run's recipe without what is of this machine and account alone: where it writes, its device, where it uploads to.
+/// A run's recipe for others: without its device and where it uploads to, with another output folder, and with addresses
+/// that hold no secrets. Paths of data stay as they are.
 fn recipe_for_others(path: &Path) -> Result<Option<String>> {
     let Some(text) = facts::text(path)? else {
         return Ok(None);
     };
-    let mut recipe: toml::Table = text.parse().map_err(unreadable(path))?;
-    if let Some(toml::Value::Table(run)) = recipe.get_mut("run") {
+    let mut recipe: Table = text.parse().map_err(unreadable(path))?;
+    if let Some(Value::Table(run)) = recipe.get_mut("run") {
         run.remove("push");
         run.remove("device");
-        let name = run.get("name").and_then(toml::Value::as_str).unwrap_or("run");
+        let name = run.get("name").and_then(Value::as_str).unwrap_or("run");
         run.insert("output".to_owned(), format!("runs/{name}").into());
     }
+    recipe.iter_mut().for_each(|(_, value)| hide_secrets(value));
     Ok(Some(recipe.to_string()))
+}
+
+/// Leaves secrets out of all addresses in a value.
+fn hide_secrets(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = without_secrets(text),
+        Value::Array(values) => values.iter_mut().for_each(hide_secrets),
+        Value::Table(table) => table.iter_mut().for_each(|(_, value)| hide_secrets(value)),
+        _ => {}
+    }
 }
 
 /// Whether nobody has made a card his own.

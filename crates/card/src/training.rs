@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use smollm3_recipe::HubId;
+use smollm3_records::WRITTEN_RECIPE;
 use toml::Value;
 
-use crate::facts::{Facts, MergedParent, Stage, count};
+use crate::facts::{Facts, LAST_STEPS, MergedParent, Stage, count};
 use crate::origin::origin;
 use crate::table::table;
 
@@ -53,11 +54,11 @@ fn stages(facts: &Facts) -> String {
     ];
     let rows: Vec<_> = facts.stages.iter().map(row).collect();
     let note = match facts.stages.iter().any(|stage| stage.loss.is_some()) {
-        true => "Loss is the mean of the last 50 steps, on what was trained on. ",
-        false => "",
+        true => format!("Loss is the mean of the last {LAST_STEPS} steps, on what was trained on. "),
+        false => String::new(),
     };
     format!(
-        "{}{note}`recipe.toml` beside this card has every setting; `smollm3 run` takes it.\n\n",
+        "{}{note}`{WRITTEN_RECIPE}` beside this card has every setting; `smollm3 run` takes it.\n\n",
         table(&head, &rows)
     )
 }

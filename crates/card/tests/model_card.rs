@@ -33,7 +33,10 @@ license = "odc-by"
 [source.mine]
 category = "notes"
 kind = "jsonl"
-paths = ["/home/somebody/a.jsonl", "/home/somebody/b.jsonl"]
+paths = [
+    "/home/somebody/a.jsonl",
+    "https://somebody:hunter2@host.example/b.jsonl?X-Amz-Signature=hunter3#part",
+]
 
 [[stage]]
 name = "more"
@@ -53,6 +56,7 @@ optimizer = { learning_rate = 1e-5 }
 [[stage.data]]
 name = "chats"
 paths = ["hf://datasets/HuggingFaceTB/smoltalk2/SFT/part-*.parquet"]
+validation = { paths = ["HTTP://host.example/dev.jsonl?sig=hunter4"] }
 license = "apache-2.0"
 [[stage.data]]
 name = "made-up"
@@ -76,29 +80,45 @@ fn run(folder: &Path) -> PathBuf {
     write(&folder.join("recipe.toml"), RECIPE);
     let stage = |steps: u64, phases: &str| {
         format!(
-            r#"{{"name": "x", "steps": {steps}, "tokens_per_step": 8192, "sequence_length": 256, "phases": {phases}}}"#
+            r#"{{"name": "x", "steps": {steps}, "tokens_per_step": 8192, "sequence_length": 256, "rope_theta": 1e4,
+                "flops_per_token": 1e6, "peak_flops": null, "sources": [], "phases": {phases}}}"#
         )
+    };
+    let step_line = |step: u64, loss: &str| {
+        format!(
+            r#"{{"kind": "step", "step": {step}, "phase": "a", "tokens": 1, "loss": {loss}, "learning_rate": 1e-3, "grad_norm": 1.0,
+                "seconds": 1.0, "data_seconds": 0.0}}"#
+        )
+        .replace('\n', " ")
+            + "\n"
     };
     let phases = r#"[{"name": "a", "first": 1, "last": 300, "shares": {"web": 1.0}},
         {"name": "b", "first": 301, "last": 400, "shares": {"web": 0.6, "mine": 0.4}}]"#;
     write(&folder.join("more/stage.json"), &stage(400, phases));
     write(
         &folder.join("more/metrics.jsonl"),
-        "cut off\": 1}\n{\"kind\": \"step\", \"step\": 399, \"loss\": 2.0}\n{\"kind\": \"step\", \"step\": 400, \"loss\": 3.0}\n\
-         {\"kind\": \"held-out\", \"step\": 400, \"category\": \"web\", \"nats_per_token\": 2.25}\n",
+        &[
+            "cut off\": 1}\n",
+            &step_line(398, "null"),
+            &step_line(399, "2.0"),
+            &step_line(400, "3.0"),
+            r#"{"kind": "held-out", "step": 400, "phase": "b", "category": "web", "nats_per_token": 2.25, "bits_per_byte": 0.8, "tokens": 9}"#,
+        ]
+        .concat(),
     );
     let shares = r#"[{"name": "a", "first": 1, "last": 200, "shares": {"chats": 0.75, "made-up": 0.25}}]"#;
     write(&folder.join("sft/stage.json"), &stage(200, shares));
     write(
         &folder.join("sft/metrics.jsonl"),
-        "{\"kind\": \"step\", \"step\": 100, \"loss\": 1.5}\n{\"kind\": \"step\", \"step\": 101, \"loss\": 9.0}\n",
+        &(step_line(100, "1.5") + &step_line(101, "9.0")),
     );
     write(
         &folder.join("sft/evaluation.json"),
-        r#"{"step": 100, "held_out": {"web": {"nats_per_token": 2.5, "bits_per_byte": 0.9, "tokens": 10}},
+        r#"{"checkpoint": "0a", "step": 100, "asked": {}, "held_out": {"web": {"nats_per_token": 2.5, "bits_per_byte": 0.9, "tokens": 10}},
             "exact_match": [{"think": true, "items": 100, "score": 0.61, "standard_error": 0.049}],
             "long_context": [{"task": "single", "length": 512, "items": 2, "score": 0.5, "standard_error": 0.3}],
-            "preference": [], "loss_by_position": []}"#,
+            "preference": [],
+            "loss_by_position": [{"from": 0, "to": 256, "loss": 2.5, "standard_error": 0.1, "documents": 3}]}"#,
     );
     let step = folder.join("sft/step-00000100");
     checkpoint(&step);
@@ -147,13 +167,15 @@ fn a_card_says_what_the_run_has_on_record() {
         "| web | 2.500 | 0.900 |",
         "| /think | 61.0 % ± 4.9 | 100 |",
         "| single | 512 | 50.0 % ± 30.0 |",
+        "| 0 to 256 | 2.500 |",
+        "Loss is the mean of the last 50 steps",
         "| smollm3 | 0.1.0 |",
         "| seed | 7 |",
         "| recipe's fingerprint | f1f2 |",
     ] {
         assert!(card.contains(part), "{part}\n{card}");
     }
-    for absent in ["aside", "/home", "somebody"] {
+    for absent in ["aside", "/home", "somebody", "hunter"] {
         assert!(!card.contains(absent), "{absent}\n{card}");
     }
     let files = publication(&step, &about).unwrap();
@@ -172,7 +194,11 @@ fn a_card_says_what_the_run_has_on_record() {
     let Content::Text(recipe) = &files[5].content else {
         panic!("{:?}", files[5]);
     };
+    assert!(!recipe.contains("hunter") && recipe.contains("hf://datasets/"), "{recipe}");
     let recipe: toml::Table = recipe.parse().unwrap();
+    let paths = &recipe["source"]["mine"]["paths"];
+    assert_eq!(paths[0].as_str(), Some("/home/somebody/a.jsonl"));
+    assert_eq!(paths[1].as_str(), Some("https://host.example/b.jsonl#part"));
     let run = recipe["run"].as_table().unwrap();
     assert_eq!(run["output"].as_str(), Some("runs/sums"));
     assert!(!run.contains_key("push") && !run.contains_key("device"), "{run}");
@@ -241,12 +267,18 @@ fn somebodys_own_card_stays() {
 fn damaged_records_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let step = run(folder.path());
-    for name in ["recipe.toml", "sft/stage.json", "sft/evaluation.json"] {
+    for name in [
+        "recipe.toml",
+        "sft/stage.json",
+        "sft/evaluation.json",
+        "sft/step-00000100/state.json",
+    ] {
         let path = folder.path().join(name);
         let before = fs::read(&path).unwrap();
         fs::write(&path, "{ not").unwrap();
         let error = card(&step, &About::default()).unwrap_err().to_string();
-        assert!(error.contains(name) && error.contains("cannot read"), "{error}");
+        let file = path.file_name().unwrap().to_str().unwrap();
+        assert!(error.contains(file), "{error}");
         fs::write(&path, before).unwrap();
     }
 }

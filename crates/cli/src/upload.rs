@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
 use indicatif::ProgressBar;
-use smollm3_card::{About, card, publication};
+use smollm3_card::{About, README, card, publication};
 use smollm3_engine::checkpoint::read_state;
 use smollm3_hub::{Content, Hub, HubError, Upload, UploadFile, UploadStep};
 use smollm3_recipe::{HubId, is_license};
@@ -28,6 +28,13 @@ pub fn upload(args: &UploadArgs) -> Result<ExitCode> {
         license: args.license.as_deref(),
     };
     let files = publication(folder, &about)?;
+    let own_card = |file: &UploadFile| file.name == README && matches!(file.content, Content::Text(_));
+    if args.license.is_some() && files.iter().any(own_card) {
+        bail!(
+            "--license: {} goes up as it is; write the licence into it, or leave --license out",
+            folder.join(README).display()
+        );
+    }
     let bytes: u64 = files.iter().map(size).sum();
     if args.dry_run {
         for file in &files {

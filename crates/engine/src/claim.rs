@@ -9,14 +9,12 @@ use std::path::Path;
 use smollm3_files::atomic_file::{is_vacant, write_atomically};
 use smollm3_files::locked_file::open_locked;
 use smollm3_recipe::{Canonical, Difference, Recipe};
-use smollm3_records::{RECIPE, read_recipe};
+use smollm3_records::{RECIPE, WRITTEN_RECIPE, read_recipe};
 use smollm3_sources::TOKENIZER;
 
 use crate::error::io;
 use crate::{EngineError, Result, checkpoint};
 
-/// The same as people write it, for model cards; settings that change no result are in it too.
-const WRITTEN: &str = "recipe.toml";
 const LOCK: &str = ".lock";
 
 /// A folder that no other process works in. The system lets go of it when the process ends, however it does.
@@ -78,7 +76,7 @@ pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
         "# This run's recipe in one file, as smollm3 {version} has read it.\n\n{}",
         recipe.text
     );
-    write_atomically(&output.join(WRITTEN), text.as_bytes())?;
+    write_atomically(&output.join(WRITTEN_RECIPE), text.as_bytes())?;
     Ok(lock)
 }
 

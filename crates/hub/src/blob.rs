@@ -247,6 +247,18 @@ fn ranges(from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
+/// The beginning of the name that git gives to contents of so many bytes.
+pub(crate) fn git_blob(bytes: u64) -> Context {
+    let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(format!("blob {bytes}\0").as_bytes());
+    context
+}
+
+pub(crate) fn hex(context: Context) -> String {
+    let digest = context.finish();
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The hash that an ETag is, as bytes come.
 struct Hash {
     context: Option<Context>,
@@ -258,12 +270,7 @@ impl Hash {
         let is_hex = file.etag.bytes().all(|byte| byte.is_ascii_hexdigit());
         let context = match file.etag.len() {
             64 if is_hex => Some(Context::new(&SHA256)),
-            40 if is_hex => {
-                let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
-                // As git names its blobs.
-                context.update(format!("blob {}\0", file.bytes).as_bytes());
-                Some(context)
-            }
+            40 if is_hex => Some(git_blob(file.bytes)),
             // Of another kind of server: only the size can be compared.
             _ => None,
         };
@@ -296,8 +303,7 @@ impl Hash {
                 self.bytes, file.bytes
             ));
         }
-        let digest = self.context?.finish();
-        let found: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hex(self.context?);
         (found != file.etag.to_ascii_lowercase())
             .then(|| format!("its hash is {found}, the Hub announced {}", file.etag))
     }

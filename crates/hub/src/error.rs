@@ -178,7 +178,8 @@ pub enum HubError {
     },
     /// A private upload to a public repository.
     #[error(
-        "{repository} is public; make it private at {endpoint}/{repository}/settings, or leave out that it is to be private"
+        "{repository} is public; make it private at {endpoint}/{repository}/settings, or upload without --private; in run.push \
+         write private = false"
     )]
     IsPublic {
         /// `owner/name`.

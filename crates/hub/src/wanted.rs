@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::Value;
-use smollm3_recipe::TOKENIZER_FILES;
+use smollm3_recipe::{ADAPTER_FOLDER, PEFT_CONFIG, TOKENIZER_FILES};
+use smollm3_records::WRITTEN_RECIPE;
 
 pub(crate) const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
@@ -81,10 +82,17 @@ impl Wanted {
     }
 }
 
-/// Whether a file of a repository is one that a checkpoint consists of: of two checkpoints' such files no model can be made.
+/// Whether a file of a repository is one that a checkpoint consists of, or tells how it was made: of two checkpoints' such
+/// files no model can be made. Adapters count where transformers looks for them as well as in their folder.
 pub(crate) fn is_of_checkpoint(name: &str) -> bool {
     let is_shard = name.starts_with("model-") && name.contains("-of-") && name.ends_with(".safetensors");
-    is_shard || matches!(name, SINGLE | INDEX) || Wanted::MODEL.names().contains(&name)
+    let in_adapter = name
+        .strip_prefix(ADAPTER_FOLDER)
+        .and_then(|rest| rest.strip_prefix('/'));
+    is_shard
+        || matches!(name, SINGLE | INDEX | WRITTEN_RECIPE)
+        || matches!(in_adapter.unwrap_or(name), PEFT_CONFIG | ADAPTER)
+        || Wanted::MODEL.names().contains(&name)
 }
 
 #[derive(Deserialize)]

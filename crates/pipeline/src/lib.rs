@@ -23,6 +23,7 @@ mod error;
 mod prepare;
 mod push;
 mod run;
+mod uploader;
 
 pub use error::{PipelineError, Result};
 pub use prepare::{prepare, prepared_data};

@@ -1,10 +1,14 @@
 //! `run.push`: checkpoints to the Hub while training goes on.
 //!
-//! A thread of rank 0 uploads one checkpoint after the other; the loop never waits for it, and what fails is an incident.
-//! Each checkpoint is one commit on `main`, and a branch at that commit. Its files are linked under a name of their own
-//! first, so that the run may remove the checkpoint meanwhile. Where uploads take longer than training, a checkpoint that
-//! still waits is passed over for a newer one; the last one of a stage never is. `pushed.json` in the run's folder says
-//! what the Hub has, so that a run that goes on sends what was missed.
+//! A thread of rank 0 uploads one checkpoint after the other (`uploader.rs`); the loop never waits for it, and what fails
+//! is an incident. Each checkpoint is one commit on `main`, and a branch at that commit. A branch that is there already,
+//! of a stage that is done again or whose evaluation came later, gets a commit of its own, for which the weights are
+//! read once more. Where uploads take longer than training, a checkpoint that still waits is passed over for a newer one;
+//! that of a stage which has ended never is.
+//!
+//! `pushed.json` in the run's folder says what the Hub has, so that a run that goes on sends what was missed: the checkpoint
+//! that each stage ended with and, with `every = "checkpoint"`, the one that a stage goes on from, none before it.
+//! Whatever is sent, the results of later stages follow it, so that `main` is the last one's.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -16,14 +20,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use smollm3_card::{About, publication};
 use smollm3_engine::{EngineError, Run, checkpoint};
-use smollm3_files::atomic_file::write_atomically;
-use smollm3_hub::{Hub, Upload, UploadProgress};
-use smollm3_recipe::{ADAPTER_FOLDER, Push, PushEvery, Recipe};
-use smollm3_records::{Event, Incident, IncidentKind, Listener, add_incident};
+use smollm3_files::atomic_file::write_json;
+use smollm3_hub::Hub;
+use smollm3_recipe::{Push, PushEvery, Recipe, Stage};
+use smollm3_records::{Event, Incident, IncidentKind, Listener, add_incident, stage_result};
 
 use crate::error::Result;
+use crate::uploader::{Job, Offered, Outcome, Uploader};
 
 const PUSHED: &str = "pushed.json";
 
@@ -43,34 +47,9 @@ struct PushedBranch {
     commit: String,
     /// Whether the stage had ended and been evaluated: then the card says so too.
     ended: bool,
-}
-
-/// A checkpoint to upload.
-struct Job {
-    stage: String,
-    step: u64,
-    ended: bool,
-    folder: PathBuf,
-    /// Whether `folder` is one of links, made for this.
-    is_linked: bool,
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        if self.is_linked {
-            // Swept when the stage goes on, if not now.
-            let _ = fs::remove_dir_all(&self.folder);
-        }
-    }
-}
-
-/// What has become of one.
-struct Outcome {
-    stage: String,
-    step: u64,
-    ended: bool,
-    /// The commit.
-    result: std::result::Result<String, String>,
+    /// Stands for the checkpoint, so that another one in its place is noticed.
+    #[serde(default)]
+    checkpoint: Option<String>,
 }
 
 /// A listener that also uploads what `run.push` asks for, and passes all on to another.
@@ -107,28 +86,33 @@ pub(crate) fn check_push(recipe: &Recipe) -> smollm3_engine::Result<()> {
 }
 
 impl<'a> Pushing<'a> {
-    /// Of a run; nothing is uploaded without `run.push`, nor by a rank other than the first.
+    /// Of a run; nothing is uploaded without `run.push`, nor by a rank other than the first. Every rank calls it.
     ///
     /// # Errors
-    /// The record of what has been uploaded cannot be read.
+    /// The record of what has been uploaded cannot be read, or the Hub's client not be set up.
     pub fn of(run: &Run, listener: &'a mut dyn Listener) -> Result<Self> {
-        let push = run.recipe.run.push.clone().filter(|_| run.ranks.rank() == 0);
-        let uploads = push.map(|push| Uploads::start(run, push)).transpose()?;
+        let uploads = match &run.recipe.run.push {
+            None => None,
+            Some(push) => run.only_first(|| Uploads::start(run, push.clone()))?,
+        };
         Ok(Self { listener, uploads })
     }
 
-    /// A stage has ended and been evaluated: its last checkpoint is uploaded, unless it has been.
+    /// A stage has ended and been evaluated: the checkpoint that stands for it is uploaded, unless it has been.
     ///
     /// # Errors
-    /// A listener fails, or the stage's folder cannot be listed.
-    pub fn stage_ended(&mut self, stage: &str) -> Result<()> {
+    /// A listener fails, or the checkpoint cannot be found.
+    pub fn stage_ended(&mut self, stage: &Stage) -> Result<()> {
         if let Some(uploads) = &mut self.uploads
-            && let Some((step, folder)) = checkpoint::list(&uploads.run.join(stage))?.pop()
+            && let Some(folder) = stage_result(stage, &uploads.run.join(&stage.name))?
         {
-            let branch = uploads.push.branch_of(stage, step).revision;
-            let known = uploads.pushed.branches.get(&branch);
-            if !known.is_some_and(|known| known.ended) {
-                let passed = uploads.offer(stage, step, &folder, true);
+            let state = checkpoint::read_state(&folder).map_err(|problem| {
+                EngineError::Refused(format!("{}: cannot read {problem}", folder.display()))
+            })?;
+            let offered = Offered::of(&stage.name, state.step, &folder, true);
+            // What was sent before it took its place on `main`.
+            if uploads.offered > 0 || !uploads.has(&offered) {
+                let passed = uploads.offer(offered, &folder);
                 self.tell_all(passed)?;
             }
         }
@@ -138,24 +122,30 @@ impl<'a> Pushing<'a> {
     /// Waits for what is still being uploaded; `stop` ends that.
     ///
     /// # Errors
-    /// A listener fails.
+    /// A listener fails; [`EngineError::Interrupted`] if something was not uploaded for the stop.
     pub fn finish(&mut self, stop: &AtomicBool) -> Result<()> {
-        let Some(uploads) = &mut self.uploads else {
-            return Ok(());
-        };
-        uploads.wake = None;
-        loop {
-            let Some(uploads) = &self.uploads else {
-                return Ok(());
-            };
+        if let Some(uploads) = &mut self.uploads {
+            uploads.wake = None;
+        }
+        let mut cut_off = None;
+        while let Some(uploads) = &self.uploads {
             if stop.load(Ordering::Relaxed) {
                 uploads.cancelled.store(true, Ordering::Relaxed);
             }
             match uploads.outcomes.recv_timeout(LOOK) {
-                Ok(outcome) => self.tell_all(vec![outcome])?,
+                Ok(outcome) => {
+                    if uploads.cancelled.load(Ordering::Relaxed) && outcome.result.is_err() {
+                        cut_off = Some(outcome.offered.clone());
+                    }
+                    self.tell_all(vec![outcome])?;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+        }
+        match cut_off {
+            None => Ok(()),
+            Some(Offered { stage, step, .. }) => Err(EngineError::Interrupted { stage, step }.into()),
         }
     }
 
@@ -171,7 +161,7 @@ impl<'a> Pushing<'a> {
     fn tell_all(&mut self, outcomes: Vec<Outcome>) -> smollm3_records::Result<()> {
         for outcome in outcomes {
             let Some(uploads) = &mut self.uploads else { break };
-            let event = uploads.recorded(outcome)?;
+            let event = uploads.recorded(outcome);
             self.listener.on(&event)?;
         }
         Ok(())
@@ -182,12 +172,23 @@ impl Listener for Pushing<'_> {
     fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
         self.listener.on(event)?;
         match (&mut self.uploads, event) {
-            (Some(uploads), Event::StageStarted { stage, .. }) => uploads.stage.clone_from(&stage.name),
+            (Some(uploads), Event::StageStarted { stage, done }) => {
+                uploads.stage.clone_from(&stage.name);
+                // Missed, perhaps, by the process that wrote it.
+                if *done > 0 && uploads.push.every == PushEvery::Checkpoint {
+                    let folder = stage.folder.join(checkpoint::folder_name(*done));
+                    let offered = Offered::of(&stage.name, *done, &folder, false);
+                    if !uploads.has(&offered) {
+                        let passed = uploads.offer(offered, &folder);
+                        self.tell_all(passed)?;
+                    }
+                }
+            }
             (Some(uploads), Event::Saved { step, folder, .. })
                 if uploads.push.every == PushEvery::Checkpoint =>
             {
-                let stage = uploads.stage.clone();
-                let passed = uploads.offer(&stage, *step, folder, false);
+                let offered = Offered::of(&uploads.stage, *step, folder, false);
+                let passed = uploads.offer(offered, folder);
                 self.tell_all(passed)?;
             }
             _ => {}
@@ -226,6 +227,7 @@ impl Uploads {
         let (wake, wakes) = channel();
         let (told, outcomes) = channel();
         let uploader = Uploader {
+            hub: Hub::new().map_err(EngineError::from)?,
             push: push.clone(),
             run: run.recipe.run.name.clone(),
             license: run.recipe.run.license.clone(),
@@ -247,24 +249,26 @@ impl Uploads {
         })
     }
 
+    /// Whether the Hub has this very checkpoint, with its evaluation if it has that.
+    fn has(&self, offered: &Offered) -> bool {
+        let branch = self.push.branch_of(&offered.stage, offered.step).revision;
+        let known = self.pushed.branches.get(&branch);
+        known.is_some_and(|known| {
+            known.checkpoint == offered.checkpoint && (known.ended || !offered.ended)
+        })
+    }
+
     /// Puts a checkpoint behind what waits; returns what is passed over for it.
-    fn offer(&mut self, stage: &str, step: u64, folder: &Path, ended: bool) -> Vec<Outcome> {
+    fn offer(&mut self, offered: Offered, folder: &Path) -> Vec<Outcome> {
         self.offered += 1;
-        let name = format!(".{}.push-{}.part", checkpoint::folder_name(step), self.offered);
-        let links = folder.with_file_name(name);
-        let is_linked = link(folder, &links);
-        let job = Job {
-            stage: stage.to_owned(),
-            step,
-            ended,
-            folder: if is_linked { links } else { folder.to_owned() },
-            is_linked,
-        };
+        let job = Job::linked(offered, folder, self.offered);
+        let (stage, step) = (job.offered.stage.clone(), job.offered.step);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (kept, mut passed): (Vec<Job>, Vec<Job>) = waiting.drain(..).partition(|job| job.ended);
+        let (kept, mut passed): (Vec<Job>, Vec<Job>) =
+            waiting.drain(..).partition(|job| job.offered.ended);
         waiting.extend(kept);
         // The same checkpoint, now with its evaluation, is not passed over.
-        passed.retain(|other| (&other.stage, other.step) != (&job.stage, job.step));
+        passed.retain(|job| (&job.offered.stage, job.offered.step) != (&stage, step));
         waiting.push_back(job);
         drop(waiting);
         if let Some(wake) = &self.wake {
@@ -272,9 +276,7 @@ impl Uploads {
             let _ = wake.send(());
         }
         let passed_over = |job: Job| Outcome {
-            stage: job.stage.clone(),
-            step: job.step,
-            ended: false,
+            offered: job.offered.clone(),
             result: Err(format!(
                 "passed over for step {step} of {stage}: uploading takes longer than training"
             )),
@@ -282,14 +284,10 @@ impl Uploads {
         passed.into_iter().map(passed_over).collect()
     }
 
-    /// Writes down what has become of an upload, and says it.
-    fn recorded(&mut self, outcome: Outcome) -> smollm3_records::Result<Event> {
-        let Outcome {
-            stage,
-            step,
-            ended,
-            result,
-        } = outcome;
+    /// Writes down what has become of an upload, and says it. A disk that is full does not end the run.
+    fn recorded(&mut self, outcome: Outcome) -> Event {
+        let Outcome { offered, result } = outcome;
+        let Offered { stage, step, .. } = offered;
         match result {
             Ok(commit) => {
                 let branch = self.push.branch_of(&stage, step).revision;
@@ -298,13 +296,16 @@ impl Uploads {
                     self.push.repository,
                     commit.get(..8).unwrap_or(&commit)
                 );
-                self.pushed
-                    .branches
-                    .insert(branch, PushedBranch { commit, ended });
-                // Names and hashes: JSON holds them.
-                let text = serde_json::to_string_pretty(&self.pushed).unwrap_or_default() + "\n";
-                write_atomically(&self.run.join(PUSHED), text.as_bytes())?;
-                Ok(Event::Note(note))
+                let pushed = PushedBranch {
+                    commit,
+                    ended: offered.ended,
+                    checkpoint: offered.checkpoint,
+                };
+                self.pushed.branches.insert(branch, pushed);
+                if let Err(error) = write_json(&self.run.join(PUSHED), &self.pushed) {
+                    tracing::warn!(%error, "what has been pushed is not written down");
+                }
+                Event::Note(note)
             }
             Err(error) => {
                 let kind = IncidentKind::NotPushed { error };
@@ -317,12 +318,11 @@ impl Uploads {
                     step,
                     kind: kind.clone(),
                 };
-                // Its stage may have ended, or not have begun. A disk that is full does not end the run.
-                let folder = self.run.join(&stage);
-                if let Err(error) = add_incident(&folder, &incident) {
+                // Its stage may have ended, or not have begun.
+                if let Err(error) = add_incident(&self.run.join(&stage), &incident) {
                     tracing::warn!(%error, "the incident is not written down");
                 }
-                Ok(Event::Incident { step, kind })
+                Event::Incident { step, kind }
             }
         }
     }
@@ -340,123 +340,5 @@ impl Drop for Uploads {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-    }
-}
-
-/// The files of a checkpoint under other names, without the state of training; `false` where the file system has no links.
-fn link(folder: &Path, links: &Path) -> bool {
-    let _ = fs::remove_dir_all(links);
-    let linked = link_files(folder, links).and_then(|()| match folder.join(ADAPTER_FOLDER) {
-        adapter if adapter.is_dir() => link_files(&adapter, &links.join(ADAPTER_FOLDER)),
-        _ => Ok(()),
-    });
-    if linked.is_err() {
-        let _ = fs::remove_dir_all(links);
-    }
-    linked.is_ok()
-}
-
-fn link_files(folder: &Path, links: &Path) -> std::io::Result<()> {
-    fs::create_dir(links)?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let is_state = name
-            .to_str()
-            .is_some_and(|name| name.starts_with(checkpoint::OPTIMIZER));
-        if entry.path().is_file() && !is_state {
-            fs::hard_link(entry.path(), links.join(name))?;
-        }
-    }
-    Ok(())
-}
-
-/// The thread.
-struct Uploader {
-    push: Push,
-    /// The run's name.
-    run: String,
-    license: Option<String>,
-    /// The first stage, whose incident it is where nothing can be uploaded at all.
-    first: String,
-    waiting: Arc<Mutex<VecDeque<Job>>>,
-    cancelled: Arc<AtomicBool>,
-}
-
-impl Uploader {
-    fn work(&self, wakes: &Receiver<()>, told: &Sender<Outcome>) {
-        let hub = Hub::new().and_then(|hub| {
-            // At the beginning, so that what is wrong is known before the first checkpoint.
-            hub.create(&self.push.branch("main"), self.push.private, &|| self.goes_on())?;
-            Ok(hub)
-        });
-        if let Err(error) = hub {
-            let _ = told.send(Outcome {
-                stage: self.first.clone(),
-                step: 0,
-                ended: false,
-                result: Err(error.to_string()),
-            });
-        }
-        while let Ok(()) = wakes.recv() {
-            let job = self
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
-            let Some(job) = job else { continue };
-            let outcome = Outcome {
-                result: self.upload(&job),
-                stage: job.stage.clone(),
-                step: job.step,
-                ended: job.ended,
-            };
-            drop(job);
-            if told.send(outcome).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn goes_on(&self) -> bool {
-        !self.cancelled.load(Ordering::Relaxed)
-    }
-
-    /// One commit on `main`, and the branch that keeps it.
-    fn upload(&self, job: &Job) -> std::result::Result<String, String> {
-        let words = |error: &dyn std::error::Error| error.to_string();
-        let hub = Hub::new().map_err(|error| words(&error))?;
-        let about = About {
-            repository: Some(&self.push.repository),
-            license: self.license.as_deref(),
-            ..About::default()
-        };
-        let files = publication(&job.folder, &about).map_err(|error| words(&error))?;
-        let message = format!("{}: step {} (run {})", job.stage, job.step, self.run);
-        let mut go_on = |_: UploadProgress| self.goes_on();
-        let (main, branch) = (
-            self.push.branch("main"),
-            self.push.branch_of(&job.stage, job.step),
-        );
-        let upload = Upload {
-            to: &main,
-            private: self.push.private,
-            message: &message,
-            files: &files,
-        };
-        let mut pushed = || {
-            let done = hub.upload(&upload, &mut go_on)?;
-            if !hub.create_branch(&branch, &done.commit, &|| self.goes_on())? {
-                hub.upload(
-                    &Upload {
-                        to: &branch,
-                        ..upload
-                    },
-                    &mut go_on,
-                )?;
-            }
-            Ok::<_, smollm3_hub::HubError>(done.commit)
-        };
-        pushed().map_err(|error| words(&error))
     }
 }

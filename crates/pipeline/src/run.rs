@@ -16,14 +16,14 @@ use smollm3_recipe::{Recipe, Recompute, Stage, StageKind};
 use smollm3_records::{Event, Listener};
 use smollm3_sft::fine_tune;
 
-use crate::error::{PipelineError, Result};
+use crate::error::Result;
 use crate::push::{Pushing, check_push};
 
 /// Runs all stages of a recipe in this process, from where they are.
 ///
 /// # Errors
 /// The recipe, its data or its device cannot be had, a stage fails, or it was stopped
-/// ([`PipelineError::is_interrupted`]).
+/// ([`PipelineError::is_interrupted`](crate::PipelineError::is_interrupted)).
 pub fn run(recipe: Recipe, stop: &AtomicBool, listener: &mut dyn Listener) -> Result<Run> {
     let device = recipe.run.device.clone();
     let last = recipe.stages.len().saturating_sub(1);
@@ -62,8 +62,10 @@ pub fn run_stages(
     let mut listener = Pushing::of(run, listener)?;
     for stage in run.recipe.stages.get(numbers).unwrap_or_default() {
         run_stage(run, stage, stop, &mut listener)?;
-        run.only_first(|| Ok::<_, PipelineError>(evaluate_stage(run, stage, &mut listener)?))?;
-        listener.stage_ended(&stage.name)?;
+        run.only_first(|| {
+            evaluate_stage(run, stage, &mut listener)?;
+            listener.stage_ended(stage)
+        })?;
     }
     run.only_first(|| listener.finish(stop))?;
     Ok(())

@@ -14,7 +14,7 @@ pub struct Push {
     /// How often.
     #[serde(default)]
     pub every: PushEvery,
-    /// Whether nobody else is to see it.
+    /// Whether nobody else is to see it; a repository that is public is then refused.
     #[serde(default = "private")]
     pub private: bool,
 }

@@ -37,6 +37,6 @@ pub use ledger::{Ledger, read_ledger, write_ledger};
 pub use listener::{Event, Listener, Listeners, ended_early};
 pub use metrics::{Incident, Metrics, Record, add_incident, read_incidents, read_metrics, read_stage};
 pub use mode::{Mode, ModeScore};
-pub use run_recipe::{RECIPE, belongs, read_recipe};
+pub use run_recipe::{RECIPE, WRITTEN_RECIPE, belongs, read_recipe};
 pub use validation::{best_step, stage_result, write_validation};
 pub use validation_state::{BestLoss, ValidationState};

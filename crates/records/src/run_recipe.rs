@@ -1,4 +1,4 @@
-//! `recipe.json`: the recipe that a run's folder belongs to, in canonical form.
+//! The recipe that a run's folder belongs to: `recipe.json` in canonical form, `recipe.toml` as people write it.
 
 use std::fs;
 use std::path::Path;
@@ -8,8 +8,10 @@ use smollm3_recipe::{Canonical, Recipe};
 
 use crate::error::{Result, content};
 
-/// The file's name.
+/// The file of the canonical form.
 pub const RECIPE: &str = "recipe.json";
+/// The file that has the same as people write it, for model cards; settings that change no result are in it too.
+pub const WRITTEN_RECIPE: &str = "recipe.toml";
 
 /// The recipe that a run's folder belongs to; `None` where the folder has none.
 ///

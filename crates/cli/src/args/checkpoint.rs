@@ -86,7 +86,8 @@ pub struct UploadArgs {
     /// What the commit says; the stage and the step when left out
     #[arg(long, value_name = "TEXT")]
     pub message: Option<String>,
-    /// The licence that the model card names, e.g. apache-2.0; that of the recipe when left out
+    /// The licence that the model card names, e.g. apache-2.0; that of the recipe when left out. Refused where the folder has
+    /// a README.md of its own
     #[arg(long, value_name = "NAME")]
     pub license: Option<String>,
     /// Say what would be uploaded, and do nothing

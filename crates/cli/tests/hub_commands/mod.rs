@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use fake_hub::Files;
+use fake_hub::{FakeHub, Files};
 use serde_json::Value;
 
 use crate::tiny::MODEL_AND_DATA;
@@ -60,6 +60,25 @@ pub fn smollm3_with(
         err: text(&output.stderr),
         done: output.status.success(),
     }
+}
+
+/// [`smollm3`] with a token that may write.
+pub fn with_token(fake: &FakeHub, home: &Path, arguments: &[&str]) -> Said {
+    smollm3_with(
+        &fake.hub.address,
+        home,
+        &[("HF_TOKEN", FakeHub::TOKEN)],
+        arguments,
+        "",
+    )
+}
+
+/// How many commits were asked for.
+pub fn commits(fake: &FakeHub) -> usize {
+    fake.asked()
+        .iter()
+        .filter(|asked| asked.contains("/commit/"))
+        .count()
 }
 
 pub fn write_recipe(folder: &Path, model: &str, stages: &str) {

@@ -2,6 +2,7 @@
 
 use futures_util::TryStreamExt;
 use object_store::ObjectStore;
+use url::Url;
 
 use super::location::{BucketStore, HubKind, Location};
 use super::object::bucket_fault;
@@ -46,7 +47,7 @@ impl RemoteClient {
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<RemoteFile>> {
         let address = match location {
-            Location::Http(url) => &without_secrets(url),
+            Location::Http(url) => &without_secrets(url.as_str()),
             _ => address,
         };
         let pattern = match location {
@@ -117,7 +118,7 @@ impl RemoteClient {
         Ok(kept)
     }
 
-    async fn http_file(&self, url: &url::Url) -> Result<Vec<RemoteFile>, Fault> {
+    async fn http_file(&self, url: &Url) -> Result<Vec<RemoteFile>, Fault> {
         let described = self.describe_url(url).await?;
         let base = url
             .path_segments()
@@ -131,7 +132,7 @@ impl RemoteClient {
         let version = described.version.unwrap_or_else(|| "unknown".to_owned());
         Ok(vec![RemoteFile {
             shard: Shard {
-                name: without_secrets(url),
+                name: without_secrets(url.as_str()),
                 bytes: described.bytes,
                 version,
             },
@@ -210,12 +211,17 @@ impl RemoteClient {
     }
 }
 
-/// An address as it may be shown: a user, a password and a query, which may be a signature, are left out.
-fn without_secrets(url: &url::Url) -> String {
-    let mut shown = url.clone();
-    shown.set_query(None);
-    // Neither fails for an address with a host, and others have none to leave out.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown.to_string()
+/// An address as it may be shown: of one behind `http` or `https` the user, the password and the query, which may be a
+/// signature, are left out. Any other text stays as it is.
+pub fn without_secrets(address: &str) -> String {
+    match Url::parse(address) {
+        Ok(mut url) if matches!(url.scheme(), "http" | "https") => {
+            url.set_query(None);
+            // Neither fails for an address with a host, and these have one.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.into()
+        }
+        _ => address.to_owned(),
+    }
 }

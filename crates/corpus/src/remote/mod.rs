@@ -33,6 +33,7 @@ use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
 
 pub use hub::encode;
+pub use listing::without_secrets;
 pub use location::{BucketStore, HubKind, Location};
 pub use retry::{Attempts, Fault, RetryPolicy};
 pub use token::{HubToken, authorize};

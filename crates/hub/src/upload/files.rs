@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::stream;
 use reqwest::Body;
-use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+use ring::digest::{Context, SHA256};
 
+use crate::blob::{git_blob, hex};
 use crate::error::{HubError, Result, io};
 
 /// Bytes read at once.
@@ -214,13 +215,7 @@ impl Drop for Taken {
 
 /// The name that git gives to contents.
 pub(super) fn git_hash(bytes: &[u8]) -> String {
-    let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
-    context.update(format!("blob {}\0", bytes.len()).as_bytes());
+    let mut context = git_blob(bytes.len() as u64);
     context.update(bytes);
     hex(context)
-}
-
-fn hex(context: Context) -> String {
-    let digest = context.finish();
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

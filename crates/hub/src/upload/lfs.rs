@@ -95,16 +95,8 @@ impl From<Trouble> for Untaken {
 impl LfsStore<'_> {
     /// Sends a file unless the store has it; returns the bytes that were sent.
     pub(super) async fn send(&self, file: &LocalFile<'_>) -> Result<u64> {
-        let mut attempts = Attempts::new(self.api.remote.policy());
-        loop {
-            let fault = match self.attempt(file).await {
-                Ok(sent) => return Ok(sent),
-                Err(Trouble::Refused(error)) => return Err(error),
-                Err(Trouble::Fault(fault)) => fault,
-            };
-            let what = format!("cannot upload {} to {}", file.name(), self.api.repository);
-            attempts.after(&what, fault).await.map_err(HubError::Request)?;
-        }
+        let what = format!("{} to {}", file.name(), self.api.repository);
+        retried(self.api.remote, what, || self.attempt(file)).await
     }
 
     async fn attempt(&self, file: &LocalFile<'_>) -> Asked<u64> {
@@ -304,7 +296,8 @@ impl LfsStore<'_> {
 
     /// A question in the words of LFS, asked again after faults.
     async fn post(&self, url: &str, body: &Value) -> Asked<String> {
-        retried(self.api.remote, self.api.repository, || self.post_once(url, body))
+        let what = format!("to {}", self.api.repository);
+        retried(self.api.remote, what, || self.post_once(url, body))
             .await
             .map_err(Trouble::Refused)
     }

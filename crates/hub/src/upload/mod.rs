@@ -137,7 +137,7 @@ impl Hub {
     pub fn create(&self, to: &HubId, private: bool, go_on: &dyn Fn() -> bool) -> Result<()> {
         let writer = self.writer(to)?;
         let api = self.api(&to.repository);
-        let asked = retried(self.remote(), &to.repository, || {
+        let asked = retried(self.remote(), format!("to {}", to.repository), || {
             requests::ensure_repository(&api, &writer, private)
         });
         self.remote().block_on(while_wanted(asked, go_on))
@@ -150,7 +150,7 @@ impl Hub {
     pub fn create_branch(&self, to: &HubId, commit: &str, go_on: &dyn Fn() -> bool) -> Result<bool> {
         let writer = self.writer(to)?;
         let api = self.api(&to.repository);
-        let asked = retried(self.remote(), &to.repository, || {
+        let asked = retried(self.remote(), format!("to {}", to.repository), || {
             requests::create_branch(&api, &writer, &to.revision, commit)
         });
         self.remote().block_on(while_wanted(asked, go_on))
@@ -175,10 +175,10 @@ impl Hub {
     }
 }
 
-/// Asks again after faults that may pass.
+/// Asks again after faults that may pass; `what` is uploaded, and where to.
 async fn retried<T, F: Future<Output = std::result::Result<T, Trouble>>>(
     remote: &RemoteClient,
-    repository: &str,
+    what: String,
     ask: impl Fn() -> F,
 ) -> Result<T> {
     let mut attempts = Attempts::new(remote.policy());
@@ -187,7 +187,7 @@ async fn retried<T, F: Future<Output = std::result::Result<T, Trouble>>>(
             Ok(answer) => return Ok(answer),
             Err(Trouble::Refused(error)) => return Err(error),
             Err(Trouble::Fault(fault)) => attempts
-                .after(&format!("cannot upload to {repository}"), fault)
+                .after(&format!("cannot upload {what}"), fault)
                 .await
                 .map_err(HubError::Request)?,
         }
@@ -223,12 +223,13 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn to_the_end(&self) -> Result<Uploaded> {
-        retried(self.api.remote, &self.upload.to.repository, || async {
+        let what = format!("to {}", self.upload.to.repository);
+        retried(self.api.remote, what.clone(), || async {
             requests::ensure_repository(&self.api, self.writer, self.upload.private).await?;
             requests::ensure_branch(&self.api, self.writer, &self.upload.to.revision).await
         })
         .await?;
-        retried(self.api.remote, &self.upload.to.repository, || self.attempt()).await
+        retried(self.api.remote, what, || self.attempt()).await
     }
 
     /// From the branch's head to a commit on it.

@@ -118,6 +118,11 @@ fn what_changes_is_sent_and_what_is_gone_is_removed() {
         ("chat_template.jinja", b"{{ old }}"),
         ("model.safetensors.index.json", b"{}"),
         ("model-00001-of-00002.safetensors", b"half"),
+        ("adapter_config.json", b"{}"),
+        ("adapter_model.safetensors", b"factors"),
+        ("adapter/adapter_config.json", b"{}"),
+        ("adapter/adapter_model.safetensors", b"factors"),
+        ("adapter/README.md", b"by hand"),
     ]));
     let fake = FakeHub::start(there);
     let folder = tempfile::tempdir().unwrap();
@@ -134,6 +139,7 @@ fn what_changes_is_sent_and_what_is_gone_is_removed() {
     expected.extend(files(&[
         ("README.md", b"by hand"),
         ("model.gguf", b"GGUF"),
+        ("adapter/README.md", b"by hand"),
         ("tokenizer.json", b"{\"a\": 2}"),
         ("recipe.toml", b"[run]"),
     ]));
@@ -143,8 +149,14 @@ fn what_changes_is_sent_and_what_is_gone_is_removed() {
         .iter()
         .find(|request| request.path.contains("/commit/"))
         .unwrap();
-    // A header, two files, three that go.
-    assert_eq!(commit.body.iter().filter(|byte| **byte == b'\n').count(), 6);
+    // A header, two files, seven that go.
+    assert_eq!(commit.body.iter().filter(|byte| **byte == b'\n').count(), 10);
+
+    // Of a folder of no run: the recipe told of another checkpoint.
+    local.pop();
+    upload(&writer(&fake, folder.path()), "owner/name", &local).unwrap();
+    expected.remove("recipe.toml");
+    assert_eq!(fake.files("main"), expected);
 }
 
 #[test]
@@ -453,7 +465,8 @@ fn repositories_that_are_something_else() {
     assert_eq!(
         error.unwrap_err().to_string(),
         format!(
-            "owner/name is public; make it private at {address}/owner/name/settings, or leave out that it is to be private"
+            "owner/name is public; make it private at {address}/owner/name/settings, or upload without --private; in run.push \
+             write private = false"
         )
     );
     assert!(public.messages().is_empty());
