@@ -194,7 +194,10 @@ fn a_card_says_what_the_run_has_on_record() {
     let Content::Text(recipe) = &files[5].content else {
         panic!("{:?}", files[5]);
     };
-    assert!(!recipe.contains("hunter") && recipe.contains("hf://datasets/"), "{recipe}");
+    assert!(
+        !recipe.contains("hunter") && recipe.contains("hf://datasets/"),
+        "{recipe}"
+    );
     let recipe: toml::Table = recipe.parse().unwrap();
     let paths = &recipe["source"]["mine"]["paths"];
     assert_eq!(paths[0].as_str(), Some("/home/somebody/a.jsonl"));

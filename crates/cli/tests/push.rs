@@ -257,7 +257,11 @@ fn main_ends_with_the_last_stage_though_an_earlier_one_comes_late() {
     pushed_recipe(home, "push = { repository = \"owner/name\" }", &stages);
     let run = with_token(&fake, home, &["run", "made"]);
     assert!(run.done, "{}", run.err);
-    assert!(run.err.contains("the checkpoint is not on the Hub"), "{}", run.err);
+    assert!(
+        run.err.contains("the checkpoint is not on the Hub"),
+        "{}",
+        run.err
+    );
     assert_eq!(fake.messages(), [message("second", 2)]);
     let run = with_token(&fake, home, &["run", "made"]);
     assert!(run.done, "{}", run.err);
@@ -441,7 +445,10 @@ fn a_stop_that_cuts_off_the_last_upload_leaves_something_to_do() {
         .spawn()
         .unwrap();
     while !reached.load(Ordering::Relaxed) {
-        assert!(child.try_wait().unwrap().is_none(), "the run ended without an upload");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the run ended without an upload"
+        );
         thread::sleep(Duration::from_millis(10));
     }
     let id = child.id().to_string();

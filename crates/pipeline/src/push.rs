@@ -253,9 +253,7 @@ impl Uploads {
     fn has(&self, offered: &Offered) -> bool {
         let branch = self.push.branch_of(&offered.stage, offered.step).revision;
         let known = self.pushed.branches.get(&branch);
-        known.is_some_and(|known| {
-            known.checkpoint == offered.checkpoint && (known.ended || !offered.ended)
-        })
+        known.is_some_and(|known| known.checkpoint == offered.checkpoint && (known.ended || !offered.ended))
     }
 
     /// Puts a checkpoint behind what waits; returns what is passed over for it.
@@ -264,8 +262,7 @@ impl Uploads {
         let job = Job::linked(offered, folder, self.offered);
         let (stage, step) = (job.offered.stage.clone(), job.offered.step);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (kept, mut passed): (Vec<Job>, Vec<Job>) =
-            waiting.drain(..).partition(|job| job.offered.ended);
+        let (kept, mut passed): (Vec<Job>, Vec<Job>) = waiting.drain(..).partition(|job| job.offered.ended);
         waiting.extend(kept);
         // The same checkpoint, now with its evaluation, is not passed over.
         passed.retain(|job| (&job.offered.stage, job.offered.step) != (&stage, step));
