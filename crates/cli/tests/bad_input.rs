@@ -62,7 +62,7 @@ fn unknown_keys_are_named_with_what_was_meant() {
 
 #[test]
 fn wrong_units_say_what_to_write() {
-    let recipe = altered("warmup = \"40 steps\"", "warmup = 40");
+    let recipe = altered("warmup = \"20 steps\"", "warmup = 40");
     refused(recipe.path(), &[], &["warmup", "steps"]);
     let recipe = altered("global_batch = \"16 sequences\"", "global_batch = \"16 rows\"");
     refused(recipe.path(), &[], &["global_batch", "sequences"]);
