@@ -92,11 +92,11 @@ fn shares_must_be_positive_and_not_all_zero() {
 
 #[test]
 fn heads_must_divide() {
-    let arguments = ["--set", "model.config.num_key_value_heads=4"];
+    let arguments = ["--set", "model.config.num_key_value_heads=3"];
     refused(
         &demo(),
         &arguments,
-        &["num_attention_heads = 6", "num_key_value_heads = 4"],
+        &["num_attention_heads = 4", "num_key_value_heads = 3"],
     );
 }
 
