@@ -26,7 +26,6 @@ short=(
   --set "stage.long-context-1024.micro_batch=1 sequences"
   --set "stage.long-context-1024.schedule.warmup=1 steps"
   --set "stage.long-context-1024.phase.long-context-1024.until=3 steps"
-  --set "evaluation.long_context.items=2"
   --set "evaluation.exact_match.items=2"
   --set "stage.mid-train.global_batch=4 sequences"
   --set "stage.mid-train.micro_batch=4 sequences"

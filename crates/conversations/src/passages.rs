@@ -23,12 +23,7 @@ pub(crate) fn passages(recipe: &Recipe, wanted: &Passages) -> Result<Vec<Value>>
     let count = wanted.conversations as usize;
     let bytes = wanted.conversations.saturating_mul(LOOKED_THROUGH);
     let texts = source_sample(recipe, &wanted.source, bytes, wanted.seed)?;
-    let rows: Vec<Value> = texts
-        .iter()
-        .flat_map(|text| cut(text).into_iter().take(OF_ONE))
-        .filter_map(|passage| continuation(&passage, wanted.think))
-        .take(count)
-        .collect();
+    let rows: Vec<Value> = continuations(&texts, wanted.think).take(count).collect();
     match rows.len() == count {
         true => Ok(rows),
         false => Err(ConversationsError::Refused(format!(
@@ -37,6 +32,12 @@ pub(crate) fn passages(recipe: &Recipe, wanted: &Passages) -> Result<Vec<Value>>
             rows.len()
         ))),
     }
+}
+
+/// A few of each text, in their order.
+fn continuations(texts: &[String], think: bool) -> impl Iterator<Item = Value> {
+    let passages = texts.iter().flat_map(|text| cut(text).into_iter().take(OF_ONE));
+    passages.filter_map(move |passage| continuation(&passage, think))
 }
 
 /// Whole paragraphs together, each passage of at least the smaller number of bytes.
@@ -72,6 +73,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_passage_without_words_takes_no_place() {
+        let words = "go on with this ".repeat(BYTES[0] / 10);
+        let texts = ["x".repeat(BYTES[1]), words.clone(), words];
+        assert_eq!(continuations(&texts, true).take(2).count(), 2);
+    }
 
     proptest! {
         #[test]

@@ -143,9 +143,12 @@ fn long_context(
 ) -> Result<(Vec<ProbeScore>, Vec<PositionLoss>)> {
     let mut lengths: Vec<usize> = probes.lengths.iter().map(|length| length.0 as usize).collect();
     lengths.sort_unstable();
-    let scores = probe_scores(model, &run.data.tokenizer, probes, &mut |done, total| {
-        say(stage, "long-context probes", done, total, listener)
-    })?;
+    let scores = match probes.tasks.is_empty() {
+        true => Vec::new(),
+        false => probe_scores(model, &run.data.tokenizer, probes, &mut |done, total| {
+            say(stage, "long-context probes", done, total, listener)
+        })?,
+    };
     let stores = run
         .data
         .stores
