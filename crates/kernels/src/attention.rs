@@ -27,7 +27,7 @@ pub fn document_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, documents: &
     }
     #[cfg(any(feature = "flex", feature = "tch"))]
     if crate::device::is_attention_fused(&q) {
-        return crate::fused::attention(q, k, v, documents);
+        return crate::fused::attention(q, k, v, documents.clone());
     }
     let [batch, heads, _, _] = q.dims();
     blockwise_document_attention(q, k, v, documents, blocks::attention_block(batch, heads))
@@ -47,7 +47,7 @@ pub fn blockwise_document_attention(
     documents: &Documents,
     block: usize,
 ) -> Tensor<4> {
-    blocks::attention(q, k, v, documents, block)
+    blocks::attention(q, k, v, documents.clone(), block)
 }
 
 /// [`document_attention`] in plain tensor operations: the reference of the fast ones. Holds all scores.

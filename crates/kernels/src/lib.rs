@@ -9,6 +9,7 @@
 #![cfg_attr(feature = "tch", allow(deprecated))]
 
 mod adamw;
+mod adamw_step;
 mod address;
 mod attention;
 mod blocks;
@@ -17,12 +18,14 @@ mod device;
 mod device_error;
 mod documents;
 mod dtype;
+mod extension;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(any(feature = "flex", feature = "tch"))]
 mod fused;
 #[cfg(any(feature = "flex", feature = "tch"))]
 mod host;
+mod host_targets;
 mod linear;
 mod loss;
 mod memory;
@@ -36,10 +39,12 @@ mod thread_count;
 mod total;
 mod tracked;
 mod transfers;
+mod upload;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 
-pub use adamw::{AdamWStep, adamw, adamw_all, plain_adamw};
+pub use adamw::{adamw, adamw_all, plain_adamw};
+pub use adamw_step::AdamWStep;
 pub use address::addressed;
 pub use attention::{
     CacheView, blockwise_document_attention, cached_attention, document_attention, plain_document_attention,
@@ -60,4 +65,5 @@ pub use rotary::{plain_rotary, rotary};
 pub use swiglu::{plain_swiglu, swiglu};
 pub use thread_count::{limit_threads, threads_of_rank};
 pub use total::total;
-pub use transfers::{Transfers, read_back, upload};
+pub use transfers::{Transfers, read_back};
+pub use upload::upload;

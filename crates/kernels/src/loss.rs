@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, act
 
 use crate::blocks;
 use crate::dtype::accumulator;
+use crate::host_targets::HostTargets;
 
 /// The tokens to predict, with gaps.
 #[derive(Debug, Clone)]
@@ -15,18 +16,9 @@ pub struct Targets {
     /// The same.
     weights: Arc<[f32]>,
     count: usize,
-    fused: Arc<Wanted>,
-    /// The positions that `fused` is about, where it leaves gaps out.
+    host: Arc<HostTargets>,
+    /// The positions that `host` is about, where it leaves gaps out.
     positions: Option<Tensor<1, Int>>,
-}
-
-/// Targets on the host, as fused operations take them.
-#[derive(Debug, Clone)]
-pub(crate) struct Wanted {
-    /// −1 where nothing is to be predicted.
-    pub ids: Vec<i32>,
-    /// What each loss and its gradients are multiplied by.
-    pub weights: Option<Vec<f32>>,
 }
 
 impl Targets {
@@ -58,7 +50,7 @@ impl Targets {
             ids: ids.iter().map(|id| id.unwrap_or(0) as i32).collect(),
             weights: of_all.into(),
             count,
-            fused: Arc::new(Wanted {
+            host: Arc::new(HostTargets {
                 ids: kept
                     .iter()
                     .map(|at| ids[*at].map_or(-1, |id| id as i32))
@@ -139,15 +131,15 @@ pub fn blockwise_linear_cross_entropy(
 fn over_targets(
     hidden: Tensor<2>,
     targets: &Targets,
-    loss: impl FnOnce(Tensor<2>, Arc<Wanted>) -> Tensor<1>,
+    loss: impl FnOnce(Tensor<2>, Arc<HostTargets>) -> Tensor<1>,
 ) -> LossSum {
     let Some(positions) = &targets.positions else {
-        let losses = loss(hidden, Arc::clone(&targets.fused));
+        let losses = loss(hidden, Arc::clone(&targets.host));
         return LossSum::of(losses, targets.count);
     };
     let tokens = hidden.dims()[0];
     let rows = hidden.select(0, positions.clone());
-    let found = loss(rows, Arc::clone(&targets.fused));
+    let found = loss(rows, Arc::clone(&targets.host));
     let LossSum { sum, losses, count } = LossSum::of(found, targets.count);
     let zeros = Tensor::zeros([tokens], (&losses.device(), losses.dtype()));
     LossSum {

@@ -16,6 +16,13 @@ pub(crate) trait Saved<B: Backend, const N: usize>: Debug + Clone + Send + 'stat
     fn backward(self, grad: FloatTensor<B>) -> [Option<FloatTensor<B>>; N];
 }
 
+/// Of an operation that is not differentiable.
+impl<B: Backend> Saved<B, 0> for () {
+    fn backward(self, _: FloatTensor<B>) -> [Option<FloatTensor<B>>; 0] {
+        []
+    }
+}
+
 #[derive(Debug)]
 struct Pass<S>(PhantomData<fn() -> S>);
 

@@ -139,13 +139,13 @@ fn frozen_inputs_have_no_gradient_and_change_no_other() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
     #[test]
-    fn norm(batch in 1usize..3, seq in 1usize..150, width in 8usize..80, scale in 0.01f64..30.0, turned: bool) {
+    fn norm(batch in 1usize..3, seq in 1usize..150, width in 8usize..80, scale in 0.01f64..30.0, transposed: bool) {
         for device in devices() {
             let x = random([seq, batch, width], &device);
             let weight = random([width], &device);
             let upstream = random([batch, seq, width], &device).detach();
             // As it comes from a transposition, so that its numbers do not lie in order.
-            let seen = || match turned {
+            let seen = || match transposed {
                 true => x.clone().swap_dims(0, 1),
                 false => x.clone().reshape([batch, seq, width]),
             };
@@ -262,8 +262,8 @@ proptest! {
             let step = AdamWStep {
                 betas: [0.9, 0.95],
                 scale,
-                keep: 0.999,
-                rate: 1e-2 / (1.0 - 0.9f32.powi(updates)),
+                decay_factor: 0.999,
+                step_size: 1e-2 / (1.0 - 0.9f32.powi(updates)),
                 second_correction: (1.0 - 0.95f32.powi(updates)).sqrt(),
                 epsilon: 1e-8,
             };
@@ -405,8 +405,8 @@ fn heads_and_documents_of_the_3b_model() {
             // A graph can be gone back through once, so each has leaves of its own.
             let [q, k, v] = [&q, &k, &v].map(|input| input.clone().detach().require_grad());
             let seen = |tensor: &Tensor<4>| tensor.clone().cast(dtype).swap_dims(1, 2);
-            let turned = |tensor: &Tensor<4>| rotary(seen(tensor), cos.clone(), sin.clone());
-            let out = attention(turned(&q), turned(&k), seen(&v), &documents).cast(DType::F32);
+            let rotated = |tensor: &Tensor<4>| rotary(seen(tensor), cos.clone(), sin.clone());
+            let out = attention(rotated(&q), rotated(&k), seen(&v), &documents).cast(DType::F32);
             let gradients = (out.clone() * upstream.clone()).sum().backward();
             let of = |tensor: &Tensor<4>| tensor.grad(&gradients).unwrap();
             [out.inner(), of(&q), of(&k), of(&v)]

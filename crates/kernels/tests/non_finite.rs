@@ -136,8 +136,8 @@ fn norm_gate_and_rotation_keep_what_is_bad() {
                 "{name}: {bad}"
             );
             let angle = |value: f32| tensor(vec![value; 16], [1, 1, 1, 16], &device);
-            let turned = rotary(tensor(x, [1, 2, 1, 32], &device), angle(0.6), angle(0.8));
-            assert!(!values(turned)[37].is_finite(), "{name}: {bad}");
+            let rotated = rotary(tensor(x, [1, 2, 1, 32], &device), angle(0.6), angle(0.8));
+            assert!(!values(rotated)[37].is_finite(), "{name}: {bad}");
         }
     }
 }

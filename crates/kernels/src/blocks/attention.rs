@@ -265,11 +265,10 @@ pub(super) struct SavedAttention<B: Backend> {
 /// # Shapes
 /// As [`crate::document_attention`].
 pub(super) fn forward<B: Backend>(
-    q: FloatTensor<B>,
-    k: FloatTensor<B>,
-    v: FloatTensor<B>,
+    [q, k, v]: [FloatTensor<B>; 3],
     documents: Documents,
     block: usize,
+    _: [bool; 3],
 ) -> (FloatTensor<B>, SavedAttention<B>) {
     let inputs = Inputs::<B>::new(q.clone(), k.clone(), v.clone(), &documents, block);
     let (outs, lses): (Vec<_>, Vec<_>) = (0..inputs.blocks.count())

@@ -39,7 +39,7 @@ pub(crate) fn adamw(
                     *first = *first * beta1 + gradient * (1.0 - beta1);
                     *second = *second * beta2 + gradient * gradient * (1.0 - beta2);
                     let root = second.sqrt() / step.second_correction + step.epsilon;
-                    *value = *value * step.keep - *first / root * step.rate;
+                    *value = *value * step.decay_factor - *first / root * step.step_size;
                 }
             },
         );

@@ -2,11 +2,11 @@
 
 use half::bf16;
 
-/// A number that is stored in less than the `f32` it is computed in, or in just that.
-pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
+/// A number that is stored in `f32` or less.
+pub(crate) trait Element: burn::tensor::Element + bytemuck::Pod {
     /// Its value.
     fn get(self) -> f32;
-    /// The nearest number to a value.
+    /// The number nearest to a value.
     fn of(value: f32) -> Self;
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::lanes::{exp_row, largest, wide};
 use super::{Shared, Threads};
-use crate::loss::Wanted;
+use crate::host_targets::HostTargets;
 
 /// Logits that are held at once, 64 MiB, unless the vocabulary is beyond half a million.
 const LOGITS: usize = 16 << 20;
@@ -18,7 +18,7 @@ pub(crate) fn loss_block(vocab: usize) -> usize {
 /// its loss.
 pub(crate) fn loss_rows(
     logits: &mut [f32],
-    targets: &Wanted,
+    targets: &HostTargets,
     span: Range<usize>,
     losses: &mut [f32],
     threads: Threads,

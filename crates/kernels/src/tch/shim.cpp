@@ -39,13 +39,14 @@ std::vector<at::Tensor> list(const at::Tensor* const* tensors, int64_t count) {
 
 extern "C" {
 
-// Causal attention of documents laid end to end. q: [tokens, heads, dim]; k, v: [tokens, kv_heads, dim]; starts: int32,
-// where each document begins, and at last the number of tokens. out: output, log-sum-exp, and the two that the backward
+// Causal attention of documents laid end to end. q: [tokens, heads, dim]; k, v: [tokens, kv_heads, dim]; cu_seqlens:
+// int32, where each document begins, and at last the number of tokens. out: output, log-sum-exp, and the two that the backward
 // pass wants to see again (state of the random numbers, unused).
 char* smollm3_flash_attention(at::Tensor* out[4], const at::Tensor* q, const at::Tensor* k, const at::Tensor* v,
-                              const at::Tensor* starts, int64_t longest, double scale) {
+                              const at::Tensor* cu_seqlens, int64_t max_seqlen, double scale) {
   return caught([&] {
-    auto found = at::_flash_attention_forward(*q, *k, *v, *starts, *starts, longest, longest, /*dropout_p=*/0.0,
+    auto found = at::_flash_attention_forward(*q, *k, *v, *cu_seqlens, *cu_seqlens, max_seqlen, max_seqlen,
+                                              /*dropout_p=*/0.0,
                                               /*is_causal=*/true, /*return_debug_mask=*/false, scale);
     // Without dropout the last two may be no tensors at all, which have no address.
     auto some = [&](const at::Tensor& tensor) {

@@ -17,8 +17,8 @@ unsafe extern "C" {
         q: *const C_tensor,
         k: *const C_tensor,
         v: *const C_tensor,
-        starts: *const C_tensor,
-        longest: i64,
+        cu_seqlens: *const C_tensor,
+        max_seqlen: i64,
         scale: c_double,
     ) -> *mut c_char;
 
@@ -66,32 +66,32 @@ fn done<T>(outcome: Result<T, String>) -> T {
 ///
 /// # Shapes
 /// - `q`: `[tokens, heads, head_dim]`; `k`, `v`: `[tokens, kv_heads, head_dim]`
-/// - `starts`: where each document begins, and the number of tokens; `int32`
+/// - `cu_seqlens`: where each document begins, and at last the number of tokens; `int32`
 pub(super) fn flash_attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    starts: &Tensor,
-    longest: i64,
+    cu_seqlens: &Tensor,
+    max_seqlen: i64,
     scale: f64,
 ) -> [Tensor; 4] {
-    done(try_flash_attention(q, k, v, starts, longest, scale))
+    done(try_flash_attention(q, k, v, cu_seqlens, max_seqlen, scale))
 }
 
 /// Whether [`flash_attention`] runs on this device: tried with one token. It does not on GPUs before Ampere, nor in builds
 /// of LibTorch without it.
 pub(super) fn has_flash_attention(device: tch::Device) -> bool {
     let token = Tensor::zeros([1, 1, 8], (tch::Kind::BFloat16, device));
-    let starts = Tensor::from_slice(&[0i32, 1]).to_device(device);
-    try_flash_attention(&token, &token, &token, &starts, 1, 1.0).is_ok()
+    let cu_seqlens = Tensor::from_slice(&[0i32, 1]).to_device(device);
+    try_flash_attention(&token, &token, &token, &cu_seqlens, 1, 1.0).is_ok()
 }
 
 fn try_flash_attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    starts: &Tensor,
-    longest: i64,
+    cu_seqlens: &Tensor,
+    max_seqlen: i64,
     scale: f64,
 ) -> Result<[Tensor; 4], String> {
     let mut out = [null_mut(); 4];
@@ -102,8 +102,8 @@ fn try_flash_attention(
             q.as_ptr(),
             k.as_ptr(),
             v.as_ptr(),
-            starts.as_ptr(),
-            longest,
+            cu_seqlens.as_ptr(),
+            max_seqlen,
             scale,
         ))?;
         Ok(out.map(|tensor| Tensor::from_ptr(tensor)))
@@ -124,9 +124,9 @@ pub(super) fn fused_adamw(parameters: &mut [Updated], step: AdamWStep) {
     // go into rate and epsilon: m / (√v / c + ε) = c · m / (√v + c · ε).
     const LONG_AFTER: f64 = 1e9;
     let correction = f64::from(step.second_correction);
-    let rate = f64::from(step.rate) * correction;
+    let rate = f64::from(step.step_size) * correction;
     let decay = if rate > 0.0 {
-        f64::from(1.0 - step.keep) / rate
+        f64::from(1.0 - step.decay_factor) / rate
     } else {
         0.0
     };

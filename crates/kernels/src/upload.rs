@@ -1,0 +1,24 @@
+//! Numbers on their way from the host to a device.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// A list of integers on `device`; a GPU of LibTorch's fetches it while the host goes on.
+///
+/// # Shapes
+/// - output: `[count]`
+pub fn upload(values: Vec<i32>, device: &Device) -> Tensor<1, Int> {
+    #[cfg(feature = "tch")]
+    if let Some(gpu) = crate::libtorch_gpu(device) {
+        use burn::backend::libtorch::TchTensor;
+        use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind};
+        // Integers of this backend are wide.
+        let wide: Vec<i64> = values.into_iter().map(i64::from).collect();
+        let tensor = TchTensor::new(crate::tch::upload(&wide, tch::Device::Cuda(gpu)));
+        let DispatchTensor { autodiff, .. } = Tensor::<1, Int>::empty([0], device).into_dispatch();
+        let kind = DispatchTensorKind::LibTorch(BackendTensor::Int(tensor));
+        return Tensor::from_dispatch(DispatchTensor { kind, autodiff });
+    }
+    crate::transfers::count_upload();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
