@@ -1,11 +1,11 @@
-//! Numbers between the host and a device, and how often they travel: each read waits for all that the device has been given,
-//! and each write of ordinary memory does, too.
+//! How often numbers travel between the host and a device. Each read waits for all earlier work of the device, and so does
+//! each write from pageable memory.
 
 use std::cell::Cell;
 
 use burn::tensor::Tensor;
 
-/// How often the calling thread has moved numbers by [`upload`] and [`read_back`], or by a fused operation.
+/// Number of transfers of the calling thread by [`crate::upload`], [`read_back`] and fused operations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Transfers {
     /// From the host to a device.
@@ -19,7 +19,7 @@ thread_local! {
 }
 
 impl Transfers {
-    /// Those of this thread so far.
+    /// The count of this thread so far.
     pub fn so_far() -> Self {
         TRANSFERS.get()
     }

@@ -1,8 +1,8 @@
-//! Numbers on their way from the host to a device.
+//! Copies from the host to a device.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// A list of integers on `device`; a GPU of LibTorch's fetches it while the host goes on.
+/// A list of integers on `device`. To a GPU under LibTorch the copy is asynchronous.
 ///
 /// # Shapes
 /// - output: `[count]`
@@ -11,7 +11,7 @@ pub fn upload(values: Vec<i32>, device: &Device) -> Tensor<1, Int> {
     if let Some(gpu) = crate::libtorch_gpu(device) {
         use burn::backend::libtorch::TchTensor;
         use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind};
-        // Integers of this backend are wide.
+        // This backend's integers have 64 bits.
         let wide: Vec<i64> = values.into_iter().map(i64::from).collect();
         let tensor = TchTensor::new(crate::tch::upload(&wide, tch::Device::Cuda(gpu)));
         let DispatchTensor { autodiff, .. } = Tensor::<1, Int>::empty([0], device).into_dispatch();

@@ -17,7 +17,7 @@ pub(super) struct SavedLoss<B: Backend> {
     weight: Option<FloatTensor<B>>,
 }
 
-/// The losses of all tokens, `[tokens]`, and the gradients of their sum as far as they are wanted.
+/// The losses of all tokens, `[tokens]`, and the wanted gradients of their sum.
 ///
 /// # Shapes
 /// - `hidden`: `[tokens, hidden_size]`
@@ -55,7 +55,7 @@ pub(super) fn forward<B: Backend>(
         if !(of_hidden || of_weight) {
             continue;
         }
-        // Of the logits: the probabilities, less 1 at the target.
+        // The probabilities, minus 1 at the target.
         let ones = B::float_ones(Shape::from([count, 1]), &device, wide.into());
         let of_logits = B::float_scatter(
             1,

@@ -1,5 +1,5 @@
-//! Attention and cross-entropy in blocks, in Burn's own tensor operations: for every backend and dtype that has no
-//! kernel of its own for them. Neither the scores of a whole row nor the logits of all tokens are ever held.
+//! Attention and cross-entropy in blocks, in Burn's tensor operations, for backends and dtypes without a kernel for them.
+//! Neither the scores of a whole row nor the logits of all tokens are ever held.
 
 mod attention;
 mod cross_entropy;
@@ -23,15 +23,15 @@ use crate::extension::operations;
 use crate::host_targets::HostTargets;
 use crate::tracked::{Saved, tracked};
 
-/// Scores that are held at once, over all rows and heads: 16 MiB in `f32`.
+/// Scores per block, over all rows and heads: 16 MiB in `f32`.
 const SCORES: usize = 1 << 22;
-/// Logits that are held at once: 128 MiB in `f32`.
+/// Logits per block: 128 MiB in `f32`.
 const LOGITS: usize = 1 << 25;
 
 /// Queries (and keys) of a block for `batch · heads` score matrices.
 pub(crate) fn attention_block(batch: usize, heads: usize) -> usize {
     let fitting = (SCORES / (batch * heads).max(1)).isqrt();
-    // A power of two, which matrix products like.
+    // A power of two, which suits matrix products.
     1 << fitting.clamp(64, 1024).ilog2()
 }
 

@@ -1,5 +1,5 @@
-//! A product with a weight, in the dtype of what it is multiplied with. The same on every backend: Burn's own product would
-//! leave the weight's gradient transposed, to be copied later.
+//! A product with a weight, in the dtype of the activations. The same on every backend: Burn's product would leave the
+//! weight's gradient transposed, to be copied later.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_gradient_needs_is_not_kept() {
+    fn only_what_wanted_gradients_need_is_kept() {
         let tensor =
             || Flex::float_from_data(TensorData::from([[1f32, 2.0], [3.0, 4.0]]), &Default::default());
         for wanted in [[true, true], [true, false], [false, true], [false, false]] {

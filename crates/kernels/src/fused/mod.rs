@@ -28,7 +28,7 @@ operations! {
     /// See [`crate::document_attention`].
     fn attention[q: 4, k: 4, v: 4](; documents: Documents) -> 4 = on_host::attention;
 
-    /// See [`crate::cached_attention`]; only in the host's memory, and not differentiable: nobody trains through a cache.
+    /// See [`crate::cached_attention`]; only in the host's memory. Not differentiable: no training goes through a cache.
     fn cached_attention[](q: 4, k: 4, v: 4; starts: Arc<[usize]>) -> 4 = on_host::cached_attention;
 
     /// The losses of all tokens, `[tokens]`; see [`crate::linear_cross_entropy`]. Only their sum may be differentiated: the

@@ -1,4 +1,4 @@
-//! Numbers as they lie in memory; all arithmetic is in `f32`.
+//! Number formats in memory; all arithmetic is in `f32`.
 
 use half::bf16;
 
@@ -28,7 +28,7 @@ impl Element for bf16 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
-    /// Rounds to nearest, ties to even, in integer arithmetic that vectorises; `half`'s own does not.
+    /// Rounds to nearest, ties to even, in integer arithmetic that vectorises; `half`'s does not.
     #[inline(always)]
     fn of(value: f32) -> Self {
         let bits = value.to_bits();

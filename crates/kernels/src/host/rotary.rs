@@ -17,7 +17,7 @@ impl<'a, E> View<'a, E> {
         &self.data[batch * self.strides[0] + head * self.strides[1] + start * self.strides[2]..]
     }
 
-    /// Distance of two positions.
+    /// Stride between positions.
     pub(crate) fn row(&self) -> usize {
         self.strides[2]
     }
@@ -52,7 +52,7 @@ pub(crate) fn rotary<E: Element>(
         let (row, begin) = (task / blocks, task % blocks * POSITIONS);
         let count = POSITIONS.min(seq - begin);
         let first = if angles.shared { 0 } else { row * seq };
-        // SAFETY: the positions of a task are its own.
+        // SAFETY: tasks have disjoint positions.
         let out = unsafe { out.part((row * seq + begin) * heads * dim, count * heads * dim) };
         wide(
             #[inline(always)]

@@ -16,7 +16,7 @@ use crate::host_targets::HostTargets;
 use crate::tracked::Saved;
 use crate::{AdamWStep, Documents};
 
-/// Tokens whose logits are held at once.
+/// Tokens per block of logits.
 const LOSS_ROWS: usize = 1024;
 
 /// Tokens of all rows in one list: `[batch, heads, seq, dim]` → `[batch · seq, heads, dim]`. No copy of what the model and
@@ -281,7 +281,7 @@ impl Saved<LibTorch, 1> for SavedRotary {
     }
 }
 
-/// New values and moments, of each parameter `[value, first moment, second moment, gradient]`, all of one dtype: one call.
+/// New values and moments of parameters `[value, first moment, second moment, gradient]` of one dtype, in one call.
 pub(super) fn adamw(parameters: Vec<[TchTensor; 4]>, step: AdamWStep) -> Vec<[TchTensor; 3]> {
     let mut updated: Vec<Updated> = parameters
         .into_iter()
@@ -366,7 +366,7 @@ mod tests {
         fn the_loss_as_on_the_host(
             tokens in 1usize..40, width in 1i64..9, vocab in 2i64..30, twice: bool, weighted: bool, wanted: [bool; 2],
         ) {
-            // More rows than are held at once, every second time.
+            // More than one block, every second time.
             let tokens = if twice { tokens + LOSS_ROWS } else { tokens };
             let inputs = [random([tokens as i64, width]), random([vocab, width])];
             let targets: Vec<i32> = (0..tokens as i32).map(|i| if i % 5 == 2 { -1 } else { i * 7 % vocab as i32 }).collect();
@@ -403,7 +403,7 @@ mod tests {
             let parameters: Vec<_> = counts.into_iter().map(parameter).collect();
             let before: Vec<Tensor> = parameters.iter().flatten().map(|kept| kept.tensor.copy()).collect();
             let updated = adamw(parameters.clone(), step);
-            // Whoever else holds the old values, and the gradients, still has them.
+            // Other owners of the old values and of the gradients still see them unchanged.
             for (kept, before) in parameters.iter().flatten().zip(before) {
                 prop_assert_eq!(&kept.tensor, &before);
             }
@@ -457,7 +457,7 @@ mod tests {
     fn where_documents_begin_is_uploaded_once() {
         let documents = Documents::new(vec![vec![0, 5, 6], vec![0]], 9).unwrap();
         let before = Transfers::so_far().uploads;
-        // Two layers, the second with a clone as the first's backward pass has it.
+        // Two layers; the second with a clone, as in the backward pass.
         let (first, max_seqlen) = uploaded_cu_seqlens(&documents, Device::Cpu);
         let (second, _) = uploaded_cu_seqlens(&documents.clone(), Device::Cpu);
         assert_eq!(Transfers::so_far().uploads, before + 1);
@@ -470,7 +470,7 @@ mod tests {
 
     /// An exception of LibTorch becomes a panic with its text, not an abort.
     #[test]
-    fn a_refusal_is_told() {
+    fn a_refusal_is_reported() {
         let q = random([1, 2, 4, 8]);
         let documents = Documents::whole_rows(1, 4);
         let inputs = [q.clone(), q.clone(), q];

@@ -1,4 +1,4 @@
-//! Who owns a LibTorch tensor.
+//! Contiguous tensors and sole owners.
 
 use burn::backend::libtorch::TchTensor;
 use tch::Tensor;
@@ -10,7 +10,7 @@ pub(super) fn contiguous(tensor: Tensor) -> Tensor {
     }
 }
 
-/// A contiguous tensor that nobody else sees.
+/// A contiguous tensor whose memory is not shared.
 pub(crate) fn own(tensor: TchTensor) -> Tensor {
     match tensor.can_mut() && tensor.tensor.is_contiguous() {
         true => tensor.tensor,
