@@ -11,7 +11,7 @@ pub fn addressed(values: Tensor<1>) -> Option<(Tensor<1>, u64)> {
         use burn::backend::libtorch::TchTensor;
         let own = crate::tch::own(values.try_into_primitive::<LibTorch>().ok()?);
         let address = own.data_ptr() as u64;
-        let values = Tensor::from_primitive::<LibTorch>(TchTensor::new(own));
+        let values = Tensor::<1>::from_primitive::<LibTorch>(TchTensor::new(own));
         Some((values, address))
     }
     #[cfg(not(feature = "tch"))]

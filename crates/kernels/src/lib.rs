@@ -1,11 +1,11 @@
 //! The operations that a transformer spends its time in, as plain functions on Burn tensors.
 //!
-//! One file an operation. Each is differentiable, runs on every backend, and computes in the dtype of its
-//! inputs except where `f32` is said: norms, softmax and cross-entropy always reduce in `f32`. Where a backend has a
-//! kernel for an operation it runs ([`fused`]), else attention and cross-entropy run in blocks ([`blocks`]) and the
-//! others in plain operations. With `SMOLLM3_PLAIN_KERNELS=1` in the environment the plain bodies run everywhere.
+//! One file per operation. Each is differentiable, runs on every backend, and computes in the dtype of its inputs; norms,
+//! softmax and cross-entropy always reduce in `f32`. A backend runs its kernel for an operation ([`fused`]) if it has one;
+//! otherwise attention and cross-entropy run in blocks ([`blocks`]), the others as plain operations. With
+//! `SMOLLM3_PLAIN_KERNELS=1` in the environment the plain bodies run everywhere.
 
-// burn-tch is this project's fast path until Burn 0.23 drops it; `wgpu` is the one that stays.
+// burn-tch is this project's fast path until Burn 0.23 drops it; `wgpu` will remain.
 #![cfg_attr(feature = "tch", allow(deprecated))]
 
 mod adamw;
