@@ -32,14 +32,14 @@ pub(crate) fn has_flash_attention(gpu: usize) -> bool {
         .or_insert_with(|| shim::has_flash_attention(Device::Cuda(gpu)))
 }
 
-/// What an operation keeps, by where it was computed.
+/// What an operation keeps, by device.
 #[derive(Debug, Clone)]
-enum Place<H, G> {
+enum SavedOn<H, G> {
     Host(H),
     Gpu(G),
 }
 
-impl<H: Saved<LibTorch, N>, G: Saved<LibTorch, N>, const N: usize> Saved<LibTorch, N> for Place<H, G> {
+impl<H: Saved<LibTorch, N>, G: Saved<LibTorch, N>, const N: usize> Saved<LibTorch, N> for SavedOn<H, G> {
     fn backward(self, grad: TchTensor) -> [Option<TchTensor>; N] {
         match self {
             Self::Host(saved) => saved.backward(grad),
@@ -48,9 +48,9 @@ impl<H: Saved<LibTorch, N>, G: Saved<LibTorch, N>, const N: usize> Saved<LibTorc
     }
 }
 
-/// Operations that have a kernel of their own on a GPU: the function of this name in [`on_host`] or [`gpu`], by where the first
-/// input is.
-macro_rules! by_place {
+/// Operations that have a kernel of their own on a GPU: the function of this name in [`on_host`] or [`gpu`], by the device of the first
+/// input.
+macro_rules! by_device {
     ($($name:ident<$inputs:literal>($($argument:ident: $type:ty),*);)+) => {
         $(
             fn $name(
@@ -61,11 +61,11 @@ macro_rules! by_place {
                 match inputs[0].tensor.device() {
                     Device::Cpu => {
                         let (out, saved) = on_host::$name::<Self>(inputs, $($argument,)* wanted);
-                        (out, Place::Host(saved))
+                        (out, SavedOn::Host(saved))
                     }
                     _ => {
                         let (out, saved) = gpu::$name(inputs, $($argument,)* wanted);
-                        (out, Place::Gpu(saved))
+                        (out, SavedOn::Gpu(saved))
                     }
                 }
             }
@@ -74,7 +74,7 @@ macro_rules! by_place {
 }
 
 impl Kernels for LibTorch {
-    by_place! {
+    by_device! {
         attention<3>(documents: Documents);
         loss<2>(targets: Arc<HostTargets>);
         rms_norm<2>(epsilon: f64, dtype: DType);
