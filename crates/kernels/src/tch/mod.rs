@@ -48,8 +48,8 @@ impl<H: Saved<LibTorch, N>, G: Saved<LibTorch, N>, const N: usize> Saved<LibTorc
     }
 }
 
-/// Operations that have a kernel of their own on a GPU: the function of this name in [`on_host`] or [`gpu`], by the device of the first
-/// input.
+/// Operations with a separate kernel on a GPU: the function of this name in [`on_host`] or [`gpu`], by the first input's
+/// device.
 macro_rules! by_device {
     ($($name:ident<$inputs:literal>($($argument:ident: $type:ty),*);)+) => {
         $(
