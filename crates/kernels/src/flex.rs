@@ -1,7 +1,7 @@
 //! Tensors of the backend `flex` as slices, for the operations on the host.
 
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::DType;
+use burn::tensor::{DType, Shape, TensorData};
 use burn_flex::FlexTensor;
 
 use crate::fused::Kernels;
@@ -12,6 +12,18 @@ impl Kernels for Flex {}
 
 impl HostBackend for Flex {
     const THREADS: Threads = Threads::Rayon;
+
+    fn empty(shape: Shape, dtype: DType) -> FlexTensor {
+        match dtype {
+            DType::F32 => Self::zeros(shape),
+            _ => FlexTensor::empty(shape, dtype),
+        }
+    }
+
+    /// `FlexTensor::zeros` copies them once more to align them.
+    fn zeros(shape: Shape) -> FlexTensor {
+        FlexTensor::from_data(TensorData::new(vec![0f32; shape.num_elements()], shape))
+    }
 
     fn contiguous(tensor: FlexTensor) -> FlexTensor {
         tensor.to_contiguous()
@@ -45,7 +57,7 @@ impl HostBackend for Flex {
     fn product(left: FlexTensor, right: FlexTensor, reuse: Option<FlexTensor>) -> FlexTensor {
         let shape = [left.shape()[0], right.shape()[1]];
         let fitting = reuse.filter(|tensor| tensor.shape().dims::<2>() == shape);
-        let to = fitting.unwrap_or_else(|| FlexTensor::empty(shape.into(), DType::F32));
+        let to = fitting.unwrap_or_else(|| Self::zeros(shape.into()));
         multiply(to, &left, &right, false)
     }
 

@@ -34,11 +34,6 @@ macro_rules! by_dtype {
     };
 }
 
-/// A tensor of this shape to be written to, with the dtype and on the device of `like`.
-fn empty<B: Backend>(shape: impl Into<Shape>, like: &FloatTensor<B>) -> FloatTensor<B> {
-    B::float_empty(shape.into(), &like.device(), like.dtype().into())
-}
-
 /// Numbers as a tensor of the shape and dtype of `like`.
 fn shaped<B: Backend>(values: Vec<f32>, like: &FloatTensor<B>) -> FloatTensor<B> {
     let tensor = B::float_from_data(TensorData::new(values, like.shape()), &like.device());
@@ -150,12 +145,12 @@ pub(crate) fn loss<B: HostBackend>(
     targets: Arc<HostTargets>,
     [of_hidden, of_weight]: [bool; 2],
 ) -> (FloatTensor<B>, SavedLoss<B>) {
-    let (dtype, weight_dtype, device) = (hidden.dtype(), weight.dtype(), hidden.device());
+    let (dtype, weight_dtype) = (hidden.dtype(), weight.dtype());
     let weight = cast::<B>(weight, dtype);
     let ([tokens, _], [vocab, _]) = (hidden.shape().dims(), weight.shape().dims());
-    let mut losses = B::float_empty(Shape::from([tokens]), &device, DType::F32.into());
+    let mut losses = B::empty(Shape::from([tokens]), DType::F32);
     let mut dh = Vec::new();
-    let mut dw = of_weight.then(|| B::float_zeros(weight.shape(), &device, DType::F32.into()));
+    let mut dw = of_weight.then(|| B::zeros(weight.shape()));
     let mut last = None;
     let most = loss_block(vocab).min(tokens).max(1);
     for start in (0..tokens).step_by(most) {
@@ -206,7 +201,7 @@ pub(crate) fn rms_norm<B: HostBackend>(
     _: [bool; 2],
 ) -> (FloatTensor<B>, SavedNorm<B>) {
     let [x, weight] = inputs.map(B::contiguous);
-    let mut out = B::float_empty(x.shape(), &x.device(), dtype.into());
+    let mut out = B::empty(x.shape(), dtype);
     let mut scales = vec![0.0; x.shape().num_elements() / weight.shape().num_elements()];
     by_dtype!(dtype, E => host::rms_norm(
         B::slice(&x),
@@ -224,7 +219,7 @@ impl<B: HostBackend> Saved<B, 2> for SavedNorm<B> {
     fn backward(self, grad: FloatTensor<B>) -> [Option<FloatTensor<B>>; 2] {
         let Self { x, weight, scales } = self;
         let grad = B::contiguous(grad);
-        let mut dx = empty::<B>(x.shape(), &x);
+        let mut dx = B::empty(x.shape(), DType::F32);
         let dw = by_dtype!(grad.dtype(), E => host::rms_norm_backward(
             B::slice(&x),
             B::slice(&weight),
@@ -248,7 +243,7 @@ pub(crate) fn swiglu<B: HostBackend>(
     _: [bool; 2],
 ) -> (FloatTensor<B>, SavedGate<B>) {
     let [gate, up] = inputs.map(B::contiguous);
-    let mut out = empty::<B>(gate.shape(), &gate);
+    let mut out = B::empty(gate.shape(), gate.dtype());
     by_dtype!(gate.dtype(), E => host::swiglu(
         B::slice::<E>(&gate),
         B::slice(&up),
@@ -262,7 +257,7 @@ impl<B: HostBackend> Saved<B, 2> for SavedGate<B> {
     fn backward(self, grad: FloatTensor<B>) -> [Option<FloatTensor<B>>; 2] {
         let Self { gate, up } = self;
         let grad = B::contiguous(cast::<B>(grad, gate.dtype()));
-        let [mut dgate, mut dup] = [&gate, &up].map(|input| empty::<B>(input.shape(), input));
+        let [mut dgate, mut dup] = [&gate, &up].map(|input| B::empty(input.shape(), input.dtype()));
         by_dtype!(gate.dtype(), E => host::swiglu_backward(
             B::slice::<E>(&gate),
             B::slice(&up),
@@ -301,7 +296,7 @@ impl<B: HostBackend> SavedRotary<B> {
             sin: B::slice(&self.sin),
             shared: self.cos.shape()[0] == 1,
         };
-        let mut out = empty::<B>([batch, seq, heads, dim], &x);
+        let mut out = B::empty(Shape::from([batch, seq, heads, dim]), x.dtype());
         by_dtype!(x.dtype(), E => host::rotary(
             B::view::<E>(&x),
             [batch, heads, seq, dim],

@@ -2,6 +2,7 @@
 
 use burn::backend::Backend;
 use burn::backend::tensor::FloatTensor;
+use burn::tensor::{DType, Shape};
 
 use super::{Element, Threads, View};
 
@@ -12,6 +13,12 @@ use super::{Element, Threads, View};
 pub(crate) trait HostBackend: Backend {
     /// The threads that the backend computes on itself.
     const THREADS: Threads;
+
+    /// A tensor to write to; its numbers are unspecified.
+    fn empty(shape: Shape, dtype: DType) -> FloatTensor<Self>;
+
+    /// Zeros in `f32`.
+    fn zeros(shape: Shape) -> FloatTensor<Self>;
 
     /// The tensor itself if it is contiguous, else a contiguous copy.
     fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self>;

@@ -3,13 +3,23 @@
 //! for the CPU takes more than twice the time (docs/decisions.md).
 
 use burn::backend::libtorch::TchTensor;
-use burn::backend::{LibTorch, TensorMetadata};
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::{LibTorch, LibTorchDevice, TensorMetadata};
+use burn::tensor::{DType, Shape};
 use tch::{Device, Kind};
 
 use crate::host::{Element, HostBackend, Threads, View};
 
 impl HostBackend for LibTorch {
     const THREADS: Threads = Threads::LibTorch;
+
+    fn empty(shape: Shape, dtype: DType) -> TchTensor {
+        Self::float_empty(shape, &LibTorchDevice::Cpu, dtype.into())
+    }
+
+    fn zeros(shape: Shape) -> TchTensor {
+        Self::float_zeros(shape, &LibTorchDevice::Cpu, DType::F32.into())
+    }
 
     /// A tensor that is contiguous already keeps its owner count, by which Burn knows that it must not be written to.
     fn contiguous(tensor: TchTensor) -> TchTensor {
