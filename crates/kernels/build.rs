@@ -8,7 +8,7 @@ fn main() {
 
 #[cfg(feature = "tch")]
 fn shim() {
-    // Told by torch-sys's build script; its headers stand beside it.
+    // Set by torch-sys's build script; the headers are in a sibling folder.
     let libraries = std::env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where LibTorch is");
     cc::Build::new()
         .cpp(true)

@@ -253,8 +253,8 @@ impl Rule<'_> {
         AdamWStep {
             betas: [beta1 as f32, beta2 as f32],
             scale: self.scale as f32,
-            keep: (1.0 - self.learning_rate * decay) as f32,
-            rate: (self.learning_rate / self.first_correction) as f32,
+            decay_factor: (1.0 - self.learning_rate * decay) as f32,
+            step_size: (self.learning_rate / self.first_correction) as f32,
             second_correction: self.second_correction as f32,
             epsilon: self.settings.epsilon as f32,
         }

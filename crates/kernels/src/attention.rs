@@ -8,7 +8,7 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation::sof
 use crate::dtype::accumulator;
 use crate::{Documents, blocks};
 
-/// Queries whose scores are held at once in attention to cached keys.
+/// Queries per block in attention to cached keys.
 const CACHED_QUERIES: usize = 128;
 
 /// Attention of every token to the tokens before it in its own document.
@@ -27,7 +27,7 @@ pub fn document_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, documents: &
     }
     #[cfg(any(feature = "flex", feature = "tch"))]
     if crate::device::is_attention_fused(&q) {
-        return crate::fused::attention(q, k, v, documents);
+        return crate::fused::attention(q, k, v, documents.clone());
     }
     let [batch, heads, _, _] = q.dims();
     blockwise_document_attention(q, k, v, documents, blocks::attention_block(batch, heads))
@@ -47,7 +47,7 @@ pub fn blockwise_document_attention(
     documents: &Documents,
     block: usize,
 ) -> Tensor<4> {
-    blocks::attention(q, k, v, documents, block)
+    blocks::attention(q, k, v, documents.clone(), block)
 }
 
 /// [`document_attention`] in plain tensor operations: the reference of the fast ones. Holds all scores.
@@ -77,12 +77,11 @@ pub fn plain_document_attention(
     weights.matmul(v).reshape([batch, heads, seq, head_dim])
 }
 
-/// What the last tokens of rows see of the tokens before them: those of their own row, which may begin later than
-/// others.
+/// What the last tokens of rows see of earlier tokens: those of their own row. Rows may begin at different positions.
 #[derive(Debug, Clone)]
 pub struct CacheView {
     starts: Arc<[usize]>,
-    /// [`hidden`] of all queries, where they are few; every layer needs it.
+    /// [`hidden`] of all queries if they are few; shared by all layers.
     hidden: Option<Tensor<4, Bool>>,
 }
 
@@ -100,8 +99,7 @@ impl CacheView {
     }
 }
 
-/// Attention of the last tokens of rows whose earlier keys and values are kept. Not differentiable where it is fused: on
-/// a CPU.
+/// Attention of the last tokens of rows to cached keys and values. Not differentiable on a CPU, where it is fused.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, queries, head_dim]`
@@ -148,7 +146,7 @@ fn plain_cached_attention(
     let scores = q.matmul(k.transpose()).cast(accumulator(dtype)); // [batch, kv_heads, group·queries, total]
     let mut scores = scores.reshape([batch, heads, queries, total]);
     if let Some(mask) = mask {
-        // Not −∞: a padding token sees nothing, and nobody looks at what becomes of it.
+        // Not −∞: a padding token sees nothing, and its output is unused.
         scores = scores.mask_fill(mask.clone().expand([batch, heads, queries, total]), -1e30);
     }
     let weights = softmax(scores, 3)
@@ -157,8 +155,8 @@ fn plain_cached_attention(
     weights.matmul(v).reshape([batch, heads, queries, head_dim])
 }
 
-/// What these tokens of rows that begin at `starts` must not see of the tokens up to the last of them: what comes after
-/// each, and what is before its row's start. `[batch, 1, queries, total]`; nothing if there is nothing to hide.
+/// `[batch, 1, queries, total]`: true where a query must not see a key, because the key is later or before its row's start.
+/// `None` if every query sees every key.
 fn hidden(starts: &[usize], queries: Range<usize>, device: &Device) -> Option<Tensor<4, Bool>> {
     let (batch, count, total) = (starts.len(), queries.len(), queries.end);
     if count == 1 && starts.iter().all(|start| *start == 0) {
@@ -201,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// A prompt longer than a block of queries, in rows of which one begins late.
+    /// A prompt longer than a block of queries; one row begins later.
     #[test]
     fn blocks_of_cached_queries_are_the_whole() {
         let device = Device::flex();

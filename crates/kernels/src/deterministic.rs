@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static DETERMINISTIC: AtomicBool = AtomicBool::new(true);
 
-/// Sets, for the whole process, whether operations that sum in whatever order threads come must sum in a fixed one. Of
-/// those in use that is flash attention's backward pass on CUDA; all others have one order anyway. On by default.
+/// Sets for the whole process whether sums must be computed in a fixed order. It affects flash attention's backward pass on
+/// CUDA; all other operations have a fixed order anyway. On by default.
 pub fn set_deterministic(wanted: bool) {
     DETERMINISTIC.store(wanted, Ordering::Relaxed);
 }
 
-/// What [`set_deterministic`] was last told.
+/// The last value of [`set_deterministic`].
 pub fn is_deterministic() -> bool {
     DETERMINISTIC.load(Ordering::Relaxed)
 }

@@ -1,4 +1,4 @@
-//! From a backend's name to a device of it.
+//! Devices by the names of backends.
 
 use burn::tensor::Device;
 
@@ -19,15 +19,14 @@ pub fn compiled_backends() -> Vec<&'static str> {
     names
 }
 
-/// Whether the backend called `backend` multiplies in `bf16`: `flex` has `f32` only, and a GPU under `wgpu` need not have
-/// more.
+/// Whether `backend` computes in `bf16`: `flex` has `f32` only, and a GPU under `wgpu` may not have more.
 pub fn computes_bf16(backend: &str) -> bool {
     !matches!(backend, "flex" | "wgpu")
 }
 
-/// The device called `device` of the backend called `backend`: of `flex` `cpu`, of `tch` `cpu`, `cuda`, `cuda:1` or `mps`, of
-/// `wgpu` `discrete`, `discrete:1`, `integrated` or `cpu`. Without a name the backend's own first choice: the CPU for `flex` and
-/// `tch`, the system's for `wgpu`.
+/// A device of a backend by name: `flex` has `cpu`; `tch` has `cpu`, `cuda`, `cuda:1` and `mps`; `wgpu` has `discrete`,
+/// `discrete:1`, `integrated` and `cpu`. Without a name, the backend's default: the CPU for `flex` and `tch`, the system's
+/// choice for `wgpu`.
 ///
 /// # Errors
 /// The backend is unknown or not compiled in, or has no such device.
@@ -77,7 +76,7 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
     }
 }
 
-/// Which GPU LibTorch's tensors on this device lie on; `None` if they do on none.
+/// The index of the GPU on which LibTorch's tensors on this device lie; `None` if on none.
 pub fn libtorch_gpu(device: &Device) -> Option<usize> {
     #[cfg(feature = "tch")]
     {
@@ -90,7 +89,7 @@ pub fn libtorch_gpu(device: &Device) -> Option<usize> {
     None
 }
 
-/// How many GPUs this process can use; `None` where the backend cannot say.
+/// Number of GPUs this process can use; `None` if the backend cannot count them.
 pub fn visible_gpus(backend: &str) -> Option<usize> {
     match backend {
         #[cfg(feature = "tch")]
@@ -112,8 +111,8 @@ pub(crate) fn is_wgpu(device: &Device) -> bool {
     false
 }
 
-/// Whether `SMOLLM3_PLAIN_KERNELS` asks for the plain bodies of all operations: to see whether a fault or a speed is the
-/// fused ones'. Read once.
+/// Whether `SMOLLM3_PLAIN_KERNELS` requests the plain bodies of all operations, to tell whether a fault or a slowdown comes
+/// from the fused ones. Read once.
 pub(crate) fn are_plain_wanted() -> bool {
     static WANTED: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
         std::env::var_os("SMOLLM3_PLAIN_KERNELS").is_some_and(|value| value == "1")
@@ -165,8 +164,8 @@ pub(crate) fn is_on_host(device: &Device, dtype: burn::tensor::DType) -> bool {
     false
 }
 
-/// Whether fused attention applies to these queries: where [`is_fused`] says so, but on CUDA only as flash attention has it,
-/// in `bf16` with `head_dim` a multiple of 8 up to 256, on GPUs since Ampere.
+/// Whether fused attention applies to these queries: as [`is_fused`], but on CUDA only within the limits of flash attention:
+/// `bf16`, `head_dim` a multiple of 8 up to 256, GPUs since Ampere.
 #[cfg(any(feature = "flex", feature = "tch"))]
 pub(crate) fn is_attention_fused(q: &burn::Tensor<4>) -> bool {
     #[cfg(feature = "tch")]

@@ -3,12 +3,12 @@
 /// A device cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// The name is known, the code is not in this binary.
+    /// The backend exists but is not compiled in.
     #[error(
         "backend \"{name}\" is not compiled into this binary (it has: {compiled}); build with `--features {name}`"
     )]
     NotCompiled {
-        /// The backend asked for.
+        /// The requested backend.
         name: String,
         /// What is there.
         compiled: String,
@@ -16,7 +16,7 @@ pub enum DeviceError {
     /// No backend of that name exists.
     #[error("there is no backend \"{name}\"; this binary has: {compiled}")]
     Unknown {
-        /// The name asked for.
+        /// The requested name.
         name: String,
         /// What is there.
         compiled: String,
@@ -26,9 +26,9 @@ pub enum DeviceError {
     Device {
         /// The backend.
         backend: String,
-        /// The device asked for.
+        /// The requested device.
         device: String,
-        /// What can be written.
+        /// Valid names.
         expected: &'static str,
     },
     /// The device cannot be opened.
@@ -36,7 +36,7 @@ pub enum DeviceError {
     Unavailable {
         /// The backend.
         backend: String,
-        /// What the system says.
+        /// The system's error.
         reason: String,
     },
 }

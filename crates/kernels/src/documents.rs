@@ -1,8 +1,8 @@
 //! Where documents begin in packed rows: the host-side description that attention, positions and targets share.
 //!
-//! Kept on the host because kernels choose their work from it (one fused call a document); a device tensor would
-//! have to be read back. What a kernel on a GPU reads of it is uploaded once and kept here: all layers of a micro-batch,
-//! forward and backward, share one [`Documents`].
+//! Kept on the host because kernels plan their work from it (one fused call per document); a device tensor would have to be
+//! read back. GPU kernels read an upload that is made once and kept here: all layers of a micro-batch, forward and backward,
+//! share one [`Documents`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub enum DocumentsError {
     Order {
         /// The row.
         row: usize,
-        /// The start at fault.
+        /// The invalid start.
         start: usize,
         /// The start before it.
         previous: usize,
-        /// Length of the row.
+        /// The row's length.
         seq: usize,
     },
 }
@@ -61,7 +61,7 @@ impl PartialEq for Documents {
 impl Eq for Documents {}
 
 impl Documents {
-    /// Rows with the given document starts, one list a row: increasing, the first 0.
+    /// Rows with the given document starts, one list per row: increasing, the first 0.
     ///
     /// # Errors
     /// The first list that does not describe a row of `seq` tokens.
@@ -140,7 +140,7 @@ impl Documents {
         self.per_token(|_, _, document| document as u32)
     }
 
-    /// Where what a GPU reads of this is kept.
+    /// The copy for GPU kernels.
     #[cfg(feature = "tch")]
     pub(crate) fn uploaded(&self) -> &crate::tch::DeviceCopy {
         &self.0.uploaded

@@ -13,7 +13,7 @@ pub(crate) fn accumulator(dtype: DType) -> DType {
     }
 }
 
-/// The same values as `dtype`; the same tensor where they already are.
+/// The values as `dtype`; the tensor itself if they already are.
 pub(crate) fn cast<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
     match tensor.dtype() == dtype {
         true => tensor,
@@ -21,7 +21,7 @@ pub(crate) fn cast<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTen
     }
 }
 
-/// Integers in the type that the device indexes with.
+/// Integers in the device's index type.
 pub(crate) fn ints<B: Backend>(
     values: Vec<i32>,
     shape: impl Into<Shape>,

@@ -1,14 +1,15 @@
 //! The operations that a transformer spends its time in, as plain functions on Burn tensors.
 //!
-//! One file an operation. Each is differentiable, runs on every backend, and computes in the dtype of its
-//! inputs except where `f32` is said: norms, softmax and cross-entropy always reduce in `f32`. Where a backend has a
-//! kernel for an operation it runs ([`fused`]), else attention and cross-entropy run in blocks ([`blocks`]) and the
-//! others in plain operations. With `SMOLLM3_PLAIN_KERNELS=1` in the environment the plain bodies run everywhere.
+//! One file per operation. Each is differentiable, runs on every backend, and computes in the dtype of its inputs; norms,
+//! softmax and cross-entropy always reduce in `f32`. A backend runs its kernel for an operation ([`fused`]) if it has one;
+//! otherwise attention and cross-entropy run in blocks ([`blocks`]), the others as plain operations. With
+//! `SMOLLM3_PLAIN_KERNELS=1` in the environment the plain bodies run everywhere.
 
-// burn-tch is this project's fast path until Burn 0.23 drops it; `wgpu` is the one that stays.
+// burn-tch is this project's fast path until Burn 0.23 drops it; `wgpu` will remain.
 #![cfg_attr(feature = "tch", allow(deprecated))]
 
 mod adamw;
+mod adamw_step;
 mod address;
 mod attention;
 mod blocks;
@@ -17,12 +18,14 @@ mod device;
 mod device_error;
 mod documents;
 mod dtype;
+mod extension;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(any(feature = "flex", feature = "tch"))]
 mod fused;
 #[cfg(any(feature = "flex", feature = "tch"))]
 mod host;
+mod host_targets;
 mod linear;
 mod loss;
 mod memory;
@@ -36,10 +39,12 @@ mod thread_count;
 mod total;
 mod tracked;
 mod transfers;
+mod upload;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 
-pub use adamw::{AdamWStep, adamw, adamw_all, plain_adamw};
+pub use adamw::{adamw, adamw_all, plain_adamw};
+pub use adamw_step::AdamWStep;
 pub use address::addressed;
 pub use attention::{
     CacheView, blockwise_document_attention, cached_attention, document_attention, plain_document_attention,
@@ -60,4 +65,5 @@ pub use rotary::{plain_rotary, rotary};
 pub use swiglu::{plain_swiglu, swiglu};
 pub use thread_count::{limit_threads, threads_of_rank};
 pub use total::total;
-pub use transfers::{Transfers, read_back, upload};
+pub use transfers::{Transfers, read_back};
+pub use upload::upload;

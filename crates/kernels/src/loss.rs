@@ -1,4 +1,4 @@
-//! Cross-entropy of a linear head, without the caller ever seeing logits.
+//! Cross-entropy of a linear head; logits stay internal.
 
 use std::sync::Arc;
 
@@ -6,36 +6,28 @@ use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, act
 
 use crate::blocks;
 use crate::dtype::accumulator;
+use crate::host_targets::HostTargets;
 
 /// The tokens to predict, with gaps.
 #[derive(Debug, Clone)]
 pub struct Targets {
-    /// 0 where nothing is to be predicted. On the host: of all bodies only the plain one reads it.
+    /// 0 where there is nothing to predict. On the host, because only the plain body reads it.
     ids: Arc<[i32]>,
     /// The same.
     weights: Arc<[f32]>,
     count: usize,
-    fused: Arc<Wanted>,
-    /// The positions that `fused` is about, where it leaves gaps out.
+    host: Arc<HostTargets>,
+    /// The positions in `host`, if it omits gaps.
     positions: Option<Tensor<1, Int>>,
 }
 
-/// Targets on the host, as fused operations take them.
-#[derive(Debug, Clone)]
-pub(crate) struct Wanted {
-    /// −1 where nothing is to be predicted.
-    pub ids: Vec<i32>,
-    /// What each loss and its gradients are multiplied by.
-    pub weights: Option<Vec<f32>>,
-}
-
 impl Targets {
-    /// Targets of a flat list of positions; `None` where nothing is to be predicted.
+    /// Targets of a flat list of positions; `None` where there is nothing to predict.
     pub fn new(ids: &[Option<u32>], device: &Device) -> Self {
         Self::with_weights(ids, None, device)
     }
 
-    /// Targets whose losses are multiplied by `weights`, one a position.
+    /// Targets whose losses are multiplied by `weights`, one per position.
     pub fn weighted(ids: &[Option<u32>], weights: &[f32], device: &Device) -> Self {
         Self::with_weights(ids, Some(weights), device)
     }
@@ -48,7 +40,7 @@ impl Targets {
             .map(|(at, id)| id.map_or(0.0, |_| weight(at)))
             .collect();
         let count = ids.iter().flatten().count();
-        // Leaving rows out costs a copy of the others.
+        // Omitting rows costs a copy of the others.
         let sparse = count > 0 && count * 8 <= ids.len() * 7;
         let kept: Vec<usize> = (0..ids.len())
             .filter(|at| !sparse || ids[*at].is_some())
@@ -58,7 +50,7 @@ impl Targets {
             ids: ids.iter().map(|id| id.unwrap_or(0) as i32).collect(),
             weights: of_all.into(),
             count,
-            fused: Arc::new(Wanted {
+            host: Arc::new(HostTargets {
                 ids: kept
                     .iter()
                     .map(|at| ids[*at].map_or(-1, |id| id as i32))
@@ -69,18 +61,18 @@ impl Targets {
         }
     }
 
-    /// How many positions have a target.
+    /// Number of positions with a target.
     pub fn count(&self) -> usize {
         self.count
     }
 }
 
-/// Summed token losses of a micro-batch and how many tokens they are.
+/// Summed token losses of a micro-batch, and their number.
 #[derive(Debug, Clone)]
 pub struct LossSum {
     /// Σ −ln p(target), in nats, each multiplied by its weight, `[1]`; `f32`, or `f64` where `hidden` is.
     pub sum: Tensor<1>,
-    /// What is summed: of each token, 0 where there is no target, `[tokens]`, in the same type; without gradient.
+    /// The summands: one per token, 0 without a target, `[tokens]`, in the same type; without gradient.
     pub losses: Tensor<1>,
     /// Number of targets.
     pub count: usize,
@@ -135,20 +127,20 @@ pub fn blockwise_linear_cross_entropy(
     })
 }
 
-/// The losses of the rows that have a target; only they are multiplied with the head.
+/// The losses of the rows with a target; only those are multiplied by the head.
 fn over_targets(
     hidden: Tensor<2>,
     targets: &Targets,
-    loss: impl FnOnce(Tensor<2>, Arc<Wanted>) -> Tensor<1>,
+    loss: impl FnOnce(Tensor<2>, Arc<HostTargets>) -> Tensor<1>,
 ) -> LossSum {
     let Some(positions) = &targets.positions else {
-        let losses = loss(hidden, Arc::clone(&targets.fused));
+        let losses = loss(hidden, Arc::clone(&targets.host));
         return LossSum::of(losses, targets.count);
     };
     let tokens = hidden.dims()[0];
     let rows = hidden.select(0, positions.clone());
-    let found = loss(rows, Arc::clone(&targets.fused));
-    let LossSum { sum, losses, count } = LossSum::of(found, targets.count);
+    let losses = loss(rows, Arc::clone(&targets.host));
+    let LossSum { sum, losses, count } = LossSum::of(losses, targets.count);
     let zeros = Tensor::zeros([tokens], (&losses.device(), losses.dtype()));
     LossSum {
         sum,
@@ -187,7 +179,7 @@ mod tests {
     use super::*;
     use crate::Transfers;
 
-    /// Each copy of ordinary memory would wait for a GPU, in every micro-batch.
+    /// Each copy from pageable memory would wait for a GPU, in every micro-batch.
     #[test]
     fn targets_go_to_the_device_with_the_body_that_reads_them() {
         let device = Device::flex();
@@ -196,7 +188,7 @@ mod tests {
         let dense = Targets::new(&all, &device);
         assert!(dense.positions.is_none());
         assert_eq!(Transfers::so_far(), before);
-        // Rows are left out by their positions.
+        // Positions select the rows with a target.
         let sparse = Targets::new(&[Some(1), None, None], &device);
         assert!(sparse.positions.is_some());
         assert_eq!(Transfers::so_far().uploads, before.uploads + 1);

@@ -1,20 +1,20 @@
-//! How the process deals with memory that it is done with, and how much it has taken.
+//! What happens to freed memory, and how much is in use.
 
 use burn::tensor::Device;
 
-/// What becomes of freed memory, in a process that trains on the CPU.
+/// What happens to freed memory in a process that trains on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreedMemory {
-    /// It is kept for the next allocation. Every step allocates and frees the same large tensors; otherwise the system
-    /// clears each of their pages again when it is first touched, a fifth of a step. But no hole is ever given back, and
-    /// the peak is a fifth above what is in use.
+    /// Kept for the next allocation. Every step allocates and frees the same large tensors; returned to the system, their
+    /// pages would be cleared on first touch in every step, a fifth of its time. But holes are never returned, and the peak
+    /// is a fifth above the memory in use.
     Kept,
-    /// It goes back to the system at once: the least memory, for runs that compute again what they do not keep.
+    /// Returned to the system at once: the least memory, for runs that recompute activations.
     Returned,
 }
 
 impl FreedMemory {
-    /// Speed for a run that keeps what it computes, the least memory for one that recomputes.
+    /// Speed for a run that keeps activations, the least memory for one that recomputes them.
     pub fn of_run(recomputes: bool) -> Self {
         match recomputes {
             true => Self::Returned,
@@ -22,19 +22,19 @@ impl FreedMemory {
         }
     }
 
-    /// Applies to the whole process from here on. Does nothing but with glibc.
+    /// Applies to the whole process from here on. No effect without glibc.
     pub fn set(self) {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
         // SAFETY: `mallopt` only changes settings of the allocator, under its own lock.
         unsafe {
             match self {
-                // No allocation by a mapping of its own, and no trimming of the heap's end.
+                // No allocation by mmap, and no trimming of the heap.
                 Self::Kept => {
                     libc::mallopt(libc::M_MMAP_MAX, 0);
                     libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
                 }
-                // Every allocation of a megabyte by a mapping of its own, however many there are. Left alone, glibc
-                // raises that size as it goes, and holes between tensors of different sizes double the peak.
+                // Every allocation of a megabyte by mmap, without a limit on their number. By default glibc raises that
+                // threshold as it goes, and holes between tensors of different sizes double the peak.
                 Self::Returned => {
                     libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
                     libc::mallopt(libc::M_MMAP_MAX, i32::MAX);
@@ -44,7 +44,7 @@ impl FreedMemory {
     }
 }
 
-/// The most memory that the process has taken so far, in bytes.
+/// Peak memory of the process so far, in bytes.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -60,16 +60,16 @@ pub fn total_memory() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// The most memory of a GPU that this process has taken so far.
+/// Peak memory of this process on a GPU so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {
     /// Bytes of tensors.
     pub tensors: u64,
-    /// Bytes that were taken from the device for them.
+    /// Bytes reserved on the device for them.
     pub reserved: u64,
 }
 
-/// What LibTorch says of a CUDA device; `None` of others.
+/// LibTorch's peak memory on a CUDA device; `None` for other devices.
 pub fn device_memory(device: &Device) -> Option<DeviceMemory> {
     #[cfg(feature = "tch")]
     if let Some([tensors, reserved]) = crate::libtorch_gpu(device).and_then(crate::tch::device_memory) {

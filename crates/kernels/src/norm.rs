@@ -12,7 +12,10 @@ use burn::tensor::{DType, Tensor};
 /// - `weight`: `[hidden_size]`
 pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, epsilon: f64, dtype: DType) -> Tensor<3> {
     #[cfg(any(feature = "flex", feature = "tch"))]
-    if crate::device::is_fused(&x) && x.dtype() == DType::F32 && weight.dtype() == DType::F32 {
+    if crate::device::is_fused(&x)
+        && (x.dtype(), weight.dtype()) == (DType::F32, DType::F32)
+        && matches!(dtype, DType::F32 | DType::BF16)
+    {
         return crate::fused::rms_norm(x, weight, epsilon, dtype);
     }
     plain_rms_norm(x, weight, epsilon, dtype)

@@ -1,37 +1,37 @@
-//! Where the time of some work goes, operation by operation: LibTorch's own profiler (Kineto).
+//! Time per operation, from LibTorch's profiler (Kineto).
 
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 
-/// What [`profile`] has seen.
+/// The result of [`profile`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
-    /// Whether these are kernels of a GPU; otherwise they are operations on the CPU, of which one may be inside another.
+    /// Whether these are kernels of a GPU; otherwise they are operations on the CPU, which may nest.
     pub on_device: bool,
     /// Milliseconds from the first operation's start to the end of the last.
     pub span: f64,
-    /// Milliseconds in which at least one ran.
+    /// Milliseconds during which at least one ran.
     pub busy: f64,
-    /// By name, the longest first.
+    /// By name, longest first.
     pub operations: Vec<ProfiledOperation>,
 }
 
 /// All runs of one operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProfiledOperation {
-    /// Its name; a kernel's is as its compiler has it.
+    /// Its name; of a kernel, its symbol.
     pub name: String,
-    /// How often it ran.
+    /// Number of runs.
     pub calls: u64,
     /// Milliseconds of all runs together.
     pub milliseconds: f64,
 }
 
-/// Runs `work`, which must wait for the device itself, and says what ran meanwhile.
+/// Runs `work`, which must synchronise with the device itself, and reports the operations that ran.
 ///
 /// # Errors
-/// The device's backend has no profiler, or it cannot start; `work` has been done in either case.
+/// The device's backend has no profiler, or it cannot start. `work` has run in either case.
 pub fn profile(device: &Device, work: impl FnOnce()) -> Result<Profile, String> {
     #[cfg(feature = "tch")]
     if is_libtorch(device) {
@@ -57,7 +57,7 @@ fn is_libtorch(device: &Device) -> bool {
 }
 
 impl Profile {
-    /// From name, start and length of each run, in nanoseconds.
+    /// From the name, start and length of each run, in nanoseconds.
     #[cfg_attr(not(feature = "tch"), allow(dead_code))]
     fn of(on_device: bool, mut runs: Vec<(String, i64, i64)>) -> Self {
         const MILLISECOND: f64 = 1e6;

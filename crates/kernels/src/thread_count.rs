@@ -1,27 +1,27 @@
-//! How many threads a process computes with, where several share a machine.
+//! Number of threads per process, where several share a machine.
 //!
-//! Rayon and LibTorch each take all cores unless told otherwise, and several ranks on one machine that all do so hold each
-//! other up: threads that wait for work in a busy loop take the cores of those that have some.
+//! Rayon and LibTorch use all cores by default. Several ranks on one machine would then slow each other down: threads that
+//! spin while waiting take cores from those that have work.
 
 use std::thread::available_parallelism;
 
-/// The fair part of this machine's cores for one of `ranks` processes on it; fewer if this process may use fewer, as where
-/// its launcher ties it to some. At least one.
+/// An equal share of this machine's cores for each of `ranks` processes, at least one. No more than this process may use:
+/// its launcher may have pinned it.
 pub fn threads_of_rank(ranks: usize) -> usize {
     let usable = available_parallelism().map_or(1, usize::from);
-    // Of the machine, not of this process: cores that it is tied to are its own already.
-    // SAFETY: asks for a number.
+    // Of the machine, not of this process: cores that it is pinned to are already its share.
+    // SAFETY: returns a number.
     let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     let online = usize::try_from(online).unwrap_or(usable).max(usable);
     (online / ranks.max(1)).clamp(1, usable)
 }
 
-/// Sets the number of threads of all host operations. To be called before any has run; a number that the environment
-/// asks for (`RAYON_NUM_THREADS`, `OMP_NUM_THREADS`) stays.
+/// Sets the number of threads of all host operations. Call it before the first of them. Numbers set in the environment
+/// (`RAYON_NUM_THREADS`, `OMP_NUM_THREADS`) take precedence.
 pub fn limit_threads(threads: usize) {
     let is_asked = |variable: &str| std::env::var_os(variable).is_some();
     if !is_asked("RAYON_NUM_THREADS") {
-        // It fails where the pool runs already, whose size is then as it is.
+        // Fails if the pool is already running; its size then stays.
         let _ = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build_global();

@@ -2,13 +2,13 @@
 
 use burn::tensor::Tensor;
 
-/// Elements that are summed one after another.
+/// Elements summed sequentially.
 const RUN: usize = 256;
 
 /// The sum of all values, `[1]`: the same bits each time.
 ///
-/// Burn's own sum on `wgpu` adds the parts of several groups of threads as they end, where the GPU can add atomically. There
-/// it is made of sums along a dimension instead, each of them by one thread in order.
+/// On GPUs with atomic addition, Burn's sum on `wgpu` adds partial sums in the order in which thread groups finish. There it
+/// is replaced by sums along a dimension, each computed by one thread in order.
 pub fn total(values: Tensor<1>) -> Tensor<1> {
     match crate::device::is_wgpu(&values.device()) {
         true => total_of_runs(values),

@@ -1,4 +1,4 @@
-//! Operations with a backward pass of their own, in Burn's graph.
+//! Operations with a hand-written backward pass in Burn's graph.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -12,8 +12,15 @@ use burn::backend::{Autodiff, Backend};
 
 /// What an operation of `N` inputs keeps for its backward pass.
 pub(crate) trait Saved<B: Backend, const N: usize>: Debug + Clone + Send + 'static {
-    /// The gradients of the inputs, given that of the output: at least of those that want one.
+    /// The gradients of the inputs from that of the output; `None` at most for inputs that want none.
     fn backward(self, grad: FloatTensor<B>) -> [Option<FloatTensor<B>>; N];
+}
+
+/// Of an operation that is not differentiable.
+impl<B: Backend> Saved<B, 0> for () {
+    fn backward(self, _: FloatTensor<B>) -> [Option<FloatTensor<B>>; 0] {
+        []
+    }
 }
 
 #[derive(Debug)]
@@ -32,8 +39,8 @@ impl<B: Backend, S: Saved<B, N>, const N: usize> Backward<B, N> for Pass<S> {
     }
 }
 
-/// Runs an operation and, if one of its inputs wants a gradient, puts it into the graph. `run` is told which of them do:
-/// frozen weights do not.
+/// Runs an operation and adds it to the graph if an input wants a gradient. `run` receives which inputs do: frozen weights do
+/// not.
 pub(crate) fn tracked<B: Backend, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
     inputs: [FloatTensor<Autodiff<B, C>>; N],
     run: impl FnOnce([FloatTensor<B>; N], [bool; N]) -> (FloatTensor<B>, S),

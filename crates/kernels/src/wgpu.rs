@@ -7,21 +7,21 @@ use burn::tensor::{Device, DeviceKind};
 
 use crate::device_error::DeviceError;
 
-/// What can be written for a device.
+/// Valid device names.
 const NAMES: &str = "discrete:N, integrated:N or cpu, or no device for the first choice of the system";
 
-/// The device called `discrete:N` or `integrated:N` (the first without a number) or `cpu` (Vulkan in software); without a
-/// name the one that the system prefers.
+/// Opens `discrete:N`, `integrated:N` (the first of its kind without a number) or `cpu` (Vulkan in software); without a
+/// name, the device that the system prefers.
 ///
 /// # Errors
-/// The name is another, or no such device can be opened.
+/// The name is invalid, or no such device can be opened.
 pub(crate) fn open(name: Option<&str>) -> Result<Device, DeviceError> {
     let kind = kind(name).ok_or_else(|| DeviceError::Device {
         backend: "wgpu".to_owned(),
         device: name.unwrap_or_default().to_owned(),
         expected: NAMES,
     })?;
-    // A kind can be initialised once only, and an operation on one that cannot be panics.
+    // A kind can be initialised only once, and operations on one that failed to open panic.
     static OPENED: LazyLock<Mutex<HashMap<DeviceKind, Device>>> = LazyLock::new(Mutex::default);
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(device) = opened.get(&kind) {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use smollm3_kernels::{CacheView, Documents, cached_attention, document_attention};
 use support::named_devices;
 
-/// Without autodiff, as text is generated.
+/// Without autodiff, as in generation.
 fn devices() -> Vec<Device> {
     named_devices()
         .into_iter()
@@ -125,7 +125,7 @@ proptest! {
                 Tensor::<4>::random([starts.len(), heads, total, dim], Distribution::Normal(0.0, 1.0), &device)
             };
             let (q, k, v) = (random(kv_heads * group), random(kv_heads), random(kv_heads));
-            // What is before a row's start is a document of its own.
+            // The padding before a row's start is a separate document.
             let documents = starts.iter().map(|start| match start {
                 0 => vec![0],
                 start => vec![0, *start],

@@ -11,7 +11,7 @@ use smollm3_kernels::{
 };
 use support::{Attention, assert_close_but, documents_of, named_devices, random, rows};
 
-/// Each device with each type that it computes in, and how far off that type may be.
+/// Each device with each of its dtypes and the tolerance of that dtype.
 fn cases() -> Vec<(Device, DType, f64)> {
     named_devices()
         .into_iter()
@@ -66,7 +66,7 @@ fn check_attention([heads, kv_heads, dim]: [usize; 3], rows: &[Vec<usize>], bloc
 }
 
 #[test]
-fn documents_that_end_at_and_beside_the_ends_of_blocks() {
+fn documents_that_end_at_or_near_the_ends_of_blocks() {
     const BLOCK: usize = 16;
     for heads in [[4, 1, 8], [16, 4, 8]] {
         let mixed = vec![1, 7, BLOCK - 1, BLOCK, BLOCK + 1];
@@ -117,7 +117,7 @@ proptest! {
                 (loss.sum.inner(), loss.losses.inner(), dh, dw)
             };
             let (found, expected) = (run(true), run(false));
-            // A loss is as far off as its logits are, which are sums of products up to `scale`.
+            // The error of a loss is that of its logits, which are sums of products up to `scale`.
             let rounding = tolerance * scale * width as f64;
             let all = rounding * tokens as f64;
             assert_close_but(rounding, "losses", found.1, expected.1, tolerance);
@@ -128,7 +128,7 @@ proptest! {
     }
 }
 
-/// A frozen head wants no gradient; a frozen model below a trained head neither.
+/// A frozen head wants no gradient, nor does a frozen model below a trained head.
 #[test]
 fn frozen_inputs_have_no_gradient_and_change_no_other() {
     for (device, dtype, _) in cases() {

@@ -86,8 +86,8 @@ proptest! {
                 Ok((loss.sum, gradients.0, gradients.1, loss.losses))
             };
             let (fast, slow) = (run(true)?, run(false)?);
-            // A loss is as far off as its logits are, and so, relatively, are the probabilities; each counts up to
-            // 3.5 times.
+            // The error of a loss is that of its logits, and so is the relative error of probabilities; weights are up to
+            // 3.5.
             let largest = |tensor: Tensor<2>| f64::from(tensor.abs().max().into_scalar::<f32>());
             let (hidden, weight) = (hidden.clone().inner(), weight.clone().inner().mul_scalar(scale));
             let logits = hidden.clone().matmul(weight.clone().transpose());
@@ -101,7 +101,7 @@ proptest! {
     }
 }
 
-/// Only what is asked for is computed, and to the same bits: a frozen weight is one that wants no gradient.
+/// Only wanted gradients are computed, with the same bits; a frozen weight wants none.
 #[test]
 fn frozen_inputs_have_no_gradient_and_change_no_other() {
     for device in devices() {
@@ -139,13 +139,13 @@ fn frozen_inputs_have_no_gradient_and_change_no_other() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
     #[test]
-    fn norm(batch in 1usize..3, seq in 1usize..150, width in 8usize..80, scale in 0.01f64..30.0, turned: bool) {
+    fn norm(batch in 1usize..3, seq in 1usize..150, width in 8usize..80, scale in 0.01f64..30.0, transposed: bool) {
         for device in devices() {
             let x = random([seq, batch, width], &device);
             let weight = random([width], &device);
             let upstream = random([batch, seq, width], &device).detach();
-            // As it comes from a transposition, so that its numbers do not lie in order.
-            let seen = || match turned {
+            // Transposed, so that it is not contiguous.
+            let seen = || match transposed {
                 true => x.clone().swap_dims(0, 1),
                 false => x.clone().reshape([batch, seq, width]),
             };
@@ -156,7 +156,7 @@ proptest! {
             };
             let (fast, slow) = (run(rms_norm), run(plain_rms_norm));
             assert_close("output", fast.0.inner(), slow.0.inner(), 2e-6);
-            // The norm takes out what lies along x, and of a narrow row little else is left: hence widths from 8 on.
+            // The norm removes the component along x, which leaves little of a narrow row: hence widths from 8 on.
             assert_close("gradient of x", fast.1, slow.1, 1e-4);
             assert_close("gradient of weight", fast.2, slow.2, 1e-5);
         }
@@ -204,13 +204,13 @@ proptest! {
     }
 }
 
-/// What an operation keeps for its backward pass must not be written to by what comes after it.
+/// Later operations must not overwrite what an operation keeps for its backward pass.
 #[test]
-fn later_operations_leave_what_is_kept_alone() {
+fn later_operations_do_not_overwrite_what_is_kept() {
     for device in devices() {
         let (x, weight) = (random([1, 8, 12], &device), random([12], &device));
         let run = |f: fn(Tensor<3>, Tensor<1>, f64, DType) -> Tensor<3>| {
-            // A sum that runs on, as the residual stream does: each addition may happen in place.
+            // A running sum like the residual stream: each addition may happen in place.
             let mut sum = x.clone().mul_scalar(1.0);
             for _ in 0..3 {
                 let y = f(sum.clone(), weight.clone(), 1e-5, DType::F32);
@@ -262,21 +262,21 @@ proptest! {
             let step = AdamWStep {
                 betas: [0.9, 0.95],
                 scale,
-                keep: 0.999,
-                rate: 1e-2 / (1.0 - 0.9f32.powi(updates)),
+                decay_factor: 0.999,
+                step_size: 1e-2 / (1.0 - 0.9f32.powi(updates)),
                 second_correction: (1.0 - 0.95f32.powi(updates)).sqrt(),
                 epsilon: 1e-8,
             };
             let before = state[0].clone().into_data();
             let fast = adamw(state.clone(), gradient.clone(), step);
-            // Whoever else holds the old values still has them.
+            // Other owners of the old values still see them unchanged.
             prop_assert_eq!(state[0].clone().into_data(), before);
             let slow = plain_adamw(state.clone(), gradient.clone(), step);
             let names = ["value", "first", "second"];
             for (what, (fast, slow)) in names.into_iter().zip(fast.iter().cloned().zip(slow)) {
                 assert_close(what, fast, slow, 2e-6);
             }
-            // Many at once are each as one alone, to the bit.
+            // Many at once have the bits of each alone.
             let many = vec![(state.clone(), gradient.clone()), (state, gradient.narrow(0, 0, count))];
             for of_many in adamw_all(many, step) {
                 for (one, alone) in of_many.into_iter().zip(fast.iter().cloned()) {
@@ -287,11 +287,11 @@ proptest! {
     }
 }
 
-/// In bf16 the fused operations are compared with the plain ones in f32 on the same rounded inputs: they compute in
-/// f32 and round once, so they may be off by half a unit in the last place, 2^-9 of a value, and by what a handful
-/// of roundings on the way of a gradient add to that.
+/// Compares the fused operations in bf16 with the plain ones in f32 on the same rounded inputs: they compute in f32 and
+/// round once, so their error is half a unit in the last place, 2^-9 of a value, plus that of a few roundings along a
+/// gradient.
 #[test]
-fn half_precision_is_rounding_away_from_single() {
+fn half_precision_is_within_rounding_of_single() {
     for (_, device) in named_devices()
         .into_iter()
         .filter(|(name, _)| computes_bf16(name))
@@ -390,7 +390,7 @@ fn heads_and_documents_of_the_3b_model() {
             .collect();
         let seq: usize = lengths.iter().sum();
         let documents = Documents::new(vec![starts], seq).unwrap();
-        // Rounded where there are two precisions, so that both begin with the same numbers.
+        // Rounded where there are two precisions, so that both start from the same numbers.
         let rounded = |tensor: Tensor<4>| match computes_bf16(&name) {
             true => tensor.cast(DType::BF16).cast(DType::F32).detach(),
             false => tensor.detach(),
@@ -402,11 +402,11 @@ fn heads_and_documents_of_the_3b_model() {
         let (cos, sin) = (angle(1.0).cos(), angle(1.0).sin());
         type Rotary = fn(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>;
         let run = |rotary: Rotary, attention: Attention<'_>, dtype: DType| {
-            // A graph can be gone back through once, so each has leaves of its own.
+            // A graph allows one backward pass, so each run has its own leaves.
             let [q, k, v] = [&q, &k, &v].map(|input| input.clone().detach().require_grad());
             let seen = |tensor: &Tensor<4>| tensor.clone().cast(dtype).swap_dims(1, 2);
-            let turned = |tensor: &Tensor<4>| rotary(seen(tensor), cos.clone(), sin.clone());
-            let out = attention(turned(&q), turned(&k), seen(&v), &documents).cast(DType::F32);
+            let rotated = |tensor: &Tensor<4>| rotary(seen(tensor), cos.clone(), sin.clone());
+            let out = attention(rotated(&q), rotated(&k), seen(&v), &documents).cast(DType::F32);
             let gradients = (out.clone() * upstream.clone()).sum().backward();
             let of = |tensor: &Tensor<4>| tensor.grad(&gradients).unwrap();
             [out.inner(), of(&q), of(&k), of(&v)]
@@ -432,7 +432,7 @@ fn heads_and_documents_of_the_3b_model() {
     }
 }
 
-/// What a gradient's norm and a loss are made of: on no backend may its bits depend on which thread ends first.
+/// Used for gradient norms and losses: on no backend may its bits depend on the order in which threads finish.
 #[test]
 fn a_sum_has_the_same_bits_each_time() {
     for (name, device) in named_devices() {

@@ -1,5 +1,5 @@
-//! That neither scores of a whole row nor logits of all tokens are ever held, forward or backward. In a process of its
-//! own: what is measured is the most that it has ever held.
+//! Neither scores of a whole row nor logits of all tokens are ever held, forward or backward. In a separate process, because
+//! the measure is its peak memory.
 
 #![cfg(all(feature = "flex", target_os = "linux"))]
 
@@ -17,7 +17,7 @@ const SEQ: usize = 4096;
 const VOCAB: usize = 8192;
 const MIB: u64 = 1 << 20;
 
-/// By how much the peak rises, in bytes.
+/// Rise of the peak, in bytes.
 fn rise(work: impl FnOnce()) -> u64 {
     let before = peak_memory().unwrap();
     work();
@@ -54,7 +54,7 @@ fn blocks_are_all_that_is_held() {
             blockwise_linear_cross_entropy(hidden, weight, targets, 256).sum
         });
     });
-    // The plain bodies show that the measure sees what it should.
+    // The plain bodies show that the measure works.
     let plain_loss = rise(|| {
         loss(&device, |hidden, weight, targets| {
             plain_linear_cross_entropy(hidden, weight, targets).sum

@@ -1,4 +1,4 @@
-//! Numbers that are not finite come out of the fused operations as IEEE 754 says: a broken model has no finite loss.
+//! Fused operations propagate non-finite numbers as IEEE 754 does: a broken model has no finite loss.
 
 mod support;
 
@@ -17,7 +17,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter().collect()
 }
 
-/// −ln p(target) in the arithmetic of f64.
+/// −ln p(target) in f64.
 fn loss(logits: &[f32], target: usize) -> f64 {
     let logits: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -85,7 +85,7 @@ fn one_bad_row_of_a_head_makes_every_loss_bad() {
 }
 
 #[test]
-fn what_sees_a_bad_key_is_bad_and_nothing_else() {
+fn a_bad_key_makes_the_queries_that_see_it_bad_and_no_others() {
     let (seq, dim, at) = (150, 4, 100);
     // Two documents; the bad key is in the second.
     let documents = Documents::new(vec![vec![0, 70]], seq).unwrap();
@@ -125,7 +125,7 @@ fn norm_gate_and_rotation_keep_what_is_bad() {
             );
             let ones = two(vec![1.0; 64]);
             let gated = values(swiglu(two(x.clone()), ones.clone()))[37];
-            // −∞ · 0 is no number.
+            // −∞ · 0 is NaN.
             let expected = if bad > 0.0 { bad } else { f32::NAN };
             assert!(
                 same_kind(f64::from(gated), f64::from(expected)),
@@ -136,8 +136,8 @@ fn norm_gate_and_rotation_keep_what_is_bad() {
                 "{name}: {bad}"
             );
             let angle = |value: f32| tensor(vec![value; 16], [1, 1, 1, 16], &device);
-            let turned = rotary(tensor(x, [1, 2, 1, 32], &device), angle(0.6), angle(0.8));
-            assert!(!values(turned)[37].is_finite(), "{name}: {bad}");
+            let rotated = rotary(tensor(x, [1, 2, 1, 32], &device), angle(0.6), angle(0.8));
+            assert!(!values(rotated)[37].is_finite(), "{name}: {bad}");
         }
     }
 }

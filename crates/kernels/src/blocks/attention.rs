@@ -1,6 +1,6 @@
 //! Attention without a score matrix, after flash attention (Dao 2023, arXiv:2307.08691): for each block of queries a
 //! running maximum and sum over the blocks of keys that they see. The backward pass computes each block's
-//! probabilities again from the saved log-sum-exp. Memory beside inputs and output: one block of scores.
+//! probabilities again from the saved log-sum-exp. Extra memory: one block of scores.
 
 use std::ops::Range;
 
@@ -13,10 +13,10 @@ use crate::Documents;
 use crate::dtype::{accumulator, cast, ints};
 use crate::tracked::Saved;
 
-/// Takes the place of a score that must not be seen; e to its power is 0. Not −∞: less −∞ that would be NaN.
+/// Replaces a masked score; its exponential is 0. Not −∞, because −∞ − (−∞) is NaN.
 const MASKED: f64 = -1e30;
 
-/// The inputs and what is known about them; queries are already scaled.
+/// The inputs and their properties; queries are already scaled.
 struct Inputs<B: Backend> {
     q: FloatTensor<B>,
     k: FloatTensor<B>,
@@ -65,7 +65,7 @@ impl<B: Backend> Inputs<B> {
         B::float_reshape(tensor, Shape::from([self.batch, self.kv_heads, rows, m]))
     }
 
-    /// The way back from [`Self::folded`], in the type of sums.
+    /// The inverse of [`Self::folded`], in the type of sums.
     fn unfolded(&self, tensor: FloatTensor<B>) -> FloatTensor<B> {
         let [_, _, rows, m] = tensor.shape().dims();
         let n = rows * self.kv_heads / self.heads;
@@ -103,7 +103,7 @@ impl<B: Backend> Inputs<B> {
         (out, B::float_add(largest, B::float_log(sum)))
     }
 
-    /// What is known of a block of folded queries once it has seen these keys too.
+    /// The state of a block of folded queries after these keys.
     fn seen(
         &self,
         q: &FloatTensor<B>,
@@ -112,10 +112,10 @@ impl<B: Backend> Inputs<B> {
         before: Option<Running<B>>,
     ) -> Running<B> {
         let scores = self.scores(q, &tokens::<B>(&self.k, &block.keys), queries, block);
-        let found = B::float_max_dim(scores.clone(), 3);
+        let block_largest = B::float_max_dim(scores.clone(), 3);
         let largest = match &before {
-            Some(before) => larger::<B>(before.largest.clone(), found),
-            None => found,
+            Some(before) => larger::<B>(before.largest.clone(), block_largest),
+            None => block_largest,
         };
         let probabilities = B::float_exp(B::float_sub(scores, largest.clone()));
         let mut sum = B::float_sum_dim(probabilities.clone(), 3);
@@ -143,7 +143,7 @@ impl<B: Backend> Inputs<B> {
             let queries = self.blocks.tokens(index);
             let [q, out, lse, grad] =
                 [&self.q, &out, &lse, &grad].map(|tensor| tokens::<B>(tensor, &queries));
-            // What every probability's gradient is off by, because they sum to 1.
+            // Subtracted from every probability's gradient, because probabilities sum to 1.
             let along = B::float_mul(cast::<B>(grad.clone(), self.wide), cast::<B>(out, self.wide));
             let along = B::float_sum_dim(along, 3);
             let (q, grad) = (self.folded(q), self.folded(grad));
@@ -186,16 +186,16 @@ impl<B: Backend> Inputs<B> {
     }
 }
 
-/// What is known of a block of queries after some of the keys, all `[batch, heads, queries, …]`.
+/// The state of a block of queries after some of the keys, all `[batch, heads, queries, …]`.
 struct Running<B: Backend> {
     largest: FloatTensor<B>,
-    /// Of e to the power of the scores, less the largest.
+    /// Of the exponentials of the scores minus the largest.
     sum: FloatTensor<B>,
     /// Values, weighted by the same.
     values: FloatTensor<B>,
 }
 
-/// Tells which keys a query must not see.
+/// Which keys a query must not see.
 struct Masks<B: Backend> {
     /// 0, 1, … `[1, 1, seq, 1]`.
     index: IntTensor<B>,
@@ -265,11 +265,10 @@ pub(super) struct SavedAttention<B: Backend> {
 /// # Shapes
 /// As [`crate::document_attention`].
 pub(super) fn forward<B: Backend>(
-    q: FloatTensor<B>,
-    k: FloatTensor<B>,
-    v: FloatTensor<B>,
+    [q, k, v]: [FloatTensor<B>; 3],
     documents: Documents,
     block: usize,
+    _: [bool; 3],
 ) -> (FloatTensor<B>, SavedAttention<B>) {
     let inputs = Inputs::<B>::new(q.clone(), k.clone(), v.clone(), &documents, block);
     let (outs, lses): (Vec<_>, Vec<_>) = (0..inputs.blocks.count())

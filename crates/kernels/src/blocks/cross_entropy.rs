@@ -1,12 +1,14 @@
 //! Cross-entropy of a linear head over blocks of tokens. The summed loss is linear in its gradient, so the gradients
 //! are computed with the losses, from the same logits.
 
+use std::sync::Arc;
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{IndexingUpdateOp, Shape, Slice, TensorData};
 
 use crate::dtype::{accumulator, cast, ints};
-use crate::loss::Wanted;
+use crate::host_targets::HostTargets;
 use crate::tracked::Saved;
 
 #[derive(Debug, Clone)]
@@ -15,15 +17,14 @@ pub(super) struct SavedLoss<B: Backend> {
     weight: Option<FloatTensor<B>>,
 }
 
-/// The losses of all tokens, `[tokens]`, and the gradients of their sum as far as they are wanted.
+/// The losses of all tokens, `[tokens]`, and the wanted gradients of their sum.
 ///
 /// # Shapes
 /// - `hidden`: `[tokens, hidden_size]`
 /// - `weight`: `[vocab_size, hidden_size]`
 pub(super) fn forward<B: Backend>(
-    hidden: FloatTensor<B>,
-    weight: FloatTensor<B>,
-    targets: &Wanted,
+    [hidden, weight]: [FloatTensor<B>; 2],
+    targets: Arc<HostTargets>,
     block: usize,
     [of_hidden, of_weight]: [bool; 2],
 ) -> (FloatTensor<B>, SavedLoss<B>) {
@@ -35,7 +36,7 @@ pub(super) fn forward<B: Backend>(
     let mut dw: Option<FloatTensor<B>> = None;
     for start in (0..tokens).step_by(block) {
         let rows = start..(start + block).min(tokens);
-        let (ids, weights) = columns(targets, rows.clone());
+        let (ids, weights) = columns(&targets, rows.clone());
         let count = rows.len();
         let ids = ints::<B>(ids, [count, 1], &device);
         let weights = B::float_from_data(TensorData::new(weights, [count, 1]), &device);
@@ -54,7 +55,7 @@ pub(super) fn forward<B: Backend>(
         if !(of_hidden || of_weight) {
             continue;
         }
-        // Of the logits: the probabilities, less 1 at the target.
+        // The probabilities, minus 1 at the target.
         let ones = B::float_ones(Shape::from([count, 1]), &device, wide.into());
         let of_logits = B::float_scatter(
             1,
@@ -83,7 +84,7 @@ pub(super) fn forward<B: Backend>(
 }
 
 /// Target and weight of each of these rows; any target, with weight 0, where there is none.
-fn columns(targets: &Wanted, rows: std::ops::Range<usize>) -> (Vec<i32>, Vec<f32>) {
+fn columns(targets: &HostTargets, rows: std::ops::Range<usize>) -> (Vec<i32>, Vec<f32>) {
     rows.map(|row| {
         let id = targets.ids[row];
         let weight = targets.weights.as_ref().map_or(1.0, |weights| weights[row]);

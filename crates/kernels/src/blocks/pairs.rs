@@ -1,4 +1,4 @@
-//! Which blocks of keys a block of queries has to look at.
+//! Which blocks of keys a block of queries attends to.
 
 use std::ops::Range;
 
@@ -18,8 +18,8 @@ pub(super) struct KeyBlock {
 pub(super) struct Blocks {
     size: usize,
     seq: usize,
-    /// For each block, over all rows: the first token that its first query sees, at the least; that its last query
-    /// sees, at the most. Both only grow along a row.
+    /// For each block, over all rows: the earliest start of its first query's document, and the latest start of its last
+    /// query's. Both only grow along a row.
     visible: Vec<(usize, usize)>,
 }
 
@@ -53,7 +53,7 @@ impl Blocks {
         start..(start + self.size).min(self.seq)
     }
 
-    /// The keys of block `index` itself. They come first, so that no maximum is ever that of masked scores only.
+    /// The keys of block `index` itself. They come first, so a maximum is never that of masked scores only.
     pub fn own(&self, index: usize) -> KeyBlock {
         KeyBlock {
             index,
@@ -89,9 +89,9 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Against all pairs of tokens: what is left out is seen by none, what is not masked is seen by all.
+        /// Against all pairs of tokens: omitted keys are visible to no query, unmasked keys to all.
         #[test]
-        fn no_block_is_left_out_or_looked_at_in_vain(
+        fn exactly_the_visible_blocks_are_attended_to(
             lengths in prop::collection::vec(prop::collection::vec(1usize..20, 1..6), 1..4), size in 1usize..12,
         ) {
             let seq = lengths.iter().map(|row| row.iter().sum()).max().unwrap();
@@ -125,7 +125,7 @@ mod tests {
                         None => prop_assert!(!pairs.contains(&true)),
                         Some(found) => {
                             prop_assert!(pairs.contains(&true));
-                            // A block of one query masks nothing on its own diagonal; it is said all the same.
+                            // A block of one query masks nothing on its diagonal, but is marked as masked.
                             prop_assert!(found.masked || !pairs.contains(&false));
                             prop_assert!(!found.masked || pairs.contains(&false) || key_block == query_block);
                         }

@@ -1,41 +1,38 @@
-//! A product with a weight, in the dtype of what it is multiplied with. The same on every backend: Burn's own product would
-//! leave the weight's gradient transposed, to be copied later.
+//! A product with a weight, in the dtype of the activations. The same on every backend: Burn's product would leave the
+//! weight's gradient transposed, to be copied later.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::DType;
 
-use super::Saved;
 use crate::dtype::cast;
+use crate::tracked::Saved;
 
 /// What the backward pass needs.
 #[derive(Debug, Clone)]
 pub(super) struct SavedLinear<B: Backend> {
-    /// For the gradient of the weight, if that is wanted.
+    /// For the gradient of the weight, if wanted.
     x: Option<FloatTensor<B>>,
-    /// For the gradient of `x`, if that is wanted; in its dtype.
+    /// For the gradient of `x`, if wanted; in the dtype of `x`.
     weight: Option<FloatTensor<B>>,
     /// Of `x` and of the parameter.
     dtypes: [DType; 2],
 }
 
-impl<B: Backend> SavedLinear<B> {
-    /// The product, and what the gradients of `x` and of `weight` need, as far as they are wanted.
-    pub fn forward(
-        x: FloatTensor<B>,
-        weight: FloatTensor<B>,
-        [of_x, of_weight]: [bool; 2],
-    ) -> (FloatTensor<B>, Self) {
-        let dtypes = [x.dtype(), weight.dtype()];
-        let weight = cast::<B>(weight, x.dtype());
-        let out = B::float_matmul(x.clone(), B::float_transpose(weight.clone()));
-        let saved = Self {
-            x: of_weight.then_some(x),
-            weight: of_x.then_some(weight),
-            dtypes,
-        };
-        (out, saved)
-    }
+/// The product, and what the `wanted` gradients need.
+pub(super) fn forward<B: Backend>(
+    [x, weight]: [FloatTensor<B>; 2],
+    [of_x, of_weight]: [bool; 2],
+) -> (FloatTensor<B>, SavedLinear<B>) {
+    let dtypes = [x.dtype(), weight.dtype()];
+    let weight = cast::<B>(weight, x.dtype());
+    let out = B::float_matmul(x.clone(), B::float_transpose(weight.clone()));
+    let saved = SavedLinear {
+        x: of_weight.then_some(x),
+        weight: of_x.then_some(weight),
+        dtypes,
+    };
+    (out, saved)
 }
 
 impl<B: Backend> Saved<B, 2> for SavedLinear<B> {
@@ -60,11 +57,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_gradient_needs_is_not_kept() {
+    fn only_what_wanted_gradients_need_is_kept() {
         let tensor =
             || Flex::float_from_data(TensorData::from([[1f32, 2.0], [3.0, 4.0]]), &Default::default());
         for wanted in [[true, true], [true, false], [false, true], [false, false]] {
-            let (_, saved) = SavedLinear::<Flex>::forward(tensor(), tensor(), wanted);
+            let (_, saved) = forward::<Flex>([tensor(), tensor()], wanted);
             assert_eq!([saved.weight.is_some(), saved.x.is_some()], wanted);
             assert_eq!(saved.backward(tensor()).map(|found| found.is_some()), wanted);
         }

@@ -13,7 +13,7 @@ pub(crate) fn adamw(
     step: AdamWStep,
     threads: Threads,
 ) {
-    /// Numbers that one task updates.
+    /// Numbers per task.
     const CHUNK: usize = 16 * 1024;
     let length = value.len();
     let (value, first, second) = (Shared::new(value), Shared::new(first), Shared::new(second));
@@ -21,7 +21,7 @@ pub(crate) fn adamw(
         let begin = task * CHUNK;
         let count = CHUNK.min(length - begin);
         let gradient = &gradient[begin..][..count];
-        // SAFETY: the chunk of a task is its own.
+        // SAFETY: tasks have disjoint chunks.
         let (value, first, second) = unsafe {
             (
                 value.part(begin, count),
@@ -39,7 +39,7 @@ pub(crate) fn adamw(
                     *first = *first * beta1 + gradient * (1.0 - beta1);
                     *second = *second * beta2 + gradient * gradient * (1.0 - beta2);
                     let root = second.sqrt() / step.second_correction + step.epsilon;
-                    *value = *value * step.keep - *first / root * step.rate;
+                    *value = *value * step.decay_factor - *first / root * step.step_size;
                 }
             },
         );

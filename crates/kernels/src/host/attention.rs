@@ -1,9 +1,9 @@
 //! Causal attention inside documents, a block of queries at a time.
 //!
-//! One task is one document of one key/value head. It goes over its queries in blocks, computes their scores against
-//! the keys they may see, and turns them into weights where they lie; memory is one block of scores a thread, and
-//! time Σ length². The backward pass computes the weights again from the saved log-sum-exp (Dao et al. 2022,
-//! arXiv:2205.14135, without the tiling over keys, which a CPU's cache does not need at these widths).
+//! One task is one document of one key/value head. It processes queries in blocks: their scores against the visible keys
+//! become weights in place. Memory is one block of scores per thread, time Σ length². The backward pass recomputes the
+//! weights from the saved log-sum-exp (Dao et al. 2022, arXiv:2205.14135, without the tiling over keys, which a CPU's cache
+//! does not need at these widths).
 
 use std::cell::RefCell;
 
@@ -12,7 +12,7 @@ use super::matmul::{Cores, matmul};
 use super::{Shared, Threads, View};
 use crate::Documents;
 
-/// Queries whose scores are held at once.
+/// Queries per block.
 const BLOCK: usize = 64;
 
 /// Numbers of heads and their width.
@@ -43,12 +43,12 @@ fn tasks(documents: &Documents, kv_heads: usize) -> Vec<Task> {
             })
         })
         .collect();
-    // Longest first, so that no thread is left with a long one at the end.
+    // Longest first, so that no thread ends with a long one.
     tasks.sort_by_key(|task| std::cmp::Reverse(task.length));
     tasks
 }
 
-/// Runs `work` with two buffers that the thread keeps for its next task.
+/// Runs `work` with two buffers that the thread reuses.
 fn with_scratch(work: impl FnOnce(&mut Vec<f32>, &mut Vec<f32>)) {
     thread_local! {
         static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
@@ -94,7 +94,7 @@ pub(crate) fn forward(
                         Cores::One,
                     );
                     let at = (task.batch * heads.heads + head) * seq + task.start + begin;
-                    // SAFETY: the rows of a task's queries belong to no other task.
+                    // SAFETY: tasks have disjoint rows of queries.
                     let (out, lse) = unsafe {
                         (
                             out_at.part(at * heads.dim, rows * heads.dim),
@@ -121,9 +121,9 @@ pub(crate) fn forward(
     (out, lse)
 }
 
-/// Output `[batch, heads, queries, head_dim]` of the last `queries` of `total` tokens of each row, the keys and values of all
-/// of which are there; row `i` begins at `starts[i]`, and what is before it sees nothing. Nothing is kept for a backward
-/// pass, so that each block of queries of each head is a task of its own.
+/// Output `[batch, heads, queries, head_dim]` of the last `queries` of `total` tokens of each row, from the keys and values of
+/// all of them. Row `i` begins at `starts[i]`; queries before it see nothing. Without a backward pass, each block of queries of
+/// each head is a separate task.
 pub(crate) fn extend(
     q: View<'_, f32>,
     k: View<'_, f32>,
@@ -139,7 +139,7 @@ pub(crate) fn extend(
     let group = heads.heads / heads.kv_heads;
     let blocks = queries.div_ceil(BLOCK);
     threads.each(starts.len() * heads.heads * blocks, |task| {
-        // The last blocks first: they see the most.
+        // Last blocks first: they have the most keys.
         let (block, row_and_head) = (
             blocks - 1 - task / (starts.len() * heads.heads),
             task % (starts.len() * heads.heads),
@@ -173,7 +173,7 @@ pub(crate) fn extend(
                 || softmax(scores, lse, position, seen, scale),
             );
             let at = (row_and_head * queries + begin) * heads.dim;
-            // SAFETY: the queries of a block belong to one task.
+            // SAFETY: tasks have disjoint blocks of queries.
             let out = unsafe { out_at.part(at, rows * heads.dim) };
             matmul(
                 out,
@@ -196,7 +196,7 @@ pub(crate) struct Gradients {
     pub v: Vec<f32>,
 }
 
-/// What the forward pass was given and left behind.
+/// Inputs and results of the forward pass.
 pub(crate) struct Saved<'a> {
     pub q: View<'a, f32>,
     pub k: View<'a, f32>,
@@ -232,7 +232,7 @@ pub(crate) fn backward(
             let keys = k.head(task.batch, task.kv_head, task.start);
             let values = v.head(task.batch, task.kv_head, task.start);
             let at = ((task.batch * heads.kv_heads + task.kv_head) * seq + task.start) * dim;
-            // SAFETY: a document's keys and values of one head belong to one task.
+            // SAFETY: tasks have disjoint documents and key/value heads.
             let (dk, dv) = unsafe {
                 (
                     dk_at.part(at, task.length * dim),
@@ -280,7 +280,7 @@ pub(crate) fn backward(
                             }
                         },
                     );
-                    // SAFETY: the rows of a task's queries belong to no other task.
+                    // SAFETY: tasks have disjoint rows of queries.
                     let dq = unsafe { dq_at.part(at * dim, rows * dim) };
                     matmul(
                         dq,
@@ -316,7 +316,7 @@ pub(crate) fn backward(
     gradients
 }
 
-/// Turns scores of `lse.len()` queries, the first at position `begin`, into weights, and keeps their log-sum-exp.
+/// Turns scores of `lse.len()` queries, the first at position `begin`, into weights, and stores their log-sum-exp.
 #[inline(always)]
 fn softmax(scores: &mut [f32], lse: &mut [f32], begin: usize, seen: usize, scale: f32) {
     for (row, (scores, lse)) in scores.chunks_exact_mut(seen).zip(lse).enumerate() {
@@ -331,7 +331,7 @@ fn softmax(scores: &mut [f32], lse: &mut [f32], begin: usize, seen: usize, scale
 }
 
 /// Turns a row of scores into weights, and the gradients of its weights into those of its scores. `mixed` is the
-/// product of the query's output and the gradient of it.
+/// dot product of the query's output and its gradient.
 #[inline(always)]
 fn softmax_backward(
     weights: &mut [f32],

@@ -1,12 +1,12 @@
-//! Numbers as they lie in memory; all arithmetic is in `f32`.
+//! Number formats in memory; all arithmetic is in `f32`.
 
 use half::bf16;
 
-/// A number that is stored in less than the `f32` it is computed in, or in just that.
-pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
+/// A number that is stored in `f32` or less.
+pub(crate) trait Element: burn::tensor::Element + bytemuck::Pod {
     /// Its value.
     fn get(self) -> f32;
-    /// The nearest number to a value.
+    /// The number nearest to a value.
     fn of(value: f32) -> Self;
 }
 
@@ -28,7 +28,7 @@ impl Element for bf16 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
-    /// Rounds to nearest, ties to even, in integer arithmetic that vectorises; `half`'s own does not.
+    /// Rounds to nearest, ties to even, in integer arithmetic that vectorises; `half`'s does not.
     #[inline(always)]
     fn of(value: f32) -> Self {
         let bits = value.to_bits();

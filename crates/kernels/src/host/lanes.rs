@@ -1,12 +1,12 @@
 //! Arithmetic on rows that the compiler turns into vector instructions.
 //!
-//! Everything here is `inline(always)` and has to be called from a closure that is too, inside [`wide`]: only then is
-//! it compiled for the widest registers of the machine. Sums and maxima go over sixteen lanes, because a compiler may
-//! not reorder additions by itself.
+//! Everything here is `inline(always)` and must be called from an `inline(always)` closure inside [`wide`]: only then is it
+//! compiled for the machine's widest registers. Sums and maxima use sixteen lanes, because a compiler may not reorder
+//! additions.
 
 use pulp::Arch;
 
-/// Numbers that are worked on at once.
+/// Numbers per vector operation.
 const LANES: usize = 16;
 
 /// Runs `work` compiled for the widest vectors of this machine. `work` must be an `#[inline(always)]` closure.
@@ -14,7 +14,7 @@ pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     Arch::new().dispatch(work)
 }
 
-/// The largest number of a row; NaN is passed over. Where it shifts [`exp_row`], the sum of that row is NaN.
+/// The largest number of a row, ignoring NaN. After a shift by it, [`exp_row`] of a row with NaN sums to NaN.
 #[inline(always)]
 pub(crate) fn largest(row: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
@@ -89,12 +89,12 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 /// e^x to about two units in the last place, for x ≤ 88; below −87 it is 0, and NaN for NaN.
 ///
 /// Range reduction by ln 2 in two parts, then a polynomial on [−ln 2 / 2, ln 2 / 2] (the coefficients of Cephes'
-/// `expf`). The library's `expf` is a call for every number; this is a few vector instructions for sixteen.
+/// `expf`). The library's `expf` is a call per number; this is a few vector instructions per sixteen.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Adding 1.5 · 2^23 rounds to an integer, which then stands in the lowest bits.
+    // Adding 1.5 · 2^23 rounds to an integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    // This way round the comparison lets NaN through, and is still one instruction.
+    // In this order the comparison passes NaN on, and is still one instruction.
     let clamped = if x < -87.0 { -87.0 } else { x };
     let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;

@@ -4,21 +4,21 @@ use std::ops::Range;
 
 use super::lanes::{exp_row, largest, wide};
 use super::{Shared, Threads};
-use crate::loss::Wanted;
+use crate::host_targets::HostTargets;
 
-/// Logits that are held at once, 64 MiB, unless the vocabulary is beyond half a million.
+/// Logits per block: 64 MiB, up to a vocabulary of half a million.
 const LOGITS: usize = 16 << 20;
 
-/// Tokens whose logits are held at once. The products want many; beyond some hundreds they gain nothing.
+/// Tokens per block of logits. Products gain from many, but little beyond some hundreds.
 pub(crate) fn loss_block(vocab: usize) -> usize {
     (LOGITS / vocab.max(1)).clamp(32, 512)
 }
 
-/// The weighted losses of the tokens of `span`, whose logits these are, into `losses`. Each row becomes the gradient of
-/// its loss.
+/// Writes the weighted losses of the tokens of `span` into `losses`, from their logits. Each row of logits becomes the gradient
+/// of its loss.
 pub(crate) fn loss_rows(
     logits: &mut [f32],
-    targets: &Wanted,
+    targets: &HostTargets,
     span: Range<usize>,
     losses: &mut [f32],
     threads: Threads,
@@ -28,7 +28,7 @@ pub(crate) fn loss_rows(
     let weights = targets.weights.as_deref().map(|weights| &weights[span]);
     let (logits, losses) = (Shared::new(logits), Shared::new(losses));
     threads.each(ids.len(), |row| {
-        // SAFETY: each task has a row of its own.
+        // SAFETY: tasks have disjoint rows.
         let (logits, loss) = unsafe { (logits.part(row * vocab, vocab), losses.part(row, 1)) };
         let weight = weights.map_or(1.0, |weights| weights[row]);
         loss[0] = wide(
@@ -38,7 +38,7 @@ pub(crate) fn loss_rows(
     });
 }
 
-/// The loss of one row of logits, which becomes its gradient: probabilities, less one at the target, times the weight.
+/// The loss of one row of logits, which becomes its gradient: (probabilities − 1 at the target) · weight.
 #[inline(always)]
 fn loss_row(row: &mut [f32], target: i32, weight: f32) -> f32 {
     let Some(&at_target) = usize::try_from(target).ok().and_then(|target| row.get(target)) else {

@@ -2,10 +2,10 @@
 
 use gemm::Parallelism;
 
-/// What computes a product.
+/// The threads of a product.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cores {
-    /// The calling thread: inside a parallel loop.
+    /// The calling thread, inside a parallel loop.
     One,
     /// All of rayon's.
     All,

@@ -3,11 +3,11 @@
 use super::lanes::{sum_of, sum_of_pairs, wide};
 use super::{Element, Shared, Threads};
 
-/// Rows that one task computes. Fixed, so that sums over rows do not depend on the number of threads.
+/// Rows per task. Fixed, so that sums over rows do not depend on the number of threads.
 const ROWS: usize = 64;
 
 /// `weight · x · s` with `s = 1/√(mean(x²) + epsilon)` into `out`, and the `s` of each row into `scales`. `x · s` is
-/// rounded to the dtype of `out` before the weight comes in, as transformers does.
+/// rounded to the dtype of `out` before it is multiplied by the weight, as in transformers.
 pub(crate) fn rms_norm<O: Element>(
     x: &[f32],
     weight: &[f32],
@@ -22,7 +22,7 @@ pub(crate) fn rms_norm<O: Element>(
         let first = task * ROWS;
         let count = ROWS.min(rows - first);
         let x = &x[first * width..][..count * width];
-        // SAFETY: the rows of a task are its own.
+        // SAFETY: tasks have disjoint rows.
         let (out, scales) = unsafe { (out.part(first * width, count * width), scales.part(first, count)) };
         wide(
             #[inline(always)]
@@ -58,7 +58,7 @@ pub(crate) fn rms_norm_backward<O: Element>(
         let count = ROWS.min(rows - first);
         let inputs = first * width..(first + count) * width;
         let (x, grad) = (&x[inputs.clone()], &grad[inputs]);
-        // SAFETY: the rows of a task are its own.
+        // SAFETY: tasks have disjoint rows.
         let (dx, dw) = unsafe {
             (
                 dx.part(first * width, count * width),

@@ -17,7 +17,7 @@ impl<'a, E> View<'a, E> {
         &self.data[batch * self.strides[0] + head * self.strides[1] + start * self.strides[2]..]
     }
 
-    /// Distance of two positions.
+    /// Stride between positions.
     pub(crate) fn row(&self) -> usize {
         self.strides[2]
     }
@@ -32,8 +32,8 @@ pub(crate) struct Angles<'a> {
     pub shared: bool,
 }
 
-/// Turns the pairs `(x[j], x[j + half])` of `[batch, heads, seq, 2·half]` by their angles, or, for a gradient, back.
-/// `out` is `[batch, seq, heads, 2·half]` in memory: what comes before and after is laid out that way.
+/// Rotates the pairs `(x[j], x[j + half])` of `[batch, heads, seq, 2·half]` by their angles or, for a gradient, back.
+/// `out` is `[batch, seq, heads, 2·half]` in memory, the layout of the operations before and after.
 pub(crate) fn rotary<E: Element>(
     x: View<'_, E>,
     [batch, heads, seq, dim]: [usize; 4],
@@ -42,7 +42,7 @@ pub(crate) fn rotary<E: Element>(
     out: &mut [E],
     threads: Threads,
 ) {
-    /// Positions that one task turns.
+    /// Positions per task.
     const POSITIONS: usize = 32;
     let half = dim / 2;
     let sign = if back { -1.0 } else { 1.0 };
@@ -52,7 +52,7 @@ pub(crate) fn rotary<E: Element>(
         let (row, begin) = (task / blocks, task % blocks * POSITIONS);
         let count = POSITIONS.min(seq - begin);
         let first = if angles.shared { 0 } else { row * seq };
-        // SAFETY: the positions of a task are its own.
+        // SAFETY: tasks have disjoint positions.
         let out = unsafe { out.part((row * seq + begin) * heads * dim, count * heads * dim) };
         wide(
             #[inline(always)]
@@ -62,10 +62,10 @@ pub(crate) fn rotary<E: Element>(
                     let (cos, sin) = (&angles.cos[at..][..half], &angles.sin[at..][..half]);
                     for (head, out) in out.chunks_exact_mut(dim).enumerate() {
                         let (x, y) = x.head(row, head, position)[..dim].split_at(half);
-                        let (turned_x, turned_y) = out.split_at_mut(half);
+                        let (rotated_x, rotated_y) = out.split_at_mut(half);
                         let inputs = x.iter().zip(y).zip(cos.iter().zip(sin));
                         for ((out_x, out_y), ((x, y), (cos, sin))) in
-                            turned_x.iter_mut().zip(turned_y).zip(inputs)
+                            rotated_x.iter_mut().zip(rotated_y).zip(inputs)
                         {
                             let (x, y, sin) = (x.get(), y.get(), sign * sin);
                             *out_x = E::of(x * cos - y * sin);

@@ -3,7 +3,7 @@
 use super::lanes::{sigmoid, wide};
 use super::{Element, Shared, Threads};
 
-/// Numbers that one task computes.
+/// Numbers per task.
 const CHUNK: usize = 16 * 1024;
 
 /// `gate · sigmoid(gate) · up` into `out`.
@@ -14,7 +14,7 @@ pub(crate) fn swiglu<E: Element>(gate: &[E], up: &[E], out: &mut [E], threads: T
         let first = task * CHUNK;
         let count = CHUNK.min(length - first);
         let (gate, up) = (&gate[first..][..count], &up[first..][..count]);
-        // SAFETY: the chunk of a task is its own.
+        // SAFETY: tasks have disjoint chunks.
         let out = unsafe { out.part(first, count) };
         wide(
             #[inline(always)]
@@ -44,7 +44,7 @@ pub(crate) fn swiglu_backward<E: Element>(
         let count = CHUNK.min(length - first);
         let inputs = first..first + count;
         let (gate, up, grad) = (&gate[inputs.clone()], &up[inputs.clone()], &grad[inputs]);
-        // SAFETY: the chunk of a task is its own.
+        // SAFETY: tasks have disjoint chunks.
         let (dgate, dup) = unsafe { (dgate.part(first, count), dup.part(first, count)) };
         wide(
             #[inline(always)]

@@ -1,12 +1,11 @@
-//! The cores that host loops run on.
+//! The threads that host loops run on.
 //!
-//! Beside LibTorch the loops must run on LibTorch's own threads: those wait for their next work in a busy loop, and a
-//! second pool on the same cores would be held up by them. LibTorch's pool is that of its GNU OpenMP library, whose
-//! entry point is asked for by name; where there is none, rayon does the work.
+//! Under LibTorch they must be LibTorch's: its threads spin while they wait, and would take the cores of a second pool. They
+//! belong to its GNU OpenMP library, whose entry point is looked up by name; without one, rayon runs the loops.
 
 use rayon::prelude::*;
 
-/// Who runs the tasks of a loop.
+/// The pool that runs the tasks of a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {
     /// Rayon's pool.
@@ -52,7 +51,7 @@ impl<'a, T> Shared<'a, T> {
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn part(&self, start: usize, length: usize) -> &mut [T] {
         assert!(start.checked_add(length).is_some_and(|end| end <= self.length));
-        // SAFETY: inside the buffer, which is borrowed for as long as this lives; the rest is promised.
+        // SAFETY: inside the buffer, which is borrowed while this lives; the caller guarantees the rest.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), length) }
     }
 }
@@ -65,7 +64,7 @@ mod openmp {
 
     use rayon::prelude::*;
 
-    /// `GOMP_parallel(function, data, threads, flags)`: runs `function(data)` once on each of so many threads.
+    /// `GOMP_parallel(function, data, threads, flags)`: runs `function(data)` once on each thread.
     type Parallel = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, u32, u32);
 
     fn entry() -> Option<Parallel> {
@@ -73,10 +72,10 @@ mod openmp {
         *ENTRY.get_or_init(|| {
             #[cfg(target_os = "linux")]
             {
-                // SAFETY: a lookup by name in what is loaded.
-                let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"GOMP_parallel".as_ptr()) };
+                // SAFETY: a lookup by name in the loaded libraries.
+                let entry = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"GOMP_parallel".as_ptr()) };
                 // SAFETY: the library's documented entry point has this type.
-                (!found.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, Parallel>(found) })
+                (!entry.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, Parallel>(entry) })
             }
             #[cfg(not(target_os = "linux"))]
             None
@@ -119,7 +118,7 @@ mod openmp {
             tasks,
             work,
         };
-        // SAFETY: see `run`; OpenMP puts the results of all threads before its return.
+        // SAFETY: see `run`; OpenMP returns after all threads are done.
         unsafe { parallel(run, (&raw mut state).cast(), threads, 0) };
     }
 }
@@ -139,7 +138,7 @@ mod tests {
             for tasks in [0, 1, 2, 1000] {
                 let mut counts = vec![0u8; tasks];
                 let shared = Shared::new(&mut counts);
-                // SAFETY: each task has a part of its own.
+                // SAFETY: tasks have disjoint parts.
                 threads.each(tasks, |task| unsafe { shared.part(task, 1) }[0] += 1);
                 assert!(counts.iter().all(|count| *count == 1), "{threads:?} {tasks}");
             }

@@ -1,8 +1,8 @@
 //! LibTorch's deterministic algorithms around one call.
 //!
-//! They are a setting of the process, under which other operations get slower or are refused, so it is set for the one call
-//! that needs it and put back after, however that call ends. Calls of several threads take turns: each would otherwise put
-//! back what another has set. A call only launches kernels, so the wait is short.
+//! The setting is global to the process and makes other operations slower or fail. It is therefore set for the one call that
+//! needs it and restored afterwards, however the call ends. Calls of several threads are serialised: otherwise one would
+//! restore what another has set. A call only launches kernels, so the wait is short.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use super::shim::DeterminismFlags;
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// As long as this lives, LibTorch uses deterministic algorithms, if that is wanted at all.
+/// While this lives, LibTorch uses deterministic algorithms, if they are enabled at all.
 pub(super) struct Deterministic {
     before: Option<(DeterminismFlags, MutexGuard<'static, ()>)>,
 }
@@ -44,9 +44,9 @@ impl Drop for Deterministic {
 mod tests {
     use super::*;
 
-    /// One test, because what it looks at is the process's.
+    /// One test, because the setting is global to the process.
     #[test]
-    fn it_is_set_during_the_call_and_put_back_after_it_however_that_ends() {
+    fn it_is_set_during_the_call_and_restored_however_that_ends() {
         let usual = DeterminismFlags {
             algorithms: false,
             warn_only: false,
@@ -75,7 +75,7 @@ mod tests {
         }
         usual.set();
 
-        // Whoever comes second must not take what the first has set for what was before.
+        // The second must not save the first one's setting as the previous one.
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

@@ -1,24 +1,26 @@
-//! The fused operations on a GPU, in LibTorch's operations. They save as little as the host's do: an operation keeps its
-//! inputs, not what it computes between.
+//! The fused operations on a GPU, in LibTorch's operations. Like those on the host, they save their inputs and no
+//! intermediates.
+
+use std::sync::Arc;
 
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
+use burn::tensor::DType;
 use tch::{Device, Kind, Tensor};
 
-use super::SavedLoss;
 use super::deterministic::Deterministic;
 use super::shim::{Updated, flash_attention, fused_adamw};
 use super::tensor::{contiguous, own};
 use super::upload::upload;
-use crate::fused::Saved;
-use crate::loss::Wanted;
+use crate::host_targets::HostTargets;
+use crate::tracked::Saved;
 use crate::{AdamWStep, Documents};
 
-/// Tokens whose logits are held at once.
+/// Tokens per block of logits.
 const LOSS_ROWS: usize = 1024;
 
-/// Tokens of all rows in one list: `[batch, heads, seq, dim]` → `[batch · seq, heads, dim]`. No copy for what the model and
-/// [`rotary`] make, which lies in this order.
+/// Tokens of all rows in one list: `[batch, heads, seq, dim]` → `[batch · seq, heads, dim]`. No copy of what the model and
+/// [`rotary`] return, which is laid out in this order.
 fn listed(tensor: &Tensor) -> Tensor {
     let size = tensor.size();
     tensor
@@ -26,7 +28,7 @@ fn listed(tensor: &Tensor) -> Tensor {
         .reshape([size[0] * size[2], size[1], size[3]])
 }
 
-/// The way back from [`listed`], a view.
+/// The inverse of [`listed`], a view.
 fn in_rows(tensor: &Tensor, batch: i64) -> Tensor {
     let size = tensor.size();
     tensor
@@ -34,39 +36,36 @@ fn in_rows(tensor: &Tensor, batch: i64) -> Tensor {
         .transpose(1, 2)
 }
 
-/// [`in_rows`] of what is kept as well: one memory has one count of owners, or Burn would write over what the backward pass
-/// reads.
+/// [`in_rows`] of a list that is saved too: both share one owner count, or Burn would overwrite what the backward pass reads.
 fn rows_of(list: &TchTensor, batch: i64) -> TchTensor {
     TchTensor::from_existing(in_rows(&list.tensor, batch), list.storage.clone())
 }
 
-/// Where each document begins in the list of all tokens, at last the number of tokens; and the longest document.
-fn boundaries(documents: &Documents) -> (Vec<i32>, i64) {
-    let mut starts = vec![0];
-    let mut longest = 0;
+/// Cumulative lengths of the documents of all rows, from 0 to the number of tokens, and the longest length.
+fn cu_seqlens(documents: &Documents) -> (Vec<i32>, i64) {
+    let mut cu_seqlens = vec![0];
+    let mut max_seqlen = 0;
     for row in 0..documents.batch() {
         for (start, length) in documents.spans(row) {
-            starts.push((row * documents.seq() + start + length) as i32);
-            longest = longest.max(length as i64);
+            cu_seqlens.push((row * documents.seq() + start + length) as i32);
+            max_seqlen = max_seqlen.max(length as i64);
         }
     }
-    (starts, longest)
+    (cu_seqlens, max_seqlen)
 }
 
-/// [`boundaries`] on a device, uploaded once for all layers of a micro-batch and both passes.
-fn cu_seqlens(documents: &Documents, device: Device) -> (Tensor, i64) {
-    let (starts, longest) = boundaries(documents);
-    let uploaded = documents.uploaded().on(device, || upload(&starts, device));
-    (uploaded, longest)
+/// [`cu_seqlens`] on a device, uploaded once for all layers of a micro-batch and both passes.
+fn uploaded_cu_seqlens(documents: &Documents, device: Device) -> (Tensor, i64) {
+    let (cu_seqlens, max_seqlen) = cu_seqlens(documents);
+    let uploaded = documents.uploaded().on(device, || upload(&cu_seqlens, device));
+    (uploaded, max_seqlen)
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct SavedAttention {
-    q: TchTensor,
-    k: TchTensor,
-    v: TchTensor,
-    /// Output, log-sum-exp, and the two that LibTorch wants back.
-    found: [TchTensor; 4],
+    inputs: [TchTensor; 3],
+    /// Output, log-sum-exp, and two tensors for LibTorch's backward pass.
+    outputs: [TchTensor; 4],
     documents: Documents,
 }
 
@@ -76,28 +75,18 @@ fn scale(q: &Tensor) -> f64 {
 
 /// Variable-length flash attention (Dao 2023, arXiv:2307.08691): `bf16`, `head_dim` a multiple of 8.
 pub(super) fn attention(
-    q: TchTensor,
-    k: TchTensor,
-    v: TchTensor,
+    inputs: [TchTensor; 3],
     documents: Documents,
+    _: [bool; 3],
 ) -> (TchTensor, SavedAttention) {
-    let (starts, longest) = cu_seqlens(&documents, q.tensor.device());
-    let [listed_q, listed_k, listed_v] = [&q, &k, &v].map(|tensor| listed(&tensor.tensor));
-    let found = flash_attention(
-        &listed_q,
-        &listed_k,
-        &listed_v,
-        &starts,
-        longest,
-        scale(&q.tensor),
-    );
-    let found = found.map(TchTensor::new);
-    let out = rows_of(&found[0], q.tensor.size()[0]);
+    let (batch, scale) = (inputs[0].tensor.size()[0], scale(&inputs[0].tensor));
+    let (cu_seqlens, max_seqlen) = uploaded_cu_seqlens(&documents, inputs[0].tensor.device());
+    let [q, k, v] = inputs.each_ref().map(|tensor| listed(&tensor.tensor));
+    let outputs = flash_attention(&q, &k, &v, &cu_seqlens, max_seqlen, scale).map(TchTensor::new);
+    let out = rows_of(&outputs[0], batch);
     let saved = SavedAttention {
-        q,
-        k,
-        v,
-        found,
+        inputs,
+        outputs,
         documents,
     };
     (out, saved)
@@ -105,12 +94,12 @@ pub(super) fn attention(
 
 impl Saved<LibTorch, 3> for SavedAttention {
     fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 3] {
-        let batch = self.q.tensor.size()[0];
-        let [out, lse, random, unused] = self.found.map(|tensor| tensor.tensor);
-        let (starts, longest) = cu_seqlens(&self.documents, out.device());
+        let (batch, scale) = (grad.tensor.size()[0], scale(&grad.tensor));
+        let [out, lse, random, unused] = self.outputs.map(|tensor| tensor.tensor);
+        let (cu_seqlens, max_seqlen) = uploaded_cu_seqlens(&self.documents, out.device());
         let grad = contiguous(listed(&grad.tensor));
-        let [q, k, v] = [&self.q, &self.k, &self.v].map(|tensor| listed(&tensor.tensor));
-        // Otherwise blocks of keys add to the gradient of q in whatever order they are done.
+        let [q, k, v] = self.inputs.each_ref().map(|tensor| listed(&tensor.tensor));
+        // Otherwise blocks of keys add to the gradient of q in any order.
         let _deterministic = Deterministic::begin();
         let (dq, dk, dv) = Tensor::internal_flash_attention_backward(
             &grad,
@@ -119,15 +108,15 @@ impl Saved<LibTorch, 3> for SavedAttention {
             &v,
             &out,
             &lse,
-            &starts,
-            &starts,
-            longest,
-            longest,
+            &cu_seqlens,
+            &cu_seqlens,
+            max_seqlen,
+            max_seqlen,
             0.0,
             true,
             &random,
             &unused,
-            scale(&self.q.tensor),
+            scale,
             None,
             None,
         );
@@ -135,10 +124,16 @@ impl Saved<LibTorch, 3> for SavedAttention {
     }
 }
 
+/// The summed loss is linear in its gradient, so the factor can come later.
+#[derive(Debug, Clone)]
+pub(crate) struct SavedLoss {
+    hidden: Option<TchTensor>,
+    weight: Option<TchTensor>,
+}
+
 pub(super) fn loss(
-    hidden: TchTensor,
-    weight: TchTensor,
-    targets: &Wanted,
+    [hidden, weight]: [TchTensor; 2],
+    targets: Arc<HostTargets>,
     [of_hidden, of_weight]: [bool; 2],
 ) -> (TchTensor, SavedLoss) {
     let hidden = hidden.tensor;
@@ -161,8 +156,10 @@ pub(super) fn loss(
         let [part, targets, kept] = [&hidden, &targets, &kept].map(|tensor| tensor.narrow(0, start, rows));
         let logits = part.matmul(&weight.tr()).to_kind(Kind::Float);
         let mut log_probs = logits.log_softmax(-1, Kind::Float);
-        let found = log_probs.gather(1, &targets, false) * &kept;
-        losses.narrow(0, start, rows).copy_(&found.squeeze_dim(1).neg());
+        let of_targets = log_probs.gather(1, &targets, false) * &kept;
+        losses
+            .narrow(0, start, rows)
+            .copy_(&of_targets.squeeze_dim(1).neg());
         if !(of_hidden || of_weight) {
             continue;
         }
@@ -183,6 +180,14 @@ pub(super) fn loss(
     (TchTensor::new(losses), saved)
 }
 
+impl Saved<LibTorch, 2> for SavedLoss {
+    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 2] {
+        // Without waiting for its value.
+        let factor = grad.tensor.narrow(0, 0, 1);
+        [self.hidden, self.weight].map(|tensor| Some(TchTensor::new(own(tensor?).g_mul_(&factor))))
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct SavedNorm {
     x: TchTensor,
@@ -191,7 +196,16 @@ pub(crate) struct SavedNorm {
     scales: TchTensor,
 }
 
-pub(super) fn rms_norm(x: TchTensor, weight: TchTensor, epsilon: f64, kind: Kind) -> (TchTensor, SavedNorm) {
+pub(super) fn rms_norm(
+    [x, weight]: [TchTensor; 2],
+    epsilon: f64,
+    dtype: DType,
+    _: [bool; 2],
+) -> (TchTensor, SavedNorm) {
+    let kind = match dtype {
+        DType::BF16 => Kind::BFloat16,
+        _ => Kind::Float,
+    };
     let square = x.tensor.square();
     let scales = (square.mean_dim([-1].as_slice(), true, Kind::Float) + epsilon).rsqrt();
     let out = (&x.tensor * &scales).to_kind(kind) * weight.tensor.to_kind(kind);
@@ -208,7 +222,7 @@ impl Saved<LibTorch, 2> for SavedNorm {
         let weighted = grad * &self.weight.tensor;
         let along = (&weighted * &normed).mean_dim([-1].as_slice(), true, Kind::Float);
         let dx = (weighted - normed * along) * scales;
-        [dx, dw].map(|found| Some(TchTensor::new(found)))
+        [dx, dw].map(|gradient| Some(TchTensor::new(gradient)))
     }
 }
 
@@ -218,7 +232,7 @@ pub(crate) struct SavedGate {
     up: TchTensor,
 }
 
-pub(super) fn swiglu(gate: TchTensor, up: TchTensor) -> (TchTensor, SavedGate) {
+pub(super) fn swiglu([gate, up]: [TchTensor; 2], _: [bool; 2]) -> (TchTensor, SavedGate) {
     let out = gate.tensor.silu() * &up.tensor;
     (TchTensor::new(out), SavedGate { gate, up })
 }
@@ -229,7 +243,7 @@ impl Saved<LibTorch, 2> for SavedGate {
         let grad = grad.tensor.to_kind(gate.kind());
         let dup = gate.silu() * &grad;
         let dgate = gate.silu_backward(&(grad * up));
-        [dgate, dup].map(|found| Some(TchTensor::new(found)))
+        [dgate, dup].map(|gradient| Some(TchTensor::new(gradient)))
     }
 }
 
@@ -239,8 +253,8 @@ pub(crate) struct SavedRotary {
     sin: TchTensor,
 }
 
-/// In memory `[batch, seq, heads, head_dim]`, as projections write and attention reads it.
-fn turned(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
+/// In memory `[batch, seq, heads, head_dim]`, as projections write it and attention reads it.
+fn rotated(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
     let [x, cos, sin] = [x, cos, sin].map(|tensor| tensor.transpose(1, 2));
     let kind = x.kind();
     let halves = x.to_kind(Kind::Float).chunk(2, -1);
@@ -250,19 +264,24 @@ fn turned(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
         .transpose(1, 2)
 }
 
-pub(super) fn rotary(x: TchTensor, cos: TchTensor, sin: TchTensor) -> (TchTensor, SavedRotary) {
-    let out = turned(&x.tensor, &cos.tensor, &sin.tensor);
+pub(super) fn rotary(
+    [x]: [TchTensor; 1],
+    cos: TchTensor,
+    sin: TchTensor,
+    _: [bool; 1],
+) -> (TchTensor, SavedRotary) {
+    let out = rotated(&x.tensor, &cos.tensor, &sin.tensor);
     (TchTensor::new(out), SavedRotary { cos, sin })
 }
 
 impl Saved<LibTorch, 1> for SavedRotary {
     fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 1] {
-        let back = turned(&grad.tensor, &self.cos.tensor, &self.sin.tensor.neg());
+        let back = rotated(&grad.tensor, &self.cos.tensor, &self.sin.tensor.neg());
         [Some(TchTensor::new(back))]
     }
 }
 
-/// New values and moments, of each parameter `[value, first moment, second moment, gradient]`, all of one dtype: one call.
+/// New values and moments of parameters `[value, first moment, second moment, gradient]` of one dtype, in one call.
 pub(super) fn adamw(parameters: Vec<[TchTensor; 4]>, step: AdamWStep) -> Vec<[TchTensor; 3]> {
     let mut updated: Vec<Updated> = parameters
         .into_iter()
@@ -283,16 +302,16 @@ pub(super) fn adamw(parameters: Vec<[TchTensor; 4]>, step: AdamWStep) -> Vec<[Tc
         .collect()
 }
 
-/// These operations run on the CPU as well, all but attention: there they are compared with the host's own.
+/// These operations run on the CPU too, except attention: there they are compared with those on the host.
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use tch::Device;
 
-    use super::super::cpu;
     use super::*;
     use crate::Transfers;
+    use crate::fused::on_host;
 
     fn random<const D: usize>(size: [i64; D]) -> TchTensor {
         TchTensor::new(Tensor::randn(size, (Kind::Float, Device::Cpu)))
@@ -323,21 +342,22 @@ mod tests {
             let width = 2 * half;
             let (x, weight) = (random([batch, seq, width]), random([width]));
             let grad = random([batch, seq, width]);
-            let (a, ours) = rms_norm(x.clone(), weight.clone(), 1e-5, Kind::Float);
-            let (b, host) = cpu::rms_norm(x.clone(), weight, 1e-5, Kind::Float);
+            let inputs = [x.clone(), weight];
+            let (a, ours) = rms_norm(inputs.clone(), 1e-5, DType::F32, [true; 2]);
+            let (b, host) = on_host::rms_norm::<LibTorch>(inputs, 1e-5, DType::F32, [true; 2]);
             assert_close("norm", [Some(a)], [Some(b)]);
             assert_close("gradients of norm", ours.backward(grad.clone()), host.backward(grad.clone()));
 
-            let up = random([batch, seq, width]);
-            let (a, ours) = swiglu(x.clone(), up.clone());
-            let (b, host) = cpu::swiglu(x, up);
+            let inputs = [x, random([batch, seq, width])];
+            let (a, ours) = swiglu(inputs.clone(), [true; 2]);
+            let (b, host) = on_host::swiglu::<LibTorch>(inputs, [true; 2]);
             assert_close("gate", [Some(a)], [Some(b)]);
             assert_close("gradients of gate", ours.backward(grad.clone()), host.backward(grad));
 
             let (x, grad) = (random([batch, heads, seq, width]), random([batch, heads, seq, width]));
             let (cos, sin) = (random([batch, 1, seq, half]), random([batch, 1, seq, half]));
-            let (a, ours) = rotary(x.clone(), cos.clone(), sin.clone());
-            let (b, host) = cpu::rotary(x, cos, sin);
+            let (a, ours) = rotary([x.clone()], cos.clone(), sin.clone(), [true]);
+            let (b, host) = on_host::rotary::<LibTorch>([x], cos, sin, [true]);
             assert_close("rotation", [Some(a)], [Some(b)]);
             assert_close("gradient of rotation", ours.backward(grad.clone()), host.backward(grad));
         }
@@ -346,14 +366,14 @@ mod tests {
         fn the_loss_as_on_the_host(
             tokens in 1usize..40, width in 1i64..9, vocab in 2i64..30, twice: bool, weighted: bool, wanted: [bool; 2],
         ) {
-            // More rows than are held at once, every second time.
+            // More than one block, every second time.
             let tokens = if twice { tokens + LOSS_ROWS } else { tokens };
-            let (hidden, weight) = (random([tokens as i64, width]), random([vocab, width]));
+            let inputs = [random([tokens as i64, width]), random([vocab, width])];
             let targets: Vec<i32> = (0..tokens as i32).map(|i| if i % 5 == 2 { -1 } else { i * 7 % vocab as i32 }).collect();
             let weights: Vec<f32> = (0..tokens).map(|i| (i % 7) as f32 - 2.5).collect();
-            let targets = Wanted { ids: targets, weights: weighted.then_some(weights) };
-            let (a, ours) = loss(hidden.clone(), weight.clone(), &targets, wanted);
-            let (b, host) = cpu::loss(hidden, weight, &targets, wanted);
+            let targets = Arc::new(HostTargets { ids: targets, weights: weighted.then_some(weights) });
+            let (a, ours) = loss(inputs.clone(), Arc::clone(&targets), wanted);
+            let (b, host) = on_host::loss::<LibTorch>(inputs, targets, wanted);
             assert_close("loss", [Some(a)], [Some(b)]);
             let grad = TchTensor::new(Tensor::full([tokens as i64], 0.37, (Kind::Float, Device::Cpu)));
             let ours = ours.backward(grad.clone());
@@ -371,8 +391,8 @@ mod tests {
             let step = AdamWStep {
                 betas: [0.9, 0.95],
                 scale,
-                keep: 1.0 - rate * 0.1,
-                rate: rate / (1.0 - 0.9f32.powi(updates)),
+                decay_factor: 1.0 - rate * 0.1,
+                step_size: rate / (1.0 - 0.9f32.powi(updates)),
                 second_correction: (1.0 - 0.95f32.powi(updates)).sqrt(),
                 epsilon: 1e-8,
             };
@@ -383,13 +403,13 @@ mod tests {
             let parameters: Vec<_> = counts.into_iter().map(parameter).collect();
             let before: Vec<Tensor> = parameters.iter().flatten().map(|kept| kept.tensor.copy()).collect();
             let updated = adamw(parameters.clone(), step);
-            // Whoever else holds the old values, and the gradients, still has them.
+            // Other owners of the old values and of the gradients still see them unchanged.
             for (kept, before) in parameters.iter().flatten().zip(before) {
                 prop_assert_eq!(&kept.tensor, &before);
             }
             prop_assert_eq!(updated.len(), parameters.len());
-            for (ours, parameter) in updated.into_iter().zip(parameters) {
-                assert_close("update", ours.map(Some), cpu::adamw(parameter, step).map(Some));
+            for (ours, host) in updated.into_iter().zip(on_host::adamw::<LibTorch>(parameters, step)) {
+                assert_close("update", ours.map(Some), host.map(Some));
             }
         }
 
@@ -405,16 +425,16 @@ mod tests {
     #[test]
     fn documents_of_all_rows_in_one_list() {
         let documents = Documents::new(vec![vec![0, 5, 6], vec![0]], 9).unwrap();
-        assert_eq!(boundaries(&documents), (vec![0, 5, 6, 9, 18], 9));
+        assert_eq!(cu_seqlens(&documents), (vec![0, 5, 6, 9, 18], 9));
     }
 
-    /// As the model makes queries: a view of a projection's output. Rotation leaves them so that attention, and the
-    /// projection's backward pass, read them without a copy.
+    /// Queries as the model makes them: a view of a projection's output. Rotation keeps that layout, so attention and the
+    /// projection's backward pass read them without a copy.
     #[test]
     fn attention_reads_what_rotation_wrote() {
         let x = TchTensor::new(random([2, 9, 4, 8]).tensor.transpose(1, 2));
         let (cos, sin) = (random([1, 1, 9, 4]), random([1, 1, 9, 4]));
-        let (out, saved) = rotary(x.clone(), cos, sin);
+        let (out, saved) = rotary([x.clone()], cos, sin, [true]);
         let [back] = saved.backward(x);
         for made in [out.tensor, back.unwrap().tensor] {
             assert_eq!(made.size(), [2, 4, 9, 8]);
@@ -422,7 +442,7 @@ mod tests {
         }
     }
 
-    /// Else Burn's next addition would happen in the memory that the backward pass reads.
+    /// Otherwise Burn's next addition would overwrite what the backward pass reads.
     #[test]
     fn the_output_that_is_kept_counts_its_owners() {
         let kept = random([18, 4, 8]);
@@ -437,23 +457,24 @@ mod tests {
     fn where_documents_begin_is_uploaded_once() {
         let documents = Documents::new(vec![vec![0, 5, 6], vec![0]], 9).unwrap();
         let before = Transfers::so_far().uploads;
-        // Two layers, the second with a clone as the first's backward pass has it.
-        let (first, longest) = cu_seqlens(&documents, Device::Cpu);
-        let (second, _) = cu_seqlens(&documents.clone(), Device::Cpu);
+        // Two layers; the second with a clone, as in the backward pass.
+        let (first, max_seqlen) = uploaded_cu_seqlens(&documents, Device::Cpu);
+        let (second, _) = uploaded_cu_seqlens(&documents.clone(), Device::Cpu);
         assert_eq!(Transfers::so_far().uploads, before + 1);
         assert_eq!(first.data_ptr(), second.data_ptr());
         assert_eq!(
-            (Vec::<i32>::try_from(first).unwrap(), longest),
+            (Vec::<i32>::try_from(first).unwrap(), max_seqlen),
             (vec![0, 5, 6, 9, 18], 9)
         );
     }
 
-    /// What LibTorch throws comes to Rust as a panic with its text, not as an abort.
+    /// An exception of LibTorch becomes a panic with its text, not an abort.
     #[test]
-    fn a_refusal_is_told() {
+    fn a_refusal_is_reported() {
         let q = random([1, 2, 4, 8]);
         let documents = Documents::whole_rows(1, 4);
-        let refused = std::panic::catch_unwind(|| attention(q.clone(), q.clone(), q, documents)).unwrap_err();
+        let inputs = [q.clone(), q.clone(), q];
+        let refused = std::panic::catch_unwind(|| attention(inputs, documents, [true; 3])).unwrap_err();
         let text = refused.downcast_ref::<String>().unwrap();
         assert!(text.contains("_flash_attention_forward"), "{text}");
     }

@@ -1,5 +1,4 @@
-//! The fused operations on LibTorch: on the CPU by loops over its memory ([`cpu`]), on a GPU by LibTorch's own operations
-//! ([`gpu`]).
+//! LibTorch under the fused operations: on the CPU its tensors as slices ([`cpu`]), on a GPU its own operations ([`gpu`]).
 
 mod cpu;
 mod deterministic;
@@ -9,15 +8,16 @@ mod tensor;
 mod upload;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
 use burn::tensor::DType;
-use tch::{Device, Kind};
+use tch::Device;
 
-use crate::fused::{Kernels, Saved};
-use crate::loss::Wanted;
+use crate::fused::{Kernels, on_host};
+use crate::host_targets::HostTargets;
+use crate::tracked::Saved;
 use crate::{AdamWStep, Documents};
 pub(crate) use shim::{begin_profile, device_memory, end_profile};
 pub(crate) use tensor::own;
@@ -25,137 +25,68 @@ pub(crate) use upload::{DeviceCopy, upload};
 
 /// Whether flash attention runs on the GPU with this index. Tried once.
 pub(crate) fn has_flash_attention(gpu: usize) -> bool {
-    static FOUND: Mutex<BTreeMap<usize, bool>> = Mutex::new(BTreeMap::new());
-    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    *found
+    static TRIED: Mutex<BTreeMap<usize, bool>> = Mutex::new(BTreeMap::new());
+    let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
+    *tried
         .entry(gpu)
         .or_insert_with(|| shim::has_flash_attention(Device::Cuda(gpu)))
 }
 
-/// What an operation keeps, where it was computed.
+/// What an operation keeps, by device.
 #[derive(Debug, Clone)]
-pub(crate) enum Place<C, G> {
-    Cpu(C),
+enum SavedOn<H, G> {
+    Host(H),
     Gpu(G),
 }
 
-impl<C: Saved<LibTorch, N>, G: Saved<LibTorch, N>, const N: usize> Saved<LibTorch, N> for Place<C, G> {
+impl<H: Saved<LibTorch, N>, G: Saved<LibTorch, N>, const N: usize> Saved<LibTorch, N> for SavedOn<H, G> {
     fn backward(self, grad: TchTensor) -> [Option<TchTensor>; N] {
         match self {
-            Self::Cpu(saved) => saved.backward(grad),
+            Self::Host(saved) => saved.backward(grad),
             Self::Gpu(saved) => saved.backward(grad),
         }
     }
 }
 
-/// Calls the function of this name of [`cpu`] or [`gpu`], by where the first argument is.
-macro_rules! by_place {
-    ($function:ident($first:ident $(, $argument:expr)*)) => {
-        match $first.tensor.device() {
-            Device::Cpu => {
-                let (out, saved) = cpu::$function($first $(, $argument)*);
-                (out, Place::Cpu(saved))
+/// Operations with a separate kernel on a GPU: the function of this name in [`on_host`] or [`gpu`], by the first input's
+/// device.
+macro_rules! by_device {
+    ($($name:ident<$inputs:literal>($($argument:ident: $type:ty),*);)+) => {
+        $(
+            fn $name(
+                inputs: [TchTensor; $inputs],
+                $($argument: $type,)*
+                wanted: [bool; $inputs],
+            ) -> (TchTensor, impl Saved<Self, $inputs>) {
+                match inputs[0].tensor.device() {
+                    Device::Cpu => {
+                        let (out, saved) = on_host::$name::<Self>(inputs, $($argument,)* wanted);
+                        (out, SavedOn::Host(saved))
+                    }
+                    _ => {
+                        let (out, saved) = gpu::$name(inputs, $($argument,)* wanted);
+                        (out, SavedOn::Gpu(saved))
+                    }
+                }
             }
-            _ => {
-                let (out, saved) = gpu::$function($first $(, $argument)*);
-                (out, Place::Gpu(saved))
-            }
-        }
+        )+
     };
 }
 
 impl Kernels for LibTorch {
-    type Attention = Place<cpu::SavedAttention, gpu::SavedAttention>;
-    type Loss = SavedLoss;
-    type Norm = Place<cpu::SavedNorm, gpu::SavedNorm>;
-    type Gate = Place<cpu::SavedGate, gpu::SavedGate>;
-    type Rotary = Place<cpu::SavedRotary, gpu::SavedRotary>;
-
-    fn attention_forward(
-        q: TchTensor,
-        k: TchTensor,
-        v: TchTensor,
-        documents: Documents,
-    ) -> (TchTensor, Self::Attention) {
-        by_place!(attention(q, k, v, documents))
-    }
-
-    fn cached_attention(q: TchTensor, k: TchTensor, v: TchTensor, starts: &[usize]) -> TchTensor {
-        cpu::cached_attention(&q.tensor, &k.tensor, &v.tensor, starts)
-    }
-
-    fn loss_forward(
-        hidden: TchTensor,
-        weight: TchTensor,
-        targets: &Wanted,
-        wanted: [bool; 2],
-    ) -> (TchTensor, SavedLoss) {
-        match hidden.tensor.device() {
-            Device::Cpu => cpu::loss(hidden, weight, targets, wanted),
-            _ => gpu::loss(hidden, weight, targets, wanted),
-        }
-    }
-
-    fn rms_norm_forward(
-        x: TchTensor,
-        weight: TchTensor,
-        epsilon: f64,
-        dtype: DType,
-    ) -> (TchTensor, Self::Norm) {
-        let kind = match dtype {
-            DType::BF16 => Kind::BFloat16,
-            _ => Kind::Float,
-        };
-        by_place!(rms_norm(x, weight, epsilon, kind))
-    }
-
-    fn swiglu_forward(gate: TchTensor, up: TchTensor) -> (TchTensor, Self::Gate) {
-        by_place!(swiglu(gate, up))
-    }
-
-    fn rotary_forward(x: TchTensor, cos: TchTensor, sin: TchTensor) -> (TchTensor, Self::Rotary) {
-        by_place!(rotary(x, cos, sin))
-    }
-
-    fn adamw_update(
-        value: TchTensor,
-        first: TchTensor,
-        second: TchTensor,
-        gradient: TchTensor,
-        step: AdamWStep,
-    ) -> (TchTensor, TchTensor, TchTensor) {
-        let update = |parameter| adamw_all(vec![parameter], step).pop();
-        let [value, first, second] =
-            update([value, first, second, gradient]).unwrap_or_else(|| unreachable!("one was given"));
-        (value, first, second)
+    by_device! {
+        attention<3>(documents: Documents);
+        loss<2>(targets: Arc<HostTargets>);
+        rms_norm<2>(epsilon: f64, dtype: DType);
+        swiglu<2>();
+        rotary<1>(cos: TchTensor, sin: TchTensor);
     }
 }
 
-/// New values and moments, of each parameter `[value, first moment, second moment, gradient]`, all on one device.
-pub(crate) fn adamw_all(parameters: Vec<[TchTensor; 4]>, step: AdamWStep) -> Vec<[TchTensor; 3]> {
+/// New values and moments of parameters `[value, first moment, second moment, gradient]`, all on one device.
+pub(crate) fn adamw(parameters: Vec<[TchTensor; 4]>, step: AdamWStep) -> Vec<[TchTensor; 3]> {
     match parameters.first().map(|[value, ..]| value.tensor.device()) {
-        None | Some(Device::Cpu) => parameters
-            .into_iter()
-            .map(|parameter| cpu::adamw(parameter, step))
-            .collect(),
+        None | Some(Device::Cpu) => on_host::adamw::<LibTorch>(parameters, step),
         Some(_) => gpu::adamw(parameters, step),
-    }
-}
-
-/// The summed loss is linear in its gradient, so that what it is multiplied by can come later.
-#[derive(Debug, Clone)]
-pub(crate) struct SavedLoss {
-    hidden: Option<TchTensor>,
-    weight: Option<TchTensor>,
-}
-
-impl Saved<LibTorch, 2> for SavedLoss {
-    fn backward(self, grad: TchTensor) -> [Option<TchTensor>; 2] {
-        let scaled = |tensor| match grad.tensor.device() {
-            Device::Cpu => own(tensor).g_mul_scalar_(grad.tensor.double_value(&[0])),
-            // Without waiting for its value.
-            _ => own(tensor).g_mul_(&grad.tensor.narrow(0, 0, 1)),
-        };
-        [self.hidden, self.weight].map(|tensor| Some(TchTensor::new(scaled(tensor?))))
     }
 }

@@ -1,4 +1,4 @@
-// What LibTorch has and tch 0.22 does not bind. Each function returns null, or what went wrong, to be freed by the caller.
+// What LibTorch has and tch 0.22 does not bind. Each function returns null, or an error message to be freed by the caller.
 
 #include <cstdlib>
 #include <cstring>
@@ -39,27 +39,27 @@ std::vector<at::Tensor> list(const at::Tensor* const* tensors, int64_t count) {
 
 extern "C" {
 
-// Causal attention of documents laid end to end. q: [tokens, heads, dim]; k, v: [tokens, kv_heads, dim]; starts: int32,
-// where each document begins, and at last the number of tokens. out: output, log-sum-exp, and the two that the backward
-// pass wants to see again (state of the random numbers, unused).
+// Causal attention of documents laid end to end. q: [tokens, heads, dim]; k, v: [tokens, kv_heads, dim]; cu_seqlens:
+// int32, where each document begins, then the number of tokens. out: output, log-sum-exp, and two tensors for the
+// backward pass (state of the random numbers, unused).
 char* smollm3_flash_attention(at::Tensor* out[4], const at::Tensor* q, const at::Tensor* k, const at::Tensor* v,
-                              const at::Tensor* starts, int64_t longest, double scale) {
+                              const at::Tensor* cu_seqlens, int64_t max_seqlen, double scale) {
   return caught([&] {
-    auto found = at::_flash_attention_forward(*q, *k, *v, *starts, *starts, longest, longest, /*dropout_p=*/0.0,
-                                              /*is_causal=*/true, /*return_debug_mask=*/false, scale);
-    // Without dropout the last two may be no tensors at all, which have no address.
+    auto result = at::_flash_attention_forward(*q, *k, *v, *cu_seqlens, *cu_seqlens, max_seqlen, max_seqlen,
+                                               /*dropout_p=*/0.0, /*is_causal=*/true, /*return_debug_mask=*/false, scale);
+    // Without dropout the last two may be undefined.
     auto some = [&](const at::Tensor& tensor) {
       return new at::Tensor(tensor.defined() ? tensor : at::zeros({2}, q->options().dtype(at::kLong)));
     };
-    out[0] = some(std::get<0>(found));
-    out[1] = some(std::get<1>(found));
-    out[2] = some(std::get<2>(found));
-    out[3] = some(std::get<3>(found));
+    out[0] = some(std::get<0>(result));
+    out[1] = some(std::get<1>(result));
+    out[2] = some(std::get<2>(result));
+    out[3] = some(std::get<3>(result));
   });
 }
 
-// One AdamW step of `count` tensors in place, all of one dtype and on one device. Gradients are multiplied by `scale`
-// first, in place too, unless it is 1.
+// One AdamW step of `count` tensors in place, all of one dtype and on one device. Gradients are first multiplied by
+// `scale`, in place too, unless it is 1.
 char* smollm3_fused_adamw(const at::Tensor* const* values, const at::Tensor* const* gradients,
                           const at::Tensor* const* firsts, const at::Tensor* const* seconds, int64_t count,
                           double scale, double step, double rate, double beta1, double beta2, double decay,
@@ -68,14 +68,14 @@ char* smollm3_fused_adamw(const at::Tensor* const* values, const at::Tensor* con
     if (count == 0) return;
     auto all = list(values, count), of_all = list(gradients, count);
     if (scale != 1.0) at::_foreach_mul_(of_all, scale);
-    // Made on the device, and read only: one for all.
+    // Made on the device and read-only: one for all.
     std::vector<at::Tensor> steps(count, at::full({}, step, all[0].options().dtype(at::kFloat)));
     at::_fused_adamw_(all, of_all, list(firsts, count), list(seconds, count), {}, steps, rate, beta1, beta2, decay,
                       epsilon, /*amsgrad=*/false, /*maximize=*/false);
   });
 }
 
-// flags: deterministic algorithms, warnings only in their place, new memory filled.
+// flags: deterministic algorithms, warnings only, new memory filled.
 void smollm3_deterministic(bool flags[3]) {
   const auto& context = at::globalContext();
   flags[0] = context.deterministicAlgorithms();
@@ -89,7 +89,7 @@ void smollm3_set_deterministic(const bool flags[3]) {
   context.setDeterministicFillUninitializedMemory(flags[2]);
 }
 
-// The most memory of a CUDA device so far, in bytes: what tensors took, and what the allocator had from the device.
+// Peak memory of a CUDA device in bytes: of tensors, and reserved by the allocator.
 char* smollm3_device_memory(int64_t peak[2], int8_t device) {
   return caught([&] {
     auto stats = c10::getDeviceAllocator(at::kCUDA)->getDeviceStats(device);
@@ -99,7 +99,7 @@ char* smollm3_device_memory(int64_t peak[2], int8_t device) {
   });
 }
 
-// Kineto, the profiler inside LibTorch: what the calling thread asks of the CPU, and with `cuda` every kernel.
+// Kineto, LibTorch's profiler: operations of the calling thread and, with `cuda`, every kernel.
 char* smollm3_profile_begin(bool cuda) {
   return caught([&] {
     using namespace torch::profiler::impl;

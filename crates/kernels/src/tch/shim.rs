@@ -17,8 +17,8 @@ unsafe extern "C" {
         q: *const C_tensor,
         k: *const C_tensor,
         v: *const C_tensor,
-        starts: *const C_tensor,
-        longest: i64,
+        cu_seqlens: *const C_tensor,
+        max_seqlen: i64,
         scale: c_double,
     ) -> *mut c_char;
 
@@ -44,12 +44,12 @@ unsafe extern "C" {
     fn smollm3_profile_end(each: EachEvent, context: *mut c_void) -> *mut c_char;
 }
 
-/// What LibTorch refused, if it did.
+/// LibTorch's error, if there is one.
 fn refused(error: *mut c_char) -> Result<(), String> {
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: a string that `strdup` made for us.
+    // SAFETY: a string allocated by `strdup`.
     let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
     // SAFETY: as above, and not used after this.
     unsafe { libc::free(error.cast()) };
@@ -57,7 +57,7 @@ fn refused(error: *mut c_char) -> Result<(), String> {
 }
 
 /// # Panics
-/// LibTorch refused: a mistake of the caller, or no memory left. As `tch` itself does.
+/// LibTorch failed: a mistake of the caller, or out of memory. `tch` itself panics too.
 fn done<T>(outcome: Result<T, String>) -> T {
     outcome.unwrap_or_else(|text| panic!("LibTorch: {text}"))
 }
@@ -66,51 +66,51 @@ fn done<T>(outcome: Result<T, String>) -> T {
 ///
 /// # Shapes
 /// - `q`: `[tokens, heads, head_dim]`; `k`, `v`: `[tokens, kv_heads, head_dim]`
-/// - `starts`: where each document begins, and the number of tokens; `int32`
+/// - `cu_seqlens`: where each document begins, and at last the number of tokens; `int32`
 pub(super) fn flash_attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    starts: &Tensor,
-    longest: i64,
+    cu_seqlens: &Tensor,
+    max_seqlen: i64,
     scale: f64,
 ) -> [Tensor; 4] {
-    done(try_flash_attention(q, k, v, starts, longest, scale))
+    done(try_flash_attention(q, k, v, cu_seqlens, max_seqlen, scale))
 }
 
-/// Whether [`flash_attention`] runs on this device: tried with one token. It does not on GPUs before Ampere, nor in builds
-/// of LibTorch without it.
+/// Whether [`flash_attention`] runs on this device, tried with one token. It does not on GPUs before Ampere or in builds of
+/// LibTorch without it.
 pub(super) fn has_flash_attention(device: tch::Device) -> bool {
     let token = Tensor::zeros([1, 1, 8], (tch::Kind::BFloat16, device));
-    let starts = Tensor::from_slice(&[0i32, 1]).to_device(device);
-    try_flash_attention(&token, &token, &token, &starts, 1, 1.0).is_ok()
+    let cu_seqlens = Tensor::from_slice(&[0i32, 1]).to_device(device);
+    try_flash_attention(&token, &token, &token, &cu_seqlens, 1, 1.0).is_ok()
 }
 
 fn try_flash_attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    starts: &Tensor,
-    longest: i64,
+    cu_seqlens: &Tensor,
+    max_seqlen: i64,
     scale: f64,
 ) -> Result<[Tensor; 4], String> {
     let mut out = [null_mut(); 4];
-    // SAFETY: all are tensors; on success four new ones have been put into `out`.
+    // SAFETY: all are tensors; on success `out` holds four new ones.
     unsafe {
         refused(smollm3_flash_attention(
             out.as_mut_ptr(),
             q.as_ptr(),
             k.as_ptr(),
             v.as_ptr(),
-            starts.as_ptr(),
-            longest,
+            cu_seqlens.as_ptr(),
+            max_seqlen,
             scale,
         ))?;
         Ok(out.map(|tensor| Tensor::from_ptr(tensor)))
     }
 }
 
-/// A parameter in an update: value, moments and gradient, all contiguous and nobody else's.
+/// A parameter in an update: value, moments and gradient, all contiguous and not shared.
 pub(super) struct Updated {
     pub value: Tensor,
     pub first: Tensor,
@@ -118,15 +118,15 @@ pub(super) struct Updated {
     pub gradient: Tensor,
 }
 
-/// LibTorch's own AdamW of many parameters in one call, in place. Gradients are scaled in place, too.
+/// LibTorch's AdamW of many parameters in one call, in place. Gradients are scaled in place too.
 pub(super) fn fused_adamw(parameters: &mut [Updated], step: AdamWStep) {
-    // It computes both corrections itself from the number of the step. After so many they are 1 in its f32, and ours
-    // go into rate and epsilon: m / (√v / c + ε) = c · m / (√v + c · ε).
+    // It computes both corrections itself from the step number. At this step they are 1 in its f32; ours go into rate and
+    // epsilon: m / (√v / c + ε) = c · m / (√v + c · ε).
     const LONG_AFTER: f64 = 1e9;
     let correction = f64::from(step.second_correction);
-    let rate = f64::from(step.rate) * correction;
+    let rate = f64::from(step.step_size) * correction;
     let decay = if rate > 0.0 {
-        f64::from(1.0 - step.keep) / rate
+        f64::from(1.0 - step.decay_factor) / rate
     } else {
         0.0
     };
@@ -139,7 +139,7 @@ pub(super) fn fused_adamw(parameters: &mut [Updated], step: AdamWStep) {
     let gradients = list(|updated| &mut updated.gradient, parameters);
     let firsts = list(|updated| &mut updated.first, parameters);
     let seconds = list(|updated| &mut updated.second, parameters);
-    // SAFETY: lists of as many tensors each, and nobody else sees those that are written to.
+    // SAFETY: lists of equal length, and the tensors written to are not shared.
     unsafe {
         done(refused(smollm3_fused_adamw(
             values.as_ptr(),
@@ -158,19 +158,19 @@ pub(super) fn fused_adamw(parameters: &mut [Updated], step: AdamWStep) {
     }
 }
 
-/// What LibTorch is told of determinism.
+/// LibTorch's settings of determinism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DeterminismFlags {
     /// Only deterministic algorithms, or an error.
     pub algorithms: bool,
-    /// A warning in the place of the error, and of the algorithm.
+    /// A warning instead of the error, with the nondeterministic algorithm.
     pub warn_only: bool,
-    /// New memory is filled, which costs a pass over it.
+    /// Fill new memory, which costs a pass over it.
     pub fill: bool,
 }
 
 impl DeterminismFlags {
-    /// Those of the process.
+    /// The process's current flags.
     pub fn current() -> Self {
         let mut flags = [false; 3];
         // SAFETY: three are written.
@@ -183,7 +183,7 @@ impl DeterminismFlags {
         }
     }
 
-    /// Sets them for the process.
+    /// Sets the flags of the process.
     pub fn set(self) {
         let flags = [self.algorithms, self.warn_only, self.fill];
         // SAFETY: three are read.
@@ -191,7 +191,7 @@ impl DeterminismFlags {
     }
 }
 
-/// The most bytes that tensors took on a CUDA device, and that LibTorch had from it.
+/// Peak bytes of tensors on a CUDA device, and peak bytes reserved by LibTorch.
 pub(crate) fn device_memory(device: usize) -> Option<[u64; 2]> {
     let mut peak = [0; 2];
     // SAFETY: two are written.
@@ -199,7 +199,7 @@ pub(crate) fn device_memory(device: usize) -> Option<[u64; 2]> {
     Some(peak.map(|bytes| bytes as u64))
 }
 
-/// What the profiler saw: an operation of the CPU, or a kernel.
+/// A profiled operation on the CPU, or a kernel.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub name: String,
@@ -210,7 +210,7 @@ pub(crate) struct Event {
     pub length: i64,
 }
 
-/// Starts LibTorch's profiler for what this thread does, with `cuda` for the kernels of all.
+/// Starts LibTorch's profiler for this thread; with `cuda`, for the kernels of all threads.
 ///
 /// # Errors
 /// Why it cannot start.
@@ -219,13 +219,13 @@ pub(crate) fn begin_profile(cuda: bool) -> Result<(), String> {
     refused(unsafe { smollm3_profile_begin(cuda) })
 }
 
-/// Ends what [`begin_profile`] has begun.
+/// Ends the profile started by [`begin_profile`].
 ///
 /// # Errors
-/// Why it has found nothing.
+/// Why there is no result.
 pub(crate) fn end_profile() -> Result<Vec<Event>, String> {
     extern "C" fn each(events: *mut c_void, name: *const c_char, on_device: bool, start: i64, length: i64) {
-        // SAFETY: the pointer that is handed over below, and a string that lives as long as this call.
+        // SAFETY: the pointer passed below, and a string that outlives this call.
         let (events, name) = unsafe { (&mut *events.cast::<Vec<Event>>(), CStr::from_ptr(name)) };
         events.push(Event {
             name: name.to_string_lossy().into_owned(),
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_flash_attention_does_not_run_is_found_out_without_a_panic() {
+    fn missing_flash_attention_is_detected_without_a_panic() {
         assert!(!has_flash_attention(tch::Device::Cpu));
     }
 }

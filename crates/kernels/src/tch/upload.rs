@@ -1,8 +1,7 @@
-//! Numbers of the host on their way to a device.
+//! Copies from the host to a device.
 //!
-//! A copy from ordinary memory waits until the device has done everything before it. So numbers for a GPU are first put into
-//! pinned memory, from which the device fetches them when it comes to it, while the host goes on. LibTorch keeps that memory
-//! until then.
+//! A copy from pageable memory waits for all earlier work of the device. Numbers for a GPU therefore go through pinned memory,
+//! from which the device copies asynchronously. LibTorch keeps that memory alive until then.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +15,7 @@ pub(crate) fn upload<T: Element>(values: &[T], device: Device) -> Tensor {
     transfers::count_upload();
     let tensor = Tensor::from_slice(values);
     match device {
-        // Where memory cannot be pinned, the copy is only slower.
+        // Without pinned memory the copy is slower, but correct.
         Device::Cuda(_) => match tensor.f_pin_memory(device) {
             Ok(pinned) => pinned.to_device_(device, T::KIND, true, false),
             Err(_) => tensor.to_device(device),
@@ -25,12 +24,12 @@ pub(crate) fn upload<T: Element>(values: &[T], device: Device) -> Tensor {
     }
 }
 
-/// What has been copied to a device once, for all that read it there.
+/// A tensor uploaded once and shared by all its readers.
 #[derive(Debug, Default)]
 pub(crate) struct DeviceCopy(Mutex<Option<Tensor>>);
 
 impl DeviceCopy {
-    /// The copy on `device`, made by `make` where there is none yet. For reading only.
+    /// The copy on `device`, made by `make` if there is none yet. Read-only.
     pub fn on(&self, device: Device, make: impl FnOnce() -> Tensor) -> Tensor {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {

@@ -1,4 +1,4 @@
-//! What the tests of operations share: devices, random tensors, how close two results are.
+//! Shared by the tests of operations: devices, random tensors, comparison of results.
 #![allow(dead_code)]
 
 use std::ops::Range;
@@ -10,7 +10,7 @@ use smollm3_kernels::{Documents, compiled_backends, device};
 /// An attention as [`smollm3_kernels::document_attention`].
 pub type Attention<'a> = &'a dyn Fn(Tensor<4>, Tensor<4>, Tensor<4>, &Documents) -> Tensor<4>;
 
-/// What each backend of this binary chooses itself, or the one that `SMOLLM3_TEST_DEVICE` names, as `wgpu` or `tch:cuda`.
+/// The default device of each compiled backend, or the one in `SMOLLM3_TEST_DEVICE`, such as `wgpu` or `tch:cuda`.
 pub fn named_devices() -> Vec<(String, Device)> {
     if let Ok(wanted) = std::env::var("SMOLLM3_TEST_DEVICE") {
         let (backend, name) = match wanted.split_once(':') {
@@ -40,7 +40,7 @@ pub fn assert_close<const D: usize>(what: &str, found: Tensor<D>, expected: Tens
     assert_close_but(0.0, what, found, expected, tolerance);
 }
 
-/// The same, with `rounding` beside it: what values are off by that are small differences of large ones.
+/// The same plus `rounding`: the error of values that are small differences of large ones.
 #[track_caller]
 pub fn assert_close_but<const D: usize>(
     rounding: f64,
@@ -64,7 +64,7 @@ pub fn assert_close_but<const D: usize>(
     );
 }
 
-/// Rows whose documents have these lengths, which sum to the same.
+/// Rows with documents of these lengths; all rows have the same sum.
 pub fn documents_of(rows: &[Vec<usize>]) -> Documents {
     let starts = |row: &Vec<usize>| {
         row.iter()
