@@ -10,18 +10,21 @@
 //! them apart. [`pair_loss`] is the formula, [`Preferred`] brings it to the engine, [`prefer`] runs a stage. The loop, its
 //! checkpoints and its guards are the engine's.
 
+mod batches;
 mod encoder;
+mod held_out;
 mod loss;
 mod objective;
 mod prepare;
 mod reference;
+mod reference_model;
 mod rows;
 mod stage;
 mod sums;
 
 pub use encoder::{Cut, PairEncoder, PairLimits};
 pub use loss::{PairLoss, pair_loss};
-pub use objective::{PairBatch, Preferred, answer_log_probs};
+pub use objective::{PairBatch, Preferred, ReferenceSource, answer_log_probs};
 pub use prepare::{prepare_pairs, prepared_data};
 pub use reference::ReferenceLogProbs;
 pub use rows::{PairRow, PairRows, PairSpan, pack_pairs};

@@ -59,12 +59,7 @@ pub fn pack_pairs(pairs: &[(u64, usize, [Document; 2])], row_length: u64) -> Res
 }
 
 fn row_of<'a>(pairs: impl Iterator<Item = &'a (u64, usize, [Document; 2])>) -> PairRow {
-    let mut row = Row {
-        ids: Vec::new(),
-        targets: Vec::new(),
-        starts: Vec::new(),
-        source: 0,
-    };
+    let mut row = Row::default();
     let spans = pairs.map(|(pair, source, documents)| PairSpan {
         pair: *pair,
         source: *source,
@@ -77,18 +72,12 @@ fn row_of<'a>(pairs: impl Iterator<Item = &'a (u64, usize, [Document; 2])>) -> P
 /// Appends a document; returns the positions that predict its answer, which is its end.
 fn append(row: &mut Row, document: &Document) -> Range<usize> {
     let start = row.ids.len();
-    row.starts.push(start);
-    row.ids.extend(&document.ids);
-    let next = document.ids.iter().zip(&document.learned).skip(1);
-    row.targets
-        .extend(next.map(|(id, learned)| learned.then_some(*id)));
-    // What follows is another document.
-    row.targets.push(None);
+    row.append(&document.ids, &document.learned);
     let prompt = document.learned.iter().take_while(|learned| !**learned).count();
     start + prompt.max(1) - 1..row.ids.len() - 1
 }
 
-/// The pairs of a stage in the order in which they are trained on.
+/// The pairs of a stage in the order of training.
 #[derive(Debug)]
 pub struct PairRows {
     store: ConversationStore,
@@ -152,14 +141,6 @@ impl PairRows {
             .collect()
     }
 
-    /// The rows of a step.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn rows(&self, step: u64) -> Result<Vec<PairRow>> {
-        self.rows_of(&self.numbers(step))
-    }
-
     /// Rows of the pairs with these numbers.
     ///
     /// # Errors
@@ -169,21 +150,13 @@ impl PairRows {
             .iter()
             .map(|pair| {
                 let source = self.ends.partition_point(|end| end <= pair);
-                Ok((
-                    *pair,
-                    source,
-                    [self.document(2 * pair)?, self.document(2 * pair + 1)?],
-                ))
+                let answers = [
+                    self.store.conversation(2 * pair)?,
+                    self.store.conversation(2 * pair + 1)?,
+                ];
+                Ok((*pair, source, answers))
             })
             .collect::<Result<_>>()?;
         pack_pairs(&pairs, self.row_length)
-    }
-
-    fn document(&self, number: u64) -> Result<Document> {
-        let (ids, learned) = self.store.conversation(number)?;
-        Ok(Document {
-            learned: learned.iter().map(|learned| *learned != 0).collect(),
-            ids,
-        })
     }
 }

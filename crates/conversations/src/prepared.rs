@@ -252,7 +252,7 @@ fn make(
             )));
         }
         let only_measured = is_validation(stage, data);
-        let wanted = Kept::new(recipe.run.seed, data, total);
+        let wanted = KeptRows::new(recipe.run.seed, data, total);
         let mut report = Report {
             rows: total,
             ..Report::default()
@@ -342,12 +342,12 @@ fn make(
 }
 
 /// Which rows of one `[[stage.data]]` are kept: the first of a permutation of its own, as many as it says.
-struct Kept {
+struct KeptRows {
     order: Permutation,
     most: u64,
 }
 
-impl Kept {
+impl KeptRows {
     fn new(seed: u64, data: &Conversations, rows: u64) -> Self {
         let key = *blake3::hash(format!("{seed} {}", data.name).as_bytes()).as_bytes();
         Self {

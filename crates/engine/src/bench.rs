@@ -73,7 +73,7 @@ impl StepSettings {
         let (own, alone) = ([MicroBatch::new(rows, device)?], Single::default());
         let batch = GlobalBatch::gather(&CrossEntropy, &own, false, &alone)?;
         let mode = self.mode();
-        train_step(state, &CrossEntropy, batch, mode, learning_rate, &alone, |_| true)
+        train_step(state, &CrossEntropy, batch, mode, learning_rate, |_| true)
     }
 }
 

@@ -3,6 +3,12 @@
 //! A checkpoint is written under a temporary name, synced, and renamed, so a folder called `step-…` is whole unless
 //! somebody touched it afterwards; the manifest (length and blake3 of every file) finds that out.
 
+mod manifest;
+mod moment_shard;
+mod retention;
+mod save_job;
+mod stage_checkpoints;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,13 +22,19 @@ use smollm3_model::{ModelConfig, SmolLm3};
 use smollm3_recipe::{ADAPTER_FOLDER, Lora, Optimizer, PEFT_CONFIG};
 
 use crate::error::io;
-use crate::manifest::seal;
-pub use crate::moments::OPTIMIZER;
-use crate::moments::SavedMoments;
-use crate::parts::Part;
+use crate::step::SavedMoments;
 use crate::{AdamW, EngineError, Result, TrainState};
+use manifest::seal;
+use moment_shard::MomentShard;
 
-pub use crate::manifest::verify;
+pub use crate::step::OPTIMIZER;
+pub use manifest::verify;
+pub(crate) use manifest::verify_some;
+pub use retention::Retention;
+pub(crate) use retention::is_due;
+pub use save_job::SaveJob;
+pub(crate) use save_job::Saver;
+pub use stage_checkpoints::{ResumePoint, StageCheckpoints};
 pub use smollm3_records::checkpoint::{Progress, folder_name, identity, last, list, read_state};
 
 /// PEFT's name.
@@ -42,8 +54,8 @@ pub struct Snapshot {
     moments: Vec<NamedTensor>,
     /// Adapters and their `adapter_config.json`, as PEFT has them; the weights have them in them already.
     adapters: Option<(Vec<NamedTensor>, serde_json::Value)>,
-    /// Which part of the moments these are, if there are several ranks.
-    part: Option<Part>,
+    /// Which shard of the moments these are, if there are several ranks.
+    shard: Option<MomentShard>,
 }
 
 impl Snapshot {
@@ -75,7 +87,7 @@ impl Snapshot {
                 .filter(|_| is_first)
                 .map(|config| (fetched(adapter_tensors(&state.model)), config)),
             moments: fetched(state.optimizer.state()),
-            part: (ranks.world() > 1).then(|| Part {
+            shard: (ranks.world() > 1).then(|| MomentShard {
                 rank: ranks.rank(),
                 world: ranks.world(),
                 limit: ranks.time_limit(),
@@ -91,27 +103,27 @@ impl Snapshot {
 /// A file cannot be written, or another rank's is missing; nothing is left under the checkpoint's name then.
 pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
     let step = snapshot.progress.step;
-    if let Some(part) = snapshot.part {
-        part.write(stage_folder, step, &snapshot.moments)?;
-        if part.rank > 0 {
+    if let Some(shard) = snapshot.shard {
+        shard.write(stage_folder, step, &snapshot.moments)?;
+        if shard.rank > 0 {
             return Ok(stage_folder.join(folder_name(step)));
         }
     }
     let saved = publish(stage_folder, &snapshot.progress, |draft| {
         fs::create_dir(draft).map_err(io("create", draft))?;
         write(draft, snapshot)?;
-        match snapshot.part {
-            Some(part) => part.gather(stage_folder, step, draft),
+        match snapshot.shard {
+            Some(shard) => shard.gather(stage_folder, step, draft),
             None => Ok(write_shards(draft, OPTIMIZER, &snapshot.moments, SHARD_BYTES)?),
         }
     })?;
-    if snapshot.part.is_some() {
-        Part::clear(stage_folder, step)?;
+    if snapshot.shard.is_some() {
+        MomentShard::clear(stage_folder, step)?;
     }
     Ok(saved)
 }
 
-/// Makes a checkpoint of what `write` puts into a new folder, which it is given the path of.
+/// Makes a checkpoint of the files that `write` puts into a new folder, whose path it takes.
 ///
 /// # Errors
 /// A file cannot be written, or as `write`; nothing is left under the checkpoint's name then.
@@ -164,7 +176,7 @@ fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// What [`newest`] finds: the newest whole checkpoint, and the names and faults of newer ones passed over.
+/// The result of [`newest`]: the newest whole checkpoint, and the names and faults of newer ones passed over.
 pub type Newest = (Option<(Progress, PathBuf)>, Vec<String>);
 
 /// The newest checkpoint of a stage that is whole and that `wanted` says yes to, and the names and faults of those passed

@@ -11,7 +11,7 @@ use smollm3_recipe::Recipe;
 use smollm3_records::{Event, Listener, RecordError};
 
 use crate::Result;
-use crate::ranks::from_first;
+use crate::ranks::from_rank_zero;
 
 /// Finds or fetches what `recipe` names on the Hub, as deep as `depth`, and fills in its `hub_folders`. The commits on
 /// record in its output folder hold; returns those that were taken.
@@ -29,7 +29,7 @@ pub(crate) fn locate_for_ranks(
     ranks: &dyn Collective,
     listener: &mut dyn Listener,
 ) -> Result<Pins> {
-    let pins = from_first(ranks, || locate_models(recipe, Depth::Weights, listener))?;
+    let pins = from_rank_zero(ranks, || locate_models(recipe, Depth::Weights, listener))?;
     if ranks.rank() > 0 {
         locate_pinned(recipe, Depth::Weights, &pins, listener)?;
     }

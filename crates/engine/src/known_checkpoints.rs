@@ -1,4 +1,4 @@
-//! What a run knows of the checkpoints in its folder.
+//! The checkpoints in a run's folder that it has looked at.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,20 +9,20 @@ use smollm3_files::FileHashes;
 /// The newest of each stage, and the hashes of their files.
 #[derive(Debug, Default)]
 pub(crate) struct KnownCheckpoints {
-    /// Newest checkpoints as rank 0 has told, by stage.
-    told: Mutex<BTreeMap<String, PathBuf>>,
+    /// The newest checkpoint of each stage, as rank 0 has announced it.
+    announced: Mutex<BTreeMap<String, PathBuf>>,
     /// Of files that this rank has read.
     pub hashes: FileHashes,
 }
 
 impl KnownCheckpoints {
-    /// Those that rank 0 has told of.
-    pub fn told(&self) -> MutexGuard<'_, BTreeMap<String, PathBuf>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Those that rank 0 has announced.
+    pub fn announced(&self) -> MutexGuard<'_, BTreeMap<String, PathBuf>> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The checkpoint of a stage, if rank 0 has told of it.
+    /// The checkpoint of a stage, if rank 0 has announced it.
     pub fn of(&self, stage: &str) -> Option<PathBuf> {
-        self.told().get(stage).cloned()
+        self.announced().get(stage).cloned()
     }
 }

@@ -1,18 +1,18 @@
-//! The checkpoints that a stage starts from or is compared with: verified by rank 0, which tells the others.
+//! The checkpoints that a stage starts from or is compared with: rank 0 verifies them and announces them to the others.
 //!
-//! A checkpoint of a large model takes a minute to read; a hundred ranks that read it at once take the file system away
-//! from everybody. A stage that goes on has weights of its own, and does not wait for those of its parent to be read.
+//! A checkpoint of a large model takes a minute to read; a hundred ranks that read it at once block the file system for
+//! everyone. A stage that goes on has its own weights, and does not wait for those of its parent to be read.
 
 use std::path::Path;
 
 use smollm3_files::FileHashes;
 use smollm3_recipe::{Stage, StageKind, Start};
 
-use crate::ranks::from_first;
+use crate::ranks::from_rank_zero;
 use crate::{Result, Run, checkpoint};
 
 impl Run {
-    /// Has rank 0 verify the checkpoints that `stage` reads of earlier ones, and tells all ranks which they are. Every rank
+    /// Has rank 0 verify the checkpoints of earlier stages that `stage` reads, and announces them to all ranks. Every rank
     /// calls it before it asks for one of them. Where the stage goes on, their weights and moments are left to
     /// [`whole_checkpoint`](Self::whole_checkpoint) and [`check_whole`](Self::check_whole), as adapters and references that
     /// are not computed yet need them.
@@ -28,8 +28,8 @@ impl Run {
             let Start::Stage(earlier) = start else {
                 continue;
             };
-            self.parents.told().remove(earlier);
-            let newest = from_first(&*self.ranks, || {
+            self.parents.announced().remove(earlier);
+            let newest = from_rank_zero(&*self.ranks, || {
                 let newest = self.last_checkpoint(stage, earlier)?;
                 match checkpoint::list(&self.stage_folder(&stage.name))?.is_empty() {
                     true => self.check_whole(stage, &newest)?,
@@ -37,7 +37,7 @@ impl Run {
                 }
                 Ok::<_, crate::EngineError>(newest)
             })?;
-            self.parents.told().insert(earlier.clone(), newest);
+            self.parents.announced().insert(earlier.clone(), newest);
         }
         Ok(())
     }
@@ -58,11 +58,11 @@ impl Run {
         &self.parents.hashes
     }
 
-    /// What rank 0 finds, told to all ranks.
+    /// Work of rank 0, whose result all ranks get.
     ///
     /// # Errors
     /// As `work`, or a rank that is late or gone.
-    pub fn from_first<T, E>(
+    pub fn from_rank_zero<T, E>(
         &self,
         work: impl FnOnce() -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E>
@@ -70,6 +70,6 @@ impl Run {
         T: serde::Serialize + serde::de::DeserializeOwned,
         E: From<crate::EngineError>,
     {
-        from_first(&*self.ranks, work)
+        from_rank_zero(&*self.ranks, work)
     }
 }

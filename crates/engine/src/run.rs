@@ -17,10 +17,10 @@ use crate::adapters::{merge_adapters, use_merged};
 use crate::claim::{Lock, claim};
 use crate::hub_models::{locate_for_ranks, locate_models};
 use crate::known_checkpoints::KnownCheckpoints;
-use crate::manifest::verify_some;
-use crate::ranks::{between_devices, first, only_first, program};
-use crate::share::check_shares;
-use crate::{EngineError, Result, Share, checkpoint};
+use crate::checkpoint::{self, verify_some};
+use crate::ranks::{between_devices, on_rank_zero, program, rank_zero_first};
+use crate::training::{RankSlice, check_slices};
+use crate::{EngineError, Result};
 
 /// A recipe on a device, with its data prepared.
 pub struct Run {
@@ -34,11 +34,11 @@ pub struct Run {
     pub device: Device,
     /// The output folder.
     pub output: PathBuf,
-    /// Those that run it together, of which this is one.
+    /// The ranks that run it, of which this is one.
     pub ranks: Arc<dyn Collective>,
     /// Checkpoints that have been verified.
     pub(crate) parents: KnownCheckpoints,
-    /// Keeps other processes out of it; rank 0's.
+    /// Keeps other processes out of the folder; rank 0 holds it.
     _lock: Option<Lock>,
 }
 
@@ -74,7 +74,7 @@ impl Run {
             ];
             agree(&*ranks, &items)?;
         }
-        check_shares(&recipe, ranks.world())?;
+        check_slices(&recipe, ranks.world())?;
         let backend = recipe.run.backend.name();
         if recipe.run.precision == Precision::Bf16 && !computes_bf16(backend) {
             return Err(EngineError::Refused(format!(
@@ -89,7 +89,7 @@ impl Run {
         let config = recipe.architecture()?;
         check_rows(&recipe, &config)?;
         let output = recipe.run.output.clone();
-        let prepared = only_first(&*ranks, || {
+        let prepared = on_rank_zero(&*ranks, || {
             let lock = claim(&recipe, &output)?;
             write_pins(&output, &commits)?;
             merge_adapters(&recipe, Depth::Weights, listener)?;
@@ -100,7 +100,7 @@ impl Run {
         use_merged(&mut recipe);
         let (lock, data) = match prepared {
             Some((lock, data)) => (Some(lock), data),
-            None => (None, found_by_rank(&recipe, &output, &*ranks)?),
+            None => (None, prepared_by_rank_zero(&recipe, &output, &*ranks)?),
         };
         let config = with_token_ids(config, &data)?;
         check_vocabularies(&recipe, &data)?;
@@ -116,34 +116,34 @@ impl Run {
         })
     }
 
-    /// The part of a stage's rows that this rank computes.
+    /// The slice of each step's rows that this rank computes.
     ///
     /// # Errors
     /// They cannot be divided among the ranks.
-    pub fn share(&self, stage: &Stage, training: &Training) -> Result<Share> {
-        Share::new(&*self.ranks, stage, training)
+    pub fn rank_slice(&self, stage: &Stage, training: &Training) -> Result<RankSlice> {
+        RankSlice::new(&*self.ranks, stage, training)
     }
 
-    /// Work that leaves something on disk, done by rank 0 and then by the others, who find it there.
+    /// Work that leaves files, done by rank 0 first and then by the others, who find the files there.
     ///
     /// # Errors
     /// As `work`, or a rank that is late or gone.
-    pub fn first<T, E: From<EngineError>>(
+    pub fn rank_zero_first<T, E: From<EngineError>>(
         &self,
         work: impl FnOnce() -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        first(&*self.ranks, work)
+        rank_zero_first(&*self.ranks, work)
     }
 
     /// Work of rank 0 that the others wait for; `None` for them.
     ///
     /// # Errors
     /// As `work`, or a rank that is late or gone.
-    pub fn only_first<T, E: From<EngineError>>(
+    pub fn on_rank_zero<T, E: From<EngineError>>(
         &self,
         work: impl FnOnce() -> std::result::Result<T, E>,
     ) -> std::result::Result<Option<T>, E> {
-        only_first(&*self.ranks, work)
+        on_rank_zero(&*self.ranks, work)
     }
 
     /// The dtype of matrix products.
@@ -205,7 +205,7 @@ impl Run {
     /// As `checkpoint_of` and [`check_whole`](Self::check_whole).
     pub fn whole_checkpoint(&self, stage: &Stage, start: &Start) -> Result<PathBuf> {
         let folder = self.checkpoint_of(stage, start)?;
-        self.only_first(|| self.check_whole(stage, &folder))?;
+        self.on_rank_zero(|| self.check_whole(stage, &folder))?;
         Ok(folder)
     }
 
@@ -244,7 +244,7 @@ impl Run {
     /// # Errors
     /// The stage's folder cannot be listed; a rank that is late or gone.
     pub fn finished(&self, stage: &Stage) -> Result<Option<u64>> {
-        self.from_first(|| {
+        self.from_rank_zero(|| {
             let found = checkpoint::last(&self.stage_folder(&stage.name))?;
             Ok::<_, EngineError>(found.and_then(|(progress, _)| {
                 let steps = match progress.steps {
@@ -257,14 +257,14 @@ impl Run {
         })
     }
 
-    /// The newest checkpoint of the stage that `stage` starts from, or its best where that stage says so; the one that rank 0 has told of if it has
-    /// ([`verify_parents`](Self::verify_parents)); none of its files is read.
+    /// The newest checkpoint of the stage that `stage` starts from, or its best where that stage says so; the one that
+    /// rank 0 has announced, if it has ([`verify_parents`](Self::verify_parents)). None of its files is read.
     ///
     /// # Errors
     /// It has none.
     pub fn last_checkpoint(&self, stage: &Stage, earlier: &str) -> Result<PathBuf> {
-        if let Some(told) = self.parents.of(earlier) {
-            return Ok(told);
+        if let Some(announced) = self.parents.of(earlier) {
+            return Ok(announced);
         }
         let folder = self.stage_folder(earlier);
         stage_result(self.recipe.stage(earlier)?, &folder)?.ok_or_else(|| {
@@ -285,8 +285,8 @@ pub fn dtype(precision: Precision) -> DType {
     }
 }
 
-/// What rank 0 has prepared.
-fn found_by_rank(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Result<Data> {
+/// The data that rank 0 has prepared.
+fn prepared_by_rank_zero(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Result<Data> {
     Data::found(recipe, output)?.ok_or_else(|| {
         EngineError::Refused(format!(
             "{}: {} does not see what rank 0 has prepared there; run.output must be a folder that all nodes share",
@@ -296,7 +296,7 @@ fn found_by_rank(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Resu
     })
 }
 
-/// What a run does before it needs a device: tokenizers and templates of the Hub, the output folder, the tokenizer and the
+/// The part of a run before it needs a device: tokenizers and templates of the Hub, the output folder, the tokenizer and the
 /// token stores.
 ///
 /// # Errors

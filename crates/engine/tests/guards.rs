@@ -11,10 +11,10 @@ use std::time::Duration;
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
 use smollm3_collective::Single;
-use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
+use smollm3_engine::training::{Hooks, LoopSettings, train};
 use smollm3_engine::{
-    AdamW, CrossEntropy, EngineError, GlobalBatch, MicroBatch, Objective, ObjectiveLoss, Result, Row,
-    RowOrigin, StepMode, TrainState, Writing, train_step,
+    AdamW, CrossEntropy, Dataset, EngineError, GlobalBatch, MicroBatch, Objective, ObjectiveLoss, Result,
+    ResumePoint, Row, RowOrigin, SaveJob, StepMode, TrainState, train_step,
 };
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
@@ -32,7 +32,12 @@ struct Batch(MicroBatch, f64);
 struct Faulty;
 
 impl Objective for Faulty {
+    type HostBatch = (u64, f64);
     type MicroBatch = Batch;
+
+    fn to_device(&self, (step, factor): (u64, f64), device: &Device) -> Result<Batch> {
+        Ok(batch(step, factor, device))
+    }
 
     fn targets(&self, batch: &Batch) -> usize {
         CrossEntropy.targets(&batch.0)
@@ -42,8 +47,8 @@ impl Objective for Faulty {
         &batch.0.origins
     }
 
-    fn rows<'b>(&self, batch: &'b Batch) -> (Tensor<2, Int>, &'b Documents) {
-        CrossEntropy.rows(&batch.0)
+    fn inputs<'b>(&self, batch: &'b Batch) -> (Tensor<2, Int>, &'b Documents) {
+        CrossEntropy.inputs(&batch.0)
     }
 
     fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &Batch) -> ObjectiveLoss {
@@ -67,6 +72,20 @@ fn row(step: u64) -> Row {
 
 fn batch(step: u64, factor: f64, device: &Device) -> Batch {
     Batch(MicroBatch::new(&[row(step)], device).unwrap(), factor)
+}
+
+/// Steps, the losses of some multiplied by a factor.
+struct Steps<F>(u64, F);
+
+impl<F: Fn(u64) -> f64 + Send + Sync> Dataset<Vec<(u64, f64)>, EngineError> for Steps<F> {
+    fn get(&self, index: usize) -> Result<Vec<(u64, f64)>> {
+        let step = index as u64 + 1;
+        Ok(vec![(step, (self.1)(step))])
+    }
+
+    fn len(&self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// Everything that a stage of `steps` steps needs; checkpoints stay in memory.
@@ -108,7 +127,7 @@ impl Stage {
 
     /// Runs all steps, the losses of some multiplied by a factor.
     fn run(&mut self, factor: impl Fn(u64) -> f64 + Copy + Send + Sync) -> (Result<TrainState>, Vec<Event>) {
-        let training = self.training.clone();
+        let (training, device) = (self.training.clone(), self.device.clone());
         let settings = LoopSettings {
             stage: StageInfo {
                 loss_unit: "nats/token".to_owned(),
@@ -131,21 +150,21 @@ impl Stage {
             training: &training,
             schedule: training.schedule().unwrap(),
             stop: &AtomicBool::new(false),
+            device: &device,
             ranks: &Single::default(),
             sharding: Sharding::default(),
             validation: None,
         };
         let mut recorder = Recorder::default();
         let events = std::rc::Rc::clone(&recorder.0);
-        let device = self.device.clone();
-        let reached = Reached {
+        let from = ResumePoint {
             state: self.fresh(),
             step: 0,
             guard: GuardState::default(),
             validation: ValidationState::default(),
         };
-        let to_device = |step: u64| Ok(vec![batch(step, factor(step), &device)]);
-        let ended = train(&settings, reached, &Faulty, Ok, to_device, self, &mut recorder);
+        let data = Steps(training.total_steps(), factor);
+        let ended = train(&settings, from, &data, &Faulty, self, &mut recorder);
         (ended, events.take())
     }
 
@@ -158,7 +177,7 @@ impl Stage {
             let rate = schedule.learning_rate(step);
             let (own, alone) = ([batch(step, 1.0, &self.device)], Single::default());
             let batch = GlobalBatch::gather(&Faulty, &own, false, &alone).unwrap();
-            state = train_step(state, &Faulty, batch, mode, rate, &alone, |_| true)
+            state = train_step(state, &Faulty, batch, mode, rate, |_| true)
                 .unwrap()
                 .0;
         }
@@ -173,7 +192,7 @@ impl Hooks for Stage {
         step: u64,
         guard: &GuardState,
         _: &ValidationState,
-    ) -> Result<Writing> {
+    ) -> Result<SaveJob> {
         self.saved.insert(step, (state.clone(), guard.clone()));
         let failures = Arc::clone(&self.failures);
         Ok(Box::new(move || {
@@ -190,16 +209,16 @@ impl Hooks for Stage {
         }))
     }
 
-    fn last_good(&mut self, _: &mut dyn Listener) -> Result<Reached> {
+    fn last_good(&mut self, _: &mut dyn Listener) -> Result<ResumePoint> {
         let good = self.saved.iter().rev().find(|(_, (_, guard))| guard.bad == 0);
         Ok(match good {
-            Some((step, (state, guard))) => Reached {
+            Some((step, (state, guard))) => ResumePoint {
                 state: state.clone(),
                 step: *step,
                 guard: guard.clone(),
                 validation: ValidationState::default(),
             },
-            None => Reached {
+            None => ResumePoint {
                 state: self.fresh(),
                 step: 0,
                 guard: GuardState::default(),
@@ -215,7 +234,7 @@ impl Hooks for Stage {
         }]
     }
 
-    fn measure(&mut self, _: &TrainState, _: u64, _: &str, _: &mut dyn Listener) -> Result<Option<f64>> {
+    fn evaluate(&mut self, _: &TrainState, _: u64, _: &str, _: &mut dyn Listener) -> Result<Option<f64>> {
         Ok(None)
     }
 }

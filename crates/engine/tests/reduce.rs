@@ -115,7 +115,7 @@ fn train(ranks: &dyn Collective, own: &[usize], setting: Setting) -> (Vec<StepRe
             .collect();
         let batch = GlobalBatch::gather(&CrossEntropy, &micro, false, ranks).unwrap();
         let (after, result) =
-            train_step(state, &CrossEntropy, batch, setting.mode, 1e-3, ranks, |_| true).unwrap();
+            train_step(state, &CrossEntropy, batch, setting.mode, 1e-3, |_| true).unwrap();
         state = after;
         results.push(result);
     }

@@ -106,7 +106,7 @@ fn step_alone(
 ) -> smollm3_engine::Result<(TrainState, StepResult)> {
     let alone = Single::default();
     let batch = GlobalBatch::gather(&CrossEntropy, own, false, &alone)?;
-    train_step(state, &CrossEntropy, batch, mode, learning_rate, &alone, accept)
+    train_step(state, &CrossEntropy, batch, mode, learning_rate, accept)
 }
 
 fn follow(name: &str, device: &Device) -> TrainState {

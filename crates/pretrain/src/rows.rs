@@ -1,19 +1,20 @@
-//! What a pretraining stage reads: windows of token stores in the mixer's order, as rows.
+//! The data of a stage on token rows: windows of token stores in the mixer's order.
 
 use std::collections::BTreeMap;
 
-use smollm3_engine::{EngineError, Result, Row, Share};
+use smollm3_engine::{Dataset, EngineError, RankSlice, Result, Row, StageData};
 use smollm3_mixer::{
     Mixer, MixerConfig, Order as Blend, PhaseWeights, Pick, Sequence, SourceInfo, SourceReader, WindowOrder,
     Windows,
 };
-use smollm3_recipe::{Order, Recipe, Training};
+use smollm3_recipe::{Order, Phase, Recipe, Training};
+use smollm3_records::{RowRef, SourceName};
 use smollm3_sources::Data;
 
-/// Steps ahead of the one being read whose files are asked for, where they come over a network.
+/// Steps between the one that is read and the one whose files are requested ahead, where they come over a network.
 const PREFETCH_STEPS: u64 = 32;
 
-/// The order of a stage's data. `windows` says how many each source has, as far as that is known.
+/// The order of a stage's data. `windows` gives the number of windows of each source, as far as it is known.
 ///
 /// # Errors
 /// The data do not last for the stage, or a share is too small to be kept.
@@ -73,12 +74,14 @@ fn stage_sources(training: &Training) -> Vec<String> {
     names
 }
 
-/// The rows of every step of a stage: a pure function of recipe, data and step.
+/// The rows of a stage, of which this rank trains on its slice: a pure function of recipe, data and step.
 pub struct MixedRows {
     mixer: Mixer,
     /// One a source, in the mixer's order.
     readers: Vec<SourceReader>,
     streams: bool,
+    sources: Vec<SourceName>,
+    slice: RankSlice,
 }
 
 impl MixedRows {
@@ -86,7 +89,7 @@ impl MixedRows {
     ///
     /// # Errors
     /// The data do not last for the stage, or a store cannot be read.
-    pub fn new(recipe: &Recipe, training: &Training, data: &Data) -> Result<Self> {
+    pub fn new(recipe: &Recipe, training: &Training, data: &Data, slice: RankSlice) -> Result<Self> {
         let mut readers = BTreeMap::new();
         for name in stage_sources(training) {
             let reader = data.reader(&name, training.sequence_length.0)?;
@@ -100,10 +103,17 @@ impl MixedRows {
         let streams = readers
             .iter()
             .any(|reader| matches!(reader, SourceReader::Streamed(_)));
+        let sources = mixer.config().sources.iter().map(|source| SourceName {
+            name: source.name.clone(),
+            category: (recipe.sources.get(&source.name))
+                .map_or(String::new(), |source| source.category.clone()),
+        });
         Ok(Self {
+            sources: sources.collect(),
             mixer,
             readers,
             streams,
+            slice,
         })
     }
 
@@ -121,12 +131,12 @@ impl MixedRows {
         Ok(sequences.collect())
     }
 
-    /// The sequences of a step, or of a share of it, with the index of their source.
-    fn picked(&self, step: u64, share: Option<&Share>) -> Result<Vec<(usize, Sequence)>> {
+    /// The sequences of a step, or of a slice of it, with the index of their source.
+    fn picked(&self, step: u64, slice: Option<&RankSlice>) -> Result<Vec<(usize, Sequence)>> {
         let picks = |step| -> Result<Vec<Pick>> {
             let picks = self.mixer.batch(step)?;
-            match share {
-                Some(share) => share.of(picks),
+            match slice {
+                Some(slice) => slice.of(picks),
                 None => Ok(picks),
             }
         };
@@ -155,17 +165,38 @@ impl MixedRows {
         picked.sort_unstable_by_key(|(number, _)| *number);
         Ok(picked.into_iter().map(|(_, sequence)| sequence).collect())
     }
+}
 
-    /// A rank's rows of a step, in batch order.
-    ///
-    /// # Errors
-    /// As [`MixedRows::sequences`].
-    pub fn rows(&self, step: u64, share: &Share) -> Result<Vec<Row>> {
-        let picked = self.picked(step, Some(share))?;
-        Ok(picked
-            .iter()
-            .map(|(source, sequence)| row_of(sequence, *source))
-            .collect())
+impl Dataset<Vec<Vec<Row>>, EngineError> for MixedRows {
+    fn get(&self, index: usize) -> Result<Vec<Vec<Row>>> {
+        let picked = self.picked(index as u64 + 1, Some(&self.slice))?;
+        let rows = picked.iter().map(|(source, sequence)| row_of(sequence, *source));
+        Ok(self.slice.micro_batches(rows.collect()))
+    }
+
+    fn len(&self) -> usize {
+        self.mixer.steps() as usize
+    }
+}
+
+impl StageData<Vec<Row>> for MixedRows {
+    fn sources(&self) -> Vec<SourceName> {
+        self.sources.clone()
+    }
+
+    fn shares(&self, phase: &Phase) -> BTreeMap<String, f64> {
+        phase.mixture.weights().into_iter().collect()
+    }
+
+    fn rows_of(&self, step: u64) -> Vec<RowRef> {
+        let picks = self.mixer.batch(step).unwrap_or_default();
+        let row = |pick: Pick| {
+            Some(RowRef {
+                source: self.sources.get(pick.source)?.name.clone(),
+                window: pick.place?.window,
+            })
+        };
+        picks.into_iter().filter_map(row).collect()
     }
 }
 

@@ -7,6 +7,7 @@
 //! [`PackedRows`] says which conversations share a row and which row comes when; [`fine_tune`] runs a stage. The tokens are
 //! `conversations`', the loop, its checkpoints and its guards the engine's.
 
+mod batches;
 mod packed;
 mod prepare;
 mod stage;

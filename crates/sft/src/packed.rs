@@ -3,7 +3,7 @@
 //! Conversations are put in an order fixed by the run's seed and packed once; each time through the rows, these come in
 //! another permutation. Sequence `n` of the stage is row `permutation_e(n mod rows)` with `e = n div rows`.
 
-use smollm3_conversations::{ConversationStore, ConversationsError, Result};
+use smollm3_conversations::{ConversationStore, ConversationsError, Document, Result};
 use smollm3_engine::Row;
 use smollm3_mixer::Permutation;
 use smollm3_packing::{Fragment, Rows, Settings, pack};
@@ -92,7 +92,7 @@ impl PackedRows {
         self.learning.len() as u64
     }
 
-    /// Whether there are none, which is not so.
+    /// Always false; here for clippy.
     pub fn is_empty(&self) -> bool {
         self.learning.is_empty()
     }
@@ -114,15 +114,7 @@ impl PackedRows {
             .collect()
     }
 
-    /// The rows of a step, as long as what is in them.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn rows(&self, step: u64) -> Result<Vec<Row>> {
-        self.rows_of(&self.numbers(step))
-    }
-
-    /// Rows with these numbers.
+    /// Rows with these numbers, as long as what is in them.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -135,47 +127,23 @@ impl PackedRows {
     /// # Errors
     /// The store cannot be read.
     pub fn row(&self, number: u64) -> Result<Row> {
-        let mut row = Row {
-            ids: Vec::new(),
-            targets: Vec::new(),
-            starts: Vec::new(),
-            source: 0,
-        };
+        let mut row = Row::default();
         let packed = self.learning.get(number as usize).map(|row| *row as usize);
         for piece in packed.and_then(|row| self.rows.get(row)).unwrap_or_default() {
-            let (ids, learned) = self.piece(piece)?;
-            row.starts.push(row.ids.len());
-            row.ids.extend(&ids);
-            let next = ids.iter().zip(&learned).skip(1);
-            row.targets
-                .extend(next.map(|(id, learned)| learned.then_some(*id)));
-            // What follows is another conversation.
-            row.targets.push(None);
+            self.append(&mut row, piece)?;
         }
         Ok(row)
     }
 
-    fn piece(&self, piece: &Fragment) -> Result<(Vec<u32>, Vec<bool>)> {
+    fn append(&self, row: &mut Row, piece: &Fragment) -> Result<()> {
         let conversation = u64::from(piece.document);
         let conversation = self.order.get(conversation).unwrap_or(conversation);
-        let (ids, learned) = self.store.conversation(conversation)?;
+        let Document { ids, learned } = self.store.conversation(conversation)?;
         let span = piece.start as usize..(piece.start + piece.length) as usize;
-        let part = ids.get(span.clone()).unwrap_or_default().to_vec();
-        let learned = learned.get(span).unwrap_or_default();
-        Ok((part, learned.iter().map(|learned| *learned != 0).collect()))
+        row.append(
+            ids.get(span.clone()).unwrap_or_default(),
+            learned.get(span).unwrap_or_default(),
+        );
+        Ok(())
     }
-}
-
-/// Rows of one length, so that they can be computed together: the shorter ones end in a document of padding, of which nothing
-/// is predicted.
-pub(crate) fn padded(mut rows: Vec<Row>) -> Vec<Row> {
-    let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
-    for row in &mut rows {
-        if row.ids.len() < longest {
-            row.starts.push(row.ids.len());
-            row.ids.resize(longest, 0);
-            row.targets.resize(longest, None);
-        }
-    }
-    rows
 }

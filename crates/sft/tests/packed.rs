@@ -73,7 +73,7 @@ fn targets_are_those_of_trl() {
         fixture["packed_rows"].as_array().unwrap().len() as u64
     );
     let mut compared = 0;
-    for row in rows.rows(1).unwrap() {
+    for row in rows.rows_of(&rows.numbers(1)).unwrap() {
         for at in 0..row.ids.len() {
             let next = row.ids.get(at + 1).filter(|_| !row.starts.contains(&(at + 1)));
             let Some(label) = next.and_then(|next| labels.get(next)) else {

@@ -12,7 +12,7 @@ use smollm3_model::hf::TensorFiles;
 
 use crate::Result;
 
-/// What the files of moments in a checkpoint are called.
+/// The stem of the files of moments in a checkpoint.
 pub const OPTIMIZER: &str = "optimizer";
 
 /// The name of some elements of a tensor, or of all.
@@ -30,7 +30,7 @@ fn parse(name: &str) -> Option<(&str, Range<usize>)> {
     Some((whole, start.parse().ok()?..end.parse().ok()?))
 }
 
-/// The moments of a checkpoint, read as if they were whole; whoever wants a part reads that part.
+/// The moments of a checkpoint, read as if they were whole; a reader of a part reads that part.
 pub(crate) struct SavedMoments {
     files: TensorFiles,
     /// Elements in their order, by the tensor's name.

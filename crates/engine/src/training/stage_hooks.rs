@@ -1,23 +1,19 @@
-//! The hooks of a stage whose checkpoints are [`Kept`]: one implementation for every kind of stage, which says only what it
-//! measures.
+//! The loop's hooks of a stage: its checkpoints, its data, its evaluation.
 
 use smollm3_records::{Event, GuardState, IncidentKind, Listener, RowRef, ValidationState};
 
-use crate::kept::Kept;
-use crate::saver::Writing;
-use crate::trainer::{Hooks, Reached};
+use super::Hooks;
+use super::stage_data::StageData;
+use crate::checkpoint::{ResumePoint, SaveJob, StageCheckpoints};
 use crate::{Result, TrainState};
 
-/// What a kind of stage tells the loop.
-pub trait Watch {
-    /// What a step was given.
-    fn rows_of(&self, step: u64) -> Vec<RowRef>;
-
-    /// Measures the model where a phase has ended, or meanwhile. Returns the validation loss, if there is one.
+/// The evaluation of a kind of stage. `()` evaluates nothing.
+pub trait Evaluate {
+    /// Evaluates the model at the end of a phase, or in between. Returns the validation loss, if there is one.
     ///
     /// # Errors
-    /// What is measured cannot be.
-    fn measure(
+    /// Its data cannot be read, or a listener fails.
+    fn evaluate(
         &self,
         state: &TrainState,
         step: u64,
@@ -25,61 +21,64 @@ pub trait Watch {
         listener: &mut dyn Listener,
     ) -> Result<Option<f64>>;
 
-    /// Whether the model is also measured, as phase `start` at step 0, before a stage begins.
-    fn measures_start(&self) -> bool {
+    /// Whether the model is also evaluated before a stage begins, as phase `start` at step 0.
+    fn at_start(&self) -> bool {
         true
     }
 }
 
-/// A stage with what it keeps.
-pub struct Watched<'a, W> {
-    /// Its checkpoints.
-    pub kept: &'a Kept<'a>,
-    /// What it measures.
-    pub watch: W,
+impl Evaluate for () {
+    fn evaluate(&self, _: &TrainState, _: u64, _: &str, _: &mut dyn Listener) -> Result<Option<f64>> {
+        Ok(None)
+    }
 }
 
-impl<W: Watch> Hooks for Watched<'_, W> {
+/// The hooks of a stage of any kind.
+pub(super) struct StageHooks<'a, B> {
+    pub checkpoints: &'a StageCheckpoints<'a>,
+    pub data: &'a dyn StageData<B>,
+    pub evaluation: &'a dyn Evaluate,
+}
+
+impl<B> Hooks for StageHooks<'_, B> {
     fn snapshot(
         &mut self,
         state: &TrainState,
         step: u64,
         guard: &GuardState,
         validation: &ValidationState,
-    ) -> Result<Writing> {
-        self.kept.snapshot(state, step, guard, validation)
+    ) -> Result<SaveJob> {
+        self.checkpoints.snapshot(state, step, guard, validation)
     }
 
-    fn last_good(&mut self, listener: &mut dyn Listener) -> Result<Reached> {
-        self.kept.reached(|progress| progress.guard.bad == 0, listener)
+    fn last_good(&mut self, listener: &mut dyn Listener) -> Result<ResumePoint> {
+        self.checkpoints.last_good(listener)
     }
 
     fn rows_of(&self, step: u64) -> Vec<RowRef> {
-        self.watch.rows_of(step)
+        self.data.rows_of(step)
     }
 
     fn begins(&mut self, state: &TrainState, listener: &mut dyn Listener) -> Result<()> {
-        match self.watch.measures_start() {
-            true => self
-                .watch
-                .measure(state, 0, "start", &mut Figures(listener))
-                .map(|_| ()),
-            false => Ok(()),
+        if self.evaluation.at_start() {
+            self.evaluate(state, 0, "start", listener)?;
         }
+        Ok(())
     }
 
-    fn measure(
+    fn evaluate(
         &mut self,
         state: &TrainState,
         step: u64,
         phase: &str,
         listener: &mut dyn Listener,
     ) -> Result<Option<f64>> {
-        self.watch.measure(state, step, phase, &mut Figures(listener))
+        self.evaluation
+            .evaluate(state, step, phase, &mut Figures(listener))
     }
 }
 
-/// What is measured on its way to a listener; a figure that is no number is an incident too.
+/// Passes figures on to a listener; one that is not finite is an incident too.
 struct Figures<'a>(&'a mut dyn Listener);
 
 impl Listener for Figures<'_> {

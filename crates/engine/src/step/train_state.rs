@@ -2,7 +2,7 @@
 
 use smollm3_model::SmolLm3;
 
-use crate::adamw::AdamW;
+use super::adamw::AdamW;
 
 /// Model and optimizer.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Checkpoints written while training goes on.
 //!
 //! The loop waits for the copy out of the device's memory; a thread writes it. If that fails, as on a full disk, the
-//! thread says so and tries again, while the run goes on; a newer checkpoint takes the place of one that cannot be
+//! thread reports it and tries again, while the run goes on; a newer checkpoint takes the place of one that cannot be
 //! written, and only the end of a stage insists.
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use smollm3_records::{Event, IncidentKind, Listener};
 use crate::{EngineError, Result};
 
 /// Writes a checkpoint and returns its folder; again, if it failed.
-pub type Writing = Box<dyn Fn() -> Result<PathBuf> + Send>;
+pub type SaveJob = Box<dyn Fn() -> Result<PathBuf> + Send>;
 
 /// Time before the first new attempt; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -33,8 +33,8 @@ pub(crate) struct Saver {
 struct Running {
     step: u64,
     pause: Duration,
-    /// Whether a failure has been told; one is enough for each checkpoint.
-    told: bool,
+    /// Whether a failure has been reported; one report a checkpoint is enough.
+    reported: bool,
     outcomes: Receiver<Outcome>,
     given_up: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -51,27 +51,27 @@ impl Saver {
     pub fn start(
         &mut self,
         step: u64,
-        snapshot: impl FnOnce() -> Result<Writing>,
+        snapshot: impl FnOnce() -> Result<SaveJob>,
         listener: &mut dyn Listener,
     ) -> Result<()> {
         let begin = Instant::now();
         self.give_up(listener)?;
-        let writing = snapshot()?;
+        let job = snapshot()?;
         let (sender, outcomes) = channel();
         let given_up = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&given_up);
         self.running = Some(Running {
             step,
             pause: begin.elapsed(),
-            told: false,
+            reported: false,
             outcomes,
             given_up,
-            thread: thread::spawn(move || write(&writing, &sender, &flag)),
+            thread: thread::spawn(move || write(&job, &sender, &flag)),
         });
         Ok(())
     }
 
-    /// Tells what has become of the checkpoint being written, if anything has.
+    /// Reports what has become of the checkpoint being written, if anything has.
     ///
     /// # Errors
     /// A listener fails.
@@ -80,7 +80,7 @@ impl Saver {
             let Ok(outcome) = running.outcomes.try_recv() else {
                 break;
             };
-            self.tell(outcome, listener)?;
+            self.report(outcome, listener)?;
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl Saver {
                 self.running = None;
                 return outcome.map(|_| ());
             }
-            self.tell(outcome, listener)?;
+            self.report(outcome, listener)?;
         }
         Ok(())
     }
@@ -116,20 +116,20 @@ impl Saver {
         }
         while let Some(running) = &self.running {
             match running.outcomes.recv() {
-                Ok(outcome) => self.tell(outcome, listener)?,
+                Ok(outcome) => self.report(outcome, listener)?,
                 Err(_) => self.running = None,
             }
         }
         Ok(())
     }
 
-    fn tell(&mut self, outcome: Outcome, listener: &mut dyn Listener) -> Result<()> {
+    fn report(&mut self, outcome: Outcome, listener: &mut dyn Listener) -> Result<()> {
         let Some(running) = &mut self.running else {
             return Ok(());
         };
         let step = running.step;
         match outcome {
-            Err(_) if running.told => Ok(()),
+            Err(_) if running.reported => Ok(()),
             Ok((folder, writing)) => {
                 let pause = running.pause;
                 self.running = None;
@@ -141,7 +141,7 @@ impl Saver {
                 })?)
             }
             Err(error) => {
-                running.told = true;
+                running.reported = true;
                 let error = error.to_string();
                 let kind = IncidentKind::NotSaved { error };
                 Ok(listener.on(&Event::Incident { step, kind })?)
@@ -161,11 +161,11 @@ impl Drop for Running {
 }
 
 /// Tries until it is done or given up.
-fn write(writing: &Writing, outcomes: &Sender<Outcome>, given_up: &AtomicBool) {
+fn write(job: &SaveJob, outcomes: &Sender<Outcome>, given_up: &AtomicBool) {
     let mut wait = FIRST_WAIT;
     loop {
         let begin = Instant::now();
-        let outcome = writing().map(|folder| (folder, begin.elapsed()));
+        let outcome = job().map(|folder| (folder, begin.elapsed()));
         let done = outcome.is_ok();
         if outcomes.send(outcome).is_err() || done {
             return;

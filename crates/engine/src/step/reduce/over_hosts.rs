@@ -1,4 +1,4 @@
-//! Sums and gathers in the memory of the hosts: in `f64` and in the order of ranks, so that all ranks and all runs have the
+//! Reduce-scatter and all-gather in the memory of the hosts: in `f64` and in the order of ranks, so that all ranks and all runs have the
 //! same bits.
 
 use std::sync::mpsc::sync_channel;
@@ -9,20 +9,20 @@ use burn::tensor::{Device, Tensor, TensorData};
 use smollm3_collective::Collective;
 
 use super::buckets::{Bucket, Buckets};
-use super::outgoing::Send;
-use super::{IN_FLIGHT, Sums};
+use super::gradient_sink::SendBucket;
+use super::{IN_FLIGHT, ShardSums};
 use crate::Result;
 
-/// Sums in the memory of the hosts, on a thread beside `work`.
-pub(super) fn sums<T>(
+/// Sums what `work` sends, on another thread.
+pub(super) fn reduce_scatter<T>(
     ranks: &dyn Collective,
     buckets: &Buckets,
-    work: impl FnOnce(Send<'_>) -> T,
+    work: impl FnOnce(SendBucket<'_>) -> T,
 ) -> Result<(T, Vec<Option<Tensor<1>>>)> {
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel::<(usize, Tensor<1>)>(IN_FLIGHT - 1);
         let summing = scope.spawn(move || -> Result<_> {
-            let mut sums = Sums::new(buckets, ranks.rank());
+            let mut sums = ShardSums::new(buckets, ranks.rank());
             let mut busy = Duration::ZERO;
             for (index, values) in receiver {
                 let Some(bucket) = buckets.get(index) else {
@@ -37,12 +37,12 @@ pub(super) fn sums<T>(
                     from_host(values.get(own).unwrap_or_default().to_vec(), &device)
                 });
             }
-            Ok((sums.parts, busy))
+            Ok((sums.shards, busy))
         });
         let mut waited = Duration::ZERO;
         let done = work(&mut |index, values| {
             let begin = Instant::now();
-            // If the thread is gone it has an error, which is told below.
+            // If the thread has ended, its error is returned below.
             drop(sender.send((index, values)));
             waited += begin.elapsed();
         });
@@ -52,14 +52,14 @@ pub(super) fn sums<T>(
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         waited += begin.elapsed();
-        let (parts, busy) = summed?;
+        let (shards, busy) = summed?;
         ranks.meter().hide(busy.saturating_sub(waited));
-        Ok((done, parts))
+        Ok((done, shards))
     })
 }
 
 /// The weights of all ranks of a bucket, from this rank's.
-pub(super) fn gather(
+pub(super) fn all_gather(
     ranks: &dyn Collective,
     bucket: &Bucket,
     own: Option<Tensor<1>>,

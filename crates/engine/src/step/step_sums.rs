@@ -1,5 +1,5 @@
-//! What the losses and gradients of a step add up to, over micro-batches and over ranks. Losses stay on the device until
-//! all of the step's work has been given to it, and are read back together.
+//! Sums of a step over its micro-batches and over ranks. Losses stay on the device until all of the step's work has been
+//! submitted, and are read back together.
 
 use std::collections::BTreeMap;
 
@@ -7,77 +7,78 @@ use burn::tensor::Tensor;
 use smollm3_collective::Collective;
 use smollm3_kernels::read_back;
 
-use crate::backward::MicroLoss;
-use crate::{Result, RowOrigin, SourceLoss};
+use super::backward::MicroLoss;
+use super::global_batch::GlobalBatch;
+use super::objective::SourceLoss;
+use crate::Result;
 
-/// Losses of the micro-batches of a step, each with where its rows are counted.
-#[derive(Default)]
-pub(crate) struct StepLosses<'b>(Vec<(MicroLoss, &'b [RowOrigin])>);
+/// Sums of a step.
+#[derive(Debug, Default)]
+pub(crate) struct StepSums {
+    /// The loss of the step.
+    pub loss: f64,
+    /// Squares of the gradients.
+    pub squares: f64,
+    /// By source.
+    pub sources: BTreeMap<usize, SourceLoss>,
+    /// The objective's other figures, in the order of their names.
+    pub observed: Vec<f64>,
+}
 
-impl<'b> StepLosses<'b> {
-    /// Adds a micro-batch.
-    pub fn push(&mut self, micro: MicroLoss, origins: &'b [RowOrigin]) {
-        self.0.push((micro, origins));
-    }
-
-    /// Reads them all, and adds them up, of an objective that records `observed` numbers beside the loss; `targets` are
-    /// those of the whole step. Waits for the device.
-    pub fn sums(self, observed: usize, targets: f64) -> StepSums {
-        let mut sums = StepSums::new(observed);
-        let tensors = self
-            .0
+impl StepSums {
+    /// Reads the losses of this rank's micro-batches and adds them up, then over all ranks, with the `squares` of this rank's
+    /// gradients. The objective records `observed` figures beside the loss. Waits for the device.
+    ///
+    /// # Errors
+    /// A rank that is late or gone.
+    pub fn read<M>(
+        losses: Vec<MicroLoss<'_>>,
+        observed: usize,
+        squares: f64,
+        batch: &GlobalBatch<'_, M>,
+    ) -> Result<Self> {
+        let mut sums = Self {
+            squares,
+            ..Self::new(observed)
+        };
+        let tensors = losses
             .iter()
-            .flat_map(|(micro, _)| [micro.part.clone(), micro.losses.clone()]);
+            .flat_map(|micro| [micro.part.clone(), micro.losses.clone()]);
         let tensors: Vec<Tensor<1>> = tensors.collect();
-        if tensors.is_empty() {
-            return sums;
-        }
         let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.dims()[0]).collect();
-        let numbers = read_back(Tensor::cat(tensors, 0));
+        let numbers = match tensors.is_empty() {
+            true => Vec::new(),
+            false => read_back(Tensor::cat(tensors, 0)),
+        };
         let mut rest = numbers.as_slice();
         let mut read = lengths.into_iter().map(|length| {
             let (numbers, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
             rest = after;
             numbers
         });
-        for (micro, origins) in self.0 {
-            let (part, losses) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
-            sums.add(part, losses, micro.observed, origins, targets);
+        for micro in losses {
+            let (part, of_origins) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
+            sums.add(part, of_origins, micro, batch.targets);
         }
-        sums
+        sums.over_ranks(batch.ranks, &batch.sources)
     }
-}
 
-/// What the losses add up to.
-#[derive(Debug, Default)]
-pub(crate) struct StepSums {
-    /// Their part of the step's loss.
-    pub loss: f64,
-    /// Squares of the gradients.
-    pub squares: f64,
-    /// By source.
-    pub sources: BTreeMap<usize, SourceLoss>,
-    /// What else is recorded, in the order of its names.
-    pub observed: Vec<f64>,
-}
-
-impl StepSums {
-    /// No micro-batch yet, of an objective that records so many numbers beside the loss.
-    pub fn new(observed: usize) -> Self {
+    /// No micro-batch yet.
+    fn new(observed: usize) -> Self {
         Self {
             observed: vec![0.0; observed],
             ..Self::default()
         }
     }
 
-    fn add(&mut self, part: &[f32], losses: &[f32], observed: Vec<f64>, origins: &[RowOrigin], targets: f64) {
-        for (total, sum) in self.observed.iter_mut().zip(observed) {
+    fn add(&mut self, part: &[f32], losses: &[f32], micro: MicroLoss<'_>, targets: f64) {
+        for (total, sum) in self.observed.iter_mut().zip(micro.observed) {
             *total += sum / targets.max(1.0);
         }
         let sum = |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         self.loss += sum(part);
-        let of_row = (losses.len() / origins.len().max(1)).max(1);
-        for (origin, losses) in origins.iter().zip(losses.chunks(of_row)) {
+        let of_row = (losses.len() / micro.origins.len().max(1)).max(1);
+        for (origin, losses) in micro.origins.iter().zip(losses.chunks(of_row)) {
             let source = self.sources.entry(origin.source).or_default();
             source.rows += 1;
             source.sum += sum(losses);
@@ -85,12 +86,9 @@ impl StepSums {
         }
     }
 
-    /// The sums over all ranks, the same bits on each, in one exchange. Each rank has rows of as many sources as `sources`
-    /// says.
-    ///
-    /// # Errors
-    /// A rank that is late or gone.
-    pub fn over(self, ranks: &dyn Collective, sources: &[usize]) -> Result<Self> {
+    /// The sums over all ranks, the same bits on each, in one exchange. `sources` is the number of sources that each rank has
+    /// rows of.
+    fn over_ranks(self, ranks: &dyn Collective, sources: &[usize]) -> Result<Self> {
         if ranks.world() == 1 {
             return Ok(self);
         }

@@ -1,9 +1,20 @@
 //! The loop around the training step: data, learning rate, guards, events, checkpoints, a clean stop.
+//!
+//! [`run_stage`] is the way through a stage of any kind; [`train`] is the loop in it.
+
+mod guard;
+mod prefetch;
+mod rank_slice;
+mod run_stage;
+mod stage_data;
+mod stage_hooks;
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use burn::tensor::Device;
+use burn_dataset::Dataset;
 use smollm3_collective::Collective;
 use smollm3_recipe::{BestCheckpoint, Schedule, Sharding, Training, Validation};
 use smollm3_records::{
@@ -11,80 +22,75 @@ use smollm3_records::{
     StepRecord, ValidationState,
 };
 
-use crate::guard::Guard;
-use crate::prefetch::prefetch;
-use crate::ranks::{ALONE, from_first, only_first};
-use crate::retention::is_due;
-use crate::saver::{Saver, Writing};
+use crate::checkpoint::{ResumePoint, SaveJob, Saver, is_due};
+use crate::ranks::{ALONE, from_rank_zero, on_rank_zero};
 use crate::{EngineError, GlobalBatch, Objective, Result, StepMode, StepResult, TrainState, train_step};
+use guard::Guard;
+use prefetch::prefetch;
 
-/// What a stage gives the loop besides its objective and its data.
+pub use rank_slice::RankSlice;
+pub(crate) use rank_slice::check_slices;
+pub use run_stage::run_stage;
+pub use stage_data::StageData;
+pub use stage_hooks::Evaluate;
+
+/// The settings of a stage's loop.
 pub struct LoopSettings<'a> {
-    /// The stage, for whoever listens.
+    /// The stage, for listeners.
     pub stage: StageInfo,
     /// Batch, phases, loss average, checkpoints, guards.
     pub training: &'a Training,
     /// Learning rate by step.
     pub schedule: Schedule,
-    /// Set from outside to end after the current step; on one rank is enough.
+    /// Set from outside to end after the current step; one rank is enough.
     pub stop: &'a AtomicBool,
-    /// Those that train together, of which this is one.
+    /// The device, without autodiff.
+    pub device: &'a Device,
+    /// The ranks that train together, of which this is one.
     pub ranks: &'a dyn Collective,
     /// What they divide among themselves.
     pub sharding: Sharding,
-    /// When the stage is measured besides the ends of its phases, and what follows from it.
+    /// When the stage is evaluated besides the ends of its phases, and what follows from it.
     pub validation: Option<&'a Validation>,
 }
 
-/// Where training stands between two steps.
-pub struct Reached {
-    /// Model and optimizer.
-    pub state: TrainState,
-    /// Steps done.
-    pub step: u64,
-    /// What the guard remembers.
-    pub guard: GuardState,
-    /// What is remembered of the validation loss.
-    pub validation: ValidationState,
-}
-
-/// What the loop asks of its stage.
+/// The stage's side of the loop.
 pub trait Hooks {
-    /// Copies what a checkpoint after this step holds out of the device, to be written while training goes on.
+    /// Copies the contents of a checkpoint after this step out of the device, to be written while training goes on.
     ///
     /// # Errors
-    /// What describes the state cannot be read.
+    /// A file that describes the state cannot be read.
     fn snapshot(
         &mut self,
         state: &TrainState,
         step: u64,
         guard: &GuardState,
         validation: &ValidationState,
-    ) -> Result<Writing>;
+    ) -> Result<SaveJob>;
 
     /// The newest checkpoint that is no step without an update, or the beginning of the stage.
     ///
     /// # Errors
     /// It cannot be read.
-    fn last_good(&mut self, listener: &mut dyn Listener) -> Result<Reached>;
+    fn last_good(&mut self, listener: &mut dyn Listener) -> Result<ResumePoint>;
 
-    /// What a step was given.
+    /// The rows of a step.
     fn rows_of(&self, step: u64) -> Vec<RowRef>;
 
     /// Called before the first step of a stage that begins; not of one that goes on.
     ///
     /// # Errors
-    /// What is measured there cannot be measured.
+    /// The evaluation fails.
     fn begins(&mut self, _state: &TrainState, _listener: &mut dyn Listener) -> Result<()> {
         Ok(())
     }
 
-    /// Called when a phase has ended, and where the stage is to be measured meanwhile, before a checkpoint is written.
+    /// Evaluates the model at the end of a phase, and in between where the stage is to, before a checkpoint is written.
     /// Returns the validation loss, if there is one.
     ///
     /// # Errors
-    /// What is measured there cannot be measured.
-    fn measure(
+    /// The evaluation fails.
+    fn evaluate(
         &mut self,
         state: &TrainState,
         step: u64,
@@ -93,50 +99,52 @@ pub trait Hooks {
     ) -> Result<Option<f64>>;
 }
 
-/// Trains from the step after `reached` to the end of the stage, or to where its validation loss ends it.
+/// Trains from the step after `from` to the end of the stage, or to where its validation loss ends it.
 ///
-/// `host_batch` reads this rank's data of a step on another thread; `to_device` makes micro-batches of it. What is
-/// measured is measured by rank 0.
+/// Item `k` of `data` is this rank's batch of step `k + 1`; another thread reads it ahead. Rank 0 evaluates.
 ///
 /// # Errors
 /// Data or device fail, the last checkpoint cannot be written, too many steps in a row cannot be trained on, or the
 /// run was stopped (after saving).
-pub fn train<O: Objective, H: Send>(
+pub fn train<O: Objective>(
     settings: &LoopSettings<'_>,
-    reached: Reached,
+    from: ResumePoint,
+    data: &dyn Dataset<Vec<O::HostBatch>, EngineError>,
     objective: &O,
-    host_batch: impl Fn(u64) -> Result<H> + Send + Sync,
-    to_device: impl Fn(H) -> Result<Vec<O::MicroBatch>>,
     hooks: &mut dyn Hooks,
     listener: &mut dyn Listener,
 ) -> Result<TrainState> {
     let total = settings.training.total_steps();
     listener.on(&Event::StageStarted {
         stage: settings.stage.clone(),
-        done: reached.step,
+        done: from.step,
     })?;
-    let mut done = reached.step;
+    let mut done = from.step;
     if done == 0 {
-        only_first(settings.ranks, || hooks.begins(&reached.state, listener))?;
+        on_rank_zero(settings.ranks, || hooks.begins(&from.state, listener))?;
     }
     let mut looped = Loop {
         settings,
-        first: reached.step + 1,
-        copied: reached.step,
-        guard: Guard::new(settings.training.guards.clone(), reached.guard),
-        validation: reached.validation,
+        first: from.step + 1,
+        copied: from.step,
+        guard: Guard::new(settings.training.guards.clone(), from.guard),
+        validation: from.validation,
         saver: Saver::default(),
         hooks,
         listener,
     };
     // The step consumes its state; in between it lies here.
-    let mut current = Some(reached.state);
+    let mut current = Some(from.state);
+    let batch_of = |step: u64| data.get((step - 1) as usize);
     while done < total && !looped.validation.ended {
         let mut went_wrong = None;
-        prefetch(done + 1..=total, &host_batch, |step, take| {
+        prefetch(done + 1..=total, &batch_of, |step, take| {
             let before = current.take().unwrap_or_else(|| unreachable!("put back below"));
             let begin = Instant::now();
-            let micro_batches = to_device(take()?)?;
+            let micro_batches: Vec<O::MicroBatch> = take()?
+                .into_iter()
+                .map(|batch| objective.to_device(batch, settings.device))
+                .collect::<Result<_>>()?;
             let data_seconds = begin.elapsed().as_secs_f64();
             let (after, next) = looped.step(before, objective, step, &micro_batches, begin, data_seconds)?;
             match next {
@@ -152,7 +160,7 @@ pub fn train<O: Objective, H: Send>(
         })?;
         done = total;
         if let Some(step) = went_wrong {
-            // What has been trained since the last good checkpoint is given up, before another state takes its memory.
+            // The steps since the last good checkpoint are given up; their state is freed before another takes its memory.
             drop(current.take());
             let state = looped.go_back(step)?;
             // It may be the end of a phase or of the stage, as any other step.
@@ -172,7 +180,7 @@ pub fn train<O: Objective, H: Send>(
 enum Next {
     /// With the next step.
     Step,
-    /// So many steps had no update in a row that the run must go back.
+    /// Too many steps in a row had no update: the run goes back.
     GoBack,
     /// A stop was asked for before this step, which was not computed.
     Stop,
@@ -180,7 +188,7 @@ enum Next {
 
 struct Loop<'a> {
     settings: &'a LoopSettings<'a>,
-    /// The first step, which a stop does not keep from being computed.
+    /// The first step, which is computed even if a stop was asked for.
     first: u64,
     /// The step of the newest checkpoint that is on its way to disk or there.
     copied: u64,
@@ -217,7 +225,7 @@ impl Loop<'_> {
         if batch.stop {
             return Ok((before, Next::Stop));
         }
-        let (after, result) = train_step(before, objective, batch, mode, learning_rate, ranks, accept)?;
+        let (after, result) = train_step(before, objective, batch, mode, learning_rate, accept)?;
         let fault = self.guard.fault(&result);
         let mut record = self.record(
             step,
@@ -237,7 +245,7 @@ impl Loop<'_> {
         }
         self.listener.on(&Event::Step(record))?;
         if let Some(fault) = fault {
-            self.tell(step, fault, &result)?;
+            self.report(step, fault, &result)?;
         }
         let next = match self.guard.remember(&result) {
             true => Next::GoBack,
@@ -281,7 +289,7 @@ impl Loop<'_> {
         }
     }
 
-    fn tell(&mut self, step: u64, fault: Fault, result: &StepResult) -> Result<()> {
+    fn report(&mut self, step: u64, fault: Fault, result: &StepResult) -> Result<()> {
         let kind = IncidentKind::Fault {
             fault,
             loss: result.loss,
@@ -300,7 +308,7 @@ impl Loop<'_> {
             .map_or("", |phase| phase.name.as_str())
     }
 
-    /// The end of a phase, measurements and checkpoints.
+    /// The end of a phase, evaluation and checkpoints.
     fn after_step(&mut self, state: &TrainState, step: u64) -> Result<()> {
         let (training, stage) = (self.settings.training, &self.settings.stage);
         let ended = stage.phases.iter().any(|phase| phase.last == step);
@@ -318,7 +326,7 @@ impl Loop<'_> {
         }
     }
 
-    /// Measures the model where that is due. Returns whether it is the best so far. Not in the middle of steps without an
+    /// Evaluates the model where that is due. Returns whether it is the best so far. Not in the middle of steps without an
     /// update, which leave it as it was.
     fn validate(&mut self, state: &TrainState, step: u64, ended: bool) -> Result<bool> {
         let validation = self.settings.validation;
@@ -328,8 +336,8 @@ impl Loop<'_> {
         }
         let phase = self.phase(step).to_owned();
         let (hooks, listener) = (&mut *self.hooks, &mut *self.listener);
-        let loss = from_first(self.settings.ranks, || {
-            let loss = hooks.measure(state, step, &phase, listener)?;
+        let loss = from_rank_zero(self.settings.ranks, || {
+            let loss = hooks.evaluate(state, step, &phase, listener)?;
             Ok::<_, EngineError>(loss.filter(|loss| loss.is_finite()))
         })?;
         let Some(settings) = validation.filter(|settings| settings.every.is_some()) else {
@@ -374,10 +382,10 @@ impl Loop<'_> {
         Ok(self.settings.ranks.barrier_within(ALONE)?)
     }
 
-    /// Takes up the last good checkpoint in the place of what step `step` left, so that the data in between is left out;
-    /// if that has been done before, ends the run.
+    /// Replaces the state after step `step` by the last good checkpoint, so that the data in between is left out; the second
+    /// time it ends the run.
     fn go_back(&mut self, step: u64) -> Result<TrainState> {
-        // What is being written may be what is gone back to; what cannot be written is not waited for.
+        // The checkpoint being written may be the one to go back to; one that cannot be written is not waited for.
         self.saver.give_up(self.listener)?;
         self.settings.ranks.barrier_within(ALONE)?;
         if !self.guard.state.left_out.is_empty() {
@@ -388,7 +396,7 @@ impl Loop<'_> {
                 left_out: self.guard.state.left_out.clone(),
             });
         }
-        let Reached {
+        let ResumePoint {
             state,
             step: to,
             mut guard,

@@ -1,8 +1,8 @@
-//! The optimizer's state of a checkpoint, written by all ranks, each its own.
+//! The optimizer's state of a checkpoint, of which each rank writes its shard.
 //!
-//! Ranks write while training goes on, when the ranks talk of other things; so what a rank has written is told by
-//! the file itself, which gets its name once it is whole and on disk. Rank 0 waits for the files, takes them into its
-//! draft of the checkpoint and seals it. No rank ever holds more than its own part.
+//! Ranks write while training goes on and exchanges other things, so the file itself says that it is written: it gets its
+//! name once it is whole and on disk. Rank 0 waits for the files, takes them into its draft of the checkpoint and seals it.
+//! No rank ever holds more than its shard.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,25 +16,25 @@ use smollm3_model::hf::{NamedTensor, TensorFiles, write_shards};
 use smollm3_records::checkpoint::folder_name;
 
 use crate::error::io;
-use crate::moments::OPTIMIZER;
+use crate::step::OPTIMIZER;
 use crate::{EngineError, Result};
 
-/// How often rank 0 looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often rank 0 looks for the files.
+const POLL: Duration = Duration::from_millis(20);
 
-/// Which part of a state a rank writes.
+/// The shard of the moments that a rank writes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Part {
+pub(crate) struct MomentShard {
     /// The rank.
     pub rank: usize,
-    /// How many there are.
+    /// Number of ranks.
     pub world: usize,
     /// How long rank 0 waits for the others.
     pub limit: Duration,
 }
 
-impl Part {
-    /// Where the parts of a checkpoint lie until rank 0 takes them; a name that is swept if nobody does.
+impl MomentShard {
+    /// Where the shards of a checkpoint lie until rank 0 takes them; swept at the next start if it never does.
     fn folder(stage_folder: &Path, step: u64) -> PathBuf {
         stage_folder.join(format!(".{}.moments.part", folder_name(step)))
     }
@@ -58,10 +58,10 @@ impl Part {
         Ok(sync_folder(&folder)?)
     }
 
-    /// Brings the parts of all ranks into the folder `into`, with an index of what is where.
+    /// Brings the shards of all ranks into the folder `into`, with an index of their tensors.
     ///
     /// # Errors
-    /// A rank has not written its part in time, or a file cannot be read or written.
+    /// A rank has not written its shard in time, or a file cannot be read or written.
     pub fn gather(self, stage_folder: &Path, step: u64, into: &Path) -> Result<()> {
         let folder = Self::folder(stage_folder, step);
         let begin = Instant::now();
@@ -79,14 +79,14 @@ impl Part {
                         self.limit
                     )));
                 }
-                thread::sleep(LOOK);
+                thread::sleep(POLL);
             }
-            // The parts stay where they are until the checkpoint is there: it may have to be tried again.
+            // The shards stay where they are until the checkpoint is there: it may have to be tried again.
             fs::hard_link(&from, &to)
                 .or_else(|_| fs::copy(&from, &to).map(|_| ()))
                 .map_err(io("copy", &from))?;
-            let found = TensorFiles::open(into, &stem)?;
-            files.extend(found.names().map(|tensor| (tensor.to_owned(), name.clone())));
+            let tensors = TensorFiles::open(into, &stem)?;
+            files.extend(tensors.names().map(|tensor| (tensor.to_owned(), name.clone())));
         }
         let index = into.join(format!("{OPTIMIZER}.safetensors.index.json"));
         Ok(write_json(

@@ -5,8 +5,9 @@ use burn::tensor::Device;
 use smollm3_corpus::Tokenizer;
 use smollm3_model::SmolLm3;
 
-use crate::backward::forward;
-use crate::{CrossEntropy, MicroBatch, Result, Row};
+use super::backward::forward;
+use super::batch::{CrossEntropy, MicroBatch, Row};
+use crate::Result;
 
 /// Summed loss over a piece of text.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -39,7 +40,7 @@ impl std::ops::AddAssign for HeldOut {
     }
 }
 
-/// Loss on rows of one length.
+/// Loss on rows, all at once.
 ///
 /// # Errors
 /// The rows' document starts do not fit their length.

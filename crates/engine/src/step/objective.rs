@@ -1,25 +1,39 @@
 //! What a stage trains, and where its losses are counted.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use smollm3_kernels::Documents;
-use smollm3_records::SourceRecord;
+use smollm3_records::{NATS_PER_TOKEN, SourceRecord};
+
+use crate::Result;
 
 /// What a stage trains: a loss of the model on one of its micro-batches.
 pub trait Objective {
+    /// A micro-batch on the host.
+    type HostBatch: Send;
+
     /// A micro-batch on the device.
     type MicroBatch;
 
-    /// The names of what is recorded beside the loss.
+    /// The unit of the loss, for people.
+    const LOSS_UNIT: &'static str = NATS_PER_TOKEN;
+
+    /// The names of the figures that are recorded beside the loss.
     const OBSERVED: &'static [&'static str] = &[];
 
-    /// How many targets a micro-batch has, known before anything is computed.
+    /// Copies a micro-batch to the device.
+    ///
+    /// # Errors
+    /// Its rows do not fit together.
+    fn to_device(&self, batch: Self::HostBatch, device: &Device) -> Result<Self::MicroBatch>;
+
+    /// The number of targets of a micro-batch, known before anything is computed.
     fn targets(&self, batch: &Self::MicroBatch) -> usize;
 
     /// Where each row's losses are counted.
     fn origins<'b>(&self, batch: &'b Self::MicroBatch) -> &'b [RowOrigin];
 
-    /// What the model is given: `[batch, seq]` token ids and where documents begin.
-    fn rows<'b>(&self, batch: &'b Self::MicroBatch) -> (Tensor<2, Int>, &'b Documents);
+    /// The model's inputs: `[batch, seq]` token ids and where documents begin.
+    fn inputs<'b>(&self, batch: &'b Self::MicroBatch) -> (Tensor<2, Int>, &'b Documents);
 
     /// The summed loss of a micro-batch, from the model's last hidden states `[batch, seq, hidden]` and its head
     /// `[vocab_size, hidden]`.
@@ -31,11 +45,11 @@ pub trait Objective {
 pub struct ObjectiveLoss {
     /// Summed over the targets, `[1]`, `f32`.
     pub sum: Tensor<1>,
-    /// What is summed, as many numbers for each origin, one origin after the other; without gradient.
+    /// The summands, equally many for each origin, one origin after the other; without gradient.
     pub losses: Tensor<1>,
     /// Number of targets.
     pub count: usize,
-    /// What else is recorded, summed over the targets, in the order of [`Objective::OBSERVED`].
+    /// The other figures, summed over the targets, in the order of [`Objective::OBSERVED`].
     pub observed: Vec<f64>,
 }
 

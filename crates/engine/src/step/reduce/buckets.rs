@@ -1,7 +1,7 @@
 //! Trained parameters in buckets: those of a layer together, and those of none.
 //!
 //! A bucket is what ranks sum at once, as soon as the backward pass has left it, so the last layer comes first. Every rank
-//! updates its part of every bucket (ZeRO-1: Rajbhandari et al. 2020, arXiv:1910.02054).
+//! updates its shard of every bucket (ZeRO-1: Rajbhandari et al. 2020, arXiv:1910.02054).
 //!
 //! Rejected: one vector of all parameters, which needs a copy of all of them at once and can be summed only when the
 //! backward pass is over; one parameter at a time, which sends the many short ones in messages of their own.
@@ -14,7 +14,8 @@ use burn::tensor::{Device, Tensor};
 use smollm3_collective::{Layout, Shards};
 use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
 
-use crate::{AccumulatedGradients, Result};
+use crate::Result;
+use crate::step::gradients::AccumulatedGradients;
 
 /// Elements that bounds between ranks are multiples of: a cache line of moments, and of any vector unit.
 const ALIGNMENT: usize = 64;
@@ -26,7 +27,7 @@ pub(crate) struct Buckets(Vec<Bucket>);
 /// Parameters that are summed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bucket {
-    /// The layer whose they are.
+    /// Their layer.
     pub layer: Option<usize>,
     /// The parameters, in the order of names.
     pub layout: Layout,
@@ -153,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_rank_has_its_part_of_each(
+        fn every_rank_has_its_shard_of_each(
             lengths in prop::collection::vec((0_usize..4, 1_usize..3_000), 1..12),
             world in 1_usize..6,
         ) {

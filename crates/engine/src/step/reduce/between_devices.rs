@@ -1,4 +1,4 @@
-//! Sums and gathers in the memory of the devices, which do not go over the host.
+//! Reduce-scatter and all-gather in the memory of the devices, without the host.
 
 use std::collections::VecDeque;
 
@@ -7,24 +7,24 @@ use smollm3_collective::{Begun, BetweenDevices, DeviceValues};
 use smollm3_kernels::addressed;
 
 use super::buckets::{Bucket, Buckets};
-use super::outgoing::Send;
-use super::{IN_FLIGHT, Sums};
+use super::gradient_sink::SendBucket;
+use super::{IN_FLIGHT, ShardSums};
 use crate::{EngineError, Result};
 
-/// Values whose operation has begun. They have to be kept until it was waited for.
+/// Values of an operation in flight, which must be kept until it has been waited for.
 struct Pending {
     values: Tensor<1>,
     begun: Begun,
 }
 
-/// Sums beside what `work` has the device compute.
-pub(super) fn sums<T>(
+/// Sums what `work` sends while the device computes on.
+pub(super) fn reduce_scatter<T>(
     devices: &dyn BetweenDevices,
     rank: usize,
     buckets: &Buckets,
-    work: impl FnOnce(Send<'_>) -> T,
+    work: impl FnOnce(SendBucket<'_>) -> T,
 ) -> Result<(T, Vec<Option<Tensor<1>>>)> {
-    let mut sums = Sums::new(buckets, rank);
+    let mut sums = ShardSums::new(buckets, rank);
     let mut pending = VecDeque::new();
     let mut take = |(index, sum): (usize, Pending)| -> Result<()> {
         devices.wait(sum.begun)?;
@@ -36,7 +36,7 @@ pub(super) fn sums<T>(
         let Some(bucket) = buckets.get(index).filter(|_| outcome.is_ok()) else {
             return;
         };
-        outcome = reduce_scatter(devices, bucket, values).and_then(|sum| {
+        outcome = begin_reduce_scatter(devices, bucket, values).and_then(|sum| {
             pending.push_back((index, sum));
             match pending.len() > IN_FLIGHT {
                 true => pending.pop_front().map_or(Ok(()), &mut take),
@@ -44,16 +44,16 @@ pub(super) fn sums<T>(
             }
         });
     });
-    // What was begun is waited for whatever came after it, before its memory is freed.
+    // Every operation in flight is waited for before its memory is freed, whatever failed after it.
     for sum in pending {
         outcome = outcome.and(take(sum));
     }
     outcome?;
-    Ok((done, sums.parts))
+    Ok((done, sums.shards))
 }
 
 /// The weights of all ranks of a bucket, from this rank's.
-pub(super) fn gather(
+pub(super) fn all_gather(
     devices: &dyn BetweenDevices,
     rank: usize,
     bucket: &Bucket,
@@ -75,7 +75,7 @@ pub(super) fn gather(
     Ok(values.narrow(0, 0, bucket.shards.total()))
 }
 
-fn reduce_scatter(devices: &dyn BetweenDevices, bucket: &Bucket, values: Tensor<1>) -> Result<Pending> {
+fn begin_reduce_scatter(devices: &dyn BetweenDevices, bucket: &Bucket, values: Tensor<1>) -> Result<Pending> {
     let (shard, world) = (bucket.shards.longest(), bucket.shards.world());
     let missing = zeros(shard * world - values.dims()[0], &values.device());
     let values = match missing {

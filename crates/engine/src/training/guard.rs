@@ -12,7 +12,7 @@ use crate::StepResult;
 #[derive(Debug, Clone)]
 pub struct Guard {
     settings: Guards,
-    /// What it remembers.
+    /// Its memory.
     pub state: GuardState,
 }
 
@@ -22,7 +22,7 @@ impl Guard {
         Self { settings, state }
     }
 
-    /// What is wrong with a step, if anything is.
+    /// The fault of a step, if it has one.
     pub fn fault(&self, result: &StepResult) -> Option<Fault> {
         if !(result.loss.is_finite() && result.grad_norm.is_finite()) {
             return Some(Fault::NotFinite);
@@ -47,7 +47,7 @@ impl Guard {
         }
     }
 
-    /// Remembers a step. Returns whether so many had no update in a row that the run must go back.
+    /// Remembers a step. Returns whether too many in a row had no update, so that the run must go back.
     pub fn remember(&mut self, result: &StepResult) -> bool {
         if !result.updated {
             self.state.bad += 1;

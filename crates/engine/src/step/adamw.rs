@@ -3,7 +3,7 @@
 //! Burn's own optimizer has other defaults (epsilon 1e-5, beta2 0.999), no groups by name and no global clip, and
 //! keys its state by parameter ids that do not survive a restart; this one keys everything by the checkpoint's
 //! names. Moments are flat `f32` tensors beside the parameters: 8 bytes a parameter. With several ranks each has the
-//! moments of its part of the parameters only.
+//! moments of its shard only.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,9 +16,10 @@ use smollm3_model::hf::{FileDtype, NamedTensor, Values};
 use smollm3_model::{MapParameters, NamedParameters, SmolLm3, map_parameters, named_parameters};
 use smollm3_recipe::Optimizer;
 
-use crate::moments::{SavedMoments, part_name};
-use crate::reduce::{Bucket, Buckets, Parts, ReducedGradients};
-use crate::{AccumulatedGradients, Result};
+use super::gradients::AccumulatedGradients;
+use super::moments::{SavedMoments, part_name};
+use super::reduce::{Bucket, Buckets, GradientShards, ReducedGradients};
+use crate::Result;
 
 /// First and second moment of one parameter, or of some of its elements.
 #[derive(Debug, Clone)]
@@ -51,8 +52,8 @@ impl AdamW {
         }
     }
 
-    /// An optimizer with this rank's part of the moments `saved`, of parameters of these names and shapes. No more than
-    /// that part is read.
+    /// An optimizer with this rank's shard of the moments `saved`, of parameters of these names and shapes. Nothing but the
+    /// shard is read.
     ///
     /// # Errors
     /// A moment is missing or has another shape.
@@ -82,12 +83,12 @@ impl AdamW {
                 let shape = [values.len()];
                 Ok(Tensor::from_data(TensorData::new(values, shape), device))
             };
-            let found = Moments {
+            let restored = Moments {
                 first: read(FIRST)?,
                 second: read(SECOND)?,
                 part: (piece.elements != (0..count)).then(|| piece.elements.clone()),
             };
-            moments.insert(piece.name.to_owned(), found);
+            moments.insert(piece.name.to_owned(), restored);
         }
         Ok(Self {
             settings,
@@ -133,18 +134,17 @@ impl AdamW {
             .map_or(1.0, |clip| (clip / (norm + 1e-6)).min(1.0))
     }
 
-    /// One update of every parameter that has a gradient: of all of it by one rank, or of each part by the rank that has it,
-    /// after which all have all. Gradients are multiplied by `scale` first.
+    /// One update of every parameter that has a gradient. Of several ranks each updates its shard, and then all gather the
+    /// weights. Gradients are multiplied by `scale` first.
     ///
     /// # Errors
     /// A rank that is late or gone.
-    pub fn update(
+    pub(crate) fn update(
         &mut self,
         model: SmolLm3,
-        gradients: ReducedGradients,
+        gradients: ReducedGradients<'_>,
         scale: f64,
         learning_rate: f64,
-        ranks: &dyn Collective,
     ) -> Result<SmolLm3> {
         self.updates += 1;
         let exponent = self.updates as f64;
@@ -171,29 +171,28 @@ impl AdamW {
                 };
                 map_parameters(model, &mut put_back)
             }
-            ReducedGradients::Parts(parts) => {
-                let mut own = OwnParts {
-                    parts: &parts,
+            ReducedGradients::Shards(shards) => {
+                let mut own = OwnShards {
+                    shards: &shards,
                     pending: Vec::new(),
                 };
                 named_parameters(&model, &mut own);
                 let own = rule.apply(own.pending, moments);
-                let mut take_up = TakeUp {
-                    parts: &parts,
+                let mut gather = GatherWeights {
+                    shards: &shards,
                     own,
                     gathered: BTreeMap::new(),
-                    ranks,
                     outcome: Ok(()),
                 };
-                let model = map_parameters(model, &mut take_up);
-                take_up.outcome?;
+                let model = map_parameters(model, &mut gather);
+                gather.outcome?;
                 model
             }
         })
     }
 }
 
-/// What an update does to a number.
+/// The update of one number.
 struct Rule<'a> {
     settings: &'a Optimizer,
     scale: f64,
@@ -202,7 +201,7 @@ struct Rule<'a> {
     second_correction: f64,
 }
 
-/// A parameter that is to be updated, or a part of it.
+/// A parameter to update, or this rank's shard of it.
 struct Pending {
     name: String,
     /// Which elements, where these are not all.
@@ -261,8 +260,7 @@ impl Rule<'_> {
     }
 }
 
-/// Takes the parameters that have a gradient out of the model, so that nobody else holds them and they can be updated in
-/// place.
+/// Takes the parameters that have a gradient out of the model: with no other owner they are updated in place.
 struct TakeOut {
     gradients: AccumulatedGradients,
     pending: Vec<Pending>,
@@ -302,15 +300,15 @@ impl MapParameters for PutBack {
     }
 }
 
-/// This rank's parts.
-struct OwnParts<'a> {
-    parts: &'a Parts,
+/// Collects this rank's shards.
+struct OwnShards<'a> {
+    shards: &'a GradientShards<'a>,
     pending: Vec<Pending>,
 }
 
-impl NamedParameters for OwnParts<'_> {
+impl NamedParameters for OwnShards<'_> {
     fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
-        let Some((elements, gradient)) = self.parts.own(name) else {
+        let Some((elements, gradient)) = self.shards.own(name) else {
             return;
         };
         let value = param.val().without_autodiff();
@@ -324,20 +322,19 @@ impl NamedParameters for OwnParts<'_> {
     }
 }
 
-/// The weights that all ranks have made, a bucket at a time.
-struct TakeUp<'a> {
-    parts: &'a Parts,
+/// Puts the weights of all ranks into the model, a bucket at a time.
+struct GatherWeights<'a> {
+    shards: &'a GradientShards<'a>,
     own: BTreeMap<String, Tensor<1>>,
-    /// Weights that have been fetched, by name.
+    /// Weights that have been gathered, by name.
     gathered: BTreeMap<String, Tensor<1>>,
-    ranks: &'a dyn Collective,
     outcome: Result<()>,
 }
 
-impl TakeUp<'_> {
-    /// Fetches those of a bucket.
+impl GatherWeights<'_> {
+    /// Gathers those of a bucket.
     fn gather(&mut self, bucket: &Bucket, device: &Device) -> Result<()> {
-        let weights = self.parts.gather(bucket, &mut self.own, device, self.ranks)?;
+        let weights = self.shards.all_gather(bucket, &mut self.own, device)?;
         for (name, place) in bucket.layout.parameters() {
             self.gathered
                 .insert(name.to_owned(), weights.clone().slice([place]));
@@ -346,9 +343,9 @@ impl TakeUp<'_> {
     }
 }
 
-impl MapParameters for TakeUp<'_> {
+impl MapParameters for GatherWeights<'_> {
     fn map<const D: usize>(&mut self, name: &str, value: Tensor<D>) -> Tensor<D> {
-        let buckets = &self.parts.buckets;
+        let buckets = &self.shards.buckets;
         let bucket = buckets.index_of(name).and_then(|index| buckets.get(index));
         // A frozen parameter may lie in a layer with trained ones.
         let Some(bucket) = bucket.filter(|bucket| self.outcome.is_ok() && bucket.place(name).is_some())
