@@ -22,7 +22,6 @@ use smollm3_model::{ModelConfig, SmolLm3};
 use smollm3_recipe::{ADAPTER_FOLDER, Lora, Optimizer, PEFT_CONFIG};
 
 use crate::error::io;
-use crate::step::SavedMoments;
 use crate::{AdamW, EngineError, Result, TrainState};
 use manifest::seal;
 use moment_shard::MomentShard;
@@ -232,15 +231,7 @@ pub fn load(
     }
     let model = checkpoint.model(&device.clone().autodiff())?;
     let shapes = config.parameter_shapes();
-    let moments = SavedMoments::open(folder)?;
-    let optimizer = AdamW::restore(
-        optimizer.clone(),
-        progress.updates,
-        &shapes,
-        &moments,
-        device,
-        ranks,
-    )?;
+    let optimizer = AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)?;
     Ok(TrainState { model, optimizer })
 }
 
@@ -276,15 +267,7 @@ pub fn load_adapters(
         .into_iter()
         .map(|(_, name, value)| (name, value.dims().to_vec()))
         .collect();
-    let moments = SavedMoments::open(folder)?;
-    let optimizer = AdamW::restore(
-        optimizer.clone(),
-        progress.updates,
-        &shapes,
-        &moments,
-        device,
-        ranks,
-    )?;
+    let optimizer = AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)?;
     Ok(TrainState { model, optimizer })
 }
 
@@ -305,16 +288,8 @@ pub fn load_optimizer(
             folder.display()
         ))
     })?;
-    let moments = SavedMoments::open(folder)?;
     let shapes = config.parameter_shapes();
-    AdamW::restore(
-        optimizer.clone(),
-        progress.updates,
-        &shapes,
-        &moments,
-        device,
-        ranks,
-    )
+    AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)
 }
 
 /// Removes what a process that was killed left half-written or half-removed.

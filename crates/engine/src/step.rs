@@ -30,7 +30,6 @@ pub use global_batch::GlobalBatch;
 pub use gradients::AccumulatedGradients;
 pub use held_out::{HeldOut, held_out_rows, token_bytes, token_losses};
 pub use moments::OPTIMIZER;
-pub(crate) use moments::SavedMoments;
 pub use objective::{Objective, ObjectiveLoss, RowOrigin, SourceLoss};
 pub(crate) use reduce::{GradientSink, ReducedGradients};
 pub use train_state::TrainState;

@@ -6,7 +6,7 @@ use smollm3_engine::{
     CrossEntropy, EngineError, Evaluate, Result, Run, StageCheckpoints, TrainState, run_stage, token_bytes,
 };
 use smollm3_recipe::{Stage, Training};
-use smollm3_records::{Event, HeldOutRecord, Listener};
+use smollm3_records::Listener;
 use smollm3_sources::SourceStore;
 
 use crate::held_out::held_out_by_category;
@@ -68,14 +68,7 @@ impl Evaluate for HeldOutText<'_> {
         let categories =
             held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch, &self.bytes)?;
         for (category, loss) in categories {
-            listener.on(&Event::HeldOut(HeldOutRecord {
-                step,
-                phase: phase.to_owned(),
-                category,
-                nats_per_token: loss.nats_per_token(),
-                bits_per_byte: loss.bits_per_byte(),
-                tokens: loss.tokens,
-            }))?;
+            listener.on(&loss.event(step, phase, &category))?;
         }
         Ok(None)
     }

@@ -11,7 +11,7 @@ use smollm3_engine::{
     run_stage, token_bytes,
 };
 use smollm3_recipe::{FineTuning, ModelConfig, Stage, Training};
-use smollm3_records::{Event, HeldOutRecord, Listener, write_ledger};
+use smollm3_records::{Event, Listener, write_ledger};
 
 use crate::batches::{CONVERSATIONS, PackedBatches};
 use crate::packed::PackedRows;
@@ -118,14 +118,7 @@ impl Evaluate for HeldOutConversations<'_> {
         if loss.tokens == 0 {
             return Ok(None);
         }
-        listener.on(&Event::HeldOut(HeldOutRecord {
-            step,
-            phase: phase.to_owned(),
-            category: CONVERSATIONS.to_owned(),
-            nats_per_token: loss.nats_per_token(),
-            bits_per_byte: loss.bits_per_byte(),
-            tokens: loss.tokens,
-        }))?;
+        listener.on(&loss.event(step, phase, CONVERSATIONS))?;
         Ok(Some(loss.nats_per_token()))
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 
 use burn::module::Param;
 use burn::tensor::{Device, Shape, Tensor, TensorData};
@@ -52,19 +53,20 @@ impl AdamW {
         }
     }
 
-    /// An optimizer with this rank's shard of the moments `saved`, of parameters of these names and shapes. Nothing but the
-    /// shard is read.
+    /// An optimizer with this rank's shard of the moments in the folder of a checkpoint, of parameters of these names and
+    /// shapes. Nothing but the shard is read.
     ///
     /// # Errors
     /// A moment is missing or has another shape.
     pub(crate) fn restore(
-        settings: Optimizer,
+        settings: &Optimizer,
         updates: u64,
         shapes: &[(String, Vec<usize>)],
-        saved: &SavedMoments,
+        folder: &Path,
         device: &Device,
         ranks: &dyn Collective,
     ) -> Result<Self> {
+        let saved = SavedMoments::open(folder)?;
         let lengths: BTreeMap<String, usize> = shapes
             .iter()
             .map(|(name, shape)| (name.clone(), shape.iter().product()))
@@ -91,7 +93,7 @@ impl AdamW {
             moments.insert(piece.name.to_owned(), restored);
         }
         Ok(Self {
-            settings,
+            settings: settings.clone(),
             updates,
             moments,
         })

@@ -19,7 +19,7 @@ impl AccumulatedGradients {
         named_parameters(
             model,
             &mut Add {
-                sums: &mut self.by_name,
+                sums: self,
                 gradients,
             },
         );
@@ -28,12 +28,16 @@ impl AccumulatedGradients {
     /// Adds the gradients of another micro-batch.
     pub fn merge(&mut self, other: Self) {
         for (name, gradient) in other.by_name {
-            let sum = match self.by_name.remove(&name) {
-                Some(sum) => sum + gradient,
-                None => gradient,
-            };
-            self.by_name.insert(name, sum);
+            self.add_one(name, gradient);
         }
+    }
+
+    fn add_one(&mut self, name: String, gradient: Tensor<1>) {
+        let sum = match self.by_name.remove(&name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.by_name.insert(name, sum);
     }
 
     /// The sum of the squares of all gradients; a tied tensor counts once. Waits for the device.
@@ -57,7 +61,7 @@ impl AccumulatedGradients {
 }
 
 struct Add<'a> {
-    sums: &'a mut BTreeMap<String, Tensor<1>>,
+    sums: &'a mut AccumulatedGradients,
     gradients: Gradients,
 }
 
@@ -68,10 +72,6 @@ impl NamedParameters for Add<'_> {
         };
         let count = gradient.shape().num_elements();
         let gradient = gradient.reshape([count]).cast(DType::F32);
-        let sum = match self.sums.remove(name) {
-            Some(sum) => sum + gradient,
-            None => gradient,
-        };
-        self.sums.insert(name.to_owned(), sum);
+        self.sums.add_one(name.to_owned(), gradient);
     }
 }

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use smollm3_corpus::Tokenizer;
 use smollm3_model::SmolLm3;
+use smollm3_records::{Event, HeldOutRecord};
 
 use super::backward::forward;
 use super::batch::{CrossEntropy, MicroBatch, Row};
@@ -24,6 +25,18 @@ impl HeldOut {
     /// Mean loss of a token, nats.
     pub fn nats_per_token(&self) -> f64 {
         self.nats / self.tokens.max(1) as f64
+    }
+
+    /// The event that reports it.
+    pub fn event(&self, step: u64, phase: &str, category: &str) -> Event {
+        Event::HeldOut(HeldOutRecord {
+            step,
+            phase: phase.to_owned(),
+            category: category.to_owned(),
+            nats_per_token: self.nats_per_token(),
+            bits_per_byte: self.bits_per_byte(),
+            tokens: self.tokens,
+        })
     }
 
     /// Bits needed for a byte of text; comparable between tokenizers.
