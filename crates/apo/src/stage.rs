@@ -38,9 +38,8 @@ pub fn prefer(
     });
     let sources: Vec<(String, u64)> = sources.collect();
     let (seed, pairs_per_step) = (recipe.run.seed, preference.global_batch.0);
-    let rows_of = |store, sources: &[u64]| {
-        PairRows::new(store, sources, seed, pairs_per_step, preference.row_length.0)
-    };
+    let rows_of =
+        |store, sources: &[u64]| PairRows::new(store, sources, seed, pairs_per_step, preference.row_length.0);
     let pairs_of_sources: Vec<u64> = sources.iter().map(|(_, pairs)| *pairs).collect();
     let pairs = rows_of(prepared.train, &pairs_of_sources);
     let held_out = prepared.held_out.map(|store| rows_of(store, &[]));

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use smollm3_apo::{
-    PairBatch, PairLimits, PairRow, Preferred, ReferenceLogProbs, ReferenceSource, answer_log_probs, pack_pairs,
+    PairBatch, PairLimits, PairRow, Preferred, ReferenceLogProbs, ReferenceSource, answer_log_probs,
+    pack_pairs,
 };
 use smollm3_conversations::Document;
 use smollm3_engine::{AccumulatedGradients, Objective, ObjectiveLoss};

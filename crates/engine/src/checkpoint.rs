@@ -33,8 +33,8 @@ pub use retention::Retention;
 pub(crate) use retention::is_due;
 pub use save_job::SaveJob;
 pub(crate) use save_job::Saver;
-pub use stage_checkpoints::{ResumePoint, StageCheckpoints};
 pub use smollm3_records::checkpoint::{Progress, folder_name, identity, last, list, read_state};
+pub use stage_checkpoints::{ResumePoint, StageCheckpoints};
 
 /// PEFT's name.
 const ADAPTERS: &str = "adapter_model";

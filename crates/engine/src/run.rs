@@ -14,10 +14,10 @@ use smollm3_records::{Listener, stage_result};
 use smollm3_sources::Data;
 
 use crate::adapters::{merge_adapters, use_merged};
+use crate::checkpoint::{self, verify_some};
 use crate::claim::{Lock, claim};
 use crate::hub_models::{locate_for_ranks, locate_models};
 use crate::known_checkpoints::KnownCheckpoints;
-use crate::checkpoint::{self, verify_some};
 use crate::ranks::{between_devices, on_rank_zero, program, rank_zero_first};
 use crate::training::{RankSlice, check_slices};
 use crate::{EngineError, Result};

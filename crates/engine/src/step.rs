@@ -92,9 +92,8 @@ pub fn train_step<O: Objective>(
     let TrainState { model, mut optimizer } = state;
     let weight = |count: usize| batch.weight(mode.average, count);
     let reducer = GradientReducer::new(&model, &batch, mode.sharding)?;
-    let (losses, gradients) = reducer.reduce(|micro_batch, sink| {
-        backward(objective, &model, micro_batch, weight, mode.recompute, sink)
-    })?;
+    let (losses, gradients) = reducer
+        .reduce(|micro_batch, sink| backward(objective, &model, micro_batch, weight, mode.recompute, sink))?;
     let StepSums {
         loss,
         squares,

@@ -177,9 +177,7 @@ impl Stage {
             let rate = schedule.learning_rate(step);
             let (own, alone) = ([batch(step, 1.0, &self.device)], Single::default());
             let batch = GlobalBatch::gather(&Faulty, &own, false, &alone).unwrap();
-            state = train_step(state, &Faulty, batch, mode, rate, |_| true)
-                .unwrap()
-                .0;
+            state = train_step(state, &Faulty, batch, mode, rate, |_| true).unwrap().0;
         }
         Weights::of(&state)
     }

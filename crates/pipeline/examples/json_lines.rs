@@ -45,7 +45,8 @@ impl JsonLines {
         let mut rows: Vec<Row> = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let refuse = |problem: String| refuse(format!("line {number}: {problem}"));
-            let Line { mut ids, mask } = serde_json::from_str(line).map_err(|error| refuse(error.to_string()))?;
+            let Line { mut ids, mask } =
+                serde_json::from_str(line).map_err(|error| refuse(error.to_string()))?;
             if mask.len() != ids.len() || ids.iter().any(|id| *id as usize >= vocab_size) {
                 return Err(refuse(format!(
                     "it needs one mask an id, and ids below {vocab_size}"
@@ -72,7 +73,9 @@ impl JsonLines {
     fn numbers(&self, step: u64) -> Vec<u64> {
         let first = (step - 1) * self.sequences_per_step;
         let sequences = first..first + self.sequences_per_step;
-        sequences.map(|sequence| sequence % self.rows.len() as u64).collect()
+        sequences
+            .map(|sequence| sequence % self.rows.len() as u64)
+            .collect()
     }
 }
 

@@ -94,7 +94,10 @@ fn it_learns_what_the_mask_says_and_goes_on_where_it_was_stopped() {
 fn lines_that_cannot_be_trained_on_are_named() {
     for (lines, expected) in [
         ("", "no line"),
-        ("{\"ids\": [1, 2], \"mask\": [1]}\n", "line 1: it needs one mask an id"),
+        (
+            "{\"ids\": [1, 2], \"mask\": [1]}\n",
+            "line 1: it needs one mask an id",
+        ),
         (
             "{\"ids\": [1], \"mask\": [1]}\n{\"ids\": [320], \"mask\": [1]}\n",
             "line 2",
@@ -103,6 +106,9 @@ fn lines_that_cannot_be_trained_on_are_named() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let message = train(folder.path(), lines, 0).0.unwrap_err().to_string();
-        assert!(message.contains("rows.jsonl") && message.contains(expected), "{message}");
+        assert!(
+            message.contains("rows.jsonl") && message.contains(expected),
+            "{message}"
+        );
     }
 }

@@ -15,8 +15,8 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use smollm3_collective::{Collective, CollectiveError, Threads};
 use smollm3_engine::{
-    AdamW, CrossEntropy, EngineError, GlobalBatch, MicroBatch, Result, Row, Run, RankSlice, StepMode, TrainState,
-    checkpoint, train_step,
+    AdamW, CrossEntropy, EngineError, GlobalBatch, MicroBatch, RankSlice, Result, Row, Run, StepMode,
+    TrainState, checkpoint, train_step,
 };
 use smollm3_kernels::device;
 use smollm3_model::hf::TensorFiles;
@@ -220,8 +220,7 @@ fn all_ranks_have_the_same_weights_to_the_bit() {
                 let own = [MicroBatch::new(&[row(rank.rank(), step)], &device).unwrap()];
                 let mode = StepMode::from(LossAverage::Tokens);
                 let batch = GlobalBatch::gather(&CrossEntropy, &own, false, &rank).unwrap();
-                let (after, result) =
-                    train_step(state, &CrossEntropy, batch, mode, 1e-2, |_| true).unwrap();
+                let (after, result) = train_step(state, &CrossEntropy, batch, mode, 1e-2, |_| true).unwrap();
                 assert_eq!(result.sources.len(), world, "each rank has a source of its own");
                 assert_eq!(
                     result.targets,

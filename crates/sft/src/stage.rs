@@ -7,8 +7,8 @@ use smollm3_conversations::{
     stage_tokenizer,
 };
 use smollm3_engine::{
-    CrossEntropy, Evaluate, HeldOut, Row, Run, StageCheckpoints, TrainState, held_out_rows,
-    run_stage, token_bytes,
+    CrossEntropy, Evaluate, HeldOut, Row, Run, StageCheckpoints, TrainState, held_out_rows, run_stage,
+    token_bytes,
 };
 use smollm3_recipe::{FineTuning, ModelConfig, Stage, Training};
 use smollm3_records::{Event, Listener, write_ledger};
