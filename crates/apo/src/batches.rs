@@ -6,7 +6,7 @@ use smollm3_engine::{Dataset, EngineError, RankSlice, StageData};
 use smollm3_recipe::Phase;
 use smollm3_records::{RowRef, SourceName};
 
-use crate::rows::{PairRow, PairRows};
+use crate::pair_rows::{PairRow, PairRows};
 
 /// This rank's batches, a row of whole pairs a micro-batch.
 pub(crate) struct PairBatches {

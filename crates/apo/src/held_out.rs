@@ -6,9 +6,9 @@ use smollm3_recipe::PreferenceLoss;
 use smollm3_records::{Event, Listener, MeasureRecord};
 
 use crate::loss::pair_loss;
+use crate::pair_rows::PairRows;
 use crate::reference::ReferenceLogProbs;
 use crate::reference_model::log_probs;
-use crate::rows::PairRows;
 
 /// Evaluates a model on held-out pairs.
 pub(crate) struct HeldOutPairs<'a> {

@@ -14,8 +14,8 @@ use smollm3_model::SmolLm3;
 use smollm3_recipe::PreferenceLoss;
 
 use crate::loss::{PairLoss, pair_loss};
+use crate::pair_rows::{PairRow, PairSpan};
 use crate::reference::{ReferenceLogProbs, finite};
-use crate::rows::{PairRow, PairSpan};
 
 /// A row of pairs on a device.
 #[derive(Debug, Clone)]

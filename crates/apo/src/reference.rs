@@ -1,8 +1,8 @@
 //! The reference's log-probabilities of all answers, computed once and kept beside the tokens.
 //!
 //! `reference-HASH.f64` holds two numbers a pair, in nats, and after each group of pairs the blake3 of the file's name, the
-//! group's number and its numbers; HASH stands for the pairs, the reference and the precision. What a run that was stopped has
-//! computed is used again up to the first group that is not whole.
+//! group's number and its numbers; HASH identifies the pairs, the reference and the precision. A run that goes on uses the
+//! numbers up to the first group that is not whole.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,7 +13,7 @@ use smollm3_conversations::{ConversationsError, Result};
 use smollm3_engine::EngineError;
 use smollm3_records::{Event, Listener};
 
-use crate::rows::PairRow;
+use crate::pair_rows::PairRow;
 
 /// Pairs that are computed between two writes.
 const GROUP: u64 = 64;
@@ -33,7 +33,7 @@ fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> ConversationsError {
 }
 
 impl ReferenceLogProbs {
-    /// What is kept in `folder` under `identity`, completed by `compute` for the pairs that are missing. `compute` gets
+    /// The log-probabilities kept in `folder` under `identity`, completed by `compute` for the pairs that are missing. `compute` gets
     /// the numbers of some pairs and returns their log-probabilities in the same order.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ pub(crate) fn finite(log_probs: Vec<[f64; 2]>) -> std::result::Result<Vec<[f64; 
     }
 }
 
-/// The seal of a group: it stands for its numbers, their place and their identity.
+/// The seal of a group: a hash of its numbers, their place and their identity.
 fn seal(identity: &Hash, group: u64, numbers: &[u8]) -> [u8; OUT_LEN] {
     let mut hasher = Hasher::new();
     hasher.update(identity.as_bytes());
@@ -116,7 +116,7 @@ fn seal(identity: &Hash, group: u64, numbers: &[u8]) -> [u8; OUT_LEN] {
     hasher.finalize().into()
 }
 
-/// The pairs of the groups that are whole, of `pairs` in all, and the bytes that those groups take.
+/// The pairs of the whole groups, of `pairs` in all, and the bytes of those groups.
 fn read(bytes: &[u8], identity: &Hash, pairs: u64) -> (Vec<[f64; 2]>, usize) {
     let number = |bytes: &[u8]| bytes.try_into().map_or(f64::NAN, f64::from_le_bytes);
     let mut known = Vec::new();

@@ -9,8 +9,8 @@ use smollm3_model::{SmolLm3, hf};
 use smollm3_recipe::{Preference, Stage};
 
 use crate::objective::answer_log_probs;
+use crate::pair_rows::PairRows;
 use crate::reference::finite;
-use crate::rows::PairRows;
 
 /// The reference, whose weights are read when they are needed.
 pub(crate) struct ReferenceModel<'a> {
@@ -18,7 +18,7 @@ pub(crate) struct ReferenceModel<'a> {
     stage: &'a Stage,
     folder: PathBuf,
     checkpoint: hf::Checkpoint,
-    /// Stands for the weights and the precision.
+    /// Identifies the weights and the precision.
     pub identity: String,
     model: Option<SmolLm3>,
 }

@@ -11,9 +11,9 @@ use crate::batches::PairBatches;
 use crate::encoder::PairEncoder;
 use crate::held_out::HeldOutPairs;
 use crate::objective::{Preferred, ReferenceSource};
+use crate::pair_rows::PairRows;
 use crate::reference::ReferenceLogProbs;
 use crate::reference_model::ReferenceModel;
-use crate::rows::PairRows;
 
 /// Runs a stage on pairs to its end, from its newest checkpoint if it has one.
 ///

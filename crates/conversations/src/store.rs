@@ -1,5 +1,5 @@
 //! Tokenised conversations on disk: a token store with one document a conversation, and beside it a byte a token that
-//! says whether the loss is about it.
+//! says whether it is learned.
 //!
 //! Both are datatrove's formats (`.ds` and `.ds.loss`), and are read through maps, so that a set larger than memory
 //! works.

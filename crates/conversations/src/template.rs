@@ -138,7 +138,7 @@ impl ChatSetup {
         Ok(dropped.into_iter().map(|dropped| dropped.kind).collect())
     }
 
-    /// Stands for it.
+    /// Its identity, for fingerprints.
     pub fn identity(&self) -> Value {
         json!([
             self.template.source(),

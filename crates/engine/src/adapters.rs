@@ -1,4 +1,4 @@
-//! Adapters (PEFT) that a recipe names as checkpoints: merged into the models that they are of, so that every stage finds a
+//! Adapters (PEFT) that a recipe names as checkpoints: merged into their base models, so that every stage finds a
 //! whole checkpoint. Those that are trained on are in `frozen.rs`.
 //!
 //! The merged model is `adapters/NAME/` in the run's folder, in f32: one more checkpoint on disk, and no second way of reading
@@ -21,7 +21,7 @@ use smollm3_records::{Event, Listener};
 use crate::Result;
 use crate::error::io;
 
-/// What a merged folder was made of.
+/// The origin of a merged folder.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Merged {
     /// The adapter and its base.
@@ -89,7 +89,7 @@ fn merged_folder(recipe: &Recipe, text: &str) -> PathBuf {
     recipe.run.output.join("adapters").join(name)
 }
 
-/// Stands for an adapter and its base: contents of the one, names, lengths and times of the files of the other.
+/// The identity of an adapter and its base: contents of the one, names, lengths and times of the files of the other.
 fn identity(folders: &AdapterFolders) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for path in sorted_files(&folders.adapter)? {

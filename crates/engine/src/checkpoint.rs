@@ -1,7 +1,7 @@
 //! Checkpoints: a Hugging Face folder with the optimizer's state and a manifest, complete or absent.
 //!
-//! A checkpoint is written under a temporary name, synced, and renamed, so a folder called `step-…` is whole unless
-//! somebody touched it afterwards; the manifest (length and blake3 of every file) finds that out.
+//! A checkpoint is written under a temporary name, synced, and renamed, so a folder called `step-…` is whole unless it was
+//! changed afterwards; the manifest (length and blake3 of every file) shows that.
 
 mod manifest;
 mod moment_shard;
@@ -210,7 +210,7 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir_all(&grave).map_err(io("remove", &grave))
 }
 
-/// The training state that a checkpoint holds.
+/// The training state of a checkpoint.
 ///
 /// # Errors
 /// A file is missing or does not fit the configuration.
@@ -245,7 +245,7 @@ fn adapter_tensors(model: &SmolLm3) -> Vec<NamedTensor> {
     model.adapters().into_iter().map(tensor).collect()
 }
 
-/// The training state of adapters that a checkpoint holds, on the weights that they are of.
+/// The training state of a checkpoint of adapters, on the weights that they adapt.
 ///
 /// # Errors
 /// A file is missing or does not fit.
@@ -271,7 +271,7 @@ pub fn load_adapters(
     Ok(TrainState { model, optimizer })
 }
 
-/// The optimizer's state of a checkpoint, for another stage to go on with. Reads this rank's part of the moments.
+/// The optimizer's state of a checkpoint, for another stage to go on with. Reads this rank's shard of the moments.
 ///
 /// # Errors
 /// The checkpoint has none, or one that does not fit the configuration.
@@ -292,7 +292,7 @@ pub fn load_optimizer(
     AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)
 }
 
-/// Removes what a process that was killed left half-written or half-removed.
+/// Removes checkpoints that a killed process left half-written or half-removed.
 ///
 /// # Errors
 /// A folder cannot be listed or removed.

@@ -51,7 +51,7 @@ impl Lock {
 /// with the one found.
 ///
 /// # Errors
-/// The folder is no run's, or what has been trained in it belongs to another recipe; another process has it.
+/// The folder is no run's, it holds training of another recipe, or another process has it.
 pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
     let path = output.join(RECIPE);
     let ours = recipe.canonical();

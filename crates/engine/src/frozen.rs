@@ -1,4 +1,4 @@
-//! The weights that stay as they are while a stage trains adapters, and the adapter that it goes on from.
+//! The weights that stay frozen while a stage trains adapters, and the adapter that it trains on.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -11,8 +11,8 @@ use smollm3_recipe::{ADAPTER_FOLDER, AdapterFolders, Lora, LoraInit, PEFT_CONFIG
 use crate::{EngineError, Result, Run};
 
 impl Run {
-    /// The folder of the weights that stay as they are while a stage trains adapters, and that of the adapter that it trains
-    /// on, if it begins with one.
+    /// The folder of the weights that stay frozen while a stage trains adapters, and that of the adapter that it trains on, if
+    /// it begins with one.
     ///
     /// # Errors
     /// The stage is to train an adapter on and starts from none.
@@ -47,7 +47,7 @@ impl Run {
     }
 }
 
-/// Opens an adapter that is trained on, which must be what the stage says.
+/// Opens the adapter that a stage trains on, which must have the rank, scale and matrices that the stage states.
 ///
 /// # Errors
 /// It is not there, does not fit the model, or is of another rank, scale or other matrices.

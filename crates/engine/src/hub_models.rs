@@ -1,6 +1,6 @@
 //! Models of the Hub that a recipe names: found or fetched before anything else of a run.
 //!
-//! Rank 0 goes first and tells the others the commits. On a node that shares its cache they find the files there; elsewhere
+//! Rank 0 goes first and sends the others the commits. On a node that shares its cache they find the files there; elsewhere
 //! one rank of each node fetches, and the locks of the cache let the others wait for it.
 
 use std::cell::RefCell;

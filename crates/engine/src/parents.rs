@@ -42,7 +42,7 @@ impl Run {
         Ok(())
     }
 
-    /// Stands for a checkpoint: the hash of its manifest, or of its weights and architecture where it has none.
+    /// The identity of a checkpoint: the hash of its manifest, or of its weights and architecture where it has none.
     ///
     /// # Errors
     /// A file cannot be read.

@@ -110,7 +110,7 @@ pub(crate) fn between_devices(ranks: Arc<dyn Collective>, device: &Device) -> Re
     Ok(ranks)
 }
 
-/// Stands for the program: its version and the bytes of its file.
+/// The identity of the program: its version and the hash of its file.
 pub(crate) fn program() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let file = std::env::current_exe().ok();

@@ -53,8 +53,8 @@ impl Run {
         Self::open_as(Arc::new(Single::default()), device.as_deref(), recipe, listener)
     }
 
-    /// [`open`](Self::open) for one of several ranks, on a device of its own. Rank 0 prepares what is to be prepared, the
-    /// others wait for it.
+    /// [`open`](Self::open) for one of several ranks, each on its own device. Rank 0 prepares the data, the others wait for
+    /// it.
     ///
     /// # Errors
     /// As [`open`](Self::open); ranks that were started with different recipes or programs, or that cannot share the rows
@@ -217,7 +217,7 @@ impl Run {
         self.check(stage, folder, |_| true)
     }
 
-    /// [`check_whole`](Self::check_whole) of all but weights and moments: what a stage reads at each start.
+    /// [`check_whole`](Self::check_whole) of the files that a stage reads at each start: all but weights and moments.
     pub(crate) fn check_texts(&self, stage: &Stage, folder: &Path) -> Result<()> {
         self.check(stage, folder, |name| !name.ends_with(".safetensors"))
     }

@@ -37,7 +37,7 @@ pub use train_state::TrainState;
 /// How the steps of a stage are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepMode {
-    /// What the loss is the mean of.
+    /// The mean that the loss is.
     pub average: LossAverage,
     /// What the backward pass recomputes instead of keeping.
     pub recompute: Recompute,

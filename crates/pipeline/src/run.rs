@@ -32,8 +32,8 @@ pub fn run(recipe: Recipe, stop: &AtomicBool, listener: &mut dyn Listener) -> Re
     Ok(run)
 }
 
-/// Opens a run for one of several ranks, on a device of its own ([`Run::open_as`]), and says what becomes of memory that is
-/// freed, which holds for the whole process.
+/// Opens a run for one of several ranks, on its own device ([`Run::open_as`]), and sets for the whole process whether freed
+/// memory is returned to the system.
 ///
 /// # Errors
 /// As [`Run::open_as`].

@@ -10,7 +10,7 @@ use smollm3_records::Listener;
 use smollm3_sources::SourceStore;
 
 use crate::held_out::held_out_by_category;
-use crate::rows::MixedRows;
+use crate::mixed_rows::MixedRows;
 
 /// Rows of held-out text a source that are evaluated at the end of a phase.
 const HELD_OUT_ROWS: u64 = 64;

@@ -6,7 +6,7 @@ use smollm3_engine::{Dataset, EngineError, RankSlice, Row, StageData};
 use smollm3_recipe::Phase;
 use smollm3_records::{RowRef, SourceName};
 
-use crate::packed::PackedRows;
+use crate::packed_rows::PackedRows;
 
 /// All conversations count as one source.
 pub(crate) const CONVERSATIONS: &str = "conversations";

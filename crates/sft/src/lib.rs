@@ -8,10 +8,10 @@
 //! `conversations`', the loop, its checkpoints and its guards the engine's.
 
 mod batches;
-mod packed;
+mod packed_rows;
 mod prepare;
 mod stage;
 
-pub use packed::PackedRows;
+pub use packed_rows::PackedRows;
 pub use prepare::{prepare_conversations, prepared_data};
 pub use stage::fine_tune;

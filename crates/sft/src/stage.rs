@@ -14,7 +14,7 @@ use smollm3_recipe::{FineTuning, ModelConfig, Stage, Training};
 use smollm3_records::{Event, Listener, write_ledger};
 
 use crate::batches::{CONVERSATIONS, PackedBatches};
-use crate::packed::PackedRows;
+use crate::packed_rows::PackedRows;
 
 /// Runs a stage on conversations to its end, from its newest checkpoint if it has one.
 ///

@@ -1,4 +1,4 @@
-//! The parts of a step one by one, each as often as a step does it.
+//! The parts of a step timed one by one, each as often as a step runs it.
 
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ pub(super) fn median(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Milliseconds of `work`, which must wait for the device itself. A first time is not counted, unless there is but one.
+/// Milliseconds of `work`, which must wait for the device itself. The first run is not counted, unless it is the only one.
 fn time(repetitions: usize, mut work: impl FnMut()) -> f64 {
     if repetitions > 1 {
         work();

@@ -1,7 +1,7 @@
-//! What makes a checkpoint whole: `manifest.json` has the length and the blake3 of each of its files.
+//! When a checkpoint is whole: `manifest.json` has the length and the blake3 of each of its files.
 //!
-//! [`verify`] reads all of them, tens of gigabytes of a large model. What is in `state.json` and how checkpoints are
-//! found by it alone is in `smollm3_records::checkpoint`.
+//! [`verify`] reads all of them, tens of gigabytes of a large model. `smollm3_records::checkpoint` has the contents of
+//! `state.json` and finds checkpoints by it alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use smollm3_records::checkpoint::{MANIFEST, Manifest, Progress, STATE, read_mani
 
 use crate::Result;
 
-/// Says where the stage is and what the files are, and syncs them.
+/// Writes state and manifest, and syncs all files.
 pub(crate) fn seal(folder: &Path, progress: &Progress) -> Result<()> {
     write_json(&folder.join(STATE), progress)?;
     let mut entries = BTreeMap::new();

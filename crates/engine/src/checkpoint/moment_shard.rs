@@ -95,7 +95,7 @@ impl MomentShard {
         )?)
     }
 
-    /// Removes what the checkpoint has taken.
+    /// Removes the shards, which the checkpoint now holds.
     ///
     /// # Errors
     /// The folder cannot be removed.

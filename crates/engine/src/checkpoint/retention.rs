@@ -1,9 +1,9 @@
-//! Which checkpoints of a stage stay.
+//! The checkpoints of a stage that are kept.
 //!
 //! A run without interruptions writes *regular* checkpoints: at multiples of `checkpoint.every`, except among steps without
 //! an update, and at the ends of phases. A stop adds another one, wherever it comes. Only regular ones are counted by
-//! `checkpoint.keep` and averaged by a merge, so that the same ones are there whether a run was stopped or not. What is
-//! regular follows from the recipe and from `state.json`, so it is known of checkpoints of earlier versions too.
+//! `checkpoint.keep` and averaged by a merge, so that the same ones are there whether a run was stopped or not. The
+//! recipe and `state.json` decide which are regular, of checkpoints of earlier versions too.
 //!
 //! Two stay whatever the settings are: the newest, which the next start goes on from, and the newest good one, whose last step had an
 //! update, which a run in trouble goes back to. So does the one with the lowest validation loss, where `validation.best` says so;
@@ -18,7 +18,7 @@ use crate::Result;
 use crate::checkpoint::{self, Progress};
 
 /// Whether a checkpoint is written after this step though no phase ends with it. Not in the middle of steps without an
-/// update: the one before them is what a run would go back to.
+/// update: a run would go back to the one before them.
 pub(crate) fn is_due(settings: &Checkpoints, step: u64, guard: &GuardState) -> bool {
     guard.bad == 0 && settings.every.is_some_and(|every| step.is_multiple_of(every.0))
 }
@@ -95,7 +95,7 @@ impl Retention {
     pub fn newest_regular(&self, stage_folder: &Path, count: usize) -> Result<Vec<PathBuf>> {
         let numbered = checkpoint::list(stage_folder)?.into_iter().rev().enumerate();
         let regular = numbered.filter(|(index, (_, folder))| {
-            // A damaged one is not passed over: whoever reads it finds out.
+            // A damaged one is not passed over: its reader reports it.
             checkpoint::read_state(folder).map_or(true, |state| {
                 // An earlier version did not write how long a stage is; one whose phases are not known ends with its newest.
                 let is_newest_of_old = *index == 0 && state.steps == 0 && self.ends.is_empty();

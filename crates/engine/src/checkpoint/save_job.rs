@@ -1,8 +1,8 @@
 //! Checkpoints written while training goes on.
 //!
 //! The loop waits for the copy out of the device's memory; a thread writes it. If that fails, as on a full disk, the
-//! thread reports it and tries again, while the run goes on; a newer checkpoint takes the place of one that cannot be
-//! written, and only the end of a stage insists.
+//! thread reports it and tries again, while the run goes on; a newer checkpoint replaces one that cannot be written, and only
+//! the end of a stage insists.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Saver {
         Ok(())
     }
 
-    /// Reports what has become of the checkpoint being written, if anything has.
+    /// Reports how the checkpoint being written fares, if there is news.
     ///
     /// # Errors
     /// A listener fails.

@@ -123,7 +123,7 @@ impl StageCheckpoints<'_> {
         let Some(lora) = self.lora else {
             return checkpoint::load(folder, &self.config, progress, optimizer, device, ranks);
         };
-        // The checkpoint's weights have the adapters in them: what is frozen is what the stage began with.
+        // The checkpoint's weights have the adapters merged in: the frozen ones are those that the stage began with.
         let (base, _) = self.frozen(lora)?;
         checkpoint::load_adapters(base, lora, folder, progress, optimizer, device, ranks)
     }

@@ -17,7 +17,7 @@ pub(crate) fn forward<O: Objective>(objective: &O, model: &SmolLm3, batch: &O::M
 
 /// Losses of a micro-batch, still on the device: reading them would wait for it.
 pub(crate) struct MicroLoss<'b> {
-    /// What it adds to the loss of the step, `[1]`, `f32`.
+    /// Its share of the loss of the step, `[1]`, `f32`.
     pub part: Tensor<1>,
     /// Of each token or pair, equally many for each origin, `f32`.
     pub losses: Tensor<1>,

@@ -42,7 +42,7 @@ pub struct MicroBatch {
     pub ids: Tensor<2, Int>,
     /// Document boundaries.
     pub documents: Documents,
-    /// What is to be predicted, `batch · seq` entries.
+    /// Targets, `batch · seq` entries.
     pub targets: Targets,
     /// One a row.
     pub origins: Vec<RowOrigin>,

@@ -1,4 +1,4 @@
-//! Loss on rows that were kept out of training, in nats a token and bits a byte.
+//! Loss on held-out rows, in nats a token and bits a byte.
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -17,7 +17,7 @@ pub struct HeldOut {
     pub nats: f64,
     /// Tokens predicted.
     pub tokens: u64,
-    /// Bytes of text that these tokens stand for.
+    /// Bytes of text of these tokens.
     pub bytes: u64,
 }
 
@@ -85,7 +85,7 @@ fn target_bytes(row: &Row, bytes: &[u32]) -> u64 {
         .sum()
 }
 
-/// How many bytes of text each token of a byte-level tokenizer stands for; special tokens stand for none.
+/// The number of bytes of text of each token of a byte-level tokenizer; 0 for special tokens.
 pub fn token_bytes(tokenizer: &Tokenizer) -> Vec<u32> {
     let added = tokenizer.inner().get_added_tokens_decoder();
     (0..tokenizer.info().vocab_size)

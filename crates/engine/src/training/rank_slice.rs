@@ -58,7 +58,7 @@ impl RankSlice {
     /// This rank's rows of a step.
     ///
     /// # Errors
-    /// They are not as many as the stage has in a step.
+    /// Their number is not that of a step.
     pub fn of<T: Clone>(&self, rows: Vec<T>) -> Result<Vec<T>> {
         if self.world == 1 {
             return Ok(rows);

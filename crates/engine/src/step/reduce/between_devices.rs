@@ -69,7 +69,7 @@ pub(super) fn all_gather(
     let parts = [zeros(before, device), own, zeros(after, device)];
     let values = Tensor::cat(parts.into_iter().flatten().collect(), 0);
     let (values, place) = placed(values, shard)?;
-    // SAFETY: they are nobody else's, and waited for in the next line.
+    // SAFETY: the values have no other owner, and the next line waits for the operation.
     let begun = unsafe { devices.all_gather(place) }?;
     devices.wait(begun)?;
     Ok(values.narrow(0, 0, bucket.shards.total()))
@@ -83,7 +83,7 @@ fn begin_reduce_scatter(devices: &dyn BetweenDevices, bucket: &Bucket, values: T
         Some(missing) => Tensor::cat(vec![values, missing], 0),
     };
     let (values, place) = placed(values, shard)?;
-    // SAFETY: they are nobody else's, and kept in `Pending` until the operation was waited for.
+    // SAFETY: the values have no other owner, and `Pending` keeps them until the operation was waited for.
     let begun = unsafe { devices.reduce_scatter(place) }?;
     Ok(Pending { values, begun })
 }

@@ -114,7 +114,7 @@ impl PackedRows {
             .collect()
     }
 
-    /// Rows with these numbers, as long as what is in them.
+    /// Rows with these numbers, not padded.
     ///
     /// # Errors
     /// The store cannot be read.
