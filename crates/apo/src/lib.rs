@@ -9,7 +9,6 @@
 //! Prompt and answer of each side are one document, and many share a row without padding; the attention keeps them apart. [`pair_loss`] is the formula, [`Preferred`] brings it to the engine, [`prefer`] runs a stage. The loop, its
 //! checkpoints and its guards are the engine's.
 
-mod batches;
 mod encoder;
 mod held_out;
 mod loss;

@@ -1,13 +1,12 @@
-//! Which pairs a step sees, and how they share rows: a pure function of the pairs, the settings and the step.
+//! Pairs packed into rows.
 //!
-//! Pairs come in a keyed permutation, another each time through. The pairs of a step are packed by best fit, both answers of a
-//! pair into one row, because their losses depend on each other. Rows are as long as what is in them: nothing is padded.
+//! The pairs of a step are packed by best fit, both answers of a pair into one row, because their losses depend on each
+//! other. Rows are as long as their documents: nothing is padded.
 
 use std::ops::Range;
 
 use smollm3_conversations::{ConversationStore, Document, Result};
 use smollm3_engine::Row;
-use smollm3_mixer::Permutation;
 use smollm3_packing::{Packing, Settings, TooLong, pack};
 
 /// A pair in a row.
@@ -77,27 +76,19 @@ fn append(row: &mut Row, document: &Document) -> Range<usize> {
     start + prompt.max(1) - 1..row.ids.len() - 1
 }
 
-/// The pairs of a stage in the order of training.
+/// The pairs of a stage.
 #[derive(Debug)]
 pub struct PairRows {
     store: ConversationStore,
     /// Where the pairs of each source end.
     ends: Vec<u64>,
-    key: [u8; 32],
-    pairs_per_step: u64,
     row_length: u64,
 }
 
 impl PairRows {
     /// The pairs of a store, in which both documents of a pair stand one after the other, and the sources' pairs too, as
     /// many as `pairs_of_sources` says.
-    pub fn new(
-        store: ConversationStore,
-        pairs_of_sources: &[u64],
-        seed: u64,
-        pairs_per_step: u64,
-        row_length: u64,
-    ) -> Self {
+    pub fn new(store: ConversationStore, pairs_of_sources: &[u64], row_length: u64) -> Self {
         let mut end = 0;
         let ends = pairs_of_sources.iter().map(|pairs| {
             end += pairs;
@@ -106,13 +97,11 @@ impl PairRows {
         Self {
             ends: ends.collect(),
             store,
-            key: *blake3::hash(format!("{seed} pairs").as_bytes()).as_bytes(),
-            pairs_per_step,
             row_length,
         }
     }
 
-    /// Pairs of one time through.
+    /// Number of pairs.
     pub fn len(&self) -> u64 {
         self.store.len() / 2
     }
@@ -127,18 +116,6 @@ impl PairRows {
         (0..self.store.len())
             .map(|document| self.store.length(document))
             .sum()
-    }
-
-    /// The pairs of a step, by number; steps count from 1, pairs from 0.
-    pub fn numbers(&self, step: u64) -> Vec<u64> {
-        let first = (step - 1) * self.pairs_per_step;
-        (first..first + self.pairs_per_step)
-            .map(|place| {
-                let (epoch, place) = (place / self.len(), place % self.len());
-                let order = Permutation::new(self.len(), &self.key, epoch);
-                order.get(place).unwrap_or(place)
-            })
-            .collect()
     }
 
     /// Rows of the pairs with these numbers.

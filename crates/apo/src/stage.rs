@@ -3,11 +3,10 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_conversations::{Prepared, Result, measured_rows, stage_tokenizer};
-use smollm3_engine::{Run, StageCheckpoints, run_stage};
+use smollm3_engine::{EpochData, EpochOrder, Run, StageCheckpoints, run_stage};
 use smollm3_recipe::{ModelConfig, Preference, Reference, Stage};
 use smollm3_records::{Event, Listener};
 
-use crate::batches::PairBatches;
 use crate::encoder::PairEncoder;
 use crate::held_out::HeldOutPairs;
 use crate::objective::{Preferred, ReferenceSource};
@@ -37,9 +36,7 @@ pub fn prefer(
         (data.name.clone(), report.map_or(0, |report| report.trained))
     });
     let sources: Vec<(String, u64)> = sources.collect();
-    let (seed, pairs_per_step) = (recipe.run.seed, preference.global_batch.0);
-    let rows_of =
-        |store, sources: &[u64]| PairRows::new(store, sources, seed, pairs_per_step, preference.row_length.0);
+    let rows_of = |store, sources: &[u64]| PairRows::new(store, sources, preference.row_length.0);
     let pairs_of_sources: Vec<u64> = sources.iter().map(|(_, pairs)| *pairs).collect();
     let pairs = rows_of(prepared.train, &pairs_of_sources);
     let held_out = prepared.held_out.map(|store| rows_of(store, &[]));
@@ -90,11 +87,15 @@ pub fn prefer(
         loss: preference.loss,
         reference,
     };
-    let batches = PairBatches {
-        pairs,
+    let pairs_per_step = preference.global_batch.0;
+    let data = EpochData {
+        order: EpochOrder::new(pairs.len(), recipe.run.seed, "pairs", pairs_per_step),
+        // Pairs are dealt out before they are packed: each rank packs its own rows.
         slice: run.rank_slice(stage, &training)?.in_one_piece(pairs_per_step),
         steps: training.total_steps(),
+        category: "pairs",
         sources,
+        read: |numbers: &[u64]| Ok(pairs.rows_of(numbers)?),
     };
     let held_out = HeldOutPairs {
         run,
@@ -104,7 +105,7 @@ pub fn prefer(
     };
     Ok(run_stage(
         &checkpoints,
-        &batches,
+        &data,
         &objective,
         &held_out,
         stop,

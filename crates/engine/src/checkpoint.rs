@@ -34,7 +34,7 @@ pub(crate) use retention::is_due;
 pub use save_job::SaveJob;
 pub(crate) use save_job::Saver;
 pub use smollm3_records::checkpoint::{Progress, folder_name, identity, last, list, read_state};
-pub use stage_checkpoints::{ResumePoint, StageCheckpoints};
+pub use stage_checkpoints::{Checkpointer, ResumePoint, StageCheckpoints};
 
 /// PEFT's name.
 const ADAPTERS: &str = "adapter_model";

@@ -29,4 +29,4 @@ pub use step::{
     Row, RowOrigin, SourceLoss, StepMode, StepResult, TrainState, held_out_rows, token_bytes, token_losses,
     train_step,
 };
-pub use training::{Evaluate, RankSlice, StageData, run_stage};
+pub use training::{EpochData, EpochOrder, Evaluate, RankSlice, StageData, run_stage};

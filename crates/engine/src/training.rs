@@ -2,19 +2,19 @@
 //!
 //! [`run_stage`] is the way through a stage of any kind; [`train`] is the loop in it.
 
+mod epoch_data;
+mod evaluate;
 mod guard;
 mod prefetch;
 mod rank_slice;
 mod run_stage;
 mod stage_data;
-mod stage_hooks;
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use burn_dataset::Dataset;
 use smollm3_collective::Collective;
 use smollm3_recipe::{BestCheckpoint, Schedule, Sharding, Training, Validation};
 use smollm3_records::{
@@ -22,17 +22,19 @@ use smollm3_records::{
     StepRecord, ValidationState,
 };
 
-use crate::checkpoint::{ResumePoint, SaveJob, Saver, is_due};
+use crate::checkpoint::{Checkpointer, ResumePoint, Saver, is_due};
 use crate::ranks::{ALONE, from_rank_zero, on_rank_zero};
 use crate::{EngineError, GlobalBatch, Objective, Result, StepMode, StepResult, TrainState, train_step};
 use guard::Guard;
 use prefetch::prefetch;
 
+pub use epoch_data::{EpochData, EpochOrder};
+pub use evaluate::Evaluate;
+use evaluate::Figures;
 pub use rank_slice::RankSlice;
 pub(crate) use rank_slice::check_slices;
 pub use run_stage::run_stage;
 pub use stage_data::StageData;
-pub use stage_hooks::Evaluate;
 
 /// The settings of a stage's loop.
 pub struct LoopSettings<'a> {
@@ -54,54 +56,9 @@ pub struct LoopSettings<'a> {
     pub validation: Option<&'a Validation>,
 }
 
-/// The stage's side of the loop.
-pub trait Hooks {
-    /// Copies the contents of a checkpoint after this step out of the device, to be written while training goes on.
-    ///
-    /// # Errors
-    /// A file that describes the state cannot be read.
-    fn snapshot(
-        &mut self,
-        state: &TrainState,
-        step: u64,
-        guard: &GuardState,
-        validation: &ValidationState,
-    ) -> Result<SaveJob>;
-
-    /// The newest checkpoint that is no step without an update, or the beginning of the stage.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    fn last_good(&mut self, listener: &mut dyn Listener) -> Result<ResumePoint>;
-
-    /// The rows of a step.
-    fn rows_of(&self, step: u64) -> Vec<RowRef>;
-
-    /// Called before the first step of a stage that begins; not of one that goes on.
-    ///
-    /// # Errors
-    /// The evaluation fails.
-    fn begins(&mut self, _state: &TrainState, _listener: &mut dyn Listener) -> Result<()> {
-        Ok(())
-    }
-
-    /// Evaluates the model at the end of a phase, and in between where the stage is to, before a checkpoint is written.
-    /// Returns the validation loss, if there is one.
-    ///
-    /// # Errors
-    /// The evaluation fails.
-    fn evaluate(
-        &mut self,
-        state: &TrainState,
-        step: u64,
-        phase: &str,
-        listener: &mut dyn Listener,
-    ) -> Result<Option<f64>>;
-}
-
 /// Trains from the step after `from` to the end of the stage, or to where its validation loss ends it.
 ///
-/// Item `k` of `data` is this rank's batch of step `k + 1`; another thread reads it ahead. Rank 0 evaluates.
+/// Another thread reads the batches ahead. Rank 0 evaluates: at the end of each phase, and in between where the stage says so.
 ///
 /// # Errors
 /// Data or device fail, the last checkpoint cannot be written, too many steps in a row cannot be trained on, or the
@@ -109,9 +66,10 @@ pub trait Hooks {
 pub fn train<O: Objective>(
     settings: &LoopSettings<'_>,
     from: ResumePoint,
-    data: &dyn Dataset<Vec<O::HostBatch>, EngineError>,
+    data: &dyn StageData<O::HostBatch>,
     objective: &O,
-    hooks: &mut dyn Hooks,
+    checkpoints: &dyn Checkpointer,
+    evaluation: &dyn Evaluate,
     listener: &mut dyn Listener,
 ) -> Result<TrainState> {
     let total = settings.training.total_steps();
@@ -121,7 +79,10 @@ pub fn train<O: Objective>(
     })?;
     let mut done = from.step;
     if done == 0 {
-        on_rank_zero(settings.ranks, || hooks.begins(&from.state, listener))?;
+        on_rank_zero(settings.ranks, || match evaluation.at_start() {
+            true => evaluation.evaluate(&from.state, 0, "start", &mut Figures(listener)),
+            false => Ok(None),
+        })?;
     }
     let mut looped = Loop {
         settings,
@@ -130,7 +91,9 @@ pub fn train<O: Objective>(
         guard: Guard::new(settings.training.guards.clone(), from.guard),
         validation: from.validation,
         saver: Saver::default(),
-        hooks,
+        data,
+        checkpoints,
+        evaluation,
         listener,
     };
     // The step consumes its state; in between it lies here.
@@ -186,7 +149,7 @@ enum Next {
     Stop,
 }
 
-struct Loop<'a> {
+struct Loop<'a, B> {
     settings: &'a LoopSettings<'a>,
     /// The first step, which is computed even if a stop was asked for.
     first: u64,
@@ -195,11 +158,13 @@ struct Loop<'a> {
     guard: Guard,
     validation: ValidationState,
     saver: Saver,
-    hooks: &'a mut dyn Hooks,
+    data: &'a dyn StageData<B>,
+    checkpoints: &'a dyn Checkpointer,
+    evaluation: &'a dyn Evaluate,
     listener: &'a mut dyn Listener,
 }
 
-impl Loop<'_> {
+impl<B> Loop<'_, B> {
     /// One step, its record and its incidents.
     fn step<O: Objective>(
         &mut self,
@@ -295,7 +260,7 @@ impl Loop<'_> {
             loss: result.loss,
             grad_norm: result.grad_norm,
             updated: result.updated,
-            rows: self.hooks.rows_of(step),
+            rows: self.data.rows_of(step),
         };
         Ok(self.listener.on(&Event::Incident { step, kind })?)
     }
@@ -335,9 +300,9 @@ impl Loop<'_> {
             return Ok(false);
         }
         let phase = self.phase(step).to_owned();
-        let (hooks, listener) = (&mut *self.hooks, &mut *self.listener);
+        let (evaluation, listener) = (self.evaluation, &mut *self.listener);
         let loss = from_rank_zero(self.settings.ranks, || {
-            let loss = hooks.evaluate(state, step, &phase, listener)?;
+            let loss = evaluation.evaluate(state, step, &phase, &mut Figures(listener))?;
             Ok::<_, EngineError>(loss.filter(|loss| loss.is_finite()))
         })?;
         let Some(settings) = validation.filter(|settings| settings.every.is_some()) else {
@@ -355,11 +320,11 @@ impl Loop<'_> {
 
     /// Begins to write the checkpoint of step `step`.
     fn save(&mut self, state: &TrainState, step: u64) -> Result<()> {
-        let (hooks, guard, validation) = (&mut *self.hooks, &self.guard.state, &self.validation);
+        let (checkpoints, guard, validation) = (self.checkpoints, &self.guard.state, &self.validation);
         self.copied = step;
         self.saver.start(
             step,
-            || hooks.snapshot(state, step, guard, validation),
+            || checkpoints.snapshot(state, step, guard, validation),
             self.listener,
         )
     }
@@ -401,7 +366,7 @@ impl Loop<'_> {
             step: to,
             mut guard,
             validation,
-        } = self.hooks.last_good(self.listener)?;
+        } = self.checkpoints.last_good(self.listener)?;
         if to == 0 {
             return Err(EngineError::NothingGood {
                 stage: self.settings.stage.name.clone(),

@@ -7,7 +7,6 @@
 //! A line is `{"ids": [5, 7, 9], "mask": [0, 1, 1]}`: a document, and which of its tokens are learned. The first stage of the
 //! recipe gives batch, optimizer and schedule; its mixture is not read.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -15,11 +14,11 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Deserialize;
 use smollm3_engine::{
-    CrossEntropy, Dataset, EngineError, RankSlice, Result, Row, Run, StageCheckpoints, StageData, run_stage,
+    CrossEntropy, EngineError, EpochData, EpochOrder, Result, Row, Run, StageCheckpoints, run_stage,
 };
 use smollm3_files::hash_file;
-use smollm3_recipe::{Phase, Recipe, Stage};
-use smollm3_records::{Listener, Listeners, Metrics, RowRef, SourceName};
+use smollm3_recipe::{Recipe, Stage};
+use smollm3_records::{Listener, Listeners, Metrics};
 
 const SOURCE: &str = "json-lines";
 
@@ -29,86 +28,33 @@ struct Line {
     mask: Vec<u8>,
 }
 
-/// The documents of a file, as many in a row as fit; the rows come round in their order.
-struct JsonLines {
-    rows: Vec<Row>,
-    sequences_per_step: u64,
-    steps: u64,
-    slice: RankSlice,
-}
-
-impl JsonLines {
-    /// Rows of up to `length` tokens. Longer documents are cut off.
-    fn rows(path: &Path, length: usize, vocab_size: usize) -> Result<Vec<Row>> {
-        let refuse = |problem: String| EngineError::Refused(format!("{}: {problem}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-        let mut rows: Vec<Row> = Vec::new();
-        for (number, line) in (1..).zip(text.lines()) {
-            let refuse = |problem: String| refuse(format!("line {number}: {problem}"));
-            let Line { mut ids, mask } =
-                serde_json::from_str(line).map_err(|error| refuse(error.to_string()))?;
-            if mask.len() != ids.len() || ids.iter().any(|id| *id as usize >= vocab_size) {
-                return Err(refuse(format!(
-                    "it needs one mask an id, and ids below {vocab_size}"
-                )));
-            }
-            ids.truncate(length);
-            let learned: Vec<bool> = mask.iter().map(|mask| *mask != 0).collect();
-            match rows.last_mut() {
-                Some(row) if row.ids.len() + ids.len() <= length => row.append(&ids, &learned),
-                _ => {
-                    let mut row = Row::default();
-                    row.append(&ids, &learned);
-                    rows.push(row);
-                }
+/// Rows of up to `length` tokens, with as many documents as fit. Longer documents are cut off.
+fn rows_of_lines(path: &Path, length: usize, vocab_size: usize) -> Result<Vec<Row>> {
+    let refuse = |problem: String| EngineError::Refused(format!("{}: {problem}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+    let mut rows: Vec<Row> = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let refuse = |problem: String| refuse(format!("line {number}: {problem}"));
+        let Line { mut ids, mask } = serde_json::from_str(line).map_err(|error| refuse(error.to_string()))?;
+        if ids.is_empty() || mask.len() != ids.len() || ids.iter().any(|id| *id as usize >= vocab_size) {
+            return Err(refuse(format!(
+                "it needs ids below {vocab_size}, and one mask an id"
+            )));
+        }
+        ids.truncate(length);
+        let learned: Vec<bool> = mask.iter().map(|mask| *mask != 0).collect();
+        match rows.last_mut() {
+            Some(row) if row.ids.len() + ids.len() <= length => row.append(&ids, &learned),
+            _ => {
+                let mut row = Row::default();
+                row.append(&ids, &learned);
+                rows.push(row);
             }
         }
-        match rows.is_empty() {
-            true => Err(refuse("it has no line".to_owned())),
-            false => Ok(rows),
-        }
     }
-
-    /// The rows of a step, by number; steps count from 1, rows from 0.
-    fn numbers(&self, step: u64) -> Vec<u64> {
-        let first = (step - 1) * self.sequences_per_step;
-        let sequences = first..first + self.sequences_per_step;
-        sequences
-            .map(|sequence| sequence % self.rows.len() as u64)
-            .collect()
-    }
-}
-
-impl Dataset<Vec<Vec<Row>>, EngineError> for JsonLines {
-    fn get(&self, index: usize) -> Result<Vec<Vec<Row>>> {
-        let numbers = self.slice.of(self.numbers(index as u64 + 1))?;
-        let rows = numbers.iter().map(|number| self.rows[*number as usize].clone());
-        Ok(self.slice.micro_batches(rows.collect()))
-    }
-
-    fn len(&self) -> usize {
-        self.steps as usize
-    }
-}
-
-impl StageData<Vec<Row>> for JsonLines {
-    fn sources(&self) -> Vec<SourceName> {
-        vec![SourceName {
-            name: SOURCE.to_owned(),
-            category: SOURCE.to_owned(),
-        }]
-    }
-
-    fn shares(&self, _: &Phase) -> BTreeMap<String, f64> {
-        [(SOURCE.to_owned(), 1.0)].into()
-    }
-
-    fn rows_of(&self, step: u64) -> Vec<RowRef> {
-        let row = |number| RowRef {
-            source: SOURCE.to_owned(),
-            window: number,
-        };
-        self.numbers(step).into_iter().map(row).collect()
+    match rows.is_empty() {
+        true => Err(refuse("it has no line".to_owned())),
+        false => Ok(rows),
     }
 }
 
@@ -125,11 +71,19 @@ pub fn train_json_lines(
         .ok_or_else(|| EngineError::Refused(format!("stage \"{}\" has no phases", stage.name)))?;
     run.verify_parents(stage)?;
     let config = run.stage_config(stage)?;
-    let data = JsonLines {
-        rows: JsonLines::rows(path, training.sequence_length.0 as usize, config.vocab_size)?,
-        sequences_per_step: training.sequences_per_step(),
+    let rows = rows_of_lines(path, training.sequence_length.0 as usize, config.vocab_size)?;
+    let (count, seed) = (rows.len() as u64, run.recipe.run.seed);
+    let slice = run.rank_slice(stage, training)?;
+    let data = EpochData {
+        order: EpochOrder::new(count, seed, SOURCE, training.sequences_per_step()),
+        slice,
         steps: training.total_steps(),
-        slice: run.rank_slice(stage, training)?,
+        category: SOURCE,
+        sources: vec![(SOURCE.to_owned(), count)],
+        read: |numbers: &[u64]| {
+            let rows = numbers.iter().map(|number| rows[*number as usize].clone());
+            Ok(slice.micro_batches(rows.collect()))
+        },
     };
     let checkpoints = StageCheckpoints {
         run,

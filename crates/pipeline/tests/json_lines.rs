@@ -96,12 +96,13 @@ fn lines_that_cannot_be_trained_on_are_named() {
         ("", "no line"),
         (
             "{\"ids\": [1, 2], \"mask\": [1]}\n",
-            "line 1: it needs one mask an id",
+            "line 1: it needs ids below 320, and one mask an id",
         ),
         (
             "{\"ids\": [1], \"mask\": [1]}\n{\"ids\": [320], \"mask\": [1]}\n",
             "line 2",
         ),
+        ("{\"ids\": [], \"mask\": []}\n", "line 1"),
         ("{\"ids\": 3}\n", "line 1"),
     ] {
         let folder = tempfile::tempdir().unwrap();

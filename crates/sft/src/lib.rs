@@ -7,7 +7,6 @@
 //! [`PackedRows`] says which conversations share a row and which row comes when; [`fine_tune`] runs a stage. The tokens are
 //! `conversations`', the loop, its checkpoints and its guards the engine's.
 
-mod batches;
 mod packed_rows;
 mod prepare;
 mod stage;

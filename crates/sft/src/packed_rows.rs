@@ -1,7 +1,6 @@
-//! Packed rows in the order in which they are trained on: a pure function of the conversations, the settings and the step.
+//! Packed rows: a pure function of the conversations and the settings.
 //!
-//! Conversations are put in an order fixed by the run's seed and packed once; each time through the rows, these come in
-//! another permutation. Sequence `n` of the stage is row `permutation_e(n mod rows)` with `e = n div rows`.
+//! Conversations are put in an order fixed by the run's seed and packed once.
 
 use smollm3_conversations::{ConversationStore, ConversationsError, Document, Result};
 use smollm3_engine::Row;
@@ -17,8 +16,6 @@ pub struct PackedRows {
     rows: Rows,
     /// Those of the packed rows that have something to learn, in order.
     learning: Vec<u32>,
-    key: [u8; 32],
-    sequences_per_step: u64,
     ledger: Ledger,
 }
 
@@ -28,12 +25,7 @@ impl PackedRows {
     ///
     /// # Errors
     /// A conversation is too long and the settings make that an error, or nothing is left.
-    pub fn new(
-        store: ConversationStore,
-        settings: &Settings,
-        seed: u64,
-        sequences_per_step: u64,
-    ) -> Result<Self> {
+    pub fn new(store: ConversationStore, settings: &Settings, seed: u64) -> Result<Self> {
         let key = *blake3::hash(format!("{seed} rows").as_bytes()).as_bytes();
         let order = Permutation::new(store.len(), &key, u64::MAX);
         let conversation = |document: u64| order.get(document).unwrap_or(document);
@@ -81,13 +73,11 @@ impl PackedRows {
             order,
             rows,
             learning,
-            key,
-            sequences_per_step,
             ledger,
         })
     }
 
-    /// Rows of one time through.
+    /// Number of rows.
     pub fn len(&self) -> u64 {
         self.learning.len() as u64
     }
@@ -100,18 +90,6 @@ impl PackedRows {
     /// Where each token went.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
-    }
-
-    /// The rows of a step, by number; steps count from 1, rows from 0.
-    pub fn numbers(&self, step: u64) -> Vec<u64> {
-        let first = (step - 1) * self.sequences_per_step;
-        (first..first + self.sequences_per_step)
-            .map(|sequence| {
-                let (epoch, place) = (sequence / self.len(), sequence % self.len());
-                let order = Permutation::new(self.len(), &self.key, epoch);
-                order.get(place).unwrap_or(place)
-            })
-            .collect()
     }
 
     /// Rows with these numbers, not padded.

@@ -7,14 +7,16 @@ use smollm3_conversations::{
     stage_tokenizer,
 };
 use smollm3_engine::{
-    CrossEntropy, Evaluate, HeldOut, Row, Run, StageCheckpoints, TrainState, held_out_rows, run_stage,
-    token_bytes,
+    CrossEntropy, EpochData, EpochOrder, Evaluate, HeldOut, Row, Run, StageCheckpoints, TrainState,
+    held_out_rows, run_stage, token_bytes,
 };
 use smollm3_recipe::{FineTuning, ModelConfig, Stage, Training};
 use smollm3_records::{Event, Listener, write_ledger};
 
-use crate::batches::{CONVERSATIONS, PackedBatches};
 use crate::packed_rows::PackedRows;
+
+/// All conversations count as one source.
+const CONVERSATIONS: &str = "conversations";
 
 /// Runs a stage on conversations to its end, from its newest checkpoint if it has one.
 ///
@@ -33,9 +35,8 @@ pub fn fine_tune(
     let prepared =
         run.rank_zero_first(|| Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener))?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
-    let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
     let seed = run.recipe.run.seed;
-    let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;
+    let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed)?;
     run.on_rank_zero(|| {
         Ok::<_, ConversationsError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?)
     })?;
@@ -56,10 +57,14 @@ pub fn fine_tune(
         data: [(stage.name.clone(), prepared.fingerprint)].into(),
         lora: fine_tuning.lora.as_ref(),
     };
-    let batches = PackedBatches {
-        rows,
-        slice: run.rank_slice(stage, &training)?,
+    let slice = run.rank_slice(stage, &training)?;
+    let data = EpochData {
+        order: EpochOrder::new(rows.len(), seed, "rows", training.sequences_per_step()),
+        slice,
         steps: training.total_steps(),
+        category: CONVERSATIONS,
+        sources: vec![(CONVERSATIONS.to_owned(), rows.len())],
+        read: |numbers: &[u64]| Ok(slice.micro_batches(rows.rows_of(numbers)?)),
     };
     let held_out = HeldOutConversations {
         run,
@@ -70,7 +75,7 @@ pub fn fine_tune(
     };
     Ok(run_stage(
         &checkpoints,
-        &batches,
+        &data,
         &CrossEntropy,
         &held_out,
         stop,

@@ -27,6 +27,27 @@ pub struct ResumePoint {
     pub validation: ValidationState,
 }
 
+/// Saves the states of a loop, and brings them back.
+pub trait Checkpointer {
+    /// The newest checkpoint that is no step without an update, or the beginning of the stage.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn last_good(&self, listener: &mut dyn Listener) -> Result<ResumePoint>;
+
+    /// Copies the contents of a checkpoint after `step` out of the device, to be written while training goes on.
+    ///
+    /// # Errors
+    /// A file that describes the state cannot be read.
+    fn snapshot(
+        &self,
+        state: &TrainState,
+        step: u64,
+        guard: &GuardState,
+        validation: &ValidationState,
+    ) -> Result<SaveJob>;
+}
+
 /// The checkpoints of one stage.
 pub struct StageCheckpoints<'a> {
     /// The run.
@@ -58,14 +79,6 @@ impl StageCheckpoints<'_> {
     pub(crate) fn resume(&self, listener: &mut dyn Listener) -> Result<ResumePoint> {
         on_rank_zero(&*self.run.ranks, || checkpoint::sweep(&self.folder()))?;
         self.resume_point(|_| true, listener)
-    }
-
-    /// The newest checkpoint that is no step without an update, or the beginning of the stage.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub(crate) fn last_good(&self, listener: &mut dyn Listener) -> Result<ResumePoint> {
-        self.resume_point(|progress| progress.guard.bad == 0, listener)
     }
 
     /// The newest checkpoint that is `wanted`, or the beginning of the stage.
@@ -183,12 +196,14 @@ impl StageCheckpoints<'_> {
         let (base, revision) = base_name(&frozen, &self.folder());
         Ok(PeftConfig::json(lora, &base, revision.as_deref()))
     }
+}
 
-    /// Copies the contents of a checkpoint after `step` out of the device, to be written while training goes on.
-    ///
-    /// # Errors
-    /// The checkpoint that a stage with adapters starts from is gone.
-    pub(crate) fn snapshot(
+impl Checkpointer for StageCheckpoints<'_> {
+    fn last_good(&self, listener: &mut dyn Listener) -> Result<ResumePoint> {
+        self.resume_point(|progress| progress.guard.bad == 0, listener)
+    }
+
+    fn snapshot(
         &self,
         state: &TrainState,
         step: u64,

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use smollm3_recipe::cost::training_flops_per_token;
 use smollm3_records::{Listener, PhaseInfo, StageInfo};
 
+use super::evaluate::Evaluate;
 use super::stage_data::StageData;
-use super::stage_hooks::{Evaluate, StageHooks};
 use super::{LoopSettings, train};
 use crate::{EngineError, Objective, Result, StageCheckpoints};
 
@@ -42,12 +42,15 @@ pub fn run_stage<O: Objective>(
         validation: stage.validation(),
     };
     let from = checkpoints.resume(listener)?;
-    let mut hooks = StageHooks {
-        checkpoints,
+    train(
+        &settings,
+        from,
         data,
+        objective,
+        checkpoints,
         evaluation,
-    };
-    train(&settings, from, data, objective, &mut hooks, listener)?;
+        listener,
+    )?;
     Ok(())
 }
 

@@ -1,10 +1,7 @@
-//! The loop's hooks of a stage: its checkpoints, its data, its evaluation.
+//! The evaluation of a stage while it trains.
 
-use smollm3_records::{Event, GuardState, IncidentKind, Listener, RowRef, ValidationState};
+use smollm3_records::{Event, IncidentKind, Listener};
 
-use super::Hooks;
-use super::stage_data::StageData;
-use crate::checkpoint::{ResumePoint, SaveJob, StageCheckpoints};
 use crate::{Result, TrainState};
 
 /// The evaluation of a kind of stage. `()` evaluates nothing.
@@ -33,53 +30,8 @@ impl Evaluate for () {
     }
 }
 
-/// The hooks of a stage of any kind.
-pub(super) struct StageHooks<'a, B> {
-    pub checkpoints: &'a StageCheckpoints<'a>,
-    pub data: &'a dyn StageData<B>,
-    pub evaluation: &'a dyn Evaluate,
-}
-
-impl<B> Hooks for StageHooks<'_, B> {
-    fn snapshot(
-        &mut self,
-        state: &TrainState,
-        step: u64,
-        guard: &GuardState,
-        validation: &ValidationState,
-    ) -> Result<SaveJob> {
-        self.checkpoints.snapshot(state, step, guard, validation)
-    }
-
-    fn last_good(&mut self, listener: &mut dyn Listener) -> Result<ResumePoint> {
-        self.checkpoints.last_good(listener)
-    }
-
-    fn rows_of(&self, step: u64) -> Vec<RowRef> {
-        self.data.rows_of(step)
-    }
-
-    fn begins(&mut self, state: &TrainState, listener: &mut dyn Listener) -> Result<()> {
-        if self.evaluation.at_start() {
-            self.evaluate(state, 0, "start", listener)?;
-        }
-        Ok(())
-    }
-
-    fn evaluate(
-        &mut self,
-        state: &TrainState,
-        step: u64,
-        phase: &str,
-        listener: &mut dyn Listener,
-    ) -> Result<Option<f64>> {
-        self.evaluation
-            .evaluate(state, step, phase, &mut Figures(listener))
-    }
-}
-
 /// Passes figures on to a listener; one that is not finite is an incident too.
-struct Figures<'a>(&'a mut dyn Listener);
+pub(super) struct Figures<'a>(pub &'a mut dyn Listener);
 
 impl Listener for Figures<'_> {
     fn on(&mut self, event: &Event) -> smollm3_records::Result<()> {
