@@ -1,6 +1,6 @@
 //! One training step: losses, gradients, norm, clip, update.
 //!
-//! [`backward`] computes losses and gradients of a micro-batch, [`GradientReducer`] sums them over micro-batches and ranks,
+//! [`backward()`] computes losses and gradients of a micro-batch, [`GradientReducer`] sums them over micro-batches and ranks,
 //! [`AdamW`] updates. With one rank nothing is exchanged, and the step reads the same.
 
 mod adamw;

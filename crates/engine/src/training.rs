@@ -18,8 +18,8 @@ use burn::tensor::Device;
 use smollm3_collective::Collective;
 use smollm3_recipe::{BestCheckpoint, Schedule, Sharding, Training, Validation};
 use smollm3_records::{
-    CollectiveRecord, Event, Fault, GuardState, IncidentKind, Listener, RowRef, SourceRecord, StageInfo,
-    StepRecord, ValidationState,
+    CollectiveRecord, Event, Fault, IncidentKind, Listener, SourceRecord, StageInfo, StepRecord,
+    ValidationState,
 };
 
 use crate::checkpoint::{Checkpointer, ResumePoint, Saver, is_due};
