@@ -4,26 +4,18 @@
 //! [`Event`](smollm3_records::Event)s. A [`Run`] is a recipe, its data and a device; a stage's crate brings an [`Objective`]
 //! and its [`StageData`] to [`run_stage`].
 
-mod adapters;
 pub mod bench;
 pub mod checkpoint;
-mod claim;
 mod error;
-mod frozen;
-mod hub_models;
-mod known_checkpoints;
-mod parents;
 pub mod ranks;
 mod run;
 mod step;
 pub mod training;
 
-pub use adapters::write_merged;
 pub use burn_dataset::Dataset;
 pub use checkpoint::{ResumePoint, Retention, SaveJob, StageCheckpoints};
 pub use error::{EngineError, Result};
-pub use hub_models::locate_models;
-pub use run::{Run, dtype, prepare};
+pub use run::{Run, dtype, locate_models, prepare, write_merged};
 pub use step::{
     AccumulatedGradients, AdamW, CrossEntropy, GlobalBatch, HeldOut, MicroBatch, Objective, ObjectiveLoss,
     Row, RowOrigin, SourceLoss, StepMode, StepResult, TrainState, held_out_rows, token_bytes, token_losses,

@@ -11,8 +11,8 @@ use smollm3_records::{Event, GuardState, IncidentKind, Listener, ValidationState
 use crate::checkpoint::retention::Retention;
 use crate::checkpoint::save_job::SaveJob;
 use crate::checkpoint::{self, Progress, Snapshot};
-use crate::frozen::{base_name, open_same};
 use crate::ranks::{from_rank_zero, on_rank_zero};
+use crate::run::{base_name, open_same};
 use crate::{AdamW, EngineError, Result, Run, TrainState};
 
 /// The state between two steps from which a stage goes on.
