@@ -1,7 +1,7 @@
 //! The checkpoints of a stage that are kept.
 //!
 //! A run without interruptions writes *regular* checkpoints: at multiples of `checkpoint.every`, except among steps without
-//! an update, and at the ends of phases. A stop adds another one, wherever it comes. Only regular ones are counted by
+//! an update, and at the ends of phases. A stop adds another, at any step. Only regular ones are counted by
 //! `checkpoint.keep` and averaged by a merge, so that the same ones are there whether a run was stopped or not. The
 //! recipe and `state.json` decide which are regular, of checkpoints of earlier versions too.
 //!
@@ -34,7 +34,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Those of a stage; `None` if it writes none as it trains.
+    /// Those of a stage; `None` if it writes none while it trains.
     pub fn of(stage: &Stage) -> Option<Self> {
         let ends = stage.training().map(|training| {
             let phases = training.phases.iter();
@@ -55,7 +55,7 @@ impl Retention {
         is_end || is_due(&self.settings, progress.step, &progress.guard)
     }
 
-    /// Removes what need not stay.
+    /// Removes the other checkpoints.
     ///
     /// # Errors
     /// A folder cannot be listed or removed.
@@ -87,8 +87,8 @@ impl Retention {
         Ok(())
     }
 
-    /// The newest `count` regular checkpoints of a stage, by step, or all where there are fewer. Whether they are whole is
-    /// not looked at.
+    /// The newest `count` regular checkpoints of a stage, by step, or all where there are fewer. They are not
+    /// verified.
     ///
     /// # Errors
     /// The folder cannot be listed.
@@ -97,7 +97,7 @@ impl Retention {
         let regular = numbered.filter(|(index, (_, folder))| {
             // A damaged one is not passed over: its reader reports it.
             checkpoint::read_state(folder).map_or(true, |state| {
-                // An earlier version did not write how long a stage is; one whose phases are not known ends with its newest.
+                // An earlier version did not write the length of a stage; without known phases the newest is its end.
                 let is_newest_of_old = *index == 0 && state.steps == 0 && self.ends.is_empty();
                 is_newest_of_old || self.is_regular(&state)
             })

@@ -1,8 +1,8 @@
 //! Adapters (PEFT) that a recipe names as checkpoints: merged into their base models, so that every stage finds a
-//! whole checkpoint. Those that are trained on are in `frozen.rs`.
+//! whole checkpoint. `frozen.rs` has those that a stage trains on.
 //!
 //! The merged model is `adapters/NAME/` in the run's folder, in f32: one more checkpoint on disk, and no second way of reading
-//! weights. It is made once; `merged.json` says of what.
+//! weights. It is made once; `merged.json` names its origin.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,13 +26,13 @@ use crate::error::io;
 struct Merged {
     /// The adapter and its base.
     of: String,
-    /// Whether the weights are there, or only what preparing data needs.
+    /// Whether it has the weights, or only the files for preparing data.
     weights: bool,
 }
 
 const MERGED: &str = "merged.json";
 
-/// Writes what `recipe` names as adapters as whole models into its output folder, as far as `depth` needs them.
+/// Writes the adapters that `recipe` names as whole models into its output folder, as far as `depth` needs them.
 ///
 /// # Errors
 /// An adapter does not fit its base, or a file cannot be read or written.
@@ -68,7 +68,7 @@ pub(crate) fn merge_adapters(recipe: &Recipe, depth: Depth, listener: &mut dyn L
     Ok(())
 }
 
-/// Has `recipe` read the merged models that are in its output folder in the place of the adapters.
+/// Has `recipe` read the merged models in its output folder instead of the adapters.
 pub(crate) fn use_merged(recipe: &mut Recipe) {
     let texts: Vec<String> = recipe.adapters.keys().cloned().collect();
     for text in texts {
@@ -113,14 +113,14 @@ fn sorted_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// Writes an adapter and the model that it is of as one model into the folder `out`: the base's architecture, the adapter's
+/// Writes an adapter and its base as one model into the folder `out`: the base's architecture, the adapter's
 /// tokenizer and template where it brings them, and, if `weights`, the sum of both in f32.
 ///
 /// # Errors
 /// The adapter does not fit, or a file cannot be read or written.
 pub fn write_merged(folders: &AdapterFolders, out: &Path, weights: bool) -> Result<()> {
     let AdapterFolders { adapter, base } = folders;
-    // Which adapter it is of is read before anything large is.
+    // Errors of the configurations come before anything large is read.
     let config = ModelConfig::from_hf_file(&base.join("config.json"))
         .map_err(smollm3_model::hf::CheckpointError::from)?;
     PeftConfig::read(adapter).map_err(smollm3_model::hf::CheckpointError::from)?;
@@ -140,7 +140,7 @@ pub fn write_merged(folders: &AdapterFolders, out: &Path, weights: bool) -> Resu
         }
         Ok(())
     };
-    // Not as it was written above: with the keys that are not read here.
+    // The original files, which have keys that this program does not read.
     for name in ["config.json", "generation_config.json"] {
         copy(base, name)?;
     }
@@ -151,14 +151,14 @@ pub fn write_merged(folders: &AdapterFolders, out: &Path, weights: bool) -> Resu
     Ok(())
 }
 
-/// The weights of the merged model, each made when its turn comes.
+/// The weights of the merged model, each computed when it is written.
 fn merged_tensors(adapter: Arc<AdapterFiles>, base: Checkpoint) -> Result<Vec<NamedTensor>> {
     let files = Arc::new(base.tensors);
     base.config
         .parameter_shapes()
         .into_iter()
         .map(|(name, shape)| {
-            // Of floats: shapes were checked when the checkpoint was opened.
+            // Checks that it is of floats; shapes were checked when the checkpoint was opened.
             files.elements(&name, &shape, 0..1)?;
             let (adapter, files) = (Arc::clone(&adapter), Arc::clone(&files));
             let (asked, dims) = (name.clone(), shape.clone());

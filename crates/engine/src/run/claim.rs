@@ -1,5 +1,5 @@
-//! Whose output folder it is: a run's folder keeps the canonical form of its recipe, and is locked by the process that
-//! works in it.
+//! The owner of an output folder: a run's folder keeps the canonical form of its recipe, and the process that works in it
+//! locks it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use crate::{EngineError, Result, checkpoint};
 
 const LOCK: &str = ".lock";
 
-/// A folder that no other process works in. The system lets go of it when the process ends, however it does.
+/// A folder that no other process works in. The system releases it when the process ends, however it does.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -29,7 +29,7 @@ impl Lock {
     pub fn take(folder: &Path) -> Result<Self> {
         let path = folder.join(LOCK);
         let Some(mut file) = open_locked(&path).map_err(io("lock", &path))? else {
-            // Who it is helps; not to know does no harm.
+            // Naming the holder is best effort.
             let holder = fs::read_to_string(&path).unwrap_or_default();
             let holder = match holder.trim() {
                 "" => String::new(),
@@ -47,8 +47,8 @@ impl Lock {
     }
 }
 
-/// Makes sure that `output` is this recipe's and no other process works in it: writes its canonical form there, or compares
-/// with the one found.
+/// Checks that `output` is this recipe's and that no other process works in it: writes the recipe's canonical form there, or
+/// compares it with the one that is there.
 ///
 /// # Errors
 /// The folder is no run's, it holds training of another recipe, or another process has it.
@@ -81,7 +81,7 @@ pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
 }
 
 /// Makes the folder of the recipe `found` ready for another one that gives the same stages wherever something has been
-/// trained: one with a stage more, or one that was mended before its first checkpoint. What the other stages have left is
+/// trained: one with a stage more, or one that was mended before its first checkpoint. The files of other stages are
 /// removed. Token stores and conversations stay: they are used again only where their own fingerprints agree.
 fn take_over(recipe: &Recipe, output: &Path, found: &Canonical) -> Result<()> {
     let (mut trained, mut begun) = (BTreeSet::new(), Vec::new());
@@ -109,7 +109,7 @@ fn take_over(recipe: &Recipe, output: &Path, found: &Canonical) -> Result<()> {
     let needed = recipe.with_parents(trained.iter().map(String::as_str));
     begun.retain(|name| needed.iter().all(|stage| stage.name != *name));
     if trained.is_empty() {
-        // It has no fingerprint of its own, and is soon made again.
+        // It has no fingerprint, and is soon made again.
         begun.push(TOKENIZER.to_owned());
     }
     for name in begun {

@@ -1,4 +1,4 @@
-//! Models of the Hub that a recipe names: found or fetched before anything else of a run.
+//! Models of the Hub that a recipe names: found or fetched before the rest of a run.
 //!
 //! Rank 0 goes first and sends the others the commits. On a node that shares its cache they find the files there; elsewhere
 //! one rank of each node fetches, and the locks of the cache let the others wait for it.
@@ -13,8 +13,8 @@ use smollm3_records::{Event, Listener, RecordError};
 use crate::Result;
 use crate::ranks::from_rank_zero;
 
-/// Finds or fetches what `recipe` names on the Hub, as deep as `depth`, and fills in its `hub_folders`. The commits on
-/// record in its output folder hold; returns those that were taken.
+/// Finds or fetches the models that `recipe` names on the Hub, as deep as `depth`, and fills in its `hub_folders`. Commits on
+/// record in its output folder are kept. Returns the commits.
 ///
 /// # Errors
 /// One of the models cannot be had, or the listener ends the work.

@@ -11,7 +11,7 @@ use smollm3_files::FileHashes;
 pub(crate) struct KnownCheckpoints {
     /// The newest checkpoint of each stage, as rank 0 has announced it.
     announced: Mutex<BTreeMap<String, PathBuf>>,
-    /// Of files that this rank has read.
+    /// Hashes of files that this rank has read.
     pub hashes: FileHashes,
 }
 
