@@ -162,7 +162,7 @@ fn spans(left_out: &[(u64, u64)]) -> String {
 }
 
 /// The result of most functions here.
-pub type Result<T> = std::result::Result<T, EngineError>;
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 /// For `map_err` on file operations.
 pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
