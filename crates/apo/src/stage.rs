@@ -95,7 +95,7 @@ pub fn prefer(
         steps: training.total_steps(),
         category: "pairs",
         sources,
-        read: |numbers: &[u64]| Ok(pairs.rows_of(numbers)?),
+        read: |numbers: &[u64]| -> smollm3_engine::Result<_> { Ok(pairs.rows_of(numbers)?) },
     };
     let held_out = HeldOutPairs {
         run,

@@ -80,7 +80,7 @@ pub fn train_json_lines(
         steps: training.total_steps(),
         category: SOURCE,
         sources: vec![(SOURCE.to_owned(), count)],
-        read: |numbers: &[u64]| {
+        read: |numbers: &[u64]| -> Result<_> {
             let rows = numbers.iter().map(|number| rows[*number as usize].clone());
             Ok(slice.micro_batches(rows.collect()))
         },

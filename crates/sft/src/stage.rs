@@ -64,7 +64,9 @@ pub fn fine_tune(
         steps: training.total_steps(),
         category: CONVERSATIONS,
         sources: vec![(CONVERSATIONS.to_owned(), rows.len())],
-        read: |numbers: &[u64]| Ok(slice.micro_batches(rows.rows_of(numbers)?)),
+        read: |numbers: &[u64]| -> smollm3_engine::Result<_> {
+            Ok(slice.micro_batches(rows.rows_of(numbers)?))
+        },
     };
     let held_out = HeldOutConversations {
         run,
