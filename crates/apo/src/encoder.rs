@@ -20,7 +20,7 @@ use smollm3_recipe::{Preference, Recipe, Stage, TemplateKwargs, TooLongPair};
 
 use crate::sum_pair;
 
-/// What a stage makes of its rows.
+/// Encodes the rows of a stage as pairs.
 #[derive(Debug, Clone)]
 pub struct PairEncoder {
     /// Template and date.

@@ -2,7 +2,7 @@
 
 use smollm3_recipe::{PreferenceKind, PreferenceLoss};
 
-/// Loss of a pair and what it changes with.
+/// Loss of a pair and its derivatives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairLoss {
     /// The loss, without the part of the chosen answer's own.

@@ -8,12 +8,14 @@
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use smollm3_engine::{Objective, ObjectiveLoss, RowOrigin};
+use smollm3_engine::{Objective, ObjectiveLoss, Result, RowOrigin};
 use smollm3_kernels::{Documents, DocumentsError, Targets, linear_cross_entropy, read_back, total, upload};
 use smollm3_model::SmolLm3;
 use smollm3_recipe::PreferenceLoss;
 
-use crate::{PairLoss, PairRow, PairSpan, pair_loss};
+use crate::loss::{PairLoss, pair_loss};
+use crate::pair_rows::{PairRow, PairSpan};
+use crate::reference::{ReferenceLogProbs, finite};
 
 /// A row of pairs on a device.
 #[derive(Debug, Clone)]
@@ -35,7 +37,11 @@ impl PairBatch {
     ///
     /// # Errors
     /// The row's documents do not fit its length.
-    pub fn new(row: PairRow, reference: Vec<[f64; 2]>, device: &Device) -> Result<Self, DocumentsError> {
+    pub fn new(
+        row: PairRow,
+        reference: Vec<[f64; 2]>,
+        device: &Device,
+    ) -> std::result::Result<Self, DocumentsError> {
         let PairRow { row, pairs } = row;
         let tokens = row.ids.len();
         let ids: Vec<i32> = row.ids.iter().map(|id| *id as i32).collect();
@@ -79,21 +85,31 @@ fn flat(hidden: Tensor<3>) -> Tensor<2> {
 ///
 /// # Errors
 /// The row's documents do not fit its length.
-pub fn answer_log_probs(
-    model: &SmolLm3,
-    row: PairRow,
-    device: &Device,
-) -> Result<Vec<[f64; 2]>, DocumentsError> {
+pub fn answer_log_probs(model: &SmolLm3, row: PairRow, device: &Device) -> Result<Vec<[f64; 2]>> {
     let batch = PairBatch::new(row, Vec::new(), device)?;
     let hidden = model.forward(batch.ids.clone(), &batch.documents);
     Ok(batch.log_probs(&hidden, &model.head()))
 }
 
-/// A loss of pairs, compared with a reference.
-#[derive(Debug, Clone, Copy)]
-pub struct Preferred(pub PreferenceLoss);
+/// Where the reference's log-probabilities of a step's pairs come from.
+#[derive(Debug)]
+pub enum ReferenceSource {
+    /// They were computed before the stage.
+    Cached(ReferenceLogProbs),
+    /// Its weights are in memory.
+    Online(SmolLm3),
+}
 
-/// What is recorded of each step: means over its pairs. The names of the first six are TRL's.
+/// A loss of pairs, compared with a reference.
+#[derive(Debug)]
+pub struct Preferred {
+    /// The loss.
+    pub loss: PreferenceLoss,
+    /// The reference.
+    pub reference: ReferenceSource,
+}
+
+/// Figures that are recorded of each step: means over its pairs. The names of the first six are TRL's.
 struct Observed {
     settings: PreferenceLoss,
     sums: [f64; 7],
@@ -131,9 +147,19 @@ impl Observed {
 }
 
 impl Objective for Preferred {
+    type HostBatch = PairRow;
     type MicroBatch = PairBatch;
 
+    const LOSS_UNIT: &'static str = "a pair";
     const OBSERVED: &'static [&'static str] = &Observed::NAMES;
+
+    fn to_device(&self, row: PairRow, device: &Device) -> Result<PairBatch> {
+        let reference = match &self.reference {
+            ReferenceSource::Cached(log_probs) => log_probs.of(&row),
+            ReferenceSource::Online(model) => finite(answer_log_probs(model, row.clone(), device)?)?,
+        };
+        Ok(PairBatch::new(row, reference, device)?)
+    }
 
     fn targets(&self, batch: &PairBatch) -> usize {
         batch.pairs.len()
@@ -143,19 +169,19 @@ impl Objective for Preferred {
         &batch.origins
     }
 
-    fn rows<'b>(&self, batch: &'b PairBatch) -> (Tensor<2, Int>, &'b Documents) {
+    fn inputs<'b>(&self, batch: &'b PairBatch) -> (Tensor<2, Int>, &'b Documents) {
         (batch.ids.clone(), &batch.documents)
     }
 
     fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &PairBatch) -> ObjectiveLoss {
-        let Self(settings) = *self;
+        let settings = self.loss;
         let device = hidden.device();
         let mut observed = Observed {
             settings,
             sums: [0.0; 7],
         };
         let mut losses = Vec::new();
-        // What the loss changes by with the loss of each token.
+        // The derivative of the loss by the loss of each token.
         let mut weights = vec![0.0f32; batch.wanted.len()];
         let log_probs = batch.log_probs(&hidden, &head);
         for ((pair, log_probs), reference) in batch.pairs.iter().zip(log_probs).zip(&batch.reference) {

@@ -1,4 +1,4 @@
-//! Pairs tokenised before a run, and what is left of that.
+//! Pairs tokenised before a run.
 
 use smollm3_conversations::{ChatSetup, Earlier, Prepared, Result};
 use smollm3_recipe::{PreparedData, Recipe, Stage};
@@ -7,8 +7,8 @@ use smollm3_sources::Data;
 
 use crate::encoder::PairEncoder;
 
-/// What an earlier run or preparation left for a stage in the folder of `recipe`'s run: pairs that are trained on. No row of
-/// the data is read; a file that has changed since is noticed when the stage runs.
+/// The pairs of a stage that an earlier run or preparation left in the folder of `recipe`'s run. No row of the data is read:
+/// the stage itself notices a file that has changed since.
 pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Option<PreparedData> {
     let earlier = Earlier::of(recipe, stage)?;
     Some(PreparedData {

@@ -1,8 +1,8 @@
 //! The reference's log-probabilities of all answers, computed once and kept beside the tokens.
 //!
 //! `reference-HASH.f64` holds two numbers a pair, in nats, and after each group of pairs the blake3 of the file's name, the
-//! group's number and its numbers; HASH stands for the pairs, the reference and the precision. What a run that was stopped has
-//! computed is used again up to the first group that is not whole.
+//! group's number and its numbers; HASH identifies the pairs, the reference and the precision. A run that goes on uses the
+//! numbers up to the first group that is not whole.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -10,9 +10,10 @@ use std::path::Path;
 
 use blake3::{Hash, Hasher, OUT_LEN};
 use smollm3_conversations::{ConversationsError, Result};
+use smollm3_engine::EngineError;
 use smollm3_records::{Event, Listener};
 
-use crate::PairRow;
+use crate::pair_rows::PairRow;
 
 /// Pairs that are computed between two writes.
 const GROUP: u64 = 64;
@@ -32,7 +33,7 @@ fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> ConversationsError {
 }
 
 impl ReferenceLogProbs {
-    /// What is kept in `folder` under `identity`, completed by `compute` for the pairs that are missing. `compute` gets
+    /// The log-probabilities kept in `folder` under `identity`, completed by `compute` for the pairs that are missing. `compute` gets
     /// the numbers of some pairs and returns their log-probabilities in the same order.
     ///
     /// # Errors
@@ -65,17 +66,17 @@ impl ReferenceLogProbs {
         }
         while (known.len() as u64) < pairs {
             let done = known.len() as u64;
-            told(listener, done, pairs)?;
+            report_progress(listener, done, pairs)?;
             let group: Vec<u64> = (done..pairs.min(done + GROUP)).collect();
-            let found = compute(&group)?;
-            let numbers = found.iter().flatten().flat_map(|number| number.to_le_bytes());
+            let log_probs = compute(&group)?;
+            let numbers = log_probs.iter().flatten().flat_map(|number| number.to_le_bytes());
             let mut bytes: Vec<u8> = numbers.collect();
             bytes.extend(seal(&hash, done / GROUP, &bytes));
             file.write_all(&bytes).map_err(trouble(&path))?;
-            known.extend(found);
+            known.extend(log_probs);
         }
         file.sync_all().map_err(trouble(&path))?;
-        told(listener, pairs, pairs)?;
+        report_progress(listener, pairs, pairs)?;
         Ok(Self(known))
     }
 
@@ -90,12 +91,23 @@ impl ReferenceLogProbs {
     }
 }
 
-fn told(listener: &mut dyn Listener, done: u64, total: u64) -> Result<()> {
+fn report_progress(listener: &mut dyn Listener, done: u64, total: u64) -> Result<()> {
     let what = "reference log-probabilities".to_owned();
     Ok(listener.on(&Event::Preparing { what, done, total })?)
 }
 
-/// Stands for a group's numbers, where they are and what they are of.
+/// Passes a reference's log-probabilities on if all are finite: no pair can be learned from others.
+pub(crate) fn finite(log_probs: Vec<[f64; 2]>) -> std::result::Result<Vec<[f64; 2]>, EngineError> {
+    match log_probs.iter().flatten().find(|value| !value.is_finite()) {
+        None => Ok(log_probs),
+        Some(value) => Err(EngineError::Refused(format!(
+            "the reference's log-probability of an answer is {value}: its weights are damaged, or its numbers overflow in \
+             this precision; name another checkpoint in reference_from, or write run.precision = \"f32\""
+        ))),
+    }
+}
+
+/// The seal of a group: a hash of its numbers, their place and their identity.
 fn seal(identity: &Hash, group: u64, numbers: &[u8]) -> [u8; OUT_LEN] {
     let mut hasher = Hasher::new();
     hasher.update(identity.as_bytes());
@@ -104,7 +116,7 @@ fn seal(identity: &Hash, group: u64, numbers: &[u8]) -> [u8; OUT_LEN] {
     hasher.finalize().into()
 }
 
-/// The pairs of the groups that are whole, of `pairs` in all, and the bytes that those groups take.
+/// The pairs of the whole groups, of `pairs` in all, and the bytes of those groups.
 fn read(bytes: &[u8], identity: &Hash, pairs: u64) -> (Vec<[f64; 2]>, usize) {
     let number = |bytes: &[u8]| bytes.try_into().map_or(f64::NAN, f64::from_le_bytes);
     let mut known = Vec::new();

@@ -38,7 +38,7 @@ pub fn sum_pair(seed: u64, index: u64, think: bool, answers: SumAnswers) -> Valu
 mod tests {
     use super::*;
 
-    /// What is said after the thinking.
+    /// The text after the thinking.
     fn answer(pair: &Value, which: &str) -> String {
         let said = pair[which][0]["content"].as_str().unwrap();
         said.rsplit('\n').next().unwrap().to_owned()

@@ -7,7 +7,10 @@ use burn::tensor::Device;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
-use smollm3_apo::{PairBatch, PairLimits, PairRow, Preferred, answer_log_probs, pack_pairs};
+use smollm3_apo::{
+    PairBatch, PairLimits, PairRow, Preferred, ReferenceLogProbs, ReferenceSource, answer_log_probs,
+    pack_pairs,
+};
 use smollm3_conversations::Document;
 use smollm3_engine::{AccumulatedGradients, Objective, ObjectiveLoss};
 use smollm3_model::SmolLm3;
@@ -130,6 +133,14 @@ fn log_probs(model: &SmolLm3, rows: &[PairRow], device: &Device) -> BTreeMap<u64
     rows.iter().flat_map(of_row).collect()
 }
 
+/// The objective; the batches of these tests bring the reference's log-probabilities.
+fn preferred(loss: PreferenceLoss) -> Preferred {
+    Preferred {
+        loss,
+        reference: ReferenceSource::Cached(ReferenceLogProbs::default()),
+    }
+}
+
 fn check(case: &Case, device: &Device, row_length: u64) -> (ObjectiveLoss, AccumulatedGradients) {
     let what = format!("{} {} on {device:?}", case.loss_type, case.beta);
     let device_with_graph = device.clone().autodiff();
@@ -146,8 +157,8 @@ fn check(case: &Case, device: &Device, row_length: u64) -> (ObjectiveLoss, Accum
     let known = row.pairs.iter().map(|pair| of_reference[&pair.pair]).collect();
     let numbers: Vec<usize> = row.pairs.iter().map(|pair| pair.pair as usize).collect();
     let batch = PairBatch::new(row, known, device).unwrap();
-    let objective = Preferred(case.loss());
-    let (ids, documents) = objective.rows(&batch);
+    let objective = preferred(case.loss());
+    let (ids, documents) = objective.inputs(&batch);
     let loss = objective.loss(policy.forward(ids, documents), policy.head(), &batch);
 
     let losses: Vec<f64> = loss.losses.clone().into_data().iter().collect();
@@ -257,8 +268,8 @@ fn the_sft_term_is_the_mean_loss_of_the_chosen_answer() {
             rows[0].pairs.iter().map(|pair| values[&pair.pair]).collect(),
             &device,
         );
-        let (batch, objective) = (batch.unwrap(), Preferred(settings));
-        let (ids, documents) = objective.rows(&batch);
+        let (batch, objective) = (batch.unwrap(), preferred(settings));
+        let (ids, documents) = objective.inputs(&batch);
         let loss = objective.loss(policy.forward(ids, documents), policy.head(), &batch);
         let losses: Vec<f64> = loss.losses.into_data().iter().collect();
         for (pair, loss) in rows[0].pairs.iter().zip(losses) {

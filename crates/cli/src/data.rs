@@ -15,6 +15,7 @@ use smollm3_corpus::tokenize::{
     BadRows, FilesOptions, FilesProgress, TokenizeReport, merge_stores, tokenize_files,
 };
 use smollm3_corpus::{CorpusError, Tokenizer};
+use smollm3_engine::RankSlice;
 use smollm3_hub::Wanted;
 use smollm3_mixer::{Mixer, Pick};
 use smollm3_pipeline::prepare;
@@ -233,7 +234,7 @@ pub fn order(args: &OrderArgs) -> Result<ExitCode> {
     let data = found_data(&recipe)?;
     let rows = data
         .as_ref()
-        .map(|data| MixedRows::new(&recipe, training, data))
+        .map(|data| MixedRows::new(&recipe, training, data, RankSlice::whole(training)))
         .transpose()?;
     let without = match &rows {
         Some(_) => None,

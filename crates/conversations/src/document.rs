@@ -1,4 +1,4 @@
-//! What becomes of a row: documents of tokens, and which of them the loss is about.
+//! Encoded rows: documents of tokens and loss masks.
 
 use std::collections::BTreeSet;
 
@@ -9,34 +9,34 @@ use smollm3_corpus::read::Columns;
 use crate::error::Result;
 use crate::source::{Generator, RowBatch};
 
-/// Tokens that belong together.
+/// Tokens that see one another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
     /// The tokens.
     pub ids: Vec<u32>,
-    /// Which of them the loss is about.
+    /// Which of them are learned.
     pub learned: Vec<bool>,
 }
 
-/// What becomes of a row.
+/// An encoded row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encoded {
     /// Its documents.
     Kept {
-        /// As many for each row.
+        /// Equally many for each row.
         documents: Vec<Document>,
         /// Rows of the same text are held out together.
         held_out_by: String,
-        /// Kinds of what the template does not write of it.
+        /// The kinds of its content that the template does not write.
         dropped: BTreeSet<&'static str>,
     },
     /// It is left out, for this reason.
     LeftOut(&'static str),
 }
 
-/// What a stage makes of its rows.
+/// Encodes the rows of a stage.
 pub trait RowEncoder: Sync {
-    /// Stands for its settings.
+    /// Its settings, for fingerprints.
     fn identity(&self) -> Value;
 
     /// The columns of rows that it reads.
@@ -45,9 +45,9 @@ pub trait RowEncoder: Sync {
     /// Makes rows of generated data.
     fn generator(&self) -> Generator;
 
-    /// What becomes of a row.
+    /// Encodes a row.
     ///
     /// # Errors
-    /// [`ConversationsError::Row`](crate::ConversationsError::Row) if it is not what the stage reads.
+    /// [`ConversationsError::Row`](crate::ConversationsError::Row) if the stage cannot read it.
     fn encode(&self, tokenizer: &Tokenizer, batch: &RowBatch, index: usize) -> Result<Encoded>;
 }

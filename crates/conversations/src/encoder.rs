@@ -30,7 +30,7 @@ impl ConversationEncoder {
     /// That of a stage.
     ///
     /// # Errors
-    /// As [`ChatSetup::of`], and a template that does not mark what is to be learned.
+    /// As [`ChatSetup::of`], and a template that does not mark the learned tokens.
     pub fn of(recipe: &Recipe, tokenizer: &Tokenizer, stage: &Stage, settings: &FineTuning) -> Result<Self> {
         let setup = ChatSetup::of(recipe, tokenizer, stage, settings.chat_text())?;
         let learned = match settings.learned {

@@ -1,4 +1,4 @@
-//! What can go wrong with conversations.
+//! Errors of stages on conversations.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub enum ConversationsError {
     Row {
         /// Name of the data, file and row.
         place: String,
-        /// What is wrong with it.
+        /// The fault.
         source: ChatError,
     },
     /// Template or tokenizer.
@@ -43,7 +43,7 @@ pub enum ConversationsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         problem: String,
     },
     /// Anything that the recipe asks for and cannot be had.
@@ -51,7 +51,7 @@ pub enum ConversationsError {
     Refused(String),
 }
 
-/// As the engine's loop tells it.
+/// As an error of the engine's loop.
 impl From<ConversationsError> for EngineError {
     fn from(error: ConversationsError) -> Self {
         match error {
@@ -62,14 +62,14 @@ impl From<ConversationsError> for EngineError {
     }
 }
 
-/// A listener's, or of what a run's folder says.
+/// From listeners and from the files of a run.
 impl From<RecordError> for ConversationsError {
     fn from(error: RecordError) -> Self {
         Self::Engine(error.into())
     }
 }
 
-/// Of a recipe's data.
+/// From a recipe's data.
 impl From<SourceError> for ConversationsError {
     fn from(error: SourceError) -> Self {
         Self::Engine(error.into())

@@ -1,7 +1,6 @@
 //! Conversations tokenised once and kept: `conversations/STAGE/` in the run's folder.
 //!
-//! The folder belongs to what it was made of (files, template, tokenizer, what is learned); if any of that changes it
-//! is made anew. A run that is stopped meanwhile begins it again.
+//! The folder is made anew if its files, template, tokenizer or mask change. A run that is stopped meanwhile begins it again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,19 +28,19 @@ const FORMAT: u32 = 3;
 const REPORT: &str = "report.json";
 const TRAIN: &str = "train";
 
-/// What became of the rows of one `[[stage.data]]`.
+/// Counts of the rows of one `[[stage.data]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Rows in its files.
     pub rows: u64,
     /// Of them kept, as `fraction` or `rows` says.
     pub kept: u64,
-    /// Of those left out, by reason. Without `data.bad_rows = "skip"` a row that is not what the stage reads ends the work.
+    /// Of those left out, by reason. Without `data.bad_rows = "skip"` a row that the stage cannot read ends the work.
     pub left_out: BTreeMap<String, u64>,
     /// Of those in which something was replaced when they were read, by what.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replaced: BTreeMap<String, u64>,
-    /// Rows that the template does not write whole, by the kind of what is missing (`stage.template_drops = "count"`).
+    /// Rows that the template does not write whole, by the kind of missing content (`stage.template_drops = "count"`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub template_drops: BTreeMap<String, u64>,
     /// Of those kept out of training.
@@ -63,23 +62,23 @@ struct Made {
 /// The conversations of a stage, tokenised.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What is trained on.
+    /// Those that are trained on.
     pub train: ConversationStore,
-    /// What is not, if anything.
+    /// Those that are held out, if any.
     pub held_out: Option<ConversationStore>,
     /// By name of the data.
     pub reports: BTreeMap<String, Report>,
-    /// Stands for all of it.
+    /// The fingerprint of all of it.
     pub fingerprint: String,
-    /// Where it lies.
+    /// Its folder.
     pub folder: PathBuf,
 }
 
 impl Prepared {
-    /// Opens what is there, or makes it of the rows of `parts`.
+    /// Opens the stage's folder, or makes it from the rows of `parts`.
     ///
     /// # Errors
-    /// A row that is not what the stage reads, a file that cannot be read or written, or a listener that ends the work.
+    /// A row that the stage cannot read, a file that cannot be read or written, or a listener that ends the work.
     pub fn of(
         recipe: &Recipe,
         data: &Data,
@@ -150,8 +149,8 @@ fn is_validation(stage: &Stage, data: &Conversations) -> bool {
     data.name == VALIDATION && stage.validation().is_some_and(|own| !own.paths.is_empty())
 }
 
-/// What an earlier run or preparation left for a stage in the folder of `recipe`'s run. No row of the data is read; a file
-/// that has changed since is noticed when the stage runs.
+/// The data that an earlier run or preparation left for a stage in the folder of `recipe`'s run. No row of the data is read:
+/// the stage itself notices a file that has changed since.
 #[derive(Debug)]
 pub struct Earlier {
     /// By name of the data.
@@ -180,7 +179,7 @@ fn folder(recipe: &Recipe, stage: &Stage) -> PathBuf {
     recipe.run.output.join("conversations").join(&stage.name)
 }
 
-/// What the report in `folder` says, if it is there and whole.
+/// The report in `folder`, if it is there and whole.
 fn made(folder: &Path) -> Option<Made> {
     let text = fs::read_to_string(folder.join(REPORT)).ok()?;
     serde_json::from_str(&text).ok()
@@ -252,7 +251,7 @@ fn make(
             )));
         }
         let only_measured = is_validation(stage, data);
-        let wanted = Kept::new(recipe.run.seed, data, total);
+        let wanted = KeptRows::new(recipe.run.seed, data, total);
         let mut report = Report {
             rows: total,
             ..Report::default()
@@ -341,13 +340,13 @@ fn make(
     Ok(reports)
 }
 
-/// Which rows of one `[[stage.data]]` are kept: the first of a permutation of its own, as many as it says.
-struct Kept {
+/// The rows of one `[[stage.data]]` that are kept: the first of a permutation, as many as its `fraction` or `rows` says.
+struct KeptRows {
     order: Permutation,
     most: u64,
 }
 
-impl Kept {
+impl KeptRows {
     fn new(seed: u64, data: &Conversations, rows: u64) -> Self {
         let key = *blake3::hash(format!("{seed} {}", data.name).as_bytes()).as_bytes();
         Self {

@@ -18,7 +18,7 @@ const GENERATED: u64 = 1_000;
 pub enum RowBatch {
     /// Of a file.
     File(ValueBatch),
-    /// Generated: what one is called, the number of the first, from 0.
+    /// Generated: the name of one, the number of the first, from 0.
     Generated(&'static str, u64, Vec<Value>),
 }
 
@@ -31,7 +31,7 @@ impl RowBatch {
         }
     }
 
-    /// What was replaced in row `index` when it was read.
+    /// Replacements in row `index` when it was read.
     pub fn replaced(&self, index: usize) -> Replaced {
         match self {
             Self::File(batch) => batch.replaced(index),
@@ -39,7 +39,7 @@ impl RowBatch {
         }
     }
 
-    /// What messages call row `index`.
+    /// The place of row `index`, for messages.
     pub fn place(&self, index: usize) -> String {
         match self {
             Self::File(batch) => batch.place(index),
@@ -95,7 +95,7 @@ impl Rows {
         }
     }
 
-    /// What stands for their contents: hashes, or the versions that a store of objects gives.
+    /// The identity of their contents: hashes, or the versions of an object store.
     ///
     /// # Errors
     /// A file cannot be read.

@@ -1,5 +1,5 @@
 //! Tokenised conversations on disk: a token store with one document a conversation, and beside it a byte a token that
-//! says whether the loss is about it.
+//! says whether it is learned.
 //!
 //! Both are datatrove's formats (`.ds` and `.ds.loss`), and are read through maps, so that a set larger than memory
 //! works.
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use smollm3_corpus::{StoreWriter, TokenStore};
 
+use crate::document::Document;
 use crate::error::{ConversationsError, Result};
 
 const TOKENS: &str = "conversations.ds";
@@ -139,12 +140,13 @@ impl ConversationStore {
     ///
     /// # Errors
     /// There is no such conversation.
-    pub fn conversation(&self, index: u64) -> Result<(Vec<u32>, &[u8])> {
+    pub fn conversation(&self, index: u64) -> Result<Document> {
         let ids = self.tokens.document(index)?.to_vec();
         let mask = self.mask.as_deref().unwrap_or_default();
         let end = self.ends.get(index as usize).copied().unwrap_or(0) as usize;
         let learned = mask.get(end - ids.len()..end).unwrap_or_default();
-        Ok((ids, learned))
+        let learned = learned.iter().map(|learned| *learned != 0).collect();
+        Ok(Document { ids, learned })
     }
 
     /// How many tokens are learned of `tokens` of conversation `index`, from `start`; the first of them never is,

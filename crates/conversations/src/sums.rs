@@ -11,9 +11,9 @@ use smollm3_chat::Conversation;
 /// A question about a sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What the user asks.
+    /// The user's question.
     pub question: String,
-    /// What is written before the answer in `/think` mode.
+    /// The text before the answer in `/think` mode.
     pub thought: String,
     /// The sum as it is asked for, `47 + 36`.
     pub terms: String,

@@ -138,7 +138,7 @@ impl ChatSetup {
         Ok(dropped.into_iter().map(|dropped| dropped.kind).collect())
     }
 
-    /// Stands for it.
+    /// Its identity, for fingerprints.
     pub fn identity(&self) -> Value {
         json!([
             self.template.source(),
@@ -185,7 +185,7 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
 pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<(PathBuf, ChatTokens)> {
     let tokens = check_tokens(&run.data.tokenizer)?;
     let folder = run.stage_folder(&stage.name).join("tokenizer");
-    run.only_first(|| write_tokenizer(&run.data.tokenizer_folder, template, &folder))?;
+    run.on_rank_zero(|| write_tokenizer(&run.data.tokenizer_folder, template, &folder))?;
     Ok((folder, tokens))
 }
 

@@ -1,7 +1,7 @@
 //! How fast a training step is on this machine, and where its time goes: `bench step`.
 //!
 //! A model with random weights trains on random rows cut into documents. The parts are timed one by one, each as often
-//! as a step does it; what is left of the step after them is called the rest (norms, gates, rotation, the embedding,
+//! as a step does it; the remainder of the step is called the rest (norms, gates, rotation, the embedding,
 //! Burn's graph). Utilisation is against the best matrix product found on the same device in the same call. Nothing
 //! here asserts a time.
 
@@ -25,7 +25,7 @@ pub use bits::{BitsBench, bits};
 pub use parts::Parts;
 use parts::{ceiling, layer_products, median, parts, wait};
 
-/// What is timed.
+/// The step to time.
 #[derive(Debug, Clone)]
 pub struct StepSettings {
     /// Tokens of a row.
@@ -36,7 +36,7 @@ pub struct StepSettings {
     pub documents: usize,
     /// Dtype of matrix products.
     pub precision: Precision,
-    /// What is computed again on the way back.
+    /// What the backward pass recomputes.
     pub recompute: Recompute,
     /// Steps that are timed, after two that are not.
     pub steps: usize,
@@ -73,11 +73,11 @@ impl StepSettings {
         let (own, alone) = ([MicroBatch::new(rows, device)?], Single::default());
         let batch = GlobalBatch::gather(&CrossEntropy, &own, false, &alone)?;
         let mode = self.mode();
-        train_step(state, &CrossEntropy, batch, mode, learning_rate, &alone, |_| true)
+        train_step(state, &CrossEntropy, batch, mode, learning_rate, |_| true)
     }
 }
 
-/// What was measured. Times are medians.
+/// The result of a benchmark. Times are medians.
 #[derive(Debug, Clone, Serialize)]
 pub struct StepBench {
     /// Numbers in the model.
@@ -97,13 +97,13 @@ pub struct StepBench {
     pub ceiling_gigaflops: f64,
     /// Model FLOPs over the ceiling.
     pub utilisation: f64,
-    /// The most memory the process has taken, in 10⁶ bytes; absent where the system does not tell.
+    /// Peak memory of the process, in 10⁶ bytes; absent where the system does not report it.
     pub peak_megabytes: Option<f64>,
-    /// What of it was there before the model: the program and its libraries.
+    /// The part of it that was there before the model: the program and its libraries.
     pub base_megabytes: Option<f64>,
     /// The most memory of the GPU, in 10⁶ bytes; absent for a CPU.
     pub device_megabytes: Option<DeviceMegabytes>,
-    /// What the plan expects on top of `base_megabytes`, in 10⁶ bytes.
+    /// The plan's estimate on top of `base_megabytes`, in 10⁶ bytes.
     pub planned_megabytes: f64,
     /// How often a step sends numbers to the device.
     pub uploads: u64,

@@ -1,7 +1,13 @@
 //! Checkpoints: a Hugging Face folder with the optimizer's state and a manifest, complete or absent.
 //!
-//! A checkpoint is written under a temporary name, synced, and renamed, so a folder called `step-…` is whole unless
-//! somebody touched it afterwards; the manifest (length and blake3 of every file) finds that out.
+//! A checkpoint is written under a temporary name, synced, and renamed, so a folder called `step-…` is whole unless it was
+//! changed afterwards; the manifest (length and blake3 of every file) shows that.
+
+mod manifest;
+mod moment_shard;
+mod retention;
+mod save_job;
+mod stage_checkpoints;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,14 +22,19 @@ use smollm3_model::{ModelConfig, SmolLm3};
 use smollm3_recipe::{ADAPTER_FOLDER, Lora, Optimizer, PEFT_CONFIG};
 
 use crate::error::io;
-use crate::manifest::seal;
-pub use crate::moments::OPTIMIZER;
-use crate::moments::SavedMoments;
-use crate::parts::Part;
 use crate::{AdamW, EngineError, Result, TrainState};
+use manifest::seal;
+use moment_shard::MomentShard;
 
-pub use crate::manifest::verify;
+pub use crate::step::OPTIMIZER;
+pub use manifest::verify;
+pub(crate) use manifest::verify_some;
+pub use retention::Retention;
+pub(crate) use retention::is_due;
+pub use save_job::SaveJob;
+pub(crate) use save_job::Saver;
 pub use smollm3_records::checkpoint::{Progress, folder_name, identity, last, list, read_state};
+pub use stage_checkpoints::{Checkpointer, ResumePoint, StageCheckpoints};
 
 /// PEFT's name.
 const ADAPTERS: &str = "adapter_model";
@@ -42,8 +53,8 @@ pub struct Snapshot {
     moments: Vec<NamedTensor>,
     /// Adapters and their `adapter_config.json`, as PEFT has them; the weights have them in them already.
     adapters: Option<(Vec<NamedTensor>, serde_json::Value)>,
-    /// Which part of the moments these are, if there are several ranks.
-    part: Option<Part>,
+    /// Which shard of the moments these are, if there are several ranks.
+    shard: Option<MomentShard>,
 }
 
 impl Snapshot {
@@ -75,7 +86,7 @@ impl Snapshot {
                 .filter(|_| is_first)
                 .map(|config| (fetched(adapter_tensors(&state.model)), config)),
             moments: fetched(state.optimizer.state()),
-            part: (ranks.world() > 1).then(|| Part {
+            shard: (ranks.world() > 1).then(|| MomentShard {
                 rank: ranks.rank(),
                 world: ranks.world(),
                 limit: ranks.time_limit(),
@@ -91,27 +102,27 @@ impl Snapshot {
 /// A file cannot be written, or another rank's is missing; nothing is left under the checkpoint's name then.
 pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
     let step = snapshot.progress.step;
-    if let Some(part) = snapshot.part {
-        part.write(stage_folder, step, &snapshot.moments)?;
-        if part.rank > 0 {
+    if let Some(shard) = snapshot.shard {
+        shard.write(stage_folder, step, &snapshot.moments)?;
+        if shard.rank > 0 {
             return Ok(stage_folder.join(folder_name(step)));
         }
     }
     let saved = publish(stage_folder, &snapshot.progress, |draft| {
         fs::create_dir(draft).map_err(io("create", draft))?;
         write(draft, snapshot)?;
-        match snapshot.part {
-            Some(part) => part.gather(stage_folder, step, draft),
+        match snapshot.shard {
+            Some(shard) => shard.gather(stage_folder, step, draft),
             None => Ok(write_shards(draft, OPTIMIZER, &snapshot.moments, SHARD_BYTES)?),
         }
     })?;
-    if snapshot.part.is_some() {
-        Part::clear(stage_folder, step)?;
+    if snapshot.shard.is_some() {
+        MomentShard::clear(stage_folder, step)?;
     }
     Ok(saved)
 }
 
-/// Makes a checkpoint of what `write` puts into a new folder, which it is given the path of.
+/// Makes a checkpoint of the files that `write` puts into a new folder, whose path it takes.
 ///
 /// # Errors
 /// A file cannot be written, or as `write`; nothing is left under the checkpoint's name then.
@@ -164,7 +175,7 @@ fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// What [`newest`] finds: the newest whole checkpoint, and the names and faults of newer ones passed over.
+/// The result of [`newest`]: the newest whole checkpoint, and the names and faults of newer ones passed over.
 pub type Newest = (Option<(Progress, PathBuf)>, Vec<String>);
 
 /// The newest checkpoint of a stage that is whole and that `wanted` says yes to, and the names and faults of those passed
@@ -199,7 +210,7 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir_all(&grave).map_err(io("remove", &grave))
 }
 
-/// The training state that a checkpoint holds.
+/// The training state of a checkpoint.
 ///
 /// # Errors
 /// A file is missing or does not fit the configuration.
@@ -220,15 +231,7 @@ pub fn load(
     }
     let model = checkpoint.model(&device.clone().autodiff())?;
     let shapes = config.parameter_shapes();
-    let moments = SavedMoments::open(folder)?;
-    let optimizer = AdamW::restore(
-        optimizer.clone(),
-        progress.updates,
-        &shapes,
-        &moments,
-        device,
-        ranks,
-    )?;
+    let optimizer = AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)?;
     Ok(TrainState { model, optimizer })
 }
 
@@ -242,7 +245,7 @@ fn adapter_tensors(model: &SmolLm3) -> Vec<NamedTensor> {
     model.adapters().into_iter().map(tensor).collect()
 }
 
-/// The training state of adapters that a checkpoint holds, on the weights that they are of.
+/// The training state of a checkpoint of adapters, on the weights that they adapt.
 ///
 /// # Errors
 /// A file is missing or does not fit.
@@ -264,19 +267,11 @@ pub fn load_adapters(
         .into_iter()
         .map(|(_, name, value)| (name, value.dims().to_vec()))
         .collect();
-    let moments = SavedMoments::open(folder)?;
-    let optimizer = AdamW::restore(
-        optimizer.clone(),
-        progress.updates,
-        &shapes,
-        &moments,
-        device,
-        ranks,
-    )?;
+    let optimizer = AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)?;
     Ok(TrainState { model, optimizer })
 }
 
-/// The optimizer's state of a checkpoint, for another stage to go on with. Reads this rank's part of the moments.
+/// The optimizer's state of a checkpoint, for another stage to go on with. Reads this rank's shard of the moments.
 ///
 /// # Errors
 /// The checkpoint has none, or one that does not fit the configuration.
@@ -293,19 +288,11 @@ pub fn load_optimizer(
             folder.display()
         ))
     })?;
-    let moments = SavedMoments::open(folder)?;
     let shapes = config.parameter_shapes();
-    AdamW::restore(
-        optimizer.clone(),
-        progress.updates,
-        &shapes,
-        &moments,
-        device,
-        ranks,
-    )
+    AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)
 }
 
-/// Removes what a process that was killed left half-written or half-removed.
+/// Removes checkpoints that a killed process left half-written or half-removed.
 ///
 /// # Errors
 /// A folder cannot be listed or removed.

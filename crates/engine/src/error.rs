@@ -40,7 +40,7 @@ pub enum EngineError {
     /// Ranks could not do something together.
     #[error(transparent)]
     Collective(Box<CollectiveError>),
-    /// What rank 0 does alone has not been done.
+    /// Rank 0 failed at what the others waited for.
     #[error("rank 0 ended with what this rank waited for undone; it says why")]
     FirstEnded,
     /// Parameters that cannot be divided among ranks.
@@ -59,7 +59,7 @@ pub enum EngineError {
         /// Why.
         source: std::io::Error,
     },
-    /// What has been trained in the output folder is another recipe's.
+    /// The output folder holds training of another recipe.
     #[error("{path} belongs to another recipe; what has been trained in it depends on these keys, which differ:\n{differences}\nWrite another folder with `--set run.output=…`, or remove this one", path = .path.display())]
     OtherRecipe {
         /// The output folder.
@@ -132,7 +132,7 @@ impl From<CollectiveError> for EngineError {
     }
 }
 
-/// Of listeners, and of what a run's folder says.
+/// From listeners and from the files of a run.
 impl From<RecordError> for EngineError {
     fn from(error: RecordError) -> Self {
         match error {
@@ -143,7 +143,7 @@ impl From<RecordError> for EngineError {
     }
 }
 
-/// Of a recipe's data.
+/// From a recipe's data.
 impl From<SourceError> for EngineError {
     fn from(error: SourceError) -> Self {
         match error {
@@ -162,7 +162,7 @@ fn spans(left_out: &[(u64, u64)]) -> String {
 }
 
 /// The result of most functions here.
-pub type Result<T> = std::result::Result<T, EngineError>;
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 /// For `map_err` on file operations.
 pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {

@@ -1,7 +1,7 @@
-//! What the engine asks of the ranks of a job beside sums.
+//! How ranks work together beside their sums: rank 0 does what is done once, and the others wait.
 //!
-//! What is on disk is made by rank 0 alone and found there by the others: the job's folder is one that all nodes see. Every
-//! rank reaches each of these calls, and in the same order.
+//! Rank 0 alone writes files, and the others read them: all nodes see the job's folder. Every rank makes each of these calls,
+//! in the same order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +18,15 @@ use smollm3_kernels::libtorch_gpu;
 
 use crate::{EngineError, Result};
 
-/// How long the others wait for what rank 0 does alone. Not the limit of an exchange, which is for ranks that do the
-/// same: preparing a corpus, or writing and measuring a checkpoint, takes hours. A rank that dies ends the job at once.
+/// How long the others wait for work of rank 0. Not the limit of an exchange, which is for ranks that do the same:
+/// preparing a corpus, or writing and measuring a checkpoint, takes hours. A rank that dies ends the job at once.
 pub const ALONE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Work that leaves something on disk, done by rank 0 and then by the others, who find it there.
+/// Work that leaves files, done by rank 0 first and then by the others, who find the files there.
 ///
 /// # Errors
 /// As `work`; [`EngineError::FirstEnded`] where that was rank 0's; a rank that is late or gone.
-pub fn first<T, E: From<EngineError>>(
+pub(crate) fn rank_zero_first<T, E: From<EngineError>>(
     ranks: &dyn Collective,
     work: impl FnOnce() -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E> {
@@ -45,17 +45,17 @@ pub fn first<T, E: From<EngineError>>(
 ///
 /// # Errors
 /// As `work`; [`EngineError::FirstEnded`] for the others; a rank that is late or gone.
-pub fn only_first<T, E: From<EngineError>>(
+pub fn on_rank_zero<T, E: From<EngineError>>(
     ranks: &dyn Collective,
     work: impl FnOnce() -> std::result::Result<T, E>,
 ) -> std::result::Result<Option<T>, E> {
     match ranks.rank() {
-        0 => first(ranks, work).map(Some),
-        _ => Ok(first(ranks, || Ok::<_, EngineError>(None))?),
+        0 => rank_zero_first(ranks, work).map(Some),
+        _ => Ok(rank_zero_first(ranks, || Ok::<_, EngineError>(None))?),
     }
 }
 
-/// Waits for rank 0, which says whether it failed.
+/// Waits for rank 0, which reports whether it failed.
 fn wait(ranks: &dyn Collective, failed: bool) -> Result<()> {
     ranks.barrier_within(ALONE)?;
     match any(ranks, failed)? && !failed {
@@ -64,11 +64,11 @@ fn wait(ranks: &dyn Collective, failed: bool) -> Result<()> {
     }
 }
 
-/// What rank 0 finds, told to all.
+/// Work of rank 0, whose result all ranks get.
 ///
 /// # Errors
 /// As `work`; [`EngineError::FirstEnded`] for the others; a rank that is late or gone.
-pub(crate) fn from_first<T, E>(
+pub(crate) fn from_rank_zero<T, E>(
     ranks: &dyn Collective,
     work: impl FnOnce() -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E>
@@ -83,13 +83,13 @@ where
             problem: error.to_string(),
         })
     };
-    let bytes = match only_first(ranks, work)? {
-        Some(found) if ranks.world() == 1 => return Ok(found),
-        Some(found) => serde_json::to_vec(&found).map_err(unreadable)?,
+    let bytes = match on_rank_zero(ranks, work)? {
+        Some(result) if ranks.world() == 1 => return Ok(result),
+        Some(result) => serde_json::to_vec(&result).map_err(unreadable)?,
         None => Vec::new(),
     };
-    let told = ranks.broadcast_bytes(bytes, 0).map_err(EngineError::from)?;
-    Ok(serde_json::from_slice(&told).map_err(unreadable)?)
+    let bytes = ranks.broadcast_bytes(bytes, 0).map_err(EngineError::from)?;
+    Ok(serde_json::from_slice(&bytes).map_err(unreadable)?)
 }
 
 /// Whether any rank says so.
@@ -110,7 +110,7 @@ pub(crate) fn between_devices(ranks: Arc<dyn Collective>, device: &Device) -> Re
     Ok(ranks)
 }
 
-/// Stands for the program: its version and the bytes of its file.
+/// The identity of the program: its version and the hash of its file.
 pub(crate) fn program() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let file = std::env::current_exe().ok();

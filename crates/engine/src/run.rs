@@ -1,6 +1,13 @@
 //! A run: a recipe, its output folder, its data, its device.
 
-use std::collections::BTreeMap;
+mod adapters;
+mod checks;
+mod claim;
+mod frozen;
+mod hub_models;
+mod known_checkpoints;
+mod parents;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,14 +20,19 @@ use smollm3_recipe::{Precision, Recipe, Stage, StageKind, Start, Training};
 use smollm3_records::{Listener, stage_result};
 use smollm3_sources::Data;
 
-use crate::adapters::{merge_adapters, use_merged};
-use crate::claim::{Lock, claim};
-use crate::hub_models::{locate_for_ranks, locate_models};
-use crate::known_checkpoints::KnownCheckpoints;
-use crate::manifest::verify_some;
-use crate::ranks::{between_devices, first, only_first, program};
-use crate::share::check_shares;
-use crate::{EngineError, Result, Share, checkpoint};
+use crate::checkpoint::{self, verify_some};
+use crate::ranks::{between_devices, on_rank_zero, program, rank_zero_first};
+use crate::training::{RankSlice, check_slices};
+use crate::{EngineError, Result};
+use adapters::{merge_adapters, use_merged};
+use checks::{check_rows, check_vocabularies, with_token_ids};
+use claim::{Lock, claim};
+use hub_models::locate_for_ranks;
+use known_checkpoints::KnownCheckpoints;
+
+pub use adapters::write_merged;
+pub(crate) use frozen::{base_name, open_same};
+pub use hub_models::locate_models;
 
 /// A recipe on a device, with its data prepared.
 pub struct Run {
@@ -34,11 +46,11 @@ pub struct Run {
     pub device: Device,
     /// The output folder.
     pub output: PathBuf,
-    /// Those that run it together, of which this is one.
+    /// The ranks that run it, of which this is one.
     pub ranks: Arc<dyn Collective>,
     /// Checkpoints that have been verified.
     pub(crate) parents: KnownCheckpoints,
-    /// Keeps other processes out of it; rank 0's.
+    /// Keeps other processes out of the folder; rank 0 holds it.
     _lock: Option<Lock>,
 }
 
@@ -53,8 +65,8 @@ impl Run {
         Self::open_as(Arc::new(Single::default()), device.as_deref(), recipe, listener)
     }
 
-    /// [`open`](Self::open) for one of several ranks, on a device of its own. Rank 0 prepares what is to be prepared, the
-    /// others wait for it.
+    /// [`open`](Self::open) for one of several ranks, each on its own device. Rank 0 prepares the data, the others wait for
+    /// it.
     ///
     /// # Errors
     /// As [`open`](Self::open); ranks that were started with different recipes or programs, or that cannot share the rows
@@ -74,7 +86,7 @@ impl Run {
             ];
             agree(&*ranks, &items)?;
         }
-        check_shares(&recipe, ranks.world())?;
+        check_slices(&recipe, ranks.world())?;
         let backend = recipe.run.backend.name();
         if recipe.run.precision == Precision::Bf16 && !computes_bf16(backend) {
             return Err(EngineError::Refused(format!(
@@ -89,7 +101,7 @@ impl Run {
         let config = recipe.architecture()?;
         check_rows(&recipe, &config)?;
         let output = recipe.run.output.clone();
-        let prepared = only_first(&*ranks, || {
+        let prepared = on_rank_zero(&*ranks, || {
             let lock = claim(&recipe, &output)?;
             write_pins(&output, &commits)?;
             merge_adapters(&recipe, Depth::Weights, listener)?;
@@ -100,7 +112,7 @@ impl Run {
         use_merged(&mut recipe);
         let (lock, data) = match prepared {
             Some((lock, data)) => (Some(lock), data),
-            None => (None, found_by_rank(&recipe, &output, &*ranks)?),
+            None => (None, prepared_by_rank_zero(&recipe, &output, &*ranks)?),
         };
         let config = with_token_ids(config, &data)?;
         check_vocabularies(&recipe, &data)?;
@@ -116,34 +128,34 @@ impl Run {
         })
     }
 
-    /// The part of a stage's rows that this rank computes.
+    /// The slice of each step's rows that this rank computes.
     ///
     /// # Errors
     /// They cannot be divided among the ranks.
-    pub fn share(&self, stage: &Stage, training: &Training) -> Result<Share> {
-        Share::new(&*self.ranks, stage, training)
+    pub fn rank_slice(&self, stage: &Stage, training: &Training) -> Result<RankSlice> {
+        RankSlice::new(&*self.ranks, stage, training)
     }
 
-    /// Work that leaves something on disk, done by rank 0 and then by the others, who find it there.
+    /// Work that leaves files, done by rank 0 first and then by the others, who find the files there.
     ///
     /// # Errors
     /// As `work`, or a rank that is late or gone.
-    pub fn first<T, E: From<EngineError>>(
+    pub fn rank_zero_first<T, E: From<EngineError>>(
         &self,
         work: impl FnOnce() -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        first(&*self.ranks, work)
+        rank_zero_first(&*self.ranks, work)
     }
 
     /// Work of rank 0 that the others wait for; `None` for them.
     ///
     /// # Errors
     /// As `work`, or a rank that is late or gone.
-    pub fn only_first<T, E: From<EngineError>>(
+    pub fn on_rank_zero<T, E: From<EngineError>>(
         &self,
         work: impl FnOnce() -> std::result::Result<T, E>,
     ) -> std::result::Result<Option<T>, E> {
-        only_first(&*self.ranks, work)
+        on_rank_zero(&*self.ranks, work)
     }
 
     /// The dtype of matrix products.
@@ -205,7 +217,7 @@ impl Run {
     /// As `checkpoint_of` and [`check_whole`](Self::check_whole).
     pub fn whole_checkpoint(&self, stage: &Stage, start: &Start) -> Result<PathBuf> {
         let folder = self.checkpoint_of(stage, start)?;
-        self.only_first(|| self.check_whole(stage, &folder))?;
+        self.on_rank_zero(|| self.check_whole(stage, &folder))?;
         Ok(folder)
     }
 
@@ -217,7 +229,7 @@ impl Run {
         self.check(stage, folder, |_| true)
     }
 
-    /// [`check_whole`](Self::check_whole) of all but weights and moments: what a stage reads at each start.
+    /// [`check_whole`](Self::check_whole) of the files that a stage reads at each start: all but weights and moments.
     pub(crate) fn check_texts(&self, stage: &Stage, folder: &Path) -> Result<()> {
         self.check(stage, folder, |name| !name.ends_with(".safetensors"))
     }
@@ -244,7 +256,7 @@ impl Run {
     /// # Errors
     /// The stage's folder cannot be listed; a rank that is late or gone.
     pub fn finished(&self, stage: &Stage) -> Result<Option<u64>> {
-        self.from_first(|| {
+        self.from_rank_zero(|| {
             let found = checkpoint::last(&self.stage_folder(&stage.name))?;
             Ok::<_, EngineError>(found.and_then(|(progress, _)| {
                 let steps = match progress.steps {
@@ -257,14 +269,14 @@ impl Run {
         })
     }
 
-    /// The newest checkpoint of the stage that `stage` starts from, or its best where that stage says so; the one that rank 0 has told of if it has
-    /// ([`verify_parents`](Self::verify_parents)); none of its files is read.
+    /// The newest checkpoint of the stage that `stage` starts from, or its best where that stage says so; the one that
+    /// rank 0 has announced, if it has ([`verify_parents`](Self::verify_parents)). None of its files is read.
     ///
     /// # Errors
     /// It has none.
     pub fn last_checkpoint(&self, stage: &Stage, earlier: &str) -> Result<PathBuf> {
-        if let Some(told) = self.parents.of(earlier) {
-            return Ok(told);
+        if let Some(announced) = self.parents.of(earlier) {
+            return Ok(announced);
         }
         let folder = self.stage_folder(earlier);
         stage_result(self.recipe.stage(earlier)?, &folder)?.ok_or_else(|| {
@@ -285,8 +297,8 @@ pub fn dtype(precision: Precision) -> DType {
     }
 }
 
-/// What rank 0 has prepared.
-fn found_by_rank(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Result<Data> {
+/// The data that rank 0 has prepared.
+fn prepared_by_rank_zero(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Result<Data> {
     Data::found(recipe, output)?.ok_or_else(|| {
         EngineError::Refused(format!(
             "{}: {} does not see what rank 0 has prepared there; run.output must be a folder that all nodes share",
@@ -296,7 +308,7 @@ fn found_by_rank(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Resu
     })
 }
 
-/// What a run does before it needs a device: tokenizers and templates of the Hub, the output folder, the tokenizer and the
+/// The part of a run before it needs a device: tokenizers and templates of the Hub, the output folder, the tokenizer and the
 /// token stores.
 ///
 /// # Errors
@@ -309,81 +321,4 @@ pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<Data>
     merge_adapters(recipe, Depth::Text, listener)?;
     use_merged(recipe);
     Ok(Data::prepare(recipe, &output, listener)?)
-}
-
-/// Rows must fit the positions that RoPE is set for, which long-context stages move: those of the model that is trained,
-/// and those of the one that it is compared with.
-fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
-    let mut contexts: BTreeMap<&str, u64> = BTreeMap::new();
-    for stage in &recipe.stages {
-        let rows = stage.sequence_length().map_or(0, |length| length.0);
-        let context_of = |start: &Start| -> Result<u64> {
-            let known = match start {
-                Start::Stage(earlier) => contexts.get(earlier.as_str()).copied(),
-                start => recipe
-                    .checkpoint_architecture(start)?
-                    .map(|config| config.max_position_embeddings as u64),
-            };
-            Ok(known.unwrap_or(config.max_position_embeddings as u64))
-        };
-        let most = context_of(&stage.from)?;
-        if !matches!(stage.kind, StageKind::LongContext(_)) && rows > most {
-            return Err(EngineError::Refused(format!(
-                "stage \"{}\": sequence_length = {rows} is longer than the model's max_position_embeddings = {most}; \
-                 shorten it, or write kind = \"long-context\" with a larger rope_theta",
-                stage.name
-            )));
-        }
-        if let Some(reference) = stage.preference().and_then(|pairs| pairs.reference_from.as_ref()) {
-            let most = context_of(reference)?;
-            if rows > most {
-                return Err(EngineError::Refused(format!(
-                    "stage \"{}\": sequence_length = {rows} is longer than the reference's max_position_embeddings = \
-                     {most}; shorten it, or take a reference with a longer context",
-                    stage.name
-                )));
-            }
-        }
-        contexts.insert(&stage.name, most.max(rows));
-    }
-    Ok(())
-}
-
-/// Checkpoints that stages start from must have a row for each entry of the tokenizer.
-fn check_vocabularies(recipe: &Recipe, data: &Data) -> Result<()> {
-    let entries = data.tokenizer.info().vocab_size as usize;
-    for stage in &recipe.stages {
-        if let Some(config) = recipe.checkpoint_architecture(&stage.from)?
-            && config.vocab_size < entries
-        {
-            return Err(EngineError::Refused(format!(
-                "stage \"{}\": the checkpoint it starts from has vocab_size = {}, but the tokenizer has {entries} entries; \
-                 take the checkpoint's own tokenizer",
-                stage.name, config.vocab_size
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The architecture with the tokenizer's ids, if the two go together.
-fn with_token_ids(mut config: ModelConfig, data: &Data) -> Result<ModelConfig> {
-    let info = data.tokenizer.info();
-    if info.vocab_size as usize > config.vocab_size {
-        return Err(EngineError::Refused(format!(
-            "the tokenizer has {} entries, but the model's vocab_size is {}; raise vocab_size",
-            info.vocab_size, config.vocab_size
-        )));
-    }
-    // A model of conversations ends with its turn, not with a document.
-    let ends = |id: &u32| *id == info.end_of_text || Some(*id) == info.im_end;
-    if let Some(eos) = config.eos_token_id.filter(|eos| !ends(eos)) {
-        return Err(EngineError::Refused(format!(
-            "the model's eos_token_id is {eos}, but the tokenizer ends documents with {}; they must agree",
-            info.end_of_text
-        )));
-    }
-    config.eos_token_id = Some(info.end_of_text);
-    config.bos_token_id = config.bos_token_id.or(info.begin_of_text);
-    Ok(config)
 }

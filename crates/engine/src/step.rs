@@ -1,23 +1,45 @@
-//! One training step.
+//! One training step: losses, gradients, norm, clip, update.
+//!
+//! [`backward()`] computes losses and gradients of a micro-batch, [`GradientReducer`] sums them over micro-batches and ranks,
+//! [`AdamW`] updates. With one rank nothing is exchanged, and the step reads the same.
+
+mod adamw;
+mod backward;
+mod batch;
+mod global_batch;
+mod gradients;
+mod held_out;
+mod moments;
+mod objective;
+mod reduce;
+mod step_sums;
+mod train_state;
 
 use std::collections::BTreeMap;
 
-use smollm3_collective::Collective;
 use smollm3_recipe::{LossAverage, Recompute, Sharding};
 
-use crate::backward::backward;
-use crate::objective::{Objective, SourceLoss};
-use crate::reduce::ReducedGradients;
-use crate::sums::{StepLosses, StepSums};
-use crate::train_state::TrainState;
-use crate::{GlobalBatch, Result};
+use crate::Result;
+use reduce::GradientReducer;
+use step_sums::StepSums;
+
+pub use adamw::AdamW;
+pub(crate) use backward::backward;
+pub use batch::{CrossEntropy, MicroBatch, Row};
+pub use global_batch::GlobalBatch;
+pub use gradients::AccumulatedGradients;
+pub use held_out::{HeldOut, held_out_rows, token_bytes, token_losses};
+pub use moments::OPTIMIZER;
+pub use objective::{Objective, ObjectiveLoss, RowOrigin, SourceLoss};
+pub(crate) use reduce::{GradientSink, ReducedGradients};
+pub use train_state::TrainState;
 
 /// How the steps of a stage are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepMode {
-    /// What the loss is the mean of.
+    /// The mean that the loss is.
     pub average: LossAverage,
-    /// What is computed again on the way back instead of kept.
+    /// What the backward pass recomputes instead of keeping.
     pub recompute: Recompute,
     /// What ranks divide among themselves.
     pub sharding: Sharding,
@@ -33,7 +55,7 @@ impl From<LossAverage> for StepMode {
     }
 }
 
-/// What a step did.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepResult {
     /// Mean loss in nats.
@@ -44,7 +66,7 @@ pub struct StepResult {
     pub grad_norm: f64,
     /// Summed losses and targets of each source that has rows in the batch.
     pub sources: BTreeMap<usize, SourceLoss>,
-    /// What else the objective records, means over the targets.
+    /// The objective's other figures, means over the targets.
     pub observed: BTreeMap<&'static str, f64>,
     /// Whether the update was made.
     pub updated: bool,
@@ -53,9 +75,9 @@ pub struct StepResult {
 /// Losses of all micro-batches, their gradients, one clip, one update; over all ranks.
 ///
 /// The loss is the sum of token losses over the number of targets of the whole batch, or, as the original, the mean of the
-/// micro-batches' means. The update is made only if loss and norm are finite and `accept` says so, which is asked before
-/// anything has changed. What is returned is the same on all ranks, which exchange numbers twice: in
-/// [`GlobalBatch::gather`] and once the gradients are there.
+/// micro-batches' means. The update is made only if loss and norm are finite and `accept` agrees, which is asked before
+/// anything has changed. The result is the same on all ranks, which exchange numbers twice: in [`GlobalBatch::gather`] and
+/// after the backward pass.
 ///
 /// # Errors
 /// A rank that is late or gone; the state is lost then.
@@ -65,43 +87,19 @@ pub fn train_step<O: Objective>(
     batch: GlobalBatch<'_, O::MicroBatch>,
     mode: StepMode,
     learning_rate: f64,
-    ranks: &dyn Collective,
     accept: impl FnOnce(&StepResult) -> bool,
 ) -> Result<(TrainState, StepResult)> {
     let TrainState { model, mut optimizer } = state;
-    let weight = |count: usize| match mode.average {
-        LossAverage::Tokens => 1.0 / batch.targets.max(1.0),
-        LossAverage::MeanOfMeans => 1.0 / (count.max(1) as f64 * batch.count),
-    };
-    let own = batch.micro_batches.len();
-    // How often gradients are summed over the ranks.
-    let rounds = match mode.sharding {
-        Sharding::Optimizer => 1,
-        Sharding::Gradients => batch.most,
-    };
-    let (losses, gradients) = ReducedGradients::of(&model, mode.sharding, ranks, |gradients| {
-        let mut losses = StepLosses::default();
-        for (index, micro_batch) in batch.micro_batches.iter().enumerate() {
-            gradients.begin(index + 1 == own);
-            let loss = backward(objective, &model, micro_batch, weight, mode.recompute, gradients);
-            losses.push(loss, objective.origins(micro_batch));
-            gradients.end();
-        }
-        // The other ranks wait for what this one has none of.
-        for _ in own..rounds {
-            gradients.begin(true);
-            gradients.end();
-        }
-        losses
-    })?;
-    let mut sums = losses.sums(O::OBSERVED.len(), batch.targets);
-    sums.squares = gradients.squares();
+    let weight = |count: usize| batch.weight(mode.average, count);
+    let reducer = GradientReducer::new(&model, &batch, mode.sharding)?;
+    let (losses, gradients) = reducer
+        .reduce(|micro_batch, sink| backward(objective, &model, micro_batch, weight, mode.recompute, sink))?;
     let StepSums {
         loss,
         squares,
         sources,
         observed,
-    } = sums.over(ranks, &batch.sources)?;
+    } = StepSums::read(losses, O::OBSERVED.len(), gradients.squares(), &batch)?;
 
     let grad_norm = squares.sqrt();
     let mut result = StepResult {
@@ -117,6 +115,6 @@ pub fn train_step<O: Objective>(
         return Ok((TrainState { model, optimizer }, result));
     }
     let scale = optimizer.clip_factor(grad_norm);
-    let model = optimizer.update(model, gradients, scale, learning_rate, ranks)?;
+    let model = optimizer.update(model, gradients, scale, learning_rate)?;
     Ok((TrainState { model, optimizer }, result))
 }

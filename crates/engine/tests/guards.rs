@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,16 +12,18 @@ use std::time::Duration;
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
 use smollm3_collective::Single;
-use smollm3_engine::trainer::{Hooks, LoopSettings, Reached, train};
+use smollm3_engine::checkpoint::Checkpointer;
+use smollm3_engine::training::{LoopSettings, train};
 use smollm3_engine::{
-    AdamW, CrossEntropy, EngineError, GlobalBatch, MicroBatch, Objective, ObjectiveLoss, Result, Row,
-    RowOrigin, StepMode, TrainState, Writing, train_step,
+    AdamW, CrossEntropy, Dataset, EngineError, GlobalBatch, MicroBatch, Objective, ObjectiveLoss, Result,
+    ResumePoint, Row, RowOrigin, SaveJob, StageData, StepMode, TrainState, train_step,
 };
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
-use smollm3_recipe::{Recipe, Sharding, Training};
+use smollm3_recipe::{Phase, Recipe, Sharding, Training};
 use smollm3_records::{
-    Event, Fault, GuardState, IncidentKind, Listener, PhaseInfo, RowRef, StageInfo, ValidationState,
+    Event, Fault, GuardState, IncidentKind, Listener, PhaseInfo, RowRef, SourceName, StageInfo,
+    ValidationState,
 };
 use support::{Recorder, recipe};
 
@@ -32,7 +35,12 @@ struct Batch(MicroBatch, f64);
 struct Faulty;
 
 impl Objective for Faulty {
+    type HostBatch = (u64, f64);
     type MicroBatch = Batch;
+
+    fn to_device(&self, (step, factor): (u64, f64), device: &Device) -> Result<Batch> {
+        Ok(batch(step, factor, device))
+    }
 
     fn targets(&self, batch: &Batch) -> usize {
         CrossEntropy.targets(&batch.0)
@@ -42,8 +50,8 @@ impl Objective for Faulty {
         &batch.0.origins
     }
 
-    fn rows<'b>(&self, batch: &'b Batch) -> (Tensor<2, Int>, &'b Documents) {
-        CrossEntropy.rows(&batch.0)
+    fn inputs<'b>(&self, batch: &'b Batch) -> (Tensor<2, Int>, &'b Documents) {
+        CrossEntropy.inputs(&batch.0)
     }
 
     fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &Batch) -> ObjectiveLoss {
@@ -69,12 +77,43 @@ fn batch(step: u64, factor: f64, device: &Device) -> Batch {
     Batch(MicroBatch::new(&[row(step)], device).unwrap(), factor)
 }
 
+/// Steps, the losses of some multiplied by a factor.
+struct Steps<F>(u64, F);
+
+impl<F: Fn(u64) -> f64 + Send + Sync> Dataset<Vec<(u64, f64)>, EngineError> for Steps<F> {
+    fn get(&self, index: usize) -> Result<Vec<(u64, f64)>> {
+        let step = index as u64 + 1;
+        Ok(vec![(step, (self.1)(step))])
+    }
+
+    fn len(&self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl<F: Fn(u64) -> f64 + Send + Sync> StageData<(u64, f64)> for Steps<F> {
+    fn sources(&self) -> Vec<SourceName> {
+        Vec::new()
+    }
+
+    fn shares(&self, _: &Phase) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
+
+    fn rows_of(&self, step: u64) -> Vec<RowRef> {
+        vec![RowRef {
+            source: "first".to_owned(),
+            window: step,
+        }]
+    }
+}
+
 /// Everything that a stage of `steps` steps needs; checkpoints stay in memory.
 struct Stage {
     training: Training,
     recipe: Recipe,
     device: Device,
-    saved: BTreeMap<u64, (TrainState, GuardState)>,
+    saved: RefCell<BTreeMap<u64, (TrainState, GuardState)>>,
     /// Attempts to write that fail from now on.
     failures: Arc<AtomicU32>,
 }
@@ -92,7 +131,7 @@ fn stage(steps: u64, settings: &[&str]) -> Stage {
         training,
         recipe,
         device: device("flex", None).unwrap(),
-        saved: BTreeMap::new(),
+        saved: RefCell::default(),
         failures: Arc::default(),
     }
 }
@@ -107,8 +146,8 @@ impl Stage {
     }
 
     /// Runs all steps, the losses of some multiplied by a factor.
-    fn run(&mut self, factor: impl Fn(u64) -> f64 + Copy + Send + Sync) -> (Result<TrainState>, Vec<Event>) {
-        let training = self.training.clone();
+    fn run(&self, factor: impl Fn(u64) -> f64 + Copy + Send + Sync) -> (Result<TrainState>, Vec<Event>) {
+        let (training, device) = (self.training.clone(), self.device.clone());
         let settings = LoopSettings {
             stage: StageInfo {
                 loss_unit: "nats/token".to_owned(),
@@ -131,21 +170,21 @@ impl Stage {
             training: &training,
             schedule: training.schedule().unwrap(),
             stop: &AtomicBool::new(false),
+            device: &device,
             ranks: &Single::default(),
             sharding: Sharding::default(),
             validation: None,
         };
         let mut recorder = Recorder::default();
         let events = std::rc::Rc::clone(&recorder.0);
-        let device = self.device.clone();
-        let reached = Reached {
+        let from = ResumePoint {
             state: self.fresh(),
             step: 0,
             guard: GuardState::default(),
             validation: ValidationState::default(),
         };
-        let to_device = |step: u64| Ok(vec![batch(step, factor(step), &device)]);
-        let ended = train(&settings, reached, &Faulty, Ok, to_device, self, &mut recorder);
+        let data = Steps(training.total_steps(), factor);
+        let ended = train(&settings, from, &data, &Faulty, self, &(), &mut recorder);
         (ended, events.take())
     }
 
@@ -158,23 +197,22 @@ impl Stage {
             let rate = schedule.learning_rate(step);
             let (own, alone) = ([batch(step, 1.0, &self.device)], Single::default());
             let batch = GlobalBatch::gather(&Faulty, &own, false, &alone).unwrap();
-            state = train_step(state, &Faulty, batch, mode, rate, &alone, |_| true)
-                .unwrap()
-                .0;
+            state = train_step(state, &Faulty, batch, mode, rate, |_| true).unwrap().0;
         }
         Weights::of(&state)
     }
 }
 
-impl Hooks for Stage {
+impl Checkpointer for Stage {
     fn snapshot(
-        &mut self,
+        &self,
         state: &TrainState,
         step: u64,
         guard: &GuardState,
         _: &ValidationState,
-    ) -> Result<Writing> {
-        self.saved.insert(step, (state.clone(), guard.clone()));
+    ) -> Result<SaveJob> {
+        let state = (state.clone(), guard.clone());
+        self.saved.borrow_mut().insert(step, state);
         let failures = Arc::clone(&self.failures);
         Ok(Box::new(move || {
             let left =
@@ -190,33 +228,23 @@ impl Hooks for Stage {
         }))
     }
 
-    fn last_good(&mut self, _: &mut dyn Listener) -> Result<Reached> {
-        let good = self.saved.iter().rev().find(|(_, (_, guard))| guard.bad == 0);
+    fn last_good(&self, _: &mut dyn Listener) -> Result<ResumePoint> {
+        let saved = self.saved.borrow();
+        let good = saved.iter().rev().find(|(_, (_, guard))| guard.bad == 0);
         Ok(match good {
-            Some((step, (state, guard))) => Reached {
+            Some((step, (state, guard))) => ResumePoint {
                 state: state.clone(),
                 step: *step,
                 guard: guard.clone(),
                 validation: ValidationState::default(),
             },
-            None => Reached {
+            None => ResumePoint {
                 state: self.fresh(),
                 step: 0,
                 guard: GuardState::default(),
                 validation: ValidationState::default(),
             },
         })
-    }
-
-    fn rows_of(&self, step: u64) -> Vec<RowRef> {
-        vec![RowRef {
-            source: "first".to_owned(),
-            window: step,
-        }]
-    }
-
-    fn measure(&mut self, _: &TrainState, _: u64, _: &str, _: &mut dyn Listener) -> Result<Option<f64>> {
-        Ok(None)
     }
 }
 
@@ -251,7 +279,7 @@ fn incidents(events: &[Event]) -> Vec<(u64, &IncidentKind)> {
 
 #[test]
 fn a_step_that_is_no_number_is_left_out_and_told_with_its_rows() {
-    let mut stage = stage(6, &[]);
+    let stage = stage(6, &[]);
     let (ended, events) = stage.run(|step| if step == 3 { f64::NAN } else { 1.0 });
     assert_eq!(Weights::of(&ended.unwrap()), stage.expected([1, 2, 4, 5, 6]));
     let incidents = incidents(&events);
@@ -288,7 +316,7 @@ const SIGMA: &str = "stage.pretrain.guards.spike_sigma=200.0";
 fn a_spike_is_told_and_left_out_only_if_the_recipe_says_so() {
     for choice in ["log", "skip"] {
         let setting = format!("stage.pretrain.guards.spikes={choice}");
-        let mut stage = stage(10, &[WINDOW, SIGMA, &setting]);
+        let stage = stage(10, &[WINDOW, SIGMA, &setting]);
         let (ended, events) = stage.run(|step| if step == 8 { 1e4 } else { 1.0 });
         let told = incidents(&events);
         // The first steps of so small a model may be spikes by themselves; whatever is told is what was left out.
@@ -313,7 +341,7 @@ const EVERY: &str = "stage.pretrain.checkpoint.every=2 steps";
 
 #[test]
 fn after_too_many_bad_steps_the_run_goes_back_and_leaves_their_data_out() {
-    let mut stage = stage(12, &[PATIENCE, EVERY]);
+    let stage = stage(12, &[PATIENCE, EVERY]);
     // Step 5 is trained on and given up with the others; 4 is the last checkpoint.
     let bad = |step| if (6..=8).contains(&step) { f64::NAN } else { 1.0 };
     let (ended, events) = stage.run(bad);
@@ -325,17 +353,20 @@ fn after_too_many_bad_steps_the_run_goes_back_and_leaves_their_data_out() {
     assert_eq!(incidents.len(), 4, "{incidents:?}");
     assert_eq!(incidents[3], (8, &IncidentKind::WentBack { to: 4 }));
     // Later checkpoints know what was left out.
-    assert_eq!(stage.saved[&12].1.left_out, [(5, 8)]);
-    assert!(!stage.saved.contains_key(&6));
+    assert_eq!(stage.saved.borrow()[&12].1.left_out, [(5, 8)]);
+    assert!(!stage.saved.borrow().contains_key(&6));
     // Step 8 is a multiple of two: what was gone back to is saved under the step that was reached.
-    assert_eq!(Weights::of(&stage.saved[&8].0), stage.expected([1, 2, 3, 4]));
-    assert_eq!(stage.saved[&8].1.left_out, [(5, 8)]);
+    assert_eq!(
+        Weights::of(&stage.saved.borrow()[&8].0),
+        stage.expected([1, 2, 3, 4])
+    );
+    assert_eq!(stage.saved.borrow()[&8].1.left_out, [(5, 8)]);
 }
 
 /// Weights that have seen nothing are no place to go on from in the middle of a stage.
 #[test]
 fn without_a_checkpoint_to_go_back_to_the_run_ends() {
-    let mut stage = stage(20, &[PATIENCE, "stage.pretrain.checkpoint.every=10 steps"]);
+    let stage = stage(20, &[PATIENCE, "stage.pretrain.checkpoint.every=10 steps"]);
     let (ended, events) = stage.run(|step| if (6..=8).contains(&step) { f64::NAN } else { 1.0 });
     let error = ended.err().unwrap();
     assert!(
@@ -350,7 +381,7 @@ fn without_a_checkpoint_to_go_back_to_the_run_ends() {
         "{error}"
     );
     assert!(error.to_string().contains("checkpoint.every"), "{error}");
-    assert!(stage.saved.is_empty());
+    assert!(stage.saved.borrow().is_empty());
     let steps = events.iter().filter(|event| matches!(event, Event::Step(_)));
     assert_eq!(steps.count(), 8);
 }
@@ -358,17 +389,17 @@ fn without_a_checkpoint_to_go_back_to_the_run_ends() {
 /// Going back at the very end is still an end: with a checkpoint that later stages start from.
 #[test]
 fn a_run_that_goes_back_at_its_last_step_is_saved() {
-    let mut stage = stage(12, &[PATIENCE, EVERY]);
+    let stage = stage(12, &[PATIENCE, EVERY]);
     let (ended, events) = stage.run(|step| if step >= 10 { f64::NAN } else { 1.0 });
     assert_eq!(Weights::of(&ended.unwrap()), stage.expected(1..=8));
-    assert_eq!(stage.saved[&12].1.left_out, [(9, 12)]);
+    assert_eq!(stage.saved.borrow()[&12].1.left_out, [(9, 12)]);
     let saved = |event: &Event| matches!(event, Event::Saved { step: 12, .. });
     assert!(events.iter().any(saved));
 }
 
 #[test]
 fn the_second_time_it_stops_with_a_report() {
-    let mut stage = stage(20, &[PATIENCE, EVERY]);
+    let stage = stage(20, &[PATIENCE, EVERY]);
     let bad = |step| match step {
         6..=8 | 13..=15 => f64::INFINITY,
         _ => 1.0,
@@ -388,7 +419,7 @@ fn the_second_time_it_stops_with_a_report() {
 
 #[test]
 fn a_full_disk_is_told_and_tried_again_while_the_run_goes_on() {
-    let mut stage = stage(4, &["stage.pretrain.checkpoint.every=3 steps"]);
+    let stage = stage(4, &["stage.pretrain.checkpoint.every=3 steps"]);
     stage.failures.store(2, Ordering::Relaxed);
     let (ended, events) = stage.run(|_| 1.0);
     assert_eq!(ended.unwrap().optimizer.updates(), 4);
@@ -414,7 +445,7 @@ fn a_full_disk_is_told_and_tried_again_while_the_run_goes_on() {
 
 #[test]
 fn an_end_that_can_never_be_written_is_an_error() {
-    let mut stage = stage(4, &["stage.pretrain.checkpoint.every=100 steps"]);
+    let stage = stage(4, &["stage.pretrain.checkpoint.every=100 steps"]);
     stage.failures.store(u32::MAX, Ordering::Relaxed);
     let (ended, events) = stage.run(|_| 1.0);
     assert!(matches!(ended.err(), Some(EngineError::Io { .. })));

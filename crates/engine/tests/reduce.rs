@@ -114,8 +114,7 @@ fn train(ranks: &dyn Collective, own: &[usize], setting: Setting) -> (Vec<StepRe
             .map(|index| MicroBatch::new(&[row(step, *index)], &device).unwrap())
             .collect();
         let batch = GlobalBatch::gather(&CrossEntropy, &micro, false, ranks).unwrap();
-        let (after, result) =
-            train_step(state, &CrossEntropy, batch, setting.mode, 1e-3, ranks, |_| true).unwrap();
+        let (after, result) = train_step(state, &CrossEntropy, batch, setting.mode, 1e-3, |_| true).unwrap();
         state = after;
         results.push(result);
     }

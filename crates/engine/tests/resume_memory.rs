@@ -74,7 +74,7 @@ fn train_and_save(folder: &Path, config: &ModelConfig, world: usize) -> PathBuf 
         let own = [MicroBatch::new(&[row], &device).unwrap()];
         let mode = LossAverage::Tokens.into();
         let batch = GlobalBatch::gather(&CrossEntropy, &own, false, ranks).unwrap();
-        let (state, _) = train_step(state, &CrossEntropy, batch, mode, 1e-3, ranks, |_| true).unwrap();
+        let (state, _) = train_step(state, &CrossEntropy, batch, mode, 1e-3, |_| true).unwrap();
         let progress = Progress {
             stage: "one".to_owned(),
             step: 1,

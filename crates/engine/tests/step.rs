@@ -9,7 +9,8 @@ use fixture::{Values, assert_close, devices, path};
 use serde_json::Value;
 use smollm3_collective::Single;
 use smollm3_engine::{
-    AdamW, CrossEntropy, GlobalBatch, MicroBatch, Row, StepMode, StepResult, TrainState, train_step,
+    AdamW, CrossEntropy, GlobalBatch, MicroBatch, Row, StepMode, StepResult, TrainState, token_losses,
+    train_step,
 };
 use smollm3_kernels::{Transfers, computes_bf16};
 use smollm3_model::hf::Checkpoint;
@@ -106,7 +107,7 @@ fn step_alone(
 ) -> smollm3_engine::Result<(TrainState, StepResult)> {
     let alone = Single::default();
     let batch = GlobalBatch::gather(&CrossEntropy, own, false, &alone)?;
-    train_step(state, &CrossEntropy, batch, mode, learning_rate, &alone, accept)
+    train_step(state, &CrossEntropy, batch, mode, learning_rate, accept)
 }
 
 fn follow(name: &str, device: &Device) -> TrainState {
@@ -311,6 +312,41 @@ fn recomputed_layers_give_the_same_bits() {
             };
             let same = train(Recompute::Layers) == train(Recompute::None);
             assert!(same, "{backend} {precision:?}");
+        }
+    }
+}
+
+#[test]
+fn shorter_rows_are_padded_and_lose_nothing() {
+    let document = |from: u32, tokens: u32| -> (Vec<u32>, Vec<bool>) {
+        let ids = (from..from + tokens).map(|id| 3 + id * id % 90);
+        (ids.collect(), (0..tokens).map(|place| place % 3 != 2).collect())
+    };
+    let row = |lengths: &[u32]| {
+        let mut row = Row::default();
+        for (from, tokens) in (0..).zip(lengths) {
+            let (ids, learned) = document(from, *tokens);
+            row.append(&ids, &learned);
+        }
+        row
+    };
+    let rows = [row(&[9, 1, 6]), row(&[5, 4]), row(&[2])];
+    assert_eq!(
+        (rows[0].starts.as_slice(), rows[0].targets.len()),
+        (&[0, 9, 10][..], 16)
+    );
+    assert_eq!(rows[0].targets[8..10], [None, None]);
+    for (_, device) in devices() {
+        let model = state(optimizer(&reference()["runs"]["main"]), &device).model;
+        let losses = |rows: &[Row]| token_losses(&model, &MicroBatch::new(rows, &device).unwrap());
+        let together = losses(&rows);
+        for (row, padded) in rows.iter().zip(together.chunks(16)) {
+            let alone = losses(std::slice::from_ref(row));
+            assert!(padded[alone.len()..].iter().all(|loss| *loss == 0.0));
+            for (place, (loss, expected)) in padded.iter().zip(&alone).enumerate() {
+                assert!((loss - expected).abs() < 1e-4, "{place}: {loss} {expected}");
+                assert_eq!(row.targets[place].is_some(), *loss > 0.0);
+            }
         }
     }
 }

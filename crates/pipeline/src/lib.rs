@@ -1,6 +1,6 @@
 //! A recipe from its first stage to its last.
 //!
-//! [`run`] does all of it in one process: data, stages, evaluations. What happens is told to a listener; `stop` ends it at
+//! [`run`] does all of it in one process: data, stages, evaluations. It reports events to a listener; `stop` ends it at
 //! the next safe point, and the same call goes on from there.
 //!
 //! ```no_run

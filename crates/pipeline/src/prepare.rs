@@ -1,4 +1,4 @@
-//! What a run prepares before its first step, done ahead of it, and what is left of that.
+//! The data of a run, prepared ahead of it.
 
 use smollm3_apo::prepare_pairs;
 use smollm3_recipe::{PreparedData, Recipe, Stage, StageKind};
@@ -22,7 +22,7 @@ pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<()> {
 /// kind of stage.
 ///
 /// # Errors
-/// What is there is damaged.
+/// The data are damaged.
 pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedData>> {
     Ok(match &stage.kind {
         StageKind::MidTrain(_) | StageKind::Sft(_) => smollm3_sft::prepared_data(recipe, stage)?,

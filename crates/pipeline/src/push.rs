@@ -93,7 +93,7 @@ impl<'a> Pushing<'a> {
     pub fn of(run: &Run, listener: &'a mut dyn Listener) -> Result<Self> {
         let uploads = match &run.recipe.run.push {
             None => None,
-            Some(push) => run.only_first(|| Uploads::start(run, push.clone()))?,
+            Some(push) => run.on_rank_zero(|| Uploads::start(run, push.clone()))?,
         };
         Ok(Self { listener, uploads })
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use smollm3_apo::prefer;
 use smollm3_collective::{Collective, Single};
 use smollm3_engine::Run;
-use smollm3_engine::ranks::only_first;
+use smollm3_engine::ranks::on_rank_zero;
 use smollm3_eval::evaluate_stage;
 use smollm3_kernels::FreedMemory;
 use smollm3_merge::merge_stage;
@@ -32,8 +32,8 @@ pub fn run(recipe: Recipe, stop: &AtomicBool, listener: &mut dyn Listener) -> Re
     Ok(run)
 }
 
-/// Opens a run for one of several ranks, on a device of its own ([`Run::open_as`]), and says what becomes of memory that is
-/// freed, which holds for the whole process.
+/// Opens a run for one of several ranks, on its own device ([`Run::open_as`]), and sets for the whole process whether freed
+/// memory is returned to the system.
 ///
 /// # Errors
 /// As [`Run::open_as`].
@@ -43,7 +43,7 @@ pub fn open_as(
     recipe: Recipe,
     listener: &mut dyn Listener,
 ) -> Result<Run> {
-    only_first(&*ranks, || check_push(&recipe))?;
+    on_rank_zero(&*ranks, || check_push(&recipe))?;
     let recomputes = |stage: &Stage| stage.recompute() == Recompute::Layers;
     FreedMemory::of_run(recipe.stages.iter().any(recomputes)).set();
     Ok(Run::open_as(ranks, device, recipe, listener)?)
@@ -62,12 +62,12 @@ pub fn run_stages(
     let mut listener = Pushing::of(run, listener)?;
     for stage in run.recipe.stages.get(numbers).unwrap_or_default() {
         run_stage(run, stage, stop, &mut listener)?;
-        run.only_first(|| {
+        run.on_rank_zero(|| {
             evaluate_stage(run, stage, &mut listener)?;
             listener.stage_ended(stage)
         })?;
     }
-    run.only_first(|| listener.finish(stop))?;
+    run.on_rank_zero(|| listener.finish(stop))?;
     Ok(())
 }
 
@@ -83,7 +83,7 @@ fn run_stage(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn Lis
         }
         StageKind::Apo(preference) => prefer(run, stage, preference, stop, listener)?,
         StageKind::Merge(merging) => {
-            run.only_first(|| merge_stage(run, stage, merging, stop, listener))?;
+            run.on_rank_zero(|| merge_stage(run, stage, merging, stop, listener))?;
         }
     }
     Ok(())

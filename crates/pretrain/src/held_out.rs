@@ -7,7 +7,7 @@ use smollm3_engine::{HeldOut, Result, Run, held_out_rows};
 use smollm3_mixer::WindowReader;
 use smollm3_model::SmolLm3;
 
-use crate::rows::row_of;
+use crate::mixed_rows::row_of;
 
 /// Loss on the text of each category that the run keeps out of training: up to `rows` rows of `length` tokens a source,
 /// `rows_at_once` at a time. `bytes` are those of each token.

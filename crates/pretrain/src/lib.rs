@@ -8,9 +8,9 @@
 //! cross-entropy, and so are the loop, its checkpoints and its guards.
 
 mod held_out;
-mod rows;
+mod mixed_rows;
 mod stage;
 
 pub use held_out::held_out_by_category;
-pub use rows::{MixedRows, stage_order};
+pub use mixed_rows::{MixedRows, stage_order};
 pub use stage::pretrain;

@@ -15,8 +15,8 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use smollm3_collective::{Collective, CollectiveError, Threads};
 use smollm3_engine::{
-    AdamW, CrossEntropy, EngineError, GlobalBatch, MicroBatch, Result, Row, Run, Share, StepMode, TrainState,
-    checkpoint, train_step,
+    AdamW, CrossEntropy, EngineError, GlobalBatch, MicroBatch, RankSlice, Result, Row, Run, StepMode,
+    TrainState, checkpoint, train_step,
 };
 use smollm3_kernels::device;
 use smollm3_model::hf::TensorFiles;
@@ -220,8 +220,7 @@ fn all_ranks_have_the_same_weights_to_the_bit() {
                 let own = [MicroBatch::new(&[row(rank.rank(), step)], &device).unwrap()];
                 let mode = StepMode::from(LossAverage::Tokens);
                 let batch = GlobalBatch::gather(&CrossEntropy, &own, false, &rank).unwrap();
-                let (after, result) =
-                    train_step(state, &CrossEntropy, batch, mode, 1e-2, &rank, |_| true).unwrap();
+                let (after, result) = train_step(state, &CrossEntropy, batch, mode, 1e-2, |_| true).unwrap();
                 assert_eq!(result.sources.len(), world, "each rank has a source of its own");
                 assert_eq!(
                     result.targets,
@@ -567,9 +566,9 @@ fn shares_make_up_the_batch_in_whole_micro_batches() {
         let rows: Vec<u64> = (0..8).collect();
         let all = Mutex::new(Vec::new());
         Threads::run(world, LIMIT, |rank| {
-            let share = Share::new(&rank, stage, stage.training().unwrap()).unwrap();
-            assert_eq!(share.micro_batch(), micro_batch);
-            let own = share.of(rows.clone()).unwrap();
+            let slice = RankSlice::new(&rank, stage, stage.training().unwrap()).unwrap();
+            assert_eq!(slice.micro_batch(), micro_batch);
+            let own = slice.of(rows.clone()).unwrap();
             for micro in own.chunks(micro_batch) {
                 assert!(micro.windows(2).all(|pair| pair[1] == pair[0] + 1));
                 assert!(micro[0].is_multiple_of(micro_batch as u64));

@@ -7,10 +7,10 @@
 //! [`PackedRows`] says which conversations share a row and which row comes when; [`fine_tune`] runs a stage. The tokens are
 //! `conversations`', the loop, its checkpoints and its guards the engine's.
 
-mod packed;
+mod packed_rows;
 mod prepare;
 mod stage;
 
-pub use packed::PackedRows;
+pub use packed_rows::PackedRows;
 pub use prepare::{prepare_conversations, prepared_data};
 pub use stage::fine_tune;

@@ -1,23 +1,23 @@
-//! Conversations tokenised before a run, and what is left of that.
+//! Conversations tokenised before a run.
 
 use smollm3_conversations::{ChatSetup, ConversationEncoder, ConversationStore, Earlier, Prepared, Result};
 use smollm3_recipe::{PreparedData, Recipe, Stage};
 use smollm3_records::{Event, Listener};
 use smollm3_sources::Data;
 
-use crate::packed::PackedRows;
+use crate::packed_rows::PackedRows;
 
-/// What an earlier run or preparation left for a stage in the folder of `recipe`'s run: packed rows that are trained on. No
-/// row of the data is read; a file that has changed since is noticed when the stage runs.
+/// The packed rows of a stage that an earlier run or preparation left in the folder of `recipe`'s run. No row of the data is
+/// read: the stage itself notices a file that has changed since.
 ///
 /// # Errors
-/// What is there is damaged, or as [`PackedRows::new`].
+/// They are damaged, or as [`PackedRows::new`].
 pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedData>> {
     let (Some(fine_tuning), Some(earlier)) = (stage.fine_tuning(), Earlier::of(recipe, stage)) else {
         return Ok(None);
     };
     let store = ConversationStore::open(&earlier.train)?;
-    let rows = PackedRows::new(store, &fine_tuning.packing(), recipe.run.seed, 1)?.len();
+    let rows = PackedRows::new(store, &fine_tuning.packing(), recipe.run.seed)?.len();
     Ok(Some(PreparedData {
         rows,
         tokens: earlier.total(|report| report.tokens),

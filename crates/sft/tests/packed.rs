@@ -6,6 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use serde_json::Value;
 use smollm3_conversations::{ConversationStore, ConversationWriter};
+use smollm3_engine::EpochOrder;
 use smollm3_packing::{Packing, Settings};
 use smollm3_sft::PackedRows;
 
@@ -61,19 +62,16 @@ fn targets_are_those_of_trl() {
         .collect();
 
     let folder = tempfile::tempdir().unwrap();
-    let rows = PackedRows::new(
-        store(folder.path(), &talks),
-        &Settings::new(8, Packing::Bfd),
-        1,
-        3,
-    )
-    .unwrap();
+    let rows = PackedRows::new(store(folder.path(), &talks), &Settings::new(8, Packing::Bfd), 1).unwrap();
     assert_eq!(
         rows.len(),
         fixture["packed_rows"].as_array().unwrap().len() as u64
     );
     let mut compared = 0;
-    for row in rows.rows(1).unwrap() {
+    for row in rows
+        .rows_of(&EpochOrder::new(rows.len(), 1, "rows", 3).numbers(1))
+        .unwrap()
+    {
         for at in 0..row.ids.len() {
             let next = row.ids.get(at + 1).filter(|_| !row.starts.contains(&(at + 1)));
             let Some(label) = next.and_then(|next| labels.get(next)) else {
@@ -103,7 +101,7 @@ proptest! {
         seed: u64,
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let rows = PackedRows::new(store(folder.path(), &talks), &Settings::new(row, packing), seed, 1);
+        let rows = PackedRows::new(store(folder.path(), &talks), &Settings::new(row, packing), seed);
         let Ok(rows) = rows else {
             // No row has a target; the first two tokens of a conversation are always in one together, but for a stream.
             let taught = talks.iter().any(|(_, learned)| learned.get(1) == Some(&true));
@@ -140,11 +138,12 @@ proptest! {
     #[test]
     fn each_time_through_gives_every_row_once_in_another_order(talks in talks(), batch in 1u64..7, seed: u64) {
         let folder = tempfile::tempdir().unwrap();
-        let rows = PackedRows::new(store(folder.path(), &talks), &Settings::new(16, Packing::Bfd), seed, batch);
+        let rows = PackedRows::new(store(folder.path(), &talks), &Settings::new(16, Packing::Bfd), seed);
         prop_assume!(rows.is_ok());
         let rows = rows.unwrap();
+        let order = EpochOrder::new(rows.len(), seed, "rows", batch);
         let steps = (3 * rows.len()).div_ceil(batch);
-        let all: Vec<u64> = (1..=steps).flat_map(|step| rows.numbers(step)).collect();
+        let all: Vec<u64> = (1..=steps).flat_map(|step| order.numbers(step)).collect();
         let mut epochs = Vec::new();
         for epoch in all.chunks(rows.len() as usize).take(3) {
             let mut sorted = epoch.to_vec();

@@ -411,7 +411,7 @@ fn rows_without_a_target_are_left_out_by_reason_and_no_step_is_made_of_them() {
     let recipe = recipe(&streamed);
     let stage = recipe.stages.last().unwrap();
     let settings = stage.fine_tuning().unwrap().packing();
-    let packed = PackedRows::new(found.train, &settings, recipe.run.seed, 1).unwrap();
+    let packed = PackedRows::new(found.train, &settings, recipe.run.seed).unwrap();
     // The plan counts steps as the stage makes them.
     let planned = prepared_data(&recipe, stage).unwrap().unwrap();
     assert_eq!(planned.rows, packed.len());

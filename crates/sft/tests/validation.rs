@@ -286,7 +286,7 @@ fn prepared(
     let mut first = 0;
     for data in &fine_tuning.data {
         let rows = made.reports[&data.name].trained;
-        let tokens = (first..first + rows).map(|row| made.train.conversation(row).unwrap().0);
+        let tokens = (first..first + rows).map(|row| made.train.conversation(row).unwrap().ids);
         found.insert(data.name.clone(), tokens.collect());
         first += rows;
     }

@@ -1,4 +1,4 @@
-//! Whether the same steps give the same bits: `bench bits`.
+//! Whether training is deterministic bit by bit: `bench bits`.
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
@@ -17,7 +17,7 @@ pub struct BitsBench {
     pub runs: [TrainedBits; 2],
 }
 
-/// What stands for the bits of a training.
+/// The fingerprint of a training.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrainedBits {
     /// Loss and gradient norm of each step.

@@ -1,17 +1,15 @@
-//! The parts of a step one by one, each as often as a step does it.
+//! The parts of a step timed one by one, each as often as a step runs it.
 
 use std::time::Instant;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use serde::Serialize;
-use smollm3_collective::Single;
 use smollm3_kernels::{Documents, document_attention, linear, linear_cross_entropy};
 use smollm3_model::ModelConfig;
 
 use super::StepSettings;
-use crate::backward::backward;
-use crate::reduce::{Outgoing, ReducedGradients};
 use crate::run::dtype;
+use crate::step::{GradientSink, ReducedGradients, backward};
 use crate::{CrossEntropy, MicroBatch, TrainState};
 
 /// Milliseconds of a step by part.
@@ -34,7 +32,7 @@ pub(super) fn median(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Milliseconds of `work`, which must wait for the device itself. A first time is not counted, unless there is but one.
+/// Milliseconds of `work`, which must wait for the device itself. The first run is not counted, unless it is the only one.
 fn time(repetitions: usize, mut work: impl FnMut()) -> f64 {
     if repetitions > 1 {
         work();
@@ -155,7 +153,7 @@ pub(super) fn parts(
         (0..repetitions)
             .filter_map(|_| {
                 let TrainState { model, mut optimizer } = current.take()?;
-                let mut gradients = Outgoing::alone();
+                let mut sink = GradientSink::alone();
                 let weight = |count: usize| 1.0 / count.max(1) as f64;
                 backward(
                     &CrossEntropy,
@@ -163,16 +161,13 @@ pub(super) fn parts(
                     batch,
                     weight,
                     settings.recompute,
-                    &mut gradients,
+                    &mut sink,
                 );
                 let begin = Instant::now();
-                let gradients = gradients.gradients;
+                let gradients = ReducedGradients::Whole(sink.gradients);
                 let scale = optimizer.clip_factor(gradients.squares().sqrt());
-                let gradients = ReducedGradients::Whole(gradients);
-                // One rank alone has none to wait for.
-                let model = optimizer
-                    .update(model, gradients, scale, 1e-4, &Single::default())
-                    .ok()?;
+                // One rank waits for no other.
+                let model = optimizer.update(model, gradients, scale, 1e-4).ok()?;
                 wait(model.head());
                 let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
                 current = Some(TrainState { model, optimizer });

@@ -1,0 +1,221 @@
+//! Gradients summed over ranks during the backward pass; each rank keeps its shard.
+//!
+//! ```text
+//! backward ── gradients of a layer ── GradientSink ── a bucket ── over the hosts, or between devices
+//!                                                                        │
+//!                        new weights of all ◄── all-gather ◄── AdamW ◄── this rank's shard
+//! ```
+//!
+//! At most [`IN_FLIGHT`] buckets are in flight, which bounds the memory that they take beside the gradients.
+
+mod between_devices;
+mod buckets;
+mod gradient_sink;
+mod over_hosts;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use burn::tensor::{Device, Tensor};
+use smollm3_collective::Collective;
+use smollm3_kernels::{read_back, total};
+use smollm3_model::SmolLm3;
+use smollm3_recipe::Sharding;
+
+use super::global_batch::GlobalBatch;
+use super::gradients::AccumulatedGradients;
+use crate::Result;
+pub(crate) use buckets::{Bucket, Buckets};
+pub(crate) use gradient_sink::GradientSink;
+use gradient_sink::SendBucket;
+
+/// Maximum number of buckets in flight.
+const IN_FLIGHT: usize = 2;
+
+/// Sums the gradients of a step over micro-batches and ranks.
+pub(crate) struct GradientReducer<'b, M> {
+    batch: &'b GlobalBatch<'b, M>,
+    sharding: Sharding,
+    /// None if there is one rank.
+    buckets: Option<(Buckets, Device)>,
+}
+
+/// The gradients of a step.
+pub(crate) enum ReducedGradients<'b> {
+    /// There is one rank: all of them.
+    Whole(AccumulatedGradients),
+    /// There are several: those that this rank updates.
+    Shards(GradientShards<'b>),
+}
+
+/// This rank's shard of every bucket.
+pub(crate) struct GradientShards<'b> {
+    pub buckets: Buckets,
+    ranks: &'b dyn Collective,
+    /// A flat tensor a bucket; none where the bucket is too small for this rank to have any of it.
+    values: Vec<Option<Tensor<1>>>,
+}
+
+impl<'b, M> GradientReducer<'b, M> {
+    /// For a batch and the trained parameters of `model`.
+    ///
+    /// # Errors
+    /// More parameters than can be counted.
+    pub fn new(model: &SmolLm3, batch: &'b GlobalBatch<'b, M>, sharding: Sharding) -> Result<Self> {
+        let buckets = match batch.ranks.world() {
+            1 => None,
+            world => Some((Buckets::of_model(model, world)?, model.head().device().inner())),
+        };
+        Ok(Self {
+            batch,
+            sharding,
+            buckets,
+        })
+    }
+
+    /// Calls `backward` for each of this rank's micro-batches and sums the gradients that it puts into the sink. Returns what
+    /// `backward` returned, and the sums over all ranks.
+    ///
+    /// # Errors
+    /// A rank that is late or gone, or has other parameters.
+    pub fn reduce<L>(
+        self,
+        backward: impl FnMut(&'b M, &mut GradientSink<'_>) -> L,
+    ) -> Result<(Vec<L>, ReducedGradients<'b>)> {
+        let (batch, sharding) = (self.batch, self.sharding);
+        let Some((buckets, device)) = self.buckets else {
+            let mut sink = GradientSink::alone();
+            let losses = micro_batches(batch, sharding, &mut sink, backward);
+            return Ok((losses, ReducedGradients::Whole(sink.gradients)));
+        };
+        let ranks = batch.ranks;
+        let work = |send: SendBucket<'_>| {
+            let mut sink = GradientSink::of(send, &buckets, sharding, &device);
+            micro_batches(batch, sharding, &mut sink, backward)
+        };
+        let (losses, values) = match ranks.between_devices() {
+            Some(devices) => between_devices::reduce_scatter(devices, ranks.rank(), &buckets, work)?,
+            None => over_hosts::reduce_scatter(ranks, &buckets, work)?,
+        };
+        let shards = GradientShards {
+            buckets,
+            ranks,
+            values,
+        };
+        Ok((losses, ReducedGradients::Shards(shards)))
+    }
+}
+
+/// Every rank sends its buckets equally often: after its last micro-batch, or after each where gradients are sharded.
+fn micro_batches<'b, M, L>(
+    batch: &GlobalBatch<'b, M>,
+    sharding: Sharding,
+    sink: &mut GradientSink<'_>,
+    mut backward: impl FnMut(&'b M, &mut GradientSink<'_>) -> L,
+) -> Vec<L> {
+    let own = batch.micro_batches.len();
+    let rounds = match sharding {
+        Sharding::Optimizer => 1,
+        Sharding::Gradients => batch.most,
+    };
+    let mut losses = Vec::with_capacity(own);
+    for (index, micro_batch) in batch.micro_batches.iter().enumerate() {
+        sink.begin(index + 1 == own);
+        losses.push(backward(micro_batch, sink));
+        sink.end();
+    }
+    // The other ranks wait for rounds that this one has no micro-batch for.
+    for _ in own..rounds {
+        sink.begin(true);
+        sink.end();
+    }
+    losses
+}
+
+impl ReducedGradients<'_> {
+    /// The sum of the squares of those that this rank has. Waits for the device.
+    pub fn squares(&self) -> f64 {
+        let shards = match self {
+            Self::Whole(gradients) => return gradients.squares(),
+            Self::Shards(shards) => shards,
+        };
+        let squares = |values: &Tensor<1>| total(values.clone().square());
+        let squares: Vec<Tensor<1>> = shards.values.iter().flatten().map(squares).collect();
+        match squares.is_empty() {
+            true => 0.0,
+            false => read_back(Tensor::cat(squares, 0))
+                .into_iter()
+                .map(f64::from)
+                .sum(),
+        }
+    }
+}
+
+impl GradientShards<'_> {
+    /// Which elements of a parameter are in this rank's shard, if any are, with their gradient.
+    pub fn own(&self, name: &str) -> Option<(Range<usize>, Tensor<1>)> {
+        let index = self.buckets.index_of(name)?;
+        let (bucket, values) = (self.buckets.get(index)?, self.values.get(index)?.as_ref()?);
+        let (own, place) = (bucket.shards.range(self.ranks.rank()), bucket.place(name)?);
+        let both = own.start.max(place.start)..own.end.min(place.end);
+        (!both.is_empty()).then(|| {
+            let gradient = values.clone().narrow(0, both.start - own.start, both.len());
+            (both.start - place.start..both.end - place.start, gradient)
+        })
+    }
+
+    /// The weights of all ranks of a bucket, one parameter after another, from this rank's by name.
+    ///
+    /// # Errors
+    /// A rank that is late or gone.
+    pub fn all_gather(
+        &self,
+        bucket: &Bucket,
+        weights: &mut BTreeMap<String, Tensor<1>>,
+        device: &Device,
+    ) -> Result<Tensor<1>> {
+        let rank = self.ranks.rank();
+        let pieces = bucket.layout.pieces(&bucket.shards.range(rank));
+        let own: Vec<Tensor<1>> = pieces
+            .iter()
+            .filter_map(|piece| weights.remove(piece.name))
+            .collect();
+        let own = (!own.is_empty()).then(|| Tensor::cat(own, 0));
+        match self.ranks.between_devices() {
+            Some(devices) => between_devices::all_gather(devices, rank, bucket, own, device),
+            None => over_hosts::all_gather(self.ranks, bucket, own, device),
+        }
+    }
+}
+
+/// This rank's shards of buckets, summed as they come.
+struct ShardSums<'b> {
+    buckets: &'b Buckets,
+    rank: usize,
+    shards: Vec<Option<Tensor<1>>>,
+}
+
+impl<'b> ShardSums<'b> {
+    fn new(buckets: &'b Buckets, rank: usize) -> Self {
+        Self {
+            buckets,
+            rank,
+            shards: vec![None; buckets.count()],
+        }
+    }
+
+    /// Adds a bucket that has been summed over ranks, this rank's shard of it at least.
+    fn add(&mut self, index: usize, values: impl FnOnce(Range<usize>) -> Tensor<1>) {
+        let own = self
+            .buckets
+            .get(index)
+            .map(|bucket| bucket.shards.range(self.rank));
+        let Some((own, shard)) = own.filter(|own| !own.is_empty()).zip(self.shards.get_mut(index)) else {
+            return;
+        };
+        let values = values(own);
+        // Always a new tensor, so that the shard does not keep the whole bucket in memory.
+        let before = shard.take().unwrap_or_else(|| values.zeros_like());
+        *shard = Some(before + values);
+    }
+}
