@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::run::Precision;
+use crate::run::{DEVICES, Precision};
 use crate::section::unknown;
 use crate::units::Percent;
 
@@ -51,8 +51,8 @@ pub struct DeviceError {
     message: String,
 }
 
-/// Names that [`Device`] is read from.
-pub const DEVICES: [&str; 4] = ["h100", "h200", "a100-80g", "cpu"];
+/// The device that has no figures but those that are set.
+const CPU: &str = "cpu";
 /// What can be set after the name.
 const KEYS: [&str; 11] = [
     "peak",
@@ -148,7 +148,7 @@ impl Device {
             );
         }
         Ok(Self {
-            name: "cpu".to_owned(),
+            name: CPU.to_owned(),
             bf16_flops_per_second: 0.0,
             f32_flops_per_second: 0.0,
             memory_bytes: 0,
@@ -207,8 +207,8 @@ impl FromStr for Device {
             refuse("what follows the name is key=value, such as h100,network=25GB/s".to_owned())
         })?;
         let named = match name {
-            "cpu" => Self::cores(&settings),
-            _ => Self::named(name).ok_or_else(|| unknown("device", name, &DEVICES)),
+            CPU => Self::cores(&settings),
+            _ => Self::named(name).ok_or_else(|| unknown("device", name, &[&DEVICES[..], &[CPU]].concat())),
         };
         let mut device = named.map_err(refuse)?;
         for (key, value) in settings {

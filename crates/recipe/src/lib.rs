@@ -48,6 +48,7 @@ mod schedule;
 mod section;
 mod source;
 mod stage;
+mod start;
 mod training;
 mod units;
 mod validation;
@@ -57,7 +58,7 @@ pub use conversations::{
     ChatText, Conversations, Duration, Learned, Passages, SpecialTokens, SumAnswers, Sums, TemplateChoice,
     TemplateDrops,
 };
-pub use device::{DEVICES, Device, DeviceError};
+pub use device::{Device, DeviceError};
 pub use error::{Place, RecipeError};
 pub use evaluation::{Evaluation, ExactMatch, HeldOutText, LongContextProbes, PreferencePairs, ProbeTask};
 pub use fine_tuning::FineTuning;
@@ -80,13 +81,14 @@ pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, Temp
 pub use push::{Push, PushEvery, is_license};
 pub use recipe::{AdapterFolders, Model, Recipe};
 pub use run::{
-    Backend, BadRows, Cluster, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding, Tokenizer,
+    Backend, BadRows, Cluster, DEVICES, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding, Tokenizer,
     TrainTokenizer,
 };
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
 pub use smollm3_packing::{Packing, TooLong};
 pub use source::{Arithmetic, HubDataset, Source, SourceKind, Table, TokenFolder};
-pub use stage::{LongContext, Stage, StageKind, Start};
+pub use stage::{LongContext, Stage, StageKind};
+pub use start::Start;
 pub use training::{
     Checkpoints, Guards, Loss, LossAverage, OptimizerState, Phase, Recompute, Spikes, Training,
 };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::RecipeError;
 use crate::section::Section;
-use crate::stage::Start;
+use crate::start::Start;
 
 /// A mean of checkpoints; what the stage starts from gives the tokenizer and the template.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -85,6 +85,23 @@ impl Mixture {
             .collect()
     }
 
+    /// `rows` divided among the parts by their weights, in whole rows: each gets its part rounded down, and those that lost
+    /// most by it get one more, until all rows are given.
+    pub(crate) fn apportion(&self, rows: u64) -> Vec<u64> {
+        let exact = |part: &MixturePart| part.weight * rows as f64;
+        let mut given: Vec<u64> = self.parts.iter().map(|part| exact(part) as u64).collect();
+        let mut by_loss: Vec<usize> = (0..given.len()).collect();
+        let loss = |index: &usize| self.parts.get(*index).map_or(0.0, |part| exact(part).fract());
+        by_loss.sort_by(|a, b| loss(b).total_cmp(&loss(a)).then(a.cmp(b)));
+        let missing = rows.saturating_sub(given.iter().sum());
+        for index in by_loss.into_iter().cycle().take(missing as usize) {
+            if let Some(count) = given.get_mut(index) {
+                *count += 1;
+            }
+        }
+        given
+    }
+
     /// The share of each category; the shares add up to 1.
     pub fn category_shares(&self) -> BTreeMap<String, f64> {
         let mut shares = BTreeMap::new();

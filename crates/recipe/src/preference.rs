@@ -19,7 +19,7 @@ use crate::lora::Lora;
 use crate::mixture::Mixture;
 use crate::optimizer::{Optimizer, TunedOptimizer};
 use crate::schedule::ScheduleSettings;
-use crate::stage::Start;
+use crate::start::Start;
 use crate::training::{Checkpoints, Guards, Loss, MOST_ROWS, OptimizerState, Phase, Recompute, Training};
 use crate::units::{BatchSize, ContextLength, Pairs, Sequences, Span, Steps};
 use crate::validation::Validation;

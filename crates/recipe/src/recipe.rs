@@ -12,7 +12,8 @@ use crate::overrides;
 use crate::run::{Cluster, Data, Order, Run, Tokenizer};
 use crate::section::{Section, unknown};
 use crate::source::Source;
-use crate::stage::{PLACES, Stage, StageKind, Start};
+use crate::stage::{Stage, StageKind};
+use crate::start::{PLACES, Start};
 
 /// A recipe whose settings fit together. File names inside it start at [`Recipe::directory`].
 #[derive(Debug, Clone, PartialEq)]

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::{DEVICES, Device};
 use crate::error::RecipeError;
 use crate::push::{Push, license};
 use crate::section::{Section, unknown};
-use crate::stage::{PLACES, Start};
+use crate::start::{PLACES, Start};
 use crate::units::{Bytes, Percent};
 
 /// `[run]`.
@@ -276,13 +275,16 @@ pub struct Cluster {
     pub original: Option<OriginalRun>,
 }
 
+/// Devices that the estimate knows the data sheets of.
+pub const DEVICES: [&str; 3] = ["h100", "h200", "a100-80g"];
+
 /// `plan.original`: what a run took, as its authors say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OriginalRun {
     /// Its devices.
     pub devices: u64,
-    /// Their kind, a name of [`DEVICES`] with figures of its own.
+    /// Their kind, one of [`DEVICES`].
     pub device: String,
     /// Its days.
     pub days: f64,
@@ -350,7 +352,7 @@ impl Cluster {
             ));
         }
         if let Some(original) = &cluster.original {
-            if Device::named(&original.device).is_none() {
+            if !DEVICES.contains(&original.device.as_str()) {
                 let message = unknown("device", &original.device, &DEVICES);
                 return Err(section.error_at(&["original", "device"], message));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::checks;
+use super::checks::{self, Rope};
 use super::cost::{days, measured_days};
 use super::estimate::{adapters, planned, trained};
 use super::step_time::Work;
@@ -14,21 +14,14 @@ use super::{
 use crate::conversations::{Conversations, Duration, TemplateChoice};
 use crate::fine_tuning::FineTuning;
 use crate::merging::{MergedModel, Merging};
-use crate::mixture::MixturePart;
 use crate::model_config::ModelConfig;
 use crate::preference::Preference;
 use crate::recipe::Recipe;
 use crate::schedule::{AfterWarmup, Schedule};
 use crate::source::Source;
-use crate::stage::{Stage, StageKind, Start};
+use crate::stage::{Stage, StageKind};
+use crate::start::Start;
 use crate::training::{Phase, Training};
-
-/// What a stage passes on to those that start from it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rope {
-    pub(super) theta: f64,
-    pub(super) context: u64,
-}
 
 pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
     let config = match &facts.architecture {
@@ -102,19 +95,6 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
         conversations,
         merges,
     })
-}
-
-impl Rope {
-    /// YaRN stretches the length that the model was trained for.
-    fn of(config: &ModelConfig) -> Self {
-        let stretched = config.rope_scaling.as_ref().map_or(0.0, |yarn| {
-            yarn.factor * yarn.original_max_position_embeddings as f64
-        });
-        Self {
-            theta: config.rope_theta,
-            context: (config.max_position_embeddings as u64).max(stretched as u64),
-        }
-    }
 }
 
 /// What is known of a stage that trains, where its steps are not.
@@ -327,7 +307,7 @@ fn plan_phase(
     let mut shares: BTreeMap<String, f64> = BTreeMap::new();
     let sources = parts
         .iter()
-        .zip(apportion(parts, rows))
+        .zip(phase.mixture.apportion(rows))
         .map(|(part, sequences)| {
             *shares.entry(part.category.clone()).or_default() += sequences as f64 / rows as f64;
             SourcePlan {
@@ -359,23 +339,6 @@ fn plan_phase(
         shares,
         sources,
     }
-}
-
-/// `rows` divided among the parts by their weights, in whole rows: each gets its part rounded down, and those
-/// that lost most by it get one more, until all rows are given.
-pub(super) fn apportion(parts: &[MixturePart], rows: u64) -> Vec<u64> {
-    let exact = |part: &MixturePart| part.weight * rows as f64;
-    let mut given: Vec<u64> = parts.iter().map(|part| exact(part) as u64).collect();
-    let mut by_loss: Vec<usize> = (0..parts.len()).collect();
-    let loss = |index: &usize| parts.get(*index).map_or(0.0, |part| exact(part).fract());
-    by_loss.sort_by(|a, b| loss(b).total_cmp(&loss(a)).then(a.cmp(b)));
-    let missing = rows.saturating_sub(given.iter().sum());
-    for index in by_loss.into_iter().cycle().take(missing as usize) {
-        if let Some(count) = given.get_mut(index) {
-            *count += 1;
-        }
-    }
-    given
 }
 
 /// The steps at which the schedule or the mixture turns.

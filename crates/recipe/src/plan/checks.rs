@@ -2,13 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use super::build::{Rope, apportion};
 use super::{Facts, PlanError, TokenizerFacts};
 use crate::model_config::ModelConfig;
 use crate::recipe::Recipe;
 use crate::run::Tokenizer;
-use crate::stage::{Stage, StageKind, Start};
+use crate::stage::{Stage, StageKind};
+use crate::start::Start;
 use crate::training::Training;
+
+/// What a stage passes on to those that start from it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rope {
+    pub(super) theta: f64,
+    pub(super) context: u64,
+}
+
+impl Rope {
+    /// YaRN stretches the length that the model was trained for.
+    pub(super) fn of(config: &ModelConfig) -> Self {
+        let stretched = config.rope_scaling.as_ref().map_or(0.0, |yarn| {
+            yarn.factor * yarn.original_max_position_embeddings as f64
+        });
+        Self {
+            theta: config.rope_theta,
+            context: (config.max_position_embeddings as u64).max(stretched as u64),
+        }
+    }
+}
 
 /// The tokenizer and the model number the same tokens, in every stage.
 pub(super) fn tokenizers(recipe: &Recipe, facts: &Facts, config: &ModelConfig) -> Result<(), PlanError> {
@@ -95,8 +115,8 @@ pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<
         let sequence_length = training.sequence_length.0;
         for (phase, steps) in training.phases.iter().zip(training.phase_steps()) {
             let rows = (steps.end() + 1 - steps.start()) * training.sequences_per_step();
-            let parts = phase.mixture.parts();
-            for (part, sequences) in parts.iter().zip(apportion(parts, rows)) {
+            let parts = phase.mixture.parts().iter();
+            for (part, sequences) in parts.zip(phase.mixture.apportion(rows)) {
                 let Some(tokens) = stores.get(&part.source) else {
                     continue;
                 };
