@@ -1,141 +1,18 @@
-//! What stages on conversations and on pairs of answers have in common: their data, their template, their length.
+//! `[[stage.data]]`: the rows of stages on conversations and on pairs of answers.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
-use crate::hub_id::HubId;
 use crate::key_path::KeyPath;
 use crate::push::license;
 use crate::section::unknown;
 use crate::source::{Source, SourceKind};
-use crate::units::Span;
-
-/// How long a stage on conversations is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Duration {
-    /// So many times through all rows.
-    Epochs(f64),
-    /// Until so many steps or tokens.
-    Until(Span),
-}
-
-/// Times through the data: more would not end, and steps could not be counted.
-const MOST_EPOCHS: f64 = 10_000.0;
-
-impl Duration {
-    /// What `epochs` and `until` say, of which one must be written.
-    pub(crate) fn of(epochs: Option<f64>, until: Option<Span>) -> Result<Self, Problem> {
-        match (epochs, until) {
-            (Some(epochs), None) if epochs > MOST_EPOCHS => {
-                let message =
-                    format!("{epochs} times through the data are too many; write at most {MOST_EPOCHS}");
-                Err(Problem::at("epochs", message))
-            }
-            (Some(epochs), None) if epochs > 0.0 => Ok(Self::Epochs(epochs)),
-            (Some(epochs), None) => {
-                let message = format!("{epochs} times through the data is nothing; write a positive number");
-                Err(Problem::at("epochs", message))
-            }
-            (None, Some(Span::Percent(_))) => {
-                let message = "there is nothing that it could be a part of; write \"200 steps\" or tokens";
-                Err(Problem::at("until", message.to_owned()))
-            }
-            (None, Some(until)) => Ok(Self::Until(until)),
-            _ => {
-                let message = "how long the stage is; write either epochs = 4 or until = \"200 steps\"";
-                Err(Problem::at("", message.to_owned()))
-            }
-        }
-    }
-}
-
-/// Where the template of conversations comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub enum TemplateChoice {
-    /// One that this project brings along, by name.
-    BuiltIn(String),
-    /// That of the checkpoint which the stage starts from.
-    Checkpoint,
-    /// A file, from the folder of the recipe.
-    File(String),
-    /// That of a model on the Hub, `hf://owner/name`. Without `hf://` it would be a file.
-    Hub(String),
-}
-
-impl From<String> for TemplateChoice {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "checkpoint" => Self::Checkpoint,
-            id if HubId::is_explicit(id) => Self::Hub(text),
-            path if path.contains(['/', '.']) => Self::File(text),
-            _ => Self::BuiltIn(text),
-        }
-    }
-}
-
-impl From<TemplateChoice> for String {
-    fn from(choice: TemplateChoice) -> Self {
-        match choice {
-            TemplateChoice::Checkpoint => "checkpoint".to_owned(),
-            TemplateChoice::File(text) | TemplateChoice::BuiltIn(text) | TemplateChoice::Hub(text) => text,
-        }
-    }
-}
-
-/// What becomes of a row that the template does not write whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TemplateDrops {
-    /// The first one ends the work, with its line, its message and its key.
-    #[default]
-    Refuse,
-    /// It is used as the template writes it, and counted by the kind of what is missing.
-    Count,
-}
-
-/// What becomes of special tokens that a row spells, such as `<|im_end|>` in a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SpecialTokens {
-    /// They are encoded as characters; only the template writes special tokens.
-    #[default]
-    Text,
-    /// The row is refused.
-    Refuse,
-}
-
-/// How rows become text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChatText<'a> {
-    /// The template.
-    pub template: &'a TemplateChoice,
-    /// The date that it may ask for.
-    pub date: Option<&'a str>,
-    /// What becomes of rows that it does not write whole.
-    pub template_drops: TemplateDrops,
-    /// What becomes of special tokens that a row spells.
-    pub special_tokens: SpecialTokens,
-}
 
 /// Whether a setting is the default one, which recipes of before do not have.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-/// The tokens that the loss is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Learned {
-    /// What the template marks as the assistant's.
-    Assistant,
-    /// All.
-    All,
-    /// The last of the assistant's turns.
-    LastTurn,
 }
 
 /// `[[stage.data]]`: conversations from one place.
@@ -256,9 +133,10 @@ pub struct Passages {
     pub think: bool,
 }
 
-/// What rows may be generated of.
+/// What a stage that trains reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RowsOf {
+pub(crate) enum Reads {
+    Text,
     Conversations,
     Pairs,
 }
@@ -268,10 +146,11 @@ fn whole() -> f64 {
 }
 
 /// Refuses data that are nowhere, twice there, or no part of anything.
-pub(crate) fn check_data(all: &[Conversations], rows: RowsOf) -> Result<(), Problem> {
-    let (what, forms) = match rows {
-        RowsOf::Conversations => ("conversations", "from sums = { … } or from passages = { … }"),
-        RowsOf::Pairs => ("pairs", "or from sums = { … }"),
+pub(crate) fn check_data(all: &[Conversations], reads: Reads) -> Result<(), Problem> {
+    let pairs = reads == Reads::Pairs;
+    let (what, forms) = match pairs {
+        false => ("conversations", "from sums = { … } or from passages = { … }"),
+        true => ("pairs", "or from sums = { … }"),
     };
     if all.is_empty() {
         let message = format!("there are no {what}; write [[stage.data]] with a name and paths");
@@ -285,7 +164,7 @@ pub(crate) fn check_data(all: &[Conversations], rows: RowsOf) -> Result<(), Prob
             return at("name", format!("`{}` is there already; rename one", data.name));
         }
         let passages = data.passages.as_ref();
-        if rows == RowsOf::Pairs && passages.is_some() {
+        if pairs && passages.is_some() {
             return at(
                 "passages",
                 "passages are conversations, no pairs; write paths or sums".to_owned(),
@@ -296,7 +175,7 @@ pub(crate) fn check_data(all: &[Conversations], rows: RowsOf) -> Result<(), Prob
             let message = format!("{what} come from paths = [\"chats.jsonl\"], {forms}; write one of them");
             return at("paths", message);
         }
-        if let (RowsOf::Pairs, Some(sums)) = (rows, &data.sums)
+        if let (true, Some(sums)) = (pairs, &data.sums)
             && let Some(message) = sums.answers.problem_of_pairs()
         {
             return at("sums", message);
@@ -359,39 +238,4 @@ pub(crate) fn check_passages(
         }
     }
     Ok(())
-}
-
-/// Refuses what is no day.
-pub(crate) fn check_date(date: Option<&str>) -> Result<(), Problem> {
-    match date.filter(|date| !is_date(date)) {
-        None => Ok(()),
-        Some(date) => {
-            let message = format!("`{date}` is no date; write it as \"2025-07-08\"");
-            Err(Problem::at("date", message))
-        }
-    }
-}
-
-/// Whether `text` is a day that there is, `YYYY-MM-DD`.
-fn is_date(text: &str) -> bool {
-    let shaped = text.bytes().enumerate().all(|(at, byte)| match at {
-        4 | 7 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    });
-    if text.len() != 10 || !shaped {
-        return false;
-    }
-    let number = |from: usize, to: usize| text.get(from..to).and_then(|part| part.parse::<u32>().ok());
-    let (Some(year), Some(month), Some(day)) = (number(0, 4), number(5, 7), number(8, 10)) else {
-        return false;
-    };
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => 0,
-    };
-    (1..=days).contains(&day)
 }

@@ -125,4 +125,9 @@ impl Problem {
             message: self.message,
         }
     }
+
+    /// The same problem, seen from the table that holds this one as `key`.
+    pub(crate) fn below(self, key: &str) -> Self {
+        self.under(KeyPath::default().key(key))
+    }
 }

@@ -217,30 +217,23 @@ impl Recipe {
 
     fn stage_json(&self, stage: &Stage) -> Value {
         let mut value = to_json(stage);
-        if let (Value::Object(object), Some(fine_tuning)) = (&mut value, stage.fine_tuning()) {
-            object.remove("checkpoint");
-            object.remove("recompute");
-            if fine_tuning.loss.average == LossAverage::Tokens {
-                object.remove("micro_batch");
-            }
+        let Value::Object(object) = &mut value else {
+            return value;
+        };
+        let mut without = vec!["checkpoint", "recompute"];
+        if stage.loss().average == LossAverage::Tokens {
+            without.push("micro_batch");
         }
-        if let (Value::Object(object), Some(_)) = (&mut value, stage.preference()) {
-            for key in ["checkpoint", "recompute", "row_length", "reference"] {
-                object.remove(key);
-            }
+        if stage.preference().is_some() {
+            // A stage on pairs has no `optimizer_state`.
+            without.extend(["row_length", "reference", "optimizer_state"]);
         }
-        if let (Value::Object(object), Some(training)) = (&mut value, stage.training()) {
-            object.remove("checkpoint");
-            object.remove("recompute");
-            if training.loss.average == LossAverage::Tokens {
-                object.remove("micro_batch");
-            }
-            if self.data.order == Order::Greedy {
-                // The greedy blend gives ties to the source that is written first.
-                for phase in &training.phases {
-                    let names: Vec<&String> = phase.mixture.sources.keys().collect();
-                    object.insert(format!("order of {}", phase.name), json!(names));
-                }
+        without.into_iter().for_each(|key| drop(object.remove(key)));
+        if self.data.order == Order::Greedy {
+            // The greedy blend gives ties to the source that is written first.
+            for phase in stage.phases() {
+                let names: Vec<&String> = phase.mixture.sources.keys().collect();
+                object.insert(format!("order of {}", phase.name), json!(names));
             }
         }
         value
@@ -252,8 +245,7 @@ impl Recipe {
             .stages
             .iter()
             .filter(|stage| stages.iter().any(|used| used.name == stage.name))
-            .filter_map(Stage::training)
-            .flat_map(|training| &training.phases);
+            .flat_map(Stage::phases);
         let mut used: BTreeSet<&str> = phases
             .flat_map(|phase| phase.mixture.parts())
             .map(|part| part.source.as_str())

@@ -12,7 +12,7 @@ use crate::overrides;
 use crate::run::{Cluster, Data, Order, Run, Tokenizer};
 use crate::section::{Section, unknown};
 use crate::source::Source;
-use crate::stage::{Stage, StageKind};
+use crate::stage::{Stage, StageData};
 use crate::start::{PLACES, Start};
 
 /// A recipe whose settings fit together. File names inside it start at [`Recipe::directory`].
@@ -130,8 +130,8 @@ impl Recipe {
         root.finish()?;
         if data.order == Order::Even {
             // Ties between sources are broken by position, so position must not depend on how a file is written.
-            for training in stages.iter_mut().filter_map(Stage::training_mut) {
-                training.phases.iter_mut().for_each(|phase| phase.mixture.sort());
+            for phase in stages.iter_mut().flat_map(Stage::phases_mut) {
+                phase.mixture.sort();
             }
         }
         Ok(Self {
@@ -213,8 +213,8 @@ impl Recipe {
         for stage in &self.stages {
             let key = |name: &str| format!("stage.{}.{name}", stage.name);
             found.push((key("from"), &stage.from));
-            match &stage.kind {
-                StageKind::Apo(preference) => {
+            match &stage.data {
+                StageData::Apo(preference) => {
                     found.extend(
                         preference
                             .reference_from
@@ -222,7 +222,7 @@ impl Recipe {
                             .map(|start| (key("reference_from"), start)),
                     );
                 }
-                StageKind::Merge(merging) => {
+                StageData::Merge(merging) => {
                     let models = merging.models.iter();
                     found.extend(models.map(|model| (key("model.checkpoint"), &model.checkpoint)));
                 }

@@ -36,8 +36,13 @@ impl<'d> Section<'d> {
         self.table.remove(key)
     }
 
+    /// The error for a key that is missing, or misspelt.
     fn missing(&self, key: &str, example: &str) -> RecipeError {
-        self.error("", format!("`{key}` is missing; write {example}"))
+        let is_close = |other: &&String| strsim::damerau_levenshtein(key, other) <= (key.len() / 4).max(1);
+        match self.table.keys().find(is_close) {
+            Some(other) => self.error(other, unknown("key", other, &[key])),
+            None => self.error("", format!("`{key}` is missing; write {example}")),
+        }
     }
 
     /// The error for a problem with `key` of this table, or with the table itself when `key` is empty.
@@ -65,6 +70,20 @@ impl<'d> Section<'d> {
         match self.take(key) {
             None => Ok(None),
             Some(value) => read(self.document, self.path.clone().key(key), value, &[]).map(Some),
+        }
+    }
+
+    /// The value of `key`, or its default.
+    pub(crate) fn or_default<T: DeserializeOwned + Default>(&mut self, key: &str) -> Result<T, RecipeError> {
+        self.optional(key).map(Option::unwrap_or_default)
+    }
+
+    /// Gives the table `key`, where it is written, the keys of `usual` that it lacks.
+    pub(crate) fn complete(&mut self, key: &str, usual: Table) {
+        if let Some(Value::Table(table)) = self.table.get_mut(key) {
+            for (name, value) in usual {
+                table.entry(name).or_insert(value);
+            }
         }
     }
 

@@ -57,13 +57,16 @@ pub enum Span {
     Percent(Percent),
 }
 
-/// The sequences that make one optimizer step, counted in sequences or in tokens.
+/// The size of an optimizer step, counted in sequences or in tokens. Pairs are read as [`Pairs`] by the stages that have
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BatchSize {
-    /// So many rows.
+    /// A number of rows.
     Sequences(Sequences),
-    /// So many tokens; a multiple of the sequence length.
+    /// A number of tokens; a multiple of the sequence length.
     Tokens(Tokens),
+    /// A number of pairs.
+    Pairs(Pairs),
 }
 
 const DECIMAL: [(&str, u32); 4] = [("T", 12), ("B", 9), ("M", 6), ("k", 3)];
@@ -204,6 +207,7 @@ impl fmt::Display for BatchSize {
         match self {
             Self::Sequences(sequences) => sequences.fmt(f),
             Self::Tokens(tokens) => tokens.fmt(f),
+            Self::Pairs(pairs) => pairs.fmt(f),
         }
     }
 }
