@@ -1,7 +1,8 @@
 //! What `smollm3 bench step` measured, kept for `smollm3 plan`: one line of JSON a measurement, in the user's cache folder.
 //!
 //! A rate holds for a machine, a backend and its device, a precision, a shape of the model, whether layers are computed again, and
-//! whether sums have one order. Which GPU it was is not known: another one in the same machine needs another measurement. Of other lengths of rows the nearest is taken, and the plan says of which it is.
+//! whether sums have one order. Which GPU it was is not known: another one in the same machine needs another measurement. Of other
+//! lengths of rows the nearest is taken, and the plan says of which it is.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ struct Setup {
     /// The processor and its threads.
     machine: String,
     backend: String,
-    /// The device, as the backend calls it; empty for its default one.
+    /// The device, under one of its names ([`one_name`]).
     device: String,
     precision: Precision,
     /// The sizes of the model.
@@ -86,6 +87,17 @@ fn shape(config: &ModelConfig) -> String {
     )
 }
 
+/// A device that can be written in two ways, in one: `cpu` is taken where none is written, and `cuda` is the first GPU.
+fn one_name(backend: &str, device: Option<&str>) -> String {
+    let name = match (backend, device) {
+        ("wgpu", device) => device.unwrap_or("default"),
+        (_, None) => "cpu",
+        (_, Some("cuda")) => "cuda:0",
+        (_, Some(device)) => device,
+    };
+    name.to_owned()
+}
+
 /// Keeps what was measured; returns the file.
 ///
 /// # Errors
@@ -104,7 +116,7 @@ pub fn keep(
         setup: Setup {
             machine: machine(),
             backend: backend.to_owned(),
-            device: device.unwrap_or_default().to_owned(),
+            device: one_name(backend, device),
             precision: settings.precision,
             shape: shape(config),
             recompute: settings.recompute,
@@ -139,7 +151,7 @@ pub fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<
     let wanted = Setup {
         machine: machine(),
         backend: recipe.run.backend.name().to_owned(),
-        device: recipe.run.device.clone().unwrap_or_default(),
+        device: one_name(recipe.run.backend.name(), recipe.run.device.as_deref()),
         precision: recipe.run.precision,
         shape: shape(config),
         recompute: stage.recompute(),

@@ -13,6 +13,9 @@ pub type Module = Vec<String>;
 static USE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse ([^;]+);").unwrap());
 static PATH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b[a-z_]\w*(?:::\w+)+").unwrap());
 static AS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(\w+)\s+as\s+(\w+)").unwrap());
+/// Where the unit tests of a file begin; nothing follows them.
+static TESTS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"#\[cfg\((?:test|all\(test, [^\n]*)\)\]\nmod tests \{").unwrap());
 /// Comments, texts and characters, whichever begins first.
 static NOT_CODE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r##"(?s)//[^\n]*|/\*.*?\*/|\br#".*?"#|\br"[^"]*"|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])'"##)
@@ -123,8 +126,8 @@ fn read_below(folder: &Path, module: &mut Module, code: &mut BTreeMap<Module, St
 
 /// Code without comments, texts and unit tests.
 pub fn bare(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    NOT_CODE.replace_all(text, "").into_owned()
+    let code = TESTS.find(text).map_or(text, |tests| &text[..tests.start()]);
+    NOT_CODE.replace_all(code, "").into_owned()
 }
 
 /// `a::{b, c::D as E}` as names with their paths: `b` is `a::b`, `E` is `a::c::D`.
