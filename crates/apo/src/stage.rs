@@ -10,7 +10,7 @@ use smollm3_conversations::{ConversationsError, Prepared, Result, measured_rows,
 use smollm3_engine::trainer::{LoopSettings, train};
 use smollm3_engine::{EngineError, Kept, Run, TrainState, Watch, Watched};
 use smollm3_model::{SmolLm3, hf};
-use smollm3_recipe::{ModelConfig, Phase, Preference, PreferenceLoss, Reference, Stage};
+use smollm3_recipe::{ModelConfig, Phase, Preference, PreferenceLoss, PreparedData, Reference, Stage};
 use smollm3_records::{Event, Listener, MeasureRecord, RowRef, SourceName, StageInfo};
 
 use crate::{
@@ -31,9 +31,10 @@ pub fn prefer(
     run.verify_parents(stage)?;
     let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
     let Run { recipe, data, .. } = run;
-    let prepared = run.first(|| Prepared::of(recipe, data, stage, &preference.data, &encoder, listener))?;
+    let prepared = run.first(|| Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener))?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let pairs_of_sources: Vec<u64> = preference
+        .chat
         .data
         .iter()
         .map(|data| {
@@ -44,14 +45,9 @@ pub fn prefer(
         })
         .collect();
     let seed = run.recipe.run.seed;
+    let pairs_per_step = stage.optimisation()?.sequences_per_step();
     let rows_of = |store, sources: &[u64]| {
-        PairRows::new(
-            store,
-            sources,
-            seed,
-            preference.global_batch.0,
-            preference.row_length.0,
-        )
+        PairRows::new(store, sources, seed, pairs_per_step, preference.row_length.0)
     };
     let rows = rows_of(prepared.train, &pairs_of_sources);
     let held_out = prepared.held_out.map(|store| rows_of(store, &[]));
@@ -62,7 +58,10 @@ pub fn prefer(
         rows.tokens()
     )))?;
 
-    let training = preference.training(&stage.name, rows.len(), rows.tokens());
+    let training = stage.training_on(PreparedData {
+        rows: rows.len(),
+        tokens: rows.tokens(),
+    })?;
     // A turn's end is where generation stops.
     let config = ModelConfig {
         eos_token_id: Some(tokens.im_end),
@@ -75,7 +74,7 @@ pub fn prefer(
         config,
         tokenizer_folder,
         data: [(stage.name.clone(), prepared.fingerprint.clone())].into(),
-        lora: preference.lora.as_ref(),
+        lora: stage.lora(),
     };
     let mut against = Against::open(&kept, preference)?;
     let mut compare = |rows: &PairRows, what: &str, listener: &mut dyn Listener| {
@@ -102,7 +101,7 @@ pub fn prefer(
     };
     drop(against.model.take());
 
-    let names: Vec<String> = preference.data.iter().map(|data| data.name.clone()).collect();
+    let names: Vec<String> = preference.chat.data.iter().map(|data| data.name.clone()).collect();
     let sources = names.iter().map(|name| SourceName {
         name: name.clone(),
         category: "pairs".to_owned(),
@@ -146,9 +145,7 @@ pub fn prefer(
             .collect()
     };
     // Pairs are dealt out before they are packed: what a row holds is each rank's own.
-    let share = run
-        .share(stage, &training)?
-        .in_one_piece(preference.global_batch.0);
+    let share = run.share(stage, &training)?.in_one_piece(pairs_per_step);
     let host = |step| {
         let pairs = share.of(rows.numbers(step))?;
         Ok(rows.rows_of(&pairs)?)

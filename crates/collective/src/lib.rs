@@ -45,6 +45,7 @@ pub use disagreement::{Disagreement, Odd};
 pub use error::{CollectiveError, Result};
 pub use launcher::{LaunchError, Launcher, Placement};
 pub use meter::{Meter, Traffic};
+pub use operations::PIECE;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use reduction::Reduction;

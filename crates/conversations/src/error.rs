@@ -6,6 +6,7 @@ use smollm3_chat::ChatError;
 use smollm3_corpus::CorpusError;
 use smollm3_engine::EngineError;
 use smollm3_packing::PackError;
+use smollm3_recipe::RecipeError;
 use smollm3_records::RecordError;
 use smollm3_sources::SourceError;
 
@@ -65,6 +66,13 @@ impl From<ConversationsError> for EngineError {
 /// A listener's, or of what a run's folder says.
 impl From<RecordError> for ConversationsError {
     fn from(error: RecordError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// Of a stage that has no rows.
+impl From<RecipeError> for ConversationsError {
+    fn from(error: RecipeError) -> Self {
         Self::Engine(error.into())
     }
 }

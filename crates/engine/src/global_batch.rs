@@ -6,6 +6,9 @@ use smollm3_collective::Collective;
 
 use crate::{Objective, Result};
 
+/// Numbers that a rank sends before the forward pass: targets, micro-batches, sources, a wish to stop.
+pub const BATCH_NUMBERS: usize = 4;
+
 /// This rank's micro-batches of a step, and what there is on all ranks.
 #[derive(Debug, Clone)]
 pub struct GlobalBatch<'b, M> {
@@ -41,7 +44,7 @@ impl<'b, M> GlobalBatch<'b, M> {
         let mut of_ranks = own.map(|number| number as f64).repeat(ranks.world());
         ranks.all_gather_f64(&mut of_ranks, &vec![own.len(); ranks.world()])?;
 
-        let of_ranks: &[[f64; 4]] = of_ranks.as_chunks().0;
+        let of_ranks: &[[f64; BATCH_NUMBERS]] = of_ranks.as_chunks().0;
         let column = |index: usize| of_ranks.iter().map(move |numbers| numbers[index]);
         Ok(Self {
             micro_batches,

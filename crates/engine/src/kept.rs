@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use smollm3_collective::agree;
 use smollm3_model::{FreshAdapters, Init, SmolLm3, hf};
-use smollm3_recipe::cost::training_flops_per_token;
-use smollm3_recipe::{Lora, ModelConfig, OptimizerState, PeftConfig, Phase, Stage, Start, Training};
+use smollm3_recipe::{
+    Lora, ModelConfig, OptimizerState, PeftConfig, Phase, Stage, Start, Training, training_flops_per_token,
+};
 use smollm3_records::{
     Event, GuardState, IncidentKind, Listener, NATS_PER_TOKEN, PhaseInfo, SourceName, StageInfo,
     ValidationState, write_validation,

@@ -9,7 +9,7 @@ use smollm3_collective::{Collective, Single, agree};
 use smollm3_hub::{Depth, write_pins};
 use smollm3_kernels::computes_bf16;
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{Precision, Recipe, Stage, StageKind, Start, Training};
+use smollm3_recipe::{Precision, Recipe, Stage, StageData, Start, Training};
 use smollm3_records::{Listener, stage_result};
 use smollm3_sources::Data;
 
@@ -179,7 +179,7 @@ impl Run {
             return Ok(config);
         };
         let rows = training.sequence_length.0 as usize;
-        if let StageKind::LongContext(long) = &stage.kind {
+        if let StageData::LongContext(long) = &stage.data {
             config.rope_theta = long.rope_theta;
             config.max_position_embeddings = config.max_position_embeddings.max(rows);
         }
@@ -327,7 +327,7 @@ fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
             Ok(known.unwrap_or(config.max_position_embeddings as u64))
         };
         let most = context_of(&stage.from)?;
-        if !matches!(stage.kind, StageKind::LongContext(_)) && rows > most {
+        if !matches!(stage.data, StageData::LongContext(_)) && rows > most {
             return Err(EngineError::Refused(format!(
                 "stage \"{}\": sequence_length = {rows} is longer than the model's max_position_embeddings = {most}; \
                  shorten it, or write kind = \"long-context\" with a larger rope_theta",

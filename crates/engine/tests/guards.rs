@@ -85,7 +85,7 @@ fn stage(steps: u64, settings: &[&str]) -> Stage {
     let mut overrides = vec![until.as_str(), "stage.pretrain.phase.one.until=1 steps"];
     overrides.extend(settings);
     let recipe = recipe(folder.path(), "flex", &overrides);
-    let mut training = recipe.stages[0].training().unwrap().clone();
+    let mut training = recipe.stages[0].training().unwrap();
     // One phase: its end would be one more checkpoint.
     training.phases.remove(0);
     Stage {

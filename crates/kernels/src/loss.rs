@@ -7,6 +7,9 @@ use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, act
 use crate::blocks;
 use crate::dtype::accumulator;
 
+/// Tokens whose logits a GPU of LibTorch holds at once.
+pub const LOSS_ROWS: usize = 1024;
+
 /// The tokens to predict, with gaps.
 #[derive(Debug, Clone)]
 pub struct Targets {

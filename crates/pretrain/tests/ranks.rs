@@ -22,7 +22,8 @@ use smollm3_kernels::device;
 use smollm3_model::hf::TensorFiles;
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
 use smollm3_pretrain::pretrain;
-use smollm3_recipe::{LossAverage, StepTraffic, Trained};
+use smollm3_estimate::{StepTraffic, Trained};
+use smollm3_recipe::LossAverage;
 use smollm3_records::{Event, Listener, Metrics, RecordError, StepRecord};
 use support::recipe;
 
@@ -567,7 +568,7 @@ fn shares_make_up_the_batch_in_whole_micro_batches() {
         let rows: Vec<u64> = (0..8).collect();
         let all = Mutex::new(Vec::new());
         Threads::run(world, LIMIT, |rank| {
-            let share = Share::new(&rank, stage, stage.training().unwrap()).unwrap();
+            let share = Share::new(&rank, stage, &stage.training().unwrap()).unwrap();
             assert_eq!(share.micro_batch(), micro_batch);
             let own = share.of(rows.clone()).unwrap();
             for micro in own.chunks(micro_batch) {

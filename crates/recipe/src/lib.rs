@@ -24,12 +24,12 @@
 
 mod chat_rows;
 mod conversations;
-mod device;
 mod document;
 mod error;
 mod evaluation;
 mod fine_tuning;
 mod fingerprint;
+mod flops;
 mod hf_config;
 mod hub_id;
 mod key_path;
@@ -58,11 +58,11 @@ mod yarn;
 
 pub use chat_rows::{ChatRows, ChatText, Duration, SpecialTokens, TemplateChoice, TemplateDrops};
 pub use conversations::{Conversations, Passages, SumAnswers, Sums};
-pub use device::{Device, DeviceError};
 pub use error::{Place, RecipeError};
 pub use evaluation::{Evaluation, ExactMatch, HeldOutText, LongContextProbes, PreferencePairs, ProbeTask};
 pub use fine_tuning::{FineTuning, Learned};
 pub use fingerprint::{Canonical, Difference};
+pub use flops::training_flops_per_token;
 pub use hf_config::{Spelling, TokenIds};
 pub use hub_id::{HubId, TOKENIZER_FILES};
 pub use lora::{Lora, LoraInit};
@@ -73,10 +73,8 @@ pub use optimisation::{Checkpoints, Guards, Optimisation, OptimizerState, Recomp
 pub use optimizer::Optimizer;
 pub use peft_config::{ADAPTER_FOLDER, PEFT_CONFIG, PeftConfig, PeftError};
 pub use plan::{
-    AdaptersPlan, ConversationPlan, DataPlan, Estimate, Facts, Landmark, MeasuredRate, Memory, MergePlan,
-    OriginalEstimate, PhasePlan, Plan, PlanError, Preparation, RowsPlan, SourcePlan,
-    StageEstimate, StagePlan, StepTime, StepTraffic, TokenizerFacts, TooMuchMemory, Trained, Unplanned,
-    WholeStep, cost,
+    AdaptersPlan, ConversationPlan, DataPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError, RowsPlan,
+    SourcePlan, StagePlan, TokenizerFacts,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use push::{Push, PushEvery, is_license};
@@ -86,6 +84,7 @@ pub use run::{
     TrainTokenizer,
 };
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
+pub use section::unknown;
 pub use smollm3_packing::{Packing, TooLong};
 pub use source::{Arithmetic, HubDataset, Source, SourceKind, Table, TokenFolder};
 pub use stage::{LongContext, Stage, StageData, Text};

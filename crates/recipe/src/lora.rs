@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conversations::is_default;
 use crate::error::Problem;
+use crate::model_config::ModelConfig;
 use crate::section::unknown;
 
 /// `[stage.lora]`: low-rank adapters of matrices.
@@ -59,6 +60,18 @@ pub(crate) fn scale(rank: usize, alpha: f64, rslora: bool) -> f64 {
 impl Lora {
     fn all_matrices() -> Vec<String> {
         MATRICES.map(str::to_owned).to_vec()
+    }
+
+    /// Numbers in the adapters of one layer: `rank · (out + in)` for each of its matrices.
+    pub fn layer_parameters(&self, config: &ModelConfig) -> u64 {
+        let of_layer = config.parameter_shapes().into_iter();
+        let of_layer = of_layer.filter(|(name, _)| name.starts_with("model.layers.0."));
+        let sides = of_layer.filter_map(|(name, shape)| {
+            let matrix = name.strip_suffix(".weight")?.rsplit('.').next()?;
+            let is_target = self.targets.iter().any(|target| target == matrix);
+            (is_target && shape.len() == 2).then(|| shape.iter().sum::<usize>())
+        });
+        (self.rank * sides.sum::<usize>()) as u64
     }
 
     /// What the product of an adapter's matrices is multiplied by.

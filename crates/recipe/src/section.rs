@@ -249,8 +249,8 @@ fn wrong_type(message: &str) -> Option<String> {
     ))
 }
 
-/// What to say about a name that nobody asked for.
-pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+/// The message for an unknown `name`: the known one that it misspells, or all of them.
+pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let all = || {
         known
             .iter()

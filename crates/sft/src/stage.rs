@@ -11,7 +11,7 @@ use smollm3_engine::{
     CrossEntropy, EngineError, HeldOut, Kept, MicroBatch, Row, Run, TrainState, Watch, Watched,
     held_out_rows, token_bytes,
 };
-use smollm3_recipe::{FineTuning, ModelConfig, Phase, Stage, Training};
+use smollm3_recipe::{FineTuning, ModelConfig, Phase, PreparedData, Stage, Training};
 use smollm3_records::{Event, HeldOutRecord, Listener, RowRef, SourceName, write_ledger};
 
 use crate::packed::{PackedRows, padded};
@@ -32,18 +32,22 @@ pub fn fine_tune(
 ) -> Result<()> {
     run.verify_parents(stage)?;
     let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
-    let data = &fine_tuning.data;
+    let data = &fine_tuning.chat.data;
     let prepared = run.first(|| Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener))?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
-    let sequences_per_step = fine_tuning.training(&stage.name, 1).sequences_per_step();
-    let seed = run.recipe.run.seed;
-    let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed, sequences_per_step)?;
+    let optimisation = stage.optimisation()?;
+    let (packing, sequences_per_step) =
+        (fine_tuning.packing(optimisation), optimisation.sequences_per_step());
+    let rows = PackedRows::new(prepared.train, &packing, run.recipe.run.seed, sequences_per_step)?;
     run.only_first(|| {
         Ok::<_, ConversationsError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?)
     })?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
 
-    let training = fine_tuning.training(&stage.name, rows.len());
+    let training = stage.training_on(PreparedData {
+        rows: rows.len(),
+        ..PreparedData::default()
+    })?;
     // A turn's end is where generation stops.
     let config = ModelConfig {
         eos_token_id: Some(tokens.im_end),
@@ -56,7 +60,7 @@ pub fn fine_tune(
         config,
         tokenizer_folder,
         data: [(stage.name.clone(), prepared.fingerprint)].into(),
-        lora: fine_tuning.lora.as_ref(),
+        lora: stage.lora(),
     };
     let source = SourceName {
         name: CONVERSATIONS.to_owned(),

@@ -23,6 +23,7 @@ use smollm3_model::SmolLm3;
 use smollm3_recipe::Sharding;
 
 use crate::{AccumulatedGradients, Result};
+pub use buckets::SHARD_ALIGNMENT;
 pub(crate) use buckets::{Bucket, Buckets};
 pub(crate) use outgoing::Outgoing;
 use outgoing::Send;

@@ -11,11 +11,8 @@ use super::shim::{Updated, flash_attention, fused_adamw};
 use super::tensor::{contiguous, own};
 use super::upload::upload;
 use crate::fused::Saved;
-use crate::loss::Wanted;
+use crate::loss::{LOSS_ROWS, Wanted};
 use crate::{AdamWStep, Documents};
-
-/// Tokens whose logits are held at once.
-const LOSS_ROWS: usize = 1024;
 
 /// Tokens of all rows in one list: `[batch, heads, seq, dim]` → `[batch · seq, heads, dim]`. No copy for what the model and
 /// [`rotary`] make, which lies in this order.

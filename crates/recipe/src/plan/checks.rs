@@ -6,7 +6,7 @@ use super::{Facts, PlanError, TokenizerFacts};
 use crate::model_config::ModelConfig;
 use crate::recipe::Recipe;
 use crate::run::Tokenizer;
-use crate::stage::{Stage, StageKind};
+use crate::stage::{LongContext, Stage, StageData};
 use crate::start::Start;
 use crate::training::Training;
 
@@ -111,9 +111,10 @@ pub(super) fn windows(tokens: u64, sequence_length: u64) -> u64 {
 /// No source is gone through more often than the recipe allows, over all stages together.
 pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<(), PlanError> {
     let mut used: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
-    for training in recipe.stages.iter().filter_map(Stage::training) {
+    for stage in &recipe.stages {
+        let Some(training) = stage.training() else { continue };
         let sequence_length = training.sequence_length.0;
-        for (phase, steps) in training.phases.iter().zip(training.phase_steps()) {
+        for (phase, steps) in stage.phases().iter().zip(training.phase_steps()) {
             let rows = (steps.end() + 1 - steps.start()) * training.sequences_per_step();
             let parts = phase.mixture.parts().iter();
             for (part, sequences) in parts.zip(phase.mixture.apportion(rows)) {
@@ -200,8 +201,8 @@ pub(super) fn context(
 ) -> Result<Rope, PlanError> {
     let refuse =
         |key: &str, message: String| Err(PlanError::refuse(format!("stage.{}.{key}", stage.name), message));
-    match &stage.kind {
-        StageKind::LongContext(long_context) => {
+    match &stage.data {
+        StageData::LongContext(LongContext { rope_theta, .. }) => {
             if config.rope_scaling.is_some() && !matches!(stage.from, Start::Stage(_)) {
                 return refuse(
                     "rope_theta",
@@ -219,17 +220,17 @@ pub(super) fn context(
                     ),
                 );
             }
-            if long_context.rope_theta < before.theta {
+            if *rope_theta < before.theta {
                 return refuse(
                     "rope_theta",
                     format!(
                         "{} is less than the {} of the shorter context before; a longer one needs at least as much",
-                        long_context.rope_theta, before.theta
+                        *rope_theta, before.theta
                     ),
                 );
             }
             Ok(Rope {
-                theta: long_context.rope_theta,
+                theta: *rope_theta,
                 context: length,
             })
         }

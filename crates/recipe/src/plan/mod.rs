@@ -1,41 +1,26 @@
-//! What a recipe comes to, worked out without a device and without data.
+//! What a recipe comes to in steps, tokens and phases, worked out without a device and without data.
 //!
 //! [`Recipe::plan`] walks the stages in order and follows what each passes on: tokens trained, RoPE theta,
-//! context. What the data are like (sizes of stores, tokenizers) can be told in [`Facts`] where it is known, and
-//! is then checked too. The figures of cost are formulas with their sources in [`cost`]; they say what size of
-//! machine a run needs, not what it will measure.
+//! context. What is known of the data (sizes of stores, tokenizers) is passed in as [`Facts`], and is then checked too.
+//! `smollm3-estimate` adds what a run costs.
 
 mod build;
 mod checks;
-pub mod cost;
-mod estimate;
-mod estimate_text;
-mod preparation;
-mod step_time;
-mod text;
-mod traffic;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use smollm3_packing::{Packing, TooLong};
 
-use crate::conversations::Learned;
 use crate::error::RecipeError;
+use crate::fine_tuning::Learned;
 use crate::model_config::ModelConfig;
 use crate::preference::{PreferenceLoss, Reference, TooLongPair};
 use crate::recipe::Recipe;
-use crate::run::Cluster;
 use crate::stage::Stage;
-use crate::training::Training;
+use crate::training::{PreparedData, Training};
 use crate::validation::Validation;
-pub use cost::Memory;
-pub use estimate::{Estimate, OriginalEstimate, StageEstimate, TooMuchMemory, WholeStep};
-pub use preparation::Preparation;
-pub use step_time::StepTime;
-pub use traffic::{StepTraffic, Trained};
 
 /// A recipe that cannot be run as it is.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +47,7 @@ impl PlanError {
     }
 }
 
-/// What is known beside the recipe. Everything may be left out; what is there is checked.
+/// What is known apart from the recipe. Everything may be left out; what is there is checked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// The architecture, for a checkpoint that was fetched; else [`Recipe::architecture`] is asked.
@@ -75,32 +60,6 @@ pub struct Facts {
     pub checkpoint_tokenizers: BTreeMap<String, TokenizerFacts>,
     /// What is prepared for stages on conversations and on pairs, by the stage's name.
     pub prepared: BTreeMap<String, PreparedData>,
-    /// The cores at hand to prepare data.
-    pub cores: Option<u64>,
-    /// What a step of a stage's model was measured to take on this machine, by the stage's name.
-    pub measured: BTreeMap<String, MeasuredRate>,
-}
-
-/// What `smollm3 bench step` measured of a model on a machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct MeasuredRate {
-    /// Model FLOPs a second.
-    pub flops_per_second: f64,
-    /// Tokens a second, all weights trained.
-    pub tokens_per_second: f64,
-    /// Tokens of its rows.
-    pub sequence_length: u64,
-    /// The day, `YYYY-MM-DD`.
-    pub date: String,
-}
-
-/// The prepared data of a stage on conversations or on pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PreparedData {
-    /// Packed rows, or pairs.
-    pub rows: u64,
-    /// Tokens, prompts of pairs counted twice.
-    pub tokens: u64,
 }
 
 /// What a tokenizer and a model must agree on.
@@ -127,15 +86,6 @@ pub struct Plan {
     pub parameters: u64,
     /// Tokens of all stages.
     pub total_tokens: u64,
-    /// Model FLOPs of all stages.
-    pub flops: f64,
-    /// Days of all stages, where the peak rate of the devices is stated.
-    pub days: Option<f64>,
-    /// What days and memory assume.
-    pub cluster: Cluster,
-    /// The text that is to be tokenised first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub preparation: Option<Preparation>,
     /// The stages in order, those left out whose steps depend on data that are not prepared.
     pub stages: Vec<StagePlan>,
     /// What the stages on conversations read.
@@ -183,9 +133,9 @@ pub struct ConversationPlan {
     /// What is trained in the place of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapters: Option<AdaptersPlan>,
-    /// What is known where the steps are not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unplanned: Option<Unplanned>,
+    /// How the steps become known, while they are not.
+    #[serde(skip)]
+    pub pending: Option<String>,
 }
 
 /// What is kept of a data set.
@@ -211,22 +161,6 @@ pub struct AdaptersPlan {
     pub targets: Vec<String>,
     /// Numbers that are trained.
     pub parameters: u64,
-}
-
-/// A stage whose steps depend on data that are not prepared.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Unplanned {
-    /// What is not known.
-    pub missing: &'static str,
-    /// How to get it.
-    pub how: String,
-    /// Tokens a second, about, where a rate was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_per_second: Option<f64>,
-    /// The devices of the stage, each one rank.
-    pub devices: u64,
-    /// Memory of one device.
-    pub memory: Memory,
 }
 
 /// How the rows of a stage on conversations come about.
@@ -284,19 +218,8 @@ pub struct StagePlan {
     pub context: u64,
     /// The learning rate where it turns.
     pub learning_rate: Vec<Landmark>,
-    /// Model FLOPs of one token, forward and backward.
-    pub flops_per_token: f64,
-    /// Model FLOPs of the stage.
-    pub flops: f64,
-    /// Days of the stage, where the rate of the devices was measured, or their peak is stated.
-    pub days: Option<f64>,
-    /// The rate that the days are counted with, if it was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub measured: Option<MeasuredRate>,
     /// The devices of the stage, each one rank.
     pub devices: u64,
-    /// Memory of one device.
-    pub memory: Memory,
     /// Its phases in order.
     pub phases: Vec<PhasePlan>,
 }
@@ -365,22 +288,41 @@ impl Recipe {
         build::plan(self, facts)
     }
 
-    /// Makes sure that so many ranks can share the rows of each step.
+    /// Checks that `ranks` ranks can share the rows of each step.
     ///
     /// # Errors
-    /// The first stage of which they cannot, with the key to change.
+    /// The first stage where they cannot, with the key to change.
     pub fn check_ranks(&self, ranks: u64) -> Result<(), PlanError> {
         for stage in &self.stages {
-            let training = match (stage.fine_tuning(), stage.preference()) {
-                (Some(fine_tuning), _) => Some(fine_tuning.training(&stage.name, 0)),
-                (_, Some(preference)) => Some(preference.training(&stage.name, 0, 0)),
-                (None, None) => stage.planned().map(Cow::into_owned),
-            };
-            if let Some(training) = training {
+            if let Ok(training) = stage.training_on(PreparedData::default()) {
                 stage.micro_batches(&training, ranks)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Facts {
+    /// The architecture of the model.
+    ///
+    /// # Errors
+    /// As [`Recipe::architecture`].
+    pub fn architecture_of(&self, recipe: &Recipe) -> Result<ModelConfig, RecipeError> {
+        self.architecture.clone().map_or_else(|| recipe.architecture(), Ok)
+    }
+
+    /// The training of a stage whose steps are known, from the recipe or from the data.
+    pub fn planned(&self, stage: &Stage) -> Option<Training> {
+        match self.prepared.get(&stage.name) {
+            Some(data) => stage.training_on(*data).ok(),
+            None => stage.planned(),
+        }
+    }
+
+    /// The training of a stage, of one step where its steps are not known.
+    pub fn trained(&self, stage: &Stage) -> Option<Training> {
+        let of_one_step = || stage.training_on(PreparedData::default()).ok();
+        self.planned(stage).or_else(of_one_step)
     }
 }
 

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{ConversationPlan, Memory, MergePlan, PhasePlan, Plan, RowsPlan, SourcePlan, StagePlan};
-use crate::conversations::Learned;
-use crate::validation::{BestCheckpoint, Validation};
+use smollm3_recipe::{
+    BestCheckpoint, Learned, MergePlan, PhasePlan, RowsPlan, SourcePlan, Validation,
+};
 
-const WIDTH: usize = 100;
+use crate::figures::{gigabytes, grouped, short, write_close, write_title};
+use crate::memory::Memory;
+use crate::plan::{ConversationCost, RunCost, StageCost};
+
 /// Phases side by side in the table of sources.
 const PHASES_ABREAST: usize = 3;
 
-impl fmt::Display for Plan {
+impl fmt::Display for RunCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -59,14 +62,14 @@ impl fmt::Display for Plan {
     }
 }
 
-impl Plan {
-    /// The stages that the figures of all leave out.
+impl RunCost {
+    /// The stages that the totals leave out.
     fn without(&self) -> String {
         let unplanned = self
             .conversations
             .iter()
             .filter(|stage| stage.unplanned.is_some());
-        let names: Vec<&str> = unplanned.map(|stage| stage.name.as_str()).collect();
+        let names: Vec<&str> = unplanned.map(|stage| stage.plan.name.as_str()).collect();
         match names.as_slice() {
             [] => String::new(),
             names => format!(", without {}", names.join(", ")),
@@ -84,18 +87,12 @@ fn write_merge(f: &mut fmt::Formatter<'_>, stage: &MergePlan) -> fmt::Result {
     Ok(())
 }
 
-/// A heading that fills the line.
-pub(super) fn write_title(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    let title = format!("── {text} ");
-    let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
-    writeln!(f, "\n{title}{rule}")
-}
-
 fn write_conversations(
     f: &mut fmt::Formatter<'_>,
-    stage: &ConversationPlan,
+    cost: &ConversationCost,
     device: Option<u64>,
 ) -> fmt::Result {
+    let stage = &cost.plan;
     let what = match stage.rows {
         RowsPlan::Packed { .. } => "conversations",
         RowsPlan::Pairs { .. } => "pairs of answers",
@@ -159,7 +156,7 @@ fn write_conversations(
         )?;
         line("", adapters.targets.join(", "))?;
     }
-    if let Some(unplanned) = &stage.unplanned {
+    if let Some(unplanned) = &cost.unplanned {
         line("missing", format!("{}:", unplanned.missing))?;
         line("", clipped(&unplanned.how, 83))?;
         if let Some(rate) = unplanned.tokens_per_second {
@@ -222,21 +219,8 @@ fn write_memory(f: &mut fmt::Formatter<'_>, memory: &Memory, device: Option<u64>
     }
 }
 
-/// A warning where a tenth of the device's memory or less is left.
-pub(super) fn write_close(f: &mut fmt::Formatter<'_>, memory: &Memory, device: u64) -> fmt::Result {
-    let part = memory.total as f64 / device.max(1) as f64;
-    if part <= 0.9 {
-        return Ok(());
-    }
-    let text = format!(
-        "{:.0} % of the device's {}: allocators take some 10 to 20 % more than this",
-        100.0 * part,
-        gigabytes(device)
-    );
-    writeln!(f, "  {:<15}{text}", "CLOSE")
-}
-
-fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64>) -> fmt::Result {
+fn write_stage(f: &mut fmt::Formatter<'_>, cost: &StageCost, device: Option<u64>) -> fmt::Result {
+    let stage = &cost.plan;
     write_title(f, &format!("{} ({})", stage.name, stage.kind))?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     line("from", stage.from.clone())?;
@@ -274,7 +258,7 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
             grouped(stage.context)
         ),
     )?;
-    let days = match (stage.days, &stage.measured) {
+    let days = match (cost.days, &cost.measured) {
         (Some(days), Some(_)) => format!(", {}", time(days)),
         (Some(days), None) => format!(", {days:.1} days"),
         (None, _) => String::new(),
@@ -283,10 +267,10 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
         "compute",
         format!(
             "{:.3e} FLOPs a token, {:.3e} in all{days}",
-            stage.flops_per_token, stage.flops
+            cost.flops_per_token, cost.flops
         ),
     )?;
-    if let Some(rate) = &stage.measured {
+    if let Some(rate) = &cost.measured {
         let length = grouped(rate.sequence_length);
         let tokens = grouped(rate.tokens_per_second as u64);
         line(
@@ -297,7 +281,7 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
             ),
         )?;
     }
-    write_memory(f, &stage.memory, device)?;
+    write_memory(f, &cost.memory, device)?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     for (index, landmark) in stage.learning_rate.iter().enumerate() {
         let title = if index == 0 { "learning rate" } else { "" };
@@ -451,42 +435,12 @@ fn clipped(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A count with three decimals and its multiple: `8.140T`.
-pub(super) fn short(count: u64) -> String {
-    for (unit, size) in [("T", 1e12), ("B", 1e9), ("M", 1e6)] {
-        if count as f64 >= size {
-            return format!("{:.3}{unit}", count as f64 / size);
-        }
-    }
-    grouped(count)
-}
-
-/// A count with its thousands apart: `4,704,793`.
-pub(super) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A time in the unit that it is told in.
 fn time(days: f64) -> String {
     match days * 1_440.0 {
         minutes if minutes < 90.0 => format!("{minutes:.0} minutes"),
         minutes if minutes < 2_880.0 => format!("{:.1} hours", minutes / 60.0),
         _ => format!("{days:.1} days"),
-    }
-}
-
-pub(super) fn gigabytes(bytes: u64) -> String {
-    match bytes as f64 / 1e9 {
-        large if large >= 0.1 => format!("{large:.1} GB"),
-        small => format!("{:.1} MB", small * 1e3),
     }
 }
 

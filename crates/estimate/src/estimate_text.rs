@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::estimate::{Estimate, StageEstimate, WholeStep};
-use super::text::{gigabytes, grouped, short, write_close, write_title};
 use crate::device::Device;
+use crate::estimate::{Estimate, StageEstimate, WholeStep};
+use crate::figures::{gigabytes, grouped, short, write_close, write_title};
 
 /// What is known of a stage whose rows are not.
 const LATER: &str = "known once the data are prepared";

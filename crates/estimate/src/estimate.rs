@@ -1,30 +1,23 @@
-//! A run on so many devices of a kind: time of a step by its parts, memory, tokens a second, days.
+//! A run on a number of devices of one kind: time of a step by its parts, memory, tokens a second, days.
 //!
-//! [`Recipe::estimate`] asks of each stage how many of the devices its rows can be divided among, and what a step costs
-//! then ([`StepTime`]). It says what the program would do as it is, next to what sums between devices would save. What a
-//! rank sends is exact ([`StepTraffic`]), so that a small run of one's own checks the rest.
-
-use std::borrow::Cow;
+//! [`estimate`] determines for each stage how many of the devices its rows can be divided among, and what a step costs
+//! then ([`StepTime`]). It models the program as it is, next to what communication between devices would save. What a
+//! rank sends is exact ([`StepTraffic`]), so a small run checks the rest.
 
 use serde::Serialize;
+use smollm3_apo::Preferred;
+use smollm3_engine::Objective;
+use smollm3_recipe::{Facts, ModelConfig, PlanError, Recipe, Sharding, Stage, Training};
 
-use super::cost::Memory;
-use super::step_time::{StepTime, Work};
-use super::traffic::{StepTraffic, Trained};
-use super::{Facts, PlanError, PreparedData, checks};
 use crate::device::Device;
-use crate::lora::Lora;
-use crate::model_config::ModelConfig;
-use crate::recipe::Recipe;
-use crate::run::Sharding;
-use crate::stage::Stage;
-use crate::training::{Recompute, Training};
+use crate::memory::Memory;
+use crate::plan::{Machine, SECONDS_PER_DAY, plan};
+use crate::step_time::StepTime;
+use crate::traffic::StepTraffic;
+use crate::work::Work;
 
-const SECONDS_PER_DAY: f64 = 86_400.0;
-/// Devices that are counted with.
+/// The largest number of devices.
 const MOST_DEVICES: u64 = 1_000_000;
-/// Figures that a step on pairs records beside its loss (`crates/apo/src/objective.rs`).
-const OBSERVED_ON_PAIRS: u64 = 7;
 
 /// A run on devices of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -144,127 +137,77 @@ pub struct TooMuchMemory {
     pub instead: Vec<(String, u64)>,
 }
 
-impl Recipe {
-    /// The run on at most `devices` devices of a kind.
-    ///
-    /// # Errors
-    /// As [`Recipe::plan`]; a number of devices that is none.
-    pub fn estimate(&self, facts: &Facts, devices: u64, device: &Device) -> Result<Estimate, PlanError> {
-        if !(1..=MOST_DEVICES).contains(&devices) {
-            let message = format!("{devices} devices cannot be counted with; write 1 to {MOST_DEVICES}");
-            return Err(PlanError::refuse("plan.devices", message));
-        }
-        let config = match &facts.architecture {
-            Some(config) => config.clone(),
-            None => self.architecture()?,
-        };
-        let mut recipe = self.clone();
-        let mut stages = Vec::new();
-        for stage in &self.stages {
-            let Some(training) = trained(stage, facts) else {
-                continue;
-            };
-            let steps = planned(stage, facts).map(|training| training.total_steps());
-            let estimate = StageEstimate::of(self, &config, stage, &training, steps, devices, device)?;
-            recipe
-                .plan
-                .stage_devices
-                .insert(stage.name.clone(), estimate.devices);
-            stages.push(estimate);
-        }
-        // All that is refused without devices is refused with them.
-        let plan = recipe.plan(facts)?;
-        let original = self.plan.original.as_ref().and_then(|original| {
-            let on_text = |stage: &Stage| stage.training().is_some();
-            let names: Vec<&str> = self
-                .stages
-                .iter()
-                .filter(|stage| on_text(stage))
-                .map(|stage| stage.name.as_str())
-                .collect();
-            let flops: f64 = plan
-                .stages
-                .iter()
-                .filter(|stage| names.contains(&stage.name.as_str()))
-                .map(|stage| stage.flops)
-                .sum();
-            let our_days: f64 = stages
-                .iter()
-                .filter(|stage| names.contains(&stage.name.as_str()))
-                .filter_map(|stage| stage.days)
-                .sum();
-            let mfu =
-                |peak: f64, devices: u64, days: f64| flops / (peak * devices as f64 * days * SECONDS_PER_DAY);
-            let theirs = Device::named(&original.device)?.flops_per_second(self.run.precision);
-            let ours = device.flops_per_second(self.run.precision);
-            Some(OriginalEstimate {
-                devices: original.devices,
-                device: original.device.clone(),
-                days: original.days,
-                mfu: mfu(theirs, original.devices, original.days),
-                our_days,
-                our_mfu: mfu(ours, devices, our_days),
-            })
+/// The run on at most `devices` devices of a kind.
+///
+/// # Errors
+/// As [`Recipe::plan`]; a number of devices outside 1 to 1,000,000.
+pub fn estimate(
+    recipe: &Recipe,
+    facts: &Facts,
+    devices: u64,
+    device: &Device,
+) -> Result<Estimate, PlanError> {
+    if !(1..=MOST_DEVICES).contains(&devices) {
+        return Err(PlanError::Refused {
+            key: "plan.devices".to_owned(),
+            message: format!("{devices} devices cannot be counted with; write 1 to {MOST_DEVICES}"),
         });
-        let days_by = |seconds: fn(&WholeStep) -> f64| {
-            let of_stage = |stage: &StageEstimate| {
-                Some(seconds(stage.whole.as_ref()?) * stage.steps? as f64 / SECONDS_PER_DAY)
-            };
-            stages.iter().filter_map(of_stage).sum()
+    }
+    let config = facts.architecture_of(recipe)?;
+    let mut on_devices = recipe.clone();
+    let mut stages = Vec::new();
+    for stage in &recipe.stages {
+        let Some(training) = facts.trained(stage) else {
+            continue;
         };
-        Ok(Estimate {
-            name: self.run.name.clone(),
-            fingerprint: self.fingerprint(),
-            parameters: config.parameters(),
-            devices,
-            device: device.clone(),
-            peak_flops_per_second: device.flops_per_second(self.run.precision),
-            tokens: plan.total_tokens,
-            flops: plan.flops,
-            days: days_by(|step| step.seconds),
-            between_devices_days: days_by(|step| step.between_devices_seconds.unwrap_or(step.seconds)),
-            overlapped_days: days_by(|step| step.overlapped_seconds.unwrap_or(step.seconds)),
-            stages,
-            original,
+        let steps = facts.planned(stage).map(|training| training.total_steps());
+        let estimate = StageEstimate::of(recipe, &config, stage, &training, steps, devices, device)?;
+        let of_stage = (stage.name.clone(), estimate.devices);
+        on_devices.plan.stage_devices.extend([of_stage]);
+        stages.push(estimate);
+    }
+    // All that is refused without devices is refused with them.
+    let plan = plan(&on_devices, facts, &Machine::default())?;
+    let peak = device.flops_per_second(recipe.run.precision);
+    let original = recipe.plan.original.as_ref().and_then(|original| {
+        let on_text = |name: &str| recipe.stage(name).is_ok_and(|stage| !stage.phases().is_empty());
+        let planned = plan.stages.iter().filter(|stage| on_text(&stage.plan.name));
+        let flops: f64 = planned.map(|stage| stage.flops).sum();
+        let ours = stages.iter().filter(|stage| on_text(&stage.name));
+        let our_days: f64 = ours.filter_map(|stage| stage.days).sum();
+        let mfu =
+            |peak: f64, devices: u64, days: f64| flops / (peak * devices as f64 * days * SECONDS_PER_DAY);
+        let theirs = Device::named(&original.device)?.flops_per_second(recipe.run.precision);
+        Some(OriginalEstimate {
+            devices: original.devices,
+            device: original.device.clone(),
+            days: original.days,
+            mfu: mfu(theirs, original.devices, original.days),
+            our_days,
+            our_mfu: mfu(peak, devices, our_days),
         })
-    }
-}
-
-/// The optimisation of a stage whose steps are known, from the recipe or from the data.
-pub(super) fn planned<'s>(stage: &'s Stage, facts: &Facts) -> Option<Cow<'s, Training>> {
-    let Some(PreparedData { rows, tokens }) = facts.prepared.get(&stage.name) else {
-        return stage.planned();
-    };
-    let fine_tuned = || Some(stage.fine_tuning()?.training(&stage.name, *rows));
-    let preferred = || Some(stage.preference()?.training(&stage.name, *rows, *tokens));
-    let known = fine_tuned().or_else(preferred).map(Cow::Owned);
-    known.or_else(|| stage.planned())
-}
-
-/// The optimisation of a stage, with or without its number of steps.
-pub(super) fn trained<'s>(stage: &'s Stage, facts: &Facts) -> Option<Cow<'s, Training>> {
-    let without_steps = || match (stage.fine_tuning(), stage.preference()) {
-        (Some(fine_tuning), _) => Some(fine_tuning.training(&stage.name, 0)),
-        (_, Some(preference)) => Some(preference.training(&stage.name, 0, 0)),
-        (None, None) => None,
-    };
-    planned(stage, facts).or_else(|| without_steps().map(Cow::Owned))
-}
-
-/// Numbers in the adapters of a model: `rank · (out + in)` for each of their matrices.
-pub(super) fn adapters(lora: &Lora, config: &ModelConfig) -> Trained {
-    let shapes = config.parameter_shapes();
-    let sides = shapes.iter().filter_map(|(name, shape)| {
-        let matrix = name.strip_suffix(".weight")?.rsplit('.').next()?;
-        let is_target = lora.targets.iter().any(|target| target == matrix);
-        (is_target && shape.len() == 2).then(|| shape.iter().sum::<usize>())
     });
-    let layers = config.num_hidden_layers;
-    Trained {
-        layers: layers as u64,
-        of_layer: (lora.rank * sides.sum::<usize>() / layers.max(1)) as u64,
-        rest: 0,
-    }
+    let days_by = |seconds: fn(&WholeStep) -> f64| {
+        let of_stage = |stage: &StageEstimate| {
+            Some(seconds(stage.whole.as_ref()?) * stage.steps? as f64 / SECONDS_PER_DAY)
+        };
+        stages.iter().filter_map(of_stage).sum()
+    };
+    Ok(Estimate {
+        name: recipe.run.name.clone(),
+        fingerprint: recipe.fingerprint(),
+        parameters: config.parameters(),
+        devices,
+        device: device.clone(),
+        peak_flops_per_second: peak,
+        tokens: plan.total_tokens,
+        flops: plan.flops,
+        days: days_by(|step| step.seconds),
+        between_devices_days: days_by(|step| step.between_devices_seconds.unwrap_or(step.seconds)),
+        overlapped_days: days_by(|step| step.overlapped_seconds.unwrap_or(step.seconds)),
+        stages,
+        original,
+    })
 }
 
 /// How the rows of a step are divided.
@@ -282,14 +225,14 @@ impl Division {
         let rows = training.sequences_per_step();
         // Of counts that divide the rows only; what is wrong with the others is not asked for.
         let fits = |count: u64| match rows.is_multiple_of(count) {
-            true => checks::ranks(stage, training, count).ok(),
+            true => stage.micro_batches(training, count).ok(),
             false => None,
         };
         let most = devices.min(rows);
         let used = (1..=most).rev().find(|count| fits(*count).is_some()).unwrap_or(1);
         let next = (devices + 1..=rows.min(MOST_DEVICES)).find(|count| fits(*count).is_some());
         // If not even one device can, their number is not what is wrong.
-        let (micro_batch, accumulation) = checks::ranks(stage, training, used)?;
+        let (micro_batch, accumulation) = stage.micro_batches(training, used)?;
         Ok(Self {
             devices: used,
             micro_batch,
@@ -350,64 +293,15 @@ impl StageEstimate {
             sent: StepTraffic::of_first_rank(
                 trained,
                 used,
-                if pairs.is_some() { OBSERVED_ON_PAIRS } else { 0 },
+                match pairs {
+                    Some(_) => Preferred::OBSERVED.len() as u64,
+                    None => 0,
+                },
                 work.rounds(),
             ),
             memory_bytes: memory,
             too_much: TooMuchMemory::of(&work, memory, device, pairs.is_some()),
         })
-    }
-}
-
-impl<'a> Work<'a> {
-    /// What one of `ranks` does in a step of a stage, in micro-batches of so many rows and as many of them.
-    pub(super) fn of(
-        recipe: &Recipe,
-        config: &'a ModelConfig,
-        stage: &Stage,
-        training: &Training,
-        [micro_batch, accumulation]: [u64; 2],
-        ranks: u64,
-    ) -> Self {
-        Self {
-            config,
-            precision: recipe.run.precision,
-            // Pairs share rows, one of which is computed at once.
-            sequence_length: stage
-                .preference()
-                .map_or(training.sequence_length.0, |pairs| pairs.row_length.0),
-            micro_batch,
-            accumulation,
-            recompute: stage.recompute() == Recompute::Layers,
-            trained: stage
-                .lora()
-                .map_or_else(|| Trained::all(config), |lora| adapters(lora, config)),
-            sharding: recipe.run.shard,
-            ranks,
-            checkpoint_every: training.checkpoint.every.map(|every| every.0),
-        }
-    }
-
-    pub(super) fn memory(&self) -> Memory {
-        let memory = Memory::of_device(
-            self.config,
-            self.precision,
-            self.sequence_length,
-            self.micro_batch,
-            self.recompute,
-            self.ranks,
-        );
-        let memory = match self.is_adapted() {
-            true => memory.with_adapters(self.trained.total(), self.precision, self.ranks),
-            false => memory,
-        };
-        match self.sharding {
-            Sharding::Gradients if self.recompute && self.ranks > 1 => {
-                let Trained { of_layer, rest, .. } = self.trained;
-                memory.with_sharded_gradients(self.trained.total(), of_layer, rest, self.ranks)
-            }
-            _ => memory,
-        }
     }
 }
 

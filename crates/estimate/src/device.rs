@@ -7,10 +7,7 @@
 use std::str::FromStr;
 
 use serde::Serialize;
-
-use crate::run::{DEVICES, Precision};
-use crate::section::unknown;
-use crate::units::Percent;
+use smollm3_recipe::{DEVICES, Percent, Precision, unknown};
 
 /// A device as the estimate of a run sees it. Rates are a second.
 #[derive(Debug, Clone, PartialEq, Serialize)]
