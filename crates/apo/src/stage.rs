@@ -31,7 +31,8 @@ pub fn prefer(
     run.verify_parents(stage)?;
     let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
     let Run { recipe, data, .. } = run;
-    let prepared = run.first(|| Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener))?;
+    let prepared =
+        run.first(|| Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener))?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let pairs_of_sources: Vec<u64> = preference
         .chat
@@ -46,9 +47,8 @@ pub fn prefer(
         .collect();
     let seed = run.recipe.run.seed;
     let pairs_per_step = stage.optimisation()?.sequences_per_step();
-    let rows_of = |store, sources: &[u64]| {
-        PairRows::new(store, sources, seed, pairs_per_step, preference.row_length.0)
-    };
+    let rows_of =
+        |store, sources: &[u64]| PairRows::new(store, sources, seed, pairs_per_step, preference.row_length.0);
     let rows = rows_of(prepared.train, &pairs_of_sources);
     let held_out = prepared.held_out.map(|store| rows_of(store, &[]));
     listener.on(&Event::Note(format!(
@@ -101,7 +101,12 @@ pub fn prefer(
     };
     drop(against.model.take());
 
-    let names: Vec<String> = preference.chat.data.iter().map(|data| data.name.clone()).collect();
+    let names: Vec<String> = preference
+        .chat
+        .data
+        .iter()
+        .map(|data| data.name.clone())
+        .collect();
     let sources = names.iter().map(|name| SourceName {
         name: name.clone(),
         category: "pairs".to_owned(),

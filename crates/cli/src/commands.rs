@@ -190,7 +190,10 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let facts = facts(&recipe)?;
     match (args.devices, &args.device) {
         (Some(devices), Some(device)) => show(&estimate(&recipe, &facts, devices, device)?, args.json)?,
-        _ => show(&smollm3_estimate::plan(&recipe, &facts, &machine(&recipe, &facts))?, args.json)?,
+        _ => show(
+            &smollm3_estimate::plan(&recipe, &facts, &machine(&recipe, &facts))?,
+            args.json,
+        )?,
     }
     Ok(ExitCode::SUCCESS)
 }

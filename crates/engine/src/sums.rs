@@ -109,7 +109,10 @@ impl StepSums {
             own.extend(numbers);
         }
         // Not every rank has rows of every source.
-        let counts: Vec<usize> = sources.iter().map(|sources| few + SOURCE_NUMBERS * sources).collect();
+        let counts: Vec<usize> = sources
+            .iter()
+            .map(|sources| few + SOURCE_NUMBERS * sources)
+            .collect();
         let mut of_ranks = vec![0.0; counts.iter().sum()];
         let begin: usize = counts.iter().take(ranks.rank()).sum();
         of_ranks[begin..begin + own.len()].copy_from_slice(&own);

@@ -30,7 +30,7 @@ pub struct Estimate {
     pub parameters: u64,
     /// Devices there are.
     pub devices: u64,
-    /// What they are taken to do.
+    /// Their assumed figures.
     pub device: Device,
     /// Peak of one in the run's precision.
     pub peak_flops_per_second: f64,
@@ -40,18 +40,18 @@ pub struct Estimate {
     pub flops: f64,
     /// Days of them.
     pub days: f64,
-    /// Days of them if devices summed among themselves (NCCL).
+    /// Days of them with sums between devices (NCCL).
     pub between_devices_days: f64,
-    /// The same at best, all of it while the backward pass goes on.
+    /// The same at best, if all communication overlapped with computation.
     pub overlapped_days: f64,
     /// The stages that train, in order.
     pub stages: Vec<StageEstimate>,
-    /// The run that the recipe follows, where the recipe says what it took.
+    /// The original run, where the recipe states its cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub original: Option<OriginalEstimate>,
 }
 
-/// The run that a recipe follows beside its estimate, over the stages on text.
+/// The original run next to the estimate, over the stages on text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OriginalEstimate {
     /// Its devices.
@@ -60,11 +60,11 @@ pub struct OriginalEstimate {
     pub device: String,
     /// Its days.
     pub days: f64,
-    /// Model FLOPs of the recipe's stages on text, a second and device, as a part of the peak.
+    /// Model FLOPs per second and device of the recipe's stages on text, as a fraction of the peak.
     pub mfu: f64,
     /// Days of these stages on the devices that are estimated.
     pub our_days: f64,
-    /// The part of the peak of all these devices, idle ones included.
+    /// The fraction of the peak of all these devices, idle ones included.
     pub our_mfu: f64,
 }
 
@@ -75,7 +75,7 @@ pub struct StageEstimate {
     pub name: String,
     /// `pretrain`, `long-context`, `mid-train`, `sft` or `apo`.
     pub kind: String,
-    /// Devices that compute, each one rank: the most that rows can be divided among.
+    /// Devices that compute, each one rank: the most that the rows can be divided among.
     pub devices: u64,
     /// The next larger number of devices that they can be divided among, where some are idle and there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,16 +92,16 @@ pub struct StageEstimate {
     /// Steps, where they do not depend on data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Where the time of a step goes; of a step on pairs that are not prepared, what the ranks do together.
+    /// The time of a step by its parts; of a step on pairs that are not prepared, communication only.
     pub step_seconds: StepTime,
-    /// What can be said of a step as a whole; nothing of one on pairs that are not prepared.
+    /// The step as a whole; unknown for pairs that are not prepared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub whole: Option<WholeStep>,
-    /// What rank 0 sends in a step.
+    /// The bytes that rank 0 sends in a step.
     pub sent: StepTraffic,
     /// Memory of a device.
     pub memory_bytes: Memory,
-    /// What to do where it is more than the device has.
+    /// By how much it exceeds the device's memory, and what would help.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub too_much: Option<TooMuchMemory>,
     /// Days of the stage, where its steps are known.
@@ -114,16 +114,16 @@ pub struct StageEstimate {
 pub struct WholeStep {
     /// Its seconds.
     pub seconds: f64,
-    /// What most of them are spent on.
+    /// The part of the step that takes longest.
     pub dominant: &'static str,
     /// Tokens a second, of all devices.
     pub tokens_per_second: f64,
-    /// Model FLOPs a second as a part of the peak of the devices that compute.
+    /// Model FLOPs a second as a fraction of the peak of the devices that compute.
     pub mfu: f64,
-    /// Its seconds if devices summed among themselves (NCCL), where there are several.
+    /// Its seconds with sums between devices (NCCL), where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub between_devices_seconds: Option<f64>,
-    /// The same at best, all of it while the backward pass goes on.
+    /// The same at best, if all communication overlapped with computation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlapped_seconds: Option<f64>,
 }
@@ -133,7 +133,7 @@ pub struct WholeStep {
 pub struct TooMuchMemory {
     /// By how much.
     pub over_bytes: u64,
-    /// What could be written instead, and the memory it takes then.
+    /// Settings that need less, and the memory with each.
     pub instead: Vec<(String, u64)>,
 }
 
@@ -215,15 +215,15 @@ struct Division {
     devices: u64,
     micro_batch: u64,
     accumulation: u64,
-    /// The next larger number of devices than there are that would do.
+    /// The next larger number of devices that divides the rows.
     next: Option<u64>,
 }
 
 impl Division {
-    /// Among the most of `devices` that can share them.
+    /// Among as many of `devices` as divide them.
     fn of(stage: &Stage, training: &Training, devices: u64) -> Result<Self, PlanError> {
         let rows = training.sequences_per_step();
-        // Of counts that divide the rows only; what is wrong with the others is not asked for.
+        // Only counts that divide the rows are tried: an error for the others would cost time.
         let fits = |count: u64| match rows.is_multiple_of(count) {
             true => stage.micro_batches(training, count).ok(),
             false => None,
@@ -231,7 +231,7 @@ impl Division {
         let most = devices.min(rows);
         let used = (1..=most).rev().find(|count| fits(*count).is_some()).unwrap_or(1);
         let next = (devices + 1..=rows.min(MOST_DEVICES)).find(|count| fits(*count).is_some());
-        // If not even one device can, their number is not what is wrong.
+        // If not even one device can, this is the error of another setting.
         let (micro_batch, accumulation) = stage.micro_batches(training, used)?;
         Ok(Self {
             devices: used,
@@ -261,7 +261,7 @@ impl StageEstimate {
         let pairs = stage.preference();
         let work = Work::of(recipe, config, stage, training, [micro_batch, accumulation], used);
         let (trained, row) = (work.trained, work.sequence_length);
-        // Pairs are of all lengths; known ones take the time of as many of their mean.
+        // Pairs differ in length; prepared ones take the time of as many pairs of the mean length.
         let timed = match (pairs, steps) {
             (None, _) => Some(work),
             (Some(_), Some(_)) => Some(Work {

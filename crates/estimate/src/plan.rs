@@ -88,7 +88,7 @@ pub struct ConversationCost {
     /// The stage.
     #[serde(flatten)]
     pub plan: ConversationPlan,
-    /// What is known while the steps are not.
+    /// Its cost as far as it is known without steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unplanned: Option<Unplanned>,
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use smollm3_recipe::{
-    BestCheckpoint, Learned, MergePlan, PhasePlan, RowsPlan, SourcePlan, Validation,
-};
+use smollm3_recipe::{BestCheckpoint, Learned, MergePlan, PhasePlan, RowsPlan, SourcePlan, Validation};
 
 use crate::figures::{gigabytes, grouped, short, write_close, write_title};
 use crate::memory::Memory;
@@ -171,7 +169,7 @@ fn write_conversations(
     Ok(())
 }
 
-/// What a stage is measured on and when; what follows from it.
+/// What a stage is measured on and when; the consequences.
 fn in_words(validation: &Validation) -> [String; 2] {
     let of = match validation.paths.as_slice() {
         [] => "what [data] held_out keeps back".to_owned(),
@@ -387,7 +385,7 @@ fn cell(share: Option<&f64>, tokens: u64, epochs: Option<f64>) -> String {
     format!("{:>6} %{:>9} {epochs:<5}", percent(share), short(tokens))
 }
 
-/// A source's name and what it gives to each phase.
+/// A source's name and its share of each phase.
 type Row<'p> = (&'p str, Vec<Option<&'p SourcePlan>>);
 
 /// The sources of each category over the phases; categories and sources with most tokens first.
@@ -427,7 +425,7 @@ fn name_width<'n>(names: impl Iterator<Item = &'n str>, least: usize, most: usiz
         .clamp(least, most)
 }
 
-/// `text` in at most `width` characters; what is left out is shown by `…`.
+/// `text` in at most `width` characters; `…` marks the omission.
 fn clipped(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -435,7 +433,7 @@ fn clipped(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A time in the unit that it is told in.
+/// A time in a readable unit.
 fn time(days: f64) -> String {
     match days * 1_440.0 {
         minutes if minutes < 90.0 => format!("{minutes:.0} minutes"),

@@ -33,7 +33,7 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// `None` where everything is tokenised, or nothing is to be.
+    /// `None` if nothing is left to tokenise.
     pub(crate) fn of(
         stages: &[StagePlan],
         facts: &Facts,

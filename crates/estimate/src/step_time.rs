@@ -5,7 +5,7 @@
 //! last micro-batch's backward pass goes on ([`StepTime::hidden`]); nothing else overlaps, so the terms add up.
 //! Not in them: waiting for the slowest rank, for data and for messages; evaluation; restarts.
 //!
-//! Each term is an amount of work and a rate. The amounts are counted ([`Work`]); the rates are the data sheet's, times a part
+//! Each term is an amount of work and a rate. The amounts are counted (`work.rs`); the rates are the data sheet's, times a part
 //! that is assumed to be reached ([`Device`]).
 
 use serde::Serialize;
@@ -122,7 +122,7 @@ impl StepTime {
         Self::over_hosts(GRADIENT_PASSES, work.rounds(), work, device)
     }
 
-    /// All trained numbers so many times to or from the device and to or from the other ranks.
+    /// All trained numbers `times` times to or from the device and to or from the other ranks.
     fn over_hosts(passes: f64, times: u64, work: &Work<'_>, device: &Device) -> Self {
         let bytes = 4.0 * (work.trained.total() * times) as f64;
         let ranks = work.ranks as f64;
@@ -140,7 +140,7 @@ impl StepTime {
         }
     }
 
-    /// What of these seconds of gradients goes on beside the backward pass, one layer's after another's.
+    /// The part of these seconds of gradients that overlaps with the backward pass, layer by layer.
     fn hides(&self, gradients: f64, work: &Work<'_>) -> f64 {
         let backward = BACKWARD * self.compute() * work.rounds() as f64 / work.accumulation as f64;
         match work.recompute {
@@ -149,7 +149,7 @@ impl StepTime {
         }
     }
 
-    /// The step where devices sum among themselves; then, at best, if weights too were sent while something is computed.
+    /// Seconds of the step with sums between devices; then, at best, if sending the weights overlapped too.
     ///
     /// Rings pass through all devices of a node and leave it once, over one adapter each, so a node's adapters carry them
     /// together: the bandwidth is theirs or that inside the node, whichever is less (NCCL; `doc/PERFORMANCE.md` of nccl-tests,

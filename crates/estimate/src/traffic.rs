@@ -26,15 +26,15 @@ pub struct StepTraffic {
     pub weights_bytes: u64,
     /// Losses, counts and norms, with rows of one source in the step.
     pub numbers_bytes: u64,
-    /// As many more for each further source that the rank has rows of in the step.
+    /// Additional bytes for each further source of the rank's rows in the step.
     pub each_further_source_bytes: u64,
-    /// All of it, with one source.
+    /// The sum, with one source.
     pub total_bytes: u64,
     /// Messages: of gradients and weights, and one of numbers before and one after them to each other rank.
     pub messages: u64,
 }
 
-/// Numbers that are trained, as ranks sum them: a bucket a layer, and one of what is in none.
+/// Trained numbers as ranks sum them: one bucket for each layer, and one for the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trained {
     /// Layers.
@@ -66,12 +66,12 @@ impl Trained {
         }
     }
 
-    /// How many they are.
+    /// All of them.
     pub fn total(self) -> u64 {
         self.layers * self.of_layer + self.rest
     }
 
-    /// How long buckets are, and how many are so long.
+    /// The lengths of buckets, and the number of each.
     fn buckets(self) -> [(u64, u64); 2] {
         [(self.of_layer, self.layers), (self.rest, 1)].map(|(length, count)| match length {
             0 => (0, 0),
@@ -89,13 +89,16 @@ impl StepTraffic {
         let [mut gradients, mut weights] = [0u64; 2];
         let mut messages = others.saturating_mul(EXCHANGES);
         for (length, count) in trained.buckets() {
-            let shard = length.div_ceil(ranks.max(1)).next_multiple_of(SHARD_ALIGNMENT as u64);
+            let shard = length
+                .div_ceil(ranks.max(1))
+                .next_multiple_of(SHARD_ALIGNMENT as u64);
             let own = shard.min(length);
             let times = |bytes: u64| count.saturating_mul(bytes);
             gradients = gradients.saturating_add(times(rounds * F32 * (length - own)));
             weights = weights.saturating_add(times(F32.saturating_mul(own).saturating_mul(others)));
-            messages =
-                messages.saturating_add(times((rounds * own.div_ceil(PIECE as u64) + 1).saturating_mul(others)));
+            messages = messages.saturating_add(times(
+                (rounds * own.div_ceil(PIECE as u64) + 1).saturating_mul(others),
+            ));
         }
         let numbers = others.saturating_mul(F64 * (NUMBERS + observed) + OF_SOURCE);
         Self {

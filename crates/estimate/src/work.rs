@@ -128,7 +128,11 @@ impl<'a> Work<'a> {
 
     /// FLOPs of one token in matrix products: forward, backward, and forward again where layers are recomputed.
     pub fn product_flops(&self) -> f64 {
-        let again = if self.recompute { self.layer_flops() / 3.0 } else { 0.0 };
+        let again = if self.recompute {
+            self.layer_flops() / 3.0
+        } else {
+            0.0
+        };
         self.flops_per_token(0) + again
     }
 

@@ -87,8 +87,7 @@ fn a_small_step_worked_by_hand() {
     assert_near(sums.seconds, step.total());
     assert_eq!(sums.dominant, "attention");
     assert_near(sums.tokens_per_second, 8_192.0 / step.total());
-    let flops =
-        8_192.0 * training_flops_per_token(&folder.load(&[]).unwrap().architecture().unwrap(), 1_024);
+    let flops = 8_192.0 * training_flops_per_token(&folder.load(&[]).unwrap().architecture().unwrap(), 1_024);
     assert_near(sums.mfu, flops / (2e12 * step.total()));
     let compute = step.products + step.attention + step.elementwise;
     let rest = step.update + step.checkpoints;

@@ -23,7 +23,9 @@ fn unplanned(plan: &RunCost, stage: usize) -> &Unplanned {
 }
 
 fn load(name: &str) -> Recipe {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../recipes")
+        .join(name);
     Recipe::load(&folder, &[]).unwrap()
 }
 
@@ -70,7 +72,10 @@ fn days_of_the_cluster() {
     );
     let expected = plan.flops / (1e9 * 0.5 * 4.0) / 86_400.0;
     assert!((plan.days.unwrap() / expected - 1.0).abs() < 1e-12);
-    assert_eq!((plan.stages[0].plan.devices, plan.stages[0].plan.micro_batch), (4, 2));
+    assert_eq!(
+        (plan.stages[0].plan.devices, plan.stages[0].plan.micro_batch),
+        (4, 2)
+    );
 }
 
 #[test]
@@ -350,7 +355,12 @@ fn adapters_are_shown_with_their_memory() {
         // 8 · (64 + 64) and 8 · (64 + 160) in each of four layers.
         let numbers = 4 * 8 * (64 + 64 + 64 + 160);
         assert_eq!(
-            adapted.conversations[0].plan.adapters.as_ref().unwrap().parameters,
+            adapted.conversations[0]
+                .plan
+                .adapters
+                .as_ref()
+                .unwrap()
+                .parameters,
             numbers
         );
         let (found, full) = (memory(&adapted), memory(&whole));
@@ -474,7 +484,11 @@ fn the_documented_recipe_fits_its_devices() {
     let seconds = 384.0 * 989e12 * 24.0 * 86_400.0;
     assert_eq!(format!("{:.2}", plan.stages[0].flops / seconds), "0.29");
     for stage in &plan.stages {
-        assert!(stage.memory.total < 80_000_000_000, "{} does not fit", stage.plan.name);
+        assert!(
+            stage.memory.total < 80_000_000_000,
+            "{} does not fit",
+            stage.plan.name
+        );
     }
 }
 

@@ -18,11 +18,11 @@ use smollm3_engine::{
     AdamW, CrossEntropy, EngineError, GlobalBatch, MicroBatch, Result, Row, Run, Share, StepMode, TrainState,
     checkpoint, train_step,
 };
+use smollm3_estimate::{StepTraffic, Trained};
 use smollm3_kernels::device;
 use smollm3_model::hf::TensorFiles;
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
 use smollm3_pretrain::pretrain;
-use smollm3_estimate::{StepTraffic, Trained};
 use smollm3_recipe::LossAverage;
 use smollm3_records::{Event, Listener, Metrics, RecordError, StepRecord};
 use support::recipe;

@@ -102,11 +102,11 @@ pub enum Duration {
     Until(Span),
 }
 
-/// Times through the data: more would not end, and steps could not be counted.
+/// The most passes over the data: more would not end, and their steps could not be counted.
 const MOST_EPOCHS: f64 = 10_000.0;
 
 impl Duration {
-    /// What `epochs` and `until` say, of which one must be written.
+    /// Reads `epochs` and `until`, exactly one of which must be written.
     fn of(epochs: Option<f64>, until: Option<Span>) -> Result<Self, Problem> {
         match (epochs, until) {
             (Some(epochs), None) if epochs > MOST_EPOCHS => {
@@ -147,9 +147,9 @@ impl Duration {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum TemplateChoice {
-    /// One that this project brings along, by name.
+    /// A built-in template, by name.
     BuiltIn(String),
-    /// That of the checkpoint which the stage starts from.
+    /// That of the checkpoint that the stage starts from.
     Checkpoint,
     /// A file, from the folder of the recipe.
     File(String),
@@ -177,25 +177,25 @@ impl From<TemplateChoice> for String {
     }
 }
 
-/// What becomes of a row that the template does not write whole.
+/// Whether the template may leave out parts of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TemplateDrops {
-    /// The first one ends the work, with its line, its message and its key.
+    /// No: the first such row is an error that names its line, message and key.
     #[default]
     Refuse,
-    /// It is used as the template writes it, and counted by the kind of what is missing.
+    /// Yes: the row is used as rendered, and counted by the kind of part left out.
     Count,
 }
 
-/// What becomes of special tokens that a row spells, such as `<|im_end|>` in a question.
+/// How special tokens in the text of a row are read, such as `<|im_end|>` in a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SpecialTokens {
-    /// They are encoded as characters; only the template writes special tokens.
+    /// As characters: only the template writes special tokens.
     #[default]
     Text,
-    /// The row is refused.
+    /// Not at all: the row is refused.
     Refuse,
 }
 
@@ -206,13 +206,13 @@ pub struct ChatText<'a> {
     pub template: &'a TemplateChoice,
     /// The date that it may ask for.
     pub date: Option<&'a str>,
-    /// What becomes of rows that it does not write whole.
+    /// Whether it may leave out parts of a row.
     pub template_drops: TemplateDrops,
-    /// What becomes of special tokens that a row spells.
+    /// How special tokens in the text of a row are read.
     pub special_tokens: SpecialTokens,
 }
 
-/// Refuses what is no day.
+/// Refuses a text that is not a date.
 fn check_date(date: Option<&str>) -> Result<(), Problem> {
     match date.filter(|date| !is_date(date)) {
         None => Ok(()),
@@ -223,7 +223,7 @@ fn check_date(date: Option<&str>) -> Result<(), Problem> {
     }
 }
 
-/// Whether `text` is a day that there is, `YYYY-MM-DD`.
+/// Whether `text` is a date of the calendar, `YYYY-MM-DD`.
 fn is_date(text: &str) -> bool {
     let shaped = text.bytes().enumerate().all(|(at, byte)| match at {
         4 | 7 => byte == b'-',

@@ -10,7 +10,7 @@ use crate::push::license;
 use crate::section::unknown;
 use crate::source::{Source, SourceKind};
 
-/// Whether a setting is the default one, which recipes of before do not have.
+/// Whether a setting has its default value. It is left out of canonical forms then, as older versions did not have the key.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -24,20 +24,20 @@ pub struct Conversations {
     /// JSON lines or Parquet: files, folders, globs or addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
-    /// In the place of files: generated questions about sums.
+    /// Instead of files: generated questions about sums.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sums: Option<Sums>,
-    /// In the place of files: passages of a source's text, to be gone on with.
+    /// Instead of files: passages of a source's text to continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passages: Option<Passages>,
-    /// The part of the rows that is kept, as a recipe has it; once it is read, `weight` has it and this is `None`.
+    /// The fraction of the rows to keep, under its name in recipes. Reading moves it to `weight`.
     #[serde(default, skip_serializing)]
     pub fraction: Option<f64>,
-    /// The part of the rows that is kept, chosen by the run's seed: the same rows whatever other data there are. `fraction` in a
-    /// recipe, or by this name, which it has in SmolLM3's own configurations.
+    /// The fraction of the rows to keep, chosen by the run's seed independently of other data. A recipe calls it `fraction`,
+    /// or `weight` as SmolLM3's own configurations do.
     #[serde(default = "whole")]
     pub weight: f64,
-    /// In the place of a part, so many rows, chosen in the same way.
+    /// Instead of a fraction, a number of rows, chosen in the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
     /// Their licence as the Hub spells it, for model cards.
@@ -61,12 +61,12 @@ impl Default for Conversations {
 }
 
 impl Conversations {
-    /// Takes `fraction` for `weight`, so that a recipe is the same under both names.
+    /// Moves `fraction` to `weight`, so that a recipe is the same under both names.
     pub(crate) fn with_one_name(&mut self) {
         self.weight = self.fraction.take().unwrap_or(self.weight);
     }
 
-    /// How many rows of `rows` are kept: the part rounded down, as the original does.
+    /// How many of `rows` rows are kept, rounded down as in the original.
     pub fn kept(&self, rows: u64) -> u64 {
         self.rows.unwrap_or((rows as f64 * self.weight) as u64)
     }
@@ -83,21 +83,21 @@ pub struct Sums {
     pub seed: u64,
     /// Whether the answers think first (`/think`) or not (`/no_think`).
     pub think: bool,
-    /// What they say in the end; of pairs, what is preferred.
+    /// The form of the final answer; of pairs, of the preferred one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub answers: SumAnswers,
 }
 
-/// How an answer to a sum is put.
+/// The form of an answer to a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SumAnswers {
-    /// `83`. Of pairs, the right number is preferred to a wrong one.
+    /// `83`. In pairs, the right number is preferred to a wrong one.
     #[default]
     Number,
-    /// `47 + 36 = 83`. Of pairs, the right equation is preferred to the bare number and to a wrong equation, in turn.
+    /// `47 + 36 = 83`. In pairs, the right equation is preferred to the bare number and to a wrong equation, alternately.
     Equation,
-    /// The one and the other in turn.
+    /// Alternately one and the other.
     Mixed,
 }
 
@@ -111,25 +111,25 @@ impl SumAnswers {
         }
     }
 
-    /// What is wrong with it where one answer is preferred to another.
+    /// Why pairs cannot have this form.
     pub(crate) fn problem_of_pairs(self) -> Option<String> {
         (self == Self::Mixed)
             .then(|| "pairs prefer one form of answer; write \"number\" or \"equation\"".to_owned())
     }
 }
 
-/// Generated conversations about text: the user gives the first quarter of a passage, the assistant goes on.
+/// Generated conversations about text: the user gives the first quarter of a passage, the assistant continues it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Passages {
-    /// The `[source.NAME]` that the passages are from. What it holds out is in none of them.
+    /// The `[source.NAME]` that the passages are from. Its held-out documents are not used.
     pub source: String,
     /// How many.
     pub conversations: u64,
     /// Chooses the documents.
     #[serde(default)]
     pub seed: u64,
-    /// The mode in which they are asked for (`/think` or `/no_think`); none of them thinks.
+    /// The mode of the request (`/think` or `/no_think`); no answer thinks.
     pub think: bool,
 }
 
@@ -145,7 +145,7 @@ fn whole() -> f64 {
     1.0
 }
 
-/// Refuses data that are nowhere, twice there, or no part of anything.
+/// Refuses data sets without rows or with contradictory keys, and names that occur twice.
 pub(crate) fn check_data(all: &[Conversations], reads: Reads) -> Result<(), Problem> {
     let pairs = reads == Reads::Pairs;
     let (what, forms) = match pairs {
@@ -220,7 +220,7 @@ pub(crate) fn check_data(all: &[Conversations], reads: Reads) -> Result<(), Prob
     Ok(())
 }
 
-/// Refuses passages of a source that is not there, or that has tokens for a text.
+/// Refuses passages of a source that does not exist or holds tokens instead of text.
 pub(crate) fn check_passages(
     all: &[Conversations],
     sources: &BTreeMap<String, Source>,

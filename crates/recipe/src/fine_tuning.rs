@@ -103,7 +103,8 @@ impl FineTuning {
                 format!("{until} are less than a step of {per_step} tokens; write \"200 steps\" or the like");
             return Err(Problem::at(length, message));
         }
-        self.chat.check(Reads::Conversations, optimisation, length, steps)?;
+        self.chat
+            .check(Reads::Conversations, optimisation, length, steps)?;
         self.packing(optimisation).check().map_err(|error| {
             let key = match error {
                 PackError::Row { .. } => "sequence_length",

@@ -73,15 +73,15 @@ pub use optimisation::{Checkpoints, Guards, Optimisation, OptimizerState, Recomp
 pub use optimizer::Optimizer;
 pub use peft_config::{ADAPTER_FOLDER, PEFT_CONFIG, PeftConfig, PeftError};
 pub use plan::{
-    AdaptersPlan, ConversationPlan, DataPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError, RowsPlan,
-    SourcePlan, StagePlan, TokenizerFacts,
+    AdaptersPlan, ConversationPlan, DataPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError,
+    RowsPlan, SourcePlan, StagePlan, TokenizerFacts,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use push::{Push, PushEvery, is_license};
 pub use recipe::{AdapterFolders, Model, Recipe};
 pub use run::{
-    Backend, BadRows, Cluster, DEVICES, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding, Tokenizer,
-    TrainTokenizer,
+    Backend, BadRows, Cluster, DEVICES, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding,
+    Tokenizer, TrainTokenizer,
 };
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
 pub use section::unknown;

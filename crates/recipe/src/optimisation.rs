@@ -1,7 +1,7 @@
 //! How a stage is trained, whatever it reads: batch, optimizer, schedule, checkpoints, guards, adapters, validation.
 //!
 //! Every kind of stage that trains has these keys, though not all of them, and AdamW's defaults differ. So each key is read
-//! and checked here, once, by what the stage [`Reads`].
+//! and checked here, once.
 
 use serde::{Deserialize, Serialize};
 
@@ -198,7 +198,11 @@ impl Optimisation {
             checkpoint: stage.or_default("checkpoint")?,
             guards: stage.or_default("guards")?,
             lora: if on_text { None } else { stage.optional("lora")? },
-            validation: if on_text { None } else { stage.optional("validation")? },
+            validation: if on_text {
+                None
+            } else {
+                stage.optional("validation")?
+            },
         })
     }
 

@@ -25,7 +25,7 @@ pub struct Optimizer {
     /// Parameters without weight decay, by Hugging Face name; `*` stands for any run of characters.
     #[serde(default = "Optimizer::default_no_decay")]
     pub no_decay: Vec<String>,
-    /// The largest global gradient norm; `clip = false` in the recipe is not to clip.
+    /// The largest global gradient norm; `clip = false` in the recipe disables clipping.
     #[serde(default = "Optimizer::default_clip", with = "clip")]
     pub clip: Option<f64>,
 }
@@ -117,7 +117,7 @@ pub(crate) fn tuned() -> toml::Table {
     }
 }
 
-/// Whether `text` matches `pattern`, where `*` stands for any run of characters, also none.
+/// Whether `text` matches `pattern`, where `*` stands for any run of characters, including none.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else {
         return pattern == text;

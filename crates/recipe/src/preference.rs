@@ -49,9 +49,9 @@ pub struct Preference {
 pub struct PreferenceLoss {
     /// The formula.
     pub kind: PreferenceKind,
-    /// How strongly the model is held to the reference: log-ratios are multiplied by it.
+    /// How strongly the model is held to the reference: the factor of the log-ratios.
     pub beta: f64,
-    /// The part of the pairs that are taken to be the wrong way round.
+    /// The fraction of the pairs assumed to be the wrong way round.
     pub label_smoothing: f64,
     /// The weight of the chosen answer's own loss, nats a token.
     pub sft_weight: f64,
@@ -85,7 +85,7 @@ pub enum PreferenceKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reference {
-    /// Computed once before training and kept: one model is in memory.
+    /// Computed once before training: only one model is in memory.
     #[default]
     Cached,
     /// Computed in each step by a second model in memory.
@@ -99,22 +99,22 @@ pub enum TemplateKwargs {
     /// They do.
     #[default]
     Row,
-    /// They do not, as in TRL before 0.24, which the original ran: every row is rendered in the template's default mode.
+    /// They do not, as in TRL before 0.24, which the original used: every row is rendered in the template's default mode.
     Ignore,
 }
 
-/// What becomes of a pair with an answer that is too long.
+/// How pairs that are too long are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TooLongPair {
-    /// It is left out, and counted.
+    /// They are left out, and counted.
     #[default]
     Drop,
     /// The answer loses its end.
     Truncate,
-    /// The prompt, and after it the answer, loses its beginning: TRL's `keep_end`.
+    /// The prompt loses its beginning, then the answer does: TRL's `keep_end`.
     KeepEnd,
-    /// It ends the work.
+    /// They are an error.
     Error,
 }
 
@@ -182,9 +182,9 @@ impl Preference {
         let both = ContextLength(sequence_length.0.saturating_mul(2));
         let reference_from = match stage.optional::<String>("reference_from")? {
             None => None,
-            Some(text) => Some(
-                Start::parse(&text, earlier).map_err(|message| stage.error("reference_from", message))?,
-            ),
+            Some(text) => {
+                Some(Start::parse(&text, earlier).map_err(|message| stage.error("reference_from", message))?)
+            }
         };
         Ok(Self {
             row_length: stage.optional("row_length")?.unwrap_or(both),

@@ -17,7 +17,7 @@ pub(crate) struct Section<'d> {
     document: &'d Document,
     path: KeyPath,
     table: Table,
-    /// Keys that were asked for, to be suggested in place of unknown ones.
+    /// Keys that were read, as suggestions for unknown ones.
     asked: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// The table `key`; an absent one is read as empty, so that its own keys say what is missing.
+    /// The table `key`; an absent one is read as empty, so that errors name its missing keys.
     pub(crate) fn section(&mut self, key: &str) -> Result<Section<'d>, RecipeError> {
         let table = match self.take(key) {
             None => Table::new(),
@@ -158,13 +158,13 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// Everything that has not been taken, as one struct.
+    /// All remaining keys, as one struct.
     pub(crate) fn rest<T: DeserializeOwned>(&mut self) -> Result<T, RecipeError> {
         let table = std::mem::take(&mut self.table);
         read(self.document, self.path.clone(), Value::Table(table), &self.asked)
     }
 
-    /// Refuses what has not been taken.
+    /// Refuses remaining keys.
     pub(crate) fn finish(&self) -> Result<(), RecipeError> {
         match self.table.keys().next() {
             None => Ok(()),
@@ -180,7 +180,7 @@ fn not_a_table(value: &Value, header: &str) -> String {
     format!("this is of type {}; write a table {header}", value.type_str())
 }
 
-/// Reads `value`, which stands at `path`, by serde; `siblings` are further keys that its table may have.
+/// Reads the `value` at `path` by serde; `siblings` are further keys that its table may have.
 fn read<T: DeserializeOwned>(
     document: &Document,
     path: KeyPath,
@@ -194,7 +194,7 @@ fn read<T: DeserializeOwned>(
     })
 }
 
-/// serde's message about a value at `path`, as a sentence that says what to write.
+/// Turns serde's message about a value at `path` into a sentence that says what to write.
 fn rephrase(path: KeyPath, message: &str, siblings: &[String]) -> Problem {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
@@ -227,7 +227,7 @@ fn rephrase(path: KeyPath, message: &str, siblings: &[String]) -> Problem {
     }
 }
 
-/// `invalid type: string "abc", expected u64` in a recipe's words, without the names of Rust's types.
+/// `invalid type: string "abc", expected u64` in the words of recipes, without Rust's type names.
 fn wrong_type(message: &str) -> Option<String> {
     let found = ["invalid type: ", "invalid value: ", "invalid length "]
         .iter()

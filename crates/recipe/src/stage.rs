@@ -306,7 +306,9 @@ impl Stage {
 
     /// What its backward pass computes again.
     pub fn recompute(&self) -> Recompute {
-        self.optimisation.as_ref().map_or_else(Recompute::default, |own| own.recompute)
+        self.optimisation
+            .as_ref()
+            .map_or_else(Recompute::default, |own| own.recompute)
     }
 
     /// When it saves, and what it keeps, if it trains.

@@ -1,4 +1,4 @@
-//! Where weights come from: nowhere, an earlier stage, a folder, the Hub.
+//! Where weights come from: random numbers, an earlier stage, a folder, the Hub.
 
 use std::path::PathBuf;
 
@@ -15,14 +15,14 @@ pub enum Start {
     Random,
     /// The last checkpoint of an earlier stage.
     Stage(String),
-    /// A checkpoint's folder, from the folder of the recipe.
+    /// A checkpoint's folder, relative to the recipe's folder.
     Folder(PathBuf),
     /// A model on the Hub, as it is written.
     Hub(String),
 }
 
 impl Start {
-    /// How a recipe names a checkpoint outside its run.
+    /// The recipe's name for a checkpoint outside its run.
     pub fn outside(&self) -> Option<&str> {
         match self {
             Self::Folder(folder) => folder.to_str(),
@@ -54,6 +54,6 @@ impl Start {
     }
 }
 
-/// How a place outside the recipe is written, for messages.
+/// How to write a place outside the recipe, for messages.
 pub(crate) const PLACES: &str =
     "a folder begins with `./` or `/`, a Hub id is owner/name or owner/name@revision";

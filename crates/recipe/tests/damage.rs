@@ -10,7 +10,11 @@ const FILES: [&str; 4] = ["recipe.toml", "sources.toml", "first.toml", "model.to
 
 #[test]
 fn what_is_damaged_below_is_right() {
-    Folder::whole().load(&[]).unwrap().plan(&Facts::default()).unwrap();
+    Folder::whole()
+        .load(&[])
+        .unwrap()
+        .plan(&Facts::default())
+        .unwrap();
 }
 
 /// Loads and plans; a refusal must say something.

@@ -187,10 +187,7 @@ fn steps_follow_from_the_rows_or_are_said() {
     let recipe = folder().load(&[]).unwrap();
     let duration = |recipe: &Recipe, name: &str| stage(recipe, name).chat.duration;
     assert_eq!(duration(&recipe, "reason"), Duration::Epochs(4.0));
-    assert_eq!(
-        duration(&recipe, "sft"),
-        Duration::Until(Span::Steps(Steps(200)))
-    );
+    assert_eq!(duration(&recipe, "sft"), Duration::Until(Span::Steps(Steps(200))));
     assert!(recipe.stage("reason").unwrap().planned().is_none());
 
     // Four times 801 rows in steps of 8 are 400.5, which is rounded up.

@@ -302,12 +302,11 @@ fn differences_in_some_stages_are_of_what_those_depend_on() {
                  phase = [{ name = \"only\", until = \"20 steps\", mixture = { sources = { \"sums.1\" = 1 } } }]\n";
     folder.append("recipe.toml", &format!("\n{stage}"));
     let more = folder.load(&[]).unwrap();
-    let keys =
-        |ours: &Recipe, theirs: &Recipe, names: &[&str]| -> Vec<String> {
-            let names = names.iter().map(|name| (*name).to_owned()).collect();
-            let found = ours.differences_in(&theirs.canonical(), &names);
-            found.into_iter().map(|one| one.key).collect()
-        };
+    let keys = |ours: &Recipe, theirs: &Recipe, names: &[&str]| -> Vec<String> {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let found = ours.differences_in(&theirs.canonical(), &names);
+        found.into_iter().map(|one| one.key).collect()
+    };
     assert!(more.canonical().has_stage("pretrain.2") && !alone.canonical().has_stage("pretrain.2"));
     assert!(!more.canonical().has_stage("pretrai") && !more.canonical().has_stage("2"));
     let none: Vec<String> = Vec::new();

@@ -4,9 +4,9 @@ mod fixture;
 
 use fixture::Folder;
 use smollm3_recipe::{
-    BatchSize, ContextLength, Duration, Facts, MergedModel, NumberFormat, Pairs, PreferenceKind, PreparedData,
-    Recipe, RecipeError, Recompute, Reference, StageData, Start, TemplateChoice, TemplateKwargs, TooLongPair,
-    Training,
+    BatchSize, ContextLength, Duration, Facts, MergedModel, NumberFormat, Pairs, PreferenceKind,
+    PreparedData, Recipe, RecipeError, Recompute, Reference, StageData, Start, TemplateChoice,
+    TemplateKwargs, TooLongPair, Training,
 };
 
 const STAGES: &str = r#"
@@ -100,10 +100,7 @@ fn steps_follow_from_the_pairs() {
     let recipe = load(&[], same).unwrap();
     // 100 pairs of 300 tokens on average, 32 a step.
     let apo = training(&recipe, 100, 29_950);
-    assert_eq!(
-        (apo.total_steps(), apo.sequence_length),
-        (3, ContextLength(300))
-    );
+    assert_eq!((apo.total_steps(), apo.sequence_length), (3, ContextLength(300)));
     assert_eq!((apo.sequences_per_step(), apo.tokens_per_step()), (32, 9_600));
     assert_eq!(training(&recipe, 3, 900).total_steps(), 1);
     let rate = apo.schedule().unwrap();

@@ -105,10 +105,7 @@ fn the_documented_recipe() {
 fn inside_a_category_the_documented_recipe_has_the_released_weights() {
     let (documented, released) = (load("smollm3-3b"), load("smollm3-3b-released"));
     let phases = |recipe: &Recipe| {
-        let all = recipe
-            .stages
-            .iter()
-            .flat_map(|stage| stage.phases().to_vec());
+        let all = recipe.stages.iter().flat_map(|stage| stage.phases().to_vec());
         all.collect::<Vec<_>>()
     };
     for (ours, theirs) in phases(&documented).iter().zip(phases(&released)) {

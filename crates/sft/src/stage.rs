@@ -36,8 +36,10 @@ pub fn fine_tune(
     let prepared = run.first(|| Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener))?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let optimisation = stage.optimisation()?;
-    let (packing, sequences_per_step) =
-        (fine_tuning.packing(optimisation), optimisation.sequences_per_step());
+    let (packing, sequences_per_step) = (
+        fine_tuning.packing(optimisation),
+        optimisation.sequences_per_step(),
+    );
     let rows = PackedRows::new(prepared.train, &packing, run.recipe.run.seed, sequences_per_step)?;
     run.only_first(|| {
         Ok::<_, ConversationsError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?)

@@ -410,7 +410,10 @@ fn rows_without_a_target_are_left_out_by_reason_and_no_step_is_made_of_them() {
     let (found, _) = fresh(&rows, &streamed).unwrap();
     let recipe = recipe(&streamed);
     let stage = recipe.stages.last().unwrap();
-    let settings = stage.fine_tuning().unwrap().packing(stage.optimisation().unwrap());
+    let settings = stage
+        .fine_tuning()
+        .unwrap()
+        .packing(stage.optimisation().unwrap());
     let packed = PackedRows::new(found.train, &settings, recipe.run.seed, 1).unwrap();
     // The plan counts steps as the stage makes them.
     let planned = prepared_data(&recipe, stage).unwrap().unwrap();

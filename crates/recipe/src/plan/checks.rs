@@ -1,4 +1,4 @@
-//! What a recipe is refused for, although each of its settings makes sense alone.
+//! Why a recipe is refused although each setting makes sense alone.
 
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ pub(super) fn tokenizers(recipe: &Recipe, facts: &Facts, config: &ModelConfig) -
     Ok(())
 }
 
-/// The first disagreement of two tokenizers; an id that one of them does not have is none.
+/// The first disagreement of two tokenizers; an id that one of them lacks is not one.
 fn difference(ours: &TokenizerFacts, theirs: &TokenizerFacts) -> Option<String> {
     if ours.vocab_size != theirs.vocab_size {
         return Some(format!(
@@ -112,7 +112,9 @@ pub(super) fn windows(tokens: u64, sequence_length: u64) -> u64 {
 pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<(), PlanError> {
     let mut used: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
     for stage in &recipe.stages {
-        let Some(training) = stage.training() else { continue };
+        let Some(training) = stage.training() else {
+            continue;
+        };
         let sequence_length = training.sequence_length.0;
         for (phase, steps) in stage.phases().iter().zip(training.phase_steps()) {
             let rows = (steps.end() + 1 - steps.start()) * training.sequences_per_step();
@@ -156,7 +158,7 @@ pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<
     Ok(())
 }
 
-/// Rows of one device at once, and how many times in a step.
+/// The micro-batch of one device, and the number of micro-batches in a step.
 pub(super) fn ranks(stage: &Stage, training: &Training, devices: u64) -> Result<(u64, u64), PlanError> {
     let global = training.sequences_per_step();
     if !global.is_multiple_of(devices) {
@@ -183,7 +185,7 @@ pub(super) fn ranks(stage: &Stage, training: &Training, devices: u64) -> Result<
     Ok((micro_batch, of_rank / micro_batch))
 }
 
-/// The largest divisor of `number` below `limit`, sought among the first million only.
+/// The largest divisor of `number` below `limit`, among the first million only.
 fn divisor_below(number: u64, limit: u64) -> u64 {
     let most = limit.saturating_sub(1).min(number).min(1_000_000);
     (1..=most)

@@ -50,7 +50,7 @@ impl PlanError {
 /// What is known apart from the recipe. Everything may be left out; what is there is checked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// The architecture, for a checkpoint that was fetched; else [`Recipe::architecture`] is asked.
+    /// The architecture, for a checkpoint that was fetched; else that of [`Recipe::architecture`].
     pub architecture: Option<ModelConfig>,
     /// Tokens for training in the store of a source, by the source's name.
     pub stores: BTreeMap<String, u64>,
@@ -58,11 +58,11 @@ pub struct Facts {
     pub tokenizer: Option<TokenizerFacts>,
     /// The tokenizers of the checkpoints that stages start from, by the stage's name.
     pub checkpoint_tokenizers: BTreeMap<String, TokenizerFacts>,
-    /// What is prepared for stages on conversations and on pairs, by the stage's name.
+    /// The prepared data of stages on conversations and on pairs, by the stage's name.
     pub prepared: BTreeMap<String, PreparedData>,
 }
 
-/// What a tokenizer and a model must agree on.
+/// The properties that a tokenizer and a model must agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenizerFacts {
     /// Entries, special tokens included.
@@ -86,26 +86,26 @@ pub struct Plan {
     pub parameters: u64,
     /// Tokens of all stages.
     pub total_tokens: u64,
-    /// The stages in order, those left out whose steps depend on data that are not prepared.
+    /// The stages in order, without those whose steps depend on data that are not prepared.
     pub stages: Vec<StagePlan>,
-    /// What the stages on conversations read.
+    /// The stages on conversations and on pairs.
     pub conversations: Vec<ConversationPlan>,
-    /// What is merged.
+    /// The merges.
     pub merges: Vec<MergePlan>,
 }
 
-/// What a merge is made of.
+/// One merge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MergePlan {
     /// The stage's name.
     pub name: String,
-    /// What gives tokenizer and template, in words.
+    /// The checkpoint that gives tokenizer and template, in words.
     pub from: String,
-    /// The checkpoints in words, and the part of each.
+    /// The checkpoints in words, and the weight of each.
     pub models: Vec<(String, f64)>,
 }
 
-/// What a stage on conversations reads, and how.
+/// The data of a stage on conversations or on pairs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConversationPlan {
     /// Its name.
@@ -116,21 +116,21 @@ pub struct ConversationPlan {
     pub from: String,
     /// Tokens of a row.
     pub sequence_length: u64,
-    /// What a step sees.
+    /// The batch of a step.
     pub global_batch: String,
-    /// How long it is, in words.
+    /// Its length, in words.
     pub duration: String,
     /// The template.
     pub template: String,
-    /// What becomes of them.
+    /// How they become rows.
     #[serde(flatten)]
     pub rows: RowsPlan,
-    /// The data, and what is kept of each.
+    /// The data sets.
     pub data: Vec<DataPlan>,
-    /// What it is measured on meanwhile.
+    /// What it is measured on while it trains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<Validation>,
-    /// What is trained in the place of the weights.
+    /// The adapters that it trains instead of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapters: Option<AdaptersPlan>,
     /// How the steps become known, while they are not.
@@ -138,14 +138,14 @@ pub struct ConversationPlan {
     pub pending: Option<String>,
 }
 
-/// What is kept of a data set.
+/// A data set, and how much of it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataPlan {
     /// Its name.
     pub name: String,
-    /// The part of its rows.
+    /// The fraction of its rows.
     pub fraction: f64,
-    /// In the place of a part, so many rows.
+    /// Instead of a fraction, a number of rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
 }
@@ -155,7 +155,7 @@ pub struct DataPlan {
 pub struct AdaptersPlan {
     /// Their rank.
     pub rank: usize,
-    /// They are multiplied by `alpha / rank`.
+    /// Their scale is `alpha / rank`.
     pub alpha: f64,
     /// The matrices of each layer that have one.
     pub targets: Vec<String>,
@@ -163,26 +163,26 @@ pub struct AdaptersPlan {
     pub parameters: u64,
 }
 
-/// How the rows of a stage on conversations come about.
+/// How the data of a stage become rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum RowsPlan {
     /// Conversations share rows.
     Packed {
-        /// The tokens that the loss is about.
+        /// The tokens that the loss is computed on.
         learned: Learned,
         /// How they share rows.
         packing: Packing,
-        /// What becomes of a conversation longer than a row.
+        /// How conversations longer than a row are treated.
         too_long: TooLong,
     },
     /// Pairs of answers are compared.
     Pairs {
-        /// What is minimised.
+        /// The loss.
         loss: PreferenceLoss,
         /// Where the reference's log-probabilities come from.
         reference: Reference,
-        /// What becomes of a pair that is too long.
+        /// How pairs that are too long are treated.
         too_long: TooLongPair,
     },
 }
@@ -224,10 +224,10 @@ pub struct StagePlan {
     pub phases: Vec<PhasePlan>,
 }
 
-/// The learning rate of one step.
+/// The learning rate at a turning point of the schedule or the mixture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Landmark {
-    /// What the step is.
+    /// What happens at the step.
     pub name: String,
     /// The step.
     pub step: u64,
@@ -268,7 +268,7 @@ pub struct SourcePlan {
     /// The id of the public dataset that it reads or was made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
-    /// Its part of the phase; the weights of a phase add up to 1.
+    /// Its fraction of the phase; the weights of a phase add up to 1.
     pub weight: f64,
     /// Sequences of the phase.
     pub sequences: u64,
@@ -308,7 +308,9 @@ impl Facts {
     /// # Errors
     /// As [`Recipe::architecture`].
     pub fn architecture_of(&self, recipe: &Recipe) -> Result<ModelConfig, RecipeError> {
-        self.architecture.clone().map_or_else(|| recipe.architecture(), Ok)
+        self.architecture
+            .clone()
+            .map_or_else(|| recipe.architecture(), Ok)
     }
 
     /// The training of a stage whose steps are known, from the recipe or from the data.

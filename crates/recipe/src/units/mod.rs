@@ -1,7 +1,7 @@
 //! Quantities that carry their unit: `"8T"`, `"2000 steps"`, `"576 sequences"`, `"4k"`, `"10%"`.
 //!
 //! A bare number where a unit is needed is refused, because a batch of 576 can be meant in sequences or in
-//! tokens and nobody sees which until the run is over. Decimals are read as integers times a power of ten, so
+//! tokens, and the mistake would not show until the run is over. Decimals are read as integers times a power of ten, so
 //! `"11.1T"` is exactly 11,100,000,000,000. Every type prints what it reads: `parse(format(x)) == x`.
 //!
 //! Two readings of *k* live side by side, as they do in the field: tokens count in thousands (`"500k"` is
@@ -12,7 +12,7 @@ mod serde;
 
 use std::fmt;
 
-/// A text is not the quantity that was wanted. The message says what to write instead.
+/// A text is not the expected quantity. The message says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnitError(String);
@@ -42,18 +42,18 @@ pub struct ContextLength(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
-/// A part of a whole, from `"0%"` to `"100%"`, exact to a millionth of a percent.
+/// A fraction of a whole, from `"0%"` to `"100%"`, exact to a millionth of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Percent(u32);
 
-/// A stretch of training, in tokens, in steps, or as a part of its stage.
+/// A length of training, in tokens, in steps, or as a fraction of its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Span {
-    /// So many tokens.
+    /// A number of tokens.
     Tokens(Tokens),
-    /// So many steps.
+    /// A number of steps.
     Steps(Steps),
-    /// This part of the stage's steps.
+    /// A fraction of the stage's steps.
     Percent(Percent),
 }
 
@@ -88,12 +88,12 @@ impl Percent {
         }
     }
 
-    /// The part as a number from 0 to 1.
+    /// The fraction as a number from 0 to 1.
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / (100 * MICRO_PERCENT) as f64
     }
 
-    /// This part of `whole`, rounded to the nearest integer.
+    /// This fraction of `whole`, rounded to the nearest integer.
     pub fn of(self, whole: u64) -> u64 {
         let denominator = u128::from(100 * MICRO_PERCENT);
         let part = (u128::from(whole) * u128::from(self.0) + denominator / 2) / denominator;
