@@ -57,3 +57,11 @@ pub(crate) fn gigabytes(bytes: u64) -> String {
         small => format!("{:.1} MB", small * 1e3),
     }
 }
+
+/// `text` in at most `width` characters; `…` marks the omission.
+pub(crate) fn clipped(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
