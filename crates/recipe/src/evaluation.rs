@@ -10,19 +10,15 @@ use crate::units::ContextLength;
 
 /// The measurements.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
     /// `[evaluation.long_context]`.
-    #[serde(default)]
     pub long_context: Option<LongContextProbes>,
     /// `[evaluation.exact_match]`.
-    #[serde(default)]
     pub exact_match: Option<ExactMatch>,
     /// `[evaluation.held_out]`.
-    #[serde(default)]
     pub held_out: Option<HeldOutText>,
     /// `[evaluation.preference]`.
-    #[serde(default)]
     pub preference: Option<PreferencePairs>,
 }
 

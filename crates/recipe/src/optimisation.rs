@@ -124,24 +124,17 @@ pub enum OptimizerState {
 
 /// `[stage.checkpoint]`. The end of each phase is always saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Checkpoints {
     /// The number of steps between two.
-    #[serde(default)]
     pub every: Option<Steps>,
     /// How many of the newest to keep, at least 1; those written when a run is stopped are not counted.
-    #[serde(default = "Checkpoints::default_keep")]
     pub keep: u32,
     /// Checkpoints at multiples of this are never removed.
-    #[serde(default)]
     pub permanent: Option<Steps>,
 }
 
 impl Checkpoints {
-    fn default_keep() -> u32 {
-        3
-    }
-
     fn check(&self) -> Result<(), Problem> {
         for (key, steps) in [("every", self.every), ("permanent", self.permanent)] {
             if steps == Some(Steps(0)) {
@@ -162,7 +155,7 @@ impl Default for Checkpoints {
     fn default() -> Self {
         Self {
             every: None,
-            keep: Self::default_keep(),
+            keep: 3,
             permanent: None,
         }
     }

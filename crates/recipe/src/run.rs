@@ -253,25 +253,22 @@ impl Tokenizer {
 
 /// `[plan]`: assumptions about the machines. They affect nothing but the plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Cluster {
     /// The number of devices, each one rank.
-    #[serde(default = "one_device")]
     pub devices: u64,
     /// The number of devices of individual stages, by name, where it differs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stage_devices: BTreeMap<String, u64>,
     /// The peak rate of one device in TFLOP/s, at the run's precision.
-    #[serde(default)]
     pub peak_tflops: Option<f64>,
     /// The memory of one device, such as `"80GB"`: the plan warns of stages that come close to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
     /// The fraction of the peak that training reaches (model FLOPs utilisation).
-    #[serde(default = "default_mfu")]
     pub mfu: f64,
     /// The cost of the original run for the stages on text, to compare an estimate with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub original: Option<OriginalRun>,
 }
 
@@ -290,22 +287,14 @@ pub struct OriginalRun {
     pub days: f64,
 }
 
-fn one_device() -> u64 {
-    1
-}
-
-fn default_mfu() -> f64 {
-    0.3
-}
-
 impl Default for Cluster {
     fn default() -> Self {
         Self {
-            devices: one_device(),
+            devices: 1,
             stage_devices: BTreeMap::new(),
             peak_tflops: None,
             memory: None,
-            mfu: default_mfu(),
+            mfu: 0.3,
             original: None,
         }
     }

@@ -44,10 +44,9 @@ pub struct Phase {
 
 /// `[stage.loss]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Loss {
     /// What a step's loss is averaged over.
-    #[serde(default)]
     pub average: LossAverage,
 }
 

@@ -11,6 +11,7 @@ mod parse;
 mod serde;
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A text is not the expected quantity. The message says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,23 +148,26 @@ fn write_counted(f: &mut fmt::Formatter<'_>, count: u64, singular: &str) -> fmt:
     write!(f, "{count} {singular}{}", if count == 1 { "" } else { "s" })
 }
 
-impl fmt::Display for Steps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_counted(f, self.0, "step")
-    }
+/// Quantities that are written as a number and a word.
+macro_rules! counted {
+    ($($quantity:ident: $singular:literal),+) => {$(
+        impl fmt::Display for $quantity {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_counted(f, self.0, $singular)
+            }
+        }
+
+        impl FromStr for $quantity {
+            type Err = UnitError;
+
+            fn from_str(text: &str) -> Result<Self, UnitError> {
+                parse::counted::<Self>(text, $singular).map(Self)
+            }
+        }
+    )+};
 }
 
-impl fmt::Display for Sequences {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_counted(f, self.0, "sequence")
-    }
-}
-
-impl fmt::Display for Pairs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_counted(f, self.0, "pair")
-    }
-}
+counted!(Steps: "step", Sequences: "sequence", Pairs: "pair");
 
 impl fmt::Display for ContextLength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
