@@ -101,60 +101,48 @@ impl<'d> Section<'d> {
 
     /// The table `key`; an absent one is read as empty, so that errors name its missing keys.
     pub(crate) fn section(&mut self, key: &str) -> Result<Section<'d>, RecipeError> {
-        let table = match self.take(key) {
-            None => Table::new(),
-            Some(Value::Table(table)) => table,
-            Some(other) => return Err(self.error(key, not_a_table(&other, &format!("[{key}]")))),
-        };
-        Ok(self.child(self.path.clone().key(key), table))
+        let value = self.take(key).unwrap_or_else(|| Value::Table(Table::new()));
+        self.child(self.path.clone().key(key), value, &format!("[{key}]"))
     }
 
     /// The tables of `[[key]]`, in order.
     pub(crate) fn sections(&mut self, key: &str) -> Result<Vec<Section<'d>>, RecipeError> {
-        let values = match self.take(key) {
-            None => Vec::new(),
-            Some(Value::Array(values)) => values,
-            Some(other) => return Err(self.error(key, not_a_table(&other, &format!("[[{key}]]")))),
-        };
-        let mut sections = Vec::new();
-        for (index, value) in values.into_iter().enumerate() {
-            let path = self.path.clone().key(key).index(index);
-            match value {
-                Value::Table(table) => sections.push(self.child(path, table)),
-                other => {
-                    return Err(self.error(key, not_a_table(&other, &format!("[[{key}]]"))));
-                }
+        let header = format!("[[{key}]]");
+        match self.take(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => {
+                let path = |index| self.path.clone().key(key).index(index);
+                let values = values.into_iter().enumerate();
+                values
+                    .map(|(index, value)| self.child(path(index), value, &header))
+                    .collect()
             }
+            Some(other) => Err(self.error(key, not_a_table(&other, &header))),
         }
-        Ok(sections)
     }
 
     /// The tables of `[key.NAME]`, in the order in which they are written.
     pub(crate) fn named_sections(&mut self, key: &str) -> Result<Vec<(String, Section<'d>)>, RecipeError> {
         let parent = self.section(key)?;
-        let mut sections = Vec::new();
-        for (name, value) in parent.table {
-            let path = parent.path.clone().key(&name);
-            match value {
-                Value::Table(table) => sections.push((name, self.child(path, table))),
-                other => {
-                    let problem = Problem {
-                        message: not_a_table(&other, &format!("[{key}.{name}]")),
-                        path,
-                    };
-                    return Err(self.document.error(problem));
-                }
-            }
-        }
-        Ok(sections)
+        let child = |(name, value): (String, Value)| {
+            let (path, header) = (parent.path.clone().key(&name), format!("[{key}.{name}]"));
+            self.child(path, value, &header).map(|child| (name, child))
+        };
+        parent.table.into_iter().map(child).collect()
     }
 
-    fn child(&self, path: KeyPath, table: Table) -> Section<'d> {
-        Section {
-            document: self.document,
-            path,
-            table,
-            asked: Vec::new(),
+    fn child(&self, path: KeyPath, value: Value, header: &str) -> Result<Section<'d>, RecipeError> {
+        match value {
+            Value::Table(table) => Ok(Section {
+                document: self.document,
+                path,
+                table,
+                asked: Vec::new(),
+            }),
+            other => {
+                let message = not_a_table(&other, header);
+                Err(self.document.error(Problem { path, message }))
+            }
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
                 && let Some(training) = facts.trained(stage)
             {
                 // Its batch is checked before its steps are known.
-                checks::ranks(stage, &training, recipe.plan.devices_of(&stage.name))?;
+                stage.micro_batches(&training, recipe.plan.devices_of(&stage.name))?;
             }
             conversations.push(ConversationPlan {
                 name: stage.name.clone(),
@@ -111,7 +111,7 @@ fn plan_stage(
     tokens_before: u64,
 ) -> Result<StagePlan, PlanError> {
     let devices = recipe.plan.devices_of(&stage.name);
-    let (micro_batch, accumulation) = checks::ranks(stage, training, devices)?;
+    let (micro_batch, accumulation) = stage.micro_batches(training, devices)?;
     let steps = training.total_steps();
     let tokens_per_step = training.tokens_per_step();
     // Checked when the recipe was read: the product fits.

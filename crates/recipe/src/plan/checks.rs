@@ -158,31 +158,36 @@ pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<
     Ok(())
 }
 
-/// The micro-batch of one device, and the number of micro-batches in a step.
-pub(super) fn ranks(stage: &Stage, training: &Training, devices: u64) -> Result<(u64, u64), PlanError> {
-    let global = training.sequences_per_step();
-    if !global.is_multiple_of(devices) {
-        let smaller = divisor_below(global, devices);
-        return Err(PlanError::refuse(
-            format!("stage.{}.global_batch", stage.name),
-            format!(
-                "{global} sequences cannot be divided among {devices} devices; write \"{} sequences\", or take {smaller} devices",
-                global.next_multiple_of(devices)
-            ),
-        ));
+impl Stage {
+    /// The rows that each of `devices` devices, or ranks, computes at once, and how many times in a step.
+    ///
+    /// # Errors
+    /// The rows of a step cannot be divided, with the key to change.
+    pub fn micro_batches(&self, training: &Training, devices: u64) -> Result<(u64, u64), PlanError> {
+        let global = training.sequences_per_step();
+        if !global.is_multiple_of(devices) {
+            let smaller = divisor_below(global, devices);
+            return Err(PlanError::refuse(
+                format!("stage.{}.global_batch", self.name),
+                format!(
+                    "{global} sequences cannot be divided among {devices} devices; write \"{} sequences\", or take {smaller} devices",
+                    global.next_multiple_of(devices)
+                ),
+            ));
+        }
+        let of_rank = global / devices;
+        let micro_batch = training.micro_batch.0.min(of_rank);
+        if !of_rank.is_multiple_of(micro_batch) {
+            let smaller = divisor_below(of_rank, micro_batch);
+            return Err(PlanError::refuse(
+                format!("stage.{}.micro_batch", self.name),
+                format!(
+                    "{micro_batch} sequences do not divide the {of_rank} that each of {devices} devices gets; write \"{smaller} sequences\""
+                ),
+            ));
+        }
+        Ok((micro_batch, of_rank / micro_batch))
     }
-    let of_rank = global / devices;
-    let micro_batch = training.micro_batch.0.min(of_rank);
-    if !of_rank.is_multiple_of(micro_batch) {
-        let smaller = divisor_below(of_rank, micro_batch);
-        return Err(PlanError::refuse(
-            format!("stage.{}.micro_batch", stage.name),
-            format!(
-                "{micro_batch} sequences do not divide the {of_rank} that each of {devices} devices gets; write \"{smaller} sequences\""
-            ),
-        ));
-    }
-    Ok((micro_batch, of_rank / micro_batch))
 }
 
 /// The largest divisor of `number` below `limit`, among the first million only.

@@ -327,13 +327,3 @@ impl Facts {
         self.planned(stage).or_else(of_one_step)
     }
 }
-
-impl Stage {
-    /// Rows that each of `ranks` computes at once, and how many times in a step.
-    ///
-    /// # Errors
-    /// The rows of a step cannot be divided, with the key to change.
-    pub fn micro_batches(&self, training: &Training, ranks: u64) -> Result<(u64, u64), PlanError> {
-        checks::ranks(self, training, ranks)
-    }
-}
