@@ -142,7 +142,7 @@ pub fn estimate(
     if !(1..=MOST_DEVICES).contains(&devices) {
         return Err(PlanError::Refused {
             key: "plan.devices".to_owned(),
-            message: format!("{devices} devices cannot be counted with; write 1 to {MOST_DEVICES}"),
+            message: format!("{devices} devices cannot be estimated; write 1 to {MOST_DEVICES}"),
         });
     }
     let config = facts.architecture_of(recipe)?;

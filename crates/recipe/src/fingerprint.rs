@@ -229,7 +229,9 @@ impl Recipe {
             // A stage on pairs has no `optimizer_state`.
             without.extend(["row_length", "reference", "optimizer_state"]);
         }
-        without.into_iter().for_each(|key| drop(object.remove(key)));
+        for key in without {
+            object.remove(key);
+        }
         if self.data.order == Order::Greedy {
             // The greedy blend gives ties to the source that is written first.
             for phase in stage.phases() {

@@ -257,7 +257,7 @@ impl Optimisation {
             return Err(Problem::at("global_batch", message));
         }
         if global.checked_mul(length).is_none() {
-            let message = "so many tokens cannot be counted (2^64); write a smaller batch";
+            let message = "a step cannot have 2^64 tokens or more; write a smaller batch";
             return Err(Problem::at("global_batch", message.to_owned()));
         }
         if micro == 0 || !global.is_multiple_of(micro) {

@@ -1,8 +1,7 @@
 //! Reading typed values out of a [`Document`], with errors that name the key, its place and a likely spelling.
 //!
-//! Plain structs are read by serde with `deny_unknown_fields`. Where the other keys of a table depend on one
-//! (`kind`), that key is taken out first and the rest is read as the struct it names: serde's own tagged enums
-//! would do the same, but lose the path of an error inside them.
+//! Plain structs are read by serde with `deny_unknown_fields`. Where the other keys of a table, or their defaults, depend on
+//! one (`kind`), keys are taken out one by one: serde's own tagged enums lose the path of an error inside them.
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};

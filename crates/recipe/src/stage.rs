@@ -308,7 +308,8 @@ impl Stage {
     pub fn recompute(&self) -> Recompute {
         self.optimisation
             .as_ref()
-            .map_or_else(Recompute::default, |own| own.recompute)
+            .map(|own| own.recompute)
+            .unwrap_or_default()
     }
 
     /// When it saves, and what it keeps, if it trains.
