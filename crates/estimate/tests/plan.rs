@@ -533,7 +533,7 @@ fn fine_tuning_the_released_checkpoint_fits_a_gpu_of_24_gigabytes() {
         assert_eq!((adapters.rank, adapters.parameters), (16, 30_228_480));
         // Allocators take some 10 % more.
         let total = stage.unplanned.as_ref().unwrap().memory.total as f64;
-        assert!(total * 1.1 < 24e9, "{}: {total:e}", stage.name);
+        assert!(total * 1.1 < 24e9, "{}: {total:e}", stage.plan.name);
     }
     assert_eq!(recipe.stages[0].validation().unwrap().best, BestCheckpoint::Load);
 }

@@ -336,7 +336,7 @@ fn theta_and_context_are_passed_on() {
                 !expected.is_empty() && error.to_string().contains(expected),
                 "{error}"
             ),
-            Ok(plan) => assert!(expected.is_empty(), "{text}: {plan}"),
+            Ok(plan) => assert!(expected.is_empty(), "{text}: {plan:?}"),
         }
     }
     let yarn = "model.config.rope_scaling={ factor = 2, original_max_position_embeddings = 1024 }";
