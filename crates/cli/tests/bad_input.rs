@@ -62,7 +62,7 @@ fn unknown_keys_are_named_with_what_was_meant() {
 
 #[test]
 fn wrong_units_say_what_to_write() {
-    let recipe = altered("warmup = \"40 steps\"", "warmup = 40");
+    let recipe = altered("warmup = \"20 steps\"", "warmup = 40");
     refused(recipe.path(), &[], &["warmup", "steps"]);
     let recipe = altered("global_batch = \"16 sequences\"", "global_batch = \"16 rows\"");
     refused(recipe.path(), &[], &["global_batch", "sequences"]);
@@ -92,11 +92,11 @@ fn shares_must_be_positive_and_not_all_zero() {
 
 #[test]
 fn heads_must_divide() {
-    let arguments = ["--set", "model.config.num_key_value_heads=4"];
+    let arguments = ["--set", "model.config.num_key_value_heads=3"];
     refused(
         &demo(),
         &arguments,
-        &["num_attention_heads = 6", "num_key_value_heads = 4"],
+        &["num_attention_heads = 4", "num_key_value_heads = 3"],
     );
 }
 

@@ -9,7 +9,9 @@ use smollm3_sources::source_sample;
 use crate::error::{ConversationsError, Result};
 
 /// Bytes of a passage: it ends with the first paragraph past the smaller, and is cut at the larger.
-const BYTES: [usize; 2] = [900, 2_000];
+const BYTES: [usize; 2] = [150, 400];
+/// Bytes of text that are looked through for each passage.
+const LOOKED_THROUGH: u64 = 4_000;
 /// Passages of one document, at most, so that no long one makes up the whole.
 const OF_ONE: usize = 4;
 
@@ -19,13 +21,13 @@ const OF_ONE: usize = 4;
 /// The source cannot be read, or has fewer passages.
 pub(crate) fn passages(recipe: &Recipe, wanted: &Passages) -> Result<Vec<Value>> {
     let count = wanted.conversations as usize;
-    let bytes = wanted.conversations.saturating_mul(2 * BYTES[1] as u64);
+    let bytes = wanted.conversations.saturating_mul(LOOKED_THROUGH);
     let texts = source_sample(recipe, &wanted.source, bytes, wanted.seed)?;
     let rows: Vec<Value> = texts
         .iter()
         .flat_map(|text| cut(text).into_iter().take(OF_ONE))
-        .take(count)
         .filter_map(|passage| continuation(&passage, wanted.think))
+        .take(count)
         .collect();
     match rows.len() == count {
         true => Ok(rows),

@@ -38,4 +38,4 @@ pub use error::{CorpusError, Result};
 pub use fast_encoder::byte_alphabet;
 pub use store::{StoreWriter, TokenStore};
 pub use text_token::TextToken;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Numbers, Tokenizer};

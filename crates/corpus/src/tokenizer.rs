@@ -23,6 +23,7 @@ use serde_json::Value;
 use smollm3_files::atomic_file::write_atomically;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
@@ -88,12 +89,48 @@ pub struct Tokenizer {
     beginning: Beginning,
 }
 
+/// Which numbers a trained tokenizer can have as one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// Of up to three digits, as in Llama 3 and SmolLM3 ([`SPLIT_PATTERN`]).
+    UpToThreeDigits,
+    /// None: each digit is a token, as in SmolLM2 (a `Digits` step, then `ByteLevel` with its own regex).
+    SingleDigits,
+}
+
+impl Numbers {
+    /// The steps that cut text before merging.
+    fn steps(self) -> tokenizers::Result<Sequence> {
+        let bytes = |regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, regex));
+        Ok(Sequence::new(match self {
+            Self::UpToThreeDigits => {
+                let pattern = SplitPattern::Regex(SPLIT_PATTERN.to_owned());
+                let words = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
+                vec![PreTokenizerWrapper::Split(words), bytes(false)]
+            }
+            Self::SingleDigits => vec![PreTokenizerWrapper::Digits(Digits::new(true)), bytes(true)],
+        }))
+    }
+}
+
 impl Tokenizer {
-    /// Trains a vocabulary of exactly `vocab_size` entries, special tokens included.
+    /// Trains a vocabulary of exactly `vocab_size` entries, special tokens included, with numbers as in SmolLM3.
     ///
     /// # Errors
     /// A size below 256 bytes + 6 added tokens, or text with too few distinct words to fill it.
     pub fn train<S, I>(texts: I, vocab_size: u32) -> Result<Self>
+    where
+        S: AsRef<str> + Send,
+        I: Iterator<Item = S> + Send,
+    {
+        Self::train_with(texts, vocab_size, Numbers::UpToThreeDigits)
+    }
+
+    /// As [`Tokenizer::train`], with a choice of numbers.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::train`].
+    pub fn train_with<S, I>(texts: I, vocab_size: u32, numbers: Numbers) -> Result<Self>
     where
         S: AsRef<str> + Send,
         I: Iterator<Item = S> + Send,
@@ -110,17 +147,13 @@ impl Tokenizer {
         }
         let failed = |error: tokenizers::Error| trouble("(new)", format!("training failed: {error}"));
 
-        let words = Split::new(
-            SplitPattern::Regex(SPLIT_PATTERN.to_owned()),
-            SplitDelimiterBehavior::Isolated,
-            false,
-        )
-        .map_err(failed)?;
-        let splitter = Sequence::new(vec![
-            PreTokenizerWrapper::Split(words),
-            PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)),
-        ]);
-        let model = BPE::builder().ignore_merges(true).build().map_err(failed)?;
+        // As in the tokenizers that the steps are of: a word that is an entry as a whole is one token, or is merged up to it.
+        let ignore_merges = numbers == Numbers::UpToThreeDigits;
+        let model = BPE::builder()
+            .ignore_merges(ignore_merges)
+            .build()
+            .map_err(failed)?;
+        let steps = numbers.steps().map_err(failed)?;
         let mut tokenizer: TokenizerImpl<
             BPE,
             tokenizers::NormalizerWrapper,
@@ -130,7 +163,7 @@ impl Tokenizer {
         > = TokenizerBuilder::new()
             .with_model(model)
             .with_normalizer(None)
-            .with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(splitter)))
+            .with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(steps)))
             .with_post_processor(None)
             .with_decoder(Some(tokenizers::DecoderWrapper::ByteLevel(ByteLevel::default())))
             .build()

@@ -206,6 +206,9 @@ pub struct TrainTokenizer {
     /// The sources to train on; all when empty.
     #[serde(default)]
     pub sources: Vec<String>,
+    /// Whether each digit is a token, as in SmolLM2; otherwise numbers of up to three digits can be one, as in SmolLM3.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_digits: bool,
 }
 
 impl Tokenizer {

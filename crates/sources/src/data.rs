@@ -11,7 +11,7 @@ use smollm3_corpus::remote::RemoteClient;
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_corpus::store::{OpenOptions, StreamedStore};
 use smollm3_corpus::tokenize::{TokenizeReport, held_out_folder, report, train_folder};
-use smollm3_corpus::{TokenStore, Tokenizer};
+use smollm3_corpus::{Numbers, TokenStore, Tokenizer};
 use smollm3_files::atomic_file::write_json;
 use smollm3_files::io;
 use smollm3_mixer::{Documents, SourceReader, StreamedReader, WindowReader};
@@ -281,7 +281,12 @@ fn prepare_tokenizer(
                 };
                 text.extend(source.sample(train.bytes.0 / names.len() as u64, recipe.run.seed)?);
             }
-            let tokenizer = Tokenizer::train(text.iter().map(String::as_str), train.vocab_size)?;
+            let numbers = match train.single_digits {
+                true => Numbers::SingleDigits,
+                false => Numbers::UpToThreeDigits,
+            };
+            let texts = text.iter().map(String::as_str);
+            let tokenizer = Tokenizer::train_with(texts, train.vocab_size, numbers)?;
             listener.on(&Event::Preparing {
                 what,
                 done: 1,

@@ -2,9 +2,9 @@ use std::fs;
 
 use proptest::prelude::*;
 use serde_json::json;
-use smollm3_corpus::Tokenizer;
 use smollm3_corpus::text::Arithmetic;
 use smollm3_corpus::tokenizer::{SPECIAL_TOKENS, SpecialTokens};
+use smollm3_corpus::{Numbers, Tokenizer};
 
 use crate::fixtures::{datatrove, tokenizer};
 
@@ -36,6 +36,35 @@ fn training_is_deterministic_and_exact_in_size() {
         ],
         [394, 395, 396, 397, 398, 399].map(Some)
     );
+}
+
+#[test]
+fn numbers_are_cut_as_asked() {
+    let numbers = |numbers| {
+        let trained = Tokenizer::train_with(texts().iter(), 400, numbers).unwrap();
+        assert_eq!(trained.slow_because(), None);
+        let parts = |text: &str| -> Vec<String> {
+            let ids = trained.encode(text).unwrap();
+            ids.iter()
+                .map(|id| trained.decode(&[*id], false).unwrap())
+                .collect()
+        };
+        let vocabulary = trained.inner().get_vocab(true);
+        let is_number = |entry: &&String| entry.bytes().all(|byte| byte.is_ascii_digit());
+        let longest = vocabulary.keys().filter(is_number).map(String::len).max();
+        (parts("12 + 305"), longest.unwrap())
+    };
+    let (single, longest) = numbers(Numbers::SingleDigits);
+    assert_eq!(longest, 1);
+    let digits: Vec<_> = single.iter().filter(|part| part.trim().len() == 1).collect();
+    assert_eq!(
+        digits.len(),
+        single.iter().filter(|part| !part.trim().is_empty()).count()
+    );
+    assert_eq!(single.concat(), "12 + 305");
+    let (whole, longest) = numbers(Numbers::UpToThreeDigits);
+    assert!(longest > 1 && whole.len() < single.len(), "{whole:?}");
+    assert_eq!(whole.concat(), "12 + 305");
 }
 
 #[test]
