@@ -45,9 +45,9 @@ pub use disagreement::{Disagreement, Odd};
 pub use error::{CollectiveError, Result};
 pub use launcher::{LaunchError, Launcher, Placement};
 pub use meter::{Meter, Traffic};
-pub use operations::PIECE;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+pub use operations::PIECE;
 pub use reduction::Reduction;
 pub use shards::{Layout, LayoutError, Piece, Shards};
 pub use single::Single;

@@ -61,8 +61,7 @@ impl Merging {
             }
             let last: u32 = model.optional("last")?.unwrap_or(1);
             if last == 0 || (last > 1 && !matches!(checkpoint, Start::Stage(_))) {
-                let message =
-                    "it is the number of checkpoints of an earlier stage to average; write 1 or more, and 1 elsewhere";
+                let message = "it is the number of checkpoints of an earlier stage to average; write 1 or more, and 1 elsewhere";
                 return Err(model.error("last", message.to_owned()));
             }
             model.finish()?;
