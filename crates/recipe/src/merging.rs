@@ -61,7 +61,7 @@ impl Merging {
             }
             let last: u32 = model.optional("last")?.unwrap_or(1);
             if last == 0 || (last > 1 && !matches!(checkpoint, Start::Stage(_))) {
-                let message = "it is the number of checkpoints of an earlier stage to average; write 1 or more, and 1 elsewhere";
+                let message = "only the newest checkpoints of an earlier stage are averaged; write 1 or more of a stage";
                 return Err(model.error("last", message.to_owned()));
             }
             model.finish()?;
