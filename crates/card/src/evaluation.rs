@@ -13,7 +13,7 @@ pub(crate) fn evaluation(facts: &Facts) -> String {
     let tables = [
         held_out(found),
         by_mode(&found.exact_match, "sums answered right"),
-        by_mode(&found.preference, "right sums likelier than wrong ones"),
+        by_mode(&found.preference, "preferred answers likelier than the others"),
         long_context(found),
         by_position(found),
     ];

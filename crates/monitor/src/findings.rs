@@ -183,7 +183,7 @@ fn preferences(run: &RunFiles) -> Option<String> {
 
 fn what(measure: &Measure) -> &'static str {
     match measure {
-        Measure::Pairs => "right sums judged likelier than wrong ones",
+        Measure::Pairs => "preferred answers judged likelier than the others",
         Measure::Sums { .. } => "sums right with /think",
         _ => "the loss late in long texts",
     }

@@ -199,7 +199,7 @@ pub(crate) fn legend(measures: &[Measure], stages: &[StageFiles]) -> Vec<String>
     let sums = sums.map(|score| format!("/think, /no_think: % of {} sums right", score.items));
     let pairs = pairs.map(|score| {
         format!(
-            "pairs: % of {} in which the right sum is judged likelier",
+            "pairs: % of {} in which the preferred answer is likelier",
             2 * score.items
         )
     });

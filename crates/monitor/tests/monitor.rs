@@ -255,7 +255,7 @@ fn the_report_shows_where_tokens_went_and_what_was_measured() {
         "loss at positions 0 to 255</td><td>4.125 ± 0.050",
         "sums, /no_think</td><td>7.0 ± 2.0 %",
         "held-out web</td><td>3.500 nats/token, 1.250 bits/byte",
-        "right sums preferred, /think</td><td>81.0 ± 4.0 %",
+        "preferred answers likelier, /think</td><td>81.0 ± 4.0 %",
     ] {
         assert!(page.contains(part), "no `{part}`");
     }

@@ -105,7 +105,7 @@ fn three_sentences_say_what_was_measured() {
          to 1.50 nats a token, while its share of the data went from 3 to 13 %; web went from 4.00 to 3.75.",
         "Asked to think first (/think), the model after sft gets 60 ± 5 % of 100 sums right; asked to answer at once (/no_think), \
          5 ± 5 %.",
-        "Preference training (apo) took right sums judged likelier than wrong ones from 50 ± 3 % to 90 ± 3 %, sums right with \
+        "Preference training (apo) took preferred answers judged likelier than the others from 50 ± 3 % to 90 ± 3 %, sums right with \
          /think from 60 ± 5 % to 57 ± 5 % (no clear change) and the loss late in long texts from 4.00 ± 0.01 to 4.20 ± 0.01; after \
          the merge they are 85 ± 3 %, 55 ± 5 % and 4.05 ± 0.01 (75 % of the rise in loss taken back).",
     ];

@@ -73,7 +73,7 @@ fn evaluation_table(evaluation: &Evaluation) -> String {
     });
     let pairs = evaluation.preference.iter().map(|score| {
         vec![
-            format!("right sums preferred, {}", score.mode()),
+            format!("preferred answers likelier, {}", score.mode()),
             percent(score.score, score.standard_error),
         ]
     });
