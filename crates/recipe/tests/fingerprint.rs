@@ -354,7 +354,7 @@ fn the_recipes_of_this_repository_keep_their_fingerprints() {
         (
             "demo",
             &[][..],
-            "59150f3331f24724f254336163885b9e132e46eec906a160c2e0916945fc989e",
+            "4b0c3e77389da9fed26ad9a0b2b8df00bcd1183b7ac77ced2a0c71754568ccb6",
         ),
         (
             "smollm3-3b",
