@@ -16,7 +16,7 @@ use smollm3_conversations::{
 };
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::Columns;
-use smollm3_recipe::{Preference, Recipe, Stage, TemplateKwargs, TooLongPair};
+use smollm3_recipe::{ContextLength, Preference, Recipe, Stage, TemplateKwargs, TooLongPair};
 
 use crate::sum_pair;
 
@@ -26,6 +26,7 @@ pub struct PairEncoder {
     /// Template and date.
     pub setup: ChatSetup,
     settings: Preference,
+    sequence_length: ContextLength,
     /// The end of a turn.
     end: u32,
 }
@@ -37,8 +38,9 @@ impl PairEncoder {
     /// As [`ChatSetup::of`].
     pub fn of(recipe: &Recipe, tokenizer: &Tokenizer, stage: &Stage, settings: &Preference) -> Result<Self> {
         Ok(Self {
-            setup: ChatSetup::of(recipe, tokenizer, stage, settings.chat_text())?,
+            setup: ChatSetup::of(recipe, tokenizer, stage, settings.chat.text())?,
             settings: settings.clone(),
+            sequence_length: stage.optimisation()?.sequence_length,
             end: check_tokens(tokenizer)?.im_end,
         })
     }
@@ -84,7 +86,7 @@ impl PairEncoder {
             answers.iter_mut().for_each(|answer| answer.push(self.end));
         }
         let limits = PairLimits {
-            length: self.settings.sequence_length.0 as usize,
+            length: self.sequence_length.0 as usize,
             prompt: self.settings.prompt_limit.map(|limit| limit.0 as usize),
             too_long: self.settings.too_long,
         };
@@ -158,7 +160,7 @@ impl RowEncoder for PairEncoder {
         let settings = &self.settings;
         json!([
             self.setup.identity(),
-            settings.sequence_length,
+            self.sequence_length,
             settings.template_kwargs,
             settings.extra_eos,
             settings.prompt_limit,

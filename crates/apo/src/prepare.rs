@@ -26,7 +26,7 @@ pub fn prepare_pairs(recipe: &Recipe, data: &Data, listener: &mut dyn Listener) 
         let Some(preference) = stage.preference() else {
             continue;
         };
-        if ChatSetup::is_later(stage, &preference.template) {
+        if ChatSetup::is_later(stage, &preference.chat.template) {
             listener.on(&Event::Note(format!(
                 "{}: its template is that of the stage before; its pairs are prepared when it runs",
                 stage.name
@@ -34,7 +34,7 @@ pub fn prepare_pairs(recipe: &Recipe, data: &Data, listener: &mut dyn Listener) 
             continue;
         }
         let encoder = PairEncoder::of(recipe, &data.tokenizer, stage, preference)?;
-        Prepared::of(recipe, data, stage, &preference.data, &encoder, listener)?;
+        Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener)?;
     }
     Ok(())
 }

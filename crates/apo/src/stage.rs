@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use smollm3_conversations::{Prepared, Result, measured_rows, stage_tokenizer};
 use smollm3_engine::{EpochData, EpochOrder, Run, StageCheckpoints, run_stage};
-use smollm3_recipe::{ModelConfig, Preference, Reference, Stage};
+use smollm3_recipe::{ModelConfig, Preference, PreparedData, Reference, Stage};
 use smollm3_records::{Event, Listener};
 
 use crate::encoder::PairEncoder;
@@ -29,9 +29,9 @@ pub fn prefer(
     let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
     let Run { recipe, data, .. } = run;
     let prepared =
-        run.rank_zero_first(|| Prepared::of(recipe, data, stage, &preference.data, &encoder, listener))?;
+        run.rank_zero_first(|| Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener))?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
-    let sources = preference.data.iter().map(|data| {
+    let sources = preference.chat.data.iter().map(|data| {
         let report = prepared.reports.get(&data.name);
         (data.name.clone(), report.map_or(0, |report| report.trained))
     });
@@ -47,7 +47,10 @@ pub fn prefer(
         pairs.tokens()
     )))?;
 
-    let training = preference.training(&stage.name, pairs.len(), pairs.tokens());
+    let training = stage.training_on(PreparedData {
+        rows: pairs.len(),
+        tokens: pairs.tokens(),
+    })?;
     // A turn's end is where generation stops.
     let config = ModelConfig {
         eos_token_id: Some(tokens.im_end),
@@ -60,7 +63,7 @@ pub fn prefer(
         config,
         tokenizer_folder,
         data: [(stage.name.clone(), prepared.fingerprint.clone())].into(),
-        lora: preference.lora.as_ref(),
+        lora: stage.lora(),
     };
     let mut model = ReferenceModel::open(&checkpoints, preference)?;
     let mut log_probs_of = |rows: &PairRows, which: &str, listener: &mut dyn Listener| {
@@ -87,7 +90,7 @@ pub fn prefer(
         loss: preference.loss,
         reference,
     };
-    let pairs_per_step = preference.global_batch.0;
+    let pairs_per_step = stage.optimisation()?.sequences_per_step();
     let data = EpochData {
         order: EpochOrder::new(pairs.len(), recipe.run.seed, "pairs", pairs_per_step),
         // Pairs are dealt out before they are packed: each rank packs its own rows.

@@ -9,8 +9,9 @@ use serde::Serialize;
 use smollm3_corpus::read::sample_rows;
 use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::{StoreWriter, TokenStore, Tokenizer, bench as corpus_bench};
-use smollm3_engine::bench::{StepProfile, StepSettings, bits as bits_bench, step as step_bench};
+use smollm3_engine::bench::{StepBench, StepProfile, StepSettings, bits as bits_bench, step as step_bench};
 use smollm3_engine::dtype;
+use smollm3_estimate::Memory;
 use smollm3_hub::Wanted;
 use smollm3_kernels::{FreedMemory, peak_memory, set_deterministic};
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
@@ -58,7 +59,7 @@ pub fn mixer(args: &BenchMixerArgs) -> Result<ExitCode> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let (stage, training) = training_stage(&recipe, args.stage.as_deref())?;
     let begin = Instant::now();
-    let mixer = stage_order(&recipe, training, |_| None)?;
+    let mixer = stage_order(&recipe, &training, |_| None)?;
     let built = begin.elapsed();
     let steps = mixer.steps();
     // Both ends, the middle, and either side of each boundary between phases.
@@ -278,6 +279,15 @@ fn step_model(args: &BenchStepArgs) -> Result<ModelConfig> {
     Ok(architecture(&args.config)?.with_positions(args.sequence_length.0, &args.config)?)
 }
 
+/// `bench step`.
+#[derive(Serialize)]
+struct PlannedBench<'b> {
+    #[serde(flatten)]
+    result: &'b StepBench,
+    /// The memory that the plan expects on top of `base_megabytes`, in 10⁶ bytes.
+    planned_megabytes: f64,
+}
+
 /// `smollm3 bench step`.
 pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
     let settings = step_settings(args)?;
@@ -299,7 +309,20 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
         // What was measured is shown all the same.
         Err(error) => eprintln!("note: not kept for `smollm3 plan`: {error:#}"),
     }
+    let planned = Memory::of_device(
+        &config,
+        settings.precision,
+        settings.sequence_length as u64,
+        settings.micro_batch as u64,
+        settings.recompute == Recompute::Layers,
+        1,
+    );
+    let planned_megabytes = planned.total as f64 / 1e6;
     if args.json {
+        let result = PlannedBench {
+            result: &result,
+            planned_megabytes,
+        };
         println!("{}", serde_json::to_string_pretty(&result)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -322,9 +345,9 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
     if let Some(peak) = result.peak_megabytes {
         let base = result.base_megabytes.unwrap_or(0.0);
         println!(
-            "  {:.0} MB of memory at most, beside {base:.0} MB of the program; the plan expects {:.0} MB",
-            peak - base,
-            result.planned_megabytes
+            "  {:.0} MB of memory at most, beside {base:.0} MB of the program; the plan expects \
+             {planned_megabytes:.0} MB",
+            peak - base
         );
     }
     if let Some(memory) = result.device_megabytes {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::dtype;
+use smollm3_estimate::{Machine, estimate};
 use smollm3_files::atomic_file::write_atomically;
 use smollm3_hub::Depth;
 use smollm3_inference::{Continuation, TextModel};
@@ -18,7 +19,7 @@ use smollm3_model::hf::GenerationConfig;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard, Watch, closing_table, report};
 use smollm3_pipeline::{open_as, prepared_data, run_stages};
 use smollm3_recipe::{
-    Facts, Recipe, Source, SourceKind, Stage, StageKind, Tokenizer as TokenizerSpec, TokenizerFacts,
+    Facts, Recipe, Source, SourceKind, Stage, StageData, Tokenizer as TokenizerSpec, TokenizerFacts,
 };
 use smollm3_records::{Listeners, Metrics};
 use smollm3_sources::SourceStore;
@@ -116,8 +117,8 @@ fn shown(stages: &[Stage], args: &RunArgs, logs: LogFormat) -> Result<Listeners>
         .with(Metrics::default())
         .with(TensorBoard::default());
     if logs == LogFormat::Text {
-        let tokens = |stage: &Stage| match &stage.kind {
-            StageKind::Merge(_) => Some(0),
+        let tokens = |stage: &Stage| match &stage.data {
+            StageData::Merge(_) => Some(0),
             _ => stage
                 .planned()
                 .map(|training| training.total_steps() * training.tokens_per_step()),
@@ -188,8 +189,11 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
     }
     let facts = facts(&recipe)?;
     match (args.devices, &args.device) {
-        (Some(devices), Some(device)) => show(&recipe.estimate(&facts, devices, device)?, args.json)?,
-        _ => show(&recipe.plan(&facts)?, args.json)?,
+        (Some(devices), Some(device)) => show(&estimate(&recipe, &facts, devices, device)?, args.json)?,
+        _ => show(
+            &smollm3_estimate::plan(&recipe, &facts, &machine(&recipe, &facts))?,
+            args.json,
+        )?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -206,9 +210,6 @@ fn show(found: &(impl Display + Serialize), json: bool) -> Result<()> {
 fn facts(recipe: &Recipe) -> Result<Facts> {
     let mut facts = Facts {
         architecture: Some(recipe.architecture()?),
-        cores: std::thread::available_parallelism()
-            .ok()
-            .map(|cores| cores.get() as u64),
         ..Facts::default()
     };
     if let TokenizerSpec::File(file) = &recipe.tokenizer {
@@ -221,13 +222,6 @@ fn facts(recipe: &Recipe) -> Result<Facts> {
                 let found = tokenizer_facts(&Tokenizer::load(file)?);
                 facts.checkpoint_tokenizers.insert(stage.name.clone(), found);
             }
-        }
-    }
-    for stage in &recipe.stages {
-        if let Some(config) = &facts.architecture
-            && let Some(rate) = measured(recipe, config, stage)
-        {
-            facts.measured.insert(stage.name.clone(), rate);
         }
     }
     if smollm3_records::belongs(recipe)? {
@@ -248,6 +242,20 @@ fn facts(recipe: &Recipe) -> Result<Facts> {
         facts.stores = data.stores.into_iter().map(tokens).collect();
     }
     Ok(facts)
+}
+
+/// The cores of this machine, and the rates that were measured on it.
+fn machine(recipe: &Recipe, facts: &Facts) -> Machine {
+    let rate = |stage: &Stage| {
+        let rate = measured(recipe, facts.architecture.as_ref()?, stage)?;
+        Some((stage.name.clone(), rate))
+    };
+    Machine {
+        cores: std::thread::available_parallelism()
+            .ok()
+            .map(|cores| cores.get() as u64),
+        rates: recipe.stages.iter().filter_map(rate).collect(),
+    }
 }
 
 fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {

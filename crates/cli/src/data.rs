@@ -234,11 +234,11 @@ pub fn order(args: &OrderArgs) -> Result<ExitCode> {
     let data = found_data(&recipe)?;
     let rows = data
         .as_ref()
-        .map(|data| MixedRows::new(&recipe, training, data, RankSlice::whole(training)))
+        .map(|data| MixedRows::new(&recipe, &training, data, RankSlice::whole(&training)))
         .transpose()?;
     let without = match &rows {
         Some(_) => None,
-        None => Some(stage_order(&recipe, training, |_| None)?),
+        None => Some(stage_order(&recipe, &training, |_| None)?),
     };
     let mixer = match (&rows, &without) {
         (Some(rows), _) => rows.order(),
@@ -258,7 +258,7 @@ pub fn order(args: &OrderArgs) -> Result<ExitCode> {
         bail!("--count 0 shows nothing; write 1 or more");
     }
     for step in args.step..args.step.saturating_add(args.count) {
-        let picks = picks(mixer, training, step, args)?;
+        let picks = picks(mixer, &training, step, args)?;
         let shown: Vec<Option<Vec<String>>> = match text {
             None => vec![None; picks.len()],
             Some((rows, tokenizer)) => {
@@ -300,7 +300,7 @@ pub fn order(args: &OrderArgs) -> Result<ExitCode> {
 }
 
 /// The stage of this name, or the first; it must be one that trains.
-pub fn training_stage<'a>(recipe: &'a Recipe, name: Option<&str>) -> Result<(&'a Stage, &'a Training)> {
+pub fn training_stage<'a>(recipe: &'a Recipe, name: Option<&str>) -> Result<(&'a Stage, Training)> {
     let stage = match name {
         Some(name) => recipe.stage(name)?,
         None => recipe.stages.first().context("the recipe has no stage")?,

@@ -15,7 +15,7 @@ use smollm3_corpus::read::Columns;
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_hub::Depth;
-use smollm3_recipe::{Recipe, StageKind, Tokenizer as TokenizerSpec};
+use smollm3_recipe::{Recipe, StageData, Tokenizer as TokenizerSpec};
 
 use crate::args::ExplainArgs;
 use crate::hub::locate;
@@ -62,8 +62,8 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
         let rows = Rows::open(&recipe, data, &cache, encoder.generator())?;
         nth(&rows, &encoder.columns(), args.row)
     };
-    let (place, tokens) = match &stage.kind {
-        StageKind::MidTrain(tuning) | StageKind::Sft(tuning) => {
+    let (place, tokens) = match &stage.data {
+        StageData::MidTrain(tuning) | StageData::Sft(tuning) => {
             let encoder = ConversationEncoder::of(&recipe, &tokenizer, stage, tuning)?;
             let (batch, index) = row(&encoder)?;
             (
@@ -71,7 +71,7 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
                 conversation_tokens(&encoder, &tokenizer, &batch, index)?,
             )
         }
-        StageKind::Apo(preference) => {
+        StageData::Apo(preference) => {
             let encoder = PairEncoder::of(&recipe, &tokenizer, stage, preference)?;
             let (batch, index) = row(&encoder)?;
             (
@@ -79,7 +79,7 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode> {
                 pair_tokens(&encoder, &tokenizer, &batch, index)?,
             )
         }
-        StageKind::Pretrain(_) | StageKind::LongContext(_) | StageKind::Merge(_) => {
+        StageData::Pretrain(_) | StageData::LongContext(_) | StageData::Merge(_) => {
             unreachable!("they read no rows")
         }
     };

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use smollm3_engine::bench::{StepBench, StepSettings};
+use smollm3_estimate::MeasuredRate;
 use smollm3_files::atomic_file::write_atomically;
-use smollm3_recipe::cost::training_flops_per_token;
-use smollm3_recipe::{MeasuredRate, ModelConfig, Precision, Recipe, Recompute, Stage};
+use smollm3_recipe::{ModelConfig, Precision, Recipe, Recompute, Stage, training_flops_per_token};
 
 /// What a rate is of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

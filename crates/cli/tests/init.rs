@@ -327,7 +327,7 @@ fn recipes_for_every_backend_can_be_read_and_have_the_same_rows() {
                 .unwrap()
                 .contains(precision)
         );
-        let stage = recipe.stages[0].fine_tuning().unwrap();
+        let stage = recipe.stages[0].optimisation().unwrap();
         shapes.push((
             stage.sequence_length,
             stage.micro_batch,

@@ -47,6 +47,7 @@ pub use launcher::{LaunchError, Launcher, Placement};
 pub use meter::{Meter, Traffic};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+pub use operations::PIECE;
 pub use reduction::Reduction;
 pub use shards::{Layout, LayoutError, Piece, Shards};
 pub use single::Single;

@@ -32,14 +32,15 @@ impl ConversationEncoder {
     /// # Errors
     /// As [`ChatSetup::of`], and a template that does not mark the learned tokens.
     pub fn of(recipe: &Recipe, tokenizer: &Tokenizer, stage: &Stage, settings: &FineTuning) -> Result<Self> {
-        let setup = ChatSetup::of(recipe, tokenizer, stage, settings.chat_text())?;
+        let setup = ChatSetup::of(recipe, tokenizer, stage, settings.chat.text())?;
         let learned = match settings.learned {
             Wanted::Assistant => Learned::Assistant,
             Wanted::All => Learned::All,
             Wanted::LastTurn => Learned::LastTurn,
         };
         setup.template.check_learned(learned)?;
-        let cut = (settings.too_long == TooLong::Truncate).then_some(settings.sequence_length.0 as usize);
+        let length = stage.optimisation()?.sequence_length.0 as usize;
+        let cut = (settings.too_long == TooLong::Truncate).then_some(length);
         Ok(Self { setup, learned, cut })
     }
 

@@ -6,6 +6,7 @@ use smollm3_chat::ChatError;
 use smollm3_corpus::CorpusError;
 use smollm3_engine::EngineError;
 use smollm3_packing::PackError;
+use smollm3_recipe::RecipeError;
 use smollm3_records::RecordError;
 use smollm3_sources::SourceError;
 
@@ -65,6 +66,13 @@ impl From<ConversationsError> for EngineError {
 /// From listeners and from the files of a run.
 impl From<RecordError> for ConversationsError {
     fn from(error: RecordError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// From a recipe without rows in a stage.
+impl From<RecipeError> for ConversationsError {
+    fn from(error: RecipeError) -> Self {
         Self::Engine(error.into())
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use smollm3_collective::Single;
 use smollm3_kernels::{DeviceMemory, Transfers, device_memory, peak_memory, profile};
 use smollm3_model::{DeviceInit, ModelConfig, Parameters, SmolLm3};
-use smollm3_recipe::{LossAverage, Memory, Optimizer, Precision, Recompute, Sharding};
+use smollm3_recipe::{LossAverage, Optimizer, Precision, Recompute, Sharding};
 
 use crate::run::dtype;
 use crate::{
@@ -103,8 +103,6 @@ pub struct StepBench {
     pub base_megabytes: Option<f64>,
     /// The most memory of the GPU, in 10⁶ bytes; absent for a CPU.
     pub device_megabytes: Option<DeviceMegabytes>,
-    /// The plan's estimate on top of `base_megabytes`, in 10⁶ bytes.
-    pub planned_megabytes: f64,
     /// How often a step sends numbers to the device.
     pub uploads: u64,
     /// How often a step waits for numbers of the device.
@@ -234,15 +232,6 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
     let model_flops = model_flops(config, tokens, &lengths);
     let gigaflops = model_flops / step_milliseconds / 1e6;
     let ceiling_gigaflops = ceiling(config, tokens, dtype(settings.precision), device);
-    let planned = Memory::of_device(
-        config,
-        settings.precision,
-        settings.sequence_length as u64,
-        settings.micro_batch as u64,
-        settings.recompute == Recompute::Layers,
-        1,
-    )
-    .total;
     Ok(StepBench {
         parameters: config.parameters(),
         tokens,
@@ -255,7 +244,6 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
         peak_megabytes,
         base_megabytes,
         device_megabytes,
-        planned_megabytes: planned as f64 / 1e6,
         uploads: transfers[1].uploads - transfers[0].uploads,
         read_backs: transfers[1].read_backs - transfers[0].read_backs,
         parts,

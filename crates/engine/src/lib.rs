@@ -2,7 +2,7 @@
 //!
 //! [`train_step`] is one update; [`training`] repeats it; [`checkpoint`] saves the state that it reaches. The loop reports
 //! [`Event`](smollm3_records::Event)s. A [`Run`] is a recipe, its data and a device; a stage's crate brings an [`Objective`]
-//! and its [`StageData`] to [`run_stage`].
+//! and its [`StepBatches`] to [`run_stage`].
 
 pub mod bench;
 pub mod checkpoint;
@@ -17,8 +17,8 @@ pub use checkpoint::{ResumePoint, Retention, SaveJob, StageCheckpoints};
 pub use error::{EngineError, Result};
 pub use run::{Run, dtype, locate_models, prepare, write_merged};
 pub use step::{
-    AccumulatedGradients, AdamW, CrossEntropy, GlobalBatch, HeldOut, MicroBatch, Objective, ObjectiveLoss,
-    Row, RowOrigin, SourceLoss, StepMode, StepResult, TrainState, held_out_rows, token_bytes, token_losses,
+    AccumulatedGradients, AdamW, BATCH_NUMBERS, CrossEntropy, GlobalBatch, HeldOut, MicroBatch, Objective, ObjectiveLoss,
+    Row, RowOrigin, SHARD_ALIGNMENT, SOURCE_NUMBERS, STEP_NUMBERS, SourceLoss, StepMode, StepResult, TrainState, held_out_rows, token_bytes, token_losses,
     train_step,
 };
-pub use training::{EpochData, EpochOrder, Evaluate, RankSlice, StageData, run_stage};
+pub use training::{EpochData, EpochOrder, Evaluate, RankSlice, StepBatches, run_stage};

@@ -16,7 +16,7 @@ use smollm3_collective::{Collective, Single, agree};
 use smollm3_hub::{Depth, write_pins};
 use smollm3_kernels::computes_bf16;
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{Precision, Recipe, Stage, StageKind, Start, Training};
+use smollm3_recipe::{Precision, Recipe, Stage, StageData, Start, Training};
 use smollm3_records::{Listener, stage_result};
 use smollm3_sources::Data;
 
@@ -191,7 +191,7 @@ impl Run {
             return Ok(config);
         };
         let rows = training.sequence_length.0 as usize;
-        if let StageKind::LongContext(long) = &stage.kind {
+        if let StageData::LongContext(long) = &stage.data {
             config.rope_theta = long.rope_theta;
             config.max_position_embeddings = config.max_position_embeddings.max(rows);
         }

@@ -26,12 +26,14 @@ use step_sums::StepSums;
 pub use adamw::AdamW;
 pub(crate) use backward::backward;
 pub use batch::{CrossEntropy, MicroBatch, Row};
-pub use global_batch::GlobalBatch;
+pub use global_batch::{BATCH_NUMBERS, GlobalBatch};
 pub use gradients::AccumulatedGradients;
 pub use held_out::{HeldOut, held_out_rows, token_bytes, token_losses};
 pub use moments::OPTIMIZER;
 pub use objective::{Objective, ObjectiveLoss, RowOrigin, SourceLoss};
+pub use reduce::SHARD_ALIGNMENT;
 pub(crate) use reduce::{GradientSink, ReducedGradients};
+pub use step_sums::{SOURCE_NUMBERS, STEP_NUMBERS};
 pub use train_state::TrainState;
 
 /// How the steps of a stage are computed.

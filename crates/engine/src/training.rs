@@ -8,7 +8,7 @@ mod guard;
 mod prefetch;
 mod rank_slice;
 mod run_stage;
-mod stage_data;
+mod step_batches;
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,7 @@ use evaluate::Figures;
 pub use rank_slice::RankSlice;
 pub(crate) use rank_slice::check_slices;
 pub use run_stage::run_stage;
-pub use stage_data::StageData;
+pub use step_batches::StepBatches;
 
 /// The settings of a stage's loop.
 pub struct LoopSettings<'a> {
@@ -66,7 +66,7 @@ pub struct LoopSettings<'a> {
 pub fn train<O: Objective>(
     settings: &LoopSettings<'_>,
     from: ResumePoint,
-    data: &dyn StageData<O::HostBatch>,
+    data: &dyn StepBatches<O::HostBatch>,
     objective: &O,
     checkpoints: &dyn Checkpointer,
     evaluation: &dyn Evaluate,
@@ -158,7 +158,7 @@ struct Loop<'a, B> {
     guard: Guard,
     validation: ValidationState,
     saver: Saver,
-    data: &'a dyn StageData<B>,
+    data: &'a dyn StepBatches<B>,
     checkpoints: &'a dyn Checkpointer,
     evaluation: &'a dyn Evaluate,
     listener: &'a mut dyn Listener,

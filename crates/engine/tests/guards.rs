@@ -16,7 +16,7 @@ use smollm3_engine::checkpoint::Checkpointer;
 use smollm3_engine::training::{LoopSettings, train};
 use smollm3_engine::{
     AdamW, CrossEntropy, Dataset, EngineError, GlobalBatch, MicroBatch, Objective, ObjectiveLoss, Result,
-    ResumePoint, Row, RowOrigin, SaveJob, StageData, StepMode, TrainState, train_step,
+    ResumePoint, Row, RowOrigin, SaveJob, StepBatches, StepMode, TrainState, train_step,
 };
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
@@ -91,7 +91,7 @@ impl<F: Fn(u64) -> f64 + Send + Sync> Dataset<Vec<(u64, f64)>, EngineError> for 
     }
 }
 
-impl<F: Fn(u64) -> f64 + Send + Sync> StageData<(u64, f64)> for Steps<F> {
+impl<F: Fn(u64) -> f64 + Send + Sync> StepBatches<(u64, f64)> for Steps<F> {
     fn sources(&self) -> Vec<SourceName> {
         Vec::new()
     }
@@ -124,7 +124,7 @@ fn stage(steps: u64, settings: &[&str]) -> Stage {
     let mut overrides = vec![until.as_str(), "stage.pretrain.phase.one.until=1 steps"];
     overrides.extend(settings);
     let recipe = recipe(folder.path(), "flex", &overrides);
-    let mut training = recipe.stages[0].training().unwrap().clone();
+    let mut training = recipe.stages[0].training().unwrap();
     // One phase: its end would be one more checkpoint.
     training.phases.remove(0);
     Stage {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use smollm3_corpus::fetch::FetchProgress;
 use smollm3_files::atomic_file::write_atomically;
 use smollm3_recipe::{
-    AdapterFolders, Model, PeftConfig, Recipe, StageKind, Start, TemplateChoice, Tokenizer,
+    AdapterFolders, Model, PeftConfig, Recipe, StageData, Start, TemplateChoice, Tokenizer,
 };
 
 use crate::adapter::{AdapterBase, adapter_base};
@@ -180,13 +180,13 @@ fn names(recipe: &Recipe) -> BTreeMap<String, (String, Wanted)> {
         if let Start::Hub(text) = &stage.from {
             add(text, key("from"), Wanted::MODEL);
         }
-        match &stage.kind {
-            StageKind::Apo(preference) => {
+        match &stage.data {
+            StageData::Apo(preference) => {
                 if let Some(Start::Hub(text)) = &preference.reference_from {
                     add(text, key("reference_from"), Wanted::MODEL);
                 }
             }
-            StageKind::Merge(merging) => {
+            StageData::Merge(merging) => {
                 for model in &merging.models {
                     if let Start::Hub(text) = &model.checkpoint {
                         add(text, key("model.checkpoint"), Wanted::MODEL);
@@ -195,12 +195,7 @@ fn names(recipe: &Recipe) -> BTreeMap<String, (String, Wanted)> {
             }
             _ => {}
         }
-        let template = match (stage.fine_tuning(), stage.preference()) {
-            (Some(tuning), _) => Some(&tuning.template),
-            (None, Some(preference)) => Some(&preference.template),
-            (None, None) => None,
-        };
-        if let Some(TemplateChoice::Hub(text)) = template {
+        if let Some(TemplateChoice::Hub(text)) = stage.chat().map(|chat| &chat.template) {
             add(text, key("template"), Wanted::TOKENIZER);
         }
     }

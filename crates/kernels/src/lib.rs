@@ -55,8 +55,8 @@ pub use device_error::DeviceError;
 pub use documents::{Documents, DocumentsError};
 pub use linear::{linear, plain_linear};
 pub use loss::{
-    LossSum, Targets, blockwise_linear_cross_entropy, linear_cross_entropy, plain_linear_cross_entropy,
-    token_log_probs,
+    LOSS_ROWS, LossSum, Targets, blockwise_linear_cross_entropy, linear_cross_entropy,
+    plain_linear_cross_entropy, token_log_probs,
 };
 pub use memory::{DeviceMemory, FreedMemory, device_memory, peak_memory, total_memory};
 pub use norm::{plain_rms_norm, rms_norm};

@@ -8,6 +8,9 @@ use crate::blocks;
 use crate::dtype::accumulator;
 use crate::host_targets::HostTargets;
 
+/// Tokens whose logits a GPU of LibTorch holds at once.
+pub const LOSS_ROWS: usize = 1024;
+
 /// The tokens to predict, with gaps.
 #[derive(Debug, Clone)]
 pub struct Targets {

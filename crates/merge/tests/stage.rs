@@ -14,7 +14,7 @@ use smollm3_merge::merge_stage;
 use smollm3_model::Parameters;
 use smollm3_model::hf::Checkpoint;
 use smollm3_pretrain::pretrain;
-use smollm3_recipe::{Recipe, RecipeError, StageKind};
+use smollm3_recipe::{Recipe, RecipeError, StageData};
 use smollm3_records::{Event, Listener};
 use support::{Recorder, recipe};
 
@@ -87,8 +87,8 @@ fn run_until(recipe: Recipe, stop_after: u64) -> (smollm3_engine::Result<()>, Ve
     let run = Run::open(recipe, &mut recorder).unwrap();
     let mut all = || {
         for stage in &run.recipe.stages {
-            match &stage.kind {
-                StageKind::Merge(merging) => merge_stage(&run, stage, merging, &stop, &mut recorder)?,
+            match &stage.data {
+                StageData::Merge(merging) => merge_stage(&run, stage, merging, &stop, &mut recorder)?,
                 _ => pretrain(&run, stage, &stop, &mut recorder)?,
             }
         }

@@ -66,7 +66,7 @@ pub fn train_json_lines(
     stop: &AtomicBool,
     listener: &mut dyn Listener,
 ) -> Result<()> {
-    let training = stage
+    let training = &stage
         .training()
         .ok_or_else(|| EngineError::Refused(format!("stage \"{}\" has no phases", stage.name)))?;
     run.verify_parents(stage)?;

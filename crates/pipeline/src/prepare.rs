@@ -1,7 +1,7 @@
 //! The data of a run, prepared ahead of it.
 
 use smollm3_apo::prepare_pairs;
-use smollm3_recipe::{PreparedData, Recipe, Stage, StageKind};
+use smollm3_recipe::{PreparedData, Recipe, Stage, StageData};
 use smollm3_records::Listener;
 use smollm3_sft::prepare_conversations;
 
@@ -24,9 +24,9 @@ pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<()> {
 /// # Errors
 /// The data are damaged.
 pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedData>> {
-    Ok(match &stage.kind {
-        StageKind::MidTrain(_) | StageKind::Sft(_) => smollm3_sft::prepared_data(recipe, stage)?,
-        StageKind::Apo(_) => smollm3_apo::prepared_data(recipe, stage),
-        StageKind::Pretrain(_) | StageKind::LongContext(_) | StageKind::Merge(_) => None,
+    Ok(match &stage.data {
+        StageData::MidTrain(_) | StageData::Sft(_) => smollm3_sft::prepared_data(recipe, stage)?,
+        StageData::Apo(_) => smollm3_apo::prepared_data(recipe, stage),
+        StageData::Pretrain(_) | StageData::LongContext(_) | StageData::Merge(_) => None,
     })
 }

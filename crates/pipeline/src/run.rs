@@ -12,7 +12,7 @@ use smollm3_eval::evaluate_stage;
 use smollm3_kernels::FreedMemory;
 use smollm3_merge::merge_stage;
 use smollm3_pretrain::pretrain;
-use smollm3_recipe::{Recipe, Recompute, Stage, StageKind};
+use smollm3_recipe::{Recipe, Recompute, Stage, StageData};
 use smollm3_records::{Event, Listener};
 use smollm3_sft::fine_tune;
 
@@ -73,16 +73,16 @@ pub fn run_stages(
 
 /// Runs a stage to its end, unless it is there.
 fn run_stage(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn Listener) -> Result<()> {
-    match &stage.kind {
+    match &stage.data {
         _ if let Some(steps) = run.finished(stage)? => {
             listener.on(&Event::Note(format!("{}: complete ({steps} steps)", stage.name)))?;
         }
-        StageKind::Pretrain(_) | StageKind::LongContext(_) => pretrain(run, stage, stop, listener)?,
-        StageKind::MidTrain(tuning) | StageKind::Sft(tuning) => {
+        StageData::Pretrain(_) | StageData::LongContext(_) => pretrain(run, stage, stop, listener)?,
+        StageData::MidTrain(tuning) | StageData::Sft(tuning) => {
             fine_tune(run, stage, tuning, stop, listener)?
         }
-        StageKind::Apo(preference) => prefer(run, stage, preference, stop, listener)?,
-        StageKind::Merge(merging) => {
+        StageData::Apo(preference) => prefer(run, stage, preference, stop, listener)?,
+        StageData::Merge(merging) => {
             run.on_rank_zero(|| merge_stage(run, stage, merging, stop, listener))?;
         }
     }

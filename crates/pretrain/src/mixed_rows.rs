@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use smollm3_engine::{Dataset, EngineError, RankSlice, Result, Row, StageData};
+use smollm3_engine::{Dataset, EngineError, RankSlice, Result, Row, StepBatches};
 use smollm3_mixer::{
     Mixer, MixerConfig, Order as Blend, PhaseWeights, Pick, Sequence, SourceInfo, SourceReader, WindowOrder,
     Windows,
@@ -179,7 +179,7 @@ impl Dataset<Vec<Vec<Row>>, EngineError> for MixedRows {
     }
 }
 
-impl StageData<Vec<Row>> for MixedRows {
+impl StepBatches<Vec<Row>> for MixedRows {
     fn sources(&self) -> Vec<SourceName> {
         self.sources.clone()
     }

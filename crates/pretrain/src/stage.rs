@@ -20,7 +20,7 @@ const HELD_OUT_ROWS: u64 = 64;
 /// # Errors
 /// The stage is not one on token rows, or see [`run_stage`].
 pub fn pretrain(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn Listener) -> Result<()> {
-    let training = stage
+    let training = &stage
         .training()
         .ok_or_else(|| EngineError::Refused(format!("stage \"{}\" is not one on token rows", stage.name)))?;
     run.verify_parents(stage)?;

@@ -18,11 +18,12 @@ use smollm3_engine::{
     AdamW, CrossEntropy, EngineError, GlobalBatch, MicroBatch, RankSlice, Result, Row, Run, StepMode,
     TrainState, checkpoint, train_step,
 };
+use smollm3_estimate::{StepTraffic, Trained};
 use smollm3_kernels::device;
 use smollm3_model::hf::TensorFiles;
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
 use smollm3_pretrain::pretrain;
-use smollm3_recipe::{LossAverage, StepTraffic, Trained};
+use smollm3_recipe::LossAverage;
 use smollm3_records::{Event, Listener, Metrics, RecordError, StepRecord};
 use support::recipe;
 
@@ -566,7 +567,7 @@ fn shares_make_up_the_batch_in_whole_micro_batches() {
         let rows: Vec<u64> = (0..8).collect();
         let all = Mutex::new(Vec::new());
         Threads::run(world, LIMIT, |rank| {
-            let slice = RankSlice::new(&rank, stage, stage.training().unwrap()).unwrap();
+            let slice = RankSlice::new(&rank, stage, &stage.training().unwrap()).unwrap();
             assert_eq!(slice.micro_batch(), micro_batch);
             let own = slice.of(rows.clone()).unwrap();
             for micro in own.chunks(micro_batch) {

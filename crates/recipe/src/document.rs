@@ -18,7 +18,7 @@ use crate::key_path::{KeyPath, Part};
 /// A recipe as one tree of TOML values.
 #[derive(Debug)]
 pub(crate) struct Document {
-    /// The folder of the recipe; file names inside it start here.
+    /// The folder of the recipe; its file names are relative to it.
     pub(crate) directory: PathBuf,
     pub(crate) tree: Table,
     files: Vec<File>,
@@ -31,10 +31,10 @@ struct File {
     text: String,
 }
 
-/// Where the values below a path were written.
+/// Where the values below a path come from.
 #[derive(Debug, Clone)]
 enum Origin {
-    /// In this file, below this path of it.
+    /// This file, below this path in it.
     File(usize, KeyPath),
     Override(String),
 }
@@ -78,7 +78,7 @@ impl Document {
         Ok((tree, self.files.len() - 1))
     }
 
-    /// Puts the files that the tree names in place of their names.
+    /// Replaces file names in the tree by the contents of the files.
     fn include(&mut self) -> Result<(), RecipeError> {
         self.include_sources()?;
         self.include_table(KeyPath::default().key("model").key("config"), "the architecture")?;
@@ -173,7 +173,7 @@ impl Document {
         Ok(())
     }
 
-    /// Puts `value` at `path`, as the override `text` says; tables on the way are created.
+    /// Applies the override `text`: puts `value` at `path`, creating tables on the way.
     pub(crate) fn set(&mut self, path: KeyPath, value: Value, text: &str) -> Result<(), RecipeError> {
         let mut root = Value::Table(std::mem::take(&mut self.tree));
         let done = insert(&mut root, path.parts(), value);
@@ -199,7 +199,7 @@ impl Document {
         }
     }
 
-    /// The file that stands at `path`, unless an override changed something in it.
+    /// The file included at `path`, unless an override changed something in it.
     pub(crate) fn included_file(&self, path: &KeyPath) -> Option<&Path> {
         let overridden = |(at, origin): &(KeyPath, Origin)| {
             matches!(origin, Origin::Override(_))
@@ -227,7 +227,7 @@ impl Document {
         }
     }
 
-    /// The nearest recorded origin of `path`, the latest one where several are equally near.
+    /// The nearest recorded origin of `path`, the latest of several equally near.
     fn origin(&self, path: &KeyPath) -> Option<(&Origin, KeyPath)> {
         self.origins
             .iter()
@@ -273,7 +273,7 @@ fn find_mut<'t>(tree: &'t mut Table, path: &KeyPath) -> Option<&'t mut Value> {
         })
 }
 
-/// Puts `new` at `parts` below `value`, through tables that are created as needed. Whether there was a way.
+/// Puts `new` at `parts` below `value`, creating tables as needed; false if a value on the way is no table.
 fn insert(value: &mut Value, parts: &[Part], new: Value) -> bool {
     let Some((part, rest)) = parts.split_first() else {
         *value = new;

@@ -50,10 +50,10 @@ pub enum RecipeError {
     /// The architecture cannot be used.
     #[error(transparent)]
     Model(#[from] ModelConfigError),
-    /// A stage or a checkpoint that is asked for is not there.
+    /// A stage or a checkpoint does not exist.
     #[error("{0}")]
     Stage(String),
-    /// The record of another recipe, beside a run, is damaged.
+    /// The recorded recipe in a run's folder is damaged.
     #[error(
         "the recorded recipe is not readable ({0}); the run folder is damaged, choose another output folder"
     )]
@@ -61,7 +61,7 @@ pub enum RecipeError {
 }
 
 impl RecipeError {
-    /// A problem with settings that come from no file.
+    /// A problem with settings that were not read from a file.
     pub(crate) fn unplaced(problem: Problem) -> Self {
         Self::Key {
             place: Place::File {
@@ -124,5 +124,10 @@ impl Problem {
             path: path.join(&self.path),
             message: self.message,
         }
+    }
+
+    /// The same problem, seen from the table that holds this one as `key`.
+    pub(crate) fn below(self, key: &str) -> Self {
+        self.under(KeyPath::default().key(key))
     }
 }

@@ -1,4 +1,4 @@
-//! `[evaluation]`: what is measured of each stage's last checkpoint. It changes no training.
+//! `[evaluation]`: measurements of each stage's last checkpoint. They do not affect training.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,29 +8,25 @@ use crate::key_path::KeyPath;
 use crate::section::Section;
 use crate::units::ContextLength;
 
-/// What is measured.
+/// The measurements.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
     /// `[evaluation.long_context]`.
-    #[serde(default)]
     pub long_context: Option<LongContextProbes>,
     /// `[evaluation.exact_match]`.
-    #[serde(default)]
     pub exact_match: Option<ExactMatch>,
     /// `[evaluation.held_out]`.
-    #[serde(default)]
     pub held_out: Option<HeldOutText>,
     /// `[evaluation.preference]`.
-    #[serde(default)]
     pub preference: Option<PreferencePairs>,
 }
 
-/// Loss on the text that is kept out of training, by category.
+/// Loss on held-out text, by category.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeldOutText {
-    /// Tokens of a row, the same for every stage so that they can be compared.
+    /// Tokens of a row, the same for every stage so that results can be compared.
     pub sequence_length: ContextLength,
     /// Rows of each source, at most.
     #[serde(default = "HeldOutText::default_rows")]
@@ -43,7 +39,7 @@ impl HeldOutText {
     }
 }
 
-/// Pairs of a right and a wrong sum, in both modes: how often is the right one likelier?
+/// Pairs of a right and a wrong sum, in both modes: how often the right one is likelier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreferencePairs {
@@ -52,7 +48,7 @@ pub struct PreferencePairs {
     /// Another seed gives other pairs.
     #[serde(default = "PreferencePairs::default_seed")]
     pub seed: u64,
-    /// What is preferred.
+    /// The form of the preferred answer.
     #[serde(default, skip_serializing_if = "is_default")]
     pub answers: SumAnswers,
 }
@@ -88,7 +84,7 @@ impl ExactMatch {
 pub struct LongContextProbes {
     /// Tokens of a prompt with its answer.
     pub lengths: Vec<ContextLength>,
-    /// The tasks; with none of them, loss by position alone is measured.
+    /// The tasks; without any, only loss by position is measured.
     #[serde(default = "LongContextProbes::all_tasks")]
     pub tasks: Vec<ProbeTask>,
     /// Probes of each task at each length.
@@ -105,13 +101,13 @@ pub struct LongContextProbes {
 pub enum ProbeTask {
     /// One fact in a text.
     Single,
-    /// Four facts of one kind, one of which is asked for.
+    /// Four facts of one kind, asking for one of them.
     MultiKey,
-    /// Four numbers of one thing, all asked for.
+    /// Four numbers of one thing, asking for all.
     MultiValue,
-    /// Four facts, all asked for.
+    /// Four facts, asking for all.
     MultiQuery,
-    /// A value handed on through a chain of variables.
+    /// A value passed on through a chain of variables.
     VariableTracking,
     /// The most common entries of a list.
     CommonWords,
@@ -131,7 +127,7 @@ impl ProbeTask {
         Self::FrequentWords,
     ];
 
-    /// As recipes and tables call it.
+    /// Its name in recipes and tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Single => "single",

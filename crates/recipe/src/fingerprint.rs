@@ -1,13 +1,14 @@
-//! What makes two runs the same run.
+//! The identity of a run: a canonical form of its recipe, and its hash.
 //!
 //! The canonical form of a recipe is a flat map from dotted keys to values, with every default filled in and the
-//! files it was split into put together; its hash is the fingerprint. Comments, the order of keys and the
-//! spelling of numbers are not in it, nor is what changes no result, or by rounding only: the run's name and output
+//! files it was split into put together; its hash is the fingerprint. It leaves out comments, the order of keys and the
+//! spelling of numbers, and every setting that changes no result, or changes it by rounding only: the run's name and output
 //! folder, the backend, its device and whether it is deterministic, checkpoints, recomputation, and the micro-batch as
-//! long as the loss is averaged over tokens. A run folder keeps the canonical form, so that a refusal can say which keys differ.
+//! long as the loss is averaged over tokens. A run folder keeps the canonical form, so that a refusal can name the keys that
+//! differ.
 //!
-//! A stage has one of its own, with the stages that it depends on and without those that follow: adding a stage
-//! to a recipe leaves what was trained valid.
+//! Each stage has its own, with the stages that it depends on and without those that follow: adding a stage
+//! to a recipe does not invalidate stages already trained.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,8 +24,8 @@ use crate::run::{Order, Tokenizer};
 use crate::stage::Stage;
 use crate::training::LossAverage;
 
-/// A recipe, or what a stage depends on, as a flat map. Prints as a JSON object of one line a key, and is read
-/// back from it.
+/// A recipe, or the part of it that a stage depends on, as a flat map. Prints as a JSON object with one line per key, and
+/// is read back from it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Canonical(BTreeMap<String, Value>);
@@ -105,7 +106,7 @@ impl Canonical {
         stages
     }
 
-    /// Without the stages and the sources that are not among these; without `sources` all of those stay.
+    /// Keeps only these stages and `sources`; all sources if `sources` is absent.
     fn restricted(&self, stages: &BTreeSet<&str>, sources: Option<&BTreeSet<&str>>) -> Self {
         let among = |table: &str, names: &BTreeSet<&str>, key: &str| {
             !key.starts_with(&format!("{table}.")) || names.iter().any(|name| is_below(table, name, key))
@@ -131,8 +132,8 @@ impl Recipe {
         self.canonical().fingerprint()
     }
 
-    /// The hash, in hex, of the settings that processes which run the recipe together must have alike, those that change no
-    /// result included. Their devices may differ.
+    /// The hash, in hex, of all settings that the processes of a run must agree on, including those that change no result.
+    /// Their devices may differ.
     pub fn settings_fingerprint(&self) -> String {
         let mut run = self.run.clone();
         run.device = None;
@@ -145,17 +146,17 @@ impl Recipe {
         self.canonical_of(self.stages.iter().collect())
     }
 
-    /// The canonical form of what the stage `name` depends on: itself, the stages whose checkpoints it reads, those that
-    /// they read in turn, and the sources of all of them.
+    /// The canonical form of the stage `name` and its dependencies: the stages whose checkpoints it reads, directly or
+    /// through others, and the sources of all of them.
     ///
     /// # Errors
-    /// There is no such stage.
+    /// The stage does not exist.
     pub fn canonical_stage(&self, name: &str) -> Result<Canonical, RecipeError> {
         let name = self.stage(name)?.name.as_str();
         Ok(self.canonical_of(self.with_parents([name])))
     }
 
-    /// The stages of these names and all that they depend on, in the recipe's order.
+    /// The stages of these names and their dependencies, in the recipe's order.
     pub fn with_parents<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&Stage> {
         let mut wanted: BTreeSet<&str> = names.into_iter().collect();
         // A stage reads earlier stages only.
@@ -170,7 +171,7 @@ impl Recipe {
         found
     }
 
-    /// The keys in which this recipe differs from `other`, as far as the stages `names` of either depend on them.
+    /// The keys in which this recipe differs from `other`, restricted to those that the stages `names` of either depend on.
     pub fn differences_in(&self, other: &Canonical, names: &BTreeSet<String>) -> Vec<Difference> {
         let stages = self.with_parents(names.iter().map(String::as_str));
         let mut kept: BTreeSet<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
@@ -185,7 +186,7 @@ impl Recipe {
     /// The keys in which this recipe differs from the one whose printed canonical form is given.
     ///
     /// # Errors
-    /// `other` is no canonical form.
+    /// `other` is not a canonical form.
     pub fn differences(&self, other: &str) -> Result<Vec<Difference>, RecipeError> {
         Ok(self.canonical().differences(&other.parse()?))
     }
@@ -217,43 +218,37 @@ impl Recipe {
 
     fn stage_json(&self, stage: &Stage) -> Value {
         let mut value = to_json(stage);
-        if let (Value::Object(object), Some(fine_tuning)) = (&mut value, stage.fine_tuning()) {
-            object.remove("checkpoint");
-            object.remove("recompute");
-            if fine_tuning.loss.average == LossAverage::Tokens {
-                object.remove("micro_batch");
-            }
+        let Value::Object(object) = &mut value else {
+            return value;
+        };
+        let mut without = vec!["checkpoint", "recompute"];
+        if stage.loss().average == LossAverage::Tokens {
+            without.push("micro_batch");
         }
-        if let (Value::Object(object), Some(_)) = (&mut value, stage.preference()) {
-            for key in ["checkpoint", "recompute", "row_length", "reference"] {
-                object.remove(key);
-            }
+        if stage.preference().is_some() {
+            // A stage on pairs has no `optimizer_state`.
+            without.extend(["row_length", "reference", "optimizer_state"]);
         }
-        if let (Value::Object(object), Some(training)) = (&mut value, stage.training()) {
-            object.remove("checkpoint");
-            object.remove("recompute");
-            if training.loss.average == LossAverage::Tokens {
-                object.remove("micro_batch");
-            }
-            if self.data.order == Order::Greedy {
-                // The greedy blend gives ties to the source that is written first.
-                for phase in &training.phases {
-                    let names: Vec<&String> = phase.mixture.sources.keys().collect();
-                    object.insert(format!("order of {}", phase.name), json!(names));
-                }
+        for key in without {
+            object.remove(key);
+        }
+        if self.data.order == Order::Greedy {
+            // The greedy blend gives ties to the source that is written first.
+            for phase in stage.phases() {
+                let names: Vec<&String> = phase.mixture.sources.keys().collect();
+                object.insert(format!("order of {}", phase.name), json!(names));
             }
         }
         value
     }
 
-    /// The sources that can change a result.
+    /// The sources that can change a result of these stages.
     fn used_sources(&self, stages: &[&Stage]) -> BTreeSet<&str> {
         let phases = self
             .stages
             .iter()
             .filter(|stage| stages.iter().any(|used| used.name == stage.name))
-            .filter_map(Stage::training)
-            .flat_map(|training| &training.phases);
+            .flat_map(Stage::phases);
         let mut used: BTreeSet<&str> = phases
             .flat_map(|phase| phase.mixture.parts())
             .map(|part| part.source.as_str())
@@ -273,7 +268,7 @@ fn to_json(value: impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
-/// Puts `value` into `flat` under its dotted key; tables of an array are called by their name.
+/// Inserts `value` into `flat` under its dotted key; tables of an array go by their name.
 fn flatten(key: String, value: Value, flat: &mut BTreeMap<String, Value>) {
     let below = |name: &str| match key.as_str() {
         "" => quoted(name),

@@ -35,7 +35,7 @@ impl KeyPath {
         &self.0
     }
 
-    /// What is left of this path below `prefix`, if it lies below it.
+    /// The rest of this path below `prefix`, if it lies below it.
     pub(crate) fn below(&self, prefix: &Self) -> Option<Self> {
         self.0
             .strip_prefix(prefix.0.as_slice())
@@ -52,7 +52,7 @@ impl KeyPath {
         })
     }
 
-    /// The dotted path with the elements of arrays called by their `name`, which is how `--set` takes it.
+    /// The dotted path as `--set` takes it: elements of arrays go by their `name`.
     pub(crate) fn named(&self, root: &Table) -> String {
         let mut named: Vec<String> = Vec::new();
         for (depth, part) in self.0.iter().enumerate() {
@@ -72,7 +72,7 @@ impl KeyPath {
     }
 }
 
-/// The key as it stands in a dotted path: in quotes where TOML wants them.
+/// The key as written in a dotted path: quoted where TOML requires it.
 pub(crate) fn quoted(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if !key.is_empty() && key.bytes().all(plain) {

@@ -22,13 +22,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod chat_rows;
 mod conversations;
-mod device;
 mod document;
 mod error;
 mod evaluation;
 mod fine_tuning;
 mod fingerprint;
+mod flops;
 mod hf_config;
 mod hub_id;
 mod key_path;
@@ -36,6 +37,7 @@ mod lora;
 mod merging;
 mod mixture;
 mod model_config;
+mod optimisation;
 mod optimizer;
 mod overrides;
 mod peft_config;
@@ -48,48 +50,46 @@ mod schedule;
 mod section;
 mod source;
 mod stage;
+mod start;
 mod training;
 mod units;
 mod validation;
 mod yarn;
 
-pub use conversations::{
-    ChatText, Conversations, Duration, Learned, Passages, SpecialTokens, SumAnswers, Sums, TemplateChoice,
-    TemplateDrops,
-};
-pub use device::{DEVICES, Device, DeviceError};
+pub use chat_rows::{ChatRows, ChatText, Duration, SpecialTokens, TemplateChoice, TemplateDrops};
+pub use conversations::{Conversations, Passages, SumAnswers, Sums};
 pub use error::{Place, RecipeError};
 pub use evaluation::{Evaluation, ExactMatch, HeldOutText, LongContextProbes, PreferencePairs, ProbeTask};
-pub use fine_tuning::FineTuning;
+pub use fine_tuning::{FineTuning, Learned};
 pub use fingerprint::{Canonical, Difference};
+pub use flops::training_flops_per_token;
 pub use hf_config::{Spelling, TokenIds};
 pub use hub_id::{HubId, TOKENIZER_FILES};
 pub use lora::{Lora, LoraInit};
 pub use merging::{MergedModel, Merging, NumberFormat};
 pub use mixture::{Mixture, MixturePart};
 pub use model_config::{ModelConfig, ModelConfigError, ModelType};
+pub use optimisation::{Checkpoints, Guards, Optimisation, OptimizerState, Recompute, Spikes};
 pub use optimizer::Optimizer;
 pub use peft_config::{ADAPTER_FOLDER, PEFT_CONFIG, PeftConfig, PeftError};
 pub use plan::{
-    AdaptersPlan, ConversationPlan, DataPlan, Estimate, Facts, Landmark, MeasuredRate, Memory, MergePlan,
-    OriginalEstimate, PhasePlan, Plan, PlanError, Preparation, PreparedData, RowsPlan, SourcePlan,
-    StageEstimate, StagePlan, StepTime, StepTraffic, TokenizerFacts, TooMuchMemory, Trained, Unplanned,
-    WholeStep, cost,
+    AdaptersPlan, ConversationPlan, DataPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError,
+    RowsPlan, SourcePlan, StagePlan, TokenizerFacts,
 };
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use push::{Push, PushEvery, is_license};
 pub use recipe::{AdapterFolders, Model, Recipe};
 pub use run::{
-    Backend, BadRows, Cluster, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding, Tokenizer,
-    TrainTokenizer,
+    Backend, BadRows, Cluster, DEVICES, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding,
+    Tokenizer, TrainTokenizer,
 };
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
+pub use section::unknown;
 pub use smollm3_packing::{Packing, TooLong};
 pub use source::{Arithmetic, HubDataset, Source, SourceKind, Table, TokenFolder};
-pub use stage::{LongContext, Stage, StageKind, Start};
-pub use training::{
-    Checkpoints, Guards, Loss, LossAverage, OptimizerState, Phase, Recompute, Spikes, Training,
-};
+pub use stage::{LongContext, Stage, StageData, Text};
+pub use start::Start;
+pub use training::{Loss, LossAverage, Phase, PreparedData, Training};
 pub use units::{BatchSize, Bytes, ContextLength, Pairs, Percent, Sequences, Span, Steps, Tokens, UnitError};
 pub use validation::{BestCheckpoint, StopEarly, VALIDATION, Validation};
 pub use yarn::Yarn;

@@ -1,9 +1,10 @@
-//! `[stage.lora]`: adapters that are trained in the place of the weights (`crates/model/src/lora.rs`).
+//! `[stage.lora]`: adapters to train instead of the weights (`crates/model/src/lora.rs`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::conversations::is_default;
 use crate::error::Problem;
+use crate::model_config::ModelConfig;
 use crate::section::unknown;
 
 /// `[stage.lora]`: low-rank adapters of matrices.
@@ -12,31 +13,31 @@ use crate::section::unknown;
 pub struct Lora {
     /// Their rank.
     pub rank: usize,
-    /// They are multiplied by `alpha / rank`, with `rslora` by `alpha / √rank`.
+    /// The product of an adapter's matrices is scaled by `alpha / rank`, with `rslora` by `alpha / √rank`.
     pub alpha: f64,
-    /// The matrices of each layer that get one.
+    /// The matrices of each layer that have one.
     #[serde(default = "Lora::all_matrices")]
     pub targets: Vec<String>,
     /// Rank-stabilised: the scale is `alpha / √rank` (Kalajdzievski 2023, arXiv:2312.03732).
     #[serde(default, skip_serializing_if = "is_default")]
     pub rslora: bool,
-    /// The values that they begin with.
+    /// Their initial values.
     #[serde(default, skip_serializing_if = "is_default")]
     pub init: LoraInit,
 }
 
-/// The values that the adapters of a stage begin with.
+/// The initial values of a stage's adapters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoraInit {
-    /// `A` at random, `B` zero. An adapter that the stage starts from is merged into the weights first.
+    /// `A` random, `B` zero. An adapter that the stage starts from is merged into the weights first.
     #[default]
     Fresh,
-    /// Those of the adapter that the stage starts from, which is trained on.
+    /// Those of the adapter that the stage starts from.
     Adapter,
 }
 
-/// Larger than the sides of any model's matrices, and small enough to be multiplied by them.
+/// Larger than any side of a model's matrices, and small enough for products with them not to overflow.
 const MOST_RANK: usize = 1 << 20;
 
 /// The matrices of a layer.
@@ -50,7 +51,7 @@ const MATRICES: [&str; 7] = [
     "down_proj",
 ];
 
-/// What the product of an adapter's matrices is multiplied by.
+/// The scale of the product of an adapter's matrices.
 pub(crate) fn scale(rank: usize, alpha: f64, rslora: bool) -> f64 {
     let rank = rank as f64;
     alpha / if rslora { rank.sqrt() } else { rank }
@@ -61,7 +62,19 @@ impl Lora {
         MATRICES.map(str::to_owned).to_vec()
     }
 
-    /// What the product of an adapter's matrices is multiplied by.
+    /// Numbers in the adapters of one layer: `rank · (out + in)` for each of its matrices.
+    pub fn layer_parameters(&self, config: &ModelConfig) -> u64 {
+        let of_layer = config.parameter_shapes().into_iter();
+        let of_layer = of_layer.filter(|(name, _)| name.starts_with("model.layers.0."));
+        let sides = of_layer.filter_map(|(name, shape)| {
+            let matrix = name.strip_suffix(".weight")?.rsplit('.').next()?;
+            let is_target = self.targets.iter().any(|target| target == matrix);
+            (is_target && shape.len() == 2).then(|| shape.iter().sum::<usize>())
+        });
+        (self.rank * sides.sum::<usize>()) as u64
+    }
+
+    /// The scale of the product of an adapter's matrices.
     pub fn scale(&self) -> f64 {
         scale(self.rank, self.alpha, self.rslora)
     }

@@ -1,36 +1,36 @@
-//! `merge`: the weighted mean of checkpoints, of which one gives tokenizer and chat template.
+//! `merge`: the weighted mean of checkpoints, with the tokenizer and chat template of one of them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::RecipeError;
 use crate::section::Section;
-use crate::stage::Start;
+use crate::start::Start;
 
-/// A mean of checkpoints; what the stage starts from gives the tokenizer and the template.
+/// A mean of checkpoints. The checkpoint that the stage starts from gives the tokenizer and the template.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Merging {
-    /// `[[stage.model]]`: what is averaged.
+    /// `[[stage.model]]`: the checkpoints.
     #[serde(rename = "model")]
     pub models: Vec<MergedModel>,
     /// Whether weights are divided by their sum.
     pub normalise: bool,
-    /// The format of the result's numbers; that of the first checkpoint where it is not written.
+    /// The number format of the result; by default that of the first checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dtype: Option<NumberFormat>,
 }
 
-/// A checkpoint, or the newest few of a stage, and its part of the mean.
+/// A checkpoint, or the newest few of a stage, with a weight.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MergedModel {
     /// The stage, the folder or the model on the Hub.
     pub checkpoint: Start,
     /// Its weight.
     pub weight: f64,
-    /// How many of the stage's newest checkpoints are averaged for it.
+    /// The number of the stage's newest checkpoints to average.
     pub last: u32,
 }
 
-/// How numbers are written in files of weights.
+/// The number format of files of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NumberFormat {
@@ -61,8 +61,7 @@ impl Merging {
             }
             let last: u32 = model.optional("last")?.unwrap_or(1);
             if last == 0 || (last > 1 && !matches!(checkpoint, Start::Stage(_))) {
-                let message =
-                    "it is how many checkpoints of an earlier stage are averaged; write 1 or more of a stage";
+                let message = "only the newest checkpoints of an earlier stage are averaged; write 1 or more of a stage";
                 return Err(model.error("last", message.to_owned()));
             }
             model.finish()?;

@@ -1,4 +1,4 @@
-//! The mixture of a phase: which part of its sequences each source gives.
+//! The mixture of a phase: the fraction of its sequences that each source contributes.
 //!
 //! A mixture is flat (weights of sources) or two-level (shares of categories, and inside each category the
 //! weights of its sources). Two levels keep "85 / 12 / 3" readable and true while sources come and go. Weights
@@ -14,7 +14,7 @@ use crate::error::Problem;
 use crate::section::unknown;
 use crate::source::Source;
 
-/// `mixture` of a phase, in a file of its own or inline.
+/// `mixture` of a phase, in its own file or inline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mixture {
@@ -27,14 +27,14 @@ pub struct Mixture {
     parts: Vec<MixturePart>,
 }
 
-/// What one source gives to a mixture.
+/// One source's share of a mixture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MixturePart {
     /// The name of the source.
     pub source: String,
     /// The category of the source.
     pub category: String,
-    /// Its part of the mixture's sequences; the weights of all parts add up to 1.
+    /// Its fraction of the mixture's sequences; the weights of all parts add up to 1.
     pub weight: f64,
 }
 
@@ -66,7 +66,7 @@ impl Mixture {
         Ok(())
     }
 
-    /// Brings the sources into the order of their names, so that it does not depend on how they are written.
+    /// Sorts the sources by name, so that their order does not depend on how they are written.
     pub(crate) fn sort(&mut self) {
         self.sources.sort_keys();
         self.parts.sort_by(|a, b| a.source.cmp(&b.source));
@@ -85,6 +85,23 @@ impl Mixture {
             .collect()
     }
 
+    /// Divides `rows` among the parts by their weights: each gets its share rounded down, and the remaining rows go to
+    /// those with the largest remainders, one each.
+    pub(crate) fn apportion(&self, rows: u64) -> Vec<u64> {
+        let exact = |part: &MixturePart| part.weight * rows as f64;
+        let mut given: Vec<u64> = self.parts.iter().map(|part| exact(part) as u64).collect();
+        let mut by_loss: Vec<usize> = (0..given.len()).collect();
+        let loss = |index: &usize| self.parts.get(*index).map_or(0.0, |part| exact(part).fract());
+        by_loss.sort_by(|a, b| loss(b).total_cmp(&loss(a)).then(a.cmp(b)));
+        let missing = rows.saturating_sub(given.iter().sum());
+        for index in by_loss.into_iter().cycle().take(missing as usize) {
+            if let Some(count) = given.get_mut(index) {
+                *count += 1;
+            }
+        }
+        given
+    }
+
     /// The share of each category; the shares add up to 1.
     pub fn category_shares(&self) -> BTreeMap<String, f64> {
         let mut shares = BTreeMap::new();
@@ -99,7 +116,7 @@ fn below(table: &str, key: &str, message: String) -> Problem {
     Problem::at(key, message).under(crate::key_path::KeyPath::default().key(table))
 }
 
-/// Refuses numbers that are no weights.
+/// Refuses invalid weights.
 fn check_scale(table: &str, weights: &IndexMap<String, f64>) -> Result<(), Problem> {
     for (name, weight) in weights {
         if !(weight.is_finite() && *weight >= 0.0) {

@@ -15,7 +15,7 @@ use crate::yarn::Yarn;
 const MOST_SIZE: usize = i32::MAX as usize;
 /// Layers: far above any model, and few enough to be listed.
 const MOST_LAYERS: usize = 1 << 16;
-/// Positions: up to here each is an `f32` of its own.
+/// The most positions: up to here every one is a distinct `f32`.
 const MOST_POSITIONS: usize = 1 << 24;
 /// Parameters: their bytes, moments included, are counted in 64 bits.
 const MOST_PARAMETERS: u128 = 1 << 56;

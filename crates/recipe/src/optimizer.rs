@@ -25,7 +25,7 @@ pub struct Optimizer {
     /// Parameters without weight decay, by Hugging Face name; `*` stands for any run of characters.
     #[serde(default = "Optimizer::default_no_decay")]
     pub no_decay: Vec<String>,
-    /// The largest global gradient norm; `clip = false` in the recipe is not to clip.
+    /// The largest global gradient norm; `clip = false` in the recipe disables clipping.
     #[serde(default = "Optimizer::default_clip", with = "clip")]
     pub clip: Option<f64>,
 }
@@ -107,45 +107,17 @@ impl Optimizer {
     }
 }
 
-/// AdamW as the original's fine-tuning sets it: transformers' defaults, and a clip of 0.2.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TunedOptimizer {
-    learning_rate: f64,
-    #[serde(default = "tuned_betas")]
-    betas: [f64; 2],
-    #[serde(default = "Optimizer::default_epsilon")]
-    epsilon: f64,
-    #[serde(default)]
-    weight_decay: f64,
-    #[serde(default)]
-    no_decay: Vec<String>,
-    #[serde(default = "tuned_clip", with = "clip")]
-    clip: Option<f64>,
-}
-
-fn tuned_betas() -> [f64; 2] {
-    [0.9, 0.999]
-}
-
-fn tuned_clip() -> Option<f64> {
-    Some(0.2)
-}
-
-impl From<TunedOptimizer> for Optimizer {
-    fn from(written: TunedOptimizer) -> Self {
-        Self {
-            learning_rate: written.learning_rate,
-            betas: written.betas,
-            epsilon: written.epsilon,
-            weight_decay: written.weight_decay,
-            no_decay: written.no_decay,
-            clip: written.clip,
-        }
+/// The defaults of fine-tuning, instead of those of pretraining: transformers' AdamW, and the original's clip of 0.2.
+pub(crate) fn tuned() -> toml::Table {
+    toml::toml! {
+        betas = [0.9, 0.999]
+        weight_decay = 0.0
+        no_decay = []
+        clip = 0.2
     }
 }
 
-/// Whether `text` matches `pattern`, where `*` stands for any run of characters, also none.
+/// Whether `text` matches `pattern`, where `*` stands for any run of characters, including none.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else {
         return pattern == text;

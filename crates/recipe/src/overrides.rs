@@ -1,7 +1,7 @@
-//! `--set key=value`: changing one value of a recipe without editing it.
+//! `--set key=value`: overriding one value of a recipe.
 //!
-//! The key is the dotted path that errors print; elements of arrays are called by their `name`
-//! (`stage.pretrain.phase.phase-1.until`). The value is TOML; a word that is no TOML is taken as a string, so
+//! The key is the dotted path that errors print; elements of arrays go by their `name`
+//! (`stage.pretrain.phase.phase-1.until`). The value is TOML; a word that is not TOML is a string, so
 //! that `--set run.backend=tch` and `--set stage.pretrain.schedule.warmup="2000 steps"` need no second quotes.
 
 use toml::{Table, Value};
@@ -47,7 +47,7 @@ fn dotted(key: &str) -> Option<Vec<String>> {
     }
 }
 
-/// `text` as TOML, or as a string.
+/// `text` as TOML, else as a string.
 fn value_of(text: &str) -> Value {
     let text = text.trim();
     format!("value = {text}")
@@ -58,7 +58,7 @@ fn value_of(text: &str) -> Value {
         .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// The path in `tree` that `names` mean. Keys may be new; elements of arrays must be there.
+/// The path in `tree` that `names` lead to. Keys may be new; elements of arrays must exist.
 fn resolve(tree: &Table, names: &[String]) -> Result<KeyPath, String> {
     let mut path = KeyPath::default();
     for name in names {

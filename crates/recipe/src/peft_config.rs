@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::lora::{Lora, scale};
 
-/// Adapters have a folder of their own in a checkpoint: beside merged weights, transformers and PEFT would add them again.
+/// Adapters have their own folder in a checkpoint: next to merged weights, transformers and PEFT would add them again.
 pub const ADAPTER_FOLDER: &str = "adapter";
 
 /// The name of the file.
@@ -66,7 +66,7 @@ impl PeftConfig {
     /// Reads `adapter_config.json` in `folder`.
     ///
     /// # Errors
-    /// It cannot be read, is not of LoRA, or asks for what is not supported, which is named.
+    /// It cannot be read, is not a LoRA adapter, or needs an unsupported feature, which is named.
     pub fn read(folder: &Path) -> Result<Self, PeftError> {
         let path = folder.join(PEFT_CONFIG);
         let parsed = fs::read_to_string(&path)

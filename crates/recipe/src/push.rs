@@ -1,25 +1,25 @@
-//! `run.push`: checkpoints that go to the Hub while the run goes on.
+//! `run.push`: uploading checkpoints to the Hub during a run.
 
 use serde::{Deserialize, Serialize};
 
 use crate::hub_id::HubId;
 
-/// What is uploaded, and where to. It changes no result.
+/// What is uploaded, and where to. It does not change any result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Push {
     /// The model on the Hub, `owner/name`; created if there is none.
     #[serde(deserialize_with = "repository")]
     pub repository: String,
-    /// How often.
+    /// When.
     #[serde(default)]
     pub every: PushEvery,
-    /// Whether nobody else is to see it; a repository that is public is then refused.
+    /// Whether the repository is private; a public one is refused then.
     #[serde(default = "private")]
     pub private: bool,
 }
 
-/// How often something is uploaded.
+/// When checkpoints are uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PushEvery {
@@ -40,7 +40,7 @@ impl Push {
         }
     }
 
-    /// The branch that keeps a checkpoint when `main` has newer ones.
+    /// The branch that keeps a checkpoint once `main` has a newer one.
     pub fn branch_of(&self, stage: &str, step: u64) -> HubId {
         match self.every {
             PushEvery::Stage => self.branch(stage),
@@ -49,7 +49,7 @@ impl Push {
     }
 }
 
-/// Weights that are not finished are not shown to everybody unless somebody says so.
+/// Unfinished weights are private unless the recipe says otherwise.
 fn private() -> bool {
     true
 }
@@ -76,7 +76,7 @@ pub(crate) fn license<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resu
     }
 }
 
-/// Whether the Hub may know a licence of this name: they are of small letters, digits, `-` and `.`.
+/// Whether `text` can be a licence's name on the Hub: lower-case letters, digits, `-` and `.`.
 pub fn is_license(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
     !text.is_empty() && text.bytes().all(plain)

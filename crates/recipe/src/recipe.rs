@@ -12,9 +12,10 @@ use crate::overrides;
 use crate::run::{Cluster, Data, Order, Run, Tokenizer};
 use crate::section::{Section, unknown};
 use crate::source::Source;
-use crate::stage::{PLACES, Stage, StageKind, Start};
+use crate::stage::{Stage, StageData};
+use crate::start::{PLACES, Start};
 
-/// A recipe whose settings fit together. File names inside it start at [`Recipe::directory`].
+/// A recipe whose settings fit together. Its file names are relative to [`Recipe::directory`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     /// The folder of `recipe.toml`.
@@ -35,13 +36,13 @@ pub struct Recipe {
     pub plan: Cluster,
     /// `[evaluation]`.
     pub evaluation: Evaluation,
-    /// All of it as one TOML file: the files that it names put in, overrides applied, without comments.
+    /// The whole recipe as one TOML file: included files inlined, overrides applied, without comments.
     pub text: String,
-    /// The folders on this machine of what the recipe names on the Hub, by the text that names it. No part of the recipe:
+    /// Local folders of the models that the recipe names on the Hub, by the text that names them. Not part of the recipe:
     /// `smollm3-hub` fills it in.
     pub hub_folders: BTreeMap<String, PathBuf>,
-    /// The adapters (PEFT) that the recipe names as checkpoints, by the text that names them. Filled in with `hub_folders`,
-    /// where such a text has the folder of a whole model: that of the base, or of the two merged.
+    /// The adapters (PEFT) that the recipe names as checkpoints, by the text that names them. Filled in together with
+    /// `hub_folders`, where such a text has the folder of a whole model: the base, or the two merged.
     pub adapters: BTreeMap<String, AdapterFolders>,
 }
 
@@ -50,7 +51,7 @@ pub struct Recipe {
 pub struct AdapterFolders {
     /// Its folder.
     pub adapter: PathBuf,
-    /// The folder of the model that it is of.
+    /// The folder of its base model.
     pub base: PathBuf,
 }
 
@@ -129,8 +130,8 @@ impl Recipe {
         root.finish()?;
         if data.order == Order::Even {
             // Ties between sources are broken by position, so position must not depend on how a file is written.
-            for training in stages.iter_mut().filter_map(Stage::training_mut) {
-                training.phases.iter_mut().for_each(|phase| phase.mixture.sort());
+            for phase in stages.iter_mut().flat_map(Stage::phases_mut) {
+                phase.mixture.sort();
             }
         }
         Ok(Self {
@@ -152,7 +153,7 @@ impl Recipe {
     /// The stage of this name.
     ///
     /// # Errors
-    /// There is none; the message lists those that there are.
+    /// There is none; the message lists the stages.
     pub fn stage(&self, name: &str) -> Result<&Stage, RecipeError> {
         self.stages
             .iter()
@@ -163,12 +164,12 @@ impl Recipe {
             })
     }
 
-    /// A file name of the recipe, from the current folder.
+    /// A path of the recipe, relative to the current folder.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.directory.join(path)
     }
 
-    /// An address of the recipe: a path is meant from the recipe's folder.
+    /// An address of the recipe; a path is relative to the recipe's folder.
     pub fn address(&self, address: &str) -> String {
         match address.contains("://") {
             true => address.to_owned(),
@@ -193,7 +194,7 @@ impl Recipe {
         self.checkpoint_folder(&Start::checkpoint(text)?)
     }
 
-    /// The file of `[tokenizer]`, from the current folder. An adapter need not bring one: then that of its base is taken.
+    /// The file of `[tokenizer]`, relative to the current folder. For an adapter without one, that of its base.
     pub fn tokenizer_file(&self, file: &Path) -> PathBuf {
         let own = self.resolve(file);
         let parent = file.parent().and_then(Path::to_str);
@@ -203,7 +204,7 @@ impl Recipe {
         }
     }
 
-    /// The checkpoints outside the run that the recipe reads the weights of, with the key that names each.
+    /// The checkpoints outside the run whose weights the recipe reads, each with the key that names it.
     pub fn outside_checkpoints(&self) -> Vec<(String, &Start)> {
         let mut found = Vec::new();
         if let Model::Checkpoint(start) = &self.model {
@@ -212,8 +213,8 @@ impl Recipe {
         for stage in &self.stages {
             let key = |name: &str| format!("stage.{}.{name}", stage.name);
             found.push((key("from"), &stage.from));
-            match &stage.kind {
-                StageKind::Apo(preference) => {
+            match &stage.data {
+                StageData::Apo(preference) => {
                     found.extend(
                         preference
                             .reference_from
@@ -221,7 +222,7 @@ impl Recipe {
                             .map(|start| (key("reference_from"), start)),
                     );
                 }
-                StageKind::Merge(merging) => {
+                StageData::Merge(merging) => {
                     let models = merging.models.iter();
                     found.extend(models.map(|model| (key("model.checkpoint"), &model.checkpoint)));
                 }

@@ -1,44 +1,43 @@
-//! What concerns the run as a whole: `[run]`, `[data]`, `[tokenizer]`, `[plan]`.
+//! Settings of the run as a whole: `[run]`, `[data]`, `[tokenizer]`, `[plan]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::{DEVICES, Device};
 use crate::error::RecipeError;
 use crate::push::{Push, license};
 use crate::section::{Section, unknown};
-use crate::stage::{PLACES, Start};
+use crate::start::{PLACES, Start};
 use crate::units::{Bytes, Percent};
 
 /// `[run]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// What people call the run.
+    /// The run's name.
     pub name: String,
     /// The seed of initialisation and of the order of data.
     pub seed: u64,
-    /// The folder that the run writes to, from the folder in which the command is given.
+    /// The run's output folder, relative to the current folder.
     pub output: PathBuf,
-    /// What computes.
+    /// The backend.
     #[serde(default)]
     pub backend: Backend,
-    /// The device, as the backend calls it; its default one when absent.
+    /// The device, by the backend's name for it; the default device when absent.
     #[serde(default)]
     pub device: Option<String>,
     /// The type of matrix products.
     #[serde(default)]
     pub precision: Precision,
-    /// What ranks divide among themselves.
+    /// The state that ranks share out among themselves.
     #[serde(default)]
     pub shard: Sharding,
-    /// Whether a run gives the same bits each time, on the same device and libraries. Without it attention's backward pass
-    /// on CUDA is faster and sums in whatever order threads come.
+    /// Whether a run gives the same bits every time, on the same device and libraries. Without it, attention's backward pass
+    /// on CUDA is faster but sums in no fixed order.
     #[serde(default = "deterministic")]
     pub deterministic: bool,
-    /// Checkpoints that go to the Hub while the run goes on.
+    /// Uploads to the Hub during the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<Push>,
     /// The licence that model cards name, as the Hub spells it, such as `apache-2.0`.
@@ -54,14 +53,14 @@ fn deterministic() -> bool {
     true
 }
 
-/// What each of several ranks holds only a part of (ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054).
+/// The state of which each rank holds a shard (ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sharding {
     /// The optimizer's moments (ZeRO-1): gradients are summed once a step.
     #[default]
     Optimizer,
-    /// Gradients too (ZeRO-2): less memory, and gradients are summed for every micro-batch.
+    /// Gradients too (ZeRO-2): less memory, but gradients are summed for every micro-batch.
     Gradients,
 }
 
@@ -117,26 +116,26 @@ impl Precision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// The part of the documents that is kept out of training, chosen by a hash of their text.
+    /// The fraction of the documents held out of training, chosen by a hash of their text.
     #[serde(default)]
     pub held_out: Percent,
-    /// How the sources of a mixture take turns.
+    /// How the sources of a mixture are interleaved.
     #[serde(default)]
     pub order: Order,
-    /// How often a document may be seen, for sources that do not say so themselves.
+    /// How often a document may be seen; a source can override it.
     #[serde(default = "one", skip_serializing)]
     pub max_epochs: u32,
-    /// What becomes of rows without usable text.
+    /// How rows without usable text are treated.
     #[serde(default)]
     pub bad_rows: BadRows,
-    /// How a row is known to hold several documents.
+    /// How the documents of a row are told apart.
     #[serde(default)]
     pub documents: DocumentStarts,
-    /// The folder in which remote files lie while they are used; `cache` in the run's folder when absent. All processes
-    /// that name the same folder share it.
+    /// The folder for copies of remote files; `cache` in the run's folder when absent. Processes that name the same folder
+    /// share it.
     #[serde(default, skip_serializing)]
     pub cache: Option<PathBuf>,
-    /// Bytes that the remote files of one source may take there, those of all processes together.
+    /// The most bytes that copies of one source take there, over all processes.
     #[serde(default = "cache_size", skip_serializing)]
     pub cache_size: Bytes,
 }
@@ -145,24 +144,24 @@ fn cache_size() -> Bytes {
     Bytes(50_000_000_000)
 }
 
-/// How a row is known to hold several documents, which do not see each other.
+/// How the documents of a row, which do not see each other, are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DocumentStarts {
     /// By the index of its token store.
     #[default]
     Store,
-    /// By the tokenizer's end-of-text token, as the original: what follows one begins a document.
+    /// By the tokenizer's end-of-text token, as in the original: a document begins after each.
     EndOfText,
-    /// Not at all: a row is one document, whatever it holds.
+    /// Not at all: a row is one document.
     Ignored,
 }
 
-/// What becomes of rows without usable text.
+/// How rows without usable text are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BadRows {
-    /// The first one ends the work, naming its file and line.
+    /// The first one is an error that names its file and line.
     #[default]
     Stop,
     /// They are left out and counted.
@@ -173,14 +172,14 @@ fn one() -> u32 {
     1
 }
 
-/// How the sources of a mixture take turns.
+/// How the sources of a mixture are interleaved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// Every prefix gives each source its part within one sequence; any step is found directly.
+    /// In every prefix each source has its share to within one sequence; any step is found directly.
     #[default]
     Even,
-    /// The original's blend; a jump to a step goes through all before it.
+    /// The original's blend; finding a step replays all steps before it.
     Greedy,
 }
 
@@ -188,7 +187,7 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tokenizer {
-    /// A `tokenizer.json`, or a folder with one, from the folder of the recipe.
+    /// A `tokenizer.json`, or a folder with one, relative to the recipe's folder.
     File(PathBuf),
     /// That of a model on the Hub, as it is written.
     Pretrained(String),
@@ -202,7 +201,7 @@ pub enum Tokenizer {
 pub struct TrainTokenizer {
     /// Entries of the vocabulary, special tokens included.
     pub vocab_size: u32,
-    /// How much text to train on.
+    /// The amount of text to train on.
     pub bytes: Bytes,
     /// The sources to train on; all when empty.
     #[serde(default)]
@@ -213,7 +212,7 @@ pub struct TrainTokenizer {
 }
 
 impl Tokenizer {
-    /// `of_model` is that of the checkpoint in [model], if it has one.
+    /// `of_model` is the default: the tokenizer of the checkpoint in [model], if there is one.
     pub(crate) fn read(mut section: Section<'_>, of_model: Option<Self>) -> Result<Self, RecipeError> {
         const CHOICE: &str = "a tokenizer comes from one of `file`, `pretrained` and [tokenizer.train]";
         let given = ["file", "pretrained", "train"]
@@ -245,7 +244,7 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// What `from` takes too: a path, or a Hub id.
+    /// A path or a Hub id, as in `from`.
     fn pretrained(text: &str) -> Option<Self> {
         match Start::checkpoint(text)? {
             Start::Folder(path) => Some(Self::File(path)),
@@ -255,58 +254,50 @@ impl Tokenizer {
     }
 }
 
-/// `[plan]`: what the plan assumes about the machines. It changes nothing but the plan.
+/// `[plan]`: assumptions about the machines. They affect nothing but the plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Cluster {
     /// The number of devices, each one rank.
-    #[serde(default = "one_device")]
     pub devices: u64,
-    /// The devices of single stages, by name, where they differ.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    /// The number of devices of individual stages, by name, where it differs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stage_devices: BTreeMap<String, u64>,
     /// The peak rate of one device in TFLOP/s, at the run's precision.
-    #[serde(default)]
     pub peak_tflops: Option<f64>,
-    /// The memory of one device, such as `"80GB"`: what is close to it or above is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The memory of one device, such as `"80GB"`: the plan warns of stages that come close to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
-    /// The part of the peak that training reaches (model FLOPs utilisation).
-    #[serde(default = "default_mfu")]
+    /// The fraction of the peak that training reaches (model FLOPs utilisation).
     pub mfu: f64,
-    /// What the run that the recipe follows took for the stages on text, to be put beside an estimate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The cost of the original run for the stages on text, to compare an estimate with.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub original: Option<OriginalRun>,
 }
 
-/// `plan.original`: what a run took, as its authors say.
+/// Devices that the estimate knows the data sheets of.
+pub const DEVICES: [&str; 3] = ["h100", "h200", "a100-80g"];
+
+/// `plan.original`: the cost of a run, as its authors state it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OriginalRun {
-    /// Its devices.
+    /// The number of its devices.
     pub devices: u64,
-    /// Their kind, a name of [`DEVICES`] with figures of its own.
+    /// Their kind, one of [`DEVICES`].
     pub device: String,
     /// Its days.
     pub days: f64,
 }
 
-fn one_device() -> u64 {
-    1
-}
-
-fn default_mfu() -> f64 {
-    0.3
-}
-
 impl Default for Cluster {
     fn default() -> Self {
         Self {
-            devices: one_device(),
+            devices: 1,
             stage_devices: BTreeMap::new(),
             peak_tflops: None,
             memory: None,
-            mfu: default_mfu(),
+            mfu: 0.3,
             original: None,
         }
     }
@@ -353,7 +344,7 @@ impl Cluster {
             ));
         }
         if let Some(original) = &cluster.original {
-            if Device::named(&original.device).is_none() {
+            if !DEVICES.contains(&original.device.as_str()) {
                 let message = unknown("device", &original.device, &DEVICES);
                 return Err(section.error_at(&["original", "device"], message));
             }

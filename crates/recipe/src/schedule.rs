@@ -28,19 +28,19 @@ pub struct ScheduleSettings {
     /// The steps over which the rate rises to its peak.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<Span>,
-    /// Where the warm-up starts, as a part of the peak; 0 when absent.
+    /// Where the warm-up starts, as a fraction of the peak; 0 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_ratio: Option<f64>,
     /// `wsd`: the steps over which the rate falls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay: Option<Span>,
-    /// `wsd`: the steps done when the rate begins to fall; so that it ends with the stage when absent.
+    /// `wsd`: the steps done when the rate begins to fall; by default the decay ends with the stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay_start: Option<Span>,
     /// `wsd`: the curve of the decay; linear when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<DecayShape>,
-    /// What the decay ends in, as a part of the peak; 0 when absent.
+    /// The rate at the end of the decay, as a fraction of the peak; 0 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_ratio: Option<f64>,
 }
@@ -90,7 +90,7 @@ pub struct Schedule {
     pub peak: f64,
     /// The rate rises over the indices 0 to `warmup`; 0 is no warm-up.
     pub warmup: u64,
-    /// The rate at index 0 of a warm-up, as a part of the peak.
+    /// The rate at index 0 of a warm-up, as a fraction of the peak.
     pub initial_ratio: f64,
     /// What follows the warm-up.
     pub after_warmup: AfterWarmup,
@@ -109,14 +109,14 @@ pub enum AfterWarmup {
         steps: u64,
         /// The curve.
         shape: DecayShape,
-        /// The minimum, as a part of the peak.
+        /// The minimum, as a fraction of the peak.
         min_ratio: f64,
     },
     /// Half a cosine from the end of the warm-up to index `total`.
     Cosine {
         /// The steps of the stage.
         total: u64,
-        /// The minimum, as a part of the peak.
+        /// The minimum, as a fraction of the peak.
         min_ratio: f64,
     },
 }
@@ -127,9 +127,9 @@ impl Schedule {
         self.peak * self.factor(step.saturating_sub(1))
     }
 
-    /// The part of the peak after `done` steps, between 0 and 1.
+    /// The fraction of the peak after `done` steps, between 0 and 1.
     ///
-    /// Past its end, a `wsd` stays at the minimum; a `cosine` turns up again, as transformers' does, but no step
+    /// Past its end, a `wsd` stays at the minimum; a `cosine` rises again, as transformers' does, but no step
     /// of its stage gets there.
     pub fn factor(&self, done: u64) -> f64 {
         if self.warmup > 0 && done <= self.warmup {

@@ -1,8 +1,7 @@
 //! Reading typed values out of a [`Document`], with errors that name the key, its place and a likely spelling.
 //!
-//! Plain structs are read by serde with `deny_unknown_fields`. Where the other keys of a table depend on one
-//! (`kind`), that key is taken out first and the rest is read as the struct it names: serde's own tagged enums
-//! would do the same, but lose the path of an error inside them.
+//! Plain structs are read by serde with `deny_unknown_fields`. Where the other keys of a table, or their defaults, depend on
+//! one (`kind`), keys are taken out one by one: serde's own tagged enums lose the path of an error inside them.
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -17,7 +16,7 @@ pub(crate) struct Section<'d> {
     document: &'d Document,
     path: KeyPath,
     table: Table,
-    /// Keys that were asked for, to be suggested in place of unknown ones.
+    /// Keys that were read, as suggestions for unknown ones.
     asked: Vec<String>,
 }
 
@@ -36,8 +35,13 @@ impl<'d> Section<'d> {
         self.table.remove(key)
     }
 
+    /// The error for a key that is missing, or misspelt.
     fn missing(&self, key: &str, example: &str) -> RecipeError {
-        self.error("", format!("`{key}` is missing; write {example}"))
+        let is_close = |other: &&String| strsim::damerau_levenshtein(key, other) <= (key.len() / 4).max(1);
+        match self.table.keys().find(is_close) {
+            Some(other) => self.error(other, unknown("key", other, &[key])),
+            None => self.error("", format!("`{key}` is missing; write {example}")),
+        }
     }
 
     /// The error for a problem with `key` of this table, or with the table itself when `key` is empty.
@@ -68,6 +72,20 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// The value of `key`, or its default.
+    pub(crate) fn or_default<T: DeserializeOwned + Default>(&mut self, key: &str) -> Result<T, RecipeError> {
+        self.optional(key).map(Option::unwrap_or_default)
+    }
+
+    /// Gives the table `key`, where it is written, the keys of `usual` that it lacks.
+    pub(crate) fn complete(&mut self, key: &str, usual: Table) {
+        if let Some(Value::Table(table)) = self.table.get_mut(key) {
+            for (name, value) in usual {
+                table.entry(name).or_insert(value);
+            }
+        }
+    }
+
     /// The value of `key`; `example` is what an error says to write when it is missing.
     pub(crate) fn required<T: DeserializeOwned>(
         &mut self,
@@ -80,72 +98,60 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// The table `key`; an absent one is read as empty, so that its own keys say what is missing.
+    /// The table `key`; an absent one is read as empty, so that errors name its missing keys.
     pub(crate) fn section(&mut self, key: &str) -> Result<Section<'d>, RecipeError> {
-        let table = match self.take(key) {
-            None => Table::new(),
-            Some(Value::Table(table)) => table,
-            Some(other) => return Err(self.error(key, not_a_table(&other, &format!("[{key}]")))),
-        };
-        Ok(self.child(self.path.clone().key(key), table))
+        let value = self.take(key).unwrap_or_else(|| Value::Table(Table::new()));
+        self.child(self.path.clone().key(key), value, &format!("[{key}]"))
     }
 
     /// The tables of `[[key]]`, in order.
     pub(crate) fn sections(&mut self, key: &str) -> Result<Vec<Section<'d>>, RecipeError> {
-        let values = match self.take(key) {
-            None => Vec::new(),
-            Some(Value::Array(values)) => values,
-            Some(other) => return Err(self.error(key, not_a_table(&other, &format!("[[{key}]]")))),
-        };
-        let mut sections = Vec::new();
-        for (index, value) in values.into_iter().enumerate() {
-            let path = self.path.clone().key(key).index(index);
-            match value {
-                Value::Table(table) => sections.push(self.child(path, table)),
-                other => {
-                    return Err(self.error(key, not_a_table(&other, &format!("[[{key}]]"))));
-                }
+        let header = format!("[[{key}]]");
+        match self.take(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => {
+                let path = |index| self.path.clone().key(key).index(index);
+                let values = values.into_iter().enumerate();
+                values
+                    .map(|(index, value)| self.child(path(index), value, &header))
+                    .collect()
             }
+            Some(other) => Err(self.error(key, not_a_table(&other, &header))),
         }
-        Ok(sections)
     }
 
     /// The tables of `[key.NAME]`, in the order in which they are written.
     pub(crate) fn named_sections(&mut self, key: &str) -> Result<Vec<(String, Section<'d>)>, RecipeError> {
         let parent = self.section(key)?;
-        let mut sections = Vec::new();
-        for (name, value) in parent.table {
-            let path = parent.path.clone().key(&name);
-            match value {
-                Value::Table(table) => sections.push((name, self.child(path, table))),
-                other => {
-                    let problem = Problem {
-                        message: not_a_table(&other, &format!("[{key}.{name}]")),
-                        path,
-                    };
-                    return Err(self.document.error(problem));
-                }
+        let child = |(name, value): (String, Value)| {
+            let (path, header) = (parent.path.clone().key(&name), format!("[{key}.{name}]"));
+            self.child(path, value, &header).map(|child| (name, child))
+        };
+        parent.table.into_iter().map(child).collect()
+    }
+
+    fn child(&self, path: KeyPath, value: Value, header: &str) -> Result<Section<'d>, RecipeError> {
+        match value {
+            Value::Table(table) => Ok(Section {
+                document: self.document,
+                path,
+                table,
+                asked: Vec::new(),
+            }),
+            other => {
+                let message = not_a_table(&other, header);
+                Err(self.document.error(Problem { path, message }))
             }
         }
-        Ok(sections)
     }
 
-    fn child(&self, path: KeyPath, table: Table) -> Section<'d> {
-        Section {
-            document: self.document,
-            path,
-            table,
-            asked: Vec::new(),
-        }
-    }
-
-    /// Everything that has not been taken, as one struct.
+    /// All remaining keys, as one struct.
     pub(crate) fn rest<T: DeserializeOwned>(&mut self) -> Result<T, RecipeError> {
         let table = std::mem::take(&mut self.table);
         read(self.document, self.path.clone(), Value::Table(table), &self.asked)
     }
 
-    /// Refuses what has not been taken.
+    /// Refuses remaining keys.
     pub(crate) fn finish(&self) -> Result<(), RecipeError> {
         match self.table.keys().next() {
             None => Ok(()),
@@ -161,7 +167,7 @@ fn not_a_table(value: &Value, header: &str) -> String {
     format!("this is of type {}; write a table {header}", value.type_str())
 }
 
-/// Reads `value`, which stands at `path`, by serde; `siblings` are further keys that its table may have.
+/// Reads the `value` at `path` by serde; `siblings` are further keys that its table may have.
 fn read<T: DeserializeOwned>(
     document: &Document,
     path: KeyPath,
@@ -175,7 +181,7 @@ fn read<T: DeserializeOwned>(
     })
 }
 
-/// serde's message about a value at `path`, as a sentence that says what to write.
+/// Turns serde's message about a value at `path` into a sentence that says what to write.
 fn rephrase(path: KeyPath, message: &str, siblings: &[String]) -> Problem {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
@@ -208,7 +214,7 @@ fn rephrase(path: KeyPath, message: &str, siblings: &[String]) -> Problem {
     }
 }
 
-/// `invalid type: string "abc", expected u64` in a recipe's words, without the names of Rust's types.
+/// `invalid type: string "abc", expected u64` in the words of recipes, without Rust's type names.
 fn wrong_type(message: &str) -> Option<String> {
     let found = ["invalid type: ", "invalid value: ", "invalid length "]
         .iter()
@@ -230,8 +236,8 @@ fn wrong_type(message: &str) -> Option<String> {
     ))
 }
 
-/// What to say about a name that nobody asked for.
-pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+/// The message for an unknown `name`: the known one that it misspells, or all of them.
+pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let all = || {
         known
             .iter()

@@ -9,7 +9,7 @@ use crate::section::{Section, unknown};
 /// One source of documents.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Source {
-    /// Any name; shares and the plan group sources by it.
+    /// Any name; shares and the plan group sources by category.
     pub category: String,
     /// How often each document may be seen over all stages together.
     pub max_epochs: u32,
@@ -41,7 +41,7 @@ pub enum SourceKind {
     Hub(HubDataset),
 }
 
-/// Documents that are made up: their order is kept in memory.
+/// The most generated documents: their order is kept in memory.
 const MOST_DOCUMENTS: u64 = 1 << 28;
 
 /// Seeded arithmetic and word problems.
@@ -66,13 +66,13 @@ pub struct Table {
     pub column: String,
 }
 
-/// Text that is tokenised already.
+/// Text that is already tokenised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenFolder {
     /// The folder of the `.ds` files.
     pub folder: String,
-    /// The public dataset that the text comes from, for the plan to name; it cannot be read as it is.
+    /// The public dataset that the text comes from; the plan names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
 }

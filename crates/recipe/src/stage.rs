@@ -1,24 +1,25 @@
 //! `[[stage]]`: one after the other, each an optimisation with its own schedule.
 //!
-//! A stage has a kind. The kinds that there are share [`Training`]; a new kind is a variant of [`StageKind`], its
-//! struct, and one arm in [`Stage::read`].
+//! A stage is what it reads, of one of six kinds, and an [`Optimisation`], whose keys the kinds share. A new kind is a
+//! variant of [`StageData`], its struct, and one arm in [`Stage::read`].
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::conversations::{Conversations, check_passages};
-use crate::error::RecipeError;
-use crate::fine_tuning::{self, FineTuning};
-use crate::hub_id::HubId;
+use crate::chat_rows::{ChatRows, Duration};
+use crate::conversations::{Conversations, Reads, check_passages};
+use crate::error::{Problem, RecipeError};
+use crate::fine_tuning::{FineTuning, MID_TRAIN, SFT};
+use crate::key_path::KeyPath;
 use crate::lora::Lora;
 use crate::merging::Merging;
-use crate::preference::{self, Preference};
+use crate::optimisation::{Checkpoints, Optimisation, OptimizerState, Recompute};
+use crate::preference::Preference;
 use crate::section::{Section, unknown};
 use crate::source::Source;
-use crate::training::{Checkpoints, OptimizerState, Recompute, Training};
+use crate::start::Start;
+use crate::training::{Loss, Phase, PreparedData, Training};
 use crate::units::ContextLength;
 use crate::validation::Validation;
 
@@ -29,22 +30,25 @@ pub struct Stage {
     pub name: String,
     /// The weights that it starts from.
     pub from: Start,
-    /// What it does.
+    /// How it is trained; a merge is not.
     #[serde(flatten)]
-    pub kind: StageKind,
+    pub optimisation: Option<Optimisation>,
+    /// What it reads.
+    #[serde(flatten)]
+    pub data: StageData,
 }
 
-/// What a stage does.
+/// The kind of a stage, and what it reads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum StageKind {
+pub enum StageData {
     /// Next-token training on a mixture that changes from phase to phase.
-    Pretrain(Training),
+    Pretrain(Text),
     /// The same on longer rows, with another RoPE theta.
     LongContext(LongContext),
-    /// Training on conversations, as a rule on all of their tokens.
+    /// Training on conversations, by default on all of their tokens.
     MidTrain(FineTuning),
-    /// Training on conversations, as a rule on the answers.
+    /// Training on conversations, by default on the answers.
     Sft(FineTuning),
     /// Training on pairs of answers, of which one is preferred.
     Apo(Preference),
@@ -52,28 +56,24 @@ pub enum StageKind {
     Merge(Merging),
 }
 
-/// Where a stage takes its weights from.
+/// What a stage on text reads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Start {
-    /// Random initialisation.
-    Random,
-    /// The last checkpoint of an earlier stage.
-    Stage(String),
-    /// A checkpoint's folder, from the folder of the recipe.
-    Folder(PathBuf),
-    /// A model on the Hub, as it is written.
-    Hub(String),
+pub struct Text {
+    /// The mixtures, in order.
+    #[serde(rename = "phase")]
+    pub phases: Vec<Phase>,
+    /// How token losses become one number.
+    pub loss: Loss,
 }
 
-/// The longer rows of a `long-context` stage.
+/// What a `long-context` stage reads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LongContext {
     /// The base of the rotary frequencies from this stage on.
     pub rope_theta: f64,
-    /// The training itself.
+    /// The text.
     #[serde(flatten)]
-    pub training: Training,
+    pub text: Text,
 }
 
 const KINDS: [&str; 6] = ["pretrain", "long-context", "mid-train", "sft", "apo", "merge"];
@@ -103,87 +103,78 @@ impl Stage {
             Some(text) => Start::parse(&text, earlier).map_err(|message| section.error("from", message))?,
         };
         let kind: String = section.required("kind", "what the stage does, such as kind = \"pretrain\"")?;
-        let kind = match kind.as_str() {
-            "pretrain" => StageKind::Pretrain(Self::read_training(section, sources)?),
-            "long-context" => {
-                let rope_theta =
-                    section.required("rope_theta", "the new base, such as rope_theta = 1.5e6")?;
-                if !(f64::is_finite(rope_theta) && rope_theta > 0.0) {
-                    let message = format!("{rope_theta} is no base of frequencies; write a positive number");
-                    return Err(section.error("rope_theta", message));
-                }
-                StageKind::LongContext(LongContext {
-                    rope_theta,
-                    training: Self::read_training(section, sources)?,
-                })
-            }
-            "mid-train" => StageKind::MidTrain(Self::read_fine_tuning(section, &fine_tuning::MID_TRAIN)?),
-            "sft" => StageKind::Sft(Self::read_fine_tuning(section, &fine_tuning::SFT)?),
-            "apo" => {
-                let reference = section.optional::<String>("reference_from")?.map(|text| {
-                    Start::parse(&text, earlier).map_err(|message| section.error("reference_from", message))
-                });
-                let reference = reference.transpose()?;
-                let written: preference::Written = section.rest()?;
-                StageKind::Apo(
-                    written
-                        .checked(reference)
-                        .map_err(|problem| section.problem(problem))?,
-                )
-            }
-            "merge" => StageKind::Merge(Merging::read(section, earlier)?),
+        let reads = match kind.as_str() {
+            "pretrain" | "long-context" => Some(Reads::Text),
+            "mid-train" | "sft" => Some(Reads::Conversations),
+            "apo" => Some(Reads::Pairs),
+            "merge" => None,
             other => return Err(section.error("kind", unknown("kind of stage", other, &KINDS))),
         };
-        let stage = Self { name, from, kind };
-        check_passages(stage.rows(), sources).map_err(|problem| section.problem(problem))?;
-        if stage.from == Start::Random {
-            let needs = match &stage.kind {
-                StageKind::LongContext(_) => Some("a longer context is taught to a trained model"),
-                StageKind::Pretrain(training) if training.optimizer_state == OptimizerState::Keep => {
-                    Some("optimizer_state = \"keep\" needs a checkpoint")
-                }
-                StageKind::MidTrain(_) | StageKind::Sft(_) => {
-                    Some("conversations are taught to a trained model")
-                }
-                StageKind::Apo(_) => Some("preferences are taught to a trained model"),
-                StageKind::Merge(_) => Some("one of the models gives tokenizer and template"),
-                StageKind::Pretrain(_) => None,
-            };
-            if let Some(reason) = needs {
-                let message =
-                    format!("{reason}, but the stage has no `from`; write from = \"pretrain\" or the like");
-                return Err(section.error("", message));
-            }
+        let optimisation = match reads {
+            Some(reads) => Some(Optimisation::read(section, reads)?),
+            None => None,
+        };
+        let data = match (kind.as_str(), &optimisation) {
+            ("pretrain", _) => StageData::Pretrain(Text::read(section)?),
+            ("long-context", _) => StageData::LongContext(LongContext {
+                rope_theta: read_theta(section)?,
+                text: Text::read(section)?,
+            }),
+            ("mid-train", _) => StageData::MidTrain(FineTuning::read(section, &MID_TRAIN)?),
+            ("sft", _) => StageData::Sft(FineTuning::read(section, &SFT)?),
+            (_, Some(pairs)) => StageData::Apo(Preference::read(section, earlier, pairs.sequence_length)?),
+            (_, None) => StageData::Merge(Merging::read(section, earlier)?),
+        };
+        let mut stage = Self {
+            name,
+            from,
+            optimisation,
+            data,
+        };
+        stage.check(sources).map_err(|problem| section.problem(problem))?;
+        if let Some(reason) = stage.needs_weights().filter(|_| stage.from == Start::Random) {
+            let message =
+                format!("{reason}, but the stage has no `from`; write from = \"pretrain\" or the like");
+            return Err(section.error("", message));
         }
         Ok(stage)
     }
 
-    fn read_training(
-        section: &mut Section<'_>,
-        sources: &BTreeMap<String, Source>,
-    ) -> Result<Training, RecipeError> {
-        let mut training: Training = section.rest()?;
-        training
-            .check(sources)
-            .map_err(|problem| section.problem(problem))?;
-        Ok(training)
+    fn check(&mut self, sources: &BTreeMap<String, Source>) -> Result<(), Problem> {
+        if let Some(optimisation) = &self.optimisation {
+            optimisation.check()?;
+            match &mut self.data {
+                StageData::Pretrain(text) | StageData::LongContext(LongContext { text, .. }) => {
+                    text.check(optimisation, sources)?;
+                }
+                StageData::MidTrain(tuning) | StageData::Sft(tuning) => tuning.check(optimisation)?,
+                StageData::Apo(pairs) => pairs.check(optimisation)?,
+                StageData::Merge(_) => {}
+            }
+        }
+        check_passages(self.rows(), sources)
     }
 
-    fn read_fine_tuning(
-        section: &mut Section<'_>,
-        defaults: &fine_tuning::Defaults,
-    ) -> Result<FineTuning, RecipeError> {
-        let written: fine_tuning::Written = section.rest()?;
-        written
-            .checked(defaults)
-            .map_err(|problem| section.problem(problem))
+    /// Why it cannot start from random weights.
+    fn needs_weights(&self) -> Option<&'static str> {
+        let keeps = |own: &Optimisation| own.optimizer_state == OptimizerState::Keep;
+        match &self.data {
+            StageData::Pretrain(_) if self.optimisation.as_ref().is_some_and(keeps) => {
+                Some("optimizer_state = \"keep\" needs a checkpoint")
+            }
+            StageData::Pretrain(_) => None,
+            StageData::LongContext(_) => Some("a longer context is taught to a trained model"),
+            StageData::MidTrain(_) | StageData::Sft(_) => Some("conversations are taught to a trained model"),
+            StageData::Apo(_) => Some("preferences are taught to a trained model"),
+            StageData::Merge(_) => Some("one of the models gives tokenizer and template"),
+        }
     }
 
     /// The earlier stages whose checkpoints it reads.
     pub fn parents(&self) -> Vec<&str> {
-        let others: Vec<&Start> = match &self.kind {
-            StageKind::Apo(preference) => preference.reference_from.iter().collect(),
-            StageKind::Merge(merging) => merging.models.iter().map(|model| &model.checkpoint).collect(),
+        let others: Vec<&Start> = match &self.data {
+            StageData::Apo(preference) => preference.reference_from.iter().collect(),
+            StageData::Merge(merging) => merging.models.iter().map(|model| &model.checkpoint).collect(),
             _ => Vec::new(),
         };
         let all = [&self.from].into_iter().chain(others);
@@ -194,161 +185,194 @@ impl Stage {
         .collect()
     }
 
-    /// Its optimisation over token rows, if it is one.
-    pub fn training(&self) -> Option<&Training> {
-        match &self.kind {
-            StageKind::Pretrain(training) => Some(training),
-            StageKind::LongContext(long_context) => Some(&long_context.training),
-            _ => None,
+    /// The mixtures of a stage on text; none of another.
+    pub fn phases(&self) -> &[Phase] {
+        match &self.data {
+            StageData::Pretrain(text) | StageData::LongContext(LongContext { text, .. }) => &text.phases,
+            _ => &[],
         }
     }
 
-    /// Its optimisation over conversations, if it is one.
+    pub(crate) fn phases_mut(&mut self) -> &mut [Phase] {
+        match &mut self.data {
+            StageData::Pretrain(text) | StageData::LongContext(LongContext { text, .. }) => &mut text.phases,
+            _ => &mut [],
+        }
+    }
+
+    /// What it reads, if it is one on conversations.
     pub fn fine_tuning(&self) -> Option<&FineTuning> {
-        match &self.kind {
-            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => Some(fine_tuning),
+        match &self.data {
+            StageData::MidTrain(fine_tuning) | StageData::Sft(fine_tuning) => Some(fine_tuning),
             _ => None,
         }
     }
 
-    /// Its optimisation over pairs of answers, if it is one.
+    /// What it reads, if it is one on pairs of answers.
     pub fn preference(&self) -> Option<&Preference> {
-        match &self.kind {
-            StageKind::Apo(preference) => Some(preference),
+        match &self.data {
+            StageData::Apo(preference) => Some(preference),
             _ => None,
         }
     }
 
-    /// The adapters that it trains in the place of the weights, if it does.
-    pub fn lora(&self) -> Option<&Lora> {
-        match &self.kind {
-            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.lora.as_ref(),
-            StageKind::Apo(preference) => preference.lora.as_ref(),
-            _ => None,
-        }
+    /// Its rows of conversations or of pairs, if it has any.
+    pub fn chat(&self) -> Option<&ChatRows> {
+        let of_pairs = || self.preference().map(|pairs| &pairs.chat);
+        self.fine_tuning().map(|tuning| &tuning.chat).or_else(of_pairs)
     }
 
-    /// What it is measured on meanwhile, where it says so.
-    pub fn validation(&self) -> Option<&Validation> {
-        match &self.kind {
-            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.validation.as_ref(),
-            StageKind::Apo(preference) => preference.validation.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// Whether what it makes is talked to.
-    pub fn is_conversational(&self) -> bool {
-        !matches!(self.kind, StageKind::Pretrain(_) | StageKind::LongContext(_))
-    }
-
-    /// The rows of conversations or pairs that it reads.
+    /// The data sets of these rows.
     pub fn rows(&self) -> &[Conversations] {
-        match &self.kind {
-            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => &fine_tuning.data,
-            StageKind::Apo(preference) => &preference.data,
-            StageKind::Pretrain(_) | StageKind::LongContext(_) | StageKind::Merge(_) => &[],
+        self.chat().map_or(&[], |chat| chat.data.as_slice())
+    }
+
+    /// Whether its result is a chat model.
+    pub fn is_conversational(&self) -> bool {
+        !matches!(self.data, StageData::Pretrain(_) | StageData::LongContext(_))
+    }
+
+    /// How it is trained.
+    ///
+    /// # Errors
+    /// It is a merge.
+    pub fn optimisation(&self) -> Result<&Optimisation, RecipeError> {
+        self.optimisation.as_ref().ok_or_else(|| {
+            RecipeError::Stage(format!("stage \"{}\" trains nothing: it is a merge", self.name))
+        })
+    }
+
+    /// How token losses become one number.
+    pub fn loss(&self) -> Loss {
+        match &self.data {
+            StageData::Pretrain(text) | StageData::LongContext(LongContext { text, .. }) => text.loss,
+            StageData::MidTrain(tuning) | StageData::Sft(tuning) => tuning.loss,
+            StageData::Apo(_) | StageData::Merge(_) => Loss::default(),
         }
+    }
+
+    /// Its training on `data`, its prepared rows. On text it does not depend on them.
+    ///
+    /// # Errors
+    /// It is a merge.
+    pub fn training_on(&self, data: PreparedData) -> Result<Training, RecipeError> {
+        let (mut optimisation, loss) = (self.optimisation()?.clone(), self.loss());
+        let Some(chat) = self.chat() else {
+            return Ok(Training {
+                optimisation,
+                loss,
+                phases: self.phases().to_vec(),
+            });
+        };
+        if self.preference().is_some() {
+            let mean = data.tokens.div_ceil(data.rows.max(1)).max(1);
+            optimisation.sequence_length = ContextLength(mean);
+        }
+        let steps = chat.duration.steps(&optimisation, data.rows);
+        Ok(Training::of_steps(&self.name, optimisation, loss, steps))
+    }
+
+    /// Its training, if it is one on text.
+    pub fn training(&self) -> Option<Training> {
+        match self.phases() {
+            [] => None,
+            _ => self.training_on(PreparedData::default()).ok(),
+        }
+    }
+
+    /// Its training, if it is known before any data are.
+    pub fn planned(&self) -> Option<Training> {
+        let of_steps = |tuning: &FineTuning| matches!(tuning.chat.duration, Duration::Until(_));
+        match self.fine_tuning().is_some_and(of_steps) {
+            true => self.training_on(PreparedData::default()).ok(),
+            false => self.training(),
+        }
+    }
+
+    /// The adapters that it trains instead of the weights.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.optimisation.as_ref()?.lora.as_ref()
+    }
+
+    /// What it is measured on while it trains, where the recipe says so.
+    pub fn validation(&self) -> Option<&Validation> {
+        self.optimisation.as_ref()?.validation.as_ref()
     }
 
     /// Tokens of its rows, if it trains.
     pub fn sequence_length(&self) -> Option<ContextLength> {
-        match &self.kind {
-            StageKind::Pretrain(training) => Some(training.sequence_length),
-            StageKind::LongContext(long_context) => Some(long_context.training.sequence_length),
-            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => {
-                Some(fine_tuning.sequence_length)
-            }
-            StageKind::Apo(preference) => Some(preference.sequence_length),
-            StageKind::Merge(_) => None,
-        }
+        self.optimisation.as_ref().map(|own| own.sequence_length)
     }
 
-    /// What it computes again in the backward pass instead of keeping it.
+    /// What its backward pass computes again.
     pub fn recompute(&self) -> Recompute {
-        match &self.kind {
-            StageKind::Pretrain(training) => training.recompute,
-            StageKind::LongContext(long_context) => long_context.training.recompute,
-            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => fine_tuning.recompute,
-            StageKind::Apo(preference) => preference.recompute,
-            StageKind::Merge(_) => Recompute::None,
-        }
+        self.optimisation
+            .as_ref()
+            .map(|own| own.recompute)
+            .unwrap_or_default()
     }
 
-    /// Which checkpoints it writes and keeps, if it trains.
+    /// When it saves, and what it keeps, if it trains.
     pub fn checkpoints(&self) -> Option<&Checkpoints> {
-        match &self.kind {
-            StageKind::Pretrain(training) => Some(&training.checkpoint),
-            StageKind::LongContext(long_context) => Some(&long_context.training.checkpoint),
-            StageKind::MidTrain(fine_tuning) | StageKind::Sft(fine_tuning) => Some(&fine_tuning.checkpoint),
-            StageKind::Apo(preference) => Some(&preference.checkpoint),
-            StageKind::Merge(_) => None,
-        }
+        self.optimisation.as_ref().map(|own| &own.checkpoint)
     }
 
-    /// Its optimisation, of whichever kind, as far as it is known before any data are.
-    pub fn planned(&self) -> Option<Cow<'_, Training>> {
-        let fine_tuned = || self.fine_tuning()?.planned(&self.name).map(Cow::Owned);
-        self.training().map(Cow::Borrowed).or_else(fine_tuned)
-    }
-
-    /// The word that a recipe has for its kind.
+    /// The recipe's word for its kind.
     pub fn kind_name(&self) -> &'static str {
-        match &self.kind {
-            StageKind::Pretrain(_) => "pretrain",
-            StageKind::LongContext(_) => "long-context",
-            StageKind::MidTrain(_) => "mid-train",
-            StageKind::Sft(_) => "sft",
-            StageKind::Apo(_) => "apo",
-            StageKind::Merge(_) => "merge",
-        }
-    }
-
-    pub(crate) fn training_mut(&mut self) -> Option<&mut Training> {
-        match &mut self.kind {
-            StageKind::Pretrain(training) => Some(training),
-            StageKind::LongContext(long_context) => Some(&mut long_context.training),
-            _ => None,
+        match &self.data {
+            StageData::Pretrain(_) => "pretrain",
+            StageData::LongContext(_) => "long-context",
+            StageData::MidTrain(_) => "mid-train",
+            StageData::Sft(_) => "sft",
+            StageData::Apo(_) => "apo",
+            StageData::Merge(_) => "merge",
         }
     }
 }
 
-impl Start {
-    /// How a recipe names a checkpoint outside its run.
-    pub fn outside(&self) -> Option<&str> {
-        match self {
-            Self::Folder(folder) => folder.to_str(),
-            Self::Hub(id) => Some(id),
-            Self::Random | Self::Stage(_) => None,
-        }
+impl Text {
+    /// Takes all that is left of a stage's table.
+    fn read(stage: &mut Section<'_>) -> Result<Self, RecipeError> {
+        let text = Self {
+            phases: stage.or_default("phase")?,
+            loss: stage.or_default("loss")?,
+        };
+        stage.finish()?;
+        Ok(text)
     }
 
-    /// An earlier stage's name, a folder (`./`, `../`, `/`), or a model on the Hub ([`HubId`]).
-    pub(crate) fn parse(text: &str, earlier: &[String]) -> Result<Self, String> {
-        if earlier.iter().any(|stage| stage == text) {
-            return Ok(Self::Stage(text.to_owned()));
+    fn check(
+        &mut self,
+        optimisation: &Optimisation,
+        sources: &BTreeMap<String, Source>,
+    ) -> Result<(), Problem> {
+        let training = Training {
+            optimisation: optimisation.clone(),
+            loss: self.loss,
+            phases: self.phases.clone(),
+        };
+        training.check()?;
+        for (index, phase) in self.phases.iter_mut().enumerate() {
+            let path = KeyPath::default().key("phase").index(index).key("mixture");
+            phase
+                .mixture
+                .resolve(sources)
+                .map_err(|problem| problem.under(path))?;
         }
-        Self::checkpoint(text).ok_or_else(|| {
-            let names: Vec<&str> = earlier.iter().map(String::as_str).collect();
-            format!(
-                "{}; {PLACES}",
-                unknown("earlier stage", text, &names).trim_end_matches('?')
-            )
-        })
-    }
-
-    /// A folder or a model on the Hub.
-    pub(crate) fn checkpoint(text: &str) -> Option<Self> {
-        if text.starts_with('/') || text.starts_with("./") || text.starts_with("../") {
-            return Some(Self::Folder(PathBuf::from(text)));
-        }
-        HubId::parse(text).map(|_| Self::Hub(text.to_owned()))
+        Ok(())
     }
 }
 
-/// How a place outside the recipe is written, for messages.
-pub(crate) const PLACES: &str =
-    "a folder begins with `./` or `/`, a Hub id is owner/name or owner/name@revision";
+fn read_theta(stage: &mut Section<'_>) -> Result<f64, RecipeError> {
+    let theta: f64 = stage.required("rope_theta", "the new base, such as rope_theta = 1.5e6")?;
+    match theta.is_finite() && theta > 0.0 {
+        true => Ok(theta),
+        false => {
+            let message = format!("{theta} is no base of frequencies; write a positive number");
+            Err(stage.error("rope_theta", message))
+        }
+    }
+}
 
 fn is_folder_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

@@ -1,129 +1,33 @@
-//! What the stages that train on token rows have in common: batch, optimizer, schedule, phases, checkpoints, loss.
+//! A stage's training from its first step to its last: phases, their steps, the learning rate.
 
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::{Deref, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Problem, RecipeError};
 use crate::key_path::KeyPath;
 use crate::mixture::Mixture;
-use crate::optimizer::Optimizer;
-use crate::schedule::{Schedule, ScheduleSettings};
-use crate::source::Source;
-use crate::units::{BatchSize, ContextLength, Sequences, Span, Steps, Tokens};
+use crate::optimisation::Optimisation;
+use crate::schedule::Schedule;
+use crate::units::{Span, Steps};
 
-/// One optimisation over token rows, with one schedule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// An optimisation with its length, as the training loop runs it. It reads as the [`Optimisation`] that it is.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Training {
-    /// Tokens of a row.
-    pub sequence_length: ContextLength,
-    /// What one optimizer step sees, over all ranks.
-    pub global_batch: BatchSize,
-    /// Rows that a device computes at once.
-    pub micro_batch: Sequences,
-    /// The moments that the optimizer starts with.
-    #[serde(default)]
-    pub optimizer_state: OptimizerState,
-    /// What is computed again in the backward pass instead of kept.
-    #[serde(default)]
-    pub recompute: Recompute,
-    /// AdamW.
-    pub optimizer: Optimizer,
-    /// The learning rate over the stage.
-    pub schedule: ScheduleSettings,
-    /// The mixtures, in order.
-    #[serde(rename = "phase")]
-    pub phases: Vec<Phase>,
-    /// When to save.
-    #[serde(default)]
-    pub checkpoint: Checkpoints,
+    /// Batch, optimizer, schedule and so on.
+    pub optimisation: Optimisation,
     /// How token losses become one number.
-    #[serde(default)]
     pub loss: Loss,
-    /// What is done about steps that go wrong.
-    #[serde(default)]
-    pub guards: Guards,
+    /// The phases in order; of a stage on conversations or pairs, the stage itself.
+    pub phases: Vec<Phase>,
 }
 
-/// `[stage.guards]`: what is done about steps that go wrong. A loss or gradient norm that is not finite is never
-/// trained on; a spike is one far above those of the steps before.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Guards {
-    /// What becomes of the update of a spike.
-    pub spikes: Spikes,
-    /// How far above the median of the window is a spike, in robust standard deviations (1.4826 times the median
-    /// distance from the median).
-    pub spike_sigma: f64,
-    /// The steps that a step is compared with; until half of them are there, nothing is a spike.
-    pub spike_window: Steps,
-    /// After so many steps without an update in a row, the run goes back to its last checkpoint and leaves out the
-    /// data up to there; if that happens once more, it stops.
-    pub patience: Steps,
-}
+impl Deref for Training {
+    type Target = Optimisation;
 
-impl Default for Guards {
-    fn default() -> Self {
-        Self {
-            spikes: Spikes::Log,
-            spike_sigma: 6.0,
-            spike_window: Steps(128),
-            patience: Steps(10),
-        }
+    fn deref(&self) -> &Optimisation {
+        &self.optimisation
     }
-}
-
-impl Guards {
-    fn check(&self) -> Result<(), Problem> {
-        if !(self.spike_sigma.is_finite() && self.spike_sigma > 0.0) {
-            let message = "it must be a positive number; write 6.0";
-            return Err(Problem::at("spike_sigma", message.to_owned()));
-        }
-        if !(8..=100_000).contains(&self.spike_window.0) {
-            let message = "a window has 8 to 100,000 steps; write \"128 steps\"";
-            return Err(Problem::at("spike_window", message.to_owned()));
-        }
-        if self.patience.0 == 0 {
-            let message = "it must be one step at least; write \"10 steps\"";
-            return Err(Problem::at("patience", message.to_owned()));
-        }
-        Ok(())
-    }
-}
-
-/// What becomes of the update of a spike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Spikes {
-    /// It is made, and the step is recorded.
-    #[default]
-    Log,
-    /// It is left out, and the step is recorded.
-    Skip,
-}
-
-/// What is computed again in the backward pass instead of kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Recompute {
-    /// Nothing: the fastest, and the most memory.
-    #[default]
-    None,
-    /// Each layer, from its input: memory for one layer, for a third more time.
-    Layers,
-}
-
-/// The moments that the optimizer of a stage starts with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerState {
-    /// Zeros.
-    #[default]
-    Fresh,
-    /// Those of the checkpoint that the stage starts from.
-    Keep,
 }
 
 /// A stretch of a stage with one mixture.
@@ -134,66 +38,19 @@ pub struct Phase {
     pub name: String,
     /// Where it ends, counted from the beginning of the stage; rounded to the nearest whole step.
     pub until: Span,
-    /// What it is trained on.
+    /// The text that it trains on.
     pub mixture: Mixture,
-}
-
-/// `[stage.checkpoint]`. The end of each phase is always saved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Checkpoints {
-    /// Save after every so many steps.
-    #[serde(default)]
-    pub every: Option<Steps>,
-    /// How many of the newest to keep, 1 at least; those that a stop writes are not counted.
-    #[serde(default = "Checkpoints::default_keep")]
-    pub keep: u32,
-    /// Checkpoints at multiples of this are never removed.
-    #[serde(default)]
-    pub permanent: Option<Steps>,
-}
-
-impl Checkpoints {
-    fn default_keep() -> u32 {
-        3
-    }
-
-    fn check(&self) -> Result<(), Problem> {
-        for (key, steps) in [("every", self.every), ("permanent", self.permanent)] {
-            if steps == Some(Steps(0)) {
-                let message = "checkpoints cannot be 0 steps apart; write \"2000 steps\" or remove the key";
-                return Err(Problem::at(key, message.to_owned()));
-            }
-        }
-        if self.keep == 0 {
-            let message =
-                "the newest checkpoint must stay, or a stopped run begins anew; write keep = 1 or more";
-            return Err(Problem::at("keep", message.to_owned()));
-        }
-        Ok(())
-    }
-}
-
-impl Default for Checkpoints {
-    fn default() -> Self {
-        Self {
-            every: None,
-            keep: Self::default_keep(),
-            permanent: None,
-        }
-    }
 }
 
 /// `[stage.loss]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Loss {
-    /// What the loss of a step is an average over.
-    #[serde(default)]
+    /// What a step's loss is averaged over.
     pub average: LossAverage,
 }
 
-/// What the loss of a step is an average over.
+/// What a step's loss is averaged over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossAverage {
@@ -204,24 +61,31 @@ pub enum LossAverage {
     MeanOfMeans,
 }
 
+/// The prepared data of a stage on conversations or on pairs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PreparedData {
+    /// Packed rows, or pairs.
+    pub rows: u64,
+    /// Tokens, prompts of pairs counted twice.
+    pub tokens: u64,
+}
+
 /// 9,007T tokens: beyond any run, and still exact when multiplied by a weight in f64.
 pub(crate) const MOST_TOKENS: u64 = 1 << 53;
 
-/// Rows, or pairs, of a step: their numbers are kept in memory.
-pub(crate) const MOST_ROWS: u64 = 1 << 24;
-
 impl Training {
-    /// Rows of one optimizer step.
-    pub fn sequences_per_step(&self) -> u64 {
-        match self.global_batch {
-            BatchSize::Sequences(Sequences(sequences)) => sequences,
-            BatchSize::Tokens(Tokens(tokens)) => tokens / self.sequence_length.0.max(1),
+    /// One phase of `steps` steps without a mixture.
+    pub(crate) fn of_steps(name: &str, optimisation: Optimisation, loss: Loss, steps: u64) -> Self {
+        let phase = Phase {
+            name: name.to_owned(),
+            until: Span::Steps(Steps(steps)),
+            mixture: Mixture::default(),
+        };
+        Self {
+            optimisation,
+            loss,
+            phases: vec![phase],
         }
-    }
-
-    /// Tokens of one optimizer step.
-    pub fn tokens_per_step(&self) -> u64 {
-        self.sequences_per_step().saturating_mul(self.sequence_length.0)
     }
 
     /// Steps of the stage.
@@ -250,80 +114,17 @@ impl Training {
     }
 
     fn resolve_schedule(&self) -> Result<Schedule, Problem> {
-        self.schedule
-            .resolve(
-                self.optimizer.learning_rate,
-                self.total_steps(),
-                self.tokens_per_step().max(1),
-            )
-            .map_err(|problem| problem.under(KeyPath::default().key("schedule")))
+        let (peak, steps) = (self.optimizer.learning_rate, self.total_steps());
+        let schedule = &self.optimisation.schedule;
+        schedule
+            .resolve(peak, steps, self.tokens_per_step().max(1))
+            .map_err(|problem| problem.below("schedule"))
     }
 
-    pub(crate) fn check(&mut self, sources: &BTreeMap<String, Source>) -> Result<(), Problem> {
-        self.check_settings()?;
-        for (index, phase) in self.phases.iter_mut().enumerate() {
-            let path = KeyPath::default().key("phase").index(index).key("mixture");
-            phase
-                .mixture
-                .resolve(sources)
-                .map_err(|problem| problem.under(path))?;
-        }
-        Ok(())
-    }
-
-    /// All but the mixtures.
-    pub(crate) fn check_settings(&self) -> Result<(), Problem> {
-        self.check_batch()?;
+    /// Checks phases and schedule.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
         self.check_phases()?;
-        self.optimizer
-            .check()
-            .map_err(|problem| problem.under(KeyPath::default().key("optimizer")))?;
-        self.resolve_schedule()?;
-        self.guards
-            .check()
-            .map_err(|problem| problem.under(KeyPath::default().key("guards")))?;
-        self.checkpoint
-            .check()
-            .map_err(|problem| problem.under(KeyPath::default().key("checkpoint")))
-    }
-
-    fn check_batch(&self) -> Result<(), Problem> {
-        let length = self.sequence_length.0;
-        if let BatchSize::Tokens(Tokens(tokens)) = self.global_batch
-            && !tokens.is_multiple_of(length)
-        {
-            return Err(Problem::at(
-                "global_batch",
-                format!(
-                    "{tokens} tokens are no whole number of rows of {length}; write \"{} sequences\"",
-                    tokens.div_ceil(length)
-                ),
-            ));
-        }
-        let (global, micro) = (self.sequences_per_step(), self.micro_batch.0);
-        if global == 0 {
-            let message = "a step cannot have 0 sequences; write a batch such as \"576 sequences\"";
-            return Err(Problem::at("global_batch", message.to_owned()));
-        }
-        if global > MOST_ROWS {
-            let message = format!(
-                "a step of {global} rows is too large to be listed; write at most \"{MOST_ROWS} sequences\""
-            );
-            return Err(Problem::at("global_batch", message));
-        }
-        if global.checked_mul(length).is_none() {
-            let message = "so many tokens cannot be counted (2^64); write a smaller batch";
-            return Err(Problem::at("global_batch", message.to_owned()));
-        }
-        if micro == 0 || !global.is_multiple_of(micro) {
-            return Err(Problem::at(
-                "micro_batch",
-                format!(
-                    "{micro} sequences do not divide the global batch of {global}; write a divisor of it"
-                ),
-            ));
-        }
-        Ok(())
+        self.resolve_schedule().map(|_| ())
     }
 
     fn check_phases(&self) -> Result<(), Problem> {

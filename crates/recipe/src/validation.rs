@@ -1,4 +1,4 @@
-//! `[stage.validation]`: what a stage on conversations or pairs is measured on meanwhile, and what follows from it.
+//! `[stage.validation]`: measuring a stage on conversations or pairs while it trains, and acting on the result.
 //!
 //! ```toml
 //! validation = { paths = ["dev.jsonl"], every = "50 steps", best = "load", stop_early = { patience = 3 } }
@@ -10,61 +10,61 @@ use crate::conversations::{Conversations, is_default};
 use crate::error::Problem;
 use crate::units::Steps;
 
-/// What a stage is measured on, and when.
+/// What a stage is measured on, when, and with which consequences.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Validation {
-    /// Files of rows that are not trained on, in the place of the share that `[data] held_out` keeps back.
+    /// Files of validation rows, instead of the fraction that `[data] held_out` holds out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
-    /// So many of their rows, chosen by the run's seed; all when left out.
+    /// The number of their rows to use, chosen by the run's seed; all when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
-    /// Measure after every so many steps, besides the beginning and the end.
+    /// Steps between measurements; the beginning and the end are always measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Steps>,
-    /// What becomes of the best checkpoint: the last whose loss fell by more than `min_delta`.
+    /// How the best checkpoint is treated: the last whose loss fell by more than `min_delta`.
     #[serde(skip_serializing_if = "is_default")]
     pub best: BestCheckpoint,
-    /// End the stage where the loss no longer falls.
+    /// End the stage when the loss no longer falls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_early: Option<StopEarly>,
 }
 
-/// What becomes of the best checkpoint of a stage.
+/// How the best checkpoint of a stage is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BestCheckpoint {
-    /// Nothing.
+    /// Like any other.
     #[default]
     None,
-    /// It is written where no other is due, and never removed.
+    /// It is written even if no checkpoint is due, and never removed.
     Keep,
-    /// So it is, and stands for the stage: later stages start from it, and it is what is evaluated.
+    /// The same, and it is the stage's result: later stages start from it, and it is evaluated.
     Load,
 }
 
-/// When a stage ends before its last step.
+/// When a stage ends early.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StopEarly {
-    /// After so many measurements in a row that are no better than the best.
+    /// The number of consecutive measurements without improvement after which it ends.
     pub patience: u32,
-    /// Better is lower by more than this.
+    /// An improvement is a loss lower by more than this.
     #[serde(default)]
     pub min_delta: f64,
 }
 
-/// The name of the rows in reports.
+/// The name of validation rows in reports.
 pub const VALIDATION: &str = "validation";
 
 impl Validation {
-    /// How much lower than the best a loss must be to be better.
+    /// How much lower than the best a loss must be to be an improvement.
     pub fn min_delta(&self) -> f64 {
         self.stop_early.as_ref().map_or(0.0, |stop| stop.min_delta)
     }
 
-    /// Whether the stage is measured after this step, whatever ends with it.
+    /// Whether a measurement is due after this step, apart from those at the end of phases.
     pub fn is_due(&self, step: u64) -> bool {
         self.every.is_some_and(|every| step.is_multiple_of(every.0))
     }
@@ -79,7 +79,7 @@ impl Validation {
         })
     }
 
-    /// `data` are the rows that the stage is trained on.
+    /// `data` are the stage's training rows.
     pub(crate) fn check(&self, data: &[Conversations]) -> Result<(), Problem> {
         let at = |key: &str, message: &str| Err(Problem::at(key, message.to_owned()));
         if *self == Self::default() {

@@ -1,4 +1,4 @@
-//! YaRN's settings: a context longer than the one that a model was trained for.
+//! YaRN's settings: a context longer than the model was trained for.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Yarn {
-    /// How many times longer than the original length the context becomes.
+    /// The context's length over the original one.
     pub factor: f64,
     /// The length that the model was trained for.
     pub original_max_position_embeddings: usize,
@@ -17,7 +17,7 @@ pub struct Yarn {
     /// Rotations over the original length below which a dimension is divided by `factor`.
     #[serde(default = "Yarn::default_beta_slow")]
     pub beta_slow: f64,
-    /// What cosine and sine are multiplied by; computed from the other keys when absent, see
+    /// The factor of cosine and sine; computed from the other keys when absent, see
     /// [`Yarn::attention_scaling`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_factor: Option<f64>,
@@ -55,7 +55,7 @@ impl Yarn {
         }
     }
 
-    /// What cosine and sine are multiplied by: `attention_factor`, else `m(mscale) / m(mscale_all_dim)` if both are given
+    /// The factor of cosine and sine: `attention_factor`, else `m(mscale) / m(mscale_all_dim)` if both are given
     /// and not 0, else `m(1)`, with `m(w) = 0.1·w·ln(factor) + 1` (transformers, `_compute_yarn_parameters`).
     pub fn attention_scaling(&self) -> f64 {
         let m = |weight: f64| match self.factor <= 1.0 {

@@ -4,8 +4,9 @@ mod fixture;
 
 use fixture::Folder;
 use smollm3_recipe::{
-    Duration, FineTuning, Guards, Learned, LossAverage, OptimizerState, Packing, Recipe, RecipeError,
-    Recompute, Span, StageKind, Start, Steps, SumAnswers, Sums, TemplateChoice, Tokens, TooLong,
+    Duration, FineTuning, Guards, Learned, LossAverage, Optimisation, OptimizerState, Packing, PreparedData,
+    Recipe, RecipeError, Recompute, Span, StageData, Start, Steps, SumAnswers, Sums, TemplateChoice, Tokens,
+    TooLong, Training,
 };
 
 const MID_TRAIN: &str = r#"
@@ -76,34 +77,44 @@ fn stage<'r>(recipe: &'r Recipe, name: &str) -> &'r FineTuning {
     recipe.stage(name).unwrap().fine_tuning().unwrap()
 }
 
+fn optimisation<'r>(recipe: &'r Recipe, name: &str) -> &'r Optimisation {
+    recipe.stage(name).unwrap().optimisation().unwrap()
+}
+
+fn training(recipe: &Recipe, name: &str, rows: u64) -> Training {
+    let data = PreparedData { rows, tokens: 0 };
+    recipe.stage(name).unwrap().training_on(data).unwrap()
+}
+
 #[test]
 fn what_a_stage_does_where_nothing_is_said() {
     let recipe = folder().load(&[]).unwrap();
     let (reason, sft) = (stage(&recipe, "reason"), stage(&recipe, "sft"));
     let built_in = |name: &str| TemplateChoice::BuiltIn(name.to_owned());
-    assert_eq!(reason.template, built_in("chatml"));
-    assert_eq!(sft.template, built_in("smollm3"));
+    assert_eq!(reason.chat.template, built_in("chatml"));
+    assert_eq!(sft.chat.template, built_in("smollm3"));
     assert_eq!((reason.learned, sft.learned), (Learned::All, Learned::Assistant));
     assert_eq!(
         (reason.packing, reason.too_long),
         (Packing::Wrapped, TooLong::Split)
     );
     assert_eq!((sft.packing, sft.too_long), (Packing::Bfd, TooLong::Truncate));
-    for stage in [reason, sft] {
-        assert_eq!((stage.pack_group, stage.date.as_deref()), (None, None));
-        let optimizer = &stage.optimizer;
+    for (name, stage) in [("reason", reason), ("sft", sft)] {
+        assert_eq!((stage.pack_group, stage.chat.date.as_deref()), (None, None));
+        assert_eq!(stage.loss.average, LossAverage::Tokens);
+        let own = optimisation(&recipe, name);
+        let optimizer = &own.optimizer;
         assert_eq!((optimizer.betas, optimizer.epsilon), ([0.9, 0.999], 1e-8));
         assert_eq!((optimizer.weight_decay, optimizer.clip), (0.0, Some(0.2)));
         assert!(optimizer.no_decay.is_empty());
-        assert_eq!(stage.optimizer_state, OptimizerState::Fresh);
-        assert_eq!(stage.recompute, Recompute::None);
-        assert_eq!(stage.loss.average, LossAverage::Tokens);
-        assert_eq!((stage.checkpoint.every, stage.checkpoint.keep), (None, 3));
-        assert_eq!(stage.guards, Guards::default());
+        assert_eq!(own.optimizer_state, OptimizerState::Fresh);
+        assert_eq!(own.recompute, Recompute::None);
+        assert_eq!((own.checkpoint.every, own.checkpoint.keep), (None, 3));
+        assert_eq!(own.guards, Guards::default());
     }
-    assert_eq!(reason.data[0].weight, 1.0);
+    assert_eq!(reason.chat.data[0].weight, 1.0);
     assert_eq!(
-        sft.data[1].sums,
+        sft.chat.data[1].sums,
         Some(Sums {
             conversations: 500,
             seed: 0,
@@ -136,30 +147,29 @@ fn what_a_stage_says() {
         .unwrap();
     let reason = stage(&recipe, "reason");
     assert_eq!(reason.learned, Learned::LastTurn);
-    let settings = reason.packing();
+    let own = optimisation(&recipe, "reason");
+    let settings = reason.packing(own);
     assert_eq!((settings.row, settings.packing), (512, Packing::Bfd));
     assert_eq!((settings.too_long, settings.group), (TooLong::Drop, Some(1_000)));
-    assert_eq!(reason.template, TemplateChoice::File("./chat.jinja".to_owned()));
-    assert_eq!(reason.date.as_deref(), Some("2024-02-29"));
-    assert_eq!(
-        (reason.optimizer.clip, reason.optimizer.betas),
-        (None, [0.8, 0.9])
-    );
-    assert_eq!(reason.optimizer_state, OptimizerState::Keep);
-    assert_eq!(reason.recompute, Recompute::Layers);
+    let template = TemplateChoice::File("./chat.jinja".to_owned());
+    assert_eq!(reason.chat.template, template);
+    assert_eq!(reason.chat.date.as_deref(), Some("2024-02-29"));
+    assert_eq!((own.optimizer.clip, own.optimizer.betas), (None, [0.8, 0.9]));
+    assert_eq!(own.optimizer_state, OptimizerState::Keep);
+    assert_eq!(own.recompute, Recompute::Layers);
     assert_eq!(reason.loss.average, LossAverage::MeanOfMeans);
     let sft = stage(&recipe, "sft");
-    assert_eq!(sft.template, TemplateChoice::Checkpoint);
+    assert_eq!(sft.chat.template, TemplateChoice::Checkpoint);
     assert_eq!((sft.packing, sft.too_long), (Packing::None, TooLong::Truncate));
-    assert_eq!(sft.data[0].weight, 0.25);
+    assert_eq!(sft.chat.data[0].weight, 0.25);
     assert_eq!(
-        sft.data[0].paths,
+        sft.chat.data[0].paths,
         ["chats.jsonl", "hf://datasets/owner/name/SFT/chats-*.parquet"]
     );
 
     let (reason, sft) = (recipe.stage("reason").unwrap(), recipe.stage("sft").unwrap());
     assert_eq!((reason.kind_name(), sft.kind_name()), ("mid-train", "sft"));
-    assert!(matches!(reason.kind, StageKind::MidTrain(_)));
+    assert!(matches!(reason.data, StageData::MidTrain(_)));
     assert_eq!(sft.from, Start::Stage("reason".to_owned()));
     assert!(reason.training().is_none() && sft.training().is_none());
     let template = |text: &str| TemplateChoice::from(text.to_owned());
@@ -175,39 +185,39 @@ fn what_a_stage_says() {
 #[test]
 fn steps_follow_from_the_rows_or_are_said() {
     let recipe = folder().load(&[]).unwrap();
-    let (reason, sft) = (stage(&recipe, "reason"), stage(&recipe, "sft"));
-    assert_eq!(reason.duration, Duration::Epochs(4.0));
-    assert_eq!(sft.duration, Duration::Until(Span::Steps(Steps(200))));
-    assert!(reason.planned("reason").is_none());
+    let duration = |recipe: &Recipe, name: &str| stage(recipe, name).chat.duration;
+    assert_eq!(duration(&recipe, "reason"), Duration::Epochs(4.0));
+    assert_eq!(duration(&recipe, "sft"), Duration::Until(Span::Steps(Steps(200))));
     assert!(recipe.stage("reason").unwrap().planned().is_none());
 
     // Four times 801 rows in steps of 8 are 400.5, which is rounded up.
     for (rows, steps) in [(800, 400), (801, 401), (802, 401), (8, 4), (1, 1), (0, 1)] {
         assert_eq!(
-            reason.training("reason", rows).total_steps(),
+            training(&recipe, "reason", rows).total_steps(),
             steps,
             "{rows} rows"
         );
     }
-    let training = reason.training("reason", 800);
-    assert_eq!(training.phases[0].name, "reason");
-    assert_eq!(training.tokens_per_step(), 8 * 512);
-    assert_eq!(training.optimizer, reason.optimizer);
-    let schedule = training.schedule().unwrap();
+    let reason = training(&recipe, "reason", 800);
+    assert_eq!(reason.phases[0].name, "reason");
+    assert_eq!(reason.tokens_per_step(), 8 * 512);
+    assert_eq!(&reason.optimisation, optimisation(&recipe, "reason"));
+    let schedule = reason.schedule().unwrap();
     assert_eq!(schedule.warmup, 12);
     assert_eq!(schedule.learning_rate(13), 2e-5);
     assert!((schedule.factor(400) - 0.1).abs() < 1e-12);
 
-    let training = sft.planned("sft").unwrap();
-    assert_eq!((training.total_steps(), training.sequences_per_step()), (200, 8));
-    assert_eq!(sft.training("sft", 7), training);
+    let sft = recipe.stage("sft").unwrap().planned().unwrap();
+    assert_eq!((sft.total_steps(), sft.sequences_per_step()), (200, 8));
+    assert_eq!(training(&recipe, "sft", 7), sft);
 
     let half = with("epochs = 4", "epochs = 0.5").unwrap();
-    assert_eq!(stage(&half, "reason").training("", 800).total_steps(), 50);
+    assert_eq!(training(&half, "reason", 800).total_steps(), 50);
     let tokens = with("until = \"200 steps\"", "until = \"1M\"").unwrap();
-    let tokens = stage(&tokens, "sft");
-    assert_eq!(tokens.duration, Duration::Until(Span::Tokens(Tokens(1_000_000))));
-    assert_eq!(tokens.planned("").unwrap().total_steps(), 122);
+    let of_tokens = Duration::Until(Span::Tokens(Tokens(1_000_000)));
+    assert_eq!(duration(&tokens, "sft"), of_tokens);
+    let planned = tokens.stage("sft").unwrap().planned();
+    assert_eq!(planned.unwrap().total_steps(), 122);
 }
 
 /// The largest rows and batches of the original, whose steps are not known when the recipe is read.
@@ -221,10 +231,9 @@ fn epochs_of_long_rows() {
         "stage.reason.schedule.warmup=2000 steps",
     ];
     let recipe = folder.load(&overrides).unwrap();
-    let training = stage(&recipe, "reason").training("reason", 100_000);
-    assert_eq!(training.total_steps(), 3_906);
+    assert_eq!(training(&recipe, "reason", 100_000).total_steps(), 3_906);
     // A warm-up that the stage turns out to be too short for.
-    let short = stage(&recipe, "reason").training("reason", 1_000);
+    let short = training(&recipe, "reason", 1_000);
     let message = short.schedule().unwrap_err().to_string();
     assert!(message.contains("longer than the stage of 39"), "{message}");
 }
@@ -525,6 +534,26 @@ fn mistakes() {
             "`stage.sft.tempalte`: unknown key `tempalte`; did you mean `template`?",
         ),
         (
+            "micro_batch = \"1 sequence\"",
+            "micro_bach = \"1 sequence\"",
+            "`stage.sft.micro_bach`: unknown key `micro_bach`; did you mean `micro_batch`?",
+        ),
+        (
+            "until = \"200 steps\"",
+            "untl = \"200 steps\"",
+            "`stage.sft.untl`: unknown key `untl`; did you mean `until`?",
+        ),
+        (
+            "micro_batch = \"1 sequence\"",
+            "",
+            "`stage.sft`: `micro_batch` is missing; write micro_batch = \"1 sequence\"",
+        ),
+        (
+            "template = \"smollm3\"",
+            "phase = []",
+            "`stage.sft.phase`: unknown key `phase`",
+        ),
+        (
             "template = \"smollm3\"",
             "learned = \"assistent\"",
             "`stage.sft.learned`: unknown name `assistent`; did you mean `assistant`?",
@@ -605,7 +634,7 @@ fn the_part_of_the_rows_is_one_thing_under_two_names() {
         with("", "").unwrap(),
         with("weight = 0.25", "fraction = 0.25").unwrap(),
     );
-    assert_eq!(stage(&fraction, "sft").data[0].weight, 0.25);
+    assert_eq!(stage(&fraction, "sft").chat.data[0].weight, 0.25);
     assert_eq!(fraction.fingerprint(), weight.fingerprint());
 }
 
@@ -719,14 +748,14 @@ fn conversations_in_a_file_of_their_own() {
 
     let set = ["stage.sft.data.\"chats_1.2M\".weight=0.5"];
     let changed = two.load(&set).unwrap();
-    assert_eq!(stage(&changed, "sft").data[0].weight, 0.5);
+    assert_eq!(stage(&changed, "sft").chat.data[0].weight, 0.5);
     assert_eq!(changed.fingerprint(), one.load(&set).unwrap().fingerprint());
 
     two.write("other.toml", "[[data]]\nname = \"other\"\npaths = [\"x\"]\n");
     for text in ["stage.sft.data=other.toml", "stage.reason.data=other.toml"] {
         let recipe = two.load(&[text]).unwrap();
         let name = text.split('.').nth(1).unwrap();
-        assert_eq!(stage(&recipe, name).data[0].name, "other");
+        assert_eq!(stage(&recipe, name).chat.data[0].name, "other");
     }
 }
 

@@ -3,7 +3,7 @@
 mod fixture;
 
 use fixture::Folder;
-use smollm3_recipe::Difference;
+use smollm3_recipe::{Difference, Recipe};
 
 #[test]
 fn comments_order_and_files_do_not_count() {
@@ -174,7 +174,7 @@ fn the_greedy_order_depends_on_how_sources_are_listed() {
     );
     let after = greedy(&folder);
     assert_ne!(before.fingerprint(), after.fingerprint());
-    let names = |recipe: &smollm3_recipe::Recipe| -> Vec<String> {
+    let names = |recipe: &Recipe| -> Vec<String> {
         let training = recipe.stages[0].training().unwrap();
         training.phases[0]
             .mixture
@@ -212,7 +212,7 @@ fn a_stage_depends_on_what_it_comes_from_only() {
     folder.append("recipe.toml", &added("other", "pretrain", 2));
     folder.append("recipe.toml", &added("third", "second", 3));
     let recipe = folder.load(&[]).unwrap();
-    let stage = |recipe: &smollm3_recipe::Recipe, name| recipe.canonical_stage(name).unwrap();
+    let stage = |recipe: &Recipe, name| recipe.canonical_stage(name).unwrap();
     assert_eq!(stage(&recipe, "pretrain"), listed);
     assert_eq!(
         recipe.canonical(),
@@ -264,7 +264,7 @@ fn a_stage_depends_on_every_checkpoint_that_it_reads() {
          model = [{ checkpoint = \"one\", weight = 1.0 }, { checkpoint = \"two\", weight = 1.0 }]\n",
     );
     let recipe = folder.load(&[]).unwrap();
-    let mean = |recipe: &smollm3_recipe::Recipe| recipe.canonical_stage("mean").unwrap();
+    let mean = |recipe: &Recipe| recipe.canonical_stage("mean").unwrap();
     for (change, same) in [
         ("stage.two.optimizer.learning_rate=1e-5", false),
         ("stage.one.optimizer.learning_rate=1e-5", false),
@@ -302,12 +302,11 @@ fn differences_in_some_stages_are_of_what_those_depend_on() {
                  phase = [{ name = \"only\", until = \"20 steps\", mixture = { sources = { \"sums.1\" = 1 } } }]\n";
     folder.append("recipe.toml", &format!("\n{stage}"));
     let more = folder.load(&[]).unwrap();
-    let keys =
-        |ours: &smollm3_recipe::Recipe, theirs: &smollm3_recipe::Recipe, names: &[&str]| -> Vec<String> {
-            let names = names.iter().map(|name| (*name).to_owned()).collect();
-            let found = ours.differences_in(&theirs.canonical(), &names);
-            found.into_iter().map(|one| one.key).collect()
-        };
+    let keys = |ours: &Recipe, theirs: &Recipe, names: &[&str]| -> Vec<String> {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let found = ours.differences_in(&theirs.canonical(), &names);
+        found.into_iter().map(|one| one.key).collect()
+    };
     assert!(more.canonical().has_stage("pretrain.2") && !alone.canonical().has_stage("pretrain.2"));
     assert!(!more.canonical().has_stage("pretrai") && !more.canonical().has_stage("2"));
     let none: Vec<String> = Vec::new();
@@ -341,4 +340,52 @@ fn differences_in_some_stages_are_of_what_those_depend_on() {
     let fewer = folder.load(&[]).unwrap();
     assert!(!keys(&trained_on_all, &fewer, &["pretrain"]).is_empty());
     assert!(!keys(&fewer, &trained_on_all, &["pretrain"]).is_empty());
+}
+
+/// A run's folder refuses to go on with a recipe of another hash. Only a recipe that is changed itself may have a new one here.
+#[test]
+fn the_recipes_of_this_repository_keep_their_fingerprints() {
+    let model = [
+        "model={ config = \"../../configs/smollm3-3b.toml\" }",
+        "tokenizer={ train = { vocab_size = 1000, bytes = \"1MB\" } }",
+        "stage.sft.from=./x",
+    ];
+    for (name, overrides, fingerprint) in [
+        (
+            "demo",
+            &[][..],
+            "4b0c3e77389da9fed26ad9a0b2b8df00bcd1183b7ac77ced2a0c71754568ccb6",
+        ),
+        (
+            "smollm3-3b",
+            &[],
+            "8789f158d5ca2bc379797c4ca7492774d70e5b3355d7ff0b86b9655ec4530183",
+        ),
+        (
+            "smollm3-3b-released",
+            &[],
+            "82a29a76710bec07d00667207af23887d7932784d62da2e344b98c21f8d44d08",
+        ),
+        (
+            "repro-small",
+            &[],
+            "d62b7b308d68135261a37080129a019d94c36d87989d231d6b3705f2da71a538",
+        ),
+        // It starts from a model on the Hub; here from an architecture.
+        (
+            "fine-tune",
+            &model,
+            "10e0d27c1300ff4fb08c6e52df2e9a126f6049a466425609c692952534abde4e",
+        ),
+    ] {
+        let folder = format!("{}/../../recipes/{name}", env!("CARGO_MANIFEST_DIR"));
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        let recipe = Recipe::load(folder.as_ref(), &overrides).unwrap();
+        assert_eq!(recipe.fingerprint(), fingerprint, "{name}");
+    }
+    let every_kind = Folder::whole().load(&[]).unwrap();
+    assert_eq!(
+        every_kind.fingerprint(),
+        "836c9268f510ad5ab6833ab6ae0793263dbabd52039f9988157b35a775dadf02"
+    );
 }

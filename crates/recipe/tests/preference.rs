@@ -4,8 +4,9 @@ mod fixture;
 
 use fixture::Folder;
 use smollm3_recipe::{
-    ContextLength, Duration, Facts, MergedModel, NumberFormat, Pairs, PreferenceKind, Recipe, RecipeError,
-    Recompute, Reference, StageKind, Start, TemplateChoice, TemplateKwargs, TooLongPair,
+    BatchSize, ContextLength, Duration, Facts, MergedModel, NumberFormat, Pairs, PreferenceKind,
+    PreparedData, Recipe, RecipeError, Recompute, Reference, StageData, Start, TemplateChoice,
+    TemplateKwargs, TooLongPair, Training,
 };
 
 const STAGES: &str = r#"
@@ -50,6 +51,11 @@ fn load(overrides: &[&str], change: impl Fn(String) -> String) -> Result<Recipe,
     folder.load(overrides)
 }
 
+fn training(recipe: &Recipe, rows: u64, tokens: u64) -> Training {
+    let stage = recipe.stage("apo").unwrap();
+    stage.training_on(PreparedData { rows, tokens }).unwrap()
+}
+
 fn same(text: String) -> String {
     text
 }
@@ -58,28 +64,29 @@ fn same(text: String) -> String {
 fn a_stage_on_pairs_says_little_and_means_the_originals_loss() {
     let recipe = load(&[], same).unwrap();
     let stage = recipe.stage("apo").unwrap();
-    let StageKind::Apo(apo) = &stage.kind else {
+    let StageData::Apo(apo) = &stage.data else {
         panic!("{stage:?}")
     };
+    let own = stage.optimisation().unwrap();
     assert_eq!(stage.preference(), Some(apo));
     assert!(stage.training().is_none() && stage.fine_tuning().is_none() && stage.planned().is_none());
     assert_eq!(
-        (apo.sequence_length, apo.row_length),
+        (own.sequence_length, apo.row_length),
         (ContextLength(512), ContextLength(1_024))
     );
     assert_eq!(
-        (apo.global_batch, apo.duration),
-        (Pairs(32), Duration::Epochs(1.0))
+        (own.global_batch, apo.chat.duration),
+        (BatchSize::Pairs(Pairs(32)), Duration::Epochs(1.0))
     );
     let loss = apo.loss;
     assert_eq!((loss.kind, loss.beta), (PreferenceKind::ApoZero, 0.05));
     assert_eq!((loss.label_smoothing, loss.sft_weight), (0.0, 0.0));
     assert_eq!((apo.reference, &apo.reference_from), (Reference::Cached, &None));
-    assert_eq!(apo.template, TemplateChoice::Checkpoint);
+    assert_eq!(apo.chat.template, TemplateChoice::Checkpoint);
     // None of what the original's trainer did unasked.
     assert_eq!((apo.template_kwargs, apo.extra_eos), (TemplateKwargs::Row, false));
     assert_eq!((apo.prompt_limit, apo.too_long), (None, TooLongPair::Drop));
-    let optimizer = &apo.optimizer;
+    let optimizer = &own.optimizer;
     assert_eq!(
         (optimizer.betas, optimizer.weight_decay, optimizer.clip),
         ([0.9, 0.999], 0.0, Some(0.2))
@@ -91,41 +98,25 @@ fn a_stage_on_pairs_says_little_and_means_the_originals_loss() {
 #[test]
 fn steps_follow_from_the_pairs() {
     let recipe = load(&[], same).unwrap();
-    let apo = recipe.stage("apo").unwrap().preference().unwrap();
     // 100 pairs of 300 tokens on average, 32 a step.
-    let training = apo.training("apo", 100, 29_950);
-    assert_eq!(
-        (training.total_steps(), training.sequence_length),
-        (3, ContextLength(300))
-    );
-    assert_eq!(
-        (training.sequences_per_step(), training.tokens_per_step()),
-        (32, 9_600)
-    );
-    assert_eq!(apo.training("apo", 3, 900).total_steps(), 1);
-    let rate = training.schedule().unwrap();
+    let apo = training(&recipe, 100, 29_950);
+    assert_eq!((apo.total_steps(), apo.sequence_length), (3, ContextLength(300)));
+    assert_eq!((apo.sequences_per_step(), apo.tokens_per_step()), (32, 9_600));
+    assert_eq!(training(&recipe, 3, 900).total_steps(), 1);
+    let rate = apo.schedule().unwrap();
     assert_eq!(rate.learning_rate(1), 1e-6);
     let until = load(&["stage.apo.until=7 steps"], |text| {
         text.replace("epochs = 1\n", "")
     })
     .unwrap();
-    assert_eq!(
-        until
-            .stage("apo")
-            .unwrap()
-            .preference()
-            .unwrap()
-            .training("apo", 100, 300)
-            .total_steps(),
-        7
-    );
+    assert_eq!(training(&until, 100, 300).total_steps(), 7);
 }
 
 #[test]
 fn a_merge_names_its_models_and_their_weights() {
     let recipe = load(&[], same).unwrap();
     let stage = recipe.stage("merged").unwrap();
-    let StageKind::Merge(merge) = &stage.kind else {
+    let StageData::Merge(merge) = &stage.data else {
         panic!("{stage:?}")
     };
     let model = |checkpoint, weight, last| MergedModel {
@@ -146,27 +137,7 @@ fn a_merge_names_its_models_and_their_weights() {
 }
 
 #[test]
-fn the_plan_tells_of_pairs_and_of_the_merge() {
-    let page = load(&[], same)
-        .unwrap()
-        .plan(&Facts::default())
-        .unwrap()
-        .to_string();
-    for line in [
-        "  length         1 epoch",
-        "  step           32 pairs, an answer with its prompt at most 512",
-        "  loss           apo-zero, beta 0.05",
-        "  reference      log-probabilities computed once before training",
-        "  template       checkpoint; longer: drop",
-        "  data           tulu (50 % of the rows)",
-        "  missing        steps, tokens and time:",
-        "                 known once `smollm3 run` has come to it, for its template is that of pretrain",
-        "  from           tokenizer and template of stage apo",
-        "  mean of        0.900 × the newest 3 checkpoints of stage apo",
-        "                 0.100 × ./elsewhere",
-    ] {
-        assert!(page.lines().any(|found| found == line), "no `{line}` in\n{page}");
-    }
+fn the_plan_refuses_pairs_that_do_not_fit() {
     let longer = load(&["stage.apo.sequence_length=2k"], same).unwrap();
     let error = longer.plan(&Facts::default()).unwrap_err().to_string();
     assert!(error.contains("stage.apo.sequence_length"), "{error}");

@@ -4,7 +4,7 @@ mod fixture;
 
 use fixture::Folder;
 use smollm3_recipe::{
-    Backend, Mixture, Model, Order, Precision, PushEvery, Recipe, SourceKind, StageKind, Start, Steps,
+    Backend, Mixture, Model, Order, Precision, PushEvery, Recipe, SourceKind, StageData, Start, Steps,
     Tokenizer,
 };
 
@@ -40,7 +40,7 @@ fn a_recipe_in_several_files() {
 
     let stage = recipe.stage("pretrain").unwrap();
     assert_eq!(stage.from, Start::Random);
-    assert!(matches!(stage.kind, StageKind::Pretrain(_)));
+    assert!(matches!(stage.data, StageData::Pretrain(_)));
     let training = stage.training().unwrap();
     assert_eq!(training.sequence_length.0, 1_024);
     assert_eq!(training.sequences_per_step(), 8);
@@ -557,11 +557,11 @@ fn stages_that_start_from_something() {
     };
     let recipe = with(&second("from = \"pretrain\"", long)).unwrap();
     assert_eq!(recipe.stages[1].from, Start::Stage("pretrain".to_owned()));
-    let StageKind::LongContext(long_context) = &recipe.stages[1].kind else {
+    let StageData::LongContext(long_context) = &recipe.stages[1].data else {
         panic!()
     };
     assert_eq!(long_context.rope_theta, 1.5e6);
-    assert_eq!(long_context.training.total_steps(), 20);
+    assert_eq!(recipe.stages[1].training().unwrap().total_steps(), 20);
 
     let hub = with(&second("from = \"HuggingFaceTB/SmolLM3-3B\"", long)).unwrap();
     assert_eq!(

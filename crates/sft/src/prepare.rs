@@ -17,7 +17,7 @@ pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedDa
         return Ok(None);
     };
     let store = ConversationStore::open(&earlier.train)?;
-    let rows = PackedRows::new(store, &fine_tuning.packing(), recipe.run.seed)?.len();
+    let rows = PackedRows::new(store, &fine_tuning.packing(stage.optimisation()?), recipe.run.seed)?.len();
     Ok(Some(PreparedData {
         rows,
         tokens: earlier.total(|report| report.tokens),
@@ -33,7 +33,7 @@ pub fn prepare_conversations(recipe: &Recipe, data: &Data, listener: &mut dyn Li
         let Some(fine_tuning) = stage.fine_tuning() else {
             continue;
         };
-        if ChatSetup::is_later(stage, &fine_tuning.template) {
+        if ChatSetup::is_later(stage, &fine_tuning.chat.template) {
             listener.on(&Event::Note(format!(
                 "{}: its template is that of the stage before; its conversations are prepared when it runs",
                 stage.name
@@ -41,7 +41,7 @@ pub fn prepare_conversations(recipe: &Recipe, data: &Data, listener: &mut dyn Li
             continue;
         }
         let encoder = ConversationEncoder::of(recipe, &data.tokenizer, stage, fine_tuning)?;
-        Prepared::of(recipe, data, stage, &fine_tuning.data, &encoder, listener)?;
+        Prepared::of(recipe, data, stage, &fine_tuning.chat.data, &encoder, listener)?;
     }
     Ok(())
 }

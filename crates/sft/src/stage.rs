@@ -10,7 +10,7 @@ use smollm3_engine::{
     CrossEntropy, EpochData, EpochOrder, Evaluate, HeldOut, Row, Run, StageCheckpoints, TrainState,
     held_out_rows, run_stage, token_bytes,
 };
-use smollm3_recipe::{FineTuning, ModelConfig, Stage, Training};
+use smollm3_recipe::{FineTuning, ModelConfig, PreparedData, Stage, Training};
 use smollm3_records::{Event, Listener, write_ledger};
 
 use crate::packed_rows::PackedRows;
@@ -31,18 +31,21 @@ pub fn fine_tune(
 ) -> Result<()> {
     run.verify_parents(stage)?;
     let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
-    let data = &fine_tuning.data;
+    let data = &fine_tuning.chat.data;
     let prepared =
         run.rank_zero_first(|| Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener))?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let seed = run.recipe.run.seed;
-    let rows = PackedRows::new(prepared.train, &fine_tuning.packing(), seed)?;
+    let rows = PackedRows::new(prepared.train, &fine_tuning.packing(stage.optimisation()?), seed)?;
     run.on_rank_zero(|| {
         Ok::<_, ConversationsError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?)
     })?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
 
-    let training = fine_tuning.training(&stage.name, rows.len());
+    let training = stage.training_on(PreparedData {
+        rows: rows.len(),
+        ..PreparedData::default()
+    })?;
     // A turn's end is where generation stops.
     let config = ModelConfig {
         eos_token_id: Some(tokens.im_end),
@@ -55,7 +58,7 @@ pub fn fine_tune(
         config,
         tokenizer_folder,
         data: [(stage.name.clone(), prepared.fingerprint)].into(),
-        lora: fine_tuning.lora.as_ref(),
+        lora: stage.lora(),
     };
     let slice = run.rank_slice(stage, &training)?;
     let data = EpochData {

@@ -170,7 +170,7 @@ fn prepared(recipe: Recipe, notes: &Recorder) -> smollm3_conversations::Result<(
     let stage = run.recipe.stages.last().unwrap();
     let fine_tuning = stage.fine_tuning().unwrap();
     let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
-    let data = &fine_tuning.data;
+    let data = &fine_tuning.chat.data;
     let prepared = Prepared::of(&run.recipe, &run.data, stage, data, &encoder, &mut listener)?;
     let told = |event: &&Event| matches!(event, Event::Note(text) if text.starts_with("chats"));
     let made = notes.0.borrow().iter().filter(told).count() as u64;
@@ -410,7 +410,10 @@ fn rows_without_a_target_are_left_out_by_reason_and_no_step_is_made_of_them() {
     let (found, _) = fresh(&rows, &streamed).unwrap();
     let recipe = recipe(&streamed);
     let stage = recipe.stages.last().unwrap();
-    let settings = stage.fine_tuning().unwrap().packing();
+    let settings = stage
+        .fine_tuning()
+        .unwrap()
+        .packing(stage.optimisation().unwrap());
     let packed = PackedRows::new(found.train, &settings, recipe.run.seed).unwrap();
     // The plan counts steps as the stage makes them.
     let planned = prepared_data(&recipe, stage).unwrap().unwrap();

@@ -278,13 +278,13 @@ fn prepared(
         &run.recipe,
         &run.data,
         stage,
-        &fine_tuning.data,
+        &fine_tuning.chat.data,
         &encoder,
         &mut Listeners::default(),
     )?;
     let mut found: BTreeMap<String, BTreeSet<Vec<u32>>> = BTreeMap::new();
     let mut first = 0;
-    for data in &fine_tuning.data {
+    for data in &fine_tuning.chat.data {
         let rows = made.reports[&data.name].trained;
         let tokens = (first..first + rows).map(|row| made.train.conversation(row).unwrap().ids);
         found.insert(data.name.clone(), tokens.collect());

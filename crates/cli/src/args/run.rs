@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use smollm3_collective::RANK_TIMEOUT;
-use smollm3_recipe::Device;
+use smollm3_estimate::Device;
 
 use super::{DeviceArgs, RecipeArgs};
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::Result;
+use smollm3_estimate::{Machine, plan};
 use smollm3_recipe::{Facts, ModelConfig, Recipe};
 
 use super::MICRO_BATCH_TOKENS;
@@ -67,7 +68,7 @@ fn memory(text: &str, config: &ModelConfig) -> Result<u64> {
         architecture: Some(config.clone()),
         ..Facts::default()
     };
-    let plan = recipe.plan(&facts)?;
+    let plan = plan(&recipe, &facts, &Machine::default())?;
     let unplanned = plan
         .conversations
         .iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{Recipe, StageKind, Start};
+use smollm3_recipe::{Recipe, StageData, Start};
 use smollm3_sources::Data;
 
 use crate::{EngineError, Result};
@@ -24,7 +24,7 @@ pub(super) fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
             Ok(known.unwrap_or(config.max_position_embeddings as u64))
         };
         let most = context_of(&stage.from)?;
-        if !matches!(stage.kind, StageKind::LongContext(_)) && rows > most {
+        if !matches!(stage.kind, StageData::LongContext(_)) && rows > most {
             return Err(EngineError::Refused(format!(
                 "stage \"{}\": sequence_length = {rows} is longer than the model's max_position_embeddings = {most}; \
                  shorten it, or write kind = \"long-context\" with a larger rope_theta",

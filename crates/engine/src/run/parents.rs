@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use smollm3_files::FileHashes;
-use smollm3_recipe::{Stage, StageKind, Start};
+use smollm3_recipe::{Stage, StageData, Start};
 
 use crate::ranks::from_rank_zero;
 use crate::{Result, Run, checkpoint};
@@ -20,8 +20,8 @@ impl Run {
     /// # Errors
     /// There is none; an error of rank 0 is one of all ranks.
     pub fn verify_parents(&self, stage: &Stage) -> Result<()> {
-        let reference = match &stage.kind {
-            StageKind::Apo(preference) => preference.reference_from.as_ref(),
+        let reference = match &stage.data {
+            StageData::Apo(preference) => preference.reference_from.as_ref(),
             _ => None,
         };
         for start in [Some(&stage.from), reference].into_iter().flatten() {

@@ -8,6 +8,9 @@ use smollm3_recipe::LossAverage;
 use super::objective::Objective;
 use crate::Result;
 
+/// Numbers that a rank sends before the forward pass: targets, micro-batches, sources, a wish to stop.
+pub const BATCH_NUMBERS: usize = 4;
+
 /// This rank's micro-batches of a step, and the totals over all ranks.
 pub struct GlobalBatch<'b, M> {
     /// The ranks that compute it.
@@ -44,7 +47,7 @@ impl<'b, M> GlobalBatch<'b, M> {
         let mut of_ranks = own.map(|number| number as f64).repeat(ranks.world());
         ranks.all_gather_f64(&mut of_ranks, &vec![own.len(); ranks.world()])?;
 
-        let of_ranks: &[[f64; 4]] = of_ranks.as_chunks().0;
+        let of_ranks: &[[f64; BATCH_NUMBERS]] = of_ranks.as_chunks().0;
         let column = |index: usize| of_ranks.iter().map(move |numbers| numbers[index]);
         Ok(Self {
             ranks,

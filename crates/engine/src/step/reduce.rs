@@ -25,6 +25,7 @@ use smollm3_recipe::Sharding;
 use super::global_batch::GlobalBatch;
 use super::gradients::AccumulatedGradients;
 use crate::Result;
+pub use buckets::SHARD_ALIGNMENT;
 pub(crate) use buckets::{Bucket, Buckets};
 pub(crate) use gradient_sink::GradientSink;
 use gradient_sink::SendBucket;

@@ -12,6 +12,11 @@ use super::global_batch::GlobalBatch;
 use super::objective::SourceLoss;
 use crate::Result;
 
+/// Numbers that a rank sends after the backward pass: its loss and the squares of its gradients.
+pub const STEP_NUMBERS: usize = 2;
+/// Numbers of a source, sent with them: its index, rows, sum and targets.
+pub const SOURCE_NUMBERS: usize = 4;
+
 /// Sums of a step.
 #[derive(Debug, Default)]
 pub(crate) struct StepSums {
@@ -92,14 +97,20 @@ impl StepSums {
         if ranks.world() == 1 {
             return Ok(self);
         }
-        let mut own = vec![self.loss, self.squares];
+        let numbers: [f64; STEP_NUMBERS] = [self.loss, self.squares];
+        let mut own = numbers.to_vec();
         own.extend(&self.observed);
         let few = own.len();
         for (index, part) in &self.sources {
-            own.extend([*index as f64, part.rows as f64, part.sum, part.targets as f64]);
+            let numbers: [f64; SOURCE_NUMBERS] =
+                [*index as f64, part.rows as f64, part.sum, part.targets as f64];
+            own.extend(numbers);
         }
         // Not every rank has rows of every source.
-        let counts: Vec<usize> = sources.iter().map(|sources| few + 4 * sources).collect();
+        let counts: Vec<usize> = sources
+            .iter()
+            .map(|sources| few + SOURCE_NUMBERS * sources)
+            .collect();
         let mut of_ranks = vec![0.0; counts.iter().sum()];
         let begin: usize = counts.iter().take(ranks.rank()).sum();
         of_ranks[begin..begin + own.len()].copy_from_slice(&own);

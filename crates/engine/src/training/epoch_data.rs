@@ -8,7 +8,7 @@ use smollm3_recipe::Phase;
 use smollm3_records::{RowRef, SourceName};
 
 use super::rank_slice::RankSlice;
-use super::stage_data::StageData;
+use super::step_batches::StepBatches;
 use crate::{EngineError, Result};
 
 /// The order of rows: place `n` of the stage has row `permutation_e(n mod rows)` with `e = n div rows`, for a permutation
@@ -72,7 +72,7 @@ where
     }
 }
 
-impl<B, F> StageData<B> for EpochData<'_, F>
+impl<B, F> StepBatches<B> for EpochData<'_, F>
 where
     F: Fn(&[u64]) -> Result<Vec<B>> + Send + Sync,
 {

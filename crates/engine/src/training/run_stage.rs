@@ -2,11 +2,11 @@
 
 use std::sync::atomic::AtomicBool;
 
-use smollm3_recipe::cost::training_flops_per_token;
+use smollm3_recipe::training_flops_per_token;
 use smollm3_records::{Listener, PhaseInfo, StageInfo};
 
 use super::evaluate::Evaluate;
-use super::stage_data::StageData;
+use super::step_batches::StepBatches;
 use super::{LoopSettings, train};
 use crate::{EngineError, Objective, Result, StageCheckpoints};
 
@@ -16,7 +16,7 @@ use crate::{EngineError, Objective, Result, StageCheckpoints};
 /// The data have another number of steps than the stage, a checkpoint cannot be read, or as [`train`].
 pub fn run_stage<O: Objective>(
     checkpoints: &StageCheckpoints<'_>,
-    data: &dyn StageData<O::HostBatch>,
+    data: &dyn StepBatches<O::HostBatch>,
     objective: &O,
     evaluation: &dyn Evaluate,
     stop: &AtomicBool,
@@ -57,7 +57,7 @@ pub fn run_stage<O: Objective>(
 /// The stage, for listeners.
 fn stage_info<O: Objective>(
     checkpoints: &StageCheckpoints<'_>,
-    data: &dyn StageData<O::HostBatch>,
+    data: &dyn StepBatches<O::HostBatch>,
 ) -> StageInfo {
     let (training, config) = (checkpoints.training, &checkpoints.config);
     let length = training.sequence_length.0;

@@ -13,11 +13,9 @@ use super::shim::{Updated, flash_attention, fused_adamw};
 use super::tensor::{contiguous, own};
 use super::upload::upload;
 use crate::host_targets::HostTargets;
+use crate::loss::LOSS_ROWS;
 use crate::tracked::Saved;
 use crate::{AdamWStep, Documents};
-
-/// Tokens per block of logits.
-const LOSS_ROWS: usize = 1024;
 
 /// Tokens of all rows in one list: `[batch, heads, seq, dim]` → `[batch · seq, heads, dim]`. No copy of what the model and
 /// [`rotary`] return, which is laid out in this order.

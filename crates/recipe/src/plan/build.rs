@@ -3,38 +3,25 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::checks;
-use super::cost::{days, measured_days};
-use super::estimate::{adapters, planned, trained};
-use super::step_time::Work;
+use super::checks::{self, Rope};
 use super::{
     AdaptersPlan, ConversationPlan, DataPlan, Facts, Landmark, MergePlan, PhasePlan, Plan, PlanError,
-    Preparation, RowsPlan, SourcePlan, StagePlan, Unplanned,
+    RowsPlan, SourcePlan, StagePlan,
 };
-use crate::conversations::{Conversations, Duration, TemplateChoice};
-use crate::fine_tuning::FineTuning;
+use crate::chat_rows::{ChatRows, Duration, TemplateChoice};
+use crate::conversations::Conversations;
+use crate::lora::Lora;
 use crate::merging::{MergedModel, Merging};
-use crate::mixture::MixturePart;
 use crate::model_config::ModelConfig;
-use crate::preference::Preference;
 use crate::recipe::Recipe;
 use crate::schedule::{AfterWarmup, Schedule};
 use crate::source::Source;
-use crate::stage::{Stage, StageKind, Start};
+use crate::stage::{Stage, StageData};
+use crate::start::Start;
 use crate::training::{Phase, Training};
 
-/// What a stage passes on to those that start from it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rope {
-    pub(super) theta: f64,
-    pub(super) context: u64,
-}
-
 pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
-    let config = match &facts.architecture {
-        Some(config) => config.clone(),
-        None => recipe.architecture()?,
-    };
+    let config = facts.architecture_of(recipe)?;
     checks::tokenizers(recipe, facts, &config)?;
     checks::epochs(recipe, &facts.stores)?;
     let mut ropes: BTreeMap<&str, Rope> = BTreeMap::new();
@@ -56,138 +43,79 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
         }
         let rope = checks::context(stage, rows, before, &config)?;
         ropes.insert(&stage.name, rope);
-        let of_rows = stage
-            .fine_tuning()
-            .map(|settings| ConversationPlan::of(stage, settings));
-        let of_pairs = || {
-            stage
-                .preference()
-                .map(|pairs| ConversationPlan::of_pairs(stage, pairs))
-        };
-        if let Some(mut conversation) = of_rows.or_else(of_pairs) {
-            conversation.adapters = stage.lora().map(|lora| AdaptersPlan {
-                rank: lora.rank,
-                alpha: lora.alpha,
-                targets: lora.targets.clone(),
-                parameters: adapters(lora, &config).total(),
+        let planned = facts.planned(stage);
+        if let (Some(chat), Some(optimisation), Some(rows)) =
+            (stage.chat(), &stage.optimisation, RowsPlan::of(stage))
+        {
+            if planned.is_none()
+                && let Some(training) = facts.trained(stage)
+            {
+                // Its batch is checked before its steps are known.
+                stage.micro_batches(&training, recipe.plan.devices_of(&stage.name))?;
+            }
+            conversations.push(ConversationPlan {
+                name: stage.name.clone(),
+                kind: stage.kind_name().to_owned(),
+                from: from(stage),
+                sequence_length: optimisation.sequence_length.0,
+                global_batch: optimisation.global_batch.to_string(),
+                duration: duration(chat.duration),
+                template: chat.template.clone().into(),
+                rows,
+                data: chat.data.iter().map(DataPlan::of).collect(),
+                validation: optimisation.validation.clone(),
+                adapters: stage.lora().map(|lora| AdaptersPlan::of(lora, &config)),
+                pending: planned.is_none().then(|| pending(stage, chat)),
             });
-            conversation.unplanned = unplanned(recipe, facts, &config, stage)?;
-            conversations.push(conversation);
         }
-        if let StageKind::Merge(merging) = &stage.kind {
+        if let StageData::Merge(merging) = &stage.data {
             merges.push(MergePlan::of(stage, merging));
         }
-        let Some(training) = planned(stage, facts) else {
+        let Some(training) = planned else {
             continue;
         };
-        let planned = plan_stage(recipe, facts, &config, stage, &training, rope, total_tokens)?;
+        let planned = plan_stage(recipe, facts, stage, &training, rope, total_tokens)?;
         total_tokens = total_tokens.checked_add(planned.tokens).ok_or_else(|| {
             let message = "all stages together have more tokens than can be counted (2^64); shorten them";
             PlanError::refuse(format!("stage.{}", stage.name), message.to_owned())
         })?;
         stages.push(planned);
     }
-    // The sum of none would be −0.
-    let flops = stages.iter().fold(0.0, |sum, stage| sum + stage.flops);
     Ok(Plan {
         name: recipe.run.name.clone(),
         fingerprint: recipe.fingerprint(),
         parameters: config.parameters(),
         total_tokens,
-        flops,
-        days: stages.iter().map(|stage| stage.days).sum(),
-        cluster: recipe.plan.clone(),
-        preparation: Preparation::of(&stages, facts, config.vocab_size),
         stages,
         conversations,
         merges,
     })
 }
 
-impl Rope {
-    /// YaRN stretches the length that the model was trained for.
-    fn of(config: &ModelConfig) -> Self {
-        let stretched = config.rope_scaling.as_ref().map_or(0.0, |yarn| {
-            yarn.factor * yarn.original_max_position_embeddings as f64
-        });
-        Self {
-            theta: config.rope_theta,
-            context: (config.max_position_embeddings as u64).max(stretched as u64),
-        }
-    }
-}
-
-/// What is known of a stage that trains, where its steps are not.
-fn unplanned(
-    recipe: &Recipe,
-    facts: &Facts,
-    config: &ModelConfig,
-    stage: &Stage,
-) -> Result<Option<Unplanned>, PlanError> {
-    let (None, Some(training)) = (planned(stage, facts), trained(stage, facts)) else {
-        return Ok(None);
-    };
-    let devices = recipe.plan.devices_of(&stage.name);
-    let (micro_batch, accumulation) = checks::ranks(stage, &training, devices)?;
-    let template = match (stage.fine_tuning(), stage.preference()) {
-        (Some(fine_tuning), _) => Some(&fine_tuning.template),
-        (_, Some(preference)) => Some(&preference.template),
-        (None, None) => None,
-    };
-    let how = match (template, &stage.from) {
-        (Some(TemplateChoice::Checkpoint), Start::Stage(earlier)) => {
+/// How the steps of a stage become known.
+fn pending(stage: &Stage, chat: &ChatRows) -> String {
+    match (&chat.template, &stage.from) {
+        (TemplateChoice::Checkpoint, Start::Stage(earlier)) => {
             format!("known once `smollm3 run` has come to it, for its template is that of {earlier}")
         }
         _ => "known once `smollm3 data prepare` has tokenised its rows".to_owned(),
-    };
-    let work = Work::of(
-        recipe,
-        config,
-        stage,
-        &training,
-        [micro_batch, accumulation],
-        devices,
-    );
-    Ok(Some(Unplanned {
-        missing: "steps, tokens and time",
-        how,
-        tokens_per_second: facts
-            .measured
-            .get(&stage.name)
-            .map(|rate| rate.flops_per_second * devices as f64 / work.flops_per_token(work.sequence_length)),
-        devices,
-        memory: work.memory(),
-    }))
+    }
 }
 
 fn plan_stage(
     recipe: &Recipe,
     facts: &Facts,
-    config: &ModelConfig,
     stage: &Stage,
     training: &Training,
     rope: Rope,
     tokens_before: u64,
 ) -> Result<StagePlan, PlanError> {
     let devices = recipe.plan.devices_of(&stage.name);
-    let (micro_batch, accumulation) = checks::ranks(stage, training, devices)?;
+    let (micro_batch, accumulation) = stage.micro_batches(training, devices)?;
     let steps = training.total_steps();
     let tokens_per_step = training.tokens_per_step();
     // Checked when the recipe was read: the product fits.
     let tokens = steps.saturating_mul(tokens_per_step);
-    let sequence_length = training.sequence_length.0;
-    let work = Work::of(
-        recipe,
-        config,
-        stage,
-        training,
-        [micro_batch, accumulation],
-        devices,
-    );
-    let flops_per_token = work.flops_per_token(sequence_length);
-    let flops = flops_per_token * tokens as f64;
-    let measured = facts.measured.get(&stage.name).cloned();
-    let measured_days = measured.as_ref().map(|rate| measured_days(flops, rate, devices));
     let phases = training
         .phases
         .iter()
@@ -201,7 +129,7 @@ fn plan_stage(
         steps,
         tokens,
         tokens_before,
-        sequence_length,
+        sequence_length: training.sequence_length.0,
         sequences_per_step: training.sequences_per_step(),
         tokens_per_step,
         micro_batch,
@@ -209,12 +137,7 @@ fn plan_stage(
         rope_theta: rope.theta,
         context: rope.context,
         learning_rate: landmarks(&training.schedule()?, training),
-        flops_per_token,
-        flops,
-        days: measured_days.or_else(|| days(flops, &recipe.plan, devices)),
-        measured,
         devices,
-        memory: work.memory(),
         phases,
     })
 }
@@ -250,46 +173,41 @@ fn in_words(start: &Start) -> String {
     }
 }
 
-impl ConversationPlan {
-    fn of(stage: &Stage, fine_tuning: &FineTuning) -> Self {
+impl AdaptersPlan {
+    fn of(lora: &Lora, config: &ModelConfig) -> Self {
         Self {
-            name: stage.name.clone(),
-            kind: stage.kind_name().to_owned(),
-            from: from(stage),
-            sequence_length: fine_tuning.sequence_length.0,
-            global_batch: fine_tuning.global_batch.to_string(),
-            duration: duration(fine_tuning.duration),
-            template: fine_tuning.template.clone().into(),
-            rows: RowsPlan::Packed {
-                learned: fine_tuning.learned,
-                packing: fine_tuning.packing,
-                too_long: fine_tuning.too_long,
-            },
-            data: kept(&fine_tuning.data),
-            validation: fine_tuning.validation.clone(),
-            adapters: None,
-            unplanned: None,
+            rank: lora.rank,
+            alpha: lora.alpha,
+            targets: lora.targets.clone(),
+            parameters: config.num_hidden_layers as u64 * lora.layer_parameters(config),
         }
     }
+}
 
-    fn of_pairs(stage: &Stage, preference: &Preference) -> Self {
+impl RowsPlan {
+    fn of(stage: &Stage) -> Option<Self> {
+        match &stage.data {
+            StageData::MidTrain(tuning) | StageData::Sft(tuning) => Some(Self::Packed {
+                learned: tuning.learned,
+                packing: tuning.packing,
+                too_long: tuning.too_long,
+            }),
+            StageData::Apo(pairs) => Some(Self::Pairs {
+                loss: pairs.loss,
+                reference: pairs.reference,
+                too_long: pairs.too_long,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl DataPlan {
+    fn of(data: &Conversations) -> Self {
         Self {
-            name: stage.name.clone(),
-            kind: stage.kind_name().to_owned(),
-            from: from(stage),
-            sequence_length: preference.sequence_length.0,
-            global_batch: preference.global_batch.to_string(),
-            duration: duration(preference.duration),
-            template: preference.template.clone().into(),
-            rows: RowsPlan::Pairs {
-                loss: preference.loss,
-                reference: preference.reference,
-                too_long: preference.too_long,
-            },
-            data: kept(&preference.data),
-            validation: preference.validation.clone(),
-            adapters: None,
-            unplanned: None,
+            name: data.name.clone(),
+            fraction: data.weight,
+            rows: data.rows,
         }
     }
 }
@@ -302,15 +220,6 @@ fn duration(duration: Duration) -> String {
         }
         Duration::Until(until) => format!("until {until}"),
     }
-}
-
-fn kept(data: &[Conversations]) -> Vec<DataPlan> {
-    let plan = |data: &Conversations| DataPlan {
-        name: data.name.clone(),
-        fraction: data.weight,
-        rows: data.rows,
-    };
-    data.iter().map(plan).collect()
 }
 
 fn plan_phase(
@@ -327,7 +236,7 @@ fn plan_phase(
     let mut shares: BTreeMap<String, f64> = BTreeMap::new();
     let sources = parts
         .iter()
-        .zip(apportion(parts, rows))
+        .zip(phase.mixture.apportion(rows))
         .map(|(part, sequences)| {
             *shares.entry(part.category.clone()).or_default() += sequences as f64 / rows as f64;
             SourcePlan {
@@ -359,23 +268,6 @@ fn plan_phase(
         shares,
         sources,
     }
-}
-
-/// `rows` divided among the parts by their weights, in whole rows: each gets its part rounded down, and those
-/// that lost most by it get one more, until all rows are given.
-pub(super) fn apportion(parts: &[MixturePart], rows: u64) -> Vec<u64> {
-    let exact = |part: &MixturePart| part.weight * rows as f64;
-    let mut given: Vec<u64> = parts.iter().map(|part| exact(part) as u64).collect();
-    let mut by_loss: Vec<usize> = (0..parts.len()).collect();
-    let loss = |index: &usize| parts.get(*index).map_or(0.0, |part| exact(part).fract());
-    by_loss.sort_by(|a, b| loss(b).total_cmp(&loss(a)).then(a.cmp(b)));
-    let missing = rows.saturating_sub(given.iter().sum());
-    for index in by_loss.into_iter().cycle().take(missing as usize) {
-        if let Some(count) = given.get_mut(index) {
-            *count += 1;
-        }
-    }
-    given
 }
 
 /// The steps at which the schedule or the mixture turns.

@@ -1,14 +1,34 @@
-//! What a recipe is refused for, although each of its settings makes sense alone.
+//! Why a recipe is refused although each setting makes sense alone.
 
 use std::collections::BTreeMap;
 
-use super::build::{Rope, apportion};
 use super::{Facts, PlanError, TokenizerFacts};
 use crate::model_config::ModelConfig;
 use crate::recipe::Recipe;
 use crate::run::Tokenizer;
-use crate::stage::{Stage, StageKind, Start};
+use crate::stage::{LongContext, Stage, StageData};
+use crate::start::Start;
 use crate::training::Training;
+
+/// What a stage passes on to those that start from it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rope {
+    pub(super) theta: f64,
+    pub(super) context: u64,
+}
+
+impl Rope {
+    /// YaRN stretches the length that the model was trained for.
+    pub(super) fn of(config: &ModelConfig) -> Self {
+        let stretched = config.rope_scaling.as_ref().map_or(0.0, |yarn| {
+            yarn.factor * yarn.original_max_position_embeddings as f64
+        });
+        Self {
+            theta: config.rope_theta,
+            context: (config.max_position_embeddings as u64).max(stretched as u64),
+        }
+    }
+}
 
 /// The tokenizer and the model number the same tokens, in every stage.
 pub(super) fn tokenizers(recipe: &Recipe, facts: &Facts, config: &ModelConfig) -> Result<(), PlanError> {
@@ -62,7 +82,7 @@ pub(super) fn tokenizers(recipe: &Recipe, facts: &Facts, config: &ModelConfig) -
     Ok(())
 }
 
-/// The first disagreement of two tokenizers; an id that one of them does not have is none.
+/// The first disagreement of two tokenizers; an id that one of them lacks is not one.
 fn difference(ours: &TokenizerFacts, theirs: &TokenizerFacts) -> Option<String> {
     if ours.vocab_size != theirs.vocab_size {
         return Some(format!(
@@ -91,12 +111,15 @@ pub(super) fn windows(tokens: u64, sequence_length: u64) -> u64 {
 /// No source is gone through more often than the recipe allows, over all stages together.
 pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<(), PlanError> {
     let mut used: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
-    for training in recipe.stages.iter().filter_map(Stage::training) {
+    for stage in &recipe.stages {
+        let Some(training) = stage.training() else {
+            continue;
+        };
         let sequence_length = training.sequence_length.0;
-        for (phase, steps) in training.phases.iter().zip(training.phase_steps()) {
+        for (phase, steps) in stage.phases().iter().zip(training.phase_steps()) {
             let rows = (steps.end() + 1 - steps.start()) * training.sequences_per_step();
-            let parts = phase.mixture.parts();
-            for (part, sequences) in parts.iter().zip(apportion(parts, rows)) {
+            let parts = phase.mixture.parts().iter();
+            for (part, sequences) in parts.zip(phase.mixture.apportion(rows)) {
                 let Some(tokens) = stores.get(&part.source) else {
                     continue;
                 };
@@ -135,34 +158,39 @@ pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<
     Ok(())
 }
 
-/// Rows of one device at once, and how many times in a step.
-pub(super) fn ranks(stage: &Stage, training: &Training, devices: u64) -> Result<(u64, u64), PlanError> {
-    let global = training.sequences_per_step();
-    if !global.is_multiple_of(devices) {
-        let smaller = divisor_below(global, devices);
-        return Err(PlanError::refuse(
-            format!("stage.{}.global_batch", stage.name),
-            format!(
-                "{global} sequences cannot be divided among {devices} devices; write \"{} sequences\", or take {smaller} devices",
-                global.next_multiple_of(devices)
-            ),
-        ));
+impl Stage {
+    /// The rows that each of `devices` devices, or ranks, computes at once, and how many times in a step.
+    ///
+    /// # Errors
+    /// The rows of a step cannot be divided, with the key to change.
+    pub fn micro_batches(&self, training: &Training, devices: u64) -> Result<(u64, u64), PlanError> {
+        let global = training.sequences_per_step();
+        if !global.is_multiple_of(devices) {
+            let smaller = divisor_below(global, devices);
+            return Err(PlanError::refuse(
+                format!("stage.{}.global_batch", self.name),
+                format!(
+                    "{global} sequences cannot be divided among {devices} devices; write \"{} sequences\", or take {smaller} devices",
+                    global.next_multiple_of(devices)
+                ),
+            ));
+        }
+        let of_rank = global / devices;
+        let micro_batch = training.micro_batch.0.min(of_rank);
+        if !of_rank.is_multiple_of(micro_batch) {
+            let smaller = divisor_below(of_rank, micro_batch);
+            return Err(PlanError::refuse(
+                format!("stage.{}.micro_batch", self.name),
+                format!(
+                    "{micro_batch} sequences do not divide the {of_rank} that each of {devices} devices gets; write \"{smaller} sequences\""
+                ),
+            ));
+        }
+        Ok((micro_batch, of_rank / micro_batch))
     }
-    let of_rank = global / devices;
-    let micro_batch = training.micro_batch.0.min(of_rank);
-    if !of_rank.is_multiple_of(micro_batch) {
-        let smaller = divisor_below(of_rank, micro_batch);
-        return Err(PlanError::refuse(
-            format!("stage.{}.micro_batch", stage.name),
-            format!(
-                "{micro_batch} sequences do not divide the {of_rank} that each of {devices} devices gets; write \"{smaller} sequences\""
-            ),
-        ));
-    }
-    Ok((micro_batch, of_rank / micro_batch))
 }
 
-/// The largest divisor of `number` below `limit`, sought among the first million only.
+/// The largest divisor of `number` below `limit`, among the first million only.
 fn divisor_below(number: u64, limit: u64) -> u64 {
     let most = limit.saturating_sub(1).min(number).min(1_000_000);
     (1..=most)
@@ -180,8 +208,8 @@ pub(super) fn context(
 ) -> Result<Rope, PlanError> {
     let refuse =
         |key: &str, message: String| Err(PlanError::refuse(format!("stage.{}.{key}", stage.name), message));
-    match &stage.kind {
-        StageKind::LongContext(long_context) => {
+    match &stage.data {
+        StageData::LongContext(LongContext { rope_theta, .. }) => {
             if config.rope_scaling.is_some() && !matches!(stage.from, Start::Stage(_)) {
                 return refuse(
                     "rope_theta",
@@ -199,17 +227,17 @@ pub(super) fn context(
                     ),
                 );
             }
-            if long_context.rope_theta < before.theta {
+            if *rope_theta < before.theta {
                 return refuse(
                     "rope_theta",
                     format!(
                         "{} is less than the {} of the shorter context before; a longer one needs at least as much",
-                        long_context.rope_theta, before.theta
+                        *rope_theta, before.theta
                     ),
                 );
             }
             Ok(Rope {
-                theta: long_context.rope_theta,
+                theta: *rope_theta,
                 context: length,
             })
         }

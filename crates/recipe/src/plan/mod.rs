@@ -1,41 +1,26 @@
-//! What a recipe comes to, worked out without a device and without data.
+//! What a recipe comes to in steps, tokens and phases, worked out without a device and without data.
 //!
 //! [`Recipe::plan`] walks the stages in order and follows what each passes on: tokens trained, RoPE theta,
-//! context. What the data are like (sizes of stores, tokenizers) can be told in [`Facts`] where it is known, and
-//! is then checked too. The figures of cost are formulas with their sources in [`cost`]; they say what size of
-//! machine a run needs, not what it will measure.
+//! context. What is known of the data (sizes of stores, tokenizers) is passed in as [`Facts`], and is then checked too.
+//! `smollm3-estimate` adds what a run costs.
 
 mod build;
 mod checks;
-pub mod cost;
-mod estimate;
-mod estimate_text;
-mod preparation;
-mod step_time;
-mod text;
-mod traffic;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use smollm3_packing::{Packing, TooLong};
 
-use crate::conversations::Learned;
 use crate::error::RecipeError;
+use crate::fine_tuning::Learned;
 use crate::model_config::ModelConfig;
 use crate::preference::{PreferenceLoss, Reference, TooLongPair};
 use crate::recipe::Recipe;
-use crate::run::Cluster;
 use crate::stage::Stage;
-use crate::training::Training;
+use crate::training::{PreparedData, Training};
 use crate::validation::Validation;
-pub use cost::Memory;
-pub use estimate::{Estimate, OriginalEstimate, StageEstimate, TooMuchMemory, WholeStep};
-pub use preparation::Preparation;
-pub use step_time::StepTime;
-pub use traffic::{StepTraffic, Trained};
 
 /// A recipe that cannot be run as it is.
 #[derive(Debug, thiserror::Error)]
@@ -62,10 +47,10 @@ impl PlanError {
     }
 }
 
-/// What is known beside the recipe. Everything may be left out; what is there is checked.
+/// What is known apart from the recipe. Everything may be left out; what is there is checked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// The architecture, for a checkpoint that was fetched; else [`Recipe::architecture`] is asked.
+    /// The architecture, for a checkpoint that was fetched; else that of [`Recipe::architecture`].
     pub architecture: Option<ModelConfig>,
     /// Tokens for training in the store of a source, by the source's name.
     pub stores: BTreeMap<String, u64>,
@@ -73,37 +58,11 @@ pub struct Facts {
     pub tokenizer: Option<TokenizerFacts>,
     /// The tokenizers of the checkpoints that stages start from, by the stage's name.
     pub checkpoint_tokenizers: BTreeMap<String, TokenizerFacts>,
-    /// What is prepared for stages on conversations and on pairs, by the stage's name.
+    /// The prepared data of stages on conversations and on pairs, by the stage's name.
     pub prepared: BTreeMap<String, PreparedData>,
-    /// The cores at hand to prepare data.
-    pub cores: Option<u64>,
-    /// What a step of a stage's model was measured to take on this machine, by the stage's name.
-    pub measured: BTreeMap<String, MeasuredRate>,
 }
 
-/// What `smollm3 bench step` measured of a model on a machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct MeasuredRate {
-    /// Model FLOPs a second.
-    pub flops_per_second: f64,
-    /// Tokens a second, all weights trained.
-    pub tokens_per_second: f64,
-    /// Tokens of its rows.
-    pub sequence_length: u64,
-    /// The day, `YYYY-MM-DD`.
-    pub date: String,
-}
-
-/// The prepared data of a stage on conversations or on pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PreparedData {
-    /// Packed rows, or pairs.
-    pub rows: u64,
-    /// Tokens, prompts of pairs counted twice.
-    pub tokens: u64,
-}
-
-/// What a tokenizer and a model must agree on.
+/// The properties that a tokenizer and a model must agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenizerFacts {
     /// Entries, special tokens included.
@@ -127,35 +86,26 @@ pub struct Plan {
     pub parameters: u64,
     /// Tokens of all stages.
     pub total_tokens: u64,
-    /// Model FLOPs of all stages.
-    pub flops: f64,
-    /// Days of all stages, where the peak rate of the devices is stated.
-    pub days: Option<f64>,
-    /// What days and memory assume.
-    pub cluster: Cluster,
-    /// The text that is to be tokenised first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub preparation: Option<Preparation>,
-    /// The stages in order, those left out whose steps depend on data that are not prepared.
+    /// The stages in order, without those whose steps depend on data that are not prepared.
     pub stages: Vec<StagePlan>,
-    /// What the stages on conversations read.
+    /// The stages on conversations and on pairs.
     pub conversations: Vec<ConversationPlan>,
-    /// What is merged.
+    /// The merges.
     pub merges: Vec<MergePlan>,
 }
 
-/// What a merge is made of.
+/// One merge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MergePlan {
     /// The stage's name.
     pub name: String,
-    /// What gives tokenizer and template, in words.
+    /// The checkpoint that gives tokenizer and template, in words.
     pub from: String,
-    /// The checkpoints in words, and the part of each.
+    /// The checkpoints in words, and the weight of each.
     pub models: Vec<(String, f64)>,
 }
 
-/// What a stage on conversations reads, and how.
+/// The data of a stage on conversations or on pairs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConversationPlan {
     /// Its name.
@@ -166,36 +116,36 @@ pub struct ConversationPlan {
     pub from: String,
     /// Tokens of a row.
     pub sequence_length: u64,
-    /// What a step sees.
+    /// The batch of a step.
     pub global_batch: String,
-    /// How long it is, in words.
+    /// Its length, in words.
     pub duration: String,
     /// The template.
     pub template: String,
-    /// What becomes of them.
+    /// How they become rows.
     #[serde(flatten)]
     pub rows: RowsPlan,
-    /// The data, and what is kept of each.
+    /// The data sets.
     pub data: Vec<DataPlan>,
-    /// What it is measured on meanwhile.
+    /// What it is measured on while it trains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<Validation>,
-    /// What is trained in the place of the weights.
+    /// The adapters that it trains instead of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapters: Option<AdaptersPlan>,
-    /// What is known where the steps are not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unplanned: Option<Unplanned>,
+    /// How the steps become known, while they are not.
+    #[serde(skip)]
+    pub pending: Option<String>,
 }
 
-/// What is kept of a data set.
+/// A data set, and how much of it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataPlan {
     /// Its name.
     pub name: String,
-    /// The part of its rows.
+    /// The fraction of its rows.
     pub fraction: f64,
-    /// In the place of a part, so many rows.
+    /// Instead of a fraction, a number of rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
 }
@@ -205,7 +155,7 @@ pub struct DataPlan {
 pub struct AdaptersPlan {
     /// Their rank.
     pub rank: usize,
-    /// They are multiplied by `alpha / rank`.
+    /// Their scale is `alpha / rank`.
     pub alpha: f64,
     /// The matrices of each layer that have one.
     pub targets: Vec<String>,
@@ -213,42 +163,26 @@ pub struct AdaptersPlan {
     pub parameters: u64,
 }
 
-/// A stage whose steps depend on data that are not prepared.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Unplanned {
-    /// What is not known.
-    pub missing: &'static str,
-    /// How to get it.
-    pub how: String,
-    /// Tokens a second, about, where a rate was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_per_second: Option<f64>,
-    /// The devices of the stage, each one rank.
-    pub devices: u64,
-    /// Memory of one device.
-    pub memory: Memory,
-}
-
-/// How the rows of a stage on conversations come about.
+/// How the data of a stage become rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum RowsPlan {
     /// Conversations share rows.
     Packed {
-        /// The tokens that the loss is about.
+        /// The tokens that the loss is computed on.
         learned: Learned,
         /// How they share rows.
         packing: Packing,
-        /// What becomes of a conversation longer than a row.
+        /// How conversations longer than a row are treated.
         too_long: TooLong,
     },
     /// Pairs of answers are compared.
     Pairs {
-        /// What is minimised.
+        /// The loss.
         loss: PreferenceLoss,
         /// Where the reference's log-probabilities come from.
         reference: Reference,
-        /// What becomes of a pair that is too long.
+        /// How pairs that are too long are treated.
         too_long: TooLongPair,
     },
 }
@@ -284,27 +218,16 @@ pub struct StagePlan {
     pub context: u64,
     /// The learning rate where it turns.
     pub learning_rate: Vec<Landmark>,
-    /// Model FLOPs of one token, forward and backward.
-    pub flops_per_token: f64,
-    /// Model FLOPs of the stage.
-    pub flops: f64,
-    /// Days of the stage, where the rate of the devices was measured, or their peak is stated.
-    pub days: Option<f64>,
-    /// The rate that the days are counted with, if it was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub measured: Option<MeasuredRate>,
     /// The devices of the stage, each one rank.
     pub devices: u64,
-    /// Memory of one device.
-    pub memory: Memory,
     /// Its phases in order.
     pub phases: Vec<PhasePlan>,
 }
 
-/// The learning rate of one step.
+/// The learning rate at a turning point of the schedule or the mixture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Landmark {
-    /// What the step is.
+    /// What happens at the step.
     pub name: String,
     /// The step.
     pub step: u64,
@@ -345,7 +268,7 @@ pub struct SourcePlan {
     /// The id of the public dataset that it reads or was made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
-    /// Its part of the phase; the weights of a phase add up to 1.
+    /// Its fraction of the phase; the weights of a phase add up to 1.
     pub weight: f64,
     /// Sequences of the phase.
     pub sequences: u64,
@@ -365,18 +288,13 @@ impl Recipe {
         build::plan(self, facts)
     }
 
-    /// Makes sure that so many ranks can share the rows of each step.
+    /// Checks that `ranks` ranks can share the rows of each step.
     ///
     /// # Errors
-    /// The first stage of which they cannot, with the key to change.
+    /// The first stage where they cannot, with the key to change.
     pub fn check_ranks(&self, ranks: u64) -> Result<(), PlanError> {
         for stage in &self.stages {
-            let training = match (stage.fine_tuning(), stage.preference()) {
-                (Some(fine_tuning), _) => Some(fine_tuning.training(&stage.name, 0)),
-                (_, Some(preference)) => Some(preference.training(&stage.name, 0, 0)),
-                (None, None) => stage.planned().map(Cow::into_owned),
-            };
-            if let Some(training) = training {
+            if let Ok(training) = stage.training_on(PreparedData::default()) {
                 stage.micro_batches(&training, ranks)?;
             }
         }
@@ -384,12 +302,28 @@ impl Recipe {
     }
 }
 
-impl Stage {
-    /// Rows that each of `ranks` computes at once, and how many times in a step.
+impl Facts {
+    /// The architecture of the model.
     ///
     /// # Errors
-    /// The rows of a step cannot be divided, with the key to change.
-    pub fn micro_batches(&self, training: &Training, ranks: u64) -> Result<(u64, u64), PlanError> {
-        checks::ranks(self, training, ranks)
+    /// As [`Recipe::architecture`].
+    pub fn architecture_of(&self, recipe: &Recipe) -> Result<ModelConfig, RecipeError> {
+        self.architecture
+            .clone()
+            .map_or_else(|| recipe.architecture(), Ok)
+    }
+
+    /// The training of a stage whose steps are known, from the recipe or from the data.
+    pub fn planned(&self, stage: &Stage) -> Option<Training> {
+        match self.prepared.get(&stage.name) {
+            Some(data) => stage.training_on(*data).ok(),
+            None => stage.planned(),
+        }
+    }
+
+    /// The training of a stage, of one step where its steps are not known.
+    pub fn trained(&self, stage: &Stage) -> Option<Training> {
+        let of_one_step = || stage.training_on(PreparedData::default()).ok();
+        self.planned(stage).or_else(of_one_step)
     }
 }

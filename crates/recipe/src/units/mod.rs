@@ -1,7 +1,7 @@
 //! Quantities that carry their unit: `"8T"`, `"2000 steps"`, `"576 sequences"`, `"4k"`, `"10%"`.
 //!
 //! A bare number where a unit is needed is refused, because a batch of 576 can be meant in sequences or in
-//! tokens and nobody sees which until the run is over. Decimals are read as integers times a power of ten, so
+//! tokens, and the mistake would not show until the run is over. Decimals are read as integers times a power of ten, so
 //! `"11.1T"` is exactly 11,100,000,000,000. Every type prints what it reads: `parse(format(x)) == x`.
 //!
 //! Two readings of *k* live side by side, as they do in the field: tokens count in thousands (`"500k"` is
@@ -11,8 +11,9 @@ mod parse;
 mod serde;
 
 use std::fmt;
+use std::str::FromStr;
 
-/// A text is not the quantity that was wanted. The message says what to write instead.
+/// A text is not the expected quantity. The message says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnitError(String);
@@ -42,28 +43,31 @@ pub struct ContextLength(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
-/// A part of a whole, from `"0%"` to `"100%"`, exact to a millionth of a percent.
+/// A fraction of a whole, from `"0%"` to `"100%"`, exact to a millionth of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Percent(u32);
 
-/// A stretch of training, in tokens, in steps, or as a part of its stage.
+/// A length of training, in tokens, in steps, or as a fraction of its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Span {
-    /// So many tokens.
+    /// A number of tokens.
     Tokens(Tokens),
-    /// So many steps.
+    /// A number of steps.
     Steps(Steps),
-    /// This part of the stage's steps.
+    /// A fraction of the stage's steps.
     Percent(Percent),
 }
 
-/// The sequences that make one optimizer step, counted in sequences or in tokens.
+/// The size of an optimizer step, counted in sequences or in tokens. Pairs are read as [`Pairs`] by the stages that have
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BatchSize {
-    /// So many rows.
+    /// A number of rows.
     Sequences(Sequences),
-    /// So many tokens; a multiple of the sequence length.
+    /// A number of tokens; a multiple of the sequence length.
     Tokens(Tokens),
+    /// A number of pairs.
+    Pairs(Pairs),
 }
 
 const DECIMAL: [(&str, u32); 4] = [("T", 12), ("B", 9), ("M", 6), ("k", 3)];
@@ -85,12 +89,12 @@ impl Percent {
         }
     }
 
-    /// The part as a number from 0 to 1.
+    /// The fraction as a number from 0 to 1.
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / (100 * MICRO_PERCENT) as f64
     }
 
-    /// This part of `whole`, rounded to the nearest integer.
+    /// This fraction of `whole`, rounded to the nearest integer.
     pub fn of(self, whole: u64) -> u64 {
         let denominator = u128::from(100 * MICRO_PERCENT);
         let part = (u128::from(whole) * u128::from(self.0) + denominator / 2) / denominator;
@@ -144,23 +148,26 @@ fn write_counted(f: &mut fmt::Formatter<'_>, count: u64, singular: &str) -> fmt:
     write!(f, "{count} {singular}{}", if count == 1 { "" } else { "s" })
 }
 
-impl fmt::Display for Steps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_counted(f, self.0, "step")
-    }
+/// Quantities that are written as a number and a word.
+macro_rules! counted {
+    ($($quantity:ident: $singular:literal),+) => {$(
+        impl fmt::Display for $quantity {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_counted(f, self.0, $singular)
+            }
+        }
+
+        impl FromStr for $quantity {
+            type Err = UnitError;
+
+            fn from_str(text: &str) -> Result<Self, UnitError> {
+                parse::counted::<Self>(text, $singular).map(Self)
+            }
+        }
+    )+};
 }
 
-impl fmt::Display for Sequences {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_counted(f, self.0, "sequence")
-    }
-}
-
-impl fmt::Display for Pairs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_counted(f, self.0, "pair")
-    }
-}
+counted!(Steps: "step", Sequences: "sequence", Pairs: "pair");
 
 impl fmt::Display for ContextLength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -204,6 +211,7 @@ impl fmt::Display for BatchSize {
         match self {
             Self::Sequences(sequences) => sequences.fmt(f),
             Self::Tokens(tokens) => tokens.fmt(f),
+            Self::Pairs(pairs) => pairs.fmt(f),
         }
     }
 }

@@ -121,40 +121,15 @@ impl FromStr for Tokens {
 }
 
 /// Parses `"12 things"` or `"1 thing"`.
-fn counted<Q: Quantity>(text: &str, plural: &str) -> Result<u64, UnitError> {
+pub(super) fn counted<Q: Quantity>(text: &str, singular: &str) -> Result<u64, UnitError> {
     let (number, unit) = split_unit(text);
-    let singular = plural.strip_suffix('s').unwrap_or(plural);
     if unit.is_empty() {
         return Err(Q::refuse(text, "has no unit"));
     }
-    if unit != plural && unit != singular {
+    if unit.strip_suffix('s').unwrap_or(unit) != singular {
         return Err(Q::refuse(text, "has an unknown unit"));
     }
     scaled_decimal(number, 0).map_err(|reason| Q::refuse(text, reason))
-}
-
-impl FromStr for Steps {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        counted::<Self>(text, "steps").map(Self)
-    }
-}
-
-impl FromStr for Sequences {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        counted::<Self>(text, "sequences").map(Self)
-    }
-}
-
-impl FromStr for Pairs {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        counted::<Self>(text, "pairs").map(Self)
-    }
 }
 
 impl FromStr for ContextLength {

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::step::gradients::AccumulatedGradients;
 
 /// Elements that bounds between ranks are multiples of: a cache line of moments, and of any vector unit.
-const ALIGNMENT: usize = 64;
+pub const SHARD_ALIGNMENT: usize = 64;
 
 /// All trained parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Buckets {
         // `None` is the least, and so the last.
         let buckets = of_layers.into_iter().rev().map(|(layer, parameters)| {
             let layout = Layout::new(parameters)?;
-            let shards = Shards::new(layout.total(), world, ALIGNMENT);
+            let shards = Shards::new(layout.total(), world, SHARD_ALIGNMENT);
             Ok(Bucket {
                 layer,
                 layout,
@@ -169,7 +169,7 @@ mod tests {
             for bucket in buckets.iter() {
                 let counts = bucket.shards.counts();
                 prop_assert_eq!(counts.iter().sum::<usize>(), bucket.layout.total());
-                let most = bucket.layout.total().div_ceil(world) + ALIGNMENT;
+                let most = bucket.layout.total().div_ceil(world) + SHARD_ALIGNMENT;
                 prop_assert!(counts.iter().all(|count| *count < most), "{counts:?}");
             }
         }

@@ -1,16 +1,13 @@
-//! What a device can do at most, and which part of that training is taken to reach.
+//! Peak figures of devices, and the fraction of each that training is assumed to reach.
 //!
-//! The figures are the vendors' own, each from the data sheet that is named beside it; bandwidths are those of one
-//! direction, half of what the sheets add up. The parts reached are assumptions, and every figure can be replaced, so
-//! that a device that is not in the table, such as the cores of one rank, is described the same way.
+//! The figures are the vendors' own, each from the data sheet named next to it; bandwidths are those of one
+//! direction, half of the sheets' totals. The fractions reached are assumptions. Every figure can be replaced, so a device
+//! that is not in the table, such as the cores of one rank, is described the same way.
 
 use std::str::FromStr;
 
 use serde::Serialize;
-
-use crate::run::Precision;
-use crate::section::unknown;
-use crate::units::Percent;
+use smollm3_recipe::{DEVICES, Percent, Precision, unknown};
 
 /// A device as the estimate of a run sees it. Rates are a second.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,7 +16,7 @@ pub struct Device {
     pub name: String,
     /// Peak of dense matrix products in bf16.
     pub bf16_flops_per_second: f64,
-    /// Peak of dense matrix products in f32 without TF32, which LibTorch does not use unless told.
+    /// Peak of dense matrix products in f32 without TF32, which LibTorch does not use by default.
     pub f32_flops_per_second: f64,
     /// Memory.
     pub memory_bytes: u64,
@@ -29,17 +26,17 @@ pub struct Device {
     pub link_bytes_per_second: f64,
     /// Bandwidth between device and host, in each direction; `None` where the device is the host.
     pub bus_bytes_per_second: Option<f64>,
-    /// What a rank's thread copies and adds up in the host's memory, counted in bytes read or written.
+    /// Bytes that a rank's thread reads and writes when it copies and adds in the host's memory.
     pub host_bytes_per_second: f64,
     /// Devices of a node.
     pub devices_per_node: u64,
-    /// Bandwidth of the network, its part for one device, in each direction.
+    /// Bandwidth of the network for one device, in each direction.
     pub network_bytes_per_second: f64,
-    /// The part of the peak that matrix products reach.
+    /// The fraction of the peak that matrix products reach.
     pub products_reach: f64,
-    /// The part of the peak that attention reaches.
+    /// The fraction of the peak that attention reaches.
     pub attention_reaches: f64,
-    /// The part of their bandwidth that memory, links, bus and network reach.
+    /// The fraction of their bandwidth that memory, links, bus and network reach.
     pub transfers_reach: f64,
 }
 
@@ -51,8 +48,8 @@ pub struct DeviceError {
     message: String,
 }
 
-/// Names that [`Device`] is read from.
-pub const DEVICES: [&str; 4] = ["h100", "h200", "a100-80g", "cpu"];
+/// The device without figures: all must be set.
+const CPU: &str = "cpu";
 /// What can be set after the name.
 const KEYS: [&str; 11] = [
     "peak",
@@ -82,7 +79,7 @@ const TRANSFERS: f64 = 0.8;
 const HOST: f64 = 10e9;
 
 impl Device {
-    /// A device of the table; `None` for another name and for `cpu`, which has no figures of its own.
+    /// A device of the table; `None` for another name and for `cpu`, whose figures must be given.
     pub fn named(name: &str) -> Option<Self> {
         // NVIDIA H100 Tensor Core GPU data sheet, SXM: 1,979 TFLOP/s in bf16 with sparsity, 67 in f32, 80 GB, 3.35 TB/s,
         // NVLink 900 GB/s, PCIe Gen5 128 GB/s. DGX H100 data sheet: 8 GPUs, 8 ConnectX-7 of 400 Gbit/s.
@@ -148,7 +145,7 @@ impl Device {
             );
         }
         Ok(Self {
-            name: "cpu".to_owned(),
+            name: CPU.to_owned(),
             bf16_flops_per_second: 0.0,
             f32_flops_per_second: 0.0,
             memory_bytes: 0,
@@ -207,8 +204,8 @@ impl FromStr for Device {
             refuse("what follows the name is key=value, such as h100,network=25GB/s".to_owned())
         })?;
         let named = match name {
-            "cpu" => Self::cores(&settings),
-            _ => Self::named(name).ok_or_else(|| unknown("device", name, &DEVICES)),
+            CPU => Self::cores(&settings),
+            _ => Self::named(name).ok_or_else(|| unknown("device", name, &[&DEVICES[..], &[CPU]].concat())),
         };
         let mut device = named.map_err(refuse)?;
         for (key, value) in settings {
@@ -228,14 +225,14 @@ fn rate(key: &str, text: &str, unit: &str, example: &str) -> Result<f64, String>
         .find_map(|(prefix, factor)| Some((number.strip_suffix(prefix)?, *factor)))
         .unwrap_or((number, 1.0));
     let value = number.trim_end().parse::<f64>().map_err(|_| refuse())? * factor;
-    // Up to what is a whole number in f64 and in u64.
+    // Below the largest whole number of f64 and of u64.
     match (1.0..1e19).contains(&value) {
         true => Ok(value),
         false => Err(refuse()),
     }
 }
 
-/// `"70%"` as a number above 0.
+/// `"70%"` as a number above 0, at most 1.
 fn part(key: &str, text: &str) -> Result<f64, String> {
     match text.parse::<Percent>().map(Percent::fraction) {
         Ok(part) if part > 0.0 => Ok(part),

@@ -1,17 +1,15 @@
 //! The plan as a page to read, at most 100 columns wide.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{ConversationPlan, Memory, MergePlan, PhasePlan, Plan, RowsPlan, SourcePlan, StagePlan};
-use crate::conversations::Learned;
-use crate::validation::{BestCheckpoint, Validation};
+use smollm3_recipe::{BestCheckpoint, Learned, MergePlan, RowsPlan, Validation};
 
-const WIDTH: usize = 100;
-/// Phases side by side in the table of sources.
-const PHASES_ABREAST: usize = 3;
+use crate::figures::{clipped, gigabytes, grouped, short, write_close, write_title};
+use crate::memory::Memory;
+use crate::phases_text::write_phases;
+use crate::plan::{ConversationCost, RunCost, StageCost};
 
-impl fmt::Display for Plan {
+impl fmt::Display for RunCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -59,14 +57,14 @@ impl fmt::Display for Plan {
     }
 }
 
-impl Plan {
-    /// The stages that the figures of all leave out.
+impl RunCost {
+    /// The stages that the totals leave out.
     fn without(&self) -> String {
         let unplanned = self
             .conversations
             .iter()
             .filter(|stage| stage.unplanned.is_some());
-        let names: Vec<&str> = unplanned.map(|stage| stage.name.as_str()).collect();
+        let names: Vec<&str> = unplanned.map(|stage| stage.plan.name.as_str()).collect();
         match names.as_slice() {
             [] => String::new(),
             names => format!(", without {}", names.join(", ")),
@@ -84,18 +82,12 @@ fn write_merge(f: &mut fmt::Formatter<'_>, stage: &MergePlan) -> fmt::Result {
     Ok(())
 }
 
-/// A heading that fills the line.
-pub(super) fn write_title(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    let title = format!("── {text} ");
-    let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
-    writeln!(f, "\n{title}{rule}")
-}
-
 fn write_conversations(
     f: &mut fmt::Formatter<'_>,
-    stage: &ConversationPlan,
+    cost: &ConversationCost,
     device: Option<u64>,
 ) -> fmt::Result {
+    let stage = &cost.plan;
     let what = match stage.rows {
         RowsPlan::Packed { .. } => "conversations",
         RowsPlan::Pairs { .. } => "pairs of answers",
@@ -159,7 +151,7 @@ fn write_conversations(
         )?;
         line("", adapters.targets.join(", "))?;
     }
-    if let Some(unplanned) = &stage.unplanned {
+    if let Some(unplanned) = &cost.unplanned {
         line("missing", format!("{}:", unplanned.missing))?;
         line("", clipped(&unplanned.how, 83))?;
         if let Some(rate) = unplanned.tokens_per_second {
@@ -174,7 +166,7 @@ fn write_conversations(
     Ok(())
 }
 
-/// What a stage is measured on and when; what follows from it.
+/// What a stage is measured on and when; the consequences.
 fn in_words(validation: &Validation) -> [String; 2] {
     let of = match validation.paths.as_slice() {
         [] => "what [data] held_out keeps back".to_owned(),
@@ -222,21 +214,8 @@ fn write_memory(f: &mut fmt::Formatter<'_>, memory: &Memory, device: Option<u64>
     }
 }
 
-/// A warning where a tenth of the device's memory or less is left.
-pub(super) fn write_close(f: &mut fmt::Formatter<'_>, memory: &Memory, device: u64) -> fmt::Result {
-    let part = memory.total as f64 / device.max(1) as f64;
-    if part <= 0.9 {
-        return Ok(());
-    }
-    let text = format!(
-        "{:.0} % of the device's {}: allocators take some 10 to 20 % more than this",
-        100.0 * part,
-        gigabytes(device)
-    );
-    writeln!(f, "  {:<15}{text}", "CLOSE")
-}
-
-fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64>) -> fmt::Result {
+fn write_stage(f: &mut fmt::Formatter<'_>, cost: &StageCost, device: Option<u64>) -> fmt::Result {
+    let stage = &cost.plan;
     write_title(f, &format!("{} ({})", stage.name, stage.kind))?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     line("from", stage.from.clone())?;
@@ -274,7 +253,7 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
             grouped(stage.context)
         ),
     )?;
-    let days = match (stage.days, &stage.measured) {
+    let days = match (cost.days, &cost.measured) {
         (Some(days), Some(_)) => format!(", {}", time(days)),
         (Some(days), None) => format!(", {days:.1} days"),
         (None, _) => String::new(),
@@ -283,10 +262,10 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
         "compute",
         format!(
             "{:.3e} FLOPs a token, {:.3e} in all{days}",
-            stage.flops_per_token, stage.flops
+            cost.flops_per_token, cost.flops
         ),
     )?;
-    if let Some(rate) = &stage.measured {
+    if let Some(rate) = &cost.measured {
         let length = grouped(rate.sequence_length);
         let tokens = grouped(rate.tokens_per_second as u64);
         line(
@@ -297,7 +276,7 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
             ),
         )?;
     }
-    write_memory(f, &stage.memory, device)?;
+    write_memory(f, &cost.memory, device)?;
     let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     for (index, landmark) in stage.learning_rate.iter().enumerate() {
         let title = if index == 0 { "learning rate" } else { "" };
@@ -315,183 +294,16 @@ fn write_stage(f: &mut fmt::Formatter<'_>, stage: &StagePlan, device: Option<u64
     if stage.phases.iter().all(|phase| phase.sources.is_empty()) {
         return Ok(());
     }
-    write_phases(f, &stage.phases)?;
-    stage
-        .phases
-        .chunks(PHASES_ABREAST)
-        .try_for_each(|phases| write_sources(f, phases))
+    write_phases(f, &stage.phases)
 }
 
-fn write_phases(f: &mut fmt::Formatter<'_>, phases: &[PhasePlan]) -> fmt::Result {
-    let width = name_width(phases.iter().map(|phase| phase.name.as_str()), 5, 26);
-    writeln!(
-        f,
-        "\n  {:<width$}  {:>13}  {:>13}  {:>12}  {:>16}",
-        "phase", "first step", "last step", "ends at", "asked for"
-    )?;
-    phases.iter().try_for_each(|phase| {
-        writeln!(
-            f,
-            "  {:<width$}  {:>13}  {:>13}  {:>12}  {:>16}",
-            clipped(&phase.name, width),
-            grouped(phase.start_step),
-            grouped(phase.end_step),
-            short(phase.end_token),
-            clipped(&phase.until, 16),
-        )
-    })
-}
-
-fn write_sources(f: &mut fmt::Formatter<'_>, phases: &[PhasePlan]) -> fmt::Result {
-    let categories = by_category(phases);
-    let names = categories
-        .iter()
-        .flat_map(|(_, sources)| sources.iter().map(|(name, _)| *name));
-    let width = 2 + name_width(names, 6, 26);
-    let mut line = |text: String| writeln!(f, "{}", text.trim_end());
-    let titles: String = phases
-        .iter()
-        .map(|phase| format!("{:>23}", clipped(&phase.name, 21)))
-        .collect();
-    line(format!("\n  {:<width$}{titles}", "source"))?;
-    for (category, sources) in categories {
-        let mut text = format!("  {:<width$}", clipped(category, width));
-        for phase in phases {
-            let of_category = phase.sources.iter().filter(|source| source.category == category);
-            let tokens: u64 = of_category.map(|source| source.tokens).sum();
-            text += &cell(phase.shares.get(category), tokens, None);
-        }
-        line(text)?;
-        if phases
-            .iter()
-            .any(|phase| share_of(&phase.shares, category) != share_of(&phase.shares_asked, category))
-        {
-            let asked = phases
-                .iter()
-                .map(|phase| format!("{:>6} %{:15}", share_of(&phase.shares_asked, category), ""));
-            line(format!(
-                "    {:<rest$}{}",
-                "asked for",
-                asked.collect::<String>(),
-                rest = width - 2
-            ))?;
-        }
-        for (name, cells) in sources {
-            let mut text = format!("    {:<rest$}", clipped(name, width - 2), rest = width - 2);
-            for (source, phase) in cells.into_iter().zip(phases) {
-                text += &match source {
-                    Some(source) => {
-                        let share = source.tokens as f64 / (phase.end_token - phase.start_token) as f64;
-                        cell(Some(&share), source.tokens, source.epochs)
-                    }
-                    None => format!("{:>6}{:17}", "–", ""),
-                };
-            }
-            line(text)?;
-        }
-    }
-    Ok(())
-}
-
-fn share_of(shares: &BTreeMap<String, f64>, category: &str) -> String {
-    percent(shares.get(category))
-}
-
-/// A share, the tokens that it comes to, and the epochs where they are known.
-fn cell(share: Option<&f64>, tokens: u64, epochs: Option<f64>) -> String {
-    let epochs = epochs.map_or_else(String::new, |epochs| format!("×{epochs:.1}"));
-    format!("{:>6} %{:>9} {epochs:<5}", percent(share), short(tokens))
-}
-
-/// A source's name and what it gives to each phase.
-type Row<'p> = (&'p str, Vec<Option<&'p SourcePlan>>);
-
-/// The sources of each category over the phases; categories and sources with most tokens first.
-fn by_category(phases: &[PhasePlan]) -> Vec<(&str, Vec<Row<'_>>)> {
-    let mut rows: BTreeMap<&str, BTreeMap<&str, Vec<Option<&SourcePlan>>>> = BTreeMap::new();
-    for (column, phase) in phases.iter().enumerate() {
-        for source in &phase.sources {
-            let row = rows
-                .entry(&source.category)
-                .or_default()
-                .entry(&source.name)
-                .or_insert_with(|| vec![None; phases.len()]);
-            if let Some(cell) = row.get_mut(column) {
-                *cell = Some(source);
-            }
-        }
-    }
-    let tokens = |row: &Row<'_>| row.1.iter().flatten().map(|source| source.tokens).sum::<u64>();
-    let mut categories: Vec<(&str, Vec<Row<'_>>)> = rows
-        .into_iter()
-        .map(|(category, rows)| {
-            let mut rows: Vec<Row<'_>> = rows.into_iter().collect();
-            rows.sort_by_key(|row| std::cmp::Reverse(tokens(row)));
-            (category, rows)
-        })
-        .collect();
-    categories.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.iter().map(tokens).sum::<u64>()));
-    categories
-}
-
-/// The width of a column of `names`.
-fn name_width<'n>(names: impl Iterator<Item = &'n str>, least: usize, most: usize) -> usize {
-    names
-        .map(|name| name.chars().count())
-        .max()
-        .unwrap_or(least)
-        .clamp(least, most)
-}
-
-/// `text` in at most `width` characters; what is left out is shown by `…`.
-fn clipped(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// A count with three decimals and its multiple: `8.140T`.
-pub(super) fn short(count: u64) -> String {
-    for (unit, size) in [("T", 1e12), ("B", 1e9), ("M", 1e6)] {
-        if count as f64 >= size {
-            return format!("{:.3}{unit}", count as f64 / size);
-        }
-    }
-    grouped(count)
-}
-
-/// A count with its thousands apart: `4,704,793`.
-pub(super) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A time in the unit that it is told in.
+/// A time in a readable unit.
 fn time(days: f64) -> String {
     match days * 1_440.0 {
         minutes if minutes < 90.0 => format!("{minutes:.0} minutes"),
         minutes if minutes < 2_880.0 => format!("{:.1} hours", minutes / 60.0),
         _ => format!("{days:.1} days"),
     }
-}
-
-pub(super) fn gigabytes(bytes: u64) -> String {
-    match bytes as f64 / 1e9 {
-        large if large >= 0.1 => format!("{large:.1} GB"),
-        small => format!("{:.1} MB", small * 1e3),
-    }
-}
-
-fn percent(share: Option<&f64>) -> String {
-    format!("{:.2}", 100.0 * share.copied().unwrap_or(0.0))
 }
 
 fn rate(rate: f64) -> String {

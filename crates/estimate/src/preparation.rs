@@ -1,12 +1,13 @@
-//! What it takes to turn the text of a recipe into tokens, before its first step.
+//! The work of turning a recipe's text into tokens, before its first step.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+use smollm3_corpus::store::TokenWidth;
+use smollm3_recipe::{Facts, StagePlan};
 
-use super::text::grouped;
-use super::{Facts, StagePlan};
+use crate::figures::grouped;
 
 /// Bytes of text that a token stands for, roughly: 45 TB for the 11.2T tokens of SmolLM3.
 const TEXT_BYTES: u64 = 4;
@@ -26,14 +27,19 @@ pub struct Preparation {
     pub store_bytes: u64,
     /// Hours of one core.
     pub core_hours: f64,
-    /// The cores that are at hand.
+    /// The cores of this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cores: Option<u64>,
 }
 
 impl Preparation {
-    /// `None` where everything is tokenised, or nothing is to be.
-    pub(super) fn of(stages: &[StagePlan], facts: &Facts, vocab_size: usize) -> Option<Self> {
+    /// `None` if nothing is left to tokenise.
+    pub(crate) fn of(
+        stages: &[StagePlan],
+        facts: &Facts,
+        vocab_size: usize,
+        cores: Option<u64>,
+    ) -> Option<Self> {
         let mut sources: BTreeMap<&str, u64> = BTreeMap::new();
         for source in stages
             .iter()
@@ -48,18 +54,13 @@ impl Preparation {
             .filter(|(name, _)| !facts.stores.contains_key(**name));
         let tokens = missing.fold(0_u64, |sum, (_, tokens)| sum.saturating_add(*tokens));
         let text_bytes = tokens.saturating_mul(TEXT_BYTES);
-        // The widths of datatrove's format.
-        let width = if vocab_size > usize::from(u16::MAX) + 1 {
-            4
-        } else {
-            2
-        };
+        let width = TokenWidth::for_vocab(vocab_size as u64).bytes();
         (tokens > 0).then(|| Self {
             tokens,
             text_bytes,
             store_bytes: tokens.saturating_mul(width),
             core_hours: text_bytes as f64 / BYTES_PER_SECOND / 3600.0,
-            cores: facts.cores,
+            cores,
         })
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::estimate::{Estimate, StageEstimate, WholeStep};
-use super::text::{gigabytes, grouped, short, write_close, write_title};
 use crate::device::Device;
+use crate::estimate::{Estimate, StageEstimate, WholeStep};
+use crate::figures::{gigabytes, grouped, short, write_close, write_title};
 
-/// What is known of a stage whose rows are not.
+/// When unknown figures become known.
 const LATER: &str = "known once the data are prepared";
 
 impl fmt::Display for Estimate {
@@ -240,12 +240,12 @@ fn seconds(seconds: f64) -> String {
     }
 }
 
-/// With as many decimals as there are, three at most.
+/// Rounded to three decimals.
 fn figure(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
 
-/// With one decimal where there is one.
+/// In per cent, rounded to one decimal.
 fn percent(part: f64) -> String {
     format!("{} %", (part * 1e3).round() / 10.0)
 }

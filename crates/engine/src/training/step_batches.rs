@@ -12,7 +12,7 @@ use crate::EngineError;
 /// its micro-batches on the host, and the length is the number of steps.
 ///
 /// An item is a pure function of the recipe and its index: a stage goes on at any step by getting the item of that step.
-pub trait StageData<B>: Dataset<Vec<B>, EngineError> {
+pub trait StepBatches<B>: Dataset<Vec<B>, EngineError> {
     /// The sources, in the order of the indices that rows name them by.
     fn sources(&self) -> Vec<SourceName>;
 

@@ -1,52 +1,10 @@
-//! FLOPs, memory and time, by formula.
+//! Memory of a device, by formula: what must be there at the same time at the peak of a step.
 //!
-//! FLOPs are model FLOPs: what the mathematics needs, whatever is recomputed. Memory is what must be there at
-//! the same time at the peak, an estimate from the tensors that the backward pass reads; allocators and
-//! temporary buffers come on top, often 10–20 %.
+//! An estimate from the tensors that the backward pass reads; allocators and temporary buffers add to it, often 10 to 20 %.
 
 use serde::Serialize;
-
-use crate::model_config::ModelConfig;
-use crate::run::{Cluster, Precision};
-
-use super::MeasuredRate;
-
-/// Positions whose logits are in memory at once.
-const LOGIT_ROWS: u64 = 1_024;
-
-/// Model FLOPs of training on one token in rows of `sequence_length`, forward and backward.
-///
-/// `6·N + 6·L·A·S` (Kaplan et al. 2020, arXiv:2001.08361, table 1; Chowdhery et al. 2022, arXiv:2204.02311,
-/// appendix B): 2 for the forward and 4 for the backward pass, times the N parameters that are in matrix
-/// products (a tied embedding is, as the head; an untied one is only looked up), and for the attention of L
-/// layers of width A = heads · head_dim a product with on average S/2 keys and one with as many values. Their
-/// formula counts S keys; half of them are masked. Document boundaries mask more, so this is the upper bound.
-pub fn training_flops_per_token(config: &ModelConfig, sequence_length: u64) -> f64 {
-    let vectors: u64 = config
-        .parameter_shapes()
-        .iter()
-        .filter(|(name, shape)| {
-            shape.len() < 2 || (!config.tie_word_embeddings && name == "model.embed_tokens.weight")
-        })
-        .map(|(_, shape)| shape.iter().product::<usize>() as u64)
-        .sum();
-    let in_products = config.parameters().saturating_sub(vectors) as f64;
-    let width = (config.num_attention_heads * config.head_dim) as f64;
-    6.0 * in_products + 6.0 * config.num_hidden_layers as f64 * width * sequence_length as f64
-}
-
-/// Of them what the matrices of the layers take.
-pub(super) fn layer_flops_per_token(config: &ModelConfig) -> f64 {
-    let head = 6.0 * (config.vocab_size * config.hidden_size) as f64;
-    training_flops_per_token(config, 0) - head
-}
-
-/// [`training_flops_per_token`] where only `adapters` numbers are trained: a frozen matrix of a layer has no gradient of its
-/// own.
-pub(super) fn adapted_flops_per_token(config: &ModelConfig, sequence_length: u64, adapters: u64) -> f64 {
-    let frozen = layer_flops_per_token(config) / 3.0;
-    training_flops_per_token(config, sequence_length) - frozen + 6.0 * adapters as f64
-}
+use smollm3_kernels::LOSS_ROWS;
+use smollm3_recipe::{ModelConfig, Precision};
 
 /// Memory of one device in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -57,20 +15,20 @@ pub struct Memory {
     pub masters: u64,
     /// The f32 gradient sum of the step, whole on every device unless gradients are sharded.
     pub gradients: u64,
-    /// Both Adam moments in f32, a slice per device.
+    /// Both Adam moments in f32, a shard per device.
     pub moments: u64,
     /// What the backward pass of one micro-batch reads.
     pub activations: u64,
     /// Logits and their gradient, in f32, for a chunk of positions.
     pub logits: u64,
-    /// All of it.
+    /// The sum.
     pub total: u64,
 }
 
 impl Memory {
     /// Memory of one of `devices` devices that computes `micro_batch` rows at once.
     ///
-    /// Moments are sliced over the devices (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054); masters are not, for the
+    /// Moments are sharded over the devices (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054); masters are not, for the
     /// model holds its parameters in f32 and casts them for each product.
     /// Activations follow the counting of Korthikanti et al. 2022 (arXiv:2205.05198, section 4) for this block:
     /// a position keeps, per layer, the inputs of the two norms in f32 (2·hidden), and in the run's precision those
@@ -86,7 +44,7 @@ impl Memory {
         devices: u64,
     ) -> Self {
         let parameters = config.parameters();
-        let slice = parameters.div_ceil(devices.max(1));
+        let shard = parameters.div_ceil(devices.max(1));
         let (hidden, heads) = (config.hidden_size as u64, config.num_attention_heads as u64);
         let query = heads * config.head_dim as u64;
         let key_value = (config.num_key_value_heads * config.head_dim) as u64;
@@ -120,19 +78,19 @@ impl Memory {
                 4 * parameters
             },
             gradients: 4 * parameters,
-            moments: 8 * slice,
+            moments: 8 * shard,
             activations: rows.saturating_mul(position),
-            logits: 8 * rows.min(LOGIT_ROWS) * config.vocab_size as u64,
+            logits: 8 * rows.min(LOSS_ROWS as u64) * config.vocab_size as u64,
             total: 0,
         };
         memory.add_up();
         memory
     }
 
-    /// The same where only so many numbers are trained, those of adapters: they come beside the weights, which are frozen,
-    /// and gradients and moments are theirs alone.
+    /// The same with adapters of `trained` numbers: they are added to the weights, which are frozen, and only they have
+    /// gradients and moments.
     #[must_use]
-    pub(super) fn with_adapters(mut self, trained: u64, precision: Precision, devices: u64) -> Self {
+    pub(crate) fn with_adapters(mut self, trained: u64, precision: Precision, devices: u64) -> Self {
         self.weights += precision.bytes() * trained;
         if precision != Precision::F32 {
             self.masters += 4 * trained;
@@ -143,10 +101,10 @@ impl Memory {
         self
     }
 
-    /// The same where devices hold only their part of the gradients' sum (ZeRO-2), beside what the backward pass has
-    /// left of up to three layers and of what is in none.
+    /// The same with sharded gradients (ZeRO-2): a device holds its shard of the sum, and those that the backward pass has
+    /// left of up to three layers and of what is in no layer.
     #[must_use]
-    pub(super) fn with_sharded_gradients(
+    pub(crate) fn with_sharded_gradients(
         mut self,
         trained: u64,
         of_layer: u64,
@@ -169,17 +127,4 @@ impl Memory {
         .into_iter()
         .fold(self.logits, u64::saturating_add);
     }
-}
-
-/// Days for `flops` model FLOPs on `devices` devices, each at a rate that was measured.
-pub fn measured_days(flops: f64, rate: &MeasuredRate, devices: u64) -> f64 {
-    flops / (rate.flops_per_second * devices as f64) / SECONDS_PER_DAY
-}
-
-const SECONDS_PER_DAY: f64 = 86_400.0;
-
-/// Days for `flops` model FLOPs on `devices` devices, where their peak rate is stated.
-pub fn days(flops: f64, cluster: &Cluster, devices: u64) -> Option<f64> {
-    let peak = cluster.peak_tflops? * 1e12;
-    Some(flops / (peak * cluster.mfu * devices as f64) / SECONDS_PER_DAY)
 }

@@ -1,24 +1,19 @@
-//! What a rank sends in a step, to the byte.
+//! The bytes that a rank sends in a step.
 //!
-//! A mirror of the engine's step (`crates/engine/src/{step,global_batch,sums,reduce,adamw}`) and of how the operations of
-//! `crates/collective` are made of messages, in formulas alone: the plan depends on neither. The tests beside this crate
-//! run those operations and compare.
+//! A mirror of the engine's step and of how the operations of `crates/collective` are made of messages, in formulas alone,
+//! with the constants of both. The tests run those operations and compare.
 
 use serde::Serialize;
+use smollm3_collective::PIECE;
+use smollm3_engine::{BATCH_NUMBERS, SHARD_ALIGNMENT, SOURCE_NUMBERS, STEP_NUMBERS};
+use smollm3_recipe::{Lora, ModelConfig};
 
-use crate::model_config::ModelConfig;
-
-/// Elements that bounds between ranks are multiples of, as the engine divides them.
-const ALIGNMENT: u64 = 64;
-/// Elements of a shard that are exchanged at once in a reduce-scatter.
-const PIECE: u64 = 1 << 16;
 const F32: u64 = 4;
 const F64: u64 = 8;
-/// What is told of a source: its index, rows, sum and targets.
-const OF_SOURCE: u64 = 4 * F64;
-/// Targets, micro-batches, sources and a wish to stop before the forward pass; the loss and the squares of the gradients after
-/// the backward pass.
-const NUMBERS: u64 = 4 + 2;
+/// Bytes of one source's losses.
+const OF_SOURCE: u64 = F64 * SOURCE_NUMBERS as u64;
+/// Numbers of a step with no source: some before the forward pass, some after the backward pass.
+const NUMBERS: u64 = (BATCH_NUMBERS + STEP_NUMBERS) as u64;
 /// Exchanges of these numbers in a step: one before, one after.
 const EXCHANGES: u64 = 2;
 
@@ -31,15 +26,15 @@ pub struct StepTraffic {
     pub weights_bytes: u64,
     /// Losses, counts and norms, with rows of one source in the step.
     pub numbers_bytes: u64,
-    /// As many more for each further source that the rank has rows of in the step.
+    /// Additional bytes for each further source of the rank's rows in the step.
     pub each_further_source_bytes: u64,
-    /// All of it, with one source.
+    /// The sum, with one source.
     pub total_bytes: u64,
     /// Messages: of gradients and weights, and one of numbers before and one after them to each other rank.
     pub messages: u64,
 }
 
-/// Numbers that are trained, as ranks sum them: a bucket a layer, and one of what is in none.
+/// Trained numbers as ranks sum them: one bucket for each layer, and one for the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trained {
     /// Layers.
@@ -62,12 +57,21 @@ impl Trained {
         }
     }
 
-    /// How many they are.
+    /// The adapters of a model.
+    pub fn adapters(lora: &Lora, config: &ModelConfig) -> Self {
+        Self {
+            layers: config.num_hidden_layers as u64,
+            of_layer: lora.layer_parameters(config),
+            rest: 0,
+        }
+    }
+
+    /// All of them.
     pub fn total(self) -> u64 {
         self.layers * self.of_layer + self.rest
     }
 
-    /// How long buckets are, and how many are so long.
+    /// The lengths of buckets, and the number of each.
     fn buckets(self) -> [(u64, u64); 2] {
         [(self.of_layer, self.layers), (self.rest, 1)].map(|(length, count)| match length {
             0 => (0, 0),
@@ -78,20 +82,23 @@ impl Trained {
 
 impl StepTraffic {
     /// Of rank 0 of `ranks`, where gradients are summed `rounds` times in a step (once, or with
-    /// [`Sharding::Gradients`](crate::Sharding::Gradients) for each micro-batch) and a step records `observed` figures
+    /// [`Sharding::Gradients`](smollm3_recipe::Sharding::Gradients) for each micro-batch) and a step records `observed` figures
     /// beside the loss (none on text and conversations, seven on pairs). Nothing is sent by one rank alone.
     pub fn of_first_rank(trained: Trained, ranks: u64, observed: u64, rounds: u64) -> Self {
         let others = ranks.max(1) - 1;
         let [mut gradients, mut weights] = [0u64; 2];
         let mut messages = others.saturating_mul(EXCHANGES);
         for (length, count) in trained.buckets() {
-            let shard = length.div_ceil(ranks.max(1)).next_multiple_of(ALIGNMENT);
+            let shard = length
+                .div_ceil(ranks.max(1))
+                .next_multiple_of(SHARD_ALIGNMENT as u64);
             let own = shard.min(length);
             let times = |bytes: u64| count.saturating_mul(bytes);
             gradients = gradients.saturating_add(times(rounds * F32 * (length - own)));
             weights = weights.saturating_add(times(F32.saturating_mul(own).saturating_mul(others)));
-            messages =
-                messages.saturating_add(times((rounds * own.div_ceil(PIECE) + 1).saturating_mul(others)));
+            messages = messages.saturating_add(times(
+                (rounds * own.div_ceil(PIECE as u64) + 1).saturating_mul(others),
+            ));
         }
         let numbers = others.saturating_mul(F64 * (NUMBERS + observed) + OF_SOURCE);
         Self {
