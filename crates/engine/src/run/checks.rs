@@ -24,7 +24,7 @@ pub(super) fn check_rows(recipe: &Recipe, config: &ModelConfig) -> Result<()> {
             Ok(known.unwrap_or(config.max_position_embeddings as u64))
         };
         let most = context_of(&stage.from)?;
-        if !matches!(stage.kind, StageData::LongContext(_)) && rows > most {
+        if !matches!(stage.data, StageData::LongContext(_)) && rows > most {
             return Err(EngineError::Refused(format!(
                 "stage \"{}\": sequence_length = {rows} is longer than the model's max_position_embeddings = {most}; \
                  shorten it, or write kind = \"long-context\" with a larger rope_theta",
