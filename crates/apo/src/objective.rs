@@ -97,7 +97,7 @@ pub enum ReferenceSource {
     /// They were computed before the stage.
     Cached(ReferenceLogProbs),
     /// Its weights are in memory.
-    Online(SmolLm3),
+    Online(Box<SmolLm3>),
 }
 
 /// A loss of pairs, compared with a reference.

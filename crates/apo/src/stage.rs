@@ -84,7 +84,7 @@ pub fn prefer(
             drop(model);
             ReferenceSource::Cached(log_probs)
         }
-        Reference::Online => ReferenceSource::Online(model.on_all_ranks()?),
+        Reference::Online => ReferenceSource::Online(Box::new(model.on_all_ranks()?)),
     };
     let objective = Preferred {
         loss: preference.loss,

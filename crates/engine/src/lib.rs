@@ -17,8 +17,8 @@ pub use checkpoint::{ResumePoint, Retention, SaveJob, StageCheckpoints};
 pub use error::{EngineError, Result};
 pub use run::{Run, dtype, locate_models, prepare, write_merged};
 pub use step::{
-    AccumulatedGradients, AdamW, BATCH_NUMBERS, CrossEntropy, GlobalBatch, HeldOut, MicroBatch, Objective, ObjectiveLoss,
-    Row, RowOrigin, SHARD_ALIGNMENT, SOURCE_NUMBERS, STEP_NUMBERS, SourceLoss, StepMode, StepResult, TrainState, held_out_rows, token_bytes, token_losses,
-    train_step,
+    AccumulatedGradients, AdamW, BATCH_NUMBERS, CrossEntropy, GlobalBatch, HeldOut, MicroBatch, Objective,
+    ObjectiveLoss, Row, RowOrigin, SHARD_ALIGNMENT, SOURCE_NUMBERS, STEP_NUMBERS, SourceLoss, StepMode,
+    StepResult, TrainState, held_out_rows, token_bytes, token_losses, train_step,
 };
 pub use training::{EpochData, EpochOrder, Evaluate, RankSlice, StepBatches, run_stage};

@@ -101,7 +101,7 @@ pub fn train<O: Objective>(
     let batch_of = |step: u64| data.get((step - 1) as usize);
     while done < total && !looped.validation.ended {
         let mut went_wrong = None;
-        prefetch(done + 1..=total, &batch_of, |step, take| {
+        prefetch(done + 1..=total, batch_of, |step, take| {
             let before = current.take().unwrap_or_else(|| unreachable!("put back below"));
             let begin = Instant::now();
             let micro_batches: Vec<O::MicroBatch> = take()?

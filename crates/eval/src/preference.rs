@@ -5,7 +5,6 @@ use smollm3_apo::{PairLimits, answer_log_probs, pack_pairs, sum_pair};
 use smollm3_chat::{Pair, Render, Template, render_pair};
 use smollm3_conversations::Document;
 use smollm3_corpus::Tokenizer;
-use smollm3_engine::EngineError;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::{PreferencePairs, TooLongPair};
 use smollm3_records::ModeScore;
@@ -55,7 +54,7 @@ pub fn preference(
         for row in pack_pairs(&pairs, ROW)? {
             progress(done, total)?;
             done += row.pairs.len() as u64;
-            let found = answer_log_probs(model, row, device).map_err(EngineError::from)?;
+            let found = answer_log_probs(model, row, device)?;
             for value in found.iter().flatten() {
                 finite(*value, || "the log-probability of an answer".to_owned())?;
             }

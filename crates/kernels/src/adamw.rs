@@ -67,6 +67,8 @@ mod fused {
     use crate::AdamWStep;
 
     type Parameter = ([Tensor<1>; 3], Tensor<1>);
+    /// Values, both moments and gradients → values and moments after the update.
+    type Update<B> = fn(Vec<[FloatTensor<B>; 4]>, AdamWStep) -> Vec<[FloatTensor<B>; 3]>;
 
     pub fn adamw_all(parameters: Vec<Parameter>, step: AdamWStep) -> Vec<[Tensor<1>; 3]> {
         let device = parameters[0].1.device();
@@ -79,11 +81,7 @@ mod fused {
         }
     }
 
-    fn on<B: Backend>(
-        parameters: Vec<Parameter>,
-        step: AdamWStep,
-        update: fn(Vec<[FloatTensor<B>; 4]>, AdamWStep) -> Vec<[FloatTensor<B>; 3]>,
-    ) -> Vec<[Tensor<1>; 3]>
+    fn on<B: Backend>(parameters: Vec<Parameter>, step: AdamWStep, update: Update<B>) -> Vec<[Tensor<1>; 3]>
     where
         DispatchTensor: DispatchKindConversion<B>,
     {

@@ -17,7 +17,12 @@ pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedDa
         return Ok(None);
     };
     let store = ConversationStore::open(&earlier.train)?;
-    let rows = PackedRows::new(store, &fine_tuning.packing(stage.optimisation()?), recipe.run.seed)?.len();
+    let rows = PackedRows::new(
+        store,
+        &fine_tuning.packing(stage.optimisation()?),
+        recipe.run.seed,
+    )?
+    .len();
     Ok(Some(PreparedData {
         rows,
         tokens: earlier.total(|report| report.tokens),
