@@ -149,17 +149,21 @@ impl Cache {
             return Ok(());
         }
         create_parent(&path)?;
-        // A link to a blob that is gone.
-        let _ = fs::remove_file(&path);
         #[cfg(unix)]
         {
             let up = "../".repeat(2 + name.matches('/').count());
             let target = format!("{up}blobs/{etag}");
-            match std::os::unix::fs::symlink(target, &path) {
-                // Another process was quicker.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-                done => done.map_err(io("link", &path)),
-            }
+            let link = || std::os::unix::fs::symlink(&target, &path);
+            let linked = match link() {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => match path.exists() {
+                    // Another process was faster.
+                    true => Ok(()),
+                    // A link to a blob that was deleted.
+                    false => fs::remove_file(&path).and_then(|()| link()),
+                },
+                done => done,
+            };
+            linked.map_err(io("link", &path))
         }
         #[cfg(not(unix))]
         fs::copy(self.blob(etag), &path)
@@ -217,5 +221,39 @@ pub(crate) fn create_parent(path: &Path) -> Result<()> {
     match path.parent() {
         Some(folder) => fs::create_dir_all(folder).map_err(io("create", folder)),
         None => Err(HubError::NoHome),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_commit_is_never_gone_while_others_link_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache {
+            root: folder.path().to_owned(),
+            name: format!("{PREFIX}owner--name"),
+        };
+        let blob = cache.blob("etag");
+        fs::create_dir_all(blob.parent().unwrap()).unwrap();
+        fs::write(&blob, "text").unwrap();
+        for round in 0..200 {
+            let (commit, start) = (round.to_string(), Barrier::new(4));
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        cache.link(&commit, "config.json", "etag").unwrap();
+                        let path = cache.snapshot(&commit).join("config.json");
+                        assert_eq!(fs::read_to_string(path).unwrap(), "text");
+                    });
+                }
+            });
+            // Nothing else is left there.
+            assert_eq!(fs::read_dir(cache.snapshot(&commit)).unwrap().count(), 1);
+        }
     }
 }
