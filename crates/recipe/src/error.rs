@@ -101,7 +101,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A problem below some table, which the reader of the file turns into a [`RecipeError::Key`] with its place.
+/// A problem below some table; the reader of the file adds its place and makes it a [`RecipeError::Key`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Problem {
     pub(crate) path: KeyPath,
@@ -110,11 +110,11 @@ pub(crate) struct Problem {
 
 impl Problem {
     /// A problem with `key`, or with the table itself when `key` is empty.
-    pub(crate) fn at(key: &str, message: String) -> Self {
+    pub(crate) fn at(key: &str, message: impl Into<String>) -> Self {
         let path = KeyPath::default();
         Self {
             path: if key.is_empty() { path } else { path.key(key) },
-            message,
+            message: message.into(),
         }
     }
 
@@ -131,3 +131,14 @@ impl Problem {
         self.under(KeyPath::default().key(key))
     }
 }
+
+/// Returns the [`Problem`] with `key` unless the condition holds; the message is formatted.
+macro_rules! ensure {
+    ($condition:expr, $key:expr, $($message:tt)+) => {
+        // Written with `!`, so that no comparison with NaN holds.
+        if !$condition {
+            return Err($crate::error::Problem::at($key, format!($($message)+)));
+        }
+    };
+}
+pub(crate) use ensure;

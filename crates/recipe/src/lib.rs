@@ -24,6 +24,7 @@
 
 mod chat_rows;
 mod conversations;
+mod defaults;
 mod document;
 mod error;
 mod evaluation;

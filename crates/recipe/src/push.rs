@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::defaults::yes;
 use crate::hub_id::HubId;
 
 /// What is uploaded, and where to. It does not change any result.
@@ -14,8 +15,8 @@ pub struct Push {
     /// When.
     #[serde(default)]
     pub every: PushEvery,
-    /// Whether the repository is private; a public one is refused then.
-    #[serde(default = "private")]
+    /// Whether the repository is private; a public one is then refused. By default it is, for the weights are unfinished.
+    #[serde(default = "yes")]
     pub private: bool,
 }
 
@@ -47,11 +48,6 @@ impl Push {
             PushEvery::Checkpoint => self.branch(&format!("{stage}-step-{step}")),
         }
     }
-}
-
-/// Unfinished weights are private unless the recipe says otherwise.
-fn private() -> bool {
-    true
 }
 
 fn repository<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

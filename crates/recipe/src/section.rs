@@ -45,7 +45,7 @@ impl<'d> Section<'d> {
     }
 
     /// The error for a problem with `key` of this table, or with the table itself when `key` is empty.
-    pub(crate) fn error(&self, key: &str, message: String) -> RecipeError {
+    pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> RecipeError {
         self.problem(Problem::at(key, message))
     }
 
@@ -54,10 +54,10 @@ impl<'d> Section<'d> {
         self.document.error(problem.under(self.path.clone()))
     }
 
-    /// The error for a problem with the key below this table that `keys` lead to.
-    pub(crate) fn error_at(&self, keys: &[&str], message: String) -> RecipeError {
+    /// The error for a problem at the dotted path `keys` below this table.
+    pub(crate) fn error_at(&self, keys: &[&str], message: impl Into<String>) -> RecipeError {
         let path = keys.iter().fold(KeyPath::default(), |path, key| path.key(key));
-        self.problem(Problem { path, message })
+        self.problem(Problem::at("", message).under(path))
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {
@@ -238,26 +238,14 @@ fn wrong_type(message: &str) -> Option<String> {
 
 /// The message for an unknown `name`: the known one that it misspells, or all of them.
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let all = || {
-        known
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    match closest(name, known) {
-        Some(close) => format!("unknown {what} `{name}`; did you mean `{close}`?"),
-        None if known.is_empty() => format!("unknown {what} `{name}`; remove it"),
-        None => format!("unknown {what} `{name}`; write one of {}", all()),
-    }
-}
-
-/// The known name that `name` is most likely a misspelling of.
-fn closest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    known
+    let close = known
         .iter()
         .map(|known| (strsim::damerau_levenshtein(name, known), *known))
         .filter(|(distance, known)| *distance <= 1 + known.len().min(name.len()) / 4)
-        .min()
-        .map(|(_, known)| known)
+        .min();
+    match close {
+        Some((_, close)) => format!("unknown {what} `{name}`; did you mean `{close}`?"),
+        None if known.is_empty() => format!("unknown {what} `{name}`; remove it"),
+        None => format!("unknown {what} `{name}`; write one of `{}`", known.join("`, `")),
+    }
 }
