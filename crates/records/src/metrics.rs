@@ -41,7 +41,7 @@ impl Record {
 
 /// Names of the files in a stage's folder.
 const METRICS: &str = "metrics.jsonl";
-pub(crate) const INCIDENTS: &str = "incidents.jsonl";
+const INCIDENTS: &str = "incidents.jsonl";
 const STAGE: &str = "stage.json";
 
 /// One line of `incidents.jsonl`.
@@ -209,27 +209,5 @@ impl Listener for Metrics {
             _ => {}
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_was_cut_off_within_a_character_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let incident = |step| Incident {
-            time: 1,
-            step,
-            kind: IncidentKind::Damaged {
-                fault: "step-00000001: é".to_owned(),
-            },
-        };
-        let (first, second) = (line(&incident(1)), line(&incident(2)));
-        let cut = second.find('é').unwrap() + 1;
-        let bytes = [first.as_bytes(), &second.as_bytes()[..cut]].concat();
-        fs::write(folder.path().join(INCIDENTS), bytes).unwrap();
-        assert_eq!(read_incidents(folder.path()).unwrap(), [incident(1)]);
     }
 }
