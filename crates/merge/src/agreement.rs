@@ -9,10 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use smollm3_files::io;
 use smollm3_model::ModelConfig;
 use smollm3_recipe::Spelling;
 
-use crate::error::io;
 use crate::{MergeError, Result};
 
 /// Fields that do not change what the weights mean.
@@ -30,11 +30,8 @@ const MAY_DIFFER: [&str; 4] = [
 pub(crate) fn same_architecture(first: (&Path, &ModelConfig), other: (&Path, &ModelConfig)) -> Result<()> {
     let json = |config: &ModelConfig| config.to_hf_json(Spelling::Transformers4, "");
     let (a, b) = (json(first.1), json(other.1));
-    let keys = a
-        .as_object()
-        .into_iter()
-        .chain(b.as_object())
-        .flat_map(|object| object.keys());
+    let objects = a.as_object().into_iter().chain(b.as_object());
+    let keys = objects.flat_map(|object| object.keys());
     for key in keys.filter(|key| !MAY_DIFFER.contains(&key.as_str())) {
         let [x, y] = [&a, &b].map(|config| config.get(key).unwrap_or(&Value::Null));
         if x != y {
@@ -98,10 +95,7 @@ pub(crate) fn same_vocabulary<'a>(folders: impl IntoIterator<Item = &'a Path>, r
 
 /// Token of each id: the model's vocabulary, and what was added to it.
 fn tokens(path: &Path, text: &[u8]) -> Result<BTreeMap<u64, String>> {
-    let wrong = |message: &str| MergeError::Content {
-        path: path.to_owned(),
-        message: message.to_owned(),
-    };
+    let wrong = |message: &str| MergeError::Content(path.to_owned(), message.to_owned());
     let json: Value = serde_json::from_slice(text).map_err(|error| wrong(&error.to_string()))?;
     let vocabulary = json.pointer("/model/vocab");
     let mut tokens = BTreeMap::new();

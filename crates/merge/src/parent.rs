@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use safetensors::Dtype;
+use smollm3_files::io;
 use smollm3_model::ModelConfig;
 use smollm3_model::hf::Checkpoint;
 
-use crate::error::io;
 use crate::fingerprint::Fingerprint;
 use crate::positioned::window;
 use crate::{MergeError, Result};
@@ -43,9 +43,7 @@ impl Parent {
     /// `config.json` says, or without floats.
     pub fn open(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
-            return Err(MergeError::ParentMissing {
-                folder: folder.to_owned(),
-            });
+            return Err(MergeError::ParentMissing(folder.to_owned()));
         }
         let Checkpoint { config, tensors } = Checkpoint::open(folder)?;
         let mut files: Vec<(PathBuf, File)> = Vec::new();
