@@ -1,10 +1,9 @@
 //! `metrics.jsonl`: one JSON object a line, `{"kind": "step", …}` or `{"kind": "held-out", …}`.
 //!
-//! A run that goes on from an earlier step first drops the lines of later steps, so the file always tells one
-//! history. `incidents.jsonl` beside it is only ever added to, and `stage.json` says what the stage is.
+//! A run that resumes from an earlier step first drops the lines of later steps, so the file always tells one history.
+//! `incidents.jsonl` beside it is only appended to, and `stage.json` says what the stage is.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use smollm3_files::atomic_file::{write_atomically, write_json};
 use smollm3_files::{LineFile, io, line};
 
-use crate::error::{Result, content};
+use crate::error::{Result, read, read_json};
 use crate::events::{HeldOutRecord, IncidentKind, MeasureRecord, StageInfo, StepRecord};
 use crate::listener::{Event, Listener};
 
@@ -61,13 +60,8 @@ pub struct Incident {
 /// # Errors
 /// The file cannot be read.
 pub fn read_stage(stage_folder: &Path) -> Result<Option<StageInfo>> {
-    let path = stage_folder.join(STAGE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read(&path).map_err(io("read", &path))?;
-    let stage: StageInfo = serde_json::from_slice(&text).map_err(content(&path))?;
-    Ok(Some(StageInfo {
+    let stage: Option<StageInfo> = read_json(&stage_folder.join(STAGE))?;
+    Ok(stage.map(|stage| StageInfo {
         folder: stage_folder.to_owned(),
         ..stage
     }))
@@ -91,23 +85,19 @@ pub fn read_metrics(stage_folder: &Path) -> Result<Vec<Record>> {
 
 /// One JSON value a line; lines that are none are left out.
 fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let file = File::open(path).map_err(io("read", path))?;
-    let mut records = Vec::new();
     // As bytes: a line may have been cut off within a character.
-    for line in BufReader::new(file).split(b'\n') {
-        records.extend(serde_json::from_slice(&line.map_err(io("read", path))?));
-    }
-    Ok(records)
+    let bytes = read(path)?.unwrap_or_default();
+    let lines = bytes.split(|byte| *byte == b'\n');
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
 }
 
-/// Writes the metrics and the incidents of each stage that starts. A disk that is full does not end the run.
+/// Writes the metrics and the incidents of each stage that starts. A full disk does not end the run.
 #[derive(Debug, Default)]
 pub struct Metrics {
     files: Option<Files>,
-    /// Incidents of a stage that has not started yet, as damaged checkpoints.
+    /// Incidents before the stage starts, such as damaged checkpoints.
     early: Vec<Incident>,
 }
 
@@ -123,7 +113,7 @@ impl Metrics {
         let folder = &stage.folder;
         let kept: String = read_metrics(folder)?
             .iter()
-            // What begins anew has nothing yet, not even what was measured before its first step.
+            // A stage that starts over keeps nothing, not even what was measured before its first step.
             .filter(|record| done > 0 && record.step() <= done)
             .map(line)
             .collect();
@@ -140,7 +130,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// What is shown of the stage counts with the steps that it has.
+    /// Gives `stage.json` the steps that the stage has in the end.
     fn ended_early(&mut self, step: u64) -> Result<()> {
         let Some(files) = &self.files else {
             return Ok(());
@@ -175,7 +165,7 @@ impl Metrics {
     }
 }
 
-/// Writes down an incident of a stage that need not be the one that runs.
+/// Records an incident of a stage, which need not be the one that runs.
 ///
 /// # Errors
 /// The file cannot be written to.
@@ -190,7 +180,7 @@ impl Listener for Metrics {
     fn on(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::StageStarted { stage, done } => self.start(stage, *done)?,
-            // Written down where uploads are: the stage of one may have ended.
+            // The uploader records it: the stage may have ended.
             Event::Incident {
                 kind: IncidentKind::NotPushed { .. },
                 ..
