@@ -59,7 +59,7 @@ fn by_mode(scores: &[ModeScore], what: &str) -> String {
 fn long_context(found: &Evaluation) -> String {
     let row = |of: &ProbeScore| {
         vec![
-            of.task.name().to_owned(),
+            of.task.to_string(),
             of.length.to_string(),
             percent(of.score, of.standard_error),
         ]

@@ -171,15 +171,14 @@ impl Measure {
 pub(crate) fn legend(measures: &[Measure], stages: &[StageFiles]) -> Vec<String> {
     let all = || stages.iter().filter_map(|stage| stage.evaluation.as_ref());
     let mut lines = Vec::new();
-    let categories: Vec<String> = measures
+    let losses = measures
         .iter()
-        .filter(|measure| matches!(measure, Measure::HeldOut(_)))
-        .map(Measure::name)
-        .collect();
+        .filter(|measure| matches!(measure, Measure::HeldOut(_)));
+    let categories: Vec<String> = losses.map(Measure::name).collect();
     if !categories.is_empty() {
+        let names = categories.join(", ");
         lines.push(format!(
-            "{}: loss on text kept out of training, nats/token; less is better",
-            categories.join(", ")
+            "{names}: loss on text kept out of training, nats/token; less is better"
         ));
     }
     for measure in measures {
@@ -197,12 +196,8 @@ pub(crate) fn legend(measures: &[Measure], stages: &[StageFiles]) -> Vec<String>
     let sums = all().find_map(|found| found.exact_match.first());
     let pairs = all().find_map(|found| found.preference.first());
     let sums = sums.map(|score| format!("/think, /no_think: % of {} sums right", score.items));
-    let pairs = pairs.map(|score| {
-        format!(
-            "pairs: % of {} in which the preferred answer is likelier",
-            2 * score.items
-        )
-    });
+    let pairs = pairs.map(|score| 2 * score.items);
+    let pairs = pairs.map(|items| format!("pairs: % of {items} in which the preferred answer is likelier"));
     let both: Vec<String> = sums.into_iter().chain(pairs).collect();
     if !both.is_empty() {
         lines.push(both.join("; "));

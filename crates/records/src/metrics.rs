@@ -3,7 +3,8 @@
 //! A run that resumes from an earlier step first drops the lines of later steps, so the file always tells one history.
 //! `incidents.jsonl` beside it is only appended to, and `stage.json` says what the stage is.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use smollm3_files::atomic_file::{write_atomically, write_json};
 use smollm3_files::{LineFile, io, line};
 
-use crate::error::{Result, read, read_json};
+use crate::error::{Result, read_json};
 use crate::events::{HeldOutRecord, IncidentKind, MeasureRecord, StageInfo, StepRecord};
 use crate::listener::{Event, Listener};
 
@@ -85,12 +86,16 @@ pub fn read_metrics(stage_folder: &Path) -> Result<Vec<Record>> {
 
 /// One JSON value a line; lines that are none are left out.
 fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let file = File::open(path).map_err(io("read", path))?;
+    let mut records = Vec::new();
     // As bytes: a line may have been cut off within a character.
-    let bytes = read(path)?.unwrap_or_default();
-    let lines = bytes.split(|byte| *byte == b'\n');
-    Ok(lines
-        .filter_map(|line| serde_json::from_slice(line).ok())
-        .collect())
+    for line in BufReader::new(file).split(b'\n') {
+        records.extend(serde_json::from_slice(&line.map_err(io("read", path))?));
+    }
+    Ok(records)
 }
 
 /// Writes the metrics and the incidents of each stage that starts. A full disk does not end the run.

@@ -17,9 +17,11 @@ pub const WRITTEN_RECIPE: &str = "recipe.toml";
 /// What is there cannot be read.
 pub fn read_recipe(folder: &Path) -> Result<Option<Canonical>> {
     let path = folder.join(RECIPE);
-    let text = read(&path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let recipe = text.map(|text| text.parse::<Canonical>());
-    recipe.transpose().map_err(content(&path))
+    let Some(bytes) = read(&path)? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(bytes).map_err(content(&path))?;
+    text.parse::<Canonical>().map(Some).map_err(content(&path))
 }
 
 /// Whether the recipe's output folder holds a run of this very recipe.
