@@ -20,7 +20,7 @@ pub enum MergeError {
     #[error("{}: does not name a folder to create", .0.display())]
     OutputName(PathBuf),
     /// The weight of a parent is NaN, infinite, or infinite as `f32`.
-    #[error("{}: weight {1} is not a finite 32-bit number", .0.display())]
+    #[error("{path}: weight {1} is not a finite 32-bit number", path = .0.display())]
     Weight(PathBuf, f64),
     /// The weights, as given, cannot be divided by their sum.
     #[error("the weights {0} sum to {1}, which is zero to 32 bits; change them, or do not normalise")]
@@ -126,7 +126,7 @@ pub enum MergeError {
         parents: usize,
     },
     /// A text file is not what its name says: the file, and what is wrong.
-    #[error("{}: {1}", .0.display())]
+    #[error("{path}: {1}", path = .0.display())]
     Content(PathBuf, String),
     /// A file cannot be read or written.
     #[error(transparent)]

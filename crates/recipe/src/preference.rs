@@ -207,7 +207,7 @@ impl Preference {
             ensure!(
                 (1..length).contains(&limit.0),
                 "prompt_limit",
-                "{limit} is 0 or not below sequence_length; write a number such as 512"
+                "{limit} is 0, or is not below sequence_length; write a number such as 512"
             );
         }
         let steps = match self.chat.duration {

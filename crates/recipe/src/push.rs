@@ -55,7 +55,7 @@ fn repository<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Strin
     match HubId::parse(&text) {
         Some(id) if id.repository == text => Ok(text),
         _ => {
-            let message = format!("`{text}` is no model on the Hub; write repository = \"owner/name\"");
+            let message = format!("`{text}` is not a model on the Hub; write repository = \"owner/name\"");
             Err(serde::de::Error::custom(message))
         }
     }
@@ -67,7 +67,7 @@ pub(crate) fn license<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resu
     match is_license(&text) {
         true => Ok(Some(text)),
         false => Err(serde::de::Error::custom(format!(
-            "`{text}` is no licence's name on the Hub; write it as \"apache-2.0\", or \"other\""
+            "`{text}` is not a licence name on the Hub; write it as \"apache-2.0\", or \"other\""
         ))),
     }
 }

@@ -273,7 +273,7 @@ fn read_model(document: &Document, mut section: Section<'_>) -> Result<Model, Re
     }
     if let Some(text) = section.optional::<String>("checkpoint")? {
         let start = Start::checkpoint(&text)
-            .ok_or_else(|| section.error("checkpoint", format!("`{text}` is no checkpoint; {PLACES}")))?;
+            .ok_or_else(|| section.error("checkpoint", format!("`{text}` is not a checkpoint; {PLACES}")))?;
         section.finish()?;
         return Ok(Model::Checkpoint(start));
     }

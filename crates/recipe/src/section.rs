@@ -231,7 +231,7 @@ fn wrong_type(message: &str) -> Option<String> {
         other => other,
     };
     Some(format!(
-        "{} cannot stand here; write {wanted}",
+        "{} is not allowed here; write {wanted}",
         found.replace('`', "")
     ))
 }

@@ -16,7 +16,7 @@ pub enum SweepError {
     #[error(transparent)]
     Records(#[from] smollm3_records::RecordError),
     /// `sweep.toml` is not TOML, or a key of it cannot be honoured: the file, and what to write instead.
-    #[error("{}: {1}", .0.display())]
+    #[error("{path}: {1}", path = .0.display())]
     File(PathBuf, String),
     /// A grid cannot be understood: the text, and what to write instead.
     #[error("grid `{0}`: {1}")]
@@ -35,9 +35,9 @@ pub enum SweepError {
     Plan(String, #[source] Box<PlanError>),
     /// The recipe of the run in this folder has changed since, with one line for each key that differs.
     #[error(
-        "{} holds a run of another recipe:\n{1}\nundo the change, remove that folder to run it anew, or \
+        "{path} holds a run of another recipe:\n{1}\nundo the change, remove that folder to run it anew, or \
          write the changed sweep elsewhere (--output FOLDER)",
-        .0.display()
+        path = .0.display()
     )]
     Changed(PathBuf, String),
     /// Another process works on the sweep in this folder.

@@ -47,11 +47,8 @@ pub(super) fn tokenizers(recipe: &Recipe, facts: &Facts, config: &ModelConfig) -
         return Ok(());
     };
     if tokenizer.vocab_size > rows {
-        return too_many(
-            "tokenizer",
-            tokenizer.vocab_size,
-            "take the model's own tokenizer",
-        );
+        let entries = format!("its {}", tokenizer.vocab_size);
+        return too_many("tokenizer", entries, "take the model's own tokenizer");
     }
     let of_model = TokenizerFacts {
         vocab_size: tokenizer.vocab_size,
