@@ -41,7 +41,7 @@ pub struct Estimate {
     pub flops: f64,
     /// Days of them.
     pub days: f64,
-    /// Days of them with sums between devices (NCCL).
+    /// Days of them with reductions between devices (NCCL).
     pub between_devices_days: f64,
     /// The same at best, if all communication overlapped with computation.
     pub overlapped_days: f64,
@@ -76,7 +76,7 @@ pub struct StageEstimate {
     pub name: String,
     /// `pretrain`, `long-context`, `mid-train`, `sft` or `apo`.
     pub kind: String,
-    /// Devices that compute, each one rank: the most that the rows can be divided among.
+    /// Devices that compute, one rank each: the most that the rows can be divided among.
     pub devices: u64,
     /// The next larger number of devices that they can be divided among, where some are idle and there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +102,7 @@ pub struct StageEstimate {
     pub sent: StepTraffic,
     /// Memory of a device.
     pub memory_bytes: Memory,
-    /// By how much it exceeds the device's memory, and what would help.
+    /// By how much that exceeds the device's memory, and what would help.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub too_much: Option<TooMuchMemory>,
     /// Days of the stage, where its steps are known.
@@ -121,7 +121,7 @@ pub struct WholeStep {
     pub tokens_per_second: f64,
     /// Model FLOPs a second as a fraction of the peak of the devices that compute.
     pub mfu: f64,
-    /// Its seconds with sums between devices (NCCL), where there are several.
+    /// Its seconds with reductions between devices (NCCL), if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub between_devices_seconds: Option<f64>,
     /// The same at best, if all communication overlapped with computation.
@@ -158,7 +158,7 @@ pub fn estimate(
         on_devices.plan.stage_devices.extend([of_stage]);
         stages.push(estimate);
     }
-    // All that is refused without devices is refused with them.
+    // What is refused without devices is refused with them.
     let plan = plan(&on_devices, facts, &Machine::default())?;
     let peak = device.flops_per_second(recipe.run.precision);
     let original = recipe.plan.original.as_ref().and_then(|original| {
@@ -214,7 +214,7 @@ fn divide(
     let fits = |count: &u64| rows.is_multiple_of(*count) && stage.micro_batches(training, *count).is_ok();
     let used = (1..=devices.min(rows)).rev().find(fits).unwrap_or(1);
     let next = (devices + 1..=rows.min(MOST_DEVICES)).find(fits);
-    // If not even one device can, this is the error of another setting.
+    // If not even one device fits, this is the error of another setting.
     let (micro_batch, accumulation) = stage.micro_batches(training, used)?;
     Ok((used, [micro_batch, accumulation], next.filter(|_| used < devices)))
 }
@@ -232,7 +232,7 @@ impl StageEstimate {
         let (used, division, next_devices) = divide(stage, training, devices)?;
         let pairs = stage.preference();
         let work = Work::of(recipe, config, stage, training, division, used);
-        // Pairs differ in length; prepared ones take the time of as many pairs of the mean length.
+        // Pairs differ in length; prepared ones take the time of as many pairs of mean length.
         let timed = match (pairs, steps) {
             (None, _) => Some(work),
             (Some(_), Some(_)) => Some(Work {

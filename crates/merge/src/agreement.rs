@@ -1,8 +1,8 @@
-//! Whether parents can be merged at all: one architecture, and one meaning for each row of the embedding.
+//! Whether parents can be merged: they need one architecture, and one meaning for each row of the embedding.
 //!
-//! Architectures are compared as `config.json` spells them, so the first difference is named in words that the reader
-//! finds in the file. What training started from and which tokens begin or end a text may differ. Tokenizers may
-//! differ too, as long as every id is the same token in both.
+//! Architectures are compared as `config.json` spells them, so that the first difference is named as in the file. The
+//! initialisation and the tokens that begin or end a text may differ, and so may tokenizers, as long as every id is the same
+//! token in both.
 
 use std::collections::BTreeMap;
 use std::fs;

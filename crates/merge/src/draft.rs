@@ -1,4 +1,4 @@
-//! The result's folder: written under a draft name, given its own once everything in it is on the disk.
+//! The result's folder: written under a draft name, and renamed once everything in it is synced.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use smollm3_files::{io, plain_files};
 
 use crate::{MergeError, Result};
 
-/// A folder that disappears unless it is committed.
+/// A folder that is removed unless it is committed.
 #[derive(Debug)]
 pub(crate) struct Draft {
     out: PathBuf,
@@ -17,7 +17,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Creates `.NAME.part` beside `out`, in place of one that a killed process left.
+    /// Creates `.NAME.part` beside `out`, replacing one that a killed process left.
     ///
     /// # Errors
     /// `out` exists or names nothing, or the folder cannot be created.
@@ -51,7 +51,7 @@ impl Draft {
         Ok(fs::write(&path, bytes).map_err(io("write", &path))?)
     }
 
-    /// Brings every file to the disk and gives the folder its name.
+    /// Syncs every file and gives the folder its name.
     ///
     /// # Errors
     /// The disk is full, or `out` has appeared meanwhile.

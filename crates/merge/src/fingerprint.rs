@@ -1,5 +1,5 @@
-//! blake3 of a parent's files, a part at a time, so that hashing keeps pace with merging and finds in the system's
-//! cache what merging has read, or the other way round.
+//! blake3 of a parent's files, a part at a time, so that hashing keeps pace with merging and both read the same part from
+//! the system's cache.
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -1,10 +1,10 @@
 //! From folders to a folder.
 //!
 //! The tensors of the result are cut into chunks, and waves of chunks are computed by all threads: each thread maps
-//! its chunk of every parent, sums, and writes it to its place. Alongside, the parents' files are hashed as far as
-//! the wave goes, and what has been written goes on to the disk. Between waves the caller hears how far it is and may
-//! stop. Neither the number of threads nor the order in which they finish changes a bit of the result, and of several
-//! errors the first in file order is given.
+//! its chunk of every parent, sums, and writes the result to its place. Meanwhile the parents' files are hashed as far as
+//! the wave goes, and what has been written is synced. Between waves the caller gets the progress and may stop. Neither the
+//! number of threads nor the order in which they finish changes a bit of the result, and of several errors the first in
+//! file order is returned.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -41,8 +41,8 @@ const WAVE: usize = 128;
 
 /// Writes the weighted mean of `parents` into the new folder `out`; [`arithmetic`] says what is computed.
 ///
-/// `progress` is told the bytes of weights done and their total after every few of them, and may stop the merge. The
-/// folder appears complete or not at all.
+/// `progress` regularly gets the bytes of weights done and their total, and may stop the merge. The folder appears complete
+/// or not at all.
 ///
 /// # Errors
 /// The parents differ in architecture or vocabulary, are damaged or not there, the weights cannot be used, `out`
@@ -211,7 +211,7 @@ impl Job<'_> {
             added.into_iter().collect::<Result<()>>()?;
             hashed?;
             done += bytes;
-            // If it is still busy with the one before, it will see these bytes too.
+            // If it is still busy with the flush before, that covers these bytes too.
             let _ = more.try_send(());
             if progress(done, total).is_break() {
                 return Err(MergeError::Stopped);
@@ -220,7 +220,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Brings to the disk what has been written, whenever asked, so that little is left to wait for at the end.
+    /// Syncs what has been written whenever asked, so that little is left to sync at the end.
     fn flush(&self, asked: Receiver<()>) -> Result<()> {
         for () in asked {
             for (path, file) in &self.files {

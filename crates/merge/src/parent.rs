@@ -13,7 +13,7 @@ use crate::fingerprint::Fingerprint;
 use crate::positioned::window;
 use crate::{MergeError, Result};
 
-/// Files besides the weights that decide what a parent is.
+/// Files besides the weights that define a parent.
 const HASHED: [&str; 3] = ["config.json", "model.safetensors.index.json", "tokenizer.json"];
 
 /// An opened parent.
@@ -39,8 +39,8 @@ impl Parent {
     /// Reads headers only.
     ///
     /// # Errors
-    /// The folder or a file is not there or damaged, or a tensor is missing, superfluous, of another shape than its
-    /// `config.json` says, or without floats.
+    /// The folder or a file does not exist or is damaged, or a tensor is missing, superfluous, of another shape than in
+    /// `config.json`, or does not hold floats.
     pub fn open(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
             return Err(MergeError::ParentMissing(folder.to_owned()));
@@ -105,7 +105,7 @@ impl Parent {
     /// The files that make this parent what it is, to be hashed.
     ///
     /// # Errors
-    /// A file has gone.
+    /// A file no longer exists.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         let others = HASHED.iter().map(|name| self.folder.join(name));
         let mut paths: Vec<PathBuf> = self.files.iter().map(|(path, _)| path.clone()).collect();

@@ -1,4 +1,4 @@
-//! The figures that say what a stage's checkpoint can do: one list for the table at the end of a run and for the report.
+//! The figures of what a stage's checkpoint can do: one list for the table at the end of a run and for the report.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ impl Figure {
         }
     }
 
-    /// The mean of means that were measured apart.
+    /// The mean of independent means.
     fn mean_of(figures: &[(f64, f64)]) -> Option<Self> {
         let count = figures.len() as f64;
         let mean = figures.iter().map(|(mean, _)| mean).sum::<f64>() / count;
@@ -29,8 +29,8 @@ impl Figure {
         (!figures.is_empty()).then(|| Self::new(mean, squares.sqrt() / count))
     }
 
-    /// Whether two figures are more than twice the standard error of their difference apart, as if they were measured apart;
-    /// nothing where an error is not known.
+    /// Whether two figures differ by more than twice the standard error of their difference, taken as independent; `None`
+    /// where an error is unknown.
     pub fn differs(self, other: Self) -> Option<bool> {
         let error = self.error?.hypot(other.error?);
         Some((self.mean - other.mean).abs() > 2.0 * error)
@@ -73,7 +73,7 @@ pub(crate) fn measures(stages: &[StageFiles]) -> Vec<Measure> {
         from: part.from,
         to: part.to,
     }));
-    // A column of zeros says nothing; the legend says it.
+    // A column of zeros is left out; the legend mentions it.
     let found = all()
         .flat_map(|found| &found.long_context)
         .filter(|score| score.score > 0.0);
@@ -88,7 +88,7 @@ pub(crate) fn measures(stages: &[StageFiles]) -> Vec<Measure> {
 }
 
 impl Measure {
-    /// As a column is called.
+    /// The title of its column.
     pub fn name(&self) -> String {
         match self {
             Self::HeldOut(category) => category.clone(),

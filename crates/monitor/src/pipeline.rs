@@ -1,4 +1,4 @@
-//! The stages that a run's recipe has, as `recipe.json` in its folder tells: also those that have not begun.
+//! The stages of a run's recipe, from `recipe.json` in its folder, including those that have not begun.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,8 +40,7 @@ impl PlannedStage {
     }
 }
 
-/// Reads the stages of a run's recipe, in an order in which each follows those that it needs. Nothing if the folder has no
-/// recipe.
+/// Reads the stages of a run's recipe, ordered so that each follows those that it needs. Empty if the folder has no recipe.
 ///
 /// # Errors
 /// What is there cannot be read.
@@ -78,7 +77,7 @@ fn stage(name: String, keys: &BTreeMap<&str, &Value>) -> PlannedStage {
     stage
 }
 
-/// Parents before children; beside one another, by name.
+/// Parents before children, otherwise by name.
 fn in_order(mut left: Vec<PlannedStage>) -> Vec<PlannedStage> {
     let mut placed: Vec<PlannedStage> = Vec::new();
     while !left.is_empty() {
@@ -87,7 +86,7 @@ fn in_order(mut left: Vec<PlannedStage>) -> Vec<PlannedStage> {
                 .parents()
                 .all(|parent| left.iter().all(|other| other.name != *parent))
         };
-        // No recipe has a circle; a damaged file may.
+        // No recipe has a cycle; a damaged file may.
         let next = left.iter().position(ready).unwrap_or(0);
         placed.push(left.remove(next));
     }

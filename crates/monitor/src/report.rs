@@ -1,5 +1,5 @@
-//! A run, or several side by side, as one HTML page that needs no network: first the picture of its stages, what each
-//! changed and what that says; then the curves stage by stage.
+//! A run, or several side by side, as one HTML page that needs no network: first its stages, what each changed and what that
+//! says; then the curves, stage by stage.
 
 mod picture;
 mod tables;
@@ -18,7 +18,7 @@ pub fn report(runs: &[RunFiles]) -> String {
     page(&title(runs), &body(runs))
 }
 
-/// The page of what is in these folders now, which fetches itself anew; what is wrong with them, if something is.
+/// The page of what is in these folders now, which reloads itself; or what is wrong with them.
 pub fn live_report(folders: &[PathBuf]) -> String {
     let runs: Result<Vec<RunFiles>, _> = folders.iter().map(|folder| RunFiles::read(folder)).collect();
     match runs {
@@ -130,7 +130,7 @@ fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) {
         };
         runs.iter().map(line).collect()
     };
-    // `nats/token`, or of what one loss is.
+    // `nats/token`, or what a loss is of.
     let unit = match runs.first().map(|(_, stage)| stage.info.loss_unit.as_str()) {
         Some(unit) if unit.contains('/') => unit.to_owned(),
         unit => format!("loss of {}", unit.unwrap_or_default()),

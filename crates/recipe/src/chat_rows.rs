@@ -167,7 +167,7 @@ pub enum TemplateChoice {
     Checkpoint,
     /// A file, from the folder of the recipe.
     File(String),
-    /// That of a model on the Hub, `hf://owner/name`. Without `hf://` it would be a file.
+    /// That of a model on the Hub, `hf://owner/name`; without `hf://` it is a file.
     Hub(String),
 }
 

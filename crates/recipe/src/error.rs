@@ -1,4 +1,4 @@
-//! What can be wrong with a recipe. Each message is one sentence: where, what, and what to write instead.
+//! Errors of a recipe. Each message is one sentence: where, what, and what to write instead.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub enum RecipeError {
     /// A key is missing, unknown, or has a value that cannot be honoured.
     #[error("{place}: `{key}`: {message}")]
     Key {
-        /// The file and the line, or the override, that the key stands in.
+        /// The file and line, or the override, that has the key.
         place: Place,
         /// The dotted path of the key, as `--set` takes it.
         key: String,

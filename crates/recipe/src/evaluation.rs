@@ -35,7 +35,7 @@ pub struct HeldOutText {
     pub rows: u64,
 }
 
-/// Pairs of a right and a wrong sum, in both modes: how often the right one is likelier.
+/// Pairs of a right and a wrong sum, in both modes: how often the right one is more likely.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreferencePairs {
@@ -66,7 +66,7 @@ pub struct ExactMatch {
 pub struct LongContextProbes {
     /// Tokens of a prompt with its answer.
     pub lengths: Vec<ContextLength>,
-    /// The tasks; without any, only loss by position is measured.
+    /// The tasks; if empty, only loss by position is measured.
     #[serde(default = "LongContextProbes::all_tasks")]
     pub tasks: Vec<ProbeTask>,
     /// Probes of each task at each length.
@@ -77,7 +77,7 @@ pub struct LongContextProbes {
     pub seed: u64,
 }
 
-/// A kind of long-context probe; names in RULER's sense.
+/// A kind of long-context probe, named as in RULER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeTask {

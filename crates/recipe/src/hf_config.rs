@@ -45,7 +45,7 @@ impl From<Option<OneOrMany>> for TokenIds {
             Some(OneOrMany::One(id)) => vec![id],
             Some(OneOrMany::Many(ids)) => ids,
         };
-        // An id past u32 is past every vocabulary as well, and is refused as that.
+        // An id past u32 is also past every vocabulary, and is refused as such.
         let id = |id: i64| u32::try_from(id).unwrap_or(u32::MAX);
         Self(ids.into_iter().filter(|id| *id >= 0).map(id).collect())
     }
@@ -344,7 +344,7 @@ fn rope(
     Ok((theta, yarn))
 }
 
-/// Refuses rotary angles for a part of each head only.
+/// Refuses rotary angles for only a part of each head.
 fn whole_heads(partial_rotary_factor: Option<f64>) -> Result<(), String> {
     match partial_rotary_factor {
         Some(part) if part != 1.0 => Err(format!(

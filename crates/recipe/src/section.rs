@@ -10,7 +10,7 @@ use crate::document::Document;
 use crate::error::{Problem, RecipeError};
 use crate::key_path::{KeyPath, Part};
 
-/// A table of the recipe that is being read; keys are taken out one by one.
+/// A table of the recipe from which keys are taken one by one.
 #[derive(Debug)]
 pub(crate) struct Section<'d> {
     document: &'d Document,
@@ -35,7 +35,7 @@ impl<'d> Section<'d> {
         self.table.remove(key)
     }
 
-    /// The error for a key that is missing, or misspelt.
+    /// The error for a missing or misspelt key.
     fn missing(&self, key: &str, example: &str) -> RecipeError {
         let is_close = |other: &&String| strsim::damerau_levenshtein(key, other) <= (key.len() / 4).max(1);
         match self.table.keys().find(is_close) {
@@ -77,7 +77,7 @@ impl<'d> Section<'d> {
         self.optional(key).map(Option::unwrap_or_default)
     }
 
-    /// Gives the table `key`, where it is written, the keys of `usual` that it lacks.
+    /// Adds the keys of `usual` that the table `key` lacks, if it is written.
     pub(crate) fn complete(&mut self, key: &str, usual: Table) {
         if let Some(Value::Table(table)) = self.table.get_mut(key) {
             for (name, value) in usual {

@@ -24,7 +24,7 @@ pub struct Validation {
     /// Steps between measurements; the beginning and the end are always measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Steps>,
-    /// How the best checkpoint is treated: the last whose loss fell by more than `min_delta`.
+    /// How to treat the best checkpoint: the last whose loss fell by more than `min_delta`.
     #[serde(skip_serializing_if = "is_default")]
     pub best: BestCheckpoint,
     /// End the stage when the loss no longer falls.
@@ -70,7 +70,7 @@ impl Validation {
         self.every.is_some_and(|every| step.is_multiple_of(every.0))
     }
 
-    /// Its files as data; `None` where it has none.
+    /// Its files as a data set; `None` if it has none.
     pub fn data(&self) -> Option<Conversations> {
         (!self.paths.is_empty()).then(|| Conversations {
             name: VALIDATION.to_owned(),
@@ -80,7 +80,7 @@ impl Validation {
         })
     }
 
-    /// `data` are the stage's training rows.
+    /// Checks the settings; `data` are the stage's training rows.
     pub(crate) fn check(&self, data: &[Conversations]) -> Result<(), Problem> {
         let (every, has_paths) = (self.every, !self.paths.is_empty());
         let is_empty = *self == Self::default();

@@ -40,7 +40,7 @@ pub fn expand(varied: &[Varied], grid: &[Axis]) -> Result<Vec<Variation>> {
             .iter()
             .map(|axis| axis.parse())
             .collect::<Result<Vec<Axis>>>();
-        let named = |error| SweepError::Refused(format!("variation \"{}\": {error}", one.name));
+        let named = |error: SweepError| SweepError::Refused(format!("variation \"{}\": {error}", one.name));
         for inner in product(&axes.map_err(named)?)? {
             for outer in &outer {
                 let own = (!only_grid).then_some(one.name.as_str());

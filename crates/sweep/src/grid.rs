@@ -94,7 +94,7 @@ pub(crate) fn product(axes: &[Axis]) -> Result<Vec<Point>> {
         };
         let all = points
             .iter()
-            .flat_map(|point| axis.values.iter().map(|value| with(point, value)));
+            .flat_map(|point| axis.values.iter().map(move |value| with(point, value)));
         points = all.collect();
     }
     Ok(points)

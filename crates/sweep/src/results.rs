@@ -1,4 +1,4 @@
-//! What the finished runs of a sweep come to: `sweep.json`.
+//! The results of a sweep's finished runs: `sweep.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct Results {
     pub rows: Vec<Row>,
 }
 
-/// What was found of one variation.
+/// The results of one variation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// Its name.
@@ -34,7 +34,7 @@ pub struct Row {
     pub settings: Vec<String>,
     /// Numbers in the model.
     pub parameters: u64,
-    /// How many more it has than its reference, as a part of those.
+    /// How many more it has than its reference, as a fraction of those.
     pub parameters_relative: f64,
     /// Tokens of a run.
     pub tokens: u64,
@@ -44,7 +44,7 @@ pub struct Row {
     pub same_tokens: bool,
     /// One a measure, in order; `null` where nothing was measured.
     pub values: Vec<Option<Value>>,
-    /// What its runs have written, by seed.
+    /// The records of its runs, by seed.
     #[serde(skip)]
     pub found: BTreeMap<u64, Found>,
 }
@@ -143,7 +143,7 @@ impl Results {
         }
     }
 
-    /// Stage by stage in the recipe's order; what only later variations have stays with its stage.
+    /// Stage by stage in the recipe's order; a measure that only later variations have stays with its stage.
     fn sort_measures(&mut self, sweep: &Sweep) {
         let stages: Vec<&String> = sweep
             .runs

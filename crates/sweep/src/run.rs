@@ -218,7 +218,7 @@ impl Work<'_> {
             let key = run.data_key();
             match shared.iter_mut().find(|(other, ..)| *other == key) {
                 Some((.., runs)) => *runs += 1,
-                None => shared.push((key, run, 1)),
+                None => shared.push((key, *run, 1)),
             }
         }
         let mut broken = BTreeMap::new();

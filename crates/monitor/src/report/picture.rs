@@ -1,4 +1,4 @@
-//! The picture that a report opens with: the stages in a row, what each changed, and what that says.
+//! The first screen of a report: the stages in a row, what each changed, and what that says.
 
 use std::fmt::Write;
 
@@ -37,7 +37,7 @@ pub(super) fn picture(page: &mut String, run: &RunFiles) {
     page.push_str("</div>\n");
 }
 
-/// Those of the recipe, and any others that have been started.
+/// The stages of the recipe, and any others that have started.
 fn stages(run: &RunFiles) -> Vec<PlannedStage> {
     let is_planned = |stage: &&StageFiles| run.plan.iter().any(|planned| planned.name == stage.info.name);
     let others = run.stages.iter().filter(|stage| !is_planned(stage));
@@ -107,7 +107,7 @@ fn spent(stage: &StageFiles) -> Vec<(String, String)> {
     figures
 }
 
-/// What is most worth knowing of its checkpoint: what it answers, if it answers; else its losses.
+/// The most telling figures of its checkpoint: of its answers, if it answers; else its losses.
 fn key_figures(stage: &StageFiles, measures: &[Measure]) -> Vec<(String, String)> {
     let found = |measure: &Measure| measure.of(stage).map(|figure| (measure.clone(), figure));
     let found: Vec<(Measure, Figure)> = measures.iter().filter_map(found).collect();
