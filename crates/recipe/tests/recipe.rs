@@ -134,8 +134,8 @@ fn overrides_that_cannot_be_applied() {
     let folder = Folder::new();
     for (text, expected) in [
         ("run.seed", "there is no `="),
-        ("=3", "no dotted key"),
-        ("run..seed=3", "no dotted key"),
+        ("=3", "not a dotted key"),
+        ("run..seed=3", "not a dotted key"),
         (
             "run.sed=3",
             "--set run.sed=3: `run.sed`: unknown key `sed`; did you mean `seed`?",
@@ -587,7 +587,7 @@ fn stages_that_start_from_something() {
         (
             "from = \"pretrain\"",
             "kind = \"long-context\"\nrope_theta = 0",
-            "no base of frequencies",
+            "not a base of frequencies",
         ),
         (
             "",
