@@ -88,8 +88,7 @@ impl Stage {
     ) -> Result<Self, RecipeError> {
         let name: String = section.required("name", "a name for the stage, such as name = \"pretrain\"")?;
         if !is_folder_name(&name) {
-            let message =
-                "a stage's folder has its name; write letters, digits, `-`, `_` and `.`";
+            let message = "a stage's folder has its name; write letters, digits, `-`, `_` and `.`";
             return Err(section.error("name", message.to_owned()));
         }
         if earlier.contains(&name) {
