@@ -43,7 +43,7 @@ pub(crate) fn content<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Re
 /// The bytes of a file; `None` if it does not exist.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         bytes => Ok(Some(bytes.map_err(io("read", path))?)),
     }
 }
