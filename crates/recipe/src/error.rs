@@ -135,8 +135,8 @@ impl Problem {
 /// Returns the [`Problem`] with `key` unless the condition holds; the message is formatted.
 macro_rules! ensure {
     ($condition:expr, $key:expr, $($message:tt)+) => {
-        // Written with `!`, so that no comparison with NaN holds.
-        if !$condition {
+        let holds: bool = $condition;
+        if !holds {
             return Err($crate::error::Problem::at($key, format!($($message)+)));
         }
     };

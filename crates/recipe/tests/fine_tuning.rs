@@ -834,7 +834,9 @@ fn mistakes_in_a_file_of_conversations() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.starts_with("--set stage.sft.data.sums.weight=3: `stage.sft.data.sums.weight`: 3 is not a fraction"),
+        message.starts_with(
+            "--set stage.sft.data.sums.weight=3: `stage.sft.data.sums.weight`: 3 is not a fraction"
+        ),
         "{message}"
     );
 }
