@@ -134,11 +134,11 @@ impl Problem {
 
 /// Returns the [`Problem`] with `key` unless the condition holds; the message is formatted.
 macro_rules! ensure {
-    ($condition:expr, $key:expr, $($message:tt)+) => {
+    ($condition:expr, $key:expr, $($message:tt)+) => {{
         let holds: bool = $condition;
         if !holds {
             return Err($crate::error::Problem::at($key, format!($($message)+)));
         }
-    };
+    }};
 }
 pub(crate) use ensure;
