@@ -1,4 +1,4 @@
-//! Why there is no card.
+//! Why a card cannot be written.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,16 @@ use smollm3_hub::HubError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CardError {
-    /// The folder is no checkpoint.
+    /// The folder is not a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] HubError),
-    /// Its architecture is none that this project has.
+    /// Its architecture is not supported.
     #[error(transparent)]
     Architecture(#[from] smollm3_recipe::ModelConfigError),
-    /// What the run has on record cannot be read.
+    /// The run's records cannot be read.
     #[error(transparent)]
     Record(#[from] smollm3_records::RecordError),
-    /// Another file that is there cannot be read.
+    /// Another file cannot be read.
     #[error("{path}: cannot read: {problem}", path = .path.display())]
     Read {
         /// The file.

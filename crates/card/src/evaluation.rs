@@ -1,11 +1,11 @@
-//! What was measured of it: `evaluation.json`.
+//! What was measured of the checkpoint: `evaluation.json`.
 
-use smollm3_records::{Evaluation, ModeScore, PositionLoss, ProbeScore, TextLoss};
+use smollm3_records::{Evaluation, ModeScore};
 
 use crate::facts::Facts;
 use crate::table::table;
 
-/// Tables of all that there is.
+/// The section with a table of each measurement.
 pub(crate) fn evaluation(facts: &Facts) -> String {
     let Some(found) = &facts.evaluation else {
         return String::new();
@@ -29,47 +29,34 @@ fn percent(score: f64, standard_error: f64) -> String {
 }
 
 fn held_out(found: &Evaluation) -> String {
-    let row = |(category, loss): (&String, &TextLoss)| {
-        let decimals = |value: f64| format!("{value:.3}");
-        vec![
-            category.clone(),
-            decimals(loss.nats_per_token),
-            decimals(loss.bits_per_byte),
-        ]
-    };
-    let rows: Vec<_> = found.held_out.iter().map(row).collect();
+    let rows = found.held_out.iter().map(|(category, loss)| {
+        let [nats, bits] = [loss.nats_per_token, loss.bits_per_byte].map(|value| format!("{value:.3}"));
+        vec![category.clone(), nats, bits]
+    });
     table(
         &["text kept out of training", "nats a token:", "bits a byte:"],
-        &rows,
+        rows,
     )
 }
 
 fn by_mode(scores: &[ModeScore], what: &str) -> String {
-    let row = |of: &ModeScore| {
-        vec![
-            of.mode().to_string(),
-            percent(of.score, of.standard_error),
-            of.items.to_string(),
-        ]
-    };
-    let rows: Vec<_> = scores.iter().map(row).collect();
-    table(&[what, "score:", "items:"], &rows)
+    let rows = scores.iter().map(|of| {
+        let score = percent(of.score, of.standard_error);
+        vec![of.mode().to_string(), score, of.items.to_string()]
+    });
+    table(&[what, "score:", "items:"], rows)
 }
 
 fn long_context(found: &Evaluation) -> String {
-    let row = |of: &ProbeScore| {
-        vec![
-            of.task.name().to_owned(),
-            of.length.to_string(),
-            percent(of.score, of.standard_error),
-        ]
-    };
-    let rows: Vec<_> = found.long_context.iter().map(row).collect();
-    table(&["found in long texts", "tokens:", "score:"], &rows)
+    let rows = found.long_context.iter().map(|of| {
+        let score = percent(of.score, of.standard_error);
+        vec![of.task.to_string(), of.length.to_string(), score]
+    });
+    table(&["found in long texts", "tokens:", "score:"], rows)
 }
 
 fn by_position(found: &Evaluation) -> String {
-    let row = |of: &PositionLoss| vec![format!("{} to {}", of.from, of.to), format!("{:.3}", of.loss)];
-    let rows: Vec<_> = found.loss_by_position.iter().map(row).collect();
-    table(&["position", "nats a token:"], &rows)
+    let rows = found.loss_by_position.iter();
+    let rows = rows.map(|of| vec![format!("{} to {}", of.from, of.to), format!("{:.3}", of.loss)]);
+    table(&["position", "nats a token:"], rows)
 }

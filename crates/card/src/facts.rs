@@ -1,4 +1,4 @@
-//! What the files around a checkpoint say.
+//! The facts on a card, from the files around a checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -17,20 +17,20 @@ use toml::Table;
 use crate::About;
 use crate::error::{Result, unreadable};
 
-/// Bytes at the end of `metrics.jsonl` that are read: thousands of steps, of files that may have gigabytes.
+/// Bytes to read at the end of `metrics.jsonl`: thousands of steps, of files that can have gigabytes.
 const TAIL: u64 = 4 << 20;
 
 /// Steps that a training loss is the mean of.
 pub(crate) const LAST_STEPS: usize = 50;
 
-/// A stage that a checkpoint comes of.
+/// A stage that led to the checkpoint.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) name: String,
     /// Its table in the recipe.
     pub(crate) written: Table,
     pub(crate) info: Option<StageInfo>,
-    /// Steps done: of the checkpoint's own stage its step, of others all.
+    /// Steps done: in the checkpoint's own stage up to it, in others all.
     pub(crate) step: u64,
     /// Mean loss of the last steps.
     pub(crate) loss: Option<f64>,
@@ -38,7 +38,7 @@ pub(crate) struct Stage {
     pub(crate) held_out: BTreeMap<String, f64>,
 }
 
-/// `merge.json`, as far as a card tells of it.
+/// `merge.json`, as far as a card shows it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Merge {
     pub(crate) dtype: String,
@@ -52,7 +52,7 @@ pub(crate) struct MergedParent {
     pub(crate) share: f64,
 }
 
-/// All of it.
+/// All that a card is made from.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) config: ModelConfig,
@@ -62,7 +62,7 @@ pub(crate) struct Facts {
     pub(crate) state: Option<Progress>,
     /// The run's recipe.
     pub(crate) recipe: Option<Table>,
-    /// The stages that it comes of, in the recipe's order; its own is the last.
+    /// The stages that led to it, in the recipe's order; its own is the last.
     pub(crate) stages: Vec<Stage>,
     /// `evaluation.json`, if it is of this checkpoint's step.
     pub(crate) evaluation: Option<Evaluation>,
@@ -115,23 +115,15 @@ impl Facts {
 
     /// Models of the Hub that it was made from.
     pub(crate) fn bases(&self) -> BTreeSet<String> {
+        let pinned = || self.pins.keys().filter_map(|pin| pin.split('@').next());
         let named = self.starts().into_iter().filter_map(|text| HubId::parse(&text));
         let mut bases: BTreeSet<String> = named
             .map(|id| id.repository)
-            // What the run has not resolved there was a folder.
-            .filter(|repository| {
-                self.pins
-                    .keys()
-                    .any(|pin| pin.split('@').next() == Some(repository))
-            })
+            // A name that the run has not resolved on the Hub was a folder.
+            .filter(|repository| pinned().any(|pin| pin == repository))
             .collect();
         if self.stages.is_empty() {
-            bases.extend(
-                self.pins
-                    .keys()
-                    .filter_map(|pin| pin.split('@').next())
-                    .map(str::to_owned),
-            );
+            bases.extend(pinned().map(str::to_owned));
         }
         bases
     }
@@ -141,40 +133,36 @@ impl Facts {
         let checkpoint = |table: &toml::Value| Some(table.get("checkpoint")?.as_str()?.to_owned());
         let mut starts = BTreeSet::new();
         for stage in &self.stages {
-            match stage.written.get("from").and_then(toml::Value::as_str) {
-                Some(from) => starts.extend([from.to_owned()]),
-                None => starts.extend(
-                    self.recipe
-                        .as_ref()
-                        .and_then(|recipe| checkpoint(recipe.get("model")?)),
-                ),
-            }
-            let models = stage.written.get("model").and_then(toml::Value::as_array);
-            starts.extend(models.into_iter().flatten().filter_map(checkpoint));
+            let of_model = || {
+                self.recipe
+                    .as_ref()
+                    .and_then(|recipe| checkpoint(recipe.get("model")?))
+            };
+            starts.extend(
+                text_at(&stage.written, "from")
+                    .map(str::to_owned)
+                    .or_else(of_model),
+            );
+            starts.extend(list_at(&stage.written, "model").iter().filter_map(checkpoint));
         }
         starts
     }
 
-    /// Title, and what it is in two sentences.
+    /// Title, and two sentences on what the model is.
     pub(crate) fn introduction(&self, about: &About<'_>) -> String {
         let config = &self.config;
         let repository = about
             .repository
-            .map(|repository| repository.rsplit('/').next().unwrap_or(repository));
+            .and_then(|repository| repository.rsplit('/').next());
         let title = repository.or(self.of_run("name")).unwrap_or("A language model");
         let kind = match config.model_type {
             ModelType::SmolLM3 => "SmolLM3",
             ModelType::Llama => "Llama",
         };
-        let parameters: u64 = config
-            .parameter_shapes()
-            .iter()
-            .map(|(_, shape)| shape.iter().map(|size| *size as u64).product::<u64>())
-            .sum();
         let mut text = format!(
             "# {title}\n\nA decoder of {kind}'s architecture with {} parameters: {} layers of width {}, {} attention heads \
              over {} key-value heads, {} entries in the vocabulary, a context of {} tokens.",
-            count(parameters),
+            count(config.parameters()),
             config.num_hidden_layers,
             config.hidden_size,
             config.num_attention_heads,
@@ -187,51 +175,29 @@ impl Facts {
                 0 => String::new(),
                 steps => format!(" after step {} of {steps}", state.step),
             };
-            let run = self
-                .of_run("name")
-                .map_or(String::new(), |run| format!(" of the run `{run}`"));
-            text.push_str(&format!(
-                " This is the checkpoint of stage `{}`{of}{run}.",
-                state.stage
-            ));
+            let run = self.of_run("name").map(|run| format!(" of the run `{run}`"));
+            let (stage, run) = (&state.stage, run.unwrap_or_default());
+            text += &format!(" This is the checkpoint of stage `{stage}`{of}{run}.");
         }
         text + "\n\n"
     }
 }
 
-/// The stages that a checkpoint of `state` comes of.
+/// The stages that led to a checkpoint of `state`.
 fn stages(run: &Path, recipe: &Table, state: &Progress) -> Result<Vec<Stage>> {
-    let written: Vec<&Table> = recipe
-        .get("stage")
-        .and_then(toml::Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(toml::Value::as_table)
-        .collect();
-    let name = |stage: &Table| {
-        stage
-            .get("name")
-            .and_then(toml::Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
     let mut wanted = BTreeSet::from([state.stage.clone()]);
     let mut found = Vec::new();
-    for stage in written.into_iter().rev().filter(|stage| !name(stage).is_empty()) {
-        let name = name(stage);
-        if !wanted.contains(&name) {
+    let written = list_at(recipe, "stage").iter().filter_map(toml::Value::as_table);
+    for stage in written.rev() {
+        let Some(name) = text_at(stage, "name").filter(|name| wanted.contains(*name)) else {
             continue;
-        }
-        let models = stage
-            .get("model")
-            .and_then(toml::Value::as_array)
-            .into_iter()
-            .flatten();
-        let parents = models
-            .filter_map(|model| model.get("checkpoint"))
-            .chain(stage.get("from"));
-        wanted.extend(parents.filter_map(toml::Value::as_str).map(str::to_owned));
-        found.push(stage_of(run, name, stage.clone(), state)?);
+        };
+        let models = list_at(stage, "model")
+            .iter()
+            .filter_map(|model| model.get("checkpoint"));
+        let parents = models.chain(stage.get("from")).filter_map(toml::Value::as_str);
+        found.push(stage_of(run, name.to_owned(), stage.clone(), state)?);
+        wanted.extend(parents.map(str::to_owned));
     }
     found.reverse();
     Ok(found)
@@ -255,9 +221,7 @@ fn stage_of(run: &Path, name: String, written: Table, state: &Progress) -> Resul
             _ => {}
         }
     }
-    let last = losses
-        .get(losses.len().saturating_sub(LAST_STEPS)..)
-        .unwrap_or_default();
+    let last = &losses[losses.len().saturating_sub(LAST_STEPS)..];
     Ok(Stage {
         loss: (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64),
         name,
@@ -268,24 +232,34 @@ fn stage_of(run: &Path, name: String, written: Table, state: &Progress) -> Resul
     })
 }
 
-/// A number as people say it: 3.08B, 135M.
+/// The text of a key, if it is one.
+pub(crate) fn text_at<'t>(table: &'t Table, key: &str) -> Option<&'t str> {
+    table.get(key)?.as_str()
+}
+
+/// The list of a key; empty if it is none.
+pub(crate) fn list_at<'t>(table: &'t Table, key: &str) -> &'t [toml::Value] {
+    let list = table.get(key).and_then(toml::Value::as_array);
+    list.map_or(&[], Vec::as_slice)
+}
+
+/// A number in three digits: 3.08B, 135M.
 pub(crate) fn count(number: u64) -> String {
-    let number = number as f64;
-    let (value, unit) = match number {
-        _ if number >= 1e12 => (number / 1e12, "T"),
-        _ if number >= 1e9 => (number / 1e9, "B"),
-        _ if number >= 1e6 => (number / 1e6, "M"),
-        _ if number >= 1e4 => (number / 1e3, "k"),
-        _ => return format!("{number}"),
+    let (value, unit) = match number as f64 {
+        number @ 1e12.. => (number / 1e12, "T"),
+        number @ 1e9.. => (number / 1e9, "B"),
+        number @ 1e6.. => (number / 1e6, "M"),
+        number @ 1e4.. => (number / 1e3, "k"),
+        number => return format!("{number}"),
     };
     match value {
-        _ if value >= 100.0 => format!("{value:.0}{unit}"),
-        _ if value >= 10.0 => format!("{value:.1}{unit}"),
+        100.0.. => format!("{value:.0}{unit}"),
+        10.0.. => format!("{value:.1}{unit}"),
         _ => format!("{value:.2}{unit}"),
     }
 }
 
-/// What a file says, if it is there.
+/// The text of a file, if it exists.
 pub(crate) fn text(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -300,7 +274,7 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         .transpose()
 }
 
-/// The end of a file; nothing where there is none.
+/// The end of a file; empty if it does not exist.
 fn tail(path: &Path) -> Result<String> {
     let read = || {
         let mut file = File::open(path)?;

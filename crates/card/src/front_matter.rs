@@ -1,4 +1,4 @@
-//! The YAML at the top of a card, which the Hub reads. What is not known (the language, as a rule the licence) is not in it.
+//! The YAML at the top of a card, which the Hub reads. It leaves out what is unknown: the language, usually the licence.
 
 use crate::About;
 use crate::facts::Facts;
@@ -14,11 +14,7 @@ pub(crate) fn front_matter(facts: &Facts, about: &About<'_>) -> String {
     let bases = facts.bases();
     list(&mut yaml, "base_model", bases.iter());
     if !bases.is_empty() {
-        let relation = if facts.merge.is_some() {
-            "merge"
-        } else {
-            "finetune"
-        };
+        let relation = facts.merge.as_ref().map_or("finetune", |_| "merge");
         yaml.push_str(&format!("base_model_relation: {relation}\n"));
     }
     list(&mut yaml, "datasets", datasets(facts).iter());
@@ -42,11 +38,8 @@ fn list(yaml: &mut String, key: &str, values: impl Iterator<Item = impl AsRef<st
 fn quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
     let is_word = text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(plain);
-    match is_word
-        && !matches!(
-            text.to_ascii_lowercase().as_str(),
-            "true" | "false" | "null" | "yes" | "no" | "on" | "off"
-        ) {
+    const KEYWORDS: [&str; 7] = ["true", "false", "null", "yes", "no", "on", "off"];
+    match is_word && !KEYWORDS.contains(&text.to_ascii_lowercase().as_str()) {
         true => text.to_owned(),
         false => serde_json::Value::from(text).to_string(),
     }

@@ -6,9 +6,9 @@
 //! CHECKPOINT/../../          recipe.toml, recipe.json                      ─┘
 //! ```
 //!
-//! All is read from files, so that a card can be written for a run that ended long ago, without a device. What is not on
-//! record is left out or said not to be: a card states nothing that it does not know, and names no paths of this machine. The
-//! recipe beside it keeps those of its data.
+//! Everything is read from files, so that a card can be written for a run that ended long ago, without a device. What is not
+//! on record is left out or called unknown, and no path of this machine is named; the recipe beside the card keeps the paths
+//! of its data.
 
 mod error;
 mod evaluation;
@@ -32,7 +32,7 @@ pub use error::{CardError, Result};
 use error::unreadable;
 use facts::Facts;
 
-/// The line by which a card is known to be this program's. A card without it is somebody's own and stays.
+/// The line that marks a card as generated. A card without it was written by hand and stays.
 pub const MARKER: &str =
     "<!-- Written by smollm3 from the run's records. Remove this line to keep changes. -->";
 
@@ -69,8 +69,8 @@ pub fn card(folder: &Path, about: &About<'_>) -> Result<String> {
     Ok(card)
 }
 
-/// All files of the checkpoint in `folder` for the Hub: those that make the model, the card (the folder's own, if somebody
-/// has written one) and the recipe of its run.
+/// All files of the checkpoint in `folder` for the Hub: those of the model, the card (the folder's own if it was written by
+/// hand) and the recipe of its run.
 ///
 /// # Errors
 /// As [`card()`] and [`checkpoint_files`].
@@ -100,8 +100,8 @@ pub fn publication(folder: &Path, about: &About<'_>) -> Result<Vec<UploadFile>> 
     Ok(files)
 }
 
-/// A run's recipe for others: without its device and where it uploads to, with another output folder, and with addresses
-/// that hold no secrets. Paths of data stay as they are.
+/// A run's recipe for others: without device and upload target, with another output folder, and without secrets in
+/// addresses. Paths of data stay as they are.
 fn recipe_for_others(path: &Path) -> Result<Option<String>> {
     let Some(text) = facts::text(path)? else {
         return Ok(None);
@@ -117,7 +117,7 @@ fn recipe_for_others(path: &Path) -> Result<Option<String>> {
     Ok(Some(recipe.to_string()))
 }
 
-/// Leaves secrets out of all addresses in a value.
+/// Removes the secrets from all addresses in a value.
 fn hide_secrets(value: &mut Value) {
     match value {
         Value::String(text) => *text = without_secrets(text),
@@ -127,7 +127,7 @@ fn hide_secrets(value: &mut Value) {
     }
 }
 
-/// Whether nobody has made a card his own.
+/// Whether a card was generated and not edited since.
 fn is_generated(text: &str) -> bool {
     text.contains(MARKER) || text.trim_end().ends_with(MERGE_CARD)
 }

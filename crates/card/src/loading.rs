@@ -1,4 +1,4 @@
-//! How others load it.
+//! How to load the model.
 
 use smollm3_recipe::ModelType;
 

@@ -1,23 +1,19 @@
 //! Tables in Markdown.
 
-/// Rows under a head; a column whose name ends with `:` is of numbers. Nothing where there are no rows.
-pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    if rows.is_empty() {
-        return String::new();
-    }
+/// Rows under a head; a column whose name ends with `:` is of numbers. Empty where there are no rows.
+pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let mut text = line(
-        head.iter()
-            .map(|name| name.trim_end_matches(':').to_owned())
-            .collect(),
-    );
-    let rule = |name: &&str| if name.ends_with(':') { "---:" } else { "---" }.to_owned();
-    text.push_str(&line(head.iter().map(rule).collect()));
-    for row in rows {
-        text.push_str(&line(row.iter().map(|cell| escaped(cell)).collect()));
+    let rows = rows
+        .into_iter()
+        .map(|row| line(row.iter().map(|cell| escaped(cell)).collect()));
+    let rows: String = rows.collect();
+    if rows.is_empty() {
+        return rows;
     }
-    text.push('\n');
-    text
+    let names = head.iter().map(|name| name.trim_end_matches(':').to_owned());
+    let rule = |name: &&str| if name.ends_with(':') { "---:" } else { "---" }.to_owned();
+    let rules = head.iter().map(rule).collect();
+    format!("{}{}{rows}\n", line(names.collect()), line(rules))
 }
 
 /// A text that stays in its cell.

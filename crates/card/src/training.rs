@@ -1,4 +1,4 @@
-//! What it was trained on, and how.
+//! How the model was trained, and on what.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use smollm3_recipe::HubId;
 use smollm3_records::WRITTEN_RECIPE;
 use toml::Value;
 
-use crate::facts::{Facts, LAST_STEPS, MergedParent, Stage, count};
+use crate::facts::{Facts, LAST_STEPS, MergedParent, Stage, count, text_at};
 use crate::origin::origin;
 use crate::table::table;
 
 /// The version of the tensor library, which a test compares with the workspace's.
 pub(crate) const BURN: &str = "0.22.1";
 
-/// Stages, data, losses; of a merge its parents.
+/// Stages, data and losses; for a merge, its parents.
 pub(crate) fn training(facts: &Facts) -> String {
     let mut text = String::new();
     if !facts.stages.is_empty() {
@@ -27,13 +27,15 @@ pub(crate) fn training(facts: &Facts) -> String {
 
 fn stages(facts: &Facts) -> String {
     let row = |stage: &Stage| {
-        let of = |key: &str| stage.written.get(key);
         let info = stage.info.as_ref();
         let number = |value: Option<u64>| value.map_or(String::new(), count);
-        let rate = of("optimizer").and_then(|optimizer| optimizer.get("learning_rate"));
+        let rate = stage
+            .written
+            .get("optimizer")
+            .and_then(|optimizer| optimizer.get("learning_rate"));
         vec![
             stage.name.clone(),
-            of("kind").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            text_at(&stage.written, "kind").unwrap_or_default().to_owned(),
             start(facts, stage),
             stage.step.to_string(),
             number(info.map(|info| info.tokens_per_step * stage.step)),
@@ -52,18 +54,17 @@ fn stages(facts: &Facts) -> String {
         "learning rate:",
         "loss:",
     ];
-    let rows: Vec<_> = facts.stages.iter().map(row).collect();
     let note = match facts.stages.iter().any(|stage| stage.loss.is_some()) {
         true => format!("Loss is the mean of the last {LAST_STEPS} steps, on what was trained on. "),
         false => String::new(),
     };
     format!(
         "{}{note}`{WRITTEN_RECIPE}` beside this card has every setting; `smollm3 run` takes it.\n\n",
-        table(&head, &rows)
+        table(&head, facts.stages.iter().map(row))
     )
 }
 
-/// What a stage starts from, without paths of a machine.
+/// What a stage starts from, without paths of this machine.
 fn start(facts: &Facts, stage: &Stage) -> String {
     let model = || facts.recipe.as_ref()?.get("model")?.get("checkpoint");
     let Some(from) = stage.written.get("from").or_else(model).and_then(Value::as_str) else {
@@ -99,28 +100,28 @@ fn data(facts: &Facts) -> String {
             rows.push(vec![stage.name.clone(), name.to_owned(), share, origin, license]);
         }
     }
-    let found = table(&["stage", "data", "share:", "from", "licence"], &rows);
-    match found.as_str() {
-        "" => String::new(),
-        found => format!("### Data\n\n{found}"),
-    }
+    titled(
+        "### Data",
+        table(&["stage", "data", "share:", "from", "licence"], rows),
+    )
 }
 
 fn held_out(facts: &Facts) -> String {
-    let rows: Vec<_> = facts
-        .stages
-        .iter()
-        .flat_map(|stage| {
-            let row = |(category, nats): (&String, &f64)| {
-                vec![stage.name.clone(), category.clone(), format!("{nats:.3}")]
-            };
-            stage.held_out.iter().map(row)
-        })
-        .collect();
-    let found = table(&["stage", "text kept out of training", "nats a token:"], &rows);
-    match found.as_str() {
-        "" => String::new(),
-        found => format!("### Losses\n\n{found}"),
+    let rows = facts.stages.iter().flat_map(|stage| {
+        let losses = stage.held_out.iter();
+        losses.map(|(category, nats)| vec![stage.name.clone(), category.clone(), format!("{nats:.3}")])
+    });
+    titled(
+        "### Losses",
+        table(&["stage", "text kept out of training", "nats a token:"], rows),
+    )
+}
+
+/// A title above what there is; nothing where there is nothing.
+fn titled(title: &str, found: String) -> String {
+    match found.is_empty() {
+        true => found,
+        false => format!("{title}\n\n{found}"),
     }
 }
 
@@ -132,11 +133,13 @@ fn merge(facts: &Facts) -> String {
         let MergedParent { weight, share, .. } = parent;
         vec![called(parent), weight.to_string(), format!("{share:.3}")]
     };
-    let rows: Vec<_> = merge.parents.iter().map(row).collect();
     format!(
         "## Merge\n\nA weighted mean of checkpoints, computed in float32 and written as {}.\n\n{}",
         merge.dtype,
-        table(&["checkpoint", "weight:", "share:"], &rows)
+        table(
+            &["checkpoint", "weight:", "share:"],
+            merge.parents.iter().map(row)
+        )
     )
 }
 
@@ -157,7 +160,7 @@ fn called(parent: &MergedParent) -> String {
     }
 }
 
-/// With what it was made.
+/// The versions and settings that it was made with.
 pub(crate) fn versions(facts: &Facts) -> String {
     let Some(state) = &facts.state else {
         return String::new();
@@ -166,7 +169,7 @@ pub(crate) fn versions(facts: &Facts) -> String {
         let value = facts.recipe.as_ref()?.get("run")?.get(key)?;
         Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     };
-    let rows: Vec<Vec<String>> = [
+    let rows = [
         ("smollm3", Some(state.version.clone())),
         ("burn", Some(BURN.to_owned())),
         ("backend", of_run("backend")),
@@ -175,7 +178,6 @@ pub(crate) fn versions(facts: &Facts) -> String {
         ("recipe's fingerprint", Some(state.recipe.clone())),
     ]
     .into_iter()
-    .filter_map(|(name, value)| Some(vec![name.to_owned(), value.filter(|value| !value.is_empty())?]))
-    .collect();
-    format!("## Made with\n\n{}", table(&["", ""], &rows))
+    .filter_map(|(name, value)| Some(vec![name.to_owned(), value.filter(|value| !value.is_empty())?]));
+    format!("## Made with\n\n{}", table(&["", ""], rows))
 }

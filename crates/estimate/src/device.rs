@@ -2,14 +2,14 @@
 //!
 //! The figures are the vendors' own, each from the data sheet named next to it; bandwidths are those of one
 //! direction, half of the sheets' totals. The fractions reached are assumptions. Every figure can be replaced, so a device
-//! that is not in the table, such as the cores of one rank, is described the same way.
+//! outside the table, such as the cores of one rank, is described in the same way.
 
 use std::str::FromStr;
 
 use serde::Serialize;
 use smollm3_recipe::{DEVICES, Percent, Precision, unknown};
 
-/// A device as the estimate of a run sees it. Rates are a second.
+/// A device as the estimate sees it. Rates are per second.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Device {
     /// Its name.
@@ -26,7 +26,7 @@ pub struct Device {
     pub link_bytes_per_second: f64,
     /// Bandwidth between device and host, in each direction; `None` where the device is the host.
     pub bus_bytes_per_second: Option<f64>,
-    /// Bytes that a rank's thread reads and writes when it copies and adds in the host's memory.
+    /// Bytes that a rank's thread reads and writes per second when it copies and adds in the host's memory.
     pub host_bytes_per_second: f64,
     /// Devices of a node.
     pub devices_per_node: u64,
@@ -48,9 +48,9 @@ pub struct DeviceError {
     message: String,
 }
 
-/// The device without figures: all must be set.
+/// The device without figures of its own.
 const CPU: &str = "cpu";
-/// What can be set after the name.
+/// The figures that can be set after the name.
 const KEYS: [&str; 11] = [
     "peak",
     "memory",
@@ -130,7 +130,7 @@ impl Device {
         }
     }
 
-    /// The cores of a rank: one node, unless both `node` and `network` say otherwise.
+    /// The cores of a rank: one node, unless `node` and `network` are both given.
     fn cores(settings: &[(&str, &str)]) -> Result<Self, String> {
         let set = |key: &str| settings.iter().any(|(other, _)| *other == key);
         if let Some(missing) = ["peak", "memory", "bandwidth"].into_iter().find(|key| !set(key)) {
@@ -201,7 +201,7 @@ impl FromStr for Device {
         let name = parts.next().unwrap_or_default();
         let settings: Option<Vec<(&str, &str)>> = parts.map(|part| part.split_once('=')).collect();
         let settings = settings.ok_or_else(|| {
-            refuse("what follows the name is key=value, such as h100,network=25GB/s".to_owned())
+            refuse("the name is followed by key=value, such as h100,network=25GB/s".to_owned())
         })?;
         let named = match name {
             CPU => Self::cores(&settings),

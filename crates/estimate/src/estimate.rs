@@ -41,7 +41,7 @@ pub struct Estimate {
     pub flops: f64,
     /// Days of them.
     pub days: f64,
-    /// Days of them with sums between devices (NCCL).
+    /// Days of them with reductions between devices (NCCL).
     pub between_devices_days: f64,
     /// The same at best, if all communication overlapped with computation.
     pub overlapped_days: f64,
@@ -76,7 +76,7 @@ pub struct StageEstimate {
     pub name: String,
     /// `pretrain`, `long-context`, `mid-train`, `sft` or `apo`.
     pub kind: String,
-    /// Devices that compute, each one rank: the most that the rows can be divided among.
+    /// Devices that compute, one rank each: the most that the rows can be divided among.
     pub devices: u64,
     /// The next larger number of devices that they can be divided among, where some are idle and there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +102,7 @@ pub struct StageEstimate {
     pub sent: StepTraffic,
     /// Memory of a device.
     pub memory_bytes: Memory,
-    /// By how much it exceeds the device's memory, and what would help.
+    /// By how much that exceeds the device's memory, and what would help.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub too_much: Option<TooMuchMemory>,
     /// Days of the stage, where its steps are known.
@@ -121,7 +121,7 @@ pub struct WholeStep {
     pub tokens_per_second: f64,
     /// Model FLOPs a second as a fraction of the peak of the devices that compute.
     pub mfu: f64,
-    /// Its seconds with sums between devices (NCCL), where there are several.
+    /// Its seconds with reductions between devices (NCCL), if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub between_devices_seconds: Option<f64>,
     /// The same at best, if all communication overlapped with computation.
@@ -158,7 +158,7 @@ pub fn estimate(
         on_devices.plan.stage_devices.extend([of_stage]);
         stages.push(estimate);
     }
-    // All that is refused without devices is refused with them.
+    // What is refused without devices is refused with them.
     let plan = plan(&on_devices, facts, &Machine::default())?;
     let peak = device.flops_per_second(recipe.run.precision);
     let original = recipe.plan.original.as_ref().and_then(|original| {
@@ -202,36 +202,21 @@ pub fn estimate(
     })
 }
 
-/// How the rows of a step are divided.
-struct Division {
+/// As many of `devices` as the rows of a step can be divided among, each one's micro-batch and number of micro-batches, and
+/// the next larger number of devices where some are idle.
+fn divide(
+    stage: &Stage,
+    training: &Training,
     devices: u64,
-    micro_batch: u64,
-    accumulation: u64,
-    /// The next larger number of devices that divides the rows.
-    next: Option<u64>,
-}
-
-impl Division {
-    /// Among as many of `devices` as divide them.
-    fn of(stage: &Stage, training: &Training, devices: u64) -> Result<Self, PlanError> {
-        let rows = training.sequences_per_step();
-        // Only counts that divide the rows are tried: an error for the others would cost time.
-        let fits = |count: u64| match rows.is_multiple_of(count) {
-            true => stage.micro_batches(training, count).ok(),
-            false => None,
-        };
-        let most = devices.min(rows);
-        let used = (1..=most).rev().find(|count| fits(*count).is_some()).unwrap_or(1);
-        let next = (devices + 1..=rows.min(MOST_DEVICES)).find(|count| fits(*count).is_some());
-        // If not even one device can, this is the error of another setting.
-        let (micro_batch, accumulation) = stage.micro_batches(training, used)?;
-        Ok(Self {
-            devices: used,
-            micro_batch,
-            accumulation,
-            next: next.filter(|_| used < devices),
-        })
-    }
+) -> Result<(u64, [u64; 2], Option<u64>), PlanError> {
+    let rows = training.sequences_per_step();
+    // Only counts that divide the rows are tried: an error for each of the others would cost time.
+    let fits = |count: &u64| rows.is_multiple_of(*count) && stage.micro_batches(training, *count).is_ok();
+    let used = (1..=devices.min(rows)).rev().find(fits).unwrap_or(1);
+    let next = (devices + 1..=rows.min(MOST_DEVICES)).find(fits);
+    // If not even one device fits, this is the error of another setting.
+    let (micro_batch, accumulation) = stage.micro_batches(training, used)?;
+    Ok((used, [micro_batch, accumulation], next.filter(|_| used < devices)))
 }
 
 impl StageEstimate {
@@ -244,16 +229,10 @@ impl StageEstimate {
         devices: u64,
         device: &Device,
     ) -> Result<Self, PlanError> {
-        let Division {
-            devices: used,
-            micro_batch,
-            accumulation,
-            next: next_devices,
-        } = Division::of(stage, training, devices)?;
+        let (used, division, next_devices) = divide(stage, training, devices)?;
         let pairs = stage.preference();
-        let work = Work::of(recipe, config, stage, training, [micro_batch, accumulation], used);
-        let (trained, row) = (work.trained, work.sequence_length);
-        // Pairs differ in length; prepared ones take the time of as many pairs of the mean length.
+        let work = Work::of(recipe, config, stage, training, division, used);
+        // Pairs differ in length; prepared ones take the time of as many pairs of mean length.
         let timed = match (pairs, steps) {
             (None, _) => Some(work),
             (Some(_), Some(_)) => Some(Work {
@@ -269,28 +248,21 @@ impl StageEstimate {
         let whole = timed.map(|work| WholeStep::of(&work, device, &step_seconds));
         let days = whole.as_ref().zip(steps);
         let memory = work.memory();
+        let observed = pairs.map_or(0, |_| Preferred::OBSERVED.len());
         Ok(Self {
             name: stage.name.clone(),
             kind: stage.kind_name().to_owned(),
             devices: used,
             next_devices,
             sequences_per_step: training.sequences_per_step(),
-            sequence_length: pairs.is_none().then_some(row),
-            micro_batch,
-            accumulation,
+            sequence_length: pairs.is_none().then_some(work.sequence_length),
+            micro_batch: work.micro_batch,
+            accumulation: work.accumulation,
             steps,
             step_seconds,
             days: days.map(|(whole, steps)| whole.seconds * steps as f64 / SECONDS_PER_DAY),
             whole,
-            sent: StepTraffic::of_first_rank(
-                trained,
-                used,
-                match pairs {
-                    Some(_) => Preferred::OBSERVED.len() as u64,
-                    None => 0,
-                },
-                work.rounds(),
-            ),
+            sent: StepTraffic::of_first_rank(work.trained, used, observed as u64, work.rounds()),
             memory_bytes: memory,
             too_much: TooMuchMemory::of(&work, memory, device, pairs.is_some()),
         })

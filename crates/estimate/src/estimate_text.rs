@@ -4,55 +4,47 @@ use std::fmt;
 
 use crate::device::Device;
 use crate::estimate::{Estimate, StageEstimate, WholeStep};
-use crate::figures::{gigabytes, grouped, short, write_close, write_title};
+use crate::figures::{gigabytes, grouped, plural, short, write_close, write_line, write_title};
 
 /// When unknown figures become known.
 const LATER: &str = "known once the data are prepared";
 
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name, device, flops, ..
+        } = self;
+        let [parameters, tokens] = [self.parameters, self.tokens].map(short);
+        let devices = format!("{} × {}", grouped(self.devices), device.name);
         writeln!(
             f,
-            "{} on {} × {}: {} parameters, {} tokens, {:.3e} FLOPs",
-            self.name,
-            grouped(self.devices),
-            self.device.name,
-            short(self.parameters),
-            short(self.tokens),
-            self.flops
+            "{name} on {devices}: {parameters} parameters, {tokens} tokens, {flops:.3e} FLOPs"
         )?;
-        let unknown: Vec<&str> = self
-            .stages
-            .iter()
-            .filter(|stage| stage.days.is_none())
-            .map(|stage| stage.name.as_str())
-            .collect();
+        let unknown = self.stages.iter().filter(|stage| stage.days.is_none());
+        let unknown: Vec<&str> = unknown.map(|stage| stage.name.as_str()).collect();
+        let days = span(self.days);
         match unknown.as_slice() {
-            [] => writeln!(f, "{}", span(self.days))?,
-            names => writeln!(f, "{} without {}: {LATER}", span(self.days), names.join(", "))?,
+            [] => writeln!(f, "{days}")?,
+            names => writeln!(f, "{days} without {}: {LATER}", names.join(", "))?,
         }
-        if self.device.bus_bytes_per_second.is_some() && self.between_devices_days < self.days {
+        if device.bus_bytes_per_second.is_some() && self.between_devices_days < self.days {
+            let [plain, best] = [self.between_devices_days, self.overlapped_days].map(span);
             writeln!(
                 f,
-                "With sums between devices (`--features nccl`) {}, {} at best",
-                span(self.between_devices_days),
-                span(self.overlapped_days)
+                "With sums between devices (`--features nccl`) {plain}, {best} at best"
             )?;
         }
         if let Some(original) = &self.original {
+            let (days, theirs) = (original.days, grouped(original.devices));
+            let (kind, ours) = (&original.device, span(original.our_days));
+            let [mfu, our_mfu] = [original.mfu, original.our_mfu].map(percent);
             writeln!(
                 f,
-                "The original: {} days on {} × {} for the stages on text, {} of the peak (MFU);\n  \
-                 here {}, {}",
-                original.days,
-                grouped(original.devices),
-                original.device,
-                percent(original.mfu),
-                span(original.our_days),
-                percent(original.our_mfu),
+                "The original: {days} days on {theirs} × {kind} for the stages on text, {mfu} of the peak (MFU);\n  \
+                 here {ours}, {our_mfu}"
             )?;
         }
-        write_assumed(f, &self.device, self.peak_flops_per_second)?;
+        write_assumed(f, device, self.peak_flops_per_second)?;
         writeln!(
             f,
             "modelled: the program as it is, with sums over the hosts (`--features mpi`)"
@@ -60,18 +52,20 @@ impl fmt::Display for Estimate {
         writeln!(f, "recipe {}", self.fingerprint)?;
         self.stages
             .iter()
-            .try_for_each(|stage| write_stage(f, stage, self.devices, self.device.memory_bytes))
+            .try_for_each(|stage| write_stage(f, stage, self.devices, device.memory_bytes))
     }
 }
 
 fn write_assumed(f: &mut fmt::Formatter<'_>, device: &Device, peak: f64) -> fmt::Result {
+    let fractions = [
+        device.products_reach,
+        device.attention_reaches,
+        device.transfers_reach,
+    ];
+    let ([products, attention, transfers], peak) = (fractions.map(percent), figure(peak / 1e12));
     writeln!(
         f,
-        "assumed, not measured: products reach {} of {} TFLOP/s, attention {}; transfers {} of",
-        percent(device.products_reach),
-        figure(peak / 1e12),
-        percent(device.attention_reaches),
-        percent(device.transfers_reach),
+        "assumed, not measured: products reach {products} of {peak} TFLOP/s, attention {attention}; transfers {transfers} of"
     )?;
     let gigabytes = |name: &str, rate: f64| format!("{name} {} GB/s", figure(rate / 1e9));
     let mut rates = vec![gigabytes("memory", device.memory_bytes_per_second)];
@@ -94,118 +88,76 @@ fn write_stage(
     device_bytes: u64,
 ) -> fmt::Result {
     write_title(f, &format!("{} ({})", stage.name, stage.kind))?;
-    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
-    let what = match stage.sequence_length {
-        Some(length) => format!(
-            "{} rows of {}",
-            grouped(stage.sequences_per_step),
-            grouped(length)
+    let [rows, at_once, times] =
+        [stage.sequences_per_step, stage.micro_batch, stage.accumulation].map(grouped);
+    let (what, each) = match (stage.sequence_length, stage.accumulation * stage.micro_batch) {
+        (Some(length), _) => (
+            format!("{rows} rows of {}", grouped(length)),
+            format!("{times} × {at_once} rows"),
         ),
-        None => format!("{} pairs", grouped(stage.sequences_per_step)),
-    };
-    let each = match stage.sequence_length {
-        Some(_) => format!(
-            "{} × {} rows",
-            grouped(stage.accumulation),
-            grouped(stage.micro_batch)
+        (None, pairs) => (
+            format!("{rows} pairs"),
+            format!("{} pair{}", grouped(pairs), plural(pairs)),
         ),
-        None => match stage.accumulation * stage.micro_batch {
-            1 => "1 pair".to_owned(),
-            pairs => format!("{} pairs", grouped(pairs)),
-        },
     };
-    let plural = if stage.devices == 1 { "" } else { "s" };
-    line(
-        "step",
-        format!("{what}; {} device{plural} with {each}", grouped(stage.devices)),
-    )?;
+    let (devices, end) = (grouped(stage.devices), plural(stage.devices));
+    write_line(f, "step", format!("{what}; {devices} device{end} with {each}"))?;
     if stage.devices < asked {
         let next = stage
             .next_devices
-            .map_or_else(String::new, |next| format!(", or by {}", grouped(next)));
-        line(
+            .map(|next| format!(", or by {}", grouped(next)));
+        let (next, [idle, asked]) = (
+            next.unwrap_or_default(),
+            [asked - stage.devices, asked].map(grouped),
+        );
+        write_line(
+            f,
             "idle",
-            format!(
-                "{} of {} devices: a step can be divided by {}{next}",
-                grouped(asked - stage.devices),
-                grouped(asked),
-                grouped(stage.devices)
-            ),
+            format!("{idle} of {asked} devices: a step can be divided by {devices}{next}"),
         )?;
     }
     match &stage.whole {
         Some(whole) => write_whole(f, stage, whole)?,
         None => {
-            writeln!(f, "  {:<15}{LATER}: pairs are of all lengths; of it", "time")?;
+            write_line(f, "time", format!("{LATER}: pairs are of all lengths; of it"))?;
             write_terms(f, stage, None)?;
         }
     }
-    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     if stage.devices > 1 {
-        let sent = &stage.sent;
-        line(
-            "sent",
-            format!(
-                "{} bytes by rank 0 in a step, {} more for each further source in it",
-                grouped(sent.total_bytes),
-                grouped(sent.each_further_source_bytes)
-            ),
-        )?;
+        let [sent, more] = [stage.sent.total_bytes, stage.sent.each_further_source_bytes].map(grouped);
+        let text = format!("{sent} bytes by rank 0 in a step, {more} more for each further source in it");
+        write_line(f, "sent", text)?;
     }
     let memory = &stage.memory_bytes;
-    line(
-        "memory",
-        format!(
-            "{} a device, {} of it moments",
-            gigabytes(memory.total),
-            gigabytes(memory.moments)
-        ),
-    )?;
-    if let Some(too_much) = &stage.too_much {
-        line(
-            "TOO MUCH",
-            format!("{} more than the device has", gigabytes(too_much.over_bytes)),
-        )?;
-        for (change, bytes) in &too_much.instead {
-            line("", format!("{:>12}  with {change}", gigabytes(*bytes)))?;
-        }
-        return Ok(());
-    }
-    write_close(f, memory, device_bytes)
+    let [total, moments] = [memory.total, memory.moments].map(gigabytes);
+    write_line(f, "memory", format!("{total} a device, {moments} of it moments"))?;
+    let Some(too_much) = &stage.too_much else {
+        return write_close(f, memory, device_bytes);
+    };
+    let over = gigabytes(too_much.over_bytes);
+    write_line(f, "TOO MUCH", format!("{over} more than the device has"))?;
+    too_much.instead.iter().try_for_each(|(change, bytes)| {
+        write_line(f, "", format!("{:>12}  with {change}", gigabytes(*bytes)))
+    })
 }
 
 fn write_whole(f: &mut fmt::Formatter<'_>, stage: &StageEstimate, whole: &WholeStep) -> fmt::Result {
-    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
     let length = match (stage.steps, stage.days) {
         (Some(steps), Some(days)) => format!("{} steps, {}", grouped(steps), span(days)),
         _ => format!("steps and days: {LATER}"),
     };
-    line("length", length)?;
-    line(
-        "time",
-        format!("{} a step, most of it {}", seconds(whole.seconds), whole.dominant),
-    )?;
+    write_line(f, "length", length)?;
+    let time = format!("{} a step, most of it {}", seconds(whole.seconds), whole.dominant);
+    write_line(f, "time", time)?;
     write_terms(f, stage, Some(whole.seconds))?;
-    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
-    line(
-        "speed",
-        format!(
-            "{} tokens/s, {} of the peak (MFU)",
-            grouped(whole.tokens_per_second as u64),
-            percent(whole.mfu)
-        ),
-    )?;
+    let (rate, mfu) = (grouped(whole.tokens_per_second as u64), percent(whole.mfu));
+    write_line(f, "speed", format!("{rate} tokens/s, {mfu} of the peak (MFU)"))?;
     if let (Some(plain), Some(overlapped)) = (whole.between_devices_seconds, whole.overlapped_seconds)
         && stage.step_seconds.bus > 0.0
     {
-        line(
-            "it would take",
-            format!(
-                "{} with sums between devices (`--features nccl`), {} at best",
-                seconds(plain),
-                seconds(overlapped)
-            ),
-        )?;
+        let [plain, best] = [plain, overlapped].map(seconds);
+        let text = format!("{plain} with sums between devices (`--features nccl`), {best} at best");
+        write_line(f, "it would take", text)?;
     }
     Ok(())
 }
@@ -218,7 +170,7 @@ fn write_terms(f: &mut fmt::Formatter<'_>, stage: &StageEstimate, whole: Option<
     for (name, time) in stage.step_seconds.terms().into_iter().chain([hidden]) {
         if time != 0.0 {
             let part = whole.map_or_else(String::new, |whole| format!("{:>8}", percent(time / whole)));
-            writeln!(f, "  {:<15}{:>12}{part}  {name}", "", seconds(time))?;
+            write_line(f, "", format!("{:>12}{part}  {name}", seconds(time)))?;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Figures as the pages of plan and estimate write them, at most 100 columns wide.
+//! Figures and lines of the plan and the estimate, at most 100 columns wide.
 
 use std::fmt;
 
@@ -13,41 +13,49 @@ pub(crate) fn write_title(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result
     writeln!(f, "\n{title}{rule}")
 }
 
+/// A line with its name in the first column.
+pub(crate) fn write_line(f: &mut fmt::Formatter<'_>, name: &str, text: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "  {name:<15}{text}")
+}
+
 /// A warning where a tenth of the device's memory or less is left.
 pub(crate) fn write_close(f: &mut fmt::Formatter<'_>, memory: &Memory, device: u64) -> fmt::Result {
-    let part = memory.total as f64 / device.max(1) as f64;
-    if part <= 0.9 {
-        return Ok(());
+    let percent = 100.0 * memory.total as f64 / device.max(1) as f64;
+    let all = gigabytes(device);
+    match percent {
+        ..=90.0 => Ok(()),
+        _ => {
+            let more = "allocators take some 10 to 20 % more than this";
+            write_line(
+                f,
+                "CLOSE",
+                format!("{percent:.0} % of the device's {all}: {more}"),
+            )
+        }
     }
-    let text = format!(
-        "{:.0} % of the device's {}: allocators take some 10 to 20 % more than this",
-        100.0 * part,
-        gigabytes(device)
-    );
-    writeln!(f, "  {:<15}{text}", "CLOSE")
+}
+
+/// The ending of a noun after `count`.
+pub(crate) fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 /// A count with three decimals and its multiple: `8.140T`.
 pub(crate) fn short(count: u64) -> String {
-    for (unit, size) in [("T", 1e12), ("B", 1e9), ("M", 1e6)] {
-        if count as f64 >= size {
-            return format!("{:.3}{unit}", count as f64 / size);
-        }
+    match count as f64 {
+        large if large >= 1e12 => format!("{:.3}T", large / 1e12),
+        large if large >= 1e9 => format!("{:.3}B", large / 1e9),
+        large if large >= 1e6 => format!("{:.3}M", large / 1e6),
+        _ => grouped(count),
     }
-    grouped(count)
 }
 
 /// A count with its thousands apart: `4,704,793`.
 pub(crate) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+    match count {
+        ..1000 => count.to_string(),
+        _ => format!("{},{:03}", grouped(count / 1000), count % 1000),
     }
-    text
 }
 
 /// Bytes in GB, or in MB below a tenth of one.

@@ -1,4 +1,4 @@
-//! Memory of a device, by formula: what must be there at the same time at the peak of a step.
+//! Memory of a device, by formula: what is held at the same time at the peak of a step.
 //!
 //! An estimate from the tensors that the backward pass reads; allocators and temporary buffers add to it, often 10 to 20 %.
 
@@ -87,8 +87,7 @@ impl Memory {
         memory
     }
 
-    /// The same with adapters of `trained` numbers: they are added to the weights, which are frozen, and only they have
-    /// gradients and moments.
+    /// The same with adapters of `trained` numbers on top of frozen weights; only the adapters have gradients and moments.
     #[must_use]
     pub(crate) fn with_adapters(mut self, trained: u64, precision: Precision, devices: u64) -> Self {
         self.weights += precision.bytes() * trained;
@@ -101,8 +100,8 @@ impl Memory {
         self
     }
 
-    /// The same with sharded gradients (ZeRO-2): a device holds its shard of the sum, and those that the backward pass has
-    /// left of up to three layers and of what is in no layer.
+    /// The same with sharded gradients (ZeRO-2): a device holds its shard of the sum, and the gradients of up to three layers
+    /// and of all outside the layers that the backward pass has left.
     #[must_use]
     pub(crate) fn with_sharded_gradients(
         mut self,

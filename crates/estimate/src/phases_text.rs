@@ -18,17 +18,15 @@ pub(crate) fn write_phases(f: &mut fmt::Formatter<'_>, phases: &[PhasePlan]) -> 
         "\n  {:<width$}  {:>13}  {:>13}  {:>12}  {:>16}",
         "phase", "first step", "last step", "ends at", "asked for"
     )?;
-    phases.iter().try_for_each(|phase| {
+    for phase in phases {
+        let (name, until) = (clipped(&phase.name, width), clipped(&phase.until, 16));
+        let [first, last] = [phase.start_step, phase.end_step].map(grouped);
+        let end = short(phase.end_token);
         writeln!(
             f,
-            "  {:<width$}  {:>13}  {:>13}  {:>12}  {:>16}",
-            clipped(&phase.name, width),
-            grouped(phase.start_step),
-            grouped(phase.end_step),
-            short(phase.end_token),
-            clipped(&phase.until, 16),
-        )
-    })?;
+            "  {name:<width$}  {first:>13}  {last:>13}  {end:>12}  {until:>16}"
+        )?;
+    }
     phases
         .chunks(PHASES_ABREAST)
         .try_for_each(|phases| write_sources(f, phases))
@@ -40,12 +38,12 @@ fn write_sources(f: &mut fmt::Formatter<'_>, phases: &[PhasePlan]) -> fmt::Resul
         .iter()
         .flat_map(|(_, sources)| sources.iter().map(|(name, _)| *name));
     let width = 2 + name_width(names, 6, 26);
+    let rest = width - 2;
     let mut line = |text: String| writeln!(f, "{}", text.trim_end());
-    let titles: String = phases
+    let titles = phases
         .iter()
-        .map(|phase| format!("{:>23}", clipped(&phase.name, 21)))
-        .collect();
-    line(format!("\n  {:<width$}{titles}", "source"))?;
+        .map(|phase| format!("{:>23}", clipped(&phase.name, 21)));
+    line(format!("\n  {:<width$}{}", "source", titles.collect::<String>()))?;
     for (category, sources) in categories {
         let mut text = format!("  {:<width$}", clipped(category, width));
         for phase in phases {
@@ -54,22 +52,18 @@ fn write_sources(f: &mut fmt::Formatter<'_>, phases: &[PhasePlan]) -> fmt::Resul
             text += &cell(phase.shares.get(category), tokens, None);
         }
         line(text)?;
+        let asked = |phase: &PhasePlan| percent(phase.shares_asked.get(category));
         if phases
             .iter()
-            .any(|phase| share_of(&phase.shares, category) != share_of(&phase.shares_asked, category))
+            .any(|phase| percent(phase.shares.get(category)) != asked(phase))
         {
             let asked = phases
                 .iter()
-                .map(|phase| format!("{:>6} %{:15}", share_of(&phase.shares_asked, category), ""));
-            line(format!(
-                "    {:<rest$}{}",
-                "asked for",
-                asked.collect::<String>(),
-                rest = width - 2
-            ))?;
+                .map(|phase| format!("{:>6} %{:15}", asked(phase), ""));
+            line(format!("    {:<rest$}{}", "asked for", asked.collect::<String>()))?;
         }
         for (name, cells) in sources {
-            let mut text = format!("    {:<rest$}", clipped(name, width - 2), rest = width - 2);
+            let mut text = format!("    {:<rest$}", clipped(name, rest));
             for (source, phase) in cells.into_iter().zip(phases) {
                 text += &match source {
                     Some(source) => {
@@ -83,10 +77,6 @@ fn write_sources(f: &mut fmt::Formatter<'_>, phases: &[PhasePlan]) -> fmt::Resul
         }
     }
     Ok(())
-}
-
-fn share_of(shares: &BTreeMap<String, f64>, category: &str) -> String {
-    percent(shares.get(category))
 }
 
 /// A share, the tokens that it comes to, and the epochs where they are known.
@@ -128,11 +118,8 @@ fn by_category(phases: &[PhasePlan]) -> Vec<(&str, Vec<Row<'_>>)> {
 
 /// The width of a column of `names`.
 fn name_width<'n>(names: impl Iterator<Item = &'n str>, least: usize, most: usize) -> usize {
-    names
-        .map(|name| name.chars().count())
-        .max()
-        .unwrap_or(least)
-        .clamp(least, most)
+    let widest = names.map(|name| name.chars().count()).max();
+    widest.unwrap_or(least).clamp(least, most)
 }
 
 fn percent(share: Option<&f64>) -> String {

@@ -13,7 +13,7 @@ use crate::work::Work;
 
 pub(crate) const SECONDS_PER_DAY: f64 = 86_400.0;
 
-/// What is known of this machine. All of it may be left out.
+/// What is known of this machine; all of it is optional.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Machine {
     /// Its cores, which prepare data.
@@ -98,7 +98,7 @@ pub struct ConversationCost {
 pub struct Unplanned {
     /// What is not known.
     pub missing: &'static str,
-    /// How it becomes known.
+    /// How that becomes known.
     pub how: String,
     /// Tokens a second, about, where a rate was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +143,7 @@ pub fn plan(recipe: &Recipe, facts: &Facts, machine: &Machine) -> Result<RunCost
         fingerprint: plan.fingerprint,
         parameters: plan.parameters,
         total_tokens: plan.total_tokens,
-        // The sum of none would be −0.
+        // An empty `sum` would be −0.
         flops: stages.iter().fold(0.0, |sum, stage| sum + stage.flops),
         days: stages.iter().try_fold(0.0, |sum, stage| Some(sum + stage.days?)),
         cluster: recipe.plan.clone(),
@@ -154,7 +154,7 @@ pub fn plan(recipe: &Recipe, facts: &Facts, machine: &Machine) -> Result<RunCost
     })
 }
 
-/// What the costs of all stages follow from.
+/// What determines the costs of all stages.
 struct Costs<'r> {
     recipe: &'r Recipe,
     config: &'r ModelConfig,

@@ -4,38 +4,32 @@ use std::fmt;
 
 use smollm3_recipe::{BestCheckpoint, Learned, MergePlan, RowsPlan, Validation};
 
-use crate::figures::{clipped, gigabytes, grouped, short, write_close, write_title};
+use crate::figures::{clipped, gigabytes, grouped, plural, short, write_close, write_line, write_title};
 use crate::memory::Memory;
 use crate::phases_text::write_phases;
 use crate::plan::{ConversationCost, RunCost, StageCost};
 
 impl fmt::Display for RunCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [parameters, tokens] = [self.parameters, self.total_tokens].map(short);
+        let (name, flops) = (&self.name, self.flops);
         writeln!(
             f,
-            "{}: {} parameters, {} tokens, {:.3e} FLOPs",
-            self.name,
-            short(self.parameters),
-            short(self.total_tokens),
-            self.flops
+            "{name}: {parameters} parameters, {tokens} tokens, {flops:.3e} FLOPs"
         )?;
         let is_measured = self.stages.iter().any(|stage| stage.measured.is_some());
+        let without = self.without();
         match (self.days, self.cluster.peak_tflops) {
             (Some(days), _) if is_measured => {
+                let time = time(days);
                 writeln!(
                     f,
-                    "{} at the rate that `smollm3 bench step` measured here{}",
-                    time(days),
-                    self.without()
+                    "{time} at the rate that `smollm3 bench step` measured here{without}"
                 )?;
             }
             (Some(days), Some(peak)) => {
                 let mfu = (self.cluster.mfu * 1000.0).round() / 10.0;
-                writeln!(
-                    f,
-                    "{days:.1} days at {mfu} % of {peak} TFLOP/s a device{}",
-                    self.without()
-                )?;
+                writeln!(f, "{days:.1} days at {mfu} % of {peak} TFLOP/s a device{without}")?;
             }
             _ => writeln!(
                 f,
@@ -47,12 +41,12 @@ impl fmt::Display for RunCost {
         }
         writeln!(f, "recipe {}", self.fingerprint)?;
         let device = self.cluster.memory.map(|memory| memory.0);
-        self.stages
-            .iter()
-            .try_for_each(|stage| write_stage(f, stage, device))?;
-        self.conversations
-            .iter()
-            .try_for_each(|stage| write_conversations(f, stage, device))?;
+        for stage in &self.stages {
+            write_stage(f, stage, device)?;
+        }
+        for stage in &self.conversations {
+            write_conversations(f, stage, device)?;
+        }
         self.merges.iter().try_for_each(|stage| write_merge(f, stage))
     }
 }
@@ -74,12 +68,24 @@ impl RunCost {
 
 fn write_merge(f: &mut fmt::Formatter<'_>, stage: &MergePlan) -> fmt::Result {
     write_title(f, &format!("{} (merge)", stage.name))?;
-    writeln!(f, "  {:<15}tokenizer and template of {}", "from", stage.from)?;
-    for (index, (name, part)) in stage.models.iter().enumerate() {
-        let title = if index == 0 { "mean of" } else { "" };
-        writeln!(f, "  {title:<15}{part:.3} × {name}")?;
+    write_line(f, "from", format!("tokenizer and template of {}", stage.from))?;
+    let parts = stage
+        .models
+        .iter()
+        .map(|(name, part)| format!("{part:.3} × {name}"));
+    write_list(f, "mean of", parts)
+}
+
+/// A line for each text, the first of which has the name.
+fn write_list(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    mut texts: impl Iterator<Item = String>,
+) -> fmt::Result {
+    if let Some(first) = texts.next() {
+        write_line(f, name, first)?;
     }
-    Ok(())
+    texts.try_for_each(|text| write_line(f, "", text))
 }
 
 fn write_conversations(
@@ -88,78 +94,70 @@ fn write_conversations(
     device: Option<u64>,
 ) -> fmt::Result {
     let stage = &cost.plan;
-    let what = match stage.rows {
-        RowsPlan::Packed { .. } => "conversations",
-        RowsPlan::Pairs { .. } => "pairs of answers",
+    let length = grouped(stage.sequence_length);
+    let (what, rows) = match stage.rows {
+        RowsPlan::Packed { .. } => ("conversations", format!("rows of {length}")),
+        RowsPlan::Pairs { .. } => (
+            "pairs of answers",
+            format!("an answer with its prompt at most {length}"),
+        ),
     };
     write_title(f, &format!("{} ({}): {what}", stage.name, stage.kind))?;
-    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
-    line("from", stage.from.clone())?;
-    line("length", stage.duration.clone())?;
-    let length = grouped(stage.sequence_length);
-    let rows = match stage.rows {
-        RowsPlan::Packed { .. } => format!("rows of {length}"),
-        RowsPlan::Pairs { .. } => format!("an answer with its prompt at most {length}"),
-    };
-    line("step", format!("{}, {rows}", stage.global_batch))?;
+    write_line(f, "from", &stage.from)?;
+    write_line(f, "length", &stage.duration)?;
+    write_line(f, "step", format!("{}, {rows}", stage.global_batch))?;
     match &stage.rows {
         RowsPlan::Packed {
             learned,
             packing,
             too_long,
         } => {
-            line("packing", format!("{packing}; longer than a row: {too_long}"))?;
+            write_line(f, "packing", format!("{packing}; longer than a row: {too_long}"))?;
             let learned = match learned {
                 Learned::Assistant => "loss on the assistant's tokens",
                 Learned::All => "loss on all tokens",
                 Learned::LastTurn => "loss on the last answer",
             };
-            line("template", format!("{}; {learned}", stage.template))?;
+            write_line(f, "template", format!("{}; {learned}", stage.template))?;
         }
         RowsPlan::Pairs {
             loss,
             reference,
             too_long,
         } => {
-            line("loss", format!("{}, beta {}", loss.kind, loss.beta))?;
-            line("reference", reference.to_string())?;
-            line("template", format!("{}; longer: {too_long}", stage.template))?;
+            write_line(f, "loss", format!("{}, beta {}", loss.kind, loss.beta))?;
+            write_line(f, "reference", reference)?;
+            write_line(f, "template", format!("{}; longer: {too_long}", stage.template))?;
         }
     }
-    for (index, data) in stage.data.iter().enumerate() {
-        let kept = match (data.rows, data.fraction) {
-            (Some(rows), _) => format!(" ({} rows)", grouped(rows)),
-            (None, 1.0) => String::new(),
-            (None, part) => format!(" ({} % of the rows)", (part * 1e4).round() / 1e2),
-        };
-        let title = if index == 0 { "data" } else { "" };
-        line(title, format!("{}{kept}", clipped(&data.name, 58)))?;
-    }
+    let data = stage.data.iter().map(|data| {
+        let name = clipped(&data.name, 58);
+        match (data.rows, data.fraction) {
+            (Some(rows), _) => format!("{name} ({} rows)", grouped(rows)),
+            (None, 1.0) => name,
+            (None, part) => format!("{name} ({} % of the rows)", (part * 1e4).round() / 1e2),
+        }
+    });
+    write_list(f, "data", data)?;
     if let Some(validation) = &stage.validation {
-        let [of, then] = in_words(validation);
-        line("validation", of)?;
-        if !then.is_empty() {
-            line("", then)?;
-        }
+        let lines = in_words(validation).into_iter().filter(|line| !line.is_empty());
+        write_list(f, "validation", lines)?;
     }
     if let Some(adapters) = &stage.adapters {
+        let (rank, alpha) = (adapters.rank, adapters.alpha);
         let parameters = short(adapters.parameters);
-        let rank = format!("rank {}, alpha {}", adapters.rank, adapters.alpha);
-        line(
-            "adapters",
-            format!("{rank}: {parameters} numbers are trained, of"),
-        )?;
-        line("", adapters.targets.join(", "))?;
+        let text = format!("rank {rank}, alpha {alpha}: {parameters} numbers are trained, of");
+        write_line(f, "adapters", text)?;
+        write_line(f, "", adapters.targets.join(", "))?;
     }
     if let Some(unplanned) = &cost.unplanned {
-        line("missing", format!("{}:", unplanned.missing))?;
-        line("", clipped(&unplanned.how, 83))?;
+        write_line(f, "missing", format!("{}:", unplanned.missing))?;
+        write_line(f, "", clipped(&unplanned.how, 83))?;
         if let Some(rate) = unplanned.tokens_per_second {
             let tokens = grouped(rate as u64);
-            line(
-                "rate",
-                format!("about {tokens} tokens a second, from what `smollm3 bench step` measured here"),
-            )?;
+            let text =
+                format!("about {tokens} tokens a second, from what `smollm3 bench step` measured here");
+            write_line(f, "rate", text)?;
         }
         write_memory(f, &unplanned.memory, device)?;
     }
@@ -174,11 +172,8 @@ fn in_words(validation: &Validation) -> [String; 2] {
     };
     let every = validation.every.map(|every| format!(", every {every}"));
     let stop = validation.stop_early.as_ref().map(|stop| {
-        let plural = if stop.patience == 1 { "" } else { "s" };
-        format!(
-            "may end early, after {} measurement{plural} without gain",
-            stop.patience
-        )
+        let (count, end) = (stop.patience, plural(stop.patience.into()));
+        format!("may end early, after {count} measurement{end} without gain")
     });
     let best = match validation.best {
         BestCheckpoint::None => None,
@@ -190,8 +185,7 @@ fn in_words(validation: &Validation) -> [String; 2] {
 }
 
 fn write_memory(f: &mut fmt::Formatter<'_>, memory: &Memory, device: Option<u64>) -> fmt::Result {
-    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
-    line("memory", format!("{} a device", gigabytes(memory.total)))?;
+    write_line(f, "memory", format!("{} a device", gigabytes(memory.total)))?;
     for (name, bytes) in [
         ("weights", memory.weights),
         ("masters", memory.masters),
@@ -201,13 +195,13 @@ fn write_memory(f: &mut fmt::Formatter<'_>, memory: &Memory, device: Option<u64>
         ("logits", memory.logits),
     ] {
         if bytes > 0 {
-            line("", format!("{:>12}  {name}", gigabytes(bytes)))?;
+            write_line(f, "", format!("{:>12}  {name}", gigabytes(bytes)))?;
         }
     }
     match device {
         Some(device) if memory.total > device => {
             let over = gigabytes(memory.total - device);
-            line("TOO MUCH", format!("{over} more than the device has"))
+            write_line(f, "TOO MUCH", format!("{over} more than the device has"))
         }
         Some(device) => write_close(f, memory, device),
         None => Ok(()),
@@ -217,79 +211,59 @@ fn write_memory(f: &mut fmt::Formatter<'_>, memory: &Memory, device: Option<u64>
 fn write_stage(f: &mut fmt::Formatter<'_>, cost: &StageCost, device: Option<u64>) -> fmt::Result {
     let stage = &cost.plan;
     write_title(f, &format!("{} ({})", stage.name, stage.kind))?;
-    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
-    line("from", stage.from.clone())?;
-    line(
+    write_line(f, "from", &stage.from)?;
+    let [tokens, end] = [stage.tokens, stage.tokens_before + stage.tokens].map(short);
+    let steps = grouped(stage.steps);
+    write_line(
+        f,
         "length",
-        format!(
-            "{} steps, {} tokens; {} when it ends",
-            grouped(stage.steps),
-            short(stage.tokens),
-            short(stage.tokens_before + stage.tokens)
-        ),
+        format!("{steps} steps, {tokens} tokens; {end} when it ends"),
     )?;
     let (rows, of) = match stage.kind.as_str() {
         "apo" => ("pairs", "of about"),
         _ => ("rows", "of"),
     };
-    line(
+    let [count, length, tokens] = [
+        stage.sequences_per_step,
+        stage.sequence_length,
+        stage.tokens_per_step,
+    ]
+    .map(grouped);
+    let [devices, times, at_once] = [stage.devices, stage.accumulation, stage.micro_batch].map(grouped);
+    let end = plural(stage.devices);
+    let step = format!("{count} {rows} {of} {length} = {tokens} tokens");
+    write_line(
+        f,
         "step",
-        format!(
-            "{} {rows} {of} {} = {} tokens; {} device{} with {} × {} {rows}",
-            grouped(stage.sequences_per_step),
-            grouped(stage.sequence_length),
-            grouped(stage.tokens_per_step),
-            grouped(stage.devices),
-            if stage.devices == 1 { "" } else { "s" },
-            grouped(stage.accumulation),
-            grouped(stage.micro_batch),
-        ),
+        format!("{step}; {devices} device{end} with {times} × {at_once} {rows}"),
     )?;
-    line(
-        "positions",
-        format!(
-            "theta {}, context {}",
-            grouped(stage.rope_theta as u64),
-            grouped(stage.context)
-        ),
-    )?;
+    let [theta, context] = [stage.rope_theta as u64, stage.context].map(grouped);
+    write_line(f, "positions", format!("theta {theta}, context {context}"))?;
     let days = match (cost.days, &cost.measured) {
         (Some(days), Some(_)) => format!(", {}", time(days)),
         (Some(days), None) => format!(", {days:.1} days"),
         (None, _) => String::new(),
     };
-    line(
+    let (each, all) = (cost.flops_per_token, cost.flops);
+    write_line(
+        f,
         "compute",
-        format!(
-            "{:.3e} FLOPs a token, {:.3e} in all{days}",
-            cost.flops_per_token, cost.flops
-        ),
+        format!("{each:.3e} FLOPs a token, {all:.3e} in all{days}"),
     )?;
     if let Some(rate) = &cost.measured {
-        let length = grouped(rate.sequence_length);
-        let tokens = grouped(rate.tokens_per_second as u64);
-        line(
-            "rate",
-            format!(
-                "{tokens} tokens/s with all weights trained, rows of {length}: measured {}",
-                rate.date
-            ),
-        )?;
+        let [length, tokens] = [rate.sequence_length, rate.tokens_per_second as u64].map(grouped);
+        let text = format!(
+            "{tokens} tokens/s with all weights trained, rows of {length}: measured {}",
+            rate.date
+        );
+        write_line(f, "rate", text)?;
     }
     write_memory(f, &cost.memory, device)?;
-    let mut line = |name: &str, text: String| writeln!(f, "  {name:<15}{text}");
-    for (index, landmark) in stage.learning_rate.iter().enumerate() {
-        let title = if index == 0 { "learning rate" } else { "" };
-        line(
-            title,
-            format!(
-                "{:>12}  at step {}: {}",
-                rate(landmark.learning_rate),
-                grouped(landmark.step),
-                landmark.name
-            ),
-        )?;
-    }
+    let landmarks = stage.learning_rate.iter().map(|landmark| {
+        let (step, name) = (grouped(landmark.step), &landmark.name);
+        format!("{:>12}  at step {step}: {name}", rate(landmark.learning_rate))
+    });
+    write_list(f, "learning rate", landmarks)?;
     // The only phase of a stage on conversations is the stage itself.
     if stage.phases.iter().all(|phase| phase.sources.is_empty()) {
         return Ok(());

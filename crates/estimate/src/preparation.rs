@@ -12,14 +12,14 @@ use crate::figures::grouped;
 /// Bytes of text that a token stands for, roughly: 45 TB for the 11.2T tokens of SmolLM3.
 const TEXT_BYTES: u64 = 4;
 
-/// Bytes of text that a core tokenises in a second, from rows to token stores: half of what `bench tokenize` gives with two threads
-/// on two cores (62 to 83 MB/s, docs/benchmarks.md).
+/// Bytes of text that a core tokenises in a second, from rows to token stores: half of what `bench tokenize` reaches with two
+/// threads on two cores (62 to 83 MB/s, docs/benchmarks.md).
 const BYTES_PER_SECOND: f64 = 35e6;
 
 /// The work of `smollm3 data prepare` or `data tokenize` that is still to be done.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Preparation {
-    /// Tokens that pretraining draws from sources without a store here. Text that is read twice counts twice.
+    /// Tokens that pretraining draws from sources without a store. Text that is read twice counts twice.
     pub tokens: u64,
     /// Bytes of their text, uncompressed, about.
     pub text_bytes: u64,

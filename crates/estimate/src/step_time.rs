@@ -1,9 +1,9 @@
 //! The time of a step by its parts, by formula, on a device that is known by its figures.
 //!
-//! The step is the engine's as it is: gradients go to the host, are summed there over ranks, each rank updates its part
-//! (ZeRO-1), and the weights of all come back. Where layers are computed again their gradients are summed while the
-//! last micro-batch's backward pass goes on ([`StepTime::hidden`]); nothing else overlaps, so the terms add up.
-//! Not in them: waiting for the slowest rank, for data and for messages; evaluation; restarts.
+//! The step is the engine's: gradients go to the host and are reduced there over ranks, each rank updates its shard
+//! (ZeRO-1), and the weights of all come back. Where layers are recomputed their gradients are reduced during the backward
+//! pass of the last micro-batch ([`StepTime::hidden`]); nothing else overlaps, so the terms add up.
+//! Left out: waiting for the slowest rank, for data and for messages; evaluation; restarts.
 //!
 //! Each term is an amount of work and a rate. The amounts are counted (`work.rs`); the rates are the data sheet's, times a part
 //! that is assumed to be reached ([`Device`]).
@@ -16,7 +16,7 @@ use crate::work::Work;
 /// Seconds of a step by what they are spent on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct StepTime {
-    /// Matrix products, those that are computed again included.
+    /// Matrix products, including those that are recomputed.
     pub products: f64,
     /// Attention, causal over the whole row: document masks make it less.
     pub attention: f64,
@@ -32,7 +32,7 @@ pub struct StepTime {
     pub network: f64,
     /// The wait for a checkpoint's copy out of the device, spread over the steps between two.
     pub checkpoints: f64,
-    /// Communication that overlaps with the backward pass, and so does not count.
+    /// Communication that overlaps with the backward pass, and so costs nothing.
     pub hidden: f64,
 }
 
@@ -43,7 +43,7 @@ const GRADIENT_PASSES: f64 = 4.0;
 const WEIGHT_PASSES: f64 = 3.0;
 /// As many more of each for what goes to ranks of the same node, through memory that both see.
 const SHARED_PASSES: f64 = 2.0;
-/// The part of a layer's time that is left when it is computed again and gone through backward: three passes of four.
+/// The fraction of a layer's time that recomputation and the backward pass take: three passes of four.
 const BACKWARD: f64 = 0.75;
 
 impl StepTime {

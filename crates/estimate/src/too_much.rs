@@ -4,6 +4,7 @@ use serde::Serialize;
 use smollm3_recipe::Sharding;
 
 use crate::device::Device;
+use crate::figures::plural;
 use crate::memory::Memory;
 use crate::work::Work;
 
@@ -18,10 +19,10 @@ pub struct TooMuchMemory {
 
 impl TooMuchMemory {
     pub(crate) fn of(work: &Work<'_>, memory: Memory, device: &Device, pairs: bool) -> Option<Self> {
-        let over_bytes = memory
-            .total
-            .checked_sub(device.memory_bytes)
-            .filter(|over| *over > 0)?;
+        let over_bytes = memory.total.saturating_sub(device.memory_bytes);
+        if over_bytes == 0 {
+            return None;
+        }
         let mut instead = Vec::new();
         let recomputed = Work {
             recompute: true,
@@ -30,22 +31,15 @@ impl TooMuchMemory {
         if !work.recompute {
             instead.push(("recompute = \"layers\"".to_owned(), recomputed.memory().total));
         }
-        // Half as many rows at once, down to one, until they fit.
-        let mut rows = work.micro_batch;
-        while rows > 1 {
-            rows = (1..rows)
-                .rev()
-                .find(|fewer| work.micro_batch.is_multiple_of(*fewer))
-                .unwrap_or(1);
-            let total = Work {
-                micro_batch: rows,
-                ..*work
-            }
-            .memory()
-            .total;
-            if total <= device.memory_bytes || rows == 1 {
-                let plural = if rows == 1 { "" } else { "s" };
-                instead.push((format!("micro_batch = \"{rows} sequence{plural}\""), total));
+        // Ever fewer rows at once, down to one, until they fit.
+        let fewer = (1..work.micro_batch)
+            .rev()
+            .filter(|rows| work.micro_batch.is_multiple_of(*rows));
+        for micro_batch in fewer {
+            let total = Work { micro_batch, ..*work }.memory().total;
+            if total <= device.memory_bytes || micro_batch == 1 {
+                let end = plural(micro_batch);
+                instead.push((format!("micro_batch = \"{micro_batch} sequence{end}\""), total));
                 break;
             }
         }
@@ -54,25 +48,24 @@ impl TooMuchMemory {
                 sharding: Sharding::Gradients,
                 ..recomputed
             };
-            instead.push((
-                "run.shard = \"gradients\" with it".to_owned(),
-                sharded.memory().total,
-            ));
+            let change = "run.shard = \"gradients\" with it".to_owned();
+            instead.push((change, sharded.memory().total));
         }
-        // More devices leave each less of the moments, and nothing less of the rest.
-        if memory.total - memory.moments <= device.memory_bytes {
-            instead.push(("ever more devices".to_owned(), memory.total - memory.moments));
+        // More devices leave each less of the moments, and no less of the rest.
+        let rest = memory.total - memory.moments;
+        if rest <= device.memory_bytes {
+            instead.push(("ever more devices".to_owned(), rest));
         }
         if instead.is_empty() {
-            let shorter = Work {
-                sequence_length: work.sequence_length / 2,
-                ..*work
-            };
+            let sequence_length = work.sequence_length / 2;
             let key = if pairs { "row_length" } else { "sequence_length" };
-            instead.push((
-                format!("{key} = {}", shorter.sequence_length),
-                shorter.memory().total,
-            ));
+            let total = Work {
+                sequence_length,
+                ..*work
+            }
+            .memory()
+            .total;
+            instead.push((format!("{key} = {sequence_length}"), total));
         }
         Some(Self { over_bytes, instead })
     }

@@ -1,7 +1,7 @@
 //! The bytes that a rank sends in a step.
 //!
-//! A mirror of the engine's step and of how the operations of `crates/collective` are made of messages, in formulas alone,
-//! with the constants of both. The tests run those operations and compare.
+//! The engine's step, and the messages of the operations in `crates/collective`, as formulas with the constants of both. The
+//! tests run those operations and compare.
 
 use serde::Serialize;
 use smollm3_collective::PIECE;
@@ -34,7 +34,7 @@ pub struct StepTraffic {
     pub messages: u64,
 }
 
-/// Trained numbers as ranks sum them: one bucket for each layer, and one for the rest.
+/// Trained numbers as ranks reduce them: one bucket for each layer, and one for the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trained {
     /// Layers.
@@ -83,7 +83,7 @@ impl Trained {
 impl StepTraffic {
     /// Of rank 0 of `ranks`, where gradients are summed `rounds` times in a step (once, or with
     /// [`Sharding::Gradients`](smollm3_recipe::Sharding::Gradients) for each micro-batch) and a step records `observed` figures
-    /// beside the loss (none on text and conversations, seven on pairs). Nothing is sent by one rank alone.
+    /// beside the loss (none on text and conversations, seven on pairs). A single rank sends nothing.
     pub fn of_first_rank(trained: Trained, ranks: u64, observed: u64, rounds: u64) -> Self {
         let others = ranks.max(1) - 1;
         let [mut gradients, mut weights] = [0u64; 2];

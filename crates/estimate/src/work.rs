@@ -120,7 +120,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Of one token, what the matrices of the layers take.
+    /// FLOPs of one token in the matrices of the layers.
     fn layer_flops(&self) -> f64 {
         let head = 6.0 * (self.config.vocab_size * self.config.hidden_size) as f64;
         training_flops_per_token(self.config, 0) - head
@@ -136,8 +136,8 @@ impl<'a> Work<'a> {
         self.flops_per_token(0) + again
     }
 
-    /// FLOPs of one token in attention: two products with half of the keys and values forward; five backward, for the scores are computed
-    /// again (Dao 2023, arXiv:2307.08691, section 3.1).
+    /// FLOPs of one token in attention: two products with half of the keys and values forward; five backward, for the scores
+    /// are recomputed (Dao 2023, arXiv:2307.08691, section 3.1).
     pub fn attention_flops(&self) -> f64 {
         let products = if self.recompute { 9.0 } else { 7.0 };
         let layers = self.config.num_hidden_layers as f64;
@@ -146,9 +146,8 @@ impl<'a> Work<'a> {
 
     /// Bytes of the device's memory that are read and written around the products, in a step.
     pub fn elementwise_bytes(&self, device: &Device) -> f64 {
-        // What one pass over all that the backward pass reads takes. On a GPU LibTorch's operations go over it some 4
-        // times forward and 8 backward at SmolLM3's widths (counted in `crates/kernels/src/tch/gpu.rs`); the host's are
-        // fused.
+        // The bytes that the backward pass reads. On a GPU LibTorch's operations pass over them some 4 times forward and 8
+        // backward at SmolLM3's widths (counted in `crates/kernels/src/tch/gpu.rs`); the host's are fused.
         let kept = Memory::of_device(self.config, self.precision, 1, 1, false, 1).activations as f64;
         let (forward, backward) = match device.bus_bytes_per_second {
             Some(_) => (4.0, 8.0),

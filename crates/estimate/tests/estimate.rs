@@ -395,8 +395,8 @@ fn devices_and_what_is_none() {
         ("", "unknown device ``"),
         ("h10", "unknown device `h10`; did you mean `h100`?"),
         ("trainium2", "write one of `h100`, `h200`, `a100-80g`, `cpu`"),
-        ("h100,", "what follows the name is key=value"),
-        ("h100,network", "what follows the name is key=value"),
+        ("h100,", "the name is followed by key=value"),
+        ("h100,network", "the name is followed by key=value"),
         (
             "h100,netwrk=1GB/s",
             "unknown figure `netwrk`; did you mean `network`?",

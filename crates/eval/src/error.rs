@@ -18,7 +18,7 @@ pub type Result<T> = std::result::Result<T, EvalError>;
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// A probe needs more room.
-    #[error("the task {} needs {least} tokens with this tokenizer; length {length} is too short", task.name())]
+    #[error("the task {task} needs {least} tokens with this tokenizer; length {length} is too short")]
     TooShort {
         /// The task.
         task: ProbeTask,

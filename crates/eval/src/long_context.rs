@@ -93,7 +93,7 @@ pub fn table(scores: &[ProbeScore]) -> String {
                 format!("{:.1} ± {:.1}", 100.0 * cell.score, 100.0 * cell.standard_error)
             })
         };
-        line(task.name(), lengths.iter().map(cell).collect());
+        line(&task.to_string(), lengths.iter().map(cell).collect());
     }
     if rows.len() > 1 {
         let mean = |length: &usize| {

@@ -1,18 +1,18 @@
-//! Whether parents can be merged at all: one architecture, and one meaning for each row of the embedding.
+//! Whether parents can be merged: they need one architecture, and one meaning for each row of the embedding.
 //!
-//! Architectures are compared as `config.json` spells them, so the first difference is named in words that the reader
-//! finds in the file. What training started from and which tokens begin or end a text may differ. Tokenizers may
-//! differ too, as long as every id is the same token in both.
+//! Architectures are compared as `config.json` spells them, so that the first difference is named as in the file. The
+//! initialisation and the tokens that begin or end a text may differ, and so may tokenizers, as long as every id is the same
+//! token in both.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use smollm3_files::io;
 use smollm3_model::ModelConfig;
 use smollm3_recipe::Spelling;
 
-use crate::error::io;
 use crate::{MergeError, Result};
 
 /// Fields that do not change what the weights mean.
@@ -30,11 +30,8 @@ const MAY_DIFFER: [&str; 4] = [
 pub(crate) fn same_architecture(first: (&Path, &ModelConfig), other: (&Path, &ModelConfig)) -> Result<()> {
     let json = |config: &ModelConfig| config.to_hf_json(Spelling::Transformers4, "");
     let (a, b) = (json(first.1), json(other.1));
-    let keys = a
-        .as_object()
-        .into_iter()
-        .chain(b.as_object())
-        .flat_map(|object| object.keys());
+    let objects = a.as_object().into_iter().chain(b.as_object());
+    let keys = objects.flat_map(|object| object.keys());
     for key in keys.filter(|key| !MAY_DIFFER.contains(&key.as_str())) {
         let [x, y] = [&a, &b].map(|config| config.get(key).unwrap_or(&Value::Null));
         if x != y {
@@ -98,10 +95,7 @@ pub(crate) fn same_vocabulary<'a>(folders: impl IntoIterator<Item = &'a Path>, r
 
 /// Token of each id: the model's vocabulary, and what was added to it.
 fn tokens(path: &Path, text: &[u8]) -> Result<BTreeMap<u64, String>> {
-    let wrong = |message: &str| MergeError::Content {
-        path: path.to_owned(),
-        message: message.to_owned(),
-    };
+    let wrong = |message: &str| MergeError::Content(path.to_owned(), message.to_owned());
     let json: Value = serde_json::from_slice(text).map_err(|error| wrong(&error.to_string()))?;
     let vocabulary = json.pointer("/model/vocab");
     let mut tokens = BTreeMap::new();

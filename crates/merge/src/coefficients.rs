@@ -26,10 +26,7 @@ impl Coefficients {
             return Err(MergeError::NoParents);
         }
         if let Some((folder, weight)) = parents.iter().find(|(_, weight)| !(*weight as f32).is_finite()) {
-            return Err(MergeError::Weight {
-                folder: folder.clone(),
-                weight: *weight,
-            });
+            return Err(MergeError::Weight(folder.clone(), *weight));
         }
         let factors: Vec<f32> = parents.iter().map(|(_, weight)| *weight as f32).collect();
         if !normalise {
@@ -45,10 +42,7 @@ impl Coefficients {
         let usable = divisor.is_normal() && sum.abs() > size * f64::from(f32::EPSILON);
         if !usable {
             let weights: Vec<String> = parents.iter().map(|(_, weight)| weight.to_string()).collect();
-            return Err(MergeError::ZeroSum {
-                weights: weights.join(", "),
-                sum,
-            });
+            return Err(MergeError::ZeroSum(weights.join(", "), sum));
         }
         Ok(Self {
             factors,
@@ -59,12 +53,8 @@ impl Coefficients {
 
     /// Number of the parent with the largest weight, the first of several.
     pub fn largest(&self) -> usize {
-        let mut largest = 0;
-        for (number, factor) in self.factors.iter().enumerate() {
-            if self.factors.get(largest).is_some_and(|best| factor > best) {
-                largest = number;
-            }
-        }
-        largest
+        let factors = self.factors.iter().enumerate().rev();
+        let largest = factors.max_by(|(_, a), (_, b)| a.total_cmp(b));
+        largest.map_or(0, |(number, _)| number)
     }
 }

@@ -1,18 +1,18 @@
-//! The files besides the weights: copied from one parent, `config.json` with the result's format.
+//! The files besides the weights: copied from a parent, with the result's format in `config.json`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use smollm3_files::io;
 use smollm3_model::hf::{FileDtype, TOKENIZER_FILES};
 
 use crate::coefficients::Coefficients;
 use crate::draft::Draft;
-use crate::error::io;
 use crate::parent::Parent;
 use crate::{MergeError, Result, TokenizerFrom};
 
-/// Whose files the result gets.
+/// The folders whose files the result gets.
 #[derive(Debug)]
 pub(crate) struct Companions {
     configuration: PathBuf,
@@ -24,7 +24,7 @@ impl Companions {
     /// Decides by the settings.
     ///
     /// # Errors
-    /// A parent or a folder is named that is not there, or a folder without tokenizer.
+    /// A parent or a folder that is named does not exist, or the folder has no tokenizer.
     pub fn choose(from: &TokenizerFrom, parents: &[Parent], weights: &Coefficients) -> Result<Self> {
         let parent = |number: usize| match parents.get(number) {
             Some(parent) => Ok(parent.folder.clone()),
@@ -33,21 +33,24 @@ impl Companions {
                 parents: parents.len(),
             }),
         };
-        let (configuration, tokenizer) = match from {
-            TokenizerFrom::LargestWeight => (parent(weights.largest())?, None),
-            TokenizerFrom::Parent(number) => (parent(*number)?, None),
+        let configuration = match from {
+            TokenizerFrom::Parent(number) => parent(*number)?,
             TokenizerFrom::Folder(folder) if parents.iter().any(|parent| parent.folder == *folder) => {
-                (folder.clone(), None)
+                folder.clone()
             }
-            TokenizerFrom::Folder(folder) => {
-                let file = folder.join("tokenizer.json");
-                file.metadata().map_err(io("read", &file))?;
-                (parent(weights.largest())?, Some(folder.clone()))
-            }
+            TokenizerFrom::LargestWeight | TokenizerFrom::Folder(_) => parent(weights.largest())?,
         };
+        let tokenizer = match from {
+            TokenizerFrom::Folder(folder) => folder.clone(),
+            _ => configuration.clone(),
+        };
+        if tokenizer != configuration {
+            let file = tokenizer.join("tokenizer.json");
+            file.metadata().map_err(io("read", &file))?;
+        }
         Ok(Self {
-            tokenizer: tokenizer.unwrap_or_else(|| configuration.clone()),
             configuration,
+            tokenizer,
         })
     }
 
@@ -67,34 +70,27 @@ impl Companions {
     }
 }
 
-/// The text as it is if it names the format already, otherwise with the one key changed.
+/// The text as it is if it names the format already, else with the one key changed.
 fn with_dtype(path: &Path, text: Vec<u8>, dtype: FileDtype) -> Result<Vec<u8>> {
-    let content = |message: String| MergeError::Content {
-        path: path.to_owned(),
-        message,
-    };
+    let content = |message: String| MergeError::Content(path.to_owned(), message);
     let mut json: Value = serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
     let object = json
         .as_object_mut()
         .ok_or_else(|| content("not a JSON object".to_owned()))?;
     // transformers 5 spells it `dtype`; keep what is there.
-    let mut keys: Vec<&str> = ["dtype", "torch_dtype"]
-        .into_iter()
-        .filter(|key| object.contains_key(*key))
-        .collect();
-    if keys.is_empty() {
-        keys.push("torch_dtype");
+    let before = object.clone();
+    if !object.contains_key("dtype") {
+        object.insert("torch_dtype".to_owned(), dtype.name().into());
     }
-    if keys
-        .iter()
-        .all(|key| object.get(*key).and_then(Value::as_str) == Some(dtype.name()))
-    {
-        return Ok(text);
+    for key in ["dtype", "torch_dtype"] {
+        if let Some(value) = object.get_mut(key) {
+            *value = dtype.name().into();
+        }
     }
-    for key in keys {
-        object.insert(key.to_owned(), dtype.name().into());
+    match *object == before {
+        true => Ok(text),
+        false => Ok(format!("{json:#}\n").into_bytes()),
     }
-    Ok(format!("{json:#}\n").into_bytes())
 }
 
 fn copy(from: &Path, name: &str, draft: &Draft) -> Result<()> {

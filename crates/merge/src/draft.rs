@@ -1,15 +1,14 @@
-//! The result's folder: written under a draft name, given its own once everything in it is on the disk.
+//! The result's folder: written under a draft name, and renamed once everything in it is synced.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use smollm3_files::atomic_file::{sync_file, sync_folder, sync_parent};
+use smollm3_files::{io, plain_files};
 
-use crate::error::io;
 use crate::{MergeError, Result};
 
-/// A folder that disappears unless it is committed.
+/// A folder that is removed unless it is committed.
 #[derive(Debug)]
 pub(crate) struct Draft {
     out: PathBuf,
@@ -18,21 +17,18 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Creates `.NAME.part` beside `out`, in place of one that a killed process left.
+    /// Creates `.NAME.part` beside `out`, replacing one that a killed process left.
     ///
     /// # Errors
     /// `out` exists or names nothing, or the folder cannot be created.
     pub fn create(out: &Path) -> Result<Self> {
         if out.symlink_metadata().is_ok() {
-            return Err(MergeError::OutputExists { out: out.to_owned() });
+            return Err(MergeError::OutputExists(out.to_owned()));
         }
         let Some(name) = out.file_name() else {
-            return Err(MergeError::OutputName { out: out.to_owned() });
+            return Err(MergeError::OutputName(out.to_owned()));
         };
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(".part");
-        let folder = out.with_file_name(hidden);
+        let folder = out.with_file_name(format!(".{}.part", name.display()));
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(io("remove", &folder))?;
         }
@@ -52,22 +48,20 @@ impl Draft {
     /// Writes a small file.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.folder.join(name);
-        fs::write(&path, bytes).map_err(io("write", &path))
+        Ok(fs::write(&path, bytes).map_err(io("write", &path))?)
     }
 
-    /// Brings every file to the disk and gives the folder its name.
+    /// Syncs every file and gives the folder its name.
     ///
     /// # Errors
     /// The disk is full, or `out` has appeared meanwhile.
     pub fn commit(mut self) -> Result<()> {
-        for entry in fs::read_dir(&self.folder).map_err(io("list", &self.folder))? {
-            sync_file(&entry.map_err(io("list", &self.folder))?.path())?;
+        for name in plain_files(&self.folder)? {
+            sync_file(&self.folder.join(name))?;
         }
         sync_folder(&self.folder)?;
         if self.out.symlink_metadata().is_ok() {
-            return Err(MergeError::OutputExists {
-                out: self.out.clone(),
-            });
+            return Err(MergeError::OutputExists(self.out.clone()));
         }
         fs::rename(&self.folder, &self.out).map_err(io("create", &self.out))?;
         self.committed = true;

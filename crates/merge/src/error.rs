@@ -1,6 +1,6 @@
 //! Why a merge was refused or failed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use smollm3_model::hf::CheckpointError;
 
@@ -10,40 +10,21 @@ pub enum MergeError {
     /// Nothing to merge.
     #[error("no checkpoints to merge; name at least one with its weight")]
     NoParents,
-    /// A parent's folder is not there.
-    #[error("{folder}: no such folder", folder = .folder.display())]
-    ParentMissing {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The result's folder is there already.
-    #[error("{out} exists; name another folder, or remove it", out = .out.display())]
-    OutputExists {
-        /// The folder.
-        out: PathBuf,
-    },
+    /// A parent's folder does not exist.
+    #[error("{}: no such folder", .0.display())]
+    ParentMissing(PathBuf),
+    /// The result's folder exists already.
+    #[error("{} exists; name another folder, or remove it", .0.display())]
+    OutputExists(PathBuf),
     /// The result's path has no last component.
-    #[error("{out}: does not name a folder to create", out = .out.display())]
-    OutputName {
-        /// The path.
-        out: PathBuf,
-    },
-    /// A weight that is NaN, infinite, or infinite as `f32`.
-    #[error("{folder}: weight {weight} is not a finite 32-bit number", folder = .folder.display())]
-    Weight {
-        /// The parent.
-        folder: PathBuf,
-        /// Its weight as given.
-        weight: f64,
-    },
-    /// The weights cannot be normalised.
-    #[error("the weights {weights} sum to {sum}, which is zero to 32 bits; change them, or do not normalise")]
-    ZeroSum {
-        /// All weights as given.
-        weights: String,
-        /// Their sum.
-        sum: f64,
-    },
+    #[error("{}: does not name a folder to create", .0.display())]
+    OutputName(PathBuf),
+    /// The weight of a parent is NaN, infinite, or infinite as `f32`.
+    #[error("{path}: weight {1} is not a finite 32-bit number", path = .0.display())]
+    Weight(PathBuf, f64),
+    /// The weights, as given, cannot be divided by their sum.
+    #[error("the weights {0} sum to {1}, which is zero to 32 bits; change them, or do not normalise")]
+    ZeroSum(String, f64),
     /// A parent is not a checkpoint that this project reads.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -83,7 +64,7 @@ pub enum MergeError {
         /// Its token in quotes, or `nothing`.
         other_token: String,
     },
-    /// A tokenizer has ids that the embedding has no rows for.
+    /// A tokenizer has ids past the rows of the embedding.
     #[error(
         "{path} has ids up to {highest}, but the embedding has {rows} rows; the tokenizer is another model's, or tokens were \
          added to it alone",
@@ -134,9 +115,9 @@ pub enum MergeError {
         /// The result's format as `config.json` names it.
         dtype: &'static str,
     },
-    /// The tokenizer was asked of a parent that is not there.
+    /// The parent whose tokenizer was asked for does not exist.
     #[error(
-        "the tokenizer is asked of parent number {number}, counted from 0, but there are {parents} parents"
+        "the tokenizer is to come from parent number {number}, counted from 0, but there are {parents} parents"
     )]
     NoSuchParent {
         /// The number asked for.
@@ -144,43 +125,19 @@ pub enum MergeError {
         /// How many there are.
         parents: usize,
     },
-    /// A text file is not what its name says.
-    #[error("{path}: {message}", path = .path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// A file operation failed.
-    #[error("{path}: cannot {action}: {source}", path = .path.display())]
-    Io {
-        /// `read`, `write`, …
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file or its name cannot be brought to the disk.
+    /// A text file is not what its name says: the file, and what is wrong.
+    #[error("{path}: {1}", path = .0.display())]
+    Content(PathBuf, String),
+    /// A file cannot be read or written.
     #[error(transparent)]
     Files(#[from] smollm3_files::FilesError),
-    /// The commits that parents were made from.
+    /// The commits that parents were made from cannot be read or written.
     #[error(transparent)]
     Hub(#[from] smollm3_hub::HubError),
-    /// The caller's progress function said stop. Nothing is left behind.
+    /// The caller's progress function stopped the merge. Nothing is left behind.
     #[error("the merge was stopped")]
     Stopped,
 }
 
 /// The result of most functions here.
 pub type Result<T> = std::result::Result<T, MergeError>;
-
-/// For `map_err` on file operations.
-pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> MergeError {
-    move |source| MergeError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
-}

@@ -1,13 +1,13 @@
-//! blake3 of a parent's files, a part at a time, so that hashing keeps pace with merging and finds in the system's
-//! cache what merging has read, or the other way round.
+//! blake3 of a parent's files, a part at a time, so that hashing keeps pace with merging and both read the same part from
+//! the system's cache.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
 
 use blake3::Hasher;
+use smollm3_files::io;
 
-use crate::error::io;
 use crate::positioned::window;
 use crate::{HashedFile, Result};
 
@@ -81,12 +81,9 @@ impl Fingerprint {
                 wanted -= part;
             }
             if hasher.count() == *bytes {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
                 self.done.push(HashedFile {
-                    name: path
-                        .file_name()
-                        .unwrap_or_default()
-                        .to_string_lossy()
-                        .into_owned(),
+                    name: name.into_owned(),
                     bytes: *bytes,
                     blake3: hasher.finalize().to_hex().to_string(),
                 });

@@ -5,7 +5,7 @@
 //! same way, so that reading and writing both go through files from front to back.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::json;
@@ -44,18 +44,11 @@ impl Target {
     /// Place of an element, one number a dimension.
     pub fn index(&self, element: u64) -> Vec<u64> {
         let mut rest = element;
-        let mut index: Vec<u64> = self
-            .shape
-            .iter()
-            .rev()
-            .map(|size| {
-                let size = (*size as u64).max(1);
-                let place = rest % size;
-                rest /= size;
-                place
-            })
-            .collect();
-        index.reverse();
+        let mut index = vec![0; self.shape.len()];
+        for (place, size) in index.iter_mut().zip(&self.shape).rev() {
+            let size = (*size as u64).max(1);
+            (*place, rest) = (rest % size, rest / size);
+        }
         index
     }
 }
@@ -121,10 +114,8 @@ impl Layout {
                 let width = |target: &Target| target.dtype.safetensors();
                 width(b).cmp(&width(a)).then_with(|| a.name.cmp(&b.name))
             });
-            let header = header(&mut targets).map_err(|message| MergeError::Content {
-                path: Path::new(&name).to_owned(),
-                message,
-            })?;
+            let header = header(&mut targets)
+                .map_err(|error| MergeError::Content(PathBuf::from(&name), error.to_string()))?;
             let bytes = header.len() as u64 + targets.iter().map(Target::bytes).sum::<u64>();
             layout.shards.push(Shard { name, header, bytes });
             layout.targets.extend(targets);
@@ -154,7 +145,7 @@ impl Layout {
 }
 
 /// The header of a file, padded to eight bytes; the targets get their offsets.
-fn header(targets: &mut [Target]) -> std::result::Result<Vec<u8>, String> {
+fn header(targets: &mut [Target]) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut end = 0;
     let infos = targets.iter().map(|target| {
         let start = end;
@@ -167,8 +158,8 @@ fn header(targets: &mut [Target]) -> std::result::Result<Vec<u8>, String> {
         (target.name.clone(), info)
     });
     let format = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-    let metadata = Metadata::new(Some(format), infos.collect()).map_err(|error| error.to_string())?;
-    let mut json = serde_json::to_vec(&metadata).map_err(|error| error.to_string())?;
+    let metadata = Metadata::new(Some(format), infos.collect())?;
+    let mut json = serde_json::to_vec(&metadata)?;
     json.resize(json.len().next_multiple_of(size_of::<u64>()), b' ');
     let mut header = (json.len() as u64).to_le_bytes().to_vec();
     header.append(&mut json);

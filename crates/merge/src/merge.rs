@@ -1,10 +1,10 @@
 //! From folders to a folder.
 //!
 //! The tensors of the result are cut into chunks, and waves of chunks are computed by all threads: each thread maps
-//! its chunk of every parent, sums, and writes it to its place. Alongside, the parents' files are hashed as far as
-//! the wave goes, and what has been written goes on to the disk. Between waves the caller hears how far it is and may
-//! stop. Neither the number of threads nor the order in which they finish changes a bit of the result, and of several
-//! errors the first in file order is given.
+//! its chunk of every parent, sums, and writes the result to its place. Meanwhile the parents' files are hashed as far as
+//! the wave goes, and what has been written is synced. Between waves the caller gets the progress and may stop. Neither the
+//! number of threads nor the order in which they finish changes a bit of the result, and of several errors the first in
+//! file order is returned.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -15,6 +15,7 @@ use std::thread;
 
 use rayon::prelude::*;
 use safetensors::Dtype;
+use smollm3_files::io;
 use smollm3_hub::{Origin, Pins, commits_of, write_pins};
 use smollm3_model::hf::FileDtype;
 
@@ -22,7 +23,6 @@ use crate::agreement::{same_architecture, same_vocabulary};
 use crate::coefficients::Coefficients;
 use crate::companions::Companions;
 use crate::draft::Draft;
-use crate::error::io;
 use crate::fingerprint::Fingerprint;
 use crate::layout::{Layout, Target};
 use crate::parent::Parent;
@@ -41,8 +41,8 @@ const WAVE: usize = 128;
 
 /// Writes the weighted mean of `parents` into the new folder `out`; [`arithmetic`] says what is computed.
 ///
-/// `progress` is told the bytes of weights done and their total after every few of them, and may stop the merge. The
-/// folder appears complete or not at all.
+/// `progress` regularly gets the bytes of weights done and their total, and may stop the merge. The folder appears complete
+/// or not at all.
 ///
 /// # Errors
 /// The parents differ in architecture or vocabulary, are damaged or not there, the weights cannot be used, `out`
@@ -55,12 +55,10 @@ pub fn merge(
 ) -> Result<MergeReport> {
     let weights = Coefficients::new(parents, settings.normalise)?;
     if out.symlink_metadata().is_ok() {
-        return Err(MergeError::OutputExists { out: out.to_owned() });
+        return Err(MergeError::OutputExists(out.to_owned()));
     }
-    let opened: Vec<Parent> = parents
-        .iter()
-        .map(|(folder, _)| Parent::open(folder))
-        .collect::<Result<_>>()?;
+    let opened = parents.iter().map(|(folder, _)| Parent::open(folder));
+    let opened = opened.collect::<Result<Vec<_>>>()?;
     let Some((first, others)) = opened.split_first() else {
         return Err(MergeError::NoParents);
     };
@@ -69,10 +67,8 @@ pub fn merge(
     }
     let companions = Companions::choose(&settings.tokenizer_from, &opened, &weights)?;
     let folders = opened.iter().map(|parent| parent.folder.as_path());
-    same_vocabulary(
-        folders.chain([companions.tokenizer.as_path()]),
-        first.config.vocab_size,
-    )?;
+    let folders = folders.chain([companions.tokenizer.as_path()]);
+    same_vocabulary(folders, first.config.vocab_size)?;
 
     let tensors = first.config.parameter_shapes();
     let formats = (0..tensors.len()).map(|number| settings.dtype.unwrap_or(kept(first.format(number))));
@@ -174,11 +170,8 @@ impl Job<'_> {
         layout: &Layout,
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<Vec<Vec<HashedFile>>> {
-        let mut fingerprints = self
-            .parents
-            .iter()
-            .map(Parent::fingerprint)
-            .collect::<Result<Vec<_>>>()?;
+        let fingerprints = self.parents.iter().map(Parent::fingerprint);
+        let mut fingerprints = fingerprints.collect::<Result<Vec<_>>>()?;
         thread::scope(|scope| {
             let (more, asked) = mpsc::sync_channel(1);
             let flusher = scope.spawn(|| self.flush(asked));
@@ -218,7 +211,7 @@ impl Job<'_> {
             added.into_iter().collect::<Result<()>>()?;
             hashed?;
             done += bytes;
-            // If it is still busy with the one before, it will see these bytes too.
+            // If it is still busy with the flush before, that covers these bytes too.
             let _ = more.try_send(());
             if progress(done, total).is_break() {
                 return Err(MergeError::Stopped);
@@ -227,7 +220,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Brings to the disk what has been written, whenever asked, so that little is left to wait for at the end.
+    /// Syncs what has been written whenever asked, so that little is left to sync at the end.
     fn flush(&self, asked: Receiver<()>) -> Result<()> {
         for () in asked {
             for (path, file) in &self.files {
@@ -248,37 +241,34 @@ impl Job<'_> {
         let mut sums = [0.0; BLOCK];
         for (block, bytes) in bytes.chunks_mut(BLOCK * target.dtype.bytes()).enumerate() {
             let first = block * BLOCK;
-            let sum = sums
-                .get_mut(..bytes.len() / target.dtype.bytes())
-                .unwrap_or_default();
+            let sum = &mut sums[..bytes.len() / target.dtype.bytes()];
+            let (tensor, dtype) = (&target.name, target.dtype);
+            let index = |element: usize| target.index(start + (first + element) as u64);
             sum.fill(-0.0);
-            for ((parent, factor), (format, window)) in
-                self.parents.iter().zip(&self.weights.factors).zip(&windows)
-            {
+            let parents = self.parents.iter().zip(&self.weights.factors).zip(&windows);
+            for ((parent, factor), (format, window)) in parents {
                 let part = window.get(first * format.bitsize() / 8..).unwrap_or_default();
-                arithmetic::add(sum, *format, part, self.round, *factor).map_err(|(element, value)| {
-                    MergeError::NotFinite {
-                        folder: parent.folder.clone(),
-                        tensor: target.name.clone(),
-                        index: target.index(start + (first + element) as u64),
-                        value,
-                    }
+                let added = arithmetic::add(sum, *format, part, self.round, *factor);
+                added.map_err(|(element, value)| MergeError::NotFinite {
+                    folder: parent.folder.clone(),
+                    tensor: tensor.clone(),
+                    index: index(element),
+                    value,
                 })?;
             }
-            arithmetic::finish(sum, self.weights.divisor, target.dtype, bytes).map_err(
-                |(element, value)| MergeError::Overflow {
-                    tensor: target.name.clone(),
-                    index: target.index(start + (first + element) as u64),
-                    value,
-                    dtype: target.dtype.name(),
-                },
-            )?;
+            let finished = arithmetic::finish(sum, self.weights.divisor, dtype, bytes);
+            finished.map_err(|(element, value)| MergeError::Overflow {
+                tensor: tensor.clone(),
+                index: index(element),
+                value,
+                dtype: dtype.name(),
+            })?;
         }
         let Some((path, file)) = self.files.get(target.file) else {
             unreachable!("a tensor's file is one of the layout");
         };
         let offset = target.offset + start * target.dtype.bytes() as u64;
-        write_at(file, bytes, offset).map_err(io("write", path))
+        Ok(write_at(file, bytes, offset).map_err(io("write", path))?)
     }
 }
 

@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
+use smollm3_files::io;
 use smollm3_model::hf::FileDtype;
 
-use crate::error::io;
 use crate::{MergeError, MergeSettings, Result, TokenizerFrom};
 
 /// A merge as a configuration describes it: the arguments of [`crate::merge()`].
@@ -121,10 +121,7 @@ impl Configuration {
     /// # Errors
     /// It is not YAML, lacks a key, has one that is not known, or a value that is not computed.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let wrong = |message: String| MergeError::Content {
-            path: path.to_owned(),
-            message,
-        };
+        let wrong = |message: String| MergeError::Content(path.to_owned(), message);
         let value: Value = serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))?;
         // First of all, since another method has other keys, and its name is the better message.
         if let Some(method) = value.get("merge_method").filter(|method| *method != "linear") {
@@ -135,17 +132,14 @@ impl Configuration {
         let document: Document =
             serde_path_to_error::deserialize(value).map_err(|error| wrong(error.to_string()))?;
         debug_assert_eq!(document.merge_method, "linear");
-        let parents: Vec<(PathBuf, f64)> = document
-            .models
-            .into_iter()
-            .map(|model| (model.model, model.parameters.weight))
-            .collect();
+        let models = document.models.into_iter();
+        let parents = models.map(|model| (model.model, model.parameters.weight));
         let tokenizer_from = match document.tokenizer_source.as_deref() {
             None | Some("base" | "union") => TokenizerFrom::Parent(0),
             Some(folder) => TokenizerFrom::Folder(folder.into()),
         };
         Ok(Self {
-            parents,
+            parents: parents.collect(),
             settings: MergeSettings {
                 normalise: document.parameters.normalize.unwrap_or(true),
                 dtype: document.out_dtype.or(document.dtype).map(Into::into),

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use safetensors::Dtype;
+use smollm3_files::io;
 use smollm3_model::ModelConfig;
 use smollm3_model::hf::Checkpoint;
 
-use crate::error::io;
 use crate::fingerprint::Fingerprint;
 use crate::positioned::window;
 use crate::{MergeError, Result};
 
-/// Files besides the weights that decide what a parent is.
+/// Files besides the weights that define a parent.
 const HASHED: [&str; 3] = ["config.json", "model.safetensors.index.json", "tokenizer.json"];
 
 /// An opened parent.
@@ -39,13 +39,11 @@ impl Parent {
     /// Reads headers only.
     ///
     /// # Errors
-    /// The folder or a file is not there or damaged, or a tensor is missing, superfluous, of another shape than its
-    /// `config.json` says, or without floats.
+    /// The folder or a file does not exist or is damaged, or a tensor is missing, superfluous, of another shape than in
+    /// `config.json`, or does not hold floats.
     pub fn open(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
-            return Err(MergeError::ParentMissing {
-                folder: folder.to_owned(),
-            });
+            return Err(MergeError::ParentMissing(folder.to_owned()));
         }
         let Checkpoint { config, tensors } = Checkpoint::open(folder)?;
         let mut files: Vec<(PathBuf, File)> = Vec::new();
@@ -107,7 +105,7 @@ impl Parent {
     /// The files that make this parent what it is, to be hashed.
     ///
     /// # Errors
-    /// A file has gone.
+    /// A file no longer exists.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         let others = HASHED.iter().map(|name| self.folder.join(name));
         let mut paths: Vec<PathBuf> = self.files.iter().map(|(path, _)| path.clone()).collect();

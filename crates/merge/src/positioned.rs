@@ -1,7 +1,7 @@
 //! Reads and writes at a position, from many threads at once.
 //!
-//! Parents are read through short-lived maps of a part of a file: nothing is copied, and what is in memory is what is
-//! being worked on. A file that somebody shortens at that moment raises SIGBUS; it is the price of a map.
+//! Parents are read through short-lived maps of a part of a file: nothing is copied, and only what is being worked on is in
+//! memory. The price of a map: a file that is truncated at that moment raises SIGBUS.
 
 use std::fs::File;
 use std::io::Result;

@@ -40,7 +40,7 @@ pub struct MergedParent {
     /// Its folder as given.
     #[serde(serialize_with = "lossy")]
     pub folder: PathBuf,
-    /// The commit that the folder is of, in the Hub's cache.
+    /// The folder's commit, if it is in the Hub's cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// Its weight as given.
@@ -65,7 +65,7 @@ pub struct HashedFile {
 }
 
 impl MergedParent {
-    /// What to call it: `owner/name` for a folder in the Hub's cache, else the last part of its path.
+    /// Its name for people: `owner/name` in the Hub's cache, else the last part of its path.
     pub fn name(&self) -> String {
         let parts: Vec<String> = self
             .folder
@@ -83,7 +83,7 @@ impl MergedParent {
 impl MergeReport {
     /// The text of `merge.json`.
     pub fn to_json(&self) -> String {
-        // Numbers, strings and lists: there is nothing in it that JSON could not hold.
+        // Numbers, strings and lists: JSON can hold all of it.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
@@ -163,7 +163,7 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
-/// A path as text, also one that is no Unicode.
+/// A path as text, even if it is not Unicode.
 fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }

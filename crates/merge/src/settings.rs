@@ -1,4 +1,4 @@
-//! What can be chosen about a merge.
+//! The settings of a merge.
 
 use std::path::PathBuf;
 

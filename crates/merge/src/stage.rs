@@ -14,13 +14,13 @@ use smollm3_records::{Event, GuardState, Listener, StageInfo};
 
 use crate::{MergeError, MergeSettings, TokenizerFrom, merge};
 
-/// The step that a merged checkpoint is called after: there are none.
+/// The step of a merged checkpoint, which has none.
 const STEP: u64 = 0;
 
-/// Merges what a stage asks for, unless that has been done of the same checkpoints.
+/// Merges a stage's checkpoints, unless that has been done with the same ones.
 ///
 /// # Errors
-/// A checkpoint is not there, or they do not go together; [`EngineError::Interrupted`] if it was stopped.
+/// A checkpoint does not exist, or they cannot be merged; [`EngineError::Interrupted`] if it was stopped.
 pub fn merge_stage(
     run: &Run,
     stage: &Stage,
@@ -93,7 +93,7 @@ pub fn merge_stage(
             },
             error => EngineError::Refused(format!("stage \"{}\": {error}", stage.name)),
         })?;
-        // Named after the stage, not after the draft.
+        // Its title is the stage's name, not the draft's.
         let card = draft.join("README.md");
         fs::write(&card, report.model_card(&folder)).map_err(|source| EngineError::Io {
             action: "write",
@@ -134,8 +134,8 @@ fn name_of(folder: &Path, weight: f64) -> String {
     format!("{} × {weight}", folder.display())
 }
 
-/// Whether a merged checkpoint was made of these parents. Of each only its manifest is read; one without a manifest is known
-/// by its folder, as with every finished stage.
+/// Whether a merged checkpoint was made from these parents. Only their manifests are read; a parent without one is identified
+/// by its folder, as in every finished stage.
 fn is_of(done: &Progress, parents: &[(PathBuf, f64)]) -> smollm3_engine::Result<bool> {
     for (folder, weight) in parents {
         let known = done.data.get(&name_of(folder, *weight));

@@ -99,5 +99,5 @@ fn a_missing_file_is_an_error() {
     let error = Configuration::read(Path::new("no/such.yaml"))
         .unwrap_err()
         .to_string();
-    assert!(error.starts_with("no/such.yaml: cannot read"), "{error}");
+    assert!(error.starts_with("cannot read `no/such.yaml`"), "{error}");
 }

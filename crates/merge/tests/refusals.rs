@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use smollm3_files::FilesError;
 use smollm3_merge::{MergeError, MergeSettings, TokenizerFrom};
 use smollm3_model::hf::FileDtype;
 use support::*;
@@ -138,7 +139,7 @@ fn weights_that_cannot_be_used() {
     let (folder, a) = start();
     for bad in [f64::NAN, f64::INFINITY, -f64::INFINITY, 1e300] {
         let error = refused(&folder, &[(a.clone(), 1.0), (a.clone(), bad)]);
-        assert!(matches!(error, MergeError::Weight { weight, .. } if weight.to_bits() == bad.to_bits()));
+        assert!(matches!(error, MergeError::Weight(_, weight) if weight.to_bits() == bad.to_bits()));
     }
     for zero in [
         vec![0.0],
@@ -218,7 +219,7 @@ fn folders_that_are_there_or_not() {
     let (folder, a) = start();
     let missing = folder.path().join("missing");
     let error = refused(&folder, &[(a.clone(), 1.0), (missing.clone(), 1.0)]);
-    assert!(matches!(error, MergeError::ParentMissing { folder } if folder == missing));
+    assert!(matches!(error, MergeError::ParentMissing(folder) if folder == missing));
 
     let taken = folder.path().join("taken");
     fs::write(&taken, "a file").unwrap();
@@ -343,7 +344,7 @@ fn tokenizers_that_are_not_there() {
     ));
     let nowhere = TokenizerFrom::Folder(folder.path().to_owned());
     let error = refused_with(&folder, &[(a.clone(), 1.0)], &with(nowhere));
-    assert!(matches!(error, MergeError::Io { .. }));
+    assert!(matches!(error, MergeError::Files(FilesError::Io { .. })));
 }
 
 proptest! {

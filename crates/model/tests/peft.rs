@@ -108,8 +108,8 @@ fn what_is_not_supported_is_refused_by_name() {
         (json!({"of_tomorrow": {"a": 1}}), vec!["`of_tomorrow`"]),
         (json!({"peft_type": "IA3"}), vec!["peft_type is \"IA3\""]),
         (json!({"peft_type": null}), vec!["peft_type is missing"]),
-        (json!({"r": 0}), vec!["`r` is no rank"]),
-        (json!({"lora_alpha": "16"}), vec!["`lora_alpha` is no number"]),
+        (json!({"r": 0}), vec!["`r` is not a rank"]),
+        (json!({"lora_alpha": "16"}), vec!["`lora_alpha` is not a number"]),
         (json!({"r": 4}), vec!["lora_A.weight", "[2,"]),
     ] {
         changed(folder.path(), &keys);
@@ -126,7 +126,7 @@ fn what_is_not_supported_is_refused_by_name() {
         assert_eq!(message(), "", "{harmless}");
     }
     fs::write(folder.path().join("adapter_config.json"), "[]").unwrap();
-    assert!(message().contains("no JSON object"));
+    assert!(message().contains("not a JSON object"));
     fs::write(folder.path().join("adapter_config.json"), "{").unwrap();
     assert!(message().contains("adapter_config.json"));
     changed(folder.path(), &json!({}));

@@ -1,10 +1,9 @@
 //! What a run has left in its folder.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use smollm3_files::io as failed;
+use smollm3_files::io;
 use smollm3_records::{
     Evaluation, HeldOutRecord, Incident, Ledger, MeasureRecord, Record, RecordError, Result, StageInfo,
     StepRecord, checkpoint, read_evaluation, read_incidents, read_ledger, read_metrics, read_stage,
@@ -32,7 +31,7 @@ pub struct StageFiles {
     pub steps: Vec<StepRecord>,
     /// Held-out losses.
     pub held_out: Vec<HeldOutRecord>,
-    /// What else was measured on what is held out.
+    /// Other measurements on held-out data.
     pub measured: Vec<MeasureRecord>,
     /// Incidents, in the order in which they happened.
     pub incidents: Vec<Incident>,
@@ -40,26 +39,22 @@ pub struct StageFiles {
     pub ledger: Option<Ledger>,
     /// What was measured of its last checkpoint.
     pub evaluation: Option<Evaluation>,
-    /// Steps of its checkpoints; whether they are whole is not looked at.
+    /// Steps and folders of its checkpoints, whether whole or not.
     pub checkpoints: Vec<(u64, PathBuf)>,
 }
 
 impl RunFiles {
-    /// Reads what is there now; a run may be going on.
+    /// Reads what is there now; the run may be going on.
     ///
     /// # Errors
-    /// The folder is no run's, or a file in it cannot be read.
+    /// The folder is not that of a run, or a file in it cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
-        let list = |path: &Path| -> io::Result<Vec<PathBuf>> {
-            fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect()
-        };
-        let entries = list(folder).map_err(failed("list", folder))?;
         let mut stages = Vec::new();
-        for path in entries {
+        for entry in fs::read_dir(folder).map_err(io("list", folder))? {
+            let path = entry.map_err(io("list", folder))?.path();
             if let Some(info) = read_stage(&path)? {
-                let started = fs::metadata(path.join("stage.json"))
-                    .and_then(|file| file.modified())
-                    .ok();
+                let file = fs::metadata(path.join("stage.json"));
+                let started = file.and_then(|file| file.modified()).ok();
                 stages.push((started, StageFiles::read(info)?));
             }
         }
@@ -89,11 +84,8 @@ impl RunFiles {
 
     /// The folder's own name.
     pub fn name(&self) -> String {
-        let name = self
-            .folder
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        name.unwrap_or_else(|| self.folder.display().to_string())
+        let name = self.folder.file_name().unwrap_or(self.folder.as_os_str());
+        name.to_string_lossy().into_owned()
     }
 }
 
@@ -119,7 +111,7 @@ impl StageFiles {
         })
     }
 
-    /// Whether all its steps are done; of a merge, whether its checkpoint is there.
+    /// Whether all its steps are done; for a merge, whether it has a checkpoint.
     pub fn is_done(&self) -> bool {
         match self.info.steps {
             0 => !self.checkpoints.is_empty(),
@@ -135,15 +127,27 @@ impl StageFiles {
     /// Median seconds of the last steps.
     pub fn seconds_per_step(&self) -> Option<f64> {
         const LAST: usize = 50;
-        let mut times: Vec<f64> = self
-            .steps
-            .iter()
-            .rev()
-            .take(LAST)
-            .map(|step| step.seconds)
-            .collect();
+        let last = self.steps.iter().rev().take(LAST);
+        let mut times: Vec<f64> = last.map(|step| step.seconds).collect();
         times.sort_by(f64::total_cmp);
         times.get(times.len() / 2).copied()
+    }
+
+    /// Seconds of all its steps.
+    pub fn seconds(&self) -> f64 {
+        self.steps.iter().map(|step| step.seconds).sum()
+    }
+
+    /// Seconds that the steps left will take.
+    pub fn seconds_left(&self) -> Option<f64> {
+        let left = self.info.steps.saturating_sub(self.done());
+        Some(left as f64 * self.seconds_per_step()?)
+    }
+
+    /// Model FLOPs per second as a fraction of the peak, in percent, if the peak is known.
+    pub fn mfu_percent(&self) -> Option<f64> {
+        let rate = self.tokens_per_second()? * self.info.flops_per_token;
+        Some(100.0 * rate / self.info.peak_flops?)
     }
 
     /// Tokens a second over the last steps.

@@ -1,4 +1,4 @@
-//! What a run's figures say about the recipe, in three sentences: only what was measured.
+//! What a run's figures say about the recipe, in three sentences at most: only what was measured.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,13 @@ use crate::{RunFiles, StageFiles};
 /// Loss of the conversations that are kept out of training: no category of text.
 const CONVERSATIONS: &str = "conversations";
 
-/// A sentence on each of these of which something was measured: the phases of pretraining, thinking, preference training and
-/// the merge.
+/// A sentence on each of these that was measured: the phases of pretraining; thinking; preference training and the merge.
 pub fn findings(run: &RunFiles) -> Vec<String> {
     let sentences = [mixtures(run), thinking(run), preferences(run)];
     sentences.into_iter().flatten().collect()
 }
 
-/// A space at which no line ends.
+/// A space at which no line is broken.
 pub(crate) const NO_BREAK: char = '\u{a0}';
 
 /// A sentence in which figures stay with their errors and units when it is broken into lines.
@@ -45,26 +44,14 @@ fn mixtures(run: &RunFiles) -> Option<String> {
         let learned = records.filter(|record| record.step > 0 && record.category != CONVERSATIONS);
         learned.cloned().collect()
     };
-    let (stage, records) =
-        run.stages
-            .iter()
-            .map(|stage| (stage, after_phases(stage)))
-            .find(|(_, records)| {
-                records
-                    .iter()
-                    .map(|record| record.step)
-                    .collect::<BTreeSet<_>>()
-                    .len()
-                    > 1
-            })?;
+    let mut stages = run.stages.iter().map(|stage| (stage, after_phases(stage)));
+    let has_several = |records: &[HeldOutRecord]| records.iter().any(|record| record.step != records[0].step);
+    let (stage, records) = stages.find(|(_, records)| has_several(records))?;
     let (first, last) = (records.first()?, records.last()?);
     let at = |step: u64, category: &str| {
-        let found = records
-            .iter()
-            .find(|record| record.step == step && record.category == category);
-        found
-            .map(|record| record.nats_per_token)
-            .filter(|loss| loss.is_finite())
+        let mut records = records.iter();
+        let found = records.find(|record| record.step == step && record.category == category)?;
+        Some(found.nats_per_token).filter(|loss| loss.is_finite())
     };
     let categories: BTreeSet<&str> = records.iter().map(|record| record.category.as_str()).collect();
     let mut falls: Vec<(&str, f64, f64)> = categories
@@ -78,25 +65,19 @@ fn mixtures(run: &RunFiles) -> Option<String> {
         let (before, after) = (100.0 * before, 100.0 * after);
         format!(", while its share of the data went from {before:.0} to {after:.0} %")
     });
-    let others: Vec<String> = others
+    let others = others
         .iter()
-        .map(|(category, begin, end)| format!("{category} went from {begin:.2} to {end:.2}"))
-        .collect();
-    let others = match others.is_empty() {
-        true => String::new(),
-        false => format!("; {}", list(&others)),
+        .map(|(category, begin, end)| format!("{category} went from {begin:.2} to {end:.2}"));
+    let others = match list(&others.collect::<Vec<_>>()) {
+        none if none.is_empty() => none,
+        others => format!("; {others}"),
     };
+    let phases = format!("From the end of {} to the end of {}", first.phase, last.phase);
+    let loss = "the loss on text kept out of training fell";
+    let change = format!("from {begin:.2} to {end:.2} nats a token{shares}{others}");
     Some(match begin > end {
-        true => format!(
-            "From the end of {} to the end of {}, {category} improved most: the loss on text kept out of training fell from \
-             {begin:.2} to {end:.2} nats a token{shares}{others}.",
-            first.phase, last.phase
-        ),
-        false => format!(
-            "From the end of {} to the end of {}, the loss on text kept out of training fell in no category: {category} went \
-             from {begin:.2} to {end:.2} nats a token{shares}{others}.",
-            first.phase, last.phase
-        ),
+        true => format!("{phases}, {category} improved most: {loss} {change}."),
+        false => format!("{phases}, {loss} in no category: {category} went {change}."),
     })
 }
 
@@ -108,12 +89,8 @@ fn share(stage: &StageFiles, phase: &str, category: &str) -> Option<f64> {
         let mut sources = stage.info.sources.iter();
         sources.any(|source| source.name == *name && source.category == category)
     };
-    let part: f64 = phase
-        .shares
-        .iter()
-        .filter(|(name, _)| of_category(name))
-        .map(|(_, share)| share)
-        .sum();
+    let parts = phase.shares.iter().filter(|(name, _)| of_category(name));
+    let part: f64 = parts.map(|(_, share)| share).sum();
     (total > 0.0 && part > 0.0).then(|| part / total)
 }
 
@@ -137,12 +114,13 @@ fn thinking(run: &RunFiles) -> Option<String> {
     let measure = Measure::Sums { think: true };
     let items = stage.evaluation.as_ref()?.exact_match.first()?.items;
     let note = unless_clear(with.differs(without), ": no clear difference");
+    let (name, [with, without]) = (
+        &stage.info.name,
+        [with, without].map(|figure| measure.phrase(figure)),
+    );
     Some(format!(
-        "Asked to think first (/think), the model after {} gets {} of {items} sums right; asked to answer at once (/no_think), \
-         {}{note}.",
-        stage.info.name,
-        measure.phrase(with),
-        measure.phrase(without)
+        "Asked to think first (/think), the model after {name} gets {with} of {items} sums right; asked to answer at once \
+         (/no_think), {without}{note}."
     ))
 }
 

@@ -1,8 +1,8 @@
-//! Runs as others see them.
+//! Views of a run.
 //!
-//! [`RunFiles`] reads what a run has left in its folder; [`status`](status::status) says in a few lines where it is,
-//! [`closing_table`] what its stages can do, and [`report`](report::report) draws it as one HTML page, beside others if
-//! wished, which [`Watch`] serves while it goes on. [`TensorBoard`] and [`Prometheus`] listen to it.
+//! [`RunFiles`] reads a run's folder; [`status`](status::status) sums up its progress in a few lines, [`closing_table`] what
+//! its stages can do, and [`report`](report::report) draws it as one HTML page, next to other runs if wished, which
+//! [`Watch`] serves during the run. [`TensorBoard`] and [`Prometheus`] listen to it.
 
 mod files;
 mod findings;

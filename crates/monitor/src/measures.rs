@@ -1,4 +1,4 @@
-//! The figures that say what a stage's checkpoint can do: one list for the table at the end of a run and for the report.
+//! The figures of what a stage's checkpoint can do: one list for the table at the end of a run and for the report.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ impl Figure {
         }
     }
 
-    /// The mean of means that were measured apart.
+    /// The mean of independent means.
     fn mean_of(figures: &[(f64, f64)]) -> Option<Self> {
         let count = figures.len() as f64;
         let mean = figures.iter().map(|(mean, _)| mean).sum::<f64>() / count;
@@ -29,8 +29,8 @@ impl Figure {
         (!figures.is_empty()).then(|| Self::new(mean, squares.sqrt() / count))
     }
 
-    /// Whether two figures are more than twice the standard error of their difference apart, as if they were measured apart;
-    /// nothing where an error is not known.
+    /// Whether two figures differ by more than twice the standard error of their difference, taken as independent; `None`
+    /// where an error is unknown.
     pub fn differs(self, other: Self) -> Option<bool> {
         let error = self.error?.hypot(other.error?);
         Some((self.mean - other.mean).abs() > 2.0 * error)
@@ -73,7 +73,7 @@ pub(crate) fn measures(stages: &[StageFiles]) -> Vec<Measure> {
         from: part.from,
         to: part.to,
     }));
-    // A column of zeros says nothing; the legend says it.
+    // A column of zeros is left out; the legend mentions it.
     let found = all()
         .flat_map(|found| &found.long_context)
         .filter(|score| score.score > 0.0);
@@ -88,7 +88,7 @@ pub(crate) fn measures(stages: &[StageFiles]) -> Vec<Measure> {
 }
 
 impl Measure {
-    /// As a column is called.
+    /// The title of its column.
     pub fn name(&self) -> String {
         match self {
             Self::HeldOut(category) => category.clone(),
@@ -171,15 +171,14 @@ impl Measure {
 pub(crate) fn legend(measures: &[Measure], stages: &[StageFiles]) -> Vec<String> {
     let all = || stages.iter().filter_map(|stage| stage.evaluation.as_ref());
     let mut lines = Vec::new();
-    let categories: Vec<String> = measures
+    let losses = measures
         .iter()
-        .filter(|measure| matches!(measure, Measure::HeldOut(_)))
-        .map(Measure::name)
-        .collect();
+        .filter(|measure| matches!(measure, Measure::HeldOut(_)));
+    let categories: Vec<String> = losses.map(Measure::name).collect();
     if !categories.is_empty() {
+        let names = categories.join(", ");
         lines.push(format!(
-            "{}: loss on text kept out of training, nats/token; less is better",
-            categories.join(", ")
+            "{names}: loss on text kept out of training, nats/token; less is better"
         ));
     }
     for measure in measures {
@@ -197,12 +196,8 @@ pub(crate) fn legend(measures: &[Measure], stages: &[StageFiles]) -> Vec<String>
     let sums = all().find_map(|found| found.exact_match.first());
     let pairs = all().find_map(|found| found.preference.first());
     let sums = sums.map(|score| format!("/think, /no_think: % of {} sums right", score.items));
-    let pairs = pairs.map(|score| {
-        format!(
-            "pairs: % of {} in which the preferred answer is likelier",
-            2 * score.items
-        )
-    });
+    let pairs = pairs.map(|score| 2 * score.items);
+    let pairs = pairs.map(|items| format!("pairs: % of {items} in which the preferred answer is likelier"));
     let both: Vec<String> = sums.into_iter().chain(pairs).collect();
     if !both.is_empty() {
         lines.push(both.join("; "));

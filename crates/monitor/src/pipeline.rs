@@ -1,4 +1,4 @@
-//! The stages that a run's recipe has, as `recipe.json` in its folder tells: also those that have not begun.
+//! The stages of a run's recipe, from `recipe.json` in its folder, including those that have not begun.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,8 +40,7 @@ impl PlannedStage {
     }
 }
 
-/// Reads the stages of a run's recipe, in an order in which each follows those that it needs. Nothing if the folder has no
-/// recipe.
+/// Reads the stages of a run's recipe, ordered so that each follows those that it needs. Empty if the folder has no recipe.
 ///
 /// # Errors
 /// What is there cannot be read.
@@ -78,7 +77,7 @@ fn stage(name: String, keys: &BTreeMap<&str, &Value>) -> PlannedStage {
     stage
 }
 
-/// Parents before children; beside one another, by name.
+/// Parents before children, otherwise by name.
 fn in_order(mut left: Vec<PlannedStage>) -> Vec<PlannedStage> {
     let mut placed: Vec<PlannedStage> = Vec::new();
     while !left.is_empty() {
@@ -87,65 +86,9 @@ fn in_order(mut left: Vec<PlannedStage>) -> Vec<PlannedStage> {
                 .parents()
                 .all(|parent| left.iter().all(|other| other.name != *parent))
         };
-        // No recipe has a circle; a damaged file may.
+        // No recipe has a cycle; a damaged file may.
         let next = left.iter().position(ready).unwrap_or(0);
         placed.push(left.remove(next));
     }
     placed
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn stages_are_read_and_follow_those_that_they_need() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(read(folder.path()).unwrap(), []);
-        let text = r#"{
-            "run.seed": 1,
-            "stage.a-merged.from.stage": "sft",
-            "stage.a-merged.kind": "merge",
-            "stage.a-merged.model.0.checkpoint.stage": "sft",
-            "stage.a-merged.model.0.weight": 0.9,
-            "stage.a-merged.model.1.checkpoint.stage": "v1.0",
-            "stage.a-merged.model.1.weight": 0.1,
-            "stage.sft.from.stage": "v1.0",
-            "stage.sft.kind": "sft",
-            "stage.sft.loss.kind": "other",
-            "stage.sft.until": "1B tokens",
-            "stage.\"v1.0\".from": "random",
-            "stage.\"v1.0\".kind": "pretrain",
-            "stage.\"v1.0\".phase.one.until": "9 steps",
-            "stage.\"v1.0\".phase.two.until": "12 steps"
-        }"#;
-        fs::write(folder.path().join("recipe.json"), text).unwrap();
-        let found = read(folder.path()).unwrap();
-        let names: Vec<&str> = found.iter().map(|stage| stage.name.as_str()).collect();
-        assert_eq!(names, ["v1.0", "sft", "a-merged"]);
-        assert_eq!((found[0].steps, found[1].steps), (Some(12), None));
-        assert_eq!(found[1].from.as_deref(), Some("v1.0"));
-        assert_eq!(
-            found[2].merges,
-            [("sft".to_owned(), 0.9), ("v1.0".to_owned(), 0.1)]
-        );
-        fs::write(folder.path().join("recipe.json"), "[").unwrap();
-        let error = read(folder.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("recipe.json: the recorded recipe is not readable"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_circle_ends() {
-        let stage = |name: &str, from: &str| PlannedStage {
-            name: name.to_owned(),
-            from: Some(from.to_owned()),
-            ..PlannedStage::default()
-        };
-        assert_eq!(in_order(vec![stage("a", "b"), stage("b", "a")]).len(), 2);
-    }
 }

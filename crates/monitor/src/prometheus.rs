@@ -51,7 +51,7 @@ impl Prometheus {
                     }
                     _ => Response::from_string("see /metrics\n").with_status_code(404),
                 };
-                // Who asked may be gone.
+                // The client may be gone.
                 let _ = request.respond(response);
             }
         });
@@ -82,30 +82,31 @@ impl Shown {
         if let Some(step) = self.saved {
             gauge("checkpoint_step", "Step of the newest checkpoint.", step as f64);
         }
-        if let Some(step) = &self.step {
-            let rate = stage.tokens_per_step as f64 / step.seconds.max(1e-9);
-            gauge("step", "Steps done.", step.step as f64);
-            gauge("tokens", "Tokens seen in the stage.", step.tokens as f64);
-            gauge("loss", "Mean loss of the step, nats a token.", step.loss);
-            gauge("grad_norm", "Gradient norm before clipping.", step.grad_norm);
-            gauge("learning_rate", "Learning rate.", step.learning_rate);
-            gauge("step_seconds", "Seconds of the step.", step.seconds);
+        let Some(step) = &self.step else {
+            return text;
+        };
+        let rate = stage.tokens_per_step as f64 / step.seconds.max(1e-9);
+        gauge("step", "Steps done.", step.step as f64);
+        gauge("tokens", "Tokens seen in the stage.", step.tokens as f64);
+        gauge("loss", "Mean loss of the step, nats a token.", step.loss);
+        gauge("grad_norm", "Gradient norm before clipping.", step.grad_norm);
+        gauge("learning_rate", "Learning rate.", step.learning_rate);
+        gauge("step_seconds", "Seconds of the step.", step.seconds);
+        gauge(
+            "data_seconds",
+            "Seconds of it spent waiting for data.",
+            step.data_seconds,
+        );
+        gauge("tokens_per_second", "Tokens a second.", rate);
+        for (name, value) in &step.observed {
+            gauge(&name.replace('/', "_"), "Mean of the step.", *value);
+        }
+        if let Some(peak) = stage.peak_flops {
             gauge(
-                "data_seconds",
-                "Seconds of it spent waiting for data.",
-                step.data_seconds,
+                "mfu",
+                "Model FLOPs over the peak.",
+                rate * stage.flops_per_token / peak,
             );
-            gauge("tokens_per_second", "Tokens a second.", rate);
-            for (name, value) in &step.observed {
-                gauge(&name.replace('/', "_"), "Mean of the step.", *value);
-            }
-            if let Some(peak) = stage.peak_flops {
-                gauge(
-                    "mfu",
-                    "Model FLOPs over the peak.",
-                    rate * stage.flops_per_token / peak,
-                );
-            }
         }
         text
     }

@@ -1,5 +1,5 @@
-//! A run, or several side by side, as one HTML page that needs no network: first the picture of its stages, what each
-//! changed and what that says; then the curves stage by stage.
+//! A run, or several side by side, as one HTML page that needs no network: first its stages, what each changed and what that
+//! says; then the curves, stage by stage.
 
 mod picture;
 mod tables;
@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use smollm3_page::{Chart, Line, Mark, card, escape, live_page, page};
-use smollm3_records::StepRecord;
+use smollm3_records::{SourceName, StepRecord};
 
 use crate::{RunFiles, StageFiles};
 
@@ -18,15 +18,15 @@ pub fn report(runs: &[RunFiles]) -> String {
     page(&title(runs), &body(runs))
 }
 
-/// The page of what is in these folders now, which fetches itself anew; what is wrong with them, if something is.
+/// The page of what is in these folders now, which reloads itself; or what is wrong with them.
 pub fn live_report(folders: &[PathBuf]) -> String {
     let runs: Result<Vec<RunFiles>, _> = folders.iter().map(|folder| RunFiles::read(folder)).collect();
     match runs {
         Ok(runs) => live_page(&title(&runs), &body(&runs)),
-        Err(error) => live_page(
-            "nothing to show yet",
-            &format!("<p>{}</p>", escape(&error.to_string())),
-        ),
+        Err(error) => {
+            let problem = format!("<p>{}</p>", escape(&error.to_string()));
+            live_page("nothing to show yet", &problem)
+        }
     }
 }
 
@@ -130,7 +130,7 @@ fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) {
         };
         runs.iter().map(line).collect()
     };
-    // `nats/token`, or of what one loss is.
+    // `nats/token`, or what a loss is of.
     let unit = match runs.first().map(|(_, stage)| stage.info.loss_unit.as_str()) {
         Some(unit) if unit.contains('/') => unit.to_owned(),
         unit => format!("loss of {}", unit.unwrap_or_default()),
@@ -140,11 +140,8 @@ fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) {
     for (run, stage) in runs {
         let of = of(run, runs.len());
         draw(&format!("Loss by source{of}"), unit, by_source(stage));
-        draw(
-            &format!("Held-out loss by category{of}"),
-            "nats/token",
-            held_out(stage),
-        );
+        let title = format!("Held-out loss by category{of}");
+        draw(&title, "nats/token", held_out(stage));
     }
     let first_steps = runs.iter().filter_map(|(_, stage)| stage.steps.first());
     let observed: BTreeSet<&String> = first_steps.flat_map(|step| step.observed.keys()).collect();
@@ -152,11 +149,8 @@ fn curves(page: &mut String, runs: &[(&str, &StageFiles)]) {
         let lines = over_steps(&|_, step| step.observed.get(name).copied().unwrap_or(f64::NAN));
         draw(name, "mean of the step", lines);
     }
-    draw(
-        "Gradient norm before clipping",
-        "norm",
-        over_steps(&|_, step| step.grad_norm),
-    );
+    let norms = over_steps(&|_, step| step.grad_norm);
+    draw("Gradient norm before clipping", "norm", norms);
     draw("Learning rate", "rate", over_steps(&|_, step| step.learning_rate));
     let throughput = over_steps(&|stage, step| stage.info.tokens_per_step as f64 / step.seconds.max(1e-9));
     draw("Throughput", "tokens/s", throughput);
@@ -177,33 +171,32 @@ fn held_out(stage: &StageFiles) -> Vec<Line> {
 }
 
 /// One line a source, or one a category where there are many.
-fn by_source(stage: &StageFiles) -> Vec<Line> {
+fn by_source<'s>(stage: &'s StageFiles) -> Vec<Line> {
     const MOST: usize = 12;
     let many = stage.info.sources.len() > MOST;
-    let label: BTreeMap<&str, &str> = stage
-        .info
-        .sources
-        .iter()
-        .map(|source| {
-            let name = source.name.as_str();
-            (name, if many { source.category.as_str() } else { name })
-        })
+    let label = |source: &'s SourceName| {
+        if many {
+            source.category.as_str()
+        } else {
+            source.name.as_str()
+        }
+    };
+    let sources = stage.info.sources.iter();
+    let labels: BTreeMap<&str, &str> = sources
+        .map(|source| (source.name.as_str(), label(source)))
         .collect();
     let mut lines: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for step in &stage.steps {
         let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for (name, part) in step.sources.iter().filter(|(_, part)| part.targets > 0) {
-            let sum = sums
-                .entry(label.get(name.as_str()).copied().unwrap_or("?"))
-                .or_default();
+            let label = labels.get(name.as_str()).copied().unwrap_or("?");
+            let sum = sums.entry(label).or_default();
             sum.0 += part.loss * part.targets as f64;
             sum.1 += part.targets as f64;
         }
         for (name, (sum, targets)) in sums {
-            lines
-                .entry(name)
-                .or_default()
-                .push((step.step as f64, sum / targets));
+            let line = lines.entry(name).or_default();
+            line.push((step.step as f64, sum / targets));
         }
     }
     lines

@@ -1,4 +1,4 @@
-//! Where a run is, when it ends, its checkpoints, its incidents: a few lines of text.
+//! The progress of a run, the time left, its checkpoints and incidents: a few lines of text.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -20,63 +20,53 @@ pub fn status(run: &RunFiles) -> String {
 
 fn describe(text: &mut String, stage: &StageFiles) -> std::fmt::Result {
     let (info, done) = (&stage.info, stage.done());
-    let part = 100.0 * done as f64 / info.steps.max(1) as f64;
+    let name = &info.name;
     match info.steps {
         // A merge.
-        0 => writeln!(text, "\n{}: no steps", info.name)?,
-        steps => writeln!(text, "\n{}: step {done} of {steps} ({part:.1} %)", info.name)?,
+        0 => writeln!(text, "\n{name}: no steps")?,
+        steps => {
+            let part = 100.0 * done as f64 / steps as f64;
+            writeln!(text, "\n{name}: step {done} of {steps} ({part:.1} %)")?;
+        }
     }
     if let Some(step) = stage.steps.last() {
+        let (loss, norm, rate) = (step.loss, step.grad_norm, step.learning_rate);
+        let (phase, tokens) = (&step.phase, tokens(step.tokens));
         writeln!(
             text,
-            "  {}: loss {:.3}, gradient norm {:.2}, learning rate {:.2e}, {} tokens",
-            step.phase,
-            step.loss,
-            step.grad_norm,
-            step.learning_rate,
-            tokens(step.tokens)
+            "  {phase}: loss {loss:.3}, gradient norm {norm:.2}, learning rate {rate:.2e}, {tokens} tokens"
         )?;
     }
-    if let (Some(rate), Some(seconds)) = (stage.tokens_per_second(), stage.seconds_per_step()) {
+    if let (Some(rate), Some(left)) = (stage.tokens_per_second(), stage.seconds_left()) {
         write!(text, "  {rate:.0} tokens/s")?;
-        if let Some(peak) = info.peak_flops {
-            write!(text, ", MFU {:.1} %", 100.0 * rate * info.flops_per_token / peak)?;
+        if let Some(mfu) = stage.mfu_percent() {
+            write!(text, ", MFU {mfu:.1} %")?;
         }
-        match info.steps.saturating_sub(done) {
-            0 => writeln!(text, "; complete")?,
-            left => writeln!(text, "; {} of computing left", duration(left as f64 * seconds))?,
+        match done < info.steps {
+            false => writeln!(text, "; complete")?,
+            true => writeln!(text, "; {} of computing left", duration(left))?,
         }
     }
-    for record in stage
-        .held_out
-        .iter()
-        .filter(|record| Some(record.step) == stage.held_out.last().map(|last| last.step))
-    {
+    let last = stage.held_out.last().map(|record| record.step);
+    for record in stage.held_out.iter().filter(|record| Some(record.step) == last) {
+        let (phase, category) = (&record.phase, &record.category);
+        let (nats, bits) = (record.nats_per_token, record.bits_per_byte);
         writeln!(
             text,
-            "  held out after {}: {} {:.3} nats/token, {:.3} bits/byte",
-            record.phase, record.category, record.nats_per_token, record.bits_per_byte
+            "  held out after {phase}: {category} {nats:.3} nats/token, {bits:.3} bits/byte"
         )?;
     }
-    for record in stage
-        .measured
-        .iter()
-        .filter(|record| Some(record.step) == stage.measured.last().map(|last| last.step))
-    {
-        writeln!(
-            text,
-            "  held out after {}: {} {:.3} ± {:.3}",
-            record.phase, record.name, record.value, record.standard_error
-        )?;
+    let last = stage.measured.last().map(|record| record.step);
+    for record in stage.measured.iter().filter(|record| Some(record.step) == last) {
+        let (phase, name) = (&record.phase, &record.name);
+        let (value, error) = (record.value, record.standard_error);
+        writeln!(text, "  held out after {phase}: {name} {value:.3} ± {error:.3}")?;
     }
     match stage.checkpoints.last() {
         None => writeln!(text, "  no checkpoint yet")?,
         Some((_, newest)) => {
-            let steps: Vec<String> = stage
-                .checkpoints
-                .iter()
-                .map(|(step, _)| step.to_string())
-                .collect();
+            let steps = stage.checkpoints.iter().map(|(step, _)| step.to_string());
+            let steps: Vec<String> = steps.collect();
             writeln!(text, "  checkpoints after steps {}", steps.join(", "))?;
             writeln!(text, "  newest: {}", newest.display())?;
         }
@@ -95,12 +85,11 @@ fn describe(text: &mut String, stage: &StageFiles) -> std::fmt::Result {
 
 /// `1.97M`, `8.20B`, `11.10T`.
 pub(crate) fn tokens(count: u64) -> String {
-    let count = count as f64;
-    match count {
-        _ if count < 1e6 => format!("{count}"),
-        _ if count < 1e9 => format!("{:.2}M", count / 1e6),
-        _ if count < 1e12 => format!("{:.2}B", count / 1e9),
-        _ => format!("{:.3}T", count / 1e12),
+    match count as f64 {
+        count @ ..1e6 => format!("{count}"),
+        count @ ..1e9 => format!("{:.2}M", count / 1e6),
+        count @ ..1e12 => format!("{:.2}B", count / 1e9),
+        count => format!("{:.3}T", count / 1e12),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a run shows in words when it ends: what each stage's checkpoint can do, and what that says. One screen.
+//! The text at the end of a run: what each stage's checkpoint can do, and what that says. One screen.
 
 use crate::RunFiles;
 use crate::findings::{NO_BREAK, findings, unbroken};
@@ -8,7 +8,7 @@ use crate::measures::{Measure, legend, measures};
 const WIDTH: usize = 100;
 /// Stages that are shown; the report has all.
 const STAGES: usize = 11;
-/// Letters of a stage's name that are shown.
+/// Characters of a stage's name that are shown.
 const NAME: usize = 24;
 
 /// A table of the stages and the sentences of [`findings`]; nothing if nothing was measured.
@@ -21,7 +21,7 @@ pub fn closing_table(run: &RunFiles) -> String {
     let first = run.stages.len().saturating_sub(STAGES);
     let mut shown = all.clone();
     let mut table = lines(run, &shown, first);
-    // The loss of single categories is what one can do without.
+    // The losses of single categories go first.
     while table.iter().any(|line| line.chars().count() > WIDTH) && shown.len() > 1 {
         let losses = |measure: &Measure| matches!(measure, Measure::HeldOut(_));
         shown.remove(shown.iter().rposition(losses).unwrap_or(shown.len() - 1));
@@ -47,7 +47,7 @@ pub fn closing_table(run: &RunFiles) -> String {
     text
 }
 
-/// The table, columns as wide as what is in them; `-` where nothing was measured.
+/// The table, with columns as wide as their cells; `-` where nothing was measured.
 fn lines(run: &RunFiles, measures: &[Measure], first: usize) -> Vec<String> {
     let head = ["stage".to_owned()]
         .into_iter()

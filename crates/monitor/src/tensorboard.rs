@@ -1,8 +1,8 @@
 //! TensorBoard's event files: records framed as TensorFlow frames them, each an `Event` message of its protocol buffers
 //! (tensorboard/compat/proto/event.proto, summary.proto).
 //!
-//! Each process adds a file of its own to `tensorboard/` in the stage's folder. A run that goes on from an earlier step
-//! says so by a session start, upon which TensorBoard drops what came after that step.
+//! Each process adds a file of its own to `tensorboard/` in the stage's folder. A run that resumes from an earlier step
+//! writes a session start, at which TensorBoard drops what came after that step.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use smollm3_files::io as failed;
 use smollm3_records::{Event, Listener, Result, StepRecord};
 
-/// Steps between two times that the file is brought up to date.
+/// Steps between two flushes of the file.
 const FLUSH_EVERY: u64 = 10;
 
 /// The listener that writes them.
@@ -83,8 +83,8 @@ fn scalars(values: &[(String, f64)]) -> Vec<u8> {
     summary
 }
 
-/// Length, its checksum, the record, its checksum; checksums are rotated and shifted so that one of data that hold
-/// checksums is not weak.
+/// Length, its checksum, the record, its checksum; checksums are rotated and offset, for a checksum of data that contain
+/// checksums would be weak.
 fn write_record(out: &mut impl Write, record: &[u8]) -> io::Result<()> {
     let masked = |data: &[u8]| {
         let sum = crc32c::crc32c(data);
@@ -103,7 +103,7 @@ impl TensorBoard {
             return;
         };
         let written = write_record(file, record).and_then(|()| if flush { file.flush() } else { Ok(()) });
-        // The same numbers are in metrics.jsonl; a run does not end for want of a second copy.
+        // The same numbers are in metrics.jsonl; a run does not fail for lack of a second copy.
         if let Err(error) = written {
             tracing::warn!("{}: no more is written here: {error}", path.display());
             self.file = None;
@@ -172,7 +172,7 @@ impl Listener for TensorBoard {
                 let values = [(format!("held_out/{}", record.name), record.value)];
                 self.write(&self::event(record.step, field::SUMMARY, &scalars(&values)), true);
             }
-            // What is buffered is written when the file is let go of.
+            // Dropping the file writes what is buffered.
             Event::StageEnded { .. } => self.file = None,
             _ => {}
         }

@@ -9,7 +9,7 @@ use tiny_http::{Header, Method, Request, Response, Server};
 
 use crate::local_server::{is_for_this_machine, listen};
 
-/// How soon a stop is seen.
+/// How soon a stop is noticed.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The page needs itself and nothing else.
@@ -23,7 +23,7 @@ const HEADERS: [(&str, &str); 4] = [
     ),
 ];
 
-/// A page that is made anew each time it is asked for.
+/// A page that is made anew for each request.
 pub struct Watch {
     server: Server,
     /// Where it is served.
@@ -40,7 +40,7 @@ impl Watch {
         Ok(Self { server, address })
     }
 
-    /// Answers with what `page` makes, until `stop` is set. One request after another: a page is made for one reader.
+    /// Answers with what `page` makes, until `stop` is set. One request after another: the page has one reader.
     pub fn run(&self, stop: &AtomicBool, mut page: impl FnMut() -> String) {
         while !stop.load(Ordering::Relaxed) {
             if let Ok(Some(request)) = self.server.recv_timeout(PATIENCE) {
@@ -52,7 +52,7 @@ impl Watch {
                     Response::from_string(text).with_status_code(status),
                     Response::with_header,
                 );
-                // Who asked may be gone.
+                // The client may be gone.
                 let _ = request.respond(response);
             }
         }

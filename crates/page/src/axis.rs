@@ -9,7 +9,7 @@ pub(crate) struct Ticks {
 }
 
 impl Ticks {
-    /// At most `most` of them in `low..=high`, `least` apart at the least. Both ends are finite, the first below the other.
+    /// At most `most` of them in `low..=high`, at least `least` apart. Both ends are finite, and `low < high`.
     pub fn new((low, high): (f64, f64), most: usize, least: f64) -> Self {
         let rough = ((high - low) / most.max(1) as f64).max(least);
         let power = 10_f64.powf(rough.log10().floor());
@@ -27,7 +27,7 @@ impl Ticks {
         }
     }
 
-    /// The numbers as texts of one unit.
+    /// The numbers as texts in one unit.
     pub fn labels(&self) -> Vec<String> {
         let largest = self
             .values
@@ -53,7 +53,7 @@ impl Ticks {
     }
 }
 
-/// A number with six digits that count, no more than it needs.
+/// A number with at most six significant digits.
 pub(crate) fn six_digits(value: f64) -> String {
     let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
     match rounded.abs() {

@@ -1,4 +1,4 @@
-//! Lines over steps, with bands of their spread and marks if wished, as SVG in HTML.
+//! Lines over steps, with optional bands of their spread and marks, as SVG in HTML.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::axis::{Ticks, six_digits};
 use crate::escape;
 
-/// Points that a line is drawn with; more are averaged.
+/// The most points of a line; more are averaged.
 const POINTS: usize = 400;
 /// Lines of no more points than this have each point marked.
 const DOTTED: usize = 16;
@@ -14,7 +14,7 @@ const DOTTED: usize = 16;
 const COLORS: usize = 8;
 /// Units of the picture, both ways.
 const SIDE: f64 = 1000.0;
-/// Larger values are not drawn: differences of them would not be finite.
+/// Larger values are not drawn: their differences would not be finite.
 const LARGEST: f64 = 1e100;
 
 /// A line, what it is called, and how far its values spread.
@@ -86,9 +86,9 @@ impl Chart {
         self
     }
 
-    /// The chart as HTML; nothing if no line has a point. What is no number is left out.
+    /// The chart as HTML; empty if no line has a point. Values that are not numbers are left out.
     pub fn html(&self) -> String {
-        // Lines without points are left out, but keep their colour from others: two charts of one page then agree.
+        // A line without points is left out but keeps its colour, so that the charts of a page agree.
         let drawn: Vec<Drawn<'_>> = self
             .lines
             .iter()
@@ -245,7 +245,7 @@ struct Drawn<'a> {
     color: usize,
     points: Vec<(f64, f64)>,
     band: Vec<(f64, f64, f64)>,
-    /// How many values a point is the mean of.
+    /// How many values are averaged in a point.
     averaged: usize,
 }
 
@@ -296,7 +296,7 @@ impl<'a> Drawn<'a> {
     }
 }
 
-/// Which values the sides of the picture are at.
+/// The values at the sides of the picture.
 struct Plane {
     x: (f64, f64),
     y: (f64, f64),
@@ -321,7 +321,7 @@ impl Plane {
     }
 }
 
-/// The smallest and the largest, half a unit or a thousandth apart from one value that is alone; nothing without values.
+/// The smallest and the largest value, widened if they are equal; `None` without values.
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
         (low.min(value), high.max(value))
@@ -335,7 +335,7 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     }
 }
 
-/// A little more to both sides; not below zero for what is not.
+/// A margin on both sides; not below zero if the values are not.
 fn with_margin((low, high): (f64, f64)) -> (f64, f64) {
     let margin = (high - low) * 0.05;
     let bottom = if low >= 0.0 {

@@ -5,12 +5,12 @@ use std::fmt::Write;
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// A whole page: its title as heading, then `body`, which is HTML. Nothing is fetched from anywhere.
+/// A whole page: its title as heading, then `body`, which is HTML. It loads nothing.
 pub fn page(title: &str, body: &str) -> String {
     whole(title, body, "")
 }
 
-/// A [`page`] that is served, and fetches itself anew every few seconds.
+/// A [`page`] that is served, and reloads itself every few seconds.
 pub fn live_page(title: &str, body: &str) -> String {
     whole(title, body, "<span class=\"live\">live</span>")
 }
@@ -25,7 +25,7 @@ fn whole(title: &str, body: &str, live: &str) -> String {
     )
 }
 
-/// `text` with what HTML would take for its own.
+/// `text` with HTML's special characters escaped.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::conversations::{Conversations, Reads, check_data, is_default};
-use crate::error::{Problem, RecipeError};
+use crate::conversations::{Conversations, Reads, check_data};
+use crate::defaults::is_default;
+use crate::error::{Problem, RecipeError, ensure};
 use crate::hub_id::HubId;
 use crate::key_path::KeyPath;
 use crate::optimisation::Optimisation;
@@ -33,7 +34,7 @@ pub struct ChatRows {
 }
 
 impl ChatRows {
-    /// Takes its keys out of a stage's table, of which nothing may be left then.
+    /// Takes its keys out of a stage's table, which must be empty afterwards.
     pub(crate) fn read(stage: &mut Section<'_>, template: TemplateChoice) -> Result<Self, RecipeError> {
         let (epochs, until) = (stage.optional("epochs")?, stage.optional("until")?);
         let template = stage.optional("template")?.unwrap_or(template);
@@ -64,7 +65,7 @@ impl ChatRows {
         }
     }
 
-    /// Checks a stage of `steps` steps, as the key `length` says; `reads` is what its rows are.
+    /// Checks a stage of `steps` steps, which the key `length` gives; `reads` is what its rows are.
     pub(crate) fn check(
         &mut self,
         reads: Reads,
@@ -74,13 +75,19 @@ impl ChatRows {
     ) -> Result<(), Problem> {
         let training = Training::of_steps("", optimisation.clone(), Loss::default(), steps);
         training.check().map_err(|problem| {
-            // The only phase is the stage, and is written as its length.
+            // The only phase is the stage itself; the recipe writes its length.
             match problem.path.below(&KeyPath::default().key("phase")) {
                 Some(_) => Problem::at(length, problem.message),
                 None => problem,
             }
         })?;
-        check_date(self.date.as_deref())?;
+        if let Some(date) = &self.date {
+            ensure!(
+                is_date(date),
+                "date",
+                "`{date}` is not a date; write it as \"2025-07-08\""
+            );
+        }
         if let Some(validation) = &optimisation.validation {
             validation
                 .check(&self.data)
@@ -109,34 +116,41 @@ impl Duration {
     /// Reads `epochs` and `until`, exactly one of which must be written.
     fn of(epochs: Option<f64>, until: Option<Span>) -> Result<Self, Problem> {
         match (epochs, until) {
-            (Some(epochs), None) if epochs > MOST_EPOCHS => {
-                let message =
-                    format!("{epochs} times through the data are too many; write at most {MOST_EPOCHS}");
-                Err(Problem::at("epochs", message))
-            }
-            (Some(epochs), None) if epochs > 0.0 => Ok(Self::Epochs(epochs)),
             (Some(epochs), None) => {
-                let message = format!("{epochs} times through the data is nothing; write a positive number");
-                Err(Problem::at("epochs", message))
+                ensure!(
+                    epochs > 0.0,
+                    "epochs",
+                    "{epochs} epochs are not a length; write a positive number"
+                );
+                let is_few = epochs <= MOST_EPOCHS;
+                ensure!(
+                    is_few,
+                    "epochs",
+                    "{epochs} epochs are too many; write at most {MOST_EPOCHS}"
+                );
+                Ok(Self::Epochs(epochs))
             }
-            (None, Some(Span::Percent(_))) => {
-                let message = "there is nothing that it could be a part of; write \"200 steps\" or tokens";
-                Err(Problem::at("until", message.to_owned()))
+            (None, Some(until)) => {
+                let is_percent = matches!(until, Span::Percent(_));
+                ensure!(
+                    !is_percent,
+                    "until",
+                    "it cannot be a percentage; write \"200 steps\" or tokens"
+                );
+                Ok(Self::Until(until))
             }
-            (None, Some(until)) => Ok(Self::Until(until)),
             _ => {
-                let message = "how long the stage is; write either epochs = 4 or until = \"200 steps\"";
-                Err(Problem::at("", message.to_owned()))
+                let message = "a stage needs a length; write either epochs = 4 or until = \"200 steps\"";
+                Err(Problem::at("", message))
             }
         }
     }
 
     /// The steps of a stage on `rows` rows.
     pub(crate) fn steps(self, optimisation: &Optimisation, rows: u64) -> u64 {
+        let per_step = optimisation.sequences_per_step().max(1) as f64;
         let steps = match self {
-            Self::Epochs(epochs) => {
-                (epochs * rows as f64 / optimisation.sequences_per_step().max(1) as f64).round() as u64
-            }
+            Self::Epochs(epochs) => (epochs * rows as f64 / per_step).round() as u64,
             Self::Until(until) => until.steps(optimisation.tokens_per_step().max(1), 0),
         };
         steps.max(1)
@@ -153,7 +167,7 @@ pub enum TemplateChoice {
     Checkpoint,
     /// A file, from the folder of the recipe.
     File(String),
-    /// That of a model on the Hub, `hf://owner/name`. Without `hf://` it would be a file.
+    /// That of a model on the Hub, `hf://owner/name`; without `hf://` it is a file.
     Hub(String),
 }
 
@@ -212,37 +226,8 @@ pub struct ChatText<'a> {
     pub special_tokens: SpecialTokens,
 }
 
-/// Refuses a text that is not a date.
-fn check_date(date: Option<&str>) -> Result<(), Problem> {
-    match date.filter(|date| !is_date(date)) {
-        None => Ok(()),
-        Some(date) => {
-            let message = format!("`{date}` is no date; write it as \"2025-07-08\"");
-            Err(Problem::at("date", message))
-        }
-    }
-}
-
 /// Whether `text` is a date of the calendar, `YYYY-MM-DD`.
 fn is_date(text: &str) -> bool {
-    let shaped = text.bytes().enumerate().all(|(at, byte)| match at {
-        4 | 7 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    });
-    if text.len() != 10 || !shaped {
-        return false;
-    }
-    let number = |from: usize, to: usize| text.get(from..to).and_then(|part| part.parse::<u32>().ok());
-    let (Some(year), Some(month), Some(day)) = (number(0, 4), number(5, 7), number(8, 10)) else {
-        return false;
-    };
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => 0,
-    };
-    (1..=days).contains(&day)
+    let parsed = text.parse::<toml::value::Datetime>();
+    parsed.is_ok_and(|date| date.date.is_some() && date.time.is_none())
 }

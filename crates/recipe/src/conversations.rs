@@ -4,18 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Problem;
+use crate::defaults::is_default;
+use crate::error::{Problem, ensure};
 use crate::key_path::KeyPath;
 use crate::push::license;
 use crate::section::unknown;
 use crate::source::{Source, SourceKind};
 
-/// Whether a setting has its default value. It is left out of canonical forms then, as older versions did not have the key.
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// `[[stage.data]]`: conversations from one place.
+/// `[[stage.data]]`: one data set of conversations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conversations {
@@ -111,18 +107,23 @@ impl SumAnswers {
         }
     }
 
-    /// Why pairs cannot have this form.
-    pub(crate) fn problem_of_pairs(self) -> Option<String> {
-        (self == Self::Mixed)
-            .then(|| "pairs prefer one form of answer; write \"number\" or \"equation\"".to_owned())
+    /// Refuses a form that pairs cannot have, with the key that asks for it.
+    pub(crate) fn check_pairs(self, key: &str) -> Result<(), Problem> {
+        let is_one = self != Self::Mixed;
+        ensure!(
+            is_one,
+            key,
+            "pairs prefer one form of answer; write \"number\" or \"equation\""
+        );
+        Ok(())
     }
 }
 
-/// Generated conversations about text: the user gives the first quarter of a passage, the assistant continues it.
+/// Generated conversations about text: the user gives the first quarter of a passage, and the assistant continues it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Passages {
-    /// The `[source.NAME]` that the passages are from. Its held-out documents are not used.
+    /// The `[source.NAME]` that the passages come from. Its held-out documents are not used.
     pub source: String,
     /// How many.
     pub conversations: u64,
@@ -152,70 +153,67 @@ pub(crate) fn check_data(all: &[Conversations], reads: Reads) -> Result<(), Prob
         false => ("conversations", "from sums = { … } or from passages = { … }"),
         true => ("pairs", "or from sums = { … }"),
     };
-    if all.is_empty() {
-        let message = format!("there are no {what}; write [[stage.data]] with a name and paths");
-        return Err(Problem::at("data", message));
-    }
+    ensure!(
+        !all.is_empty(),
+        "data",
+        "there are no {what}; write [[stage.data]] with a name and paths"
+    );
     for (index, data) in all.iter().enumerate() {
-        let at = |key: &str, message: String| {
-            Err(Problem::at(key, message).under(KeyPath::default().key("data").index(index)))
-        };
-        if all[..index].iter().any(|earlier| earlier.name == data.name) {
-            return at("name", format!("`{}` is there already; rename one", data.name));
-        }
-        let passages = data.passages.as_ref();
-        if pairs && passages.is_some() {
-            return at(
+        let check = || {
+            let is_twice = all[..index].iter().any(|earlier| earlier.name == data.name);
+            ensure!(!is_twice, "name", "`{}` is used twice; rename one", data.name);
+            let (sums, passages) = (data.sums.as_ref(), data.passages.as_ref());
+            let has_passages = passages.is_some();
+            ensure!(
+                !(pairs && has_passages),
                 "passages",
-                "passages are conversations, no pairs; write paths or sums".to_owned(),
+                "passages are not pairs; write paths or sums"
             );
-        }
-        let places = [!data.paths.is_empty(), data.sums.is_some(), passages.is_some()];
-        if places.iter().filter(|given| **given).count() != 1 {
-            let message = format!("{what} come from paths = [\"chats.jsonl\"], {forms}; write one of them");
-            return at("paths", message);
-        }
-        if let (true, Some(sums)) = (pairs, &data.sums)
-            && let Some(message) = sums.answers.problem_of_pairs()
-        {
-            return at("sums", message);
-        }
-        let generated = [
-            ("sums", data.sums.as_ref().map(|sums| sums.conversations)),
-            ("passages", passages.map(|passages| passages.conversations)),
-        ];
-        if let Some((key, _)) = generated.iter().find(|(_, count)| *count == Some(0)) {
-            let message = format!("0 {what} teach nothing; write how many there are to be");
-            return at(key, message);
-        }
-        let parts = [("weight", Some(data.weight)), ("fraction", data.fraction)];
-        for (key, part) in parts.into_iter().filter_map(|(key, part)| Some((key, part?))) {
-            if !(part > 0.0 && part <= 1.0) {
-                let message = format!(
-                    "{part} is no part of the rows; write a number above 0, at most 1 (it is the part that is kept, not a \
-                     share of the mixture)"
-                );
-                return at(key, message);
+            let places = [!data.paths.is_empty(), sums.is_some(), has_passages];
+            ensure!(
+                places.iter().filter(|given| **given).count() == 1,
+                "paths",
+                "{what} come from paths = [\"chats.jsonl\"], {forms}; write one of them"
+            );
+            if let (true, Some(sums)) = (pairs, sums) {
+                sums.answers.check_pairs("sums")?;
             }
-        }
-        if data.fraction.is_some() && data.weight != whole() {
-            return at(
+            let is_part = |part: f64| part > 0.0 && part <= 1.0;
+            for (key, part) in [("weight", Some(data.weight)), ("fraction", data.fraction)] {
+                let part = part.unwrap_or(1.0);
+                ensure!(
+                    is_part(part),
+                    key,
+                    "{part} is not a fraction of the rows; write a number above 0, at most 1 (it is the fraction to keep, \
+                     not a share of the mixture)"
+                );
+            }
+            let (has_weight, has_fraction) = (data.weight != whole(), data.fraction.is_some());
+            ensure!(
+                !(has_weight && has_fraction),
                 "weight",
-                "it is another name of `fraction`, which is there as well; keep one".to_owned(),
+                "it is another name of `fraction`, which is written too; keep one"
             );
-        }
-        if data.rows.is_some() && (data.weight != whole() || data.fraction.is_some()) {
-            return at(
+            ensure!(
+                data.rows.is_none() || !(has_weight || has_fraction),
                 "rows",
-                "a number of rows and a part of them are two answers; keep one".to_owned(),
+                "a number of rows contradicts a fraction of them; keep one"
             );
-        }
-        if data.rows == Some(0) {
-            return at(
-                "rows",
-                format!("0 {what} teach nothing; write how many there are to be"),
-            );
-        }
+            for (key, count) in [
+                ("sums", sums.map(|sums| sums.conversations)),
+                ("passages", passages.map(|passages| passages.conversations)),
+                ("rows", data.rows),
+            ] {
+                ensure!(
+                    count != Some(0),
+                    key,
+                    "0 {what} teach nothing; write a larger number"
+                );
+            }
+            Ok(())
+        };
+        let path = KeyPath::default().key("data").index(index);
+        check().map_err(|problem: Problem| problem.under(path))?;
     }
     Ok(())
 }
@@ -225,9 +223,8 @@ pub(crate) fn check_passages(
     all: &[Conversations],
     sources: &BTreeMap<String, Source>,
 ) -> Result<(), Problem> {
-    let texts = sources
-        .iter()
-        .filter(|(_, source)| !matches!(source.kind, SourceKind::Tokens(_)));
+    let is_text = |source: &Source| !matches!(source.kind, SourceKind::Tokens(_));
+    let texts = sources.iter().filter(|(_, source)| is_text(source));
     let names: Vec<&str> = texts.map(|(name, _)| name.as_str()).collect();
     for (index, data) in all.iter().enumerate() {
         let named = data.passages.as_ref().map(|passages| passages.source.as_str());

@@ -1,10 +1,9 @@
 //! The files of a recipe, read into one tree that remembers where each value came from.
 //!
-//! A mixture, the conversations of a stage, the sources and the architecture may stand in files of their own.
-//! They are put into the tree in place of their file names before anything is interpreted, so that `--set`
-//! reaches into them, the fingerprint does not depend on how a recipe is split, and one pass reads it all. Lines
-//! are looked up again in the text only when an error needs one: plain TOML values keep no positions, and
-//! positions would be in the way of overrides.
+//! A mixture, the conversations of a stage, the sources and the architecture may have files of their own. These replace
+//! their file names in the tree before anything is interpreted, so that `--set` reaches into them, the fingerprint does not
+//! depend on how a recipe is split, and one pass reads it all. A line is looked up in the text only when an error needs it:
+//! plain TOML values keep no positions, and positions would be in the way of overrides.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,13 +51,9 @@ impl Document {
             directory,
             tree: Table::new(),
             files: Vec::new(),
-            origins: Vec::new(),
+            origins: vec![(KeyPath::default(), Origin::File(0, KeyPath::default()))],
         };
-        let (tree, id) = document.read(file, "the recipe")?;
-        document.tree = tree;
-        document
-            .origins
-            .push((KeyPath::default(), Origin::File(id, KeyPath::default())));
+        (document.tree, _) = document.read(file, "the recipe")?;
         document.include()?;
         Ok(document)
     }
@@ -107,26 +102,23 @@ impl Document {
         let (table, id) = self.read(self.directory.join(name), "the sources")?;
         let root = KeyPath::default();
         for (key, value) in table {
-            let in_file = |path: &KeyPath| self.place_in(id, path);
-            let Value::Table(sources) = value else {
-                return Err(key_error(in_file(&root.clone().key(&key)), &key, SOURCES_FILE));
+            let sources = match value {
+                Value::Table(sources) if key == "source" => sources,
+                _ => {
+                    return Err(key_error(
+                        self.place_in(id, &root.clone().key(&key)),
+                        &key,
+                        SOURCES_FILE,
+                    ));
+                }
             };
-            if key != "source" {
-                return Err(key_error(in_file(&root.clone().key(&key)), &key, SOURCES_FILE));
-            }
             for (name, source) in sources {
                 let path = root.clone().key("source").key(&name);
                 if path.find(&self.tree).is_some() {
-                    let message = "this source stands in the recipe as well; keep one of the two";
+                    let message = "the recipe has this source too; keep one of the two";
                     return Err(key_error(self.place_in(id, &path), &path.to_string(), message));
                 }
-                let all = self
-                    .tree
-                    .entry("source")
-                    .or_insert_with(|| Value::Table(Table::new()));
-                if let Value::Table(all) = all {
-                    all.insert(name, source);
-                }
+                insert(&mut self.tree, path.parts(), source);
                 self.origins.push((path.clone(), Origin::File(id, path)));
             }
         }
@@ -150,9 +142,7 @@ impl Document {
         let Some(list @ Value::Array(_)) = table.remove("data") else {
             return Err(key_error(self.place_in(id, &data), "data", CONVERSATIONS_FILE));
         };
-        if let Some(value) = find_mut(&mut self.tree, &at) {
-            *value = list;
-        }
+        insert(&mut self.tree, at.parts(), list);
         self.origins.push((at, Origin::File(id, data)));
         Ok(())
     }
@@ -166,24 +156,17 @@ impl Document {
             return Ok(());
         }
         let (table, id) = self.read(self.directory.join(name), what)?;
-        if let Some(value) = find_mut(&mut self.tree, &at) {
-            *value = Value::Table(table);
-        }
+        insert(&mut self.tree, at.parts(), Value::Table(table));
         self.origins.push((at, Origin::File(id, KeyPath::default())));
         Ok(())
     }
 
     /// Applies the override `text`: puts `value` at `path`, creating tables on the way.
     pub(crate) fn set(&mut self, path: KeyPath, value: Value, text: &str) -> Result<(), RecipeError> {
-        let mut root = Value::Table(std::mem::take(&mut self.tree));
-        let done = insert(&mut root, path.parts(), value);
-        if let Value::Table(tree) = root {
-            self.tree = tree;
-        }
-        if !done {
+        if !insert(&mut self.tree, path.parts(), value) {
             return Err(RecipeError::Override {
                 text: text.to_owned(),
-                message: format!("`{path}` lies below a value that is no table; name a key of the recipe"),
+                message: format!("`{path}` is below a value that is not a table; name a key of the recipe"),
             });
         }
         self.origins.push((path, Origin::Override(text.to_owned())));
@@ -237,15 +220,10 @@ impl Document {
     }
 
     fn place_in(&self, file: usize, path: &KeyPath) -> Place {
-        match self.files.get(file) {
-            Some(file) => Place::File {
-                path: file.path.clone(),
-                line: find_line(&file.text, path),
-            },
-            None => Place::File {
-                path: PathBuf::new(),
-                line: None,
-            },
+        let file = &self.files[file];
+        Place::File {
+            path: file.path.clone(),
+            line: find_line(&file.text, path),
         }
     }
 }
@@ -263,30 +241,24 @@ fn key_error(place: Place, key: &str, message: &str) -> RecipeError {
     }
 }
 
-fn find_mut<'t>(tree: &'t mut Table, path: &KeyPath) -> Option<&'t mut Value> {
-    let (first, rest) = path.parts().split_first()?;
-    let Part::Key(first) = first else { return None };
-    rest.iter()
-        .try_fold(tree.get_mut(first)?, |value, part| match part {
-            Part::Key(key) => value.get_mut(key),
-            Part::Index(index) => value.get_mut(index),
-        })
-}
-
-/// Puts `new` at `parts` below `value`, creating tables as needed; false if a value on the way is no table.
-fn insert(value: &mut Value, parts: &[Part], new: Value) -> bool {
-    let Some((part, rest)) = parts.split_first() else {
-        *value = new;
-        return true;
+/// Puts `new` at `parts` below `table`, creating tables as needed; false if a value on the way is not a table.
+fn insert(table: &mut Table, parts: &[Part], new: Value) -> bool {
+    let Some((Part::Key(first), rest)) = parts.split_first() else {
+        return false;
     };
-    let next = match (part, value) {
-        (Part::Key(key), Value::Table(table)) => {
-            Some(table.entry(key).or_insert_with(|| Value::Table(Table::new())))
-        }
-        (Part::Index(index), Value::Array(array)) => array.get_mut(*index),
-        _ => None,
-    };
-    next.is_some_and(|next| insert(next, rest, new))
+    let empty = || Value::Table(Table::new());
+    let mut value = table.entry(first).or_insert_with(empty);
+    for part in rest {
+        let next = match (part, value) {
+            (Part::Key(key), Value::Table(table)) => Some(table.entry(key).or_insert_with(empty)),
+            (Part::Index(index), Value::Array(array)) => array.get_mut(*index),
+            _ => None,
+        };
+        let Some(next) = next else { return false };
+        value = next;
+    }
+    *value = new;
+    true
 }
 
 /// The line, from 1, of the byte at `offset`.

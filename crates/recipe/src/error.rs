@@ -1,4 +1,4 @@
-//! What can be wrong with a recipe. Each message is one sentence: where, what, and what to write instead.
+//! Errors of a recipe. Each message is one sentence: where, what, and what to write instead.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub enum RecipeError {
     /// A key is missing, unknown, or has a value that cannot be honoured.
     #[error("{place}: `{key}`: {message}")]
     Key {
-        /// The file and the line, or the override, that the key stands in.
+        /// The file and line, or the override, that has the key.
         place: Place,
         /// The dotted path of the key, as `--set` takes it.
         key: String,
@@ -101,7 +101,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A problem below some table, which the reader of the file turns into a [`RecipeError::Key`] with its place.
+/// A problem below some table; the reader of the file adds its place and makes it a [`RecipeError::Key`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Problem {
     pub(crate) path: KeyPath,
@@ -110,11 +110,11 @@ pub(crate) struct Problem {
 
 impl Problem {
     /// A problem with `key`, or with the table itself when `key` is empty.
-    pub(crate) fn at(key: &str, message: String) -> Self {
+    pub(crate) fn at(key: &str, message: impl Into<String>) -> Self {
         let path = KeyPath::default();
         Self {
             path: if key.is_empty() { path } else { path.key(key) },
-            message,
+            message: message.into(),
         }
     }
 
@@ -131,3 +131,14 @@ impl Problem {
         self.under(KeyPath::default().key(key))
     }
 }
+
+/// Returns the [`Problem`] with `key` unless the condition holds; the message is formatted.
+macro_rules! ensure {
+    ($condition:expr, $key:expr, $($message:tt)+) => {{
+        let holds: bool = $condition;
+        if !holds {
+            return Err($crate::error::Problem::at($key, format!($($message)+)));
+        }
+    }};
+}
+pub(crate) use ensure;

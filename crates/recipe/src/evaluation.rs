@@ -1,10 +1,12 @@
 //! `[evaluation]`: measurements of each stage's last checkpoint. They do not affect training.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::conversations::{SumAnswers, is_default};
-use crate::error::{Problem, RecipeError};
-use crate::key_path::KeyPath;
+use crate::conversations::SumAnswers;
+use crate::defaults::{is_default, whole_number};
+use crate::error::{Problem, RecipeError, ensure};
 use crate::section::Section;
 use crate::units::ContextLength;
 
@@ -29,35 +31,22 @@ pub struct HeldOutText {
     /// Tokens of a row, the same for every stage so that results can be compared.
     pub sequence_length: ContextLength,
     /// Rows of each source, at most.
-    #[serde(default = "HeldOutText::default_rows")]
+    #[serde(default = "whole_number::<_, 64>")]
     pub rows: u64,
 }
 
-impl HeldOutText {
-    fn default_rows() -> u64 {
-        64
-    }
-}
-
-/// Pairs of a right and a wrong sum, in both modes: how often the right one is likelier.
+/// Pairs of a right and a wrong sum, in both modes: how often the right one is more likely.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreferencePairs {
     /// Pairs in each mode.
     pub items: u32,
-    /// Another seed gives other pairs.
-    #[serde(default = "PreferencePairs::default_seed")]
+    /// Another seed gives other pairs. The default is far from the seeds that recipes train on.
+    #[serde(default = "whole_number::<_, 2_000_003>")]
     pub seed: u64,
     /// The form of the preferred answer.
     #[serde(default, skip_serializing_if = "is_default")]
     pub answers: SumAnswers,
-}
-
-impl PreferencePairs {
-    /// Far from the seeds that a recipe trains on.
-    fn default_seed() -> u64 {
-        2_000_003
-    }
 }
 
 /// Questions about sums, with thinking and without.
@@ -66,16 +55,9 @@ impl PreferencePairs {
 pub struct ExactMatch {
     /// Questions in each mode.
     pub items: u32,
-    /// Another seed gives other questions.
-    #[serde(default = "ExactMatch::default_seed")]
+    /// Another seed gives other questions. The default is far from the seeds that recipes train on.
+    #[serde(default = "whole_number::<_, 1_000_003>")]
     pub seed: u64,
-}
-
-impl ExactMatch {
-    /// Far from the seeds that a recipe trains on.
-    fn default_seed() -> u64 {
-        1_000_003
-    }
 }
 
 /// Probes at several lengths, and held-out loss by position up to the longest of them.
@@ -84,18 +66,18 @@ impl ExactMatch {
 pub struct LongContextProbes {
     /// Tokens of a prompt with its answer.
     pub lengths: Vec<ContextLength>,
-    /// The tasks; without any, only loss by position is measured.
+    /// The tasks; if empty, only loss by position is measured.
     #[serde(default = "LongContextProbes::all_tasks")]
     pub tasks: Vec<ProbeTask>,
     /// Probes of each task at each length.
-    #[serde(default = "LongContextProbes::default_items")]
+    #[serde(default = "whole_number::<_, 20>")]
     pub items: u32,
     /// Another seed gives other probes.
     #[serde(default)]
     pub seed: u64,
 }
 
-/// A kind of long-context probe; names in RULER's sense.
+/// A kind of long-context probe, named as in RULER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeTask {
@@ -126,18 +108,12 @@ impl ProbeTask {
         Self::CommonWords,
         Self::FrequentWords,
     ];
+}
 
-    /// Its name in recipes and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Single => "single",
-            Self::MultiKey => "multi-key",
-            Self::MultiValue => "multi-value",
-            Self::MultiQuery => "multi-query",
-            Self::VariableTracking => "variable-tracking",
-            Self::CommonWords => "common-words",
-            Self::FrequentWords => "frequent-words",
-        }
+/// As in recipes.
+impl fmt::Display for ProbeTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -147,23 +123,19 @@ impl LongContextProbes {
         ProbeTask::ALL.to_vec()
     }
 
-    fn default_items() -> u32 {
-        20
-    }
-
     fn check(&self) -> Result<(), Problem> {
-        let none = |key: &str, example: &str| {
-            let message = format!(
-                "there is nothing to measure; write {example}, or leave out [evaluation.long_context]"
-            );
-            Err(Problem::at(key, message))
-        };
-        if self.lengths.is_empty() {
-            return none("lengths", "lengths = [\"4k\", \"8k\"]");
-        }
-        if self.items == 0 && !self.tasks.is_empty() {
-            return none("items", "items = 20");
-        }
+        const REST: &str = "or leave out [evaluation.long_context]";
+        let (no_lengths, no_items) = (self.lengths.is_empty(), self.items == 0 && !self.tasks.is_empty());
+        ensure!(
+            !no_lengths,
+            "lengths",
+            "nothing is measured; write lengths = [\"4k\", \"8k\"], {REST}"
+        );
+        ensure!(
+            !no_items,
+            "items",
+            "nothing is measured; write items = 20, {REST}"
+        );
         Ok(())
     }
 }
@@ -171,35 +143,40 @@ impl LongContextProbes {
 impl Evaluation {
     pub(crate) fn read(mut section: Section<'_>) -> Result<Self, RecipeError> {
         let evaluation: Self = section.rest()?;
-        if let Some(probes) = &evaluation.long_context {
-            let at = KeyPath::default().key("long_context");
-            probes
-                .check()
-                .map_err(|problem| section.problem(problem.under(at)))?;
-        }
-        let nothing = |table: &'static str, key: &'static str| {
-            let message =
-                format!("there is nothing to measure; write {key} = 100, or leave out [evaluation.{table}]");
-            Err(section.error_at(&[table, key], message))
-        };
-        if evaluation
-            .exact_match
-            .as_ref()
-            .is_some_and(|asked| asked.items == 0)
-        {
-            return nothing("exact_match", "items");
-        }
-        if let Some(asked) = &evaluation.preference {
-            if asked.items == 0 {
-                return nothing("preference", "items");
-            }
-            if let Some(message) = asked.answers.problem_of_pairs() {
-                return Err(section.error_at(&["preference", "answers"], message));
-            }
-        }
-        if evaluation.held_out.as_ref().is_some_and(|asked| asked.rows == 0) {
-            return nothing("held_out", "rows");
-        }
+        evaluation.check().map_err(|problem| section.problem(problem))?;
         Ok(evaluation)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        if let Some(probes) = &self.long_context {
+            probes.check().map_err(|problem| problem.below("long_context"))?;
+        }
+        for (table, key, count) in [
+            (
+                "exact_match",
+                "items",
+                self.exact_match.as_ref().map(|asked| u64::from(asked.items)),
+            ),
+            (
+                "preference",
+                "items",
+                self.preference.as_ref().map(|asked| u64::from(asked.items)),
+            ),
+            ("held_out", "rows", self.held_out.as_ref().map(|asked| asked.rows)),
+        ] {
+            if count == Some(0) {
+                let message =
+                    format!("nothing is measured; write {key} = 100, or leave out [evaluation.{table}]");
+                return Err(Problem::at(key, message).below(table));
+            }
+        }
+        let answers = self
+            .preference
+            .as_ref()
+            .map(|asked| asked.answers)
+            .unwrap_or_default();
+        answers
+            .check_pairs("answers")
+            .map_err(|problem| problem.below("preference"))
     }
 }

@@ -1,14 +1,14 @@
-//! Stages on conversations: `mid-train` and `sft`. One optimisation over rows that conversations are packed into.
+//! Stages on conversations: `mid-train` and `sft`. One optimisation over packed rows of conversations.
 //!
-//! The number of rows, and so of steps, is known once the conversations are tokenised; until then a stage that is counted
-//! in epochs has no steps.
+//! The number of rows, and so of steps, is known once the conversations are tokenised; until then a stage measured in
+//! epochs has no steps.
 
 use serde::{Deserialize, Serialize};
 use smollm3_packing::{PackError, Packing, Settings, TooLong};
 
 use crate::chat_rows::{ChatRows, Duration, TemplateChoice};
 use crate::conversations::Reads;
-use crate::error::{Problem, RecipeError};
+use crate::error::{Problem, RecipeError, ensure};
 use crate::optimisation::Optimisation;
 use crate::section::Section;
 use crate::training::{Loss, MOST_TOKENS};
@@ -94,15 +94,18 @@ impl FineTuning {
     pub(crate) fn check(&mut self, optimisation: &Optimisation) -> Result<(), Problem> {
         let per_step = optimisation.tokens_per_step().max(1);
         let (length, steps) = match self.chat.duration {
-            // Not known yet. What is wrong with a schedule of the most steps is wrong with any.
+            // Not known yet. A schedule that is wrong for the most steps is wrong for any number.
             Duration::Epochs(_) => ("epochs", (MOST_TOKENS / per_step).max(1)),
-            Duration::Until(until) => ("until", until.steps(per_step, 0)),
+            Duration::Until(until) => {
+                let steps = until.steps(per_step, 0);
+                ensure!(
+                    steps > 0,
+                    "until",
+                    "{until} are less than a step of {per_step} tokens; write \"200 steps\" or the like"
+                );
+                ("until", steps)
+            }
         };
-        if let (Duration::Until(until), 0) = (self.chat.duration, steps) {
-            let message =
-                format!("{until} are less than a step of {per_step} tokens; write \"200 steps\" or the like");
-            return Err(Problem::at(length, message));
-        }
         self.chat
             .check(Reads::Conversations, optimisation, length, steps)?;
         self.packing(optimisation).check().map_err(|error| {

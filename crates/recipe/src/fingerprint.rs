@@ -82,7 +82,7 @@ impl Canonical {
             .collect()
     }
 
-    /// Whether it has a stage of this name.
+    /// Whether it has a stage with this name.
     pub fn has_stage(&self, name: &str) -> bool {
         self.0.keys().any(|key| is_below("stage", name, key))
     }
@@ -94,7 +94,7 @@ impl Canonical {
             let Some(rest) = key.strip_prefix("stage.") else {
                 continue;
             };
-            // A name with a dot is quoted; it is that of a folder, so nothing in it is escaped.
+            // A name with a dot is quoted; a folder has it, so nothing in it is escaped.
             let split = match rest.strip_prefix('"') {
                 Some(rest) => rest.split_once("\"."),
                 None => rest.split_once('.'),
@@ -106,7 +106,7 @@ impl Canonical {
         stages
     }
 
-    /// Keeps only these stages and `sources`; all sources if `sources` is absent.
+    /// Keeps only these `stages` and `sources`; all sources if `sources` is absent.
     fn restricted(&self, stages: &BTreeSet<&str>, sources: Option<&BTreeSet<&str>>) -> Self {
         let among = |table: &str, names: &BTreeSet<&str>, key: &str| {
             !key.starts_with(&format!("{table}.")) || names.iter().any(|name| is_below(table, name, key))
@@ -133,7 +133,7 @@ impl Recipe {
     }
 
     /// The hash, in hex, of all settings that the processes of a run must agree on, including those that change no result.
-    /// Their devices may differ.
+    /// Devices may differ.
     pub fn settings_fingerprint(&self) -> String {
         let mut run = self.run.clone();
         run.device = None;
@@ -264,7 +264,7 @@ impl Recipe {
 }
 
 fn to_json(value: impl Serialize) -> Value {
-    // Fails only for maps whose keys are no strings, and there are none.
+    // Fails only for maps with keys other than strings, and there are none.
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::model_config::{ModelConfig, ModelConfigError, ModelType, head_dim, rope_layers};
+use crate::model_config::{ModelConfig, ModelConfigError, ModelType, head_dim, read, rope_layers};
 use crate::yarn::Yarn;
 
 /// Which spelling of the rotary settings to write.
@@ -45,7 +45,7 @@ impl From<Option<OneOrMany>> for TokenIds {
             Some(OneOrMany::One(id)) => vec![id],
             Some(OneOrMany::Many(ids)) => ids,
         };
-        // An id past u32 is past every vocabulary as well, and is refused as that.
+        // An id past u32 is also past every vocabulary, and is refused as such.
         let id = |id: i64| u32::try_from(id).unwrap_or(u32::MAX);
         Self(ids.into_iter().filter(|id| *id >= 0).map(id).collect())
     }
@@ -123,11 +123,7 @@ impl ModelConfig {
     /// The file cannot be read, describes a family or an option that this project does not compute, or its
     /// numbers do not make a model.
     pub fn from_hf_file(path: &Path) -> Result<Self, ModelConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ModelConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_hf_json(&text, path)
+        Self::from_hf_json(&read(path)?, path)
     }
 
     /// Parses the text of a `config.json`; `path` is used in messages.
@@ -215,27 +211,10 @@ impl ModelConfig {
 }
 
 fn yarn_to_json(yarn: &Yarn) -> Map<String, Value> {
-    let mut object = Map::new();
-    let mut set = |key: &str, value: Value| object.insert(key.to_owned(), value);
     // Older readers look for `type`.
-    set("rope_type", "yarn".into());
-    set("type", "yarn".into());
-    set("factor", yarn.factor.into());
-    set(
-        "original_max_position_embeddings",
-        yarn.original_max_position_embeddings.into(),
-    );
-    set("beta_fast", yarn.beta_fast.into());
-    set("beta_slow", yarn.beta_slow.into());
-    for (key, value) in [
-        ("attention_factor", yarn.attention_factor.map(Value::from)),
-        ("mscale", yarn.mscale.map(Value::from)),
-        ("mscale_all_dim", yarn.mscale_all_dim.map(Value::from)),
-        ("truncate", yarn.truncate.map(Value::from)),
-    ] {
-        if let Some(value) = value {
-            set(key, value);
-        }
+    let mut object = Map::from_iter(["rope_type", "type"].map(|key| (key.to_owned(), "yarn".into())));
+    if let Ok(Value::Object(settings)) = serde_json::to_value(yarn) {
+        object.extend(settings);
     }
     object
 }
@@ -351,12 +330,9 @@ fn rope(
         whole_heads(rope.partial_rotary_factor)?;
     }
     let theta = theta.or(inner_theta).unwrap_or(default_theta);
-    let kinds = [scaling, parameters]
-        .into_iter()
-        .flatten()
-        .filter(|rope| rope.kind() != Some("default"));
+    let kinds = [scaling, parameters].into_iter().flatten();
     let mut yarn = None;
-    for rope in kinds {
+    for rope in kinds.filter(|rope| rope.kind() != Some("default")) {
         let found = rope.into_yarn(max_position_embeddings)?;
         if let (Some(first), Some(second)) = (&yarn, &found)
             && first != second
@@ -368,7 +344,7 @@ fn rope(
     Ok((theta, yarn))
 }
 
-/// Refuses rotary angles for a part of each head only.
+/// Refuses rotary angles for only a part of each head.
 fn whole_heads(partial_rotary_factor: Option<f64>) -> Result<(), String> {
     match partial_rotary_factor {
         Some(part) if part != 1.0 => Err(format!(
@@ -413,14 +389,16 @@ impl RopeParameters {
                     (None, Some(_)) => max_position_embeddings as f64 / original as f64,
                     (None, None) => return Err("rope settings of type \"yarn\" have no factor".to_owned()),
                 };
-                let mut yarn = Yarn::new(factor, original);
-                yarn.beta_fast = given(self.beta_fast).unwrap_or(yarn.beta_fast);
-                yarn.beta_slow = given(self.beta_slow).unwrap_or(yarn.beta_slow);
-                yarn.attention_factor = self.attention_factor;
-                yarn.mscale = self.mscale;
-                yarn.mscale_all_dim = self.mscale_all_dim;
-                yarn.truncate = self.truncate;
-                Ok(Some(yarn))
+                let usual = Yarn::new(factor, original);
+                Ok(Some(Yarn {
+                    beta_fast: given(self.beta_fast).unwrap_or(usual.beta_fast),
+                    beta_slow: given(self.beta_slow).unwrap_or(usual.beta_slow),
+                    attention_factor: self.attention_factor,
+                    mscale: self.mscale,
+                    mscale_all_dim: self.mscale_all_dim,
+                    truncate: self.truncate,
+                    ..usual
+                }))
             }
             other => Err(format!(
                 "rope type {} is not supported; \"default\" and \"yarn\" are",

@@ -48,15 +48,14 @@ impl HubId {
                 }
                 let (name, folder) = rest.split_once('/').unwrap_or((rest, ""));
                 let (name, revision) = split_revision(name);
-                let revision = revision.replace("%2F", "/").replace("%2f", "/");
                 (format!("{owner}/{name}"), revision, folder.trim_end_matches('/'))
             }
             None => {
                 let (place, revision) = split_revision(text);
-                let revision = revision.replace("%2F", "/").replace("%2f", "/");
                 (place.to_owned(), revision, "")
             }
         };
+        let revision = revision.replace("%2F", "/").replace("%2f", "/");
         let (owner, name) = place.split_once('/')?;
         let well_formed = is_name(owner)
             && is_name(name)

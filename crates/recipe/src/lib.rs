@@ -1,4 +1,4 @@
-//! The plan layer's centre: what a run is to do, as data. Recipes, quantities with units, learning-rate
+//! The centre of the plan layer: what a run does, as data. Recipes, quantities with units, learning-rate
 //! schedules, mixtures, the architecture of the model, and the plan that follows from them. Nothing here
 //! touches a device.
 //!
@@ -24,6 +24,7 @@
 
 mod chat_rows;
 mod conversations;
+mod defaults;
 mod document;
 mod error;
 mod evaluation;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::conversations::is_default;
-use crate::error::Problem;
+use crate::defaults::is_default;
+use crate::error::{Problem, ensure};
 use crate::model_config::ModelConfig;
 use crate::section::unknown;
 
@@ -64,9 +64,9 @@ impl Lora {
 
     /// Numbers in the adapters of one layer: `rank · (out + in)` for each of its matrices.
     pub fn layer_parameters(&self, config: &ModelConfig) -> u64 {
-        let of_layer = config.parameter_shapes().into_iter();
-        let of_layer = of_layer.filter(|(name, _)| name.starts_with("model.layers.0."));
-        let sides = of_layer.filter_map(|(name, shape)| {
+        let layer = config.parameter_shapes().into_iter();
+        let layer = layer.filter(|(name, _)| name.starts_with("model.layers.0."));
+        let sides = layer.filter_map(|(name, shape)| {
             let matrix = name.strip_suffix(".weight")?.rsplit('.').next()?;
             let is_target = self.targets.iter().any(|target| target == matrix);
             (is_target && shape.len() == 2).then(|| shape.iter().sum::<usize>())
@@ -80,34 +80,27 @@ impl Lora {
     }
 
     pub(crate) fn check(&self) -> Result<(), Problem> {
-        if self.rank == 0 {
-            return Err(Problem::at(
-                "rank",
-                "adapters of rank 0 are none; write rank = 16".to_owned(),
-            ));
-        }
-        if self.rank > MOST_RANK {
-            let message = format!("{} is more than any matrix has; write rank = 16", self.rank);
-            return Err(Problem::at("rank", message));
-        }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return Err(Problem::at(
-                "alpha",
-                format!("{} is no scale; write alpha = 32", self.alpha),
-            ));
-        }
-        if let Some(other) = self
-            .targets
-            .iter()
-            .find(|target| !MATRICES.contains(&target.as_str()))
-        {
+        let (rank, alpha) = (self.rank, self.alpha);
+        ensure!(rank > 0, "rank", "an adapter cannot have rank 0; write rank = 16");
+        ensure!(
+            rank <= MOST_RANK,
+            "rank",
+            "{rank} is more than any matrix has; write rank = 16"
+        );
+        ensure!(
+            alpha.is_finite() && alpha > 0.0,
+            "alpha",
+            "{alpha} is not a scale; write alpha = 32"
+        );
+        let known = |target: &&String| MATRICES.contains(&target.as_str());
+        if let Some(other) = self.targets.iter().find(|target| !known(target)) {
             return Err(Problem::at("targets", unknown("matrix", other, &MATRICES)));
         }
-        if self.targets.is_empty() {
-            let message =
-                "nothing would be trained; write targets = [\"q_proj\", \"v_proj\"], or leave it out for all";
-            return Err(Problem::at("targets", message.to_owned()));
-        }
+        ensure!(
+            !self.targets.is_empty(),
+            "targets",
+            "nothing would be trained; write targets = [\"q_proj\", \"v_proj\"], or leave it out for all"
+        );
         Ok(())
     }
 }

@@ -54,15 +54,13 @@ impl Merging {
                 Start::parse(&text, earlier).map_err(|message| model.error("checkpoint", message))?;
             let weight: f64 = model.required("weight", "its part of the mean, such as weight = 0.9")?;
             if !weight.is_finite() {
-                return Err(model.error(
-                    "weight",
-                    format!("{weight} is no weight; write a number such as 0.9"),
-                ));
+                let message = format!("{weight} is not a weight; write a number such as 0.9");
+                return Err(model.error("weight", message));
             }
             let last: u32 = model.optional("last")?.unwrap_or(1);
             if last == 0 || (last > 1 && !matches!(checkpoint, Start::Stage(_))) {
                 let message = "only the newest checkpoints of an earlier stage are averaged; write 1 or more of a stage";
-                return Err(model.error("last", message.to_owned()));
+                return Err(model.error("last", message));
             }
             model.finish()?;
             models.push(MergedModel {
@@ -73,12 +71,13 @@ impl Merging {
         }
         if models.is_empty() {
             let message = "there is nothing to merge; write [[stage.model]] with checkpoint and weight";
-            return Err(section.error("model", message.to_owned()));
+            return Err(section.error("model", message));
         }
         let normalise = section.optional("normalise")?.unwrap_or(true);
         if normalise && models.iter().map(|model| model.weight).sum::<f64>() == 0.0 {
-            let message = "the weights add up to 0 and cannot be divided by that; change one, or write normalise = false";
-            return Err(section.error("model", message.to_owned()));
+            let message =
+                "the weights add up to 0 and cannot be divided by it; change one, or write normalise = false";
+            return Err(section.error("model", message));
         }
         let merging = Self {
             models,

@@ -1,16 +1,16 @@
 //! The mixture of a phase: the fraction of its sequences that each source contributes.
 //!
-//! A mixture is flat (weights of sources) or two-level (shares of categories, and inside each category the
-//! weights of its sources). Two levels keep "85 / 12 / 3" readable and true while sources come and go. Weights
-//! and shares are on any positive scale and are divided by their sum, because the original's own weights add up
-//! to 1.00005 and 1.00565 in two of its phases.
+//! A mixture is flat (weights of sources) or two-level (shares of categories, and weights of the sources inside each
+//! category). Two levels keep "85 / 12 / 3" readable and true while sources come and go. Weights and shares are on any
+//! positive scale and are divided by their sum, because the original's own weights add up to 1.00005 and 1.00565 in two
+//! of its phases.
 
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Problem;
+use crate::error::{Problem, ensure};
 use crate::section::unknown;
 use crate::source::Source;
 
@@ -49,7 +49,7 @@ impl Mixture {
         for (name, weight) in &self.sources {
             let Some(source) = known.get(name) else {
                 let names: Vec<&str> = known.keys().map(String::as_str).collect();
-                return Err(below("sources", name, unknown("source", name, &names)));
+                return Err(Problem::at(name, unknown("source", name, &names)).below("sources"));
             };
             parts.push(MixturePart {
                 source: name.clone(),
@@ -112,27 +112,26 @@ impl Mixture {
     }
 }
 
-fn below(table: &str, key: &str, message: String) -> Problem {
-    Problem::at(key, message).under(crate::key_path::KeyPath::default().key(table))
-}
-
 /// Refuses invalid weights.
 fn check_scale(table: &str, weights: &IndexMap<String, f64>) -> Result<(), Problem> {
     for (name, weight) in weights {
         if !(weight.is_finite() && *weight >= 0.0) {
-            let message = format!("{weight} is no weight; write 0 or a positive number");
-            return Err(below(table, name, message));
+            let message = format!("{weight} is not a weight; write 0 or a positive number");
+            return Err(Problem::at(name, message).below(table));
         }
     }
     let sum: f64 = weights.values().sum();
-    if !(sum > 0.0 && sum.is_finite()) {
-        let message = if sum > 0.0 {
-            "the numbers are too large to be added up; write smaller ones, only their ratios count"
-        } else {
-            "all numbers are zero, so that nothing would be drawn; give at least one a positive number"
-        };
-        return Err(Problem::at(table, message.to_owned()));
-    }
+    let is_drawn = sum > 0.0;
+    ensure!(
+        is_drawn,
+        table,
+        "all numbers are zero, so nothing would be drawn; write a positive number"
+    );
+    ensure!(
+        sum.is_finite(),
+        table,
+        "the numbers are too large to be added up; write smaller ones, only their ratios count"
+    );
     Ok(())
 }
 
@@ -146,34 +145,29 @@ fn normalise(parts: &mut [MixturePart]) {
 fn apply_shares(parts: &mut [MixturePart], shares: &IndexMap<String, f64>) -> Result<(), Problem> {
     check_scale("shares", shares)?;
     let total: f64 = shares.values().sum();
-    for part in parts.iter().filter(|part| part.weight > 0.0) {
-        if !shares.contains_key(&part.category) {
-            let message = format!(
-                "its category `{}` has no share; add {} to shares, or remove the source",
-                part.category, part.category
-            );
-            return Err(below("sources", &part.source, message));
-        }
-    }
     let mut categories: BTreeMap<String, f64> = BTreeMap::new();
     for part in parts.iter() {
         *categories.entry(part.category.clone()).or_default() += part.weight;
     }
+    for part in parts.iter_mut().filter(|part| part.weight > 0.0) {
+        let category = &part.category;
+        let Some(share) = shares.get(category) else {
+            let message = format!(
+                "its category `{category}` has no share; add {category} to shares, or remove the source"
+            );
+            return Err(Problem::at(&part.source, message).below("sources"));
+        };
+        part.weight = share / total * (part.weight / categories[category]);
+    }
     for (category, share) in shares {
-        let weight = categories.get(category).copied().unwrap_or(0.0);
-        if *share > 0.0 && weight == 0.0 {
+        if *share > 0.0 && categories.get(category).is_none_or(|weight| *weight == 0.0) {
             let message = format!(
                 "no source of category `{category}` has a weight; add one to sources, or remove the share"
             );
-            return Err(below("shares", category, message));
+            return Err(Problem::at(category, message).below("shares"));
         }
     }
-    for part in parts.iter_mut().filter(|part| part.weight > 0.0) {
-        let share = shares.get(&part.category).copied().unwrap_or(0.0) / total;
-        let weight = categories.get(&part.category).copied().unwrap_or(0.0);
-        part.weight = share * (part.weight / weight);
-    }
-    // Shares of 0 leave the rest a sum of 1; rounding may leave it an ulp away.
+    // The sum is 1 but for rounding.
     normalise(parts);
     Ok(())
 }

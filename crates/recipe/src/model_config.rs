@@ -109,8 +109,7 @@ pub struct ModelConfig {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelFile {
-    #[serde(default = "ModelFile::default_model_type")]
-    model_type: ModelType,
+    model_type: Option<ModelType>,
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
@@ -124,34 +123,16 @@ struct ModelFile {
     /// Every n-th layer has no RoPE; 0 = RoPE in every layer.
     #[serde(default)]
     no_rope_layer_interval: usize,
-    #[serde(default = "ModelFile::default_rms_norm_eps")]
-    rms_norm_eps: f64,
-    #[serde(default = "ModelFile::default_tie")]
-    tie_word_embeddings: bool,
+    rms_norm_eps: Option<f64>,
+    tie_word_embeddings: Option<bool>,
     #[serde(default)]
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
-    #[serde(default = "ModelFile::default_initializer_range")]
-    initializer_range: f64,
+    initializer_range: Option<f64>,
     bos_token_id: Option<u32>,
     eos_token_id: Option<u32>,
     pad_token_id: Option<u32>,
-}
-
-impl ModelFile {
-    fn default_model_type() -> ModelType {
-        ModelType::SmolLM3
-    }
-    fn default_rms_norm_eps() -> f64 {
-        1e-6
-    }
-    fn default_tie() -> bool {
-        true
-    }
-    fn default_initializer_range() -> f64 {
-        0.02
-    }
 }
 
 impl ModelConfig {
@@ -160,11 +141,7 @@ impl ModelConfig {
     /// # Errors
     /// The file cannot be read, has an unknown or missing key, or its numbers do not make a model.
     pub fn from_toml_file(path: &Path) -> Result<Self, ModelConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ModelConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_toml(&text, path)
+        Self::from_toml(&read(path)?, path)
     }
 
     /// Parses the text of a `configs/*.toml`; `path` is used in messages.
@@ -176,9 +153,13 @@ impl ModelConfig {
             path: path.to_owned(),
             message: error.to_string(),
         })?;
+        let invalid = |message| ModelConfigError::Invalid {
+            path: path.to_owned(),
+            message,
+        };
         let heads = file.num_attention_heads;
         let config = Self {
-            model_type: file.model_type,
+            model_type: file.model_type.unwrap_or(ModelType::SmolLM3),
             vocab_size: file.vocab_size,
             hidden_size: file.hidden_size,
             intermediate_size: file.intermediate_size,
@@ -187,20 +168,17 @@ impl ModelConfig {
             num_key_value_heads: file.num_key_value_heads.unwrap_or(heads),
             head_dim: match file.head_dim {
                 Some(dim) => dim,
-                None => head_dim(file.hidden_size, heads).map_err(|message| ModelConfigError::Invalid {
-                    path: path.to_owned(),
-                    message,
-                })?,
+                None => head_dim(file.hidden_size, heads).map_err(invalid)?,
             },
             max_position_embeddings: file.max_position_embeddings,
             rope_theta: file.rope_theta,
             rope_scaling: file.rope_scaling,
             rope_layers: rope_layers(file.num_hidden_layers, file.no_rope_layer_interval),
-            rms_norm_eps: file.rms_norm_eps,
-            tie_word_embeddings: file.tie_word_embeddings,
+            rms_norm_eps: file.rms_norm_eps.unwrap_or(1e-6),
+            tie_word_embeddings: file.tie_word_embeddings.unwrap_or(true),
             attention_bias: file.attention_bias,
             mlp_bias: file.mlp_bias,
-            initializer_range: file.initializer_range,
+            initializer_range: file.initializer_range.unwrap_or(0.02),
             bos_token_id: file.bos_token_id,
             eos_token_id: file.eos_token_id,
             pad_token_id: file.pad_token_id,
@@ -233,21 +211,31 @@ impl ModelConfig {
     }
 
     fn problem(&self) -> Option<String> {
-        let positive = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
-            ("max_position_embeddings", self.max_position_embeddings),
+        let sizes = [
+            ("vocab_size", self.vocab_size, MOST_SIZE),
+            ("hidden_size", self.hidden_size, MOST_SIZE),
+            ("intermediate_size", self.intermediate_size, MOST_SIZE),
+            ("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS),
+            ("num_attention_heads", self.num_attention_heads, MOST_SIZE),
+            ("num_key_value_heads", self.num_key_value_heads, usize::MAX),
+            ("head_dim", self.head_dim, MOST_SIZE),
+            (
+                "max_position_embeddings",
+                self.max_position_embeddings,
+                MOST_POSITIONS,
+            ),
         ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+        if let Some((name, ..)) = sizes.iter().find(|(_, value, _)| *value == 0) {
             return Some(format!("{name} is 0; it must be at least 1"));
         }
-        if let Some(problem) = self.size_problem() {
-            return Some(problem);
+        if let Some((name, value, most)) = sizes.iter().find(|(_, value, most)| value > most) {
+            return Some(format!("{name} = {value} is too large; write at most {most}"));
+        }
+        let most = self.most_parameters();
+        if most > MOST_PARAMETERS {
+            return Some(format!(
+                "the sizes make a model of up to {most} parameters; at most {MOST_PARAMETERS} can be counted"
+            ));
         }
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
         if !heads.is_multiple_of(kv_heads) {
@@ -256,17 +244,16 @@ impl ModelConfig {
                  every key/value head must serve the same number of query heads"
             ));
         }
-        if !self.head_dim.is_multiple_of(2) {
+        let dim = self.head_dim;
+        if !dim.is_multiple_of(2) {
             return Some(format!(
-                "head_dim = {} is odd; RoPE rotates pairs, so it must be even",
-                self.head_dim
+                "head_dim = {dim} is odd; RoPE rotates pairs, so it must be even"
             ));
         }
-        if self.rope_layers.len() != self.num_hidden_layers {
+        let (entries, layers) = (self.rope_layers.len(), self.num_hidden_layers);
+        if entries != layers {
             return Some(format!(
-                "no_rope_layers has {} entries for num_hidden_layers = {}",
-                self.rope_layers.len(),
-                self.num_hidden_layers
+                "no_rope_layers has {entries} entries for num_hidden_layers = {layers}"
             ));
         }
         for (name, value) in [
@@ -283,75 +270,50 @@ impl ModelConfig {
             ("eos_token_id", self.eos_token_id),
             ("pad_token_id", self.pad_token_id),
         ] {
-            if let Some(id) = id
-                && id as usize >= self.vocab_size
-            {
-                return Some(format!(
-                    "{name} = {id} is outside the vocabulary of {}",
-                    self.vocab_size
-                ));
+            let size = self.vocab_size;
+            if let Some(id) = id.filter(|id| *id as usize >= size) {
+                return Some(format!("{name} = {id} is outside the vocabulary of {size}"));
             }
         }
         self.rope_scaling.as_ref().and_then(Yarn::problem)
     }
 
-    /// Sizes past which products of them cannot be counted, or positions not told apart.
-    fn size_problem(&self) -> Option<String> {
-        let limits = [
-            ("vocab_size", self.vocab_size, MOST_SIZE),
-            ("hidden_size", self.hidden_size, MOST_SIZE),
-            ("intermediate_size", self.intermediate_size, MOST_SIZE),
-            ("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS),
-            ("num_attention_heads", self.num_attention_heads, MOST_SIZE),
-            ("head_dim", self.head_dim, MOST_SIZE),
-            (
-                "max_position_embeddings",
-                self.max_position_embeddings,
-                MOST_POSITIONS,
-            ),
-        ];
-        if let Some((name, value, most)) = limits.iter().find(|(_, value, most)| value > most) {
-            return Some(format!("{name} = {value} is too large; write at most {most}"));
-        }
-        let [vocabulary, hidden, inner, layers] = [
+    /// Parameters with as many key/value heads as query heads, the most there can be; biases and norms left out.
+    fn most_parameters(&self) -> u128 {
+        let sizes = [
             self.vocab_size,
             self.hidden_size,
             self.intermediate_size,
             self.num_hidden_layers,
-        ]
-        .map(|size| size as u128);
+        ];
+        let [vocabulary, hidden, inner, layers] = sizes.map(|size| size as u128);
         let query = self.num_attention_heads as u128 * self.head_dim as u128;
-        // As many key/value heads as query heads are the most there can be.
-        let parameters = hidden * (2 * vocabulary + layers * (4 * query + 3 * inner));
-        (parameters > MOST_PARAMETERS).then(|| {
-            format!("the sizes make a model of up to {parameters} parameters; at most {MOST_PARAMETERS} can be counted")
-        })
+        hidden * (2 * vocabulary + layers * (4 * query + 3 * inner))
     }
 
     /// The interval that `rope_layers` follows: every n-th layer without RoPE, 0 if none is; `None` for an
     /// irregular list.
     pub fn no_rope_layer_interval(&self) -> Option<usize> {
-        let interval = self
-            .rope_layers
-            .iter()
-            .position(|rope| !rope)
-            .map_or(0, |first| first + 1);
+        let first = self.rope_layers.iter().position(|rope| !rope);
+        let interval = first.map_or(0, |first| first + 1);
         (rope_layers(self.num_hidden_layers, interval) == self.rope_layers).then_some(interval)
     }
 
-    /// Number of trainable numbers, a tied head counted once.
+    /// Trainable numbers, a tied head counted once.
     pub fn parameters(&self) -> u64 {
-        self.parameter_shapes()
-            .iter()
-            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
-            .sum()
+        self.count("")
     }
 
-    /// Numbers of one layer.
+    /// Trainable numbers of one layer.
     pub fn layer_parameters(&self) -> u64 {
-        let of_first = self.parameter_shapes().into_iter();
-        of_first
-            .filter(|(name, _)| name.starts_with("model.layers.0."))
+        self.count("model.layers.0.")
+    }
+
+    /// Numbers of the tensors whose names begin with `prefix`.
+    fn count(&self, prefix: &str) -> u64 {
+        let shapes = self.parameter_shapes().into_iter();
+        let counted = shapes.filter(|(name, _)| name.starts_with(prefix));
+        counted
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum()
     }
@@ -390,6 +352,14 @@ impl ModelConfig {
         }
         shapes
     }
+}
+
+/// The text of a configuration's file.
+pub(crate) fn read(path: &Path) -> Result<String, ModelConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ModelConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Whether each layer has RoPE when every `interval`-th layer has none (layer `i`, 0-based, is without it iff

@@ -1,12 +1,12 @@
 //! How a stage is trained, whatever it reads: batch, optimizer, schedule, checkpoints, guards, adapters, validation.
 //!
-//! Every kind of stage that trains has these keys, though not all of them, and AdamW's defaults differ. So each key is read
-//! and checked here, once.
+//! The kinds of stage that train share these keys, though none has all of them and AdamW's defaults differ. Each key is
+//! read and checked here, once.
 
 use serde::{Deserialize, Serialize};
 
 use crate::conversations::Reads;
-use crate::error::{Problem, RecipeError};
+use crate::error::{Problem, RecipeError, ensure};
 use crate::lora::Lora;
 use crate::optimizer::{Optimizer, tuned};
 use crate::schedule::ScheduleSettings;
@@ -14,18 +14,18 @@ use crate::section::Section;
 use crate::units::{BatchSize, ContextLength, Pairs, Sequences, Steps, Tokens};
 use crate::validation::Validation;
 
-/// The keys that kinds of stage have in common.
+/// The keys that the kinds of stage share.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Optimisation {
-    /// Tokens of a row; of pairs, those of the longest prompt with an answer.
+    /// Tokens of a row; for pairs, of the longest prompt with an answer.
     pub sequence_length: ContextLength,
     /// Rows, or pairs, of an optimizer step, over all ranks.
     pub global_batch: BatchSize,
-    /// Rows that a device computes at once. Stages on pairs have no such key: a device computes one row of pairs at a time.
+    /// Rows that a device computes at once. Stages on pairs lack this key: a device computes one row of pairs at a time.
     pub micro_batch: Sequences,
     /// The optimizer's first moments.
     pub optimizer_state: OptimizerState,
-    /// What the backward pass computes again.
+    /// What the backward pass recomputes.
     pub recompute: Recompute,
     /// AdamW.
     pub optimizer: Optimizer,
@@ -33,18 +33,18 @@ pub struct Optimisation {
     pub schedule: ScheduleSettings,
     /// When to save.
     pub checkpoint: Checkpoints,
-    /// How steps that go wrong are handled.
+    /// How bad steps are handled.
     pub guards: Guards,
-    /// Adapters to train instead of the weights; not on text.
+    /// Adapters to train instead of the weights; not for stages on text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<Lora>,
-    /// What the stage is measured on while it trains; not on text.
+    /// What the stage is measured on during training; not for stages on text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<Validation>,
 }
 
-/// `[stage.guards]`: how steps that go wrong are handled. A loss or gradient norm that is not finite is never
-/// trained on; a spike is one far above those of the steps before.
+/// `[stage.guards]`: how bad steps are handled. A loss or gradient norm that is not finite never leads to an update; a
+/// spike is one far above those of the steps before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guards {
@@ -53,7 +53,7 @@ pub struct Guards {
     /// How far above the median of the window a spike is, in robust standard deviations (1.4826 times the median
     /// distance from the median).
     pub spike_sigma: f64,
-    /// The number of steps that a step is compared with. There are no spikes until half of them are there.
+    /// The number of steps that a step is compared with. Nothing counts as a spike until half of them are done.
     pub spike_window: Steps,
     /// After this many steps in a row without an update, the run returns to its last checkpoint and skips the data up to
     /// here; if that happens again, it stops.
@@ -73,18 +73,24 @@ impl Default for Guards {
 
 impl Guards {
     fn check(&self) -> Result<(), Problem> {
-        if !(self.spike_sigma.is_finite() && self.spike_sigma > 0.0) {
-            let message = "it must be a positive number; write 6.0";
-            return Err(Problem::at("spike_sigma", message.to_owned()));
-        }
-        if !(8..=100_000).contains(&self.spike_window.0) {
-            let message = "a window has 8 to 100,000 steps; write \"128 steps\"";
-            return Err(Problem::at("spike_window", message.to_owned()));
-        }
-        if self.patience.0 == 0 {
-            let message = "it must be one step at least; write \"10 steps\"";
-            return Err(Problem::at("patience", message.to_owned()));
-        }
+        let (sigma, window) = (self.spike_sigma, self.spike_window.0);
+        let is_positive = sigma.is_finite() && sigma > 0.0;
+        ensure!(
+            is_positive,
+            "spike_sigma",
+            "it must be a positive number; write 6.0"
+        );
+        let is_window = (8..=100_000).contains(&window);
+        ensure!(
+            is_window,
+            "spike_window",
+            "a window has 8 to 100,000 steps; write \"128 steps\""
+        );
+        ensure!(
+            self.patience.0 > 0,
+            "patience",
+            "it must be at least one step; write \"10 steps\""
+        );
         Ok(())
     }
 }
@@ -100,14 +106,14 @@ pub enum Spikes {
     Skip,
 }
 
-/// What the backward pass computes again instead of keeping it.
+/// What the backward pass recomputes instead of keeping it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
     /// Nothing: fastest, and takes the most memory.
     #[default]
     None,
-    /// Each layer, from its input: memory for one layer, a third more time.
+    /// Each layer, from its input: memory of one layer only, a third more time.
     Layers,
 }
 
@@ -128,7 +134,7 @@ pub enum OptimizerState {
 pub struct Checkpoints {
     /// The number of steps between two.
     pub every: Option<Steps>,
-    /// How many of the newest to keep, at least 1; those written when a run is stopped are not counted.
+    /// How many of the newest to keep, at least 1, not counting those written when a run is stopped.
     pub keep: u32,
     /// Checkpoints at multiples of this are never removed.
     pub permanent: Option<Steps>,
@@ -137,16 +143,17 @@ pub struct Checkpoints {
 impl Checkpoints {
     fn check(&self) -> Result<(), Problem> {
         for (key, steps) in [("every", self.every), ("permanent", self.permanent)] {
-            if steps == Some(Steps(0)) {
-                let message = "checkpoints cannot be 0 steps apart; write \"2000 steps\" or remove the key";
-                return Err(Problem::at(key, message.to_owned()));
-            }
+            ensure!(
+                steps != Some(Steps(0)),
+                key,
+                "checkpoints cannot be 0 steps apart; write \"2000 steps\" or remove the key"
+            );
         }
-        if self.keep == 0 {
-            let message =
-                "the newest checkpoint must stay, or a stopped run begins anew; write keep = 1 or more";
-            return Err(Problem::at("keep", message.to_owned()));
-        }
+        ensure!(
+            self.keep > 0,
+            "keep",
+            "without its newest checkpoint a stopped run starts over; write keep = 1 or more"
+        );
         Ok(())
     }
 }
@@ -191,10 +198,9 @@ impl Optimisation {
             checkpoint: stage.or_default("checkpoint")?,
             guards: stage.or_default("guards")?,
             lora: if on_text { None } else { stage.optional("lora")? },
-            validation: if on_text {
-                None
-            } else {
-                stage.optional("validation")?
+            validation: match on_text {
+                true => None,
+                false => stage.optional("validation")?,
             },
         })
     }
@@ -212,7 +218,7 @@ impl Optimisation {
         self.sequences_per_step().saturating_mul(self.sequence_length.0)
     }
 
-    /// Checks all but the schedule, which needs the length of the stage, and the validation, which needs its data.
+    /// Checks all but the schedule, which needs the stage's length, and the validation, which needs its data.
     pub(crate) fn check(&self) -> Result<(), Problem> {
         self.check_batch()?;
         let below = |key: &'static str| move |problem: Problem| problem.below(key);
@@ -220,54 +226,49 @@ impl Optimisation {
         self.guards.check().map_err(below("guards"))?;
         self.checkpoint.check().map_err(below("checkpoint"))?;
         let Some(lora) = &self.lora else { return Ok(()) };
-        if self.optimizer_state == OptimizerState::Keep {
-            let message =
-                "the moments of the checkpoint are of its weights, not of adapters; write \"fresh\"";
-            return Err(Problem::at("optimizer_state", message.to_owned()));
-        }
+        ensure!(
+            self.optimizer_state == OptimizerState::Fresh,
+            "optimizer_state",
+            "the checkpoint has moments of its weights, not of adapters; write \"fresh\""
+        );
         lora.check().map_err(below("lora"))
     }
 
     fn check_batch(&self) -> Result<(), Problem> {
         let length = self.sequence_length.0;
-        if let BatchSize::Tokens(Tokens(tokens)) = self.global_batch
-            && !tokens.is_multiple_of(length)
-        {
-            return Err(Problem::at(
+        if let BatchSize::Tokens(Tokens(tokens)) = self.global_batch {
+            ensure!(
+                tokens.is_multiple_of(length),
                 "global_batch",
-                format!(
-                    "{tokens} tokens are no whole number of rows of {length}; write \"{} sequences\"",
-                    tokens.div_ceil(length)
-                ),
-            ));
+                "{tokens} tokens are not a whole number of rows of {length}; write \"{} sequences\"",
+                tokens.div_ceil(length)
+            );
         }
         let (rows, unit, example) = match self.global_batch {
             BatchSize::Pairs(_) => ("pairs", "pairs", "\"32 pairs\""),
             _ => ("rows", "sequences", "a batch such as \"576 sequences\""),
         };
         let (global, micro) = (self.sequences_per_step(), self.micro_batch.0);
-        if global == 0 {
-            let message = format!("a step cannot have 0 {unit}; write {example}");
-            return Err(Problem::at("global_batch", message));
-        }
-        if global > MOST_ROWS {
-            let message = format!(
-                "a step of {global} {rows} is too large to be listed; write at most \"{MOST_ROWS} {unit}\""
-            );
-            return Err(Problem::at("global_batch", message));
-        }
-        if global.checked_mul(length).is_none() {
-            let message = "a step cannot have 2^64 tokens or more; write a smaller batch";
-            return Err(Problem::at("global_batch", message.to_owned()));
-        }
-        if micro == 0 || !global.is_multiple_of(micro) {
-            return Err(Problem::at(
-                "micro_batch",
-                format!(
-                    "{micro} sequences do not divide the global batch of {global}; write a divisor of it"
-                ),
-            ));
-        }
+        ensure!(
+            global > 0,
+            "global_batch",
+            "a step cannot have 0 {unit}; write {example}"
+        );
+        ensure!(
+            global <= MOST_ROWS,
+            "global_batch",
+            "a step of {global} {rows} is too large to be listed; write at most \"{MOST_ROWS} {unit}\""
+        );
+        ensure!(
+            global.checked_mul(length).is_some(),
+            "global_batch",
+            "a step cannot have 2^64 tokens or more; write a smaller batch"
+        );
+        ensure!(
+            micro > 0 && global.is_multiple_of(micro),
+            "micro_batch",
+            "{micro} sequences do not divide the global batch of {global}; write a divisor of it"
+        );
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! AdamW's settings (Loshchilov & Hutter 2019, arXiv:1711.05101) as SmolLM3 sets them.
 //!
-//! Every number must be written or has SmolLM3's value as its default; the defaults of optimizer libraries
-//! differ from them (epsilon, beta2) and would go unnoticed.
+//! A number that is not written has SmolLM3's value: the defaults of optimizer libraries differ from it (epsilon, beta2),
+//! which would go unnoticed.
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Problem;
+use crate::error::{Problem, ensure};
 
 /// AdamW with decoupled weight decay and a clip of the global gradient norm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,39 +70,30 @@ impl Optimizer {
     }
 
     pub(crate) fn check(&self) -> Result<(), Problem> {
-        let positive = |key: &'static str, value: f64| {
-            if value.is_finite() && value > 0.0 {
-                Ok(())
-            } else {
-                Err(Problem::at(
-                    key,
-                    format!("{value} is no {key}; write a positive number"),
-                ))
-            }
-        };
-        positive("learning_rate", self.learning_rate)?;
-        positive("epsilon", self.epsilon)?;
-        if let Some(clip) = self.clip {
-            positive("clip", clip)?;
+        let (betas, decay) = (self.betas, self.weight_decay);
+        for (key, value) in [
+            ("learning_rate", self.learning_rate),
+            ("epsilon", self.epsilon),
+            ("clip", self.clip.unwrap_or(1.0)),
+        ] {
+            let is_positive = value.is_finite() && value > 0.0;
+            ensure!(
+                is_positive,
+                key,
+                "{value} is not a valid {key}; write a positive number"
+            );
         }
-        if !self.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
-            return Err(Problem::at(
-                "betas",
-                format!(
-                    "{:?} are no decay rates; each must be at least 0 and less than 1",
-                    self.betas
-                ),
-            ));
-        }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err(Problem::at(
-                "weight_decay",
-                format!(
-                    "{} is no weight decay; write 0 or a positive number",
-                    self.weight_decay
-                ),
-            ));
-        }
+        ensure!(
+            betas.iter().all(|beta| (0.0..1.0).contains(beta)),
+            "betas",
+            "{betas:?} are not decay rates; each must be at least 0 and less than 1"
+        );
+        let is_decay = decay.is_finite() && decay >= 0.0;
+        ensure!(
+            is_decay,
+            "weight_decay",
+            "{decay} is not a weight decay; write 0 or a positive number"
+        );
         Ok(())
     }
 }
@@ -125,10 +116,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     let Some(rest) = text.strip_prefix(head) else {
         return false;
     };
-    rest.char_indices()
-        .map(|(at, _)| at)
-        .chain([rest.len()])
-        .any(|at| rest.get(at..).is_some_and(|end| matches(tail, end)))
+    (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|end| matches(tail, end)))
 }
 
 /// `clip` is a number, or `false`.

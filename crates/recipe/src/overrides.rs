@@ -22,7 +22,7 @@ pub(crate) fn apply(document: &mut Document, text: &str) -> Result<(), RecipeErr
         .ok_or_else(|| refuse("there is no `=`; write --set key=value".to_owned()))?;
     let names = dotted(key).ok_or_else(|| {
         refuse(format!(
-            "`{}` is no dotted key; write one such as run.seed",
+            "`{}` is not a dotted key; write one such as run.seed",
             key.trim()
         ))
     })?;

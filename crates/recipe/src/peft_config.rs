@@ -1,8 +1,8 @@
 //! `adapter_config.json`, as Python's PEFT writes it beside an adapter (LoRA).
 //!
-//! Read is what PEFT 0.18 and 0.21 write. A key that would make it compute something else than `scale · B·A·x` on the plain
-//! matrices of the layers is refused by name, and so is one that is not known and says anything: an adapter that loads and
-//! computes something else is worse than an error.
+//! Reads what PEFT 0.18 and 0.21 write. A key that would make it compute anything but `scale · B·A·x` on the plain matrices
+//! of the layers is refused by name, and so is an unknown key with a value: an adapter that loads and computes something
+//! else is worse than an error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::lora::{Lora, scale};
 
-/// Adapters have their own folder in a checkpoint: next to merged weights, transformers and PEFT would add them again.
+/// Adapters have their own folder in a checkpoint: next to merged weights, transformers and PEFT would apply them twice.
 pub const ADAPTER_FOLDER: &str = "adapter";
 
 /// The name of the file.
@@ -27,7 +27,7 @@ pub struct PeftError {
     pub message: String,
 }
 
-/// What an adapter is, and of which model.
+/// An adapter's settings, and its base model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeftConfig {
     /// Its rank.
@@ -36,14 +36,14 @@ pub struct PeftConfig {
     pub alpha: f64,
     /// Whether it is the latter.
     pub rslora: bool,
-    /// The model that it is of: a folder or a name on the Hub.
+    /// Its base model: a folder or a name on the Hub.
     pub base: Option<String>,
     /// The revision of that model on the Hub.
     pub revision: Option<String>,
 }
 
-/// Keys that change no number, whatever they say: who wrote the file, how the adapter was trained, and which matrices it is
-/// of, which its tensors say too.
+/// Keys that change no number, whatever their value: who wrote the file, how the adapter was trained, and its matrices,
+/// which its tensors name too.
 const WITHOUT_EFFECT: [&str; 12] = [
     "auto_mapping",
     "peft_version",
@@ -74,7 +74,7 @@ impl PeftConfig {
             .and_then(|text| serde_json::from_str::<Value>(&text).map_err(|error| error.to_string()))
             .and_then(|json| match json {
                 Value::Object(keys) => Self::of(&keys),
-                _ => Err("this is no JSON object".to_owned()),
+                _ => Err("this is not a JSON object".to_owned()),
             });
         parsed.map_err(|message| PeftError { path, message })
     }
@@ -118,8 +118,8 @@ impl PeftConfig {
         let rank = keys.get("r").and_then(Value::as_u64).filter(|rank| *rank > 0);
         let alpha = keys.get("lora_alpha").and_then(Value::as_f64);
         let config = Self {
-            rank: rank.ok_or("`r` is no rank; a whole number above 0 is expected")? as usize,
-            alpha: alpha.ok_or("`lora_alpha` is no number")?,
+            rank: rank.ok_or("`r` is not a rank; a whole number above 0 is expected")? as usize,
+            alpha: alpha.ok_or("`lora_alpha` is not a number")?,
             rslora: keys.get("use_rslora") == Some(&Value::Bool(true)),
             base: text("base_model_name_or_path").filter(|base| !base.is_empty()),
             revision: text("revision"),
@@ -163,14 +163,14 @@ impl PeftConfig {
     }
 }
 
-/// What to do about a key, where there is more to say than to merge in Python.
+/// What to do about a key, if more than merging in Python.
 fn remedy(key: &str) -> Option<&'static str> {
     match key {
         "rank_pattern" | "alpha_pattern" => Some(
             "all matrices have one rank and one alpha here; merge the adapter in Python (PEFT: merge_and_unload)",
         ),
         "init_lora_weights" => Some(
-            "such an adapter is of changed base weights; in Python, save it with \
+            "such an adapter belongs to changed base weights; in Python, save it with \
              path_initial_model_for_weight_conversion",
         ),
         _ => None,

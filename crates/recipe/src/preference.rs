@@ -1,6 +1,6 @@
-//! `apo`: training on pairs of answers, of which one is preferred. Anchored preference optimisation (D'Oosterlinck and
-//! others 2024, arXiv:2408.06266), and direct preference optimisation (Rafailov and others 2023, arXiv:2305.18290) to
-//! compare with.
+//! `apo`: training on pairs of answers, one of which is preferred. Anchored preference optimisation (D'Oosterlinck and
+//! others 2024, arXiv:2408.06266), and direct preference optimisation (Rafailov and others 2023, arXiv:2305.18290) for
+//! comparison.
 //!
 //! The number of pairs and their lengths are known once they are tokenised. A row of such a stage's
 //! [`Training`](crate::Training) is an average pair.
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat_rows::{ChatRows, Duration, TemplateChoice};
 use crate::conversations::Reads;
-use crate::error::{Problem, RecipeError};
+use crate::error::{Problem, RecipeError, ensure};
 use crate::optimisation::Optimisation;
 use crate::section::Section;
 use crate::start::Start;
@@ -68,8 +68,8 @@ impl Default for PreferenceLoss {
     }
 }
 
-/// The formula of a preference loss. With `c` and `r` the log-ratios of the chosen and the rejected answer to the reference,
-/// times beta, and σ the logistic function:
+/// The formula of a preference loss, where `c` and `r` are beta times the log-ratios of the chosen and the rejected answer
+/// to the reference, and σ is the logistic function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PreferenceKind {
@@ -118,13 +118,10 @@ pub enum TooLongPair {
     Error,
 }
 
+/// As in recipes.
 impl fmt::Display for PreferenceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ApoZero => "apo-zero",
-            Self::ApoDown => "apo-down",
-            Self::Sigmoid => "sigmoid",
-        })
+        self.serialize(f)
     }
 }
 
@@ -137,37 +134,32 @@ impl fmt::Display for Reference {
     }
 }
 
+/// As in recipes.
 impl fmt::Display for TooLongPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Drop => "drop",
-            Self::Truncate => "truncate",
-            Self::KeepEnd => "keep-end",
-            Self::Error => "error",
-        })
+        self.serialize(f)
     }
 }
 
 impl PreferenceLoss {
     fn check(&self) -> Result<(), Problem> {
-        if !(self.beta.is_finite() && self.beta > 0.0) {
-            let message = format!(
-                "{} holds the model to nothing; write a positive number such as 0.05",
-                self.beta
-            );
-            return Err(Problem::at("beta", message));
-        }
-        if !(0.0..0.5).contains(&self.label_smoothing) {
-            let message = format!(
-                "{} of the pairs cannot be the wrong way round; write 0 or a part below 0.5",
-                self.label_smoothing
-            );
-            return Err(Problem::at("label_smoothing", message));
-        }
-        if !(self.sft_weight.is_finite() && self.sft_weight >= 0.0) {
-            let message = format!("{} is no weight; write 0 or a positive number", self.sft_weight);
-            return Err(Problem::at("sft_weight", message));
-        }
+        let (beta, smoothing, weight) = (self.beta, self.label_smoothing, self.sft_weight);
+        ensure!(
+            beta.is_finite() && beta > 0.0,
+            "beta",
+            "{beta} does not hold the model to the reference; write a positive number such as 0.05"
+        );
+        ensure!(
+            (0.0..0.5).contains(&smoothing),
+            "label_smoothing",
+            "{smoothing} of the pairs cannot be the wrong way round; write 0 or a fraction below 0.5"
+        );
+        let is_weight = weight.is_finite() && weight >= 0.0;
+        ensure!(
+            is_weight,
+            "sft_weight",
+            "{weight} is not a weight; write 0 or a positive number"
+        );
         Ok(())
     }
 }
@@ -180,12 +172,11 @@ impl Preference {
         sequence_length: ContextLength,
     ) -> Result<Self, RecipeError> {
         let both = ContextLength(sequence_length.0.saturating_mul(2));
-        let reference_from = match stage.optional::<String>("reference_from")? {
-            None => None,
-            Some(text) => {
-                Some(Start::parse(&text, earlier).map_err(|message| stage.error("reference_from", message))?)
-            }
-        };
+        let reference_from = stage.optional::<String>("reference_from")?;
+        let reference_from = reference_from
+            .map(|text| Start::parse(&text, earlier))
+            .transpose();
+        let reference_from = reference_from.map_err(|message| stage.error("reference_from", message))?;
         Ok(Self {
             row_length: stage.optional("row_length")?.unwrap_or(both),
             loss: stage.or_default("loss")?,
@@ -201,31 +192,31 @@ impl Preference {
 
     pub(crate) fn check(&mut self, optimisation: &Optimisation) -> Result<(), Problem> {
         let length = optimisation.sequence_length.0;
-        if length < 2 {
-            let message = "a prompt with an answer has 2 tokens at least; write a length such as \"24k\"";
-            return Err(Problem::at("sequence_length", message.to_owned()));
-        }
-        if self.row_length.0 < length.saturating_mul(2) {
-            let message = format!(
-                "both answers of a pair stand in one row; write 2 × sequence_length = {} or more",
-                length.saturating_mul(2)
+        ensure!(
+            length >= 2,
+            "sequence_length",
+            "a prompt with an answer has at least 2 tokens; write a length such as \"24k\""
+        );
+        let both = length.saturating_mul(2);
+        ensure!(
+            self.row_length.0 >= both,
+            "row_length",
+            "a row holds both answers of a pair; write 2 × sequence_length = {both} or more"
+        );
+        if let Some(limit) = self.prompt_limit {
+            ensure!(
+                (1..length).contains(&limit.0),
+                "prompt_limit",
+                "{limit} is 0, or is not below sequence_length; write a number such as 512"
             );
-            return Err(Problem::at("row_length", message));
-        }
-        if let Some(limit) = self
-            .prompt_limit
-            .filter(|limit| limit.0 == 0 || limit.0 >= length)
-        {
-            let message = format!("{limit} is not below sequence_length, or nothing; write 512 or the like");
-            return Err(Problem::at("prompt_limit", message));
         }
         let steps = match self.chat.duration {
             Duration::Until(Span::Steps(Steps(steps))) if steps > 0 => steps,
             Duration::Until(_) => {
-                let message = "pairs are of all lengths; write \"200 steps\", or epochs = 1";
-                return Err(Problem::at("until", message.to_owned()));
+                let message = "the lengths of pairs differ; write \"200 steps\", or epochs = 1";
+                return Err(Problem::at("until", message));
             }
-            // Not known yet; what is wrong with the schedule is wrong with any number of steps.
+            // Not known yet; a schedule that is wrong for this many steps is wrong for any number.
             Duration::Epochs(_) => 1 << 32,
         };
         self.loss.check().map_err(|problem| problem.below("loss"))?;

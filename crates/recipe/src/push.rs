@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::defaults::yes;
 use crate::hub_id::HubId;
 
 /// What is uploaded, and where to. It does not change any result.
@@ -14,8 +15,8 @@ pub struct Push {
     /// When.
     #[serde(default)]
     pub every: PushEvery,
-    /// Whether the repository is private; a public one is refused then.
-    #[serde(default = "private")]
+    /// Whether the repository is private; a public one is then refused. By default it is, for the weights are unfinished.
+    #[serde(default = "yes")]
     pub private: bool,
 }
 
@@ -49,17 +50,12 @@ impl Push {
     }
 }
 
-/// Unfinished weights are private unless the recipe says otherwise.
-fn private() -> bool {
-    true
-}
-
 fn repository<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     match HubId::parse(&text) {
         Some(id) if id.repository == text => Ok(text),
         _ => {
-            let message = format!("`{text}` is no model on the Hub; write repository = \"owner/name\"");
+            let message = format!("`{text}` is not a model on the Hub; write repository = \"owner/name\"");
             Err(serde::de::Error::custom(message))
         }
     }
@@ -71,7 +67,7 @@ pub(crate) fn license<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resu
     match is_license(&text) {
         true => Ok(Some(text)),
         false => Err(serde::de::Error::custom(format!(
-            "`{text}` is no licence's name on the Hub; write it as \"apache-2.0\", or \"other\""
+            "`{text}` is not a licence name on the Hub; write it as \"apache-2.0\", or \"other\""
         ))),
     }
 }

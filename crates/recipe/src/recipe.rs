@@ -38,11 +38,11 @@ pub struct Recipe {
     pub evaluation: Evaluation,
     /// The whole recipe as one TOML file: included files inlined, overrides applied, without comments.
     pub text: String,
-    /// Local folders of the models that the recipe names on the Hub, by the text that names them. Not part of the recipe:
-    /// `smollm3-hub` fills it in.
+    /// Local folders of the Hub models that the recipe names, by the name as written. Not part of the recipe: `smollm3-hub`
+    /// fills it in.
     pub hub_folders: BTreeMap<String, PathBuf>,
-    /// The adapters (PEFT) that the recipe names as checkpoints, by the text that names them. Filled in together with
-    /// `hub_folders`, where such a text has the folder of a whole model: the base, or the two merged.
+    /// The adapters (PEFT) that the recipe names as checkpoints, by the name as written. Filled in together with
+    /// `hub_folders`, which maps such a name to the folder of a whole model: the base, or the two merged.
     pub adapters: BTreeMap<String, AdapterFolders>,
 }
 
@@ -273,7 +273,7 @@ fn read_model(document: &Document, mut section: Section<'_>) -> Result<Model, Re
     }
     if let Some(text) = section.optional::<String>("checkpoint")? {
         let start = Start::checkpoint(&text)
-            .ok_or_else(|| section.error("checkpoint", format!("`{text}` is no checkpoint; {PLACES}")))?;
+            .ok_or_else(|| section.error("checkpoint", format!("`{text}` is not a checkpoint; {PLACES}")))?;
         section.finish()?;
         return Ok(Model::Checkpoint(start));
     }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::RecipeError;
+use crate::defaults::{whole_number, yes};
+use crate::error::{Problem, RecipeError, ensure};
 use crate::push::{Push, license};
 use crate::section::{Section, unknown};
 use crate::start::{PLACES, Start};
@@ -30,12 +31,12 @@ pub struct Run {
     /// The type of matrix products.
     #[serde(default)]
     pub precision: Precision,
-    /// The state that ranks share out among themselves.
+    /// The state that is sharded over ranks.
     #[serde(default)]
     pub shard: Sharding,
-    /// Whether a run gives the same bits every time, on the same device and libraries. Without it, attention's backward pass
+    /// Whether a run gives the same bits every time on the same device and libraries. Without it, attention's backward pass
     /// on CUDA is faster but sums in no fixed order.
-    #[serde(default = "deterministic")]
+    #[serde(default = "yes")]
     pub deterministic: bool,
     /// Uploads to the Hub during the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,10 +48,6 @@ pub struct Run {
         skip_serializing_if = "Option::is_none"
     )]
     pub license: Option<String>,
-}
-
-fn deterministic() -> bool {
-    true
 }
 
 /// The state of which each rank holds a shard (ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054).
@@ -116,23 +113,23 @@ impl Precision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// The fraction of the documents held out of training, chosen by a hash of their text.
+    /// The fraction of the documents to hold out of training, chosen by a hash of their text.
     #[serde(default)]
     pub held_out: Percent,
     /// How the sources of a mixture are interleaved.
     #[serde(default)]
     pub order: Order,
     /// How often a document may be seen; a source can override it.
-    #[serde(default = "one", skip_serializing)]
+    #[serde(default = "whole_number::<_, 1>", skip_serializing)]
     pub max_epochs: u32,
     /// How rows without usable text are treated.
     #[serde(default)]
     pub bad_rows: BadRows,
-    /// How the documents of a row are told apart.
+    /// How the documents in a row are told apart.
     #[serde(default)]
     pub documents: DocumentStarts,
-    /// The folder for copies of remote files; `cache` in the run's folder when absent. Processes that name the same folder
-    /// share it.
+    /// The folder for copies of remote files; `cache` in the run's folder when absent. Processes with the same folder share
+    /// it.
     #[serde(default, skip_serializing)]
     pub cache: Option<PathBuf>,
     /// The most bytes that copies of one source take there, over all processes.
@@ -144,7 +141,7 @@ fn cache_size() -> Bytes {
     Bytes(50_000_000_000)
 }
 
-/// How the documents of a row, which do not see each other, are told apart.
+/// How the documents in a row are told apart; attention does not cross from one to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DocumentStarts {
@@ -166,10 +163,6 @@ pub enum BadRows {
     Stop,
     /// They are left out and counted.
     Skip,
-}
-
-fn one() -> u32 {
-    1
 }
 
 /// How the sources of a mixture are interleaved.
@@ -212,36 +205,26 @@ pub struct TrainTokenizer {
 }
 
 impl Tokenizer {
-    /// `of_model` is the default: the tokenizer of the checkpoint in [model], if there is one.
+    /// `of_model` is the default: the tokenizer of the checkpoint in `[model]`, if there is one.
     pub(crate) fn read(mut section: Section<'_>, of_model: Option<Self>) -> Result<Self, RecipeError> {
         const CHOICE: &str = "a tokenizer comes from one of `file`, `pretrained` and [tokenizer.train]";
         let given = ["file", "pretrained", "train"]
-            .iter()
-            .filter(|key| section.has(key))
-            .count();
-        if given > 1 {
+            .into_iter()
+            .filter(|key| section.has(key));
+        if given.count() > 1 {
             return Err(section.error("", format!("{CHOICE}; keep one of them")));
         }
         let tokenizer = if let Some(file) = section.optional("file")? {
-            Self::File(file)
+            Some(Self::File(file))
         } else if let Some(text) = section.optional::<String>("pretrained")? {
-            Self::pretrained(&text).ok_or_else(|| {
-                let message = format!(
-                    "`{text}` is no tokenizer; {}",
-                    PLACES.replacen("a folder", "a folder or a file", 1)
-                );
-                section.error("pretrained", message)
-            })?
-        } else if let Some(train) = section.optional("train")? {
-            Self::Train(train)
-        } else if let Some(tokenizer) = of_model {
-            tokenizer
+            let places = PLACES.replacen("a folder", "a folder or a file", 1);
+            let message = format!("`{text}` is not a tokenizer; {places}");
+            Some(Self::pretrained(&text).ok_or_else(|| section.error("pretrained", message))?)
         } else {
-            section.finish()?;
-            return Err(section.error("", format!("{CHOICE}; write one of them")));
+            section.optional("train")?.map(Self::Train).or(of_model)
         };
         section.finish()?;
-        Ok(tokenizer)
+        tokenizer.ok_or_else(|| section.error("", format!("{CHOICE}; write one of them")))
     }
 
     /// A path or a Hub id, as in `from`.
@@ -254,7 +237,7 @@ impl Tokenizer {
     }
 }
 
-/// `[plan]`: assumptions about the machines. They affect nothing but the plan.
+/// `[plan]`: assumptions about the machines. They affect the plan only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cluster {
@@ -275,7 +258,7 @@ pub struct Cluster {
     pub original: Option<OriginalRun>,
 }
 
-/// Devices that the estimate knows the data sheets of.
+/// Devices whose data sheets the estimate knows.
 pub const DEVICES: [&str; 3] = ["h100", "h200", "a100-80g"];
 
 /// `plan.original`: the cost of a run, as its authors state it.
@@ -311,48 +294,54 @@ impl Cluster {
 
     pub(crate) fn read(mut section: Section<'_>, stages: &[&str]) -> Result<Self, RecipeError> {
         let cluster: Self = section.rest()?;
-        if let Some(name) = cluster
-            .stage_devices
-            .keys()
-            .find(|name| !stages.contains(&name.as_str()))
-        {
-            return Err(section.error_at(&["stage_devices", name], unknown("stage", name, stages)));
-        }
-        const NONE: &str = "0 devices compute nothing; write 1 or more";
-        if let Some((name, _)) = cluster.stage_devices.iter().find(|(_, devices)| **devices == 0) {
-            return Err(section.error_at(&["stage_devices", name], NONE.to_owned()));
-        }
-        if cluster.devices == 0 {
-            return Err(section.error("devices", NONE.to_owned()));
-        }
-        if cluster
-            .peak_tflops
-            .is_some_and(|peak| !(peak.is_finite() && peak > 0.0))
-        {
-            return Err(section.error(
-                "peak_tflops",
-                "the peak must be a positive number of TFLOP/s".to_owned(),
-            ));
-        }
-        if !(cluster.mfu > 0.0 && cluster.mfu <= 1.0) {
-            return Err(section.error(
-                "mfu",
-                format!(
-                    "{} is no part of the peak; write a number above 0, at most 1",
-                    cluster.mfu
-                ),
-            ));
-        }
-        if let Some(original) = &cluster.original {
-            if !DEVICES.contains(&original.device.as_str()) {
-                let message = unknown("device", &original.device, &DEVICES);
-                return Err(section.error_at(&["original", "device"], message));
-            }
-            if original.devices == 0 || !(original.days.is_finite() && original.days > 0.0) {
-                let message = "a run took some devices some days; write positive numbers".to_owned();
-                return Err(section.error("original", message));
-            }
-        }
+        cluster
+            .check(stages)
+            .map_err(|problem| section.problem(problem))?;
         Ok(cluster)
+    }
+    fn check(&self, stages: &[&str]) -> Result<(), Problem> {
+        const NONE: &str = "0 devices compute nothing; write 1 or more";
+        for (name, devices) in &self.stage_devices {
+            let check = || {
+                if !stages.contains(&name.as_str()) {
+                    return Err(Problem::at(name, unknown("stage", name, stages)));
+                }
+                ensure!(*devices > 0, name, "{NONE}");
+                Ok(())
+            };
+            check().map_err(|problem| problem.below("stage_devices"))?;
+        }
+        ensure!(self.devices > 0, "devices", "{NONE}");
+        let (peak, mfu) = (self.peak_tflops.unwrap_or(1.0), self.mfu);
+        let is_peak = peak.is_finite() && peak > 0.0;
+        ensure!(
+            is_peak,
+            "peak_tflops",
+            "the peak must be a positive number of TFLOP/s"
+        );
+        let is_part = mfu > 0.0 && mfu <= 1.0;
+        ensure!(
+            is_part,
+            "mfu",
+            "{mfu} is not a fraction of the peak; write a number above 0, at most 1"
+        );
+        let Some(OriginalRun {
+            devices,
+            device,
+            days,
+        }) = &self.original
+        else {
+            return Ok(());
+        };
+        if !DEVICES.contains(&device.as_str()) {
+            return Err(Problem::at("device", unknown("device", device, &DEVICES)).below("original"));
+        }
+        let is_run = *devices > 0 && days.is_finite() && *days > 0.0;
+        ensure!(
+            is_run,
+            "original",
+            "a run takes some devices and some days; write positive numbers"
+        );
+        Ok(())
     }
 }

@@ -8,15 +8,15 @@
 //! * `cosine`: transformers' `get_cosine_with_min_lr_schedule_with_warmup`, over the whole stage.
 //! * `constant`: warm-up, then the peak.
 //!
-//! Two things of the original are left out. Its scheduler advances by one more at every restart; here a resumed
-//! run has the same rates as an uninterrupted one. And a warm-up of 0 steps there still gives the first step a
-//! rate of 0; here it is no warm-up, as in transformers.
+//! Two quirks of the original are left out. Its scheduler advances by one more at every restart; here a resumed
+//! run has the same rates as an uninterrupted one. And with a warm-up of 0 steps its first step still has a
+//! rate of 0; here there is no warm-up then, as in transformers.
 
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Problem;
+use crate::error::{Problem, ensure};
 use crate::units::Span;
 
 /// `[stage.schedule]` as it is written.
@@ -129,8 +129,8 @@ impl Schedule {
 
     /// The fraction of the peak after `done` steps, between 0 and 1.
     ///
-    /// Past its end, a `wsd` stays at the minimum; a `cosine` rises again, as transformers' does, but no step
-    /// of its stage gets there.
+    /// Past its end, a `wsd` stays at the minimum; a `cosine` rises again, as transformers' does, though no step
+    /// of the stage is past its end.
     pub fn factor(&self, done: u64) -> f64 {
         if self.warmup > 0 && done <= self.warmup {
             let rise = done as f64 / self.warmup as f64;
@@ -143,15 +143,11 @@ impl Schedule {
                 steps,
                 shape,
                 min_ratio,
-            } => {
-                if done < start {
-                    1.0
-                } else if done < start.saturating_add(steps) {
-                    min_ratio + (1.0 - min_ratio) * shape.height(done - start, steps)
-                } else {
-                    min_ratio
-                }
-            }
+            } => match done.checked_sub(start) {
+                None => 1.0,
+                Some(done) if done < steps => min_ratio + (1.0 - min_ratio) * shape.height(done, steps),
+                Some(_) => min_ratio,
+            },
             AfterWarmup::Cosine { total, min_ratio } => {
                 let length = total.saturating_sub(self.warmup).max(1);
                 min_ratio + (1.0 - min_ratio) * DecayShape::Cosine.height(done - self.warmup, length)
@@ -174,12 +170,11 @@ impl ScheduleSettings {
         self.check_settings()?;
         let steps = |span: Span| span.steps(tokens_per_step, total_steps);
         let warmup = self.warmup.map_or(0, steps);
-        if warmup > total_steps {
-            return Err(Problem::at(
-                "warmup",
-                format!("a warm-up of {warmup} steps is longer than the stage of {total_steps}; shorten it"),
-            ));
-        }
+        ensure!(
+            warmup <= total_steps,
+            "warmup",
+            "a warm-up of {warmup} steps is longer than the stage of {total_steps}; shorten it"
+        );
         let min_ratio = self.min_ratio.unwrap_or(0.0);
         let after_warmup = match (self.kind, self.decay) {
             (ScheduleKind::Constant, _) => AfterWarmup::Constant,
@@ -188,43 +183,27 @@ impl ScheduleSettings {
                 min_ratio,
             },
             (ScheduleKind::Wsd, None) => {
-                return Err(Problem::at(
-                    "",
-                    "a wsd schedule needs the length of its decay; write decay = \"10%\"".to_owned(),
-                ));
+                let message = "a wsd schedule needs the length of its decay; write decay = \"10%\"";
+                return Err(Problem::at("", message));
             }
             (ScheduleKind::Wsd, Some(decay)) => {
                 let decay = steps(decay);
-                if decay == 0 || decay > total_steps {
-                    return Err(Problem::at(
-                        "decay",
-                        format!(
-                            "a decay of {decay} steps does not fit a stage of {total_steps}; write decay = \"10%\""
-                        ),
-                    ));
-                }
+                ensure!(
+                    (1..=total_steps).contains(&decay),
+                    "decay",
+                    "a decay of {decay} steps does not fit a stage of {total_steps}; write decay = \"10%\""
+                );
                 let start = self.decay_start.map_or(total_steps - decay, steps);
-                if start > total_steps {
-                    return Err(Problem::at(
-                        "decay_start",
-                        format!(
-                            "a decay from step {start} on is past the end of the stage, step {total_steps}; start it earlier"
-                        ),
-                    ));
-                }
-                if start < warmup {
-                    let key = if self.decay_start.is_some() {
-                        "decay_start"
-                    } else {
-                        "decay"
-                    };
-                    return Err(Problem::at(
-                        key,
-                        format!(
-                            "the decay would begin after {start} steps, within the warm-up of {warmup}; shorten one of them"
-                        ),
-                    ));
-                }
+                ensure!(
+                    start <= total_steps,
+                    "decay_start",
+                    "step {start} is past the end of the stage, step {total_steps}; start the decay earlier"
+                );
+                ensure!(
+                    start >= warmup,
+                    self.decay_start.map_or("decay", |_| "decay_start"),
+                    "the decay would begin after {start} steps, within the warm-up of {warmup}; shorten one of them"
+                );
                 AfterWarmup::Decay {
                     start,
                     steps: decay,
@@ -246,40 +225,36 @@ impl ScheduleSettings {
             ("initial_ratio", self.initial_ratio),
             ("min_ratio", self.min_ratio),
         ] {
-            if let Some(ratio) = ratio
-                && !(0.0..=1.0).contains(&ratio)
-            {
-                return Err(Problem::at(
-                    key,
-                    format!("{ratio} is no part of the peak; write a number from 0 to 1"),
-                ));
-            }
+            let ratio = ratio.unwrap_or(0.0);
+            let is_part = (0.0..=1.0).contains(&ratio);
+            ensure!(
+                is_part,
+                key,
+                "{ratio} is not a fraction of the peak; write a number from 0 to 1"
+            );
         }
-        let has = |key, present: bool, kinds: &[ScheduleKind]| {
-            if present && !kinds.contains(&self.kind) {
-                Err(Problem::at(
-                    key,
-                    "this kind of schedule has no such setting; remove it, or write kind = \"wsd\""
-                        .to_owned(),
-                ))
-            } else {
-                Ok(())
-            }
-        };
-        has("decay", self.decay.is_some(), &[ScheduleKind::Wsd])?;
-        has("decay_start", self.decay_start.is_some(), &[ScheduleKind::Wsd])?;
-        has("shape", self.shape.is_some(), &[ScheduleKind::Wsd])?;
-        has(
-            "min_ratio",
-            self.min_ratio.is_some(),
-            &[ScheduleKind::Wsd, ScheduleKind::Cosine],
-        )?;
-        if self.initial_ratio.is_some() && self.warmup.is_none() {
-            return Err(Problem::at(
-                "initial_ratio",
-                "it is where a warm-up starts, and there is none; add warmup = \"2000 steps\"".to_owned(),
-            ));
+        let is_wsd = self.kind == ScheduleKind::Wsd;
+        for (key, is_written, is_known) in [
+            ("decay", self.decay.is_some(), is_wsd),
+            ("decay_start", self.decay_start.is_some(), is_wsd),
+            ("shape", self.shape.is_some(), is_wsd),
+            (
+                "min_ratio",
+                self.min_ratio.is_some(),
+                self.kind != ScheduleKind::Constant,
+            ),
+        ] {
+            ensure!(
+                !is_written || is_known,
+                key,
+                "this kind of schedule has no such setting; remove it, or write kind = \"wsd\""
+            );
         }
+        ensure!(
+            self.initial_ratio.is_none() || self.warmup.is_some(),
+            "initial_ratio",
+            "it is where a warm-up starts, but there is none; add warmup = \"2000 steps\""
+        );
         Ok(())
     }
 }

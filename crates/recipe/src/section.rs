@@ -10,7 +10,7 @@ use crate::document::Document;
 use crate::error::{Problem, RecipeError};
 use crate::key_path::{KeyPath, Part};
 
-/// A table of the recipe that is being read; keys are taken out one by one.
+/// A table of the recipe from which keys are taken one by one.
 #[derive(Debug)]
 pub(crate) struct Section<'d> {
     document: &'d Document,
@@ -35,7 +35,7 @@ impl<'d> Section<'d> {
         self.table.remove(key)
     }
 
-    /// The error for a key that is missing, or misspelt.
+    /// The error for a missing or misspelt key.
     fn missing(&self, key: &str, example: &str) -> RecipeError {
         let is_close = |other: &&String| strsim::damerau_levenshtein(key, other) <= (key.len() / 4).max(1);
         match self.table.keys().find(is_close) {
@@ -45,7 +45,7 @@ impl<'d> Section<'d> {
     }
 
     /// The error for a problem with `key` of this table, or with the table itself when `key` is empty.
-    pub(crate) fn error(&self, key: &str, message: String) -> RecipeError {
+    pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> RecipeError {
         self.problem(Problem::at(key, message))
     }
 
@@ -54,10 +54,10 @@ impl<'d> Section<'d> {
         self.document.error(problem.under(self.path.clone()))
     }
 
-    /// The error for a problem with the key below this table that `keys` lead to.
-    pub(crate) fn error_at(&self, keys: &[&str], message: String) -> RecipeError {
+    /// The error for a problem at the dotted path `keys` below this table.
+    pub(crate) fn error_at(&self, keys: &[&str], message: impl Into<String>) -> RecipeError {
         let path = keys.iter().fold(KeyPath::default(), |path, key| path.key(key));
-        self.problem(Problem { path, message })
+        self.problem(Problem::at("", message).under(path))
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {
@@ -77,7 +77,7 @@ impl<'d> Section<'d> {
         self.optional(key).map(Option::unwrap_or_default)
     }
 
-    /// Gives the table `key`, where it is written, the keys of `usual` that it lacks.
+    /// Adds the keys of `usual` that the table `key` lacks, if it is written.
     pub(crate) fn complete(&mut self, key: &str, usual: Table) {
         if let Some(Value::Table(table)) = self.table.get_mut(key) {
             for (name, value) in usual {
@@ -231,33 +231,21 @@ fn wrong_type(message: &str) -> Option<String> {
         other => other,
     };
     Some(format!(
-        "{} cannot stand here; write {wanted}",
+        "{} is not allowed here; write {wanted}",
         found.replace('`', "")
     ))
 }
 
 /// The message for an unknown `name`: the known one that it misspells, or all of them.
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let all = || {
-        known
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    match closest(name, known) {
-        Some(close) => format!("unknown {what} `{name}`; did you mean `{close}`?"),
-        None if known.is_empty() => format!("unknown {what} `{name}`; remove it"),
-        None => format!("unknown {what} `{name}`; write one of {}", all()),
-    }
-}
-
-/// The known name that `name` is most likely a misspelling of.
-fn closest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    known
+    let close = known
         .iter()
         .map(|known| (strsim::damerau_levenshtein(name, known), *known))
         .filter(|(distance, known)| *distance <= 1 + known.len().min(name.len()) / 4)
-        .min()
-        .map(|(_, known)| known)
+        .min();
+    match close {
+        Some((_, close)) => format!("unknown {what} `{name}`; did you mean `{close}`?"),
+        None if known.is_empty() => format!("unknown {what} `{name}`; remove it"),
+        None => format!("unknown {what} `{name}`; write one of `{}`", known.join("`, `")),
+    }
 }

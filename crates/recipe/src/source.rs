@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::RecipeError;
+use crate::error::{Problem, RecipeError, ensure};
 use crate::push::is_license;
 use crate::section::{Section, unknown};
 
@@ -131,16 +131,7 @@ impl Source {
         let category: String =
             section.required("category", "the group it counts to, such as category = \"web\"")?;
         let max_epochs = section.optional("max_epochs")?.unwrap_or(default_max_epochs);
-        if max_epochs == 0 {
-            let message = "0 epochs would never be read; write 1 or more, or remove the source";
-            return Err(section.error("max_epochs", message.to_owned()));
-        }
         let license = section.optional::<String>("license")?;
-        if let Some(text) = license.as_deref().filter(|text| !is_license(text)) {
-            let message =
-                format!("`{text}` is no licence's name on the Hub; write it as \"odc-by\", or \"other\"");
-            return Err(section.error("license", message));
-        }
         let kind: String = section.required("kind", "what to read, such as kind = \"jsonl\"")?;
         let kind = match kind.as_str() {
             "cargo-markdown" => section.rest().map(|Nothing {}| SourceKind::CargoMarkdown),
@@ -152,26 +143,42 @@ impl Source {
             "hub" => section.rest().map(SourceKind::Hub),
             other => Err(section.error("kind", unknown("kind of source", other, &KINDS))),
         }?;
-        if let SourceKind::Arithmetic(arithmetic) = &kind
-            && arithmetic.documents > MOST_DOCUMENTS
-        {
-            let message = format!(
-                "{} documents are more than are made up; write at most {MOST_DOCUMENTS}",
-                arithmetic.documents
-            );
-            return Err(section.error("documents", message));
-        }
-        if let SourceKind::Jsonl(table) | SourceKind::Parquet(table) = &kind
-            && table.paths.is_empty()
-        {
-            let message = "there is nothing to read; write the files, such as paths = [\"data/*.parquet\"]";
-            return Err(section.error("paths", message.to_owned()));
-        }
-        Ok(Self {
+        let source = Self {
             category,
             max_epochs,
             license,
             kind,
-        })
+        };
+        source.check().map_err(|problem| section.problem(problem))?;
+        Ok(source)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        let is_read = self.max_epochs > 0;
+        ensure!(
+            is_read,
+            "max_epochs",
+            "0 epochs read nothing; write 1 or more, or remove the source"
+        );
+        let text = self.license.as_deref().unwrap_or("other");
+        ensure!(
+            is_license(text),
+            "license",
+            "`{text}` is not a licence name on the Hub; write it as \"odc-by\", or \"other\""
+        );
+        match &self.kind {
+            SourceKind::Arithmetic(Arithmetic { documents, .. }) => ensure!(
+                *documents <= MOST_DOCUMENTS,
+                "documents",
+                "{documents} documents are too many to generate; write at most {MOST_DOCUMENTS}"
+            ),
+            SourceKind::Jsonl(table) | SourceKind::Parquet(table) => ensure!(
+                !table.paths.is_empty(),
+                "paths",
+                "there is nothing to read; write the files, such as paths = [\"data/*.parquet\"]"
+            ),
+            _ => {}
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
-//! `[[stage]]`: one after the other, each an optimisation with its own schedule.
+//! `[[stage]]`: stages run one after another, each an optimisation with its own schedule.
 //!
-//! A stage is what it reads, of one of six kinds, and an [`Optimisation`], whose keys the kinds share. A new kind is a
-//! variant of [`StageData`], its struct, and one arm in [`Stage::read`].
+//! A stage is its data, of one of six kinds, and an [`Optimisation`], whose keys the kinds share. A new kind takes a
+//! variant of [`StageData`], its struct, and an arm in [`Stage::read`].
 
 use std::collections::BTreeMap;
 
@@ -26,11 +26,11 @@ use crate::validation::Validation;
 /// One stage of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stage {
-    /// Its name, also that of its folder.
+    /// Its name, and that of its folder.
     pub name: String,
     /// The weights that it starts from.
     pub from: Start,
-    /// How it is trained; a merge is not.
+    /// How it is trained; `None` for a merge.
     #[serde(flatten)]
     pub optimisation: Option<Optimisation>,
     /// What it reads.
@@ -38,7 +38,7 @@ pub struct Stage {
     pub data: StageData,
 }
 
-/// The kind of a stage, and what it reads.
+/// The kind of a stage, and its data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum StageData {
@@ -56,7 +56,7 @@ pub enum StageData {
     Merge(Merging),
 }
 
-/// What a stage on text reads.
+/// The data of a stage on text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Text {
     /// The mixtures, in order.
@@ -66,7 +66,7 @@ pub struct Text {
     pub loss: Loss,
 }
 
-/// What a `long-context` stage reads.
+/// The data of a `long-context` stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LongContext {
     /// The base of the rotary frequencies from this stage on.
@@ -88,14 +88,13 @@ impl Stage {
     ) -> Result<Self, RecipeError> {
         let name: String = section.required("name", "a name for the stage, such as name = \"pretrain\"")?;
         if !is_folder_name(&name) {
-            let message =
-                "a stage's name is also that of its folder; write letters, digits, `-`, `_` and `.`";
+            let message = "a stage's folder has its name; write letters, digits, `-`, `_` and `.`";
             return Err(section.error("name", message.to_owned()));
         }
         if earlier.contains(&name) {
             return Err(section.error(
                 "name",
-                format!("an earlier stage is called `{name}` as well; rename one"),
+                format!("an earlier stage is called `{name}` too; rename one"),
             ));
         }
         let from = match section.optional::<String>("from")? {
@@ -155,7 +154,7 @@ impl Stage {
         check_passages(self.rows(), sources)
     }
 
-    /// Why it cannot start from random weights.
+    /// Why it cannot start from random weights, if it cannot.
     fn needs_weights(&self) -> Option<&'static str> {
         let keeps = |own: &Optimisation| own.optimizer_state == OptimizerState::Keep;
         match &self.data {
@@ -185,7 +184,7 @@ impl Stage {
         .collect()
     }
 
-    /// The mixtures of a stage on text; none of another.
+    /// The mixtures of a stage on text; empty for others.
     pub fn phases(&self) -> &[Phase] {
         match &self.data {
             StageData::Pretrain(text) | StageData::LongContext(LongContext { text, .. }) => &text.phases,
@@ -200,7 +199,7 @@ impl Stage {
         }
     }
 
-    /// What it reads, if it is one on conversations.
+    /// Its data, if it is on conversations.
     pub fn fine_tuning(&self) -> Option<&FineTuning> {
         match &self.data {
             StageData::MidTrain(fine_tuning) | StageData::Sft(fine_tuning) => Some(fine_tuning),
@@ -208,7 +207,7 @@ impl Stage {
         }
     }
 
-    /// What it reads, if it is one on pairs of answers.
+    /// Its data, if it is on pairs of answers.
     pub fn preference(&self) -> Option<&Preference> {
         match &self.data {
             StageData::Apo(preference) => Some(preference),
@@ -251,7 +250,7 @@ impl Stage {
         }
     }
 
-    /// Its training on `data`, its prepared rows. On text it does not depend on them.
+    /// Its training on its prepared rows `data`, which do not matter for a stage on text.
     ///
     /// # Errors
     /// It is a merge.
@@ -272,7 +271,7 @@ impl Stage {
         Ok(Training::of_steps(&self.name, optimisation, loss, steps))
     }
 
-    /// Its training, if it is one on text.
+    /// Its training, if it is on text.
     pub fn training(&self) -> Option<Training> {
         match self.phases() {
             [] => None,
@@ -280,7 +279,7 @@ impl Stage {
         }
     }
 
-    /// Its training, if it is known before any data are.
+    /// Its training, if that does not depend on data.
     pub fn planned(&self) -> Option<Training> {
         let of_steps = |tuning: &FineTuning| matches!(tuning.chat.duration, Duration::Until(_));
         match self.fine_tuning().is_some_and(of_steps) {
@@ -294,7 +293,7 @@ impl Stage {
         self.optimisation.as_ref()?.lora.as_ref()
     }
 
-    /// What it is measured on while it trains, where the recipe says so.
+    /// What it is measured on during training, if anything.
     pub fn validation(&self) -> Option<&Validation> {
         self.optimisation.as_ref()?.validation.as_ref()
     }
@@ -304,7 +303,7 @@ impl Stage {
         self.optimisation.as_ref().map(|own| own.sequence_length)
     }
 
-    /// What its backward pass computes again.
+    /// What its backward pass recomputes.
     pub fn recompute(&self) -> Recompute {
         self.optimisation
             .as_ref()
@@ -312,7 +311,7 @@ impl Stage {
             .unwrap_or_default()
     }
 
-    /// When it saves, and what it keeps, if it trains.
+    /// When it saves checkpoints and which it keeps, if it trains.
     pub fn checkpoints(&self) -> Option<&Checkpoints> {
         self.optimisation.as_ref().map(|own| &own.checkpoint)
     }
@@ -368,7 +367,7 @@ fn read_theta(stage: &mut Section<'_>) -> Result<f64, RecipeError> {
     match theta.is_finite() && theta > 0.0 {
         true => Ok(theta),
         false => {
-            let message = format!("{theta} is no base of frequencies; write a positive number");
+            let message = format!("{theta} is not a base of frequencies; write a positive number");
             Err(stage.error("rope_theta", message))
         }
     }

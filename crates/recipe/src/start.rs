@@ -54,6 +54,6 @@ impl Start {
     }
 }
 
-/// How to write a place outside the recipe, for messages.
+/// How to write a checkpoint outside the run, for messages.
 pub(crate) const PLACES: &str =
     "a folder begins with `./` or `/`, a Hub id is owner/name or owner/name@revision";

@@ -4,21 +4,21 @@ use std::ops::{Deref, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Problem, RecipeError};
+use crate::error::{Problem, RecipeError, ensure};
 use crate::key_path::KeyPath;
 use crate::mixture::Mixture;
 use crate::optimisation::Optimisation;
 use crate::schedule::Schedule;
 use crate::units::{Span, Steps};
 
-/// An optimisation with its length, as the training loop runs it. It reads as the [`Optimisation`] that it is.
+/// An optimisation with its length, as the training loop runs it. Dereferences to its [`Optimisation`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Training {
     /// Batch, optimizer, schedule and so on.
     pub optimisation: Optimisation,
     /// How token losses become one number.
     pub loss: Loss,
-    /// The phases in order; of a stage on conversations or pairs, the stage itself.
+    /// The phases in order; a stage on conversations or pairs is one phase.
     pub phases: Vec<Phase>,
 }
 
@@ -36,7 +36,7 @@ impl Deref for Training {
 pub struct Phase {
     /// Its name.
     pub name: String,
-    /// Where it ends, counted from the beginning of the stage; rounded to the nearest whole step.
+    /// Where it ends, counted from the beginning of the stage and rounded to the nearest step.
     pub until: Span,
     /// The text that it trains on.
     pub mixture: Mixture,
@@ -128,51 +128,42 @@ impl Training {
     }
 
     fn check_phases(&self) -> Result<(), Problem> {
-        let at = |index: usize, key: &str, message: String| {
-            Err(Problem::at(key, message).under(KeyPath::default().key("phase").index(index)))
-        };
-        if self.phases.is_empty() {
-            let message = "there is no phase; write at least one [[stage.phase]]";
-            return Err(Problem::at("phase", message.to_owned()));
-        }
+        ensure!(
+            !self.phases.is_empty(),
+            "phase",
+            "there is no phase; write at least one [[stage.phase]]"
+        );
         let mut before = 0;
         for (index, phase) in self.phases.iter().enumerate() {
-            if self
-                .phases
-                .iter()
-                .take(index)
-                .any(|earlier| earlier.name == phase.name)
-            {
-                return at(
-                    index,
+            let check = || {
+                let (name, end) = (&phase.name, self.end_step(phase));
+                let is_twice = self.phases[..index].iter().any(|earlier| earlier.name == *name);
+                ensure!(
+                    !is_twice,
                     "name",
-                    format!("an earlier phase is called `{}` as well; rename one", phase.name),
+                    "an earlier phase is called `{name}` too; rename one"
                 );
-            }
-            if matches!(phase.until, Span::Percent(_)) {
-                let message =
-                    "the phases are what the stage is made of; write tokens (\"8T\") or \"2000 steps\"";
-                return at(index, "until", message.to_owned());
-            }
-            let end = self.end_step(phase);
-            if end <= before {
-                return at(
-                    index,
+                ensure!(
+                    !matches!(phase.until, Span::Percent(_)),
                     "until",
-                    format!(
-                        "it ends with step {end}, but the phase before ends with step {before}; \
-                         write the phases in order, each one step long at least"
-                    ),
+                    "a phase cannot be a percentage; write tokens (\"8T\") or \"2000 steps\""
                 );
-            }
-            before = end;
-        }
-        if before
-            .checked_mul(self.tokens_per_step())
-            .is_none_or(|tokens| tokens > MOST_TOKENS)
-        {
-            let message = "a stage cannot have more than 9,007T tokens; write a shorter one";
-            return at(self.phases.len() - 1, "until", message.to_owned());
+                ensure!(
+                    end > before,
+                    "until",
+                    "it ends with step {end}, but the phase before ends with step {before}; \
+                     write the phases in order, each at least one step long"
+                );
+                let tokens = end.checked_mul(self.tokens_per_step());
+                ensure!(
+                    tokens.is_some_and(|tokens| tokens <= MOST_TOKENS),
+                    "until",
+                    "a stage cannot have more than 9,007T tokens; write a shorter one"
+                );
+                Ok(end)
+            };
+            let path = KeyPath::default().key("phase").index(index);
+            before = check().map_err(|problem: Problem| problem.under(path))?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `[stage.validation]`: measuring a stage on conversations or pairs while it trains, and acting on the result.
+//! `[stage.validation]`: measuring a stage on conversations or pairs during training, and acting on the result.
 //!
 //! ```toml
 //! validation = { paths = ["dev.jsonl"], every = "50 steps", best = "load", stop_early = { patience = 3 } }
@@ -6,11 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::conversations::{Conversations, is_default};
-use crate::error::Problem;
+use crate::conversations::Conversations;
+use crate::defaults::is_default;
+use crate::error::{Problem, ensure};
 use crate::units::Steps;
 
-/// What a stage is measured on, when, and with which consequences.
+/// What a stage is measured on, when, and what follows from it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Validation {
@@ -23,7 +24,7 @@ pub struct Validation {
     /// Steps between measurements; the beginning and the end are always measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Steps>,
-    /// How the best checkpoint is treated: the last whose loss fell by more than `min_delta`.
+    /// How to treat the best checkpoint: the last whose loss fell by more than `min_delta`.
     #[serde(skip_serializing_if = "is_default")]
     pub best: BestCheckpoint,
     /// End the stage when the loss no longer falls.
@@ -69,7 +70,7 @@ impl Validation {
         self.every.is_some_and(|every| step.is_multiple_of(every.0))
     }
 
-    /// Its files as data; `None` where it has none.
+    /// Its files as a data set; `None` if it has none.
     pub fn data(&self) -> Option<Conversations> {
         (!self.paths.is_empty()).then(|| Conversations {
             name: VALIDATION.to_owned(),
@@ -79,64 +80,61 @@ impl Validation {
         })
     }
 
-    /// `data` are the stage's training rows.
+    /// Checks the settings; `data` are the stage's training rows.
     pub(crate) fn check(&self, data: &[Conversations]) -> Result<(), Problem> {
-        let at = |key: &str, message: &str| Err(Problem::at(key, message.to_owned()));
-        if *self == Self::default() {
-            return at(
-                "",
-                "it says nothing; write paths = [\"dev.jsonl\"] or every = \"50 steps\"",
-            );
-        }
-        if self.every == Some(Steps(0)) {
-            return at(
-                "every",
-                "measurements cannot be 0 steps apart; write \"50 steps\" or remove the key",
-            );
-        }
-        if self.rows == Some(0) {
-            return at(
-                "rows",
-                "nothing can be measured on 0 rows; write how many, or remove the key",
-            );
-        }
-        if self.rows.is_some() && self.paths.is_empty() {
-            return at("rows", "they are rows of `paths`, which are missing");
-        }
-        if !self.paths.is_empty() && data.iter().any(|data| data.name == VALIDATION) {
-            return at(
-                "paths",
-                "reports call these rows `validation`, as a data set of the stage is called; rename that",
-            );
-        }
-        let unmeasured = self.every.is_none();
-        if self.best != BestCheckpoint::None && unmeasured {
-            return at(
-                "best",
-                "the best is known by measuring meanwhile; write every = \"50 steps\" too",
-            );
-        }
+        let (every, has_paths) = (self.every, !self.paths.is_empty());
+        let is_empty = *self == Self::default();
+        ensure!(
+            !is_empty,
+            "",
+            "it is empty; write paths = [\"dev.jsonl\"] or every = \"50 steps\""
+        );
+        let is_apart = every != Some(Steps(0));
+        ensure!(
+            is_apart,
+            "every",
+            "measurements cannot be 0 steps apart; write \"50 steps\" or remove the key"
+        );
+        ensure!(
+            self.rows != Some(0),
+            "rows",
+            "0 rows measure nothing; write a number, or remove the key"
+        );
+        ensure!(
+            has_paths || self.rows.is_none(),
+            "rows",
+            "it counts rows of `paths`, which is missing"
+        );
+        ensure!(
+            !(has_paths && data.iter().any(|data| data.name == VALIDATION)),
+            "paths",
+            "reports call these rows `validation`, but a data set of the stage has that name; rename it"
+        );
+        let loads = self.best != BestCheckpoint::None;
+        ensure!(
+            every.is_some() || !loads,
+            "best",
+            "finding the best needs measurements; write every = \"50 steps\""
+        );
         let Some(stop) = &self.stop_early else {
             return Ok(());
         };
-        if unmeasured {
-            return at(
-                "stop_early",
-                "it is decided by measuring meanwhile; write every = \"50 steps\" too",
-            );
-        }
-        if stop.patience == 0 {
-            return at(
-                "stop_early",
-                "a stage cannot end before it is measured; write patience = 3 or the like",
-            );
-        }
-        if !(stop.min_delta.is_finite() && stop.min_delta >= 0.0) {
-            return at(
-                "stop_early",
-                "min_delta is a loss, 0 or more; write 0.01 or leave it out",
-            );
-        }
+        ensure!(
+            every.is_some(),
+            "stop_early",
+            "stopping needs measurements; write every = \"50 steps\" too"
+        );
+        ensure!(
+            stop.patience > 0,
+            "stop_early",
+            "patience cannot be 0; write patience = 3 or the like"
+        );
+        let is_loss = stop.min_delta.is_finite() && stop.min_delta >= 0.0;
+        ensure!(
+            is_loss,
+            "stop_early",
+            "min_delta is a loss, 0 or more; write 0.01 or leave it out"
+        );
         Ok(())
     }
 }

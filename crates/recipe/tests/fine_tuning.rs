@@ -245,42 +245,42 @@ fn mistakes() {
         (
             "epochs = 4",
             "",
-            "`stage.reason`: how long the stage is; write either epochs = 4 or until = \"200 steps\"",
+            "`stage.reason`: a stage needs a length; write either epochs = 4 or until = \"200 steps\"",
         ),
         (
             "epochs = 4",
             "epochs = 4\nuntil = \"9 steps\"",
-            "`stage.reason`: how long the stage is; write either epochs = 4 or until",
+            "`stage.reason`: a stage needs a length; write either epochs = 4 or until",
         ),
         (
             "epochs = 4",
             "epochs = 0",
-            "line 59: `stage.reason.epochs`: 0 times through the data is nothing; write a positive number",
+            "line 59: `stage.reason.epochs`: 0 epochs are not a length; write a positive number",
         ),
         (
             "epochs = 4",
             "epochs = -1.5",
-            "`stage.reason.epochs`: -1.5 times through",
+            "`stage.reason.epochs`: -1.5 epochs are not a length",
         ),
         (
             "epochs = 4",
             "epochs = inf",
-            "`stage.reason.epochs`: inf times through",
+            "`stage.reason.epochs`: inf epochs are too many",
         ),
         (
             "epochs = 4",
             "epochs = nan",
-            "`stage.reason.epochs`: NaN times through",
+            "`stage.reason.epochs`: NaN epochs are not a length",
         ),
         (
             "epochs = 4",
             "epochs = \"4\"",
-            "`stage.reason.epochs`: string \"4\" cannot stand here; write a number",
+            "`stage.reason.epochs`: string \"4\" is not allowed here; write a number",
         ),
         (
             "until = \"200 steps\"",
             "until = \"50%\"",
-            "`stage.sft.until`: there is nothing that it could be a part of; write \"200 steps\" or tokens",
+            "`stage.sft.until`: it cannot be a percentage; write \"200 steps\" or tokens",
         ),
         (
             "until = \"200 steps\"",
@@ -300,56 +300,68 @@ fn mistakes() {
         (
             "weight = 0.25",
             "weight = 0",
-            "`stage.sft.data.\"chats_1.2M\".weight`: 0 is no part of the rows; write a number above 0, at most 1",
+            "`stage.sft.data.\"chats_1.2M\".weight`: 0 is not a fraction of the rows; write a number above 0, at most 1",
         ),
-        ("weight = 0.25", "weight = -0.5", "-0.5 is no part of the rows"),
-        ("weight = 0.25", "weight = 1.01", "1.01 is no part of the rows"),
-        ("weight = 0.25", "weight = nan", "NaN is no part of the rows"),
+        (
+            "weight = 0.25",
+            "weight = -0.5",
+            "-0.5 is not a fraction of the rows",
+        ),
+        (
+            "weight = 0.25",
+            "weight = 1.01",
+            "1.01 is not a fraction of the rows",
+        ),
+        (
+            "weight = 0.25",
+            "weight = nan",
+            "NaN is not a fraction of the rows",
+        ),
         (
             "weight = 0.25",
             "fraction = 1.5",
-            "`stage.sft.data.\"chats_1.2M\".fraction`: 1.5 is no part of the rows; write a number above 0, at most 1",
+            "`stage.sft.data.\"chats_1.2M\".fraction`: 1.5 is not a fraction of the rows; write a number above 0, at most 1",
         ),
         (
             "weight = 0.25",
             "fraction = 0",
-            "fraction`: 0 is no part of the rows",
+            "fraction`: 0 is not a fraction of the rows",
         ),
         (
             "weight = 0.25",
             "fraction = nan",
-            "fraction`: NaN is no part of the rows",
+            "fraction`: NaN is not a fraction of the rows",
         ),
         (
             "weight = 0.25",
             "weight = 0.25\nfraction = 0.25",
-            "`stage.sft.data.\"chats_1.2M\".weight`: it is another name of `fraction`, which is there as well; keep one",
+            "`stage.sft.data.\"chats_1.2M\".weight`: it is another name of `fraction`, which is written too; keep one",
         ),
         (
             "weight = 0.25",
             "fraction = 0.25\nrows = 100",
-            "`stage.sft.data.\"chats_1.2M\".rows`: a number of rows and a part of them are two answers; keep one",
+            "`stage.sft.data.\"chats_1.2M\".rows`: a number of rows contradicts a fraction of them; keep one",
         ),
         (
             "weight = 0.25",
             "weight = 0.25\nrows = 100",
-            "are two answers; keep one",
+            "contradicts a fraction of them; keep one",
         ),
         (
             "weight = 0.25",
             "fraction = 1.0\nrows = 100",
-            "are two answers; keep one",
+            "contradicts a fraction of them; keep one",
         ),
         (
             "weight = 0.25",
             "rows = 0",
-            "0 conversations teach nothing; write how many there are to be",
+            "0 conversations teach nothing; write a larger number",
         ),
         ("weight = 0.25", "rows = -1", "rows`"),
         (
             "epochs = 4",
             "epochs = 4\nvalidation = {}",
-            "`stage.reason.validation`: it says nothing; write paths",
+            "`stage.reason.validation`: it is empty; write paths",
         ),
         (
             "epochs = 4",
@@ -359,27 +371,27 @@ fn mistakes() {
         (
             "epochs = 4",
             "epochs = 4\nvalidation = { paths = [\"dev.jsonl\"], rows = 0 }",
-            "`stage.reason.validation.rows`: nothing can be measured on 0 rows",
+            "`stage.reason.validation.rows`: 0 rows measure nothing",
         ),
         (
             "epochs = 4",
             "epochs = 4\nvalidation = { rows = 5 }",
-            "`stage.reason.validation.rows`: they are rows of `paths`, which are missing",
+            "`stage.reason.validation.rows`: it counts rows of `paths`, which is missing",
         ),
         (
             "epochs = 4",
             "epochs = 4\nvalidation = { paths = [\"dev.jsonl\"], best = \"keep\" }",
-            "`stage.reason.validation.best`: the best is known by measuring meanwhile; write every",
+            "`stage.reason.validation.best`: finding the best needs measurements; write every",
         ),
         (
             "epochs = 4",
             "epochs = 4\nvalidation = { paths = [\"dev.jsonl\"], stop_early = { patience = 2 } }",
-            "`stage.reason.validation.stop_early`: it is decided by measuring meanwhile; write every",
+            "`stage.reason.validation.stop_early`: stopping needs measurements; write every",
         ),
         (
             "epochs = 4",
             "epochs = 4\nvalidation = { paths = [\"dev.jsonl\"], every = \"5 steps\", stop_early = { patience = 0 } }",
-            "`stage.reason.validation.stop_early`: a stage cannot end before it is measured",
+            "`stage.reason.validation.stop_early`: patience cannot be 0",
         ),
         (
             "epochs = 4",
@@ -404,7 +416,7 @@ fn mistakes() {
         (
             "name = \"sums\"",
             "name = \"chats_1.2M\"",
-            "`chats_1.2M` is there already; rename one",
+            "`chats_1.2M` is used twice; rename one",
         ),
         (
             "paths = [\"traces/*.parquet\"]",
@@ -501,32 +513,32 @@ fn mistakes() {
         (
             "global_batch = \"8192 tokens\"",
             "global_batch = \"8000 tokens\"",
-            "`stage.sft.global_batch`: 8000 tokens are no whole number of rows of 1024",
+            "`stage.sft.global_batch`: 8000 tokens are not a whole number of rows of 1024",
         ),
         (
             "template = \"smollm3\"",
             "date = \"8 July 2025\"",
-            "`stage.sft.date`: `8 July 2025` is no date; write it as \"2025-07-08\"",
+            "`stage.sft.date`: `8 July 2025` is not a date; write it as \"2025-07-08\"",
         ),
         (
             "template = \"smollm3\"",
             "date = \"2025-02-29\"",
-            "`2025-02-29` is no date",
+            "`2025-02-29` is not a date",
         ),
         (
             "template = \"smollm3\"",
             "date = \"2025-13-01\"",
-            "`2025-13-01` is no date",
+            "`2025-13-01` is not a date",
         ),
         (
             "template = \"smollm3\"",
             "date = \"2025-07-00\"",
-            "`2025-07-00` is no date",
+            "`2025-07-00` is not a date",
         ),
         (
             "template = \"smollm3\"",
             "date = \"2025-7-8\"",
-            "`2025-7-8` is no date",
+            "`2025-7-8` is not a date",
         ),
         (
             "template = \"smollm3\"",
@@ -566,7 +578,7 @@ fn mistakes() {
         (
             "learning_rate = 2e-5",
             "learning_rate = 0",
-            "`stage.reason.optimizer.learning_rate`: 0 is no learning_rate; write a positive number",
+            "`stage.reason.optimizer.learning_rate`: 0 is not a valid learning_rate; write a positive number",
         ),
         (
             "learning_rate = 2e-5",
@@ -581,7 +593,7 @@ fn mistakes() {
         (
             "min_ratio = 0.1",
             "min_ratio = 10",
-            "`stage.reason.schedule.min_ratio`: 10 is no part of the peak",
+            "`stage.reason.schedule.min_ratio`: 10 is not a fraction of the peak",
         ),
         (
             "kind = \"constant\"",
@@ -596,7 +608,7 @@ fn mistakes() {
         (
             "kind = \"constant\"",
             "kind = \"constant\"\n[stage.checkpoint]\nkeep = 0",
-            "`stage.sft.checkpoint.keep`: the newest checkpoint must stay",
+            "`stage.sft.checkpoint.keep`: without its newest checkpoint a stopped run starts over",
         ),
         (
             "from = \"reason\"",
@@ -765,7 +777,7 @@ fn mistakes_in_a_file_of_conversations() {
         (
             "weight = 0.25",
             "weight = 2",
-            "sft.toml, line 5: `stage.sft.data.\"chats_1.2M\".weight`: 2 is no part of the rows",
+            "sft.toml, line 5: `stage.sft.data.\"chats_1.2M\".weight`: 2 is not a fraction of the rows",
         ),
         (
             "weight = 0.25",
@@ -775,7 +787,7 @@ fn mistakes_in_a_file_of_conversations() {
         (
             "name = \"sums\"",
             "name = \"chats_1.2M\"",
-            "sft.toml, line 8: `stage.sft.data.\"chats_1.2M\".name`: `chats_1.2M` is there already",
+            "sft.toml, line 8: `stage.sft.data.\"chats_1.2M\".name`: `chats_1.2M` is used twice",
         ),
         ("weight = 0.25", "weight = ", "sft.toml, line 5: "),
         (
@@ -822,7 +834,9 @@ fn mistakes_in_a_file_of_conversations() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.starts_with("--set stage.sft.data.sums.weight=3: `stage.sft.data.sums.weight`: 3 is no part"),
+        message.starts_with(
+            "--set stage.sft.data.sums.weight=3: `stage.sft.data.sums.weight`: 3 is not a fraction"
+        ),
         "{message}"
     );
 }

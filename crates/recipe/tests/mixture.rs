@@ -86,7 +86,7 @@ proptest! {
         sources[at].1 = bad;
         let message = mixture(&sources, None).unwrap_err();
         prop_assert!(message.contains(&format!("sources.s{at}")), "{}", message);
-        prop_assert!(message.contains("is no weight"), "{}", message);
+        prop_assert!(message.contains("is not a weight"), "{}", message);
     }
 }
 

@@ -126,7 +126,7 @@ fn what_devices_cannot_be() {
     let folder = Folder::new();
     for (text, expected) in [
         ("plan.devices=0", "0 devices compute nothing"),
-        ("plan.mfu=1.5", "1.5 is no part of the peak"),
+        ("plan.mfu=1.5", "1.5 is not a fraction of the peak"),
         ("plan.peak_tflops=-1", "a positive number of TFLOP/s"),
         (
             "plan.stage_devices.pretran=2",

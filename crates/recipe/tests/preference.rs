@@ -205,7 +205,7 @@ fn what_cannot_be_meant_is_refused() {
         ),
         (
             "passages = { source = \"web-a\", conversations = 5, think = true }",
-            "passages are conversations, no pairs",
+            "passages are not pairs",
         ),
     ] {
         let message = refused(&[], &|text| text.replace(paths, data));

@@ -134,8 +134,8 @@ fn overrides_that_cannot_be_applied() {
     let folder = Folder::new();
     for (text, expected) in [
         ("run.seed", "there is no `="),
-        ("=3", "no dotted key"),
-        ("run..seed=3", "no dotted key"),
+        ("=3", "not a dotted key"),
+        ("run..seed=3", "not a dotted key"),
         (
             "run.sed=3",
             "--set run.sed=3: `run.sed`: unknown key `sed`; did you mean `seed`?",
@@ -149,10 +149,10 @@ fn overrides_that_cannot_be_applied() {
             "stage.pretrain.phase.third.until=8T",
             "unknown name `third`; write one of `first`, `second`",
         ),
-        ("run.seed.x=3", "lies below a value that is no table"),
+        ("run.seed.x=3", "is below a value that is not a table"),
         (
             "run.seed=abc",
-            "--set run.seed=abc: `run.seed`: string \"abc\" cannot stand here; write a whole number",
+            "--set run.seed=abc: `run.seed`: string \"abc\" is not allowed here; write a whole number",
         ),
         (
             "run.backend=tcj",
@@ -196,7 +196,7 @@ fn mistakes() {
             "recipe.toml",
             "seed = 42",
             "seed = -1",
-            "line 4: `run.seed`: integer -1 cannot stand here; write a whole number that is not negative",
+            "line 4: `run.seed`: integer -1 is not allowed here; write a whole number that is not negative",
         ),
         ("recipe.toml", "seed = 42", "seed = ", "recipe.toml, line 4: "),
         ("recipe.toml", "[run]", "[ruin]", "`run`: `name` is missing"),
@@ -228,7 +228,7 @@ fn mistakes() {
             "recipe.toml",
             "vocab_size = 512",
             "vocab_size = \"512\"",
-            "`tokenizer.train.vocab_size`: string \"512\" cannot stand here; write a whole number",
+            "`tokenizer.train.vocab_size`: string \"512\" is not allowed here; write a whole number",
         ),
         (
             "recipe.toml",
@@ -288,7 +288,7 @@ fn mistakes() {
             "recipe.toml",
             "global_batch = \"8 sequences\"",
             "global_batch = \"5000 tokens\"",
-            "no whole number of rows of 1024; write \"5 sequences\"",
+            "not a whole number of rows of 1024; write \"5 sequences\"",
         ),
         (
             "recipe.toml",
@@ -306,7 +306,7 @@ fn mistakes() {
             "recipe.toml",
             "learning_rate = 1e-3",
             "learning_rate = -1e-3",
-            "line 29: `stage.pretrain.optimizer.learning_rate`: -0.001 is no learning_rate",
+            "line 29: `stage.pretrain.optimizer.learning_rate`: -0.001 is not a valid learning_rate",
         ),
         (
             "recipe.toml",
@@ -318,13 +318,13 @@ fn mistakes() {
             "recipe.toml",
             "learning_rate = 1e-3",
             "learning_rate = 1e-3\nepsilon = 0",
-            "is no epsilon",
+            "is not a valid epsilon",
         ),
         (
             "recipe.toml",
             "learning_rate = 1e-3",
             "learning_rate = 1e-3\nweight_decay = nan",
-            "is no weight decay",
+            "is not a weight decay",
         ),
         (
             "recipe.toml",
@@ -403,7 +403,7 @@ fn mistakes() {
             "recipe.toml",
             "name = \"second\"",
             "name = \"first\"",
-            "an earlier phase is called `first` as well",
+            "an earlier phase is called `first` too",
         ),
         (
             "recipe.toml",
@@ -421,7 +421,7 @@ fn mistakes() {
             "recipe.toml",
             "every = \"50 steps\"",
             "every = \"50 steps\"\nkeep = 0",
-            "`stage.pretrain.checkpoint.keep`: the newest checkpoint must stay, or a stopped run begins anew; write keep = 1",
+            "`stage.pretrain.checkpoint.keep`: without its newest checkpoint a stopped run starts over; write keep = 1",
         ),
         (
             "recipe.toml",
@@ -433,7 +433,7 @@ fn mistakes() {
             "sources.toml",
             "documents = 100",
             "documents = 9007199254740992",
-            "`source.sums.documents`: 9007199254740992 documents are more than are made up; write at most 268435456",
+            "`source.sums.documents`: 9007199254740992 documents are too many to generate; write at most 268435456",
         ),
         (
             "recipe.toml",
@@ -475,7 +475,7 @@ fn mistakes() {
             "sources.toml",
             "max_epochs = 4",
             "max_epochs = 0",
-            "0 epochs would never be read",
+            "0 epochs read nothing",
         ),
         (
             "sources.toml",
@@ -487,9 +487,9 @@ fn mistakes() {
             "first.toml",
             "web = 85",
             "web = -85",
-            "first.toml, line 1: `stage.pretrain.phase.first.mixture.shares.web`: -85 is no weight",
+            "first.toml, line 1: `stage.pretrain.phase.first.mixture.shares.web`: -85 is not a weight",
         ),
-        ("first.toml", "web = 85", "web = nan", "NaN is no weight"),
+        ("first.toml", "web = 85", "web = nan", "NaN is not a weight"),
         (
             "first.toml",
             "{ web = 85, code = 12, math = 3 }",
@@ -514,7 +514,7 @@ fn mistakes() {
             "rusty = 1",
             "first.toml, line 4: `stage.pretrain.phase.first.mixture.sources.rusty`: unknown source `rusty`; did you mean `rust`?",
         ),
-        ("first.toml", "rust = 1", "rust = inf", "inf is no weight"),
+        ("first.toml", "rust = 1", "rust = inf", "inf is not a weight"),
         (
             "first.toml",
             "shares",
@@ -587,7 +587,7 @@ fn stages_that_start_from_something() {
         (
             "from = \"pretrain\"",
             "kind = \"long-context\"\nrope_theta = 0",
-            "no base of frequencies",
+            "not a base of frequencies",
         ),
         (
             "",
@@ -623,7 +623,7 @@ fn a_checkpoint_instead_of_an_architecture() {
     folder.replace("recipe.toml", "\"./start\"", "\"start\"");
     let message = folder.load(&[]).unwrap_err().to_string();
     assert!(
-        message.contains("`model.checkpoint`: `start` is no checkpoint"),
+        message.contains("`model.checkpoint`: `start` is not a checkpoint"),
         "{message}"
     );
 }
@@ -713,11 +713,11 @@ fn pushes_and_licences() {
     for (change, message) in [
         (
             "run.push={ repository = \"name\" }",
-            "`run.push.repository`: `name` is no model on the Hub; write repository = \"owner/name\"",
+            "`run.push.repository`: `name` is not a model on the Hub; write repository = \"owner/name\"",
         ),
         (
             "run.push={ repository = \"owner/name@v2\" }",
-            "`owner/name@v2` is no model on the Hub",
+            "`owner/name@v2` is not a model on the Hub",
         ),
         (
             "run.push={ repository = \"owner/name\", every = \"step\" }",
@@ -725,11 +725,11 @@ fn pushes_and_licences() {
         ),
         (
             "run.license=Apache 2",
-            "`run.license`: `Apache 2` is no licence's name on the Hub; write it as \"apache-2.0\"",
+            "`run.license`: `Apache 2` is not a licence name on the Hub; write it as \"apache-2.0\"",
         ),
         (
             "source.sums.license=My own",
-            "`source.sums.license`: `My own` is no licence's name",
+            "`source.sums.license`: `My own` is not a licence name",
         ),
     ] {
         let error = folder.load(&[change]).unwrap_err().to_string();

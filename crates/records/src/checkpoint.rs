@@ -1,6 +1,6 @@
-//! What a checkpoint's folder says of itself: `state.json`, where the stage is, and `manifest.json`, what its files are.
+//! What a checkpoint's folder says of itself: `state.json`, the progress of the stage, and `manifest.json`, its files.
 //!
-//! No weight is read here; whether the files are those of the manifest is the engine's to find out.
+//! No weights are read here; the engine checks the files against the manifest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smollm3_files::{FileHash, io};
 
-use crate::error::Result;
+use crate::error::{Result, read};
 use crate::fault::GuardState;
 use crate::validation_state::ValidationState;
 
@@ -27,12 +27,13 @@ pub struct Progress {
     pub stage: String,
     /// Steps done.
     pub step: u64,
-    /// Steps of the whole stage, those that it has done where it ended early; 0 where an earlier version wrote this, and of a stage without steps.
+    /// Steps of the whole stage, or those done where it ended early; 0 if an earlier version wrote this or the stage has no
+    /// steps.
     #[serde(default)]
     pub steps: u64,
     /// Tokens seen in this stage.
     pub tokens: u64,
-    /// Optimizer updates done, those of earlier stages whose state was kept included.
+    /// Optimizer updates done, including those of earlier stages whose state was kept.
     pub updates: u64,
     /// Fingerprint of the recipe.
     pub recipe: String,
@@ -40,13 +41,13 @@ pub struct Progress {
     pub data: BTreeMap<String, String>,
     /// Version of this program.
     pub version: String,
-    /// `run.deterministic` when this was written; unknown of checkpoints of 0.1 and of merged models.
+    /// `run.deterministic` when this was written; unknown for checkpoints of 0.1 and merged models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deterministic: Option<bool>,
     /// What the guard remembers.
     #[serde(default)]
     pub guard: GuardState,
-    /// What is remembered of its validation loss, where it has `validation`.
+    /// The history of its validation loss, if it has `validation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationState>,
 }
@@ -70,7 +71,7 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileHash>,
 }
 
-/// `(step, folder)` of the folders called as checkpoints are, by step; whether they are whole is not looked at.
+/// `(step, folder)` of the folders with a checkpoint's name, by step, whether whole or not.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -108,17 +109,12 @@ pub fn read_state(folder: &Path) -> Result<Progress, String> {
     read_json(folder, STATE)
 }
 
-/// Stands for a checkpoint: the hash of its manifest, in hex; `None` of a folder without one.
+/// Identifies a checkpoint: the hash of its manifest, in hex; `None` for a folder without one.
 ///
 /// # Errors
 /// The manifest cannot be read.
 pub fn identity(folder: &Path) -> Result<Option<String>> {
-    let manifest = folder.join(MANIFEST);
-    match fs::read(&manifest) {
-        Ok(bytes) => Ok(Some(blake3::hash(&bytes).to_hex().to_string())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io("read", &manifest)(error).into()),
-    }
+    Ok(read(&folder.join(MANIFEST))?.map(|bytes| blake3::hash(&bytes).to_hex().to_string()))
 }
 
 /// What `manifest.json` of a checkpoint says.

@@ -1,8 +1,10 @@
-//! Why a run's folder cannot be read or written, or why a listener ends the work.
+//! Reading a file of a run's folder, and why that or writing one fails.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use smollm3_files::FilesError;
+use serde::de::DeserializeOwned;
+use smollm3_files::{FilesError, io};
 
 /// A record cannot be read or written, or a listener ends the work.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +12,7 @@ pub enum RecordError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// A file that is not what it should be.
+    /// A file has the wrong content.
     #[error("{}: {problem}", path.display())]
     Content {
         /// The file.
@@ -18,7 +20,7 @@ pub enum RecordError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Anything that was asked for and cannot be had.
+    /// A request that cannot be met.
     #[error("{0}")]
     Refused(String),
     /// A listener was asked to stop (Ctrl-C).
@@ -36,4 +38,18 @@ pub(crate) fn content<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Re
         path,
         problem: error.to_string(),
     }
+}
+
+/// The bytes of a file; `None` if it does not exist.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        bytes => Ok(Some(bytes.map_err(io("read", path))?)),
+    }
+}
+
+/// The value in a JSON file; `None` if it does not exist.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let value = read(path)?.map(|bytes| serde_json::from_slice(&bytes));
+    value.transpose().map_err(content(path))
 }

@@ -1,19 +1,19 @@
-//! `evaluation.json`: what was found about the last checkpoint of a stage.
+//! `evaluation.json`: what was measured of a stage's last checkpoint.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use smollm3_files::atomic_file::write_json;
 use smollm3_recipe::{Evaluation as Asked, ProbeTask};
 
-use crate::error::{RecordError, Result};
+use crate::error::{RecordError, Result, read_json};
+use crate::events::mean_and_error;
 use crate::mode::ModeScore;
 
 const FILE: &str = "evaluation.json";
 
-/// What was found about one checkpoint.
+/// What was measured of one checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
@@ -21,7 +21,7 @@ pub struct Evaluation {
     pub checkpoint: String,
     /// Its steps.
     pub step: u64,
-    /// What was asked, so that a change of it is noticed.
+    /// What was asked, so that a change is noticed.
     pub asked: Asked,
     /// Probes.
     pub long_context: Vec<ProbeScore>,
@@ -31,7 +31,7 @@ pub struct Evaluation {
     pub exact_match: Vec<ModeScore>,
     /// Loss on text kept out of training, by category.
     pub held_out: BTreeMap<String, TextLoss>,
-    /// Right sums against wrong ones, of a checkpoint with a chat template.
+    /// Right sums preferred to wrong ones, of a checkpoint with a chat template.
     pub preference: Vec<ModeScore>,
 }
 
@@ -46,7 +46,7 @@ pub struct TextLoss {
     pub tokens: u64,
 }
 
-/// How a model does one task at one length.
+/// How well a model does a task at one length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeScore {
     /// The task.
@@ -64,15 +64,13 @@ pub struct ProbeScore {
 impl ProbeScore {
     /// The mean of `scores`, each from 0 to 1.
     pub fn of(task: ProbeTask, length: usize, scores: &[f64]) -> Self {
-        let items = scores.len() as f64;
-        let mean = scores.iter().sum::<f64>() / items.max(1.0);
-        let squares: f64 = scores.iter().map(|score| (score - mean).powi(2)).sum();
+        let (score, standard_error) = mean_and_error(scores);
         Self {
             task,
             length,
             items: scores.len() as u32,
-            score: mean,
-            standard_error: (squares / (items - 1.0).max(1.0) / items.max(1.0)).sqrt(),
+            score,
+            standard_error,
         }
     }
 }
@@ -105,16 +103,11 @@ pub fn write_evaluation(folder: &Path, evaluation: &Evaluation) -> Result<()> {
 /// # Errors
 /// The file cannot be read.
 pub fn read_evaluation(folder: &Path) -> Result<Option<Evaluation>> {
-    let path = folder.join(FILE);
-    let problem = |problem: String| RecordError::Content {
-        path: path.clone(),
-        problem: format!("{problem}; remove the file to measure again"),
-    };
-    match fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(problem(error.to_string())),
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| problem(error.to_string())),
-    }
+    read_json(&folder.join(FILE)).map_err(|error| match error {
+        RecordError::Content { path, problem } => RecordError::Content {
+            path,
+            problem: format!("{problem}; remove the file to measure again"),
+        },
+        error => error,
+    })
 }

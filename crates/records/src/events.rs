@@ -1,4 +1,4 @@
-//! What is written down of a stage: what it is, its steps, what was measured, what should not have happened.
+//! What is recorded of a stage: what it is, its steps, its measurements, its incidents.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,12 +16,12 @@ pub struct StepRecord {
     pub phase: String,
     /// Tokens seen in the stage, this step included.
     pub tokens: u64,
-    /// Mean loss, nats a token; `null` in the file if it is no number.
+    /// Mean loss, nats a token; `null` in the file if it is not a number.
     #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// Learning rate of this step's update.
     pub learning_rate: f64,
-    /// Gradient norm before clipping; `null` in the file if it is no number.
+    /// Gradient norm before clipping; `null` in the file if it is not a number.
     #[serde(deserialize_with = "number_or_null")]
     pub grad_norm: f64,
     /// Seconds the step took.
@@ -31,25 +31,25 @@ pub struct StepRecord {
     /// Whether the update was made; absent where it was.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub updated: bool,
-    /// What the ranks' work together took; absent where there is one rank.
+    /// The cost of communication between ranks; absent with one rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collectives: Option<CollectiveRecord>,
     /// The part of each source by name.
     #[serde(default)]
     pub sources: BTreeMap<String, SourceRecord>,
-    /// What else the stage records, means over the targets, by name; absent where there is nothing.
+    /// Further means over the targets, by name; absent if there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub observed: BTreeMap<String, f64>,
 }
 
-/// What a step's sums over ranks took, as rank 0 saw it.
+/// The cost of a step's communication between ranks, as rank 0 saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CollectiveRecord {
     /// How many ranks there are.
     pub ranks: u64,
     /// Seconds in them, waiting for slower ranks included.
     pub seconds: f64,
-    /// Seconds of them that went by beside the backward pass, and so cost the step nothing; not known of sums between
+    /// Seconds of them that overlapped with the backward pass, and so cost the step nothing; unknown for sums between
     /// devices.
     #[serde(default)]
     pub hidden: f64,
@@ -57,7 +57,7 @@ pub struct CollectiveRecord {
     pub bytes: u64,
 }
 
-/// What losses are of in every stage whose losses are of tokens.
+/// The unit of losses in every stage whose losses are of tokens.
 pub const NATS_PER_TOKEN: &str = "nats/token";
 
 fn nats_per_token() -> String {
@@ -73,7 +73,7 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-/// JSON has no other numbers than finite ones.
+/// JSON has finite numbers only.
 fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
@@ -83,14 +83,14 @@ fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::
 pub struct SourceRecord {
     /// Rows.
     pub rows: u64,
-    /// Mean loss, nats a token; `null` in the file if it is no number.
+    /// Mean loss, nats a token; `null` in the file if it is not a number.
     #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// Targets that it is the mean of.
     pub targets: u64,
 }
 
-/// What a stage is, as `stage.json` in its folder tells.
+/// What a stage is: `stage.json` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageInfo {
     /// Its name.
@@ -110,7 +110,7 @@ pub struct StageInfo {
     pub flops_per_token: f64,
     /// Peak FLOP/s of all devices, if the recipe states it.
     pub peak_flops: Option<f64>,
-    /// What losses are of.
+    /// The unit of losses.
     #[serde(default = "nats_per_token")]
     pub loss_unit: String,
     /// In the order in which rows name them.
@@ -137,7 +137,7 @@ pub struct PhaseInfo {
     pub first: u64,
     /// Its last step.
     pub last: u64,
-    /// The part of its sequences that each source is to give.
+    /// The fraction of its sequences that each source is to give.
     pub shares: BTreeMap<String, f64>,
 }
 
@@ -150,7 +150,7 @@ pub struct RowRef {
     pub window: u64,
 }
 
-/// Something that should not have happened, or that whoever reads the curves must know.
+/// Something that should not have happened, or that readers of the curves must know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum IncidentKind {
@@ -164,12 +164,12 @@ pub enum IncidentKind {
         /// Its gradient norm.
         #[serde(deserialize_with = "number_or_null")]
         grad_norm: f64,
-        /// Whether the update was made all the same.
+        /// Whether the update was made nevertheless.
         updated: bool,
-        /// What it was given.
+        /// Its rows.
         rows: Vec<RowRef>,
     },
-    /// After too many steps without an update: the run took up the checkpoint of step `to`, and leaves out the data
+    /// After too many steps without an update, the run went back to the checkpoint of step `to` and skips the data
     /// between.
     WentBack {
         /// That checkpoint's step.
@@ -180,23 +180,23 @@ pub enum IncidentKind {
         /// Why.
         error: String,
     },
-    /// A checkpoint did not get to the Hub; the run goes on.
+    /// A checkpoint was not uploaded to the Hub; the run goes on.
     NotPushed {
         /// Why.
         error: String,
     },
-    /// What was measured is no number.
+    /// A measurement is not a number.
     NotFinite {
-        /// What, and what came out.
+        /// The figure and its value.
         figure: String,
     },
-    /// A checkpoint is not what its manifest says.
+    /// A checkpoint differs from its manifest.
     Damaged {
         /// Its folder and what is wrong.
         fault: String,
     },
-    /// The run goes on with another `run.deterministic` than it had until now, so that doing all of it again under either
-    /// will not give the same bits.
+    /// The run goes on with a different `run.deterministic`, so that repeating all of it with either will not give the same
+    /// bits.
     Determinism {
         /// What it is from here on.
         deterministic: bool,
@@ -254,10 +254,10 @@ pub struct HeldOutRecord {
     pub phase: String,
     /// Category of sources.
     pub category: String,
-    /// Nats a token; `null` in the file if it is no number.
+    /// Nats a token; `null` in the file if it is not a number.
     #[serde(deserialize_with = "number_or_null")]
     pub nats_per_token: f64,
-    /// Bits a byte of text; `null` in the file if it is no number.
+    /// Bits a byte of text; `null` in the file if it is not a number.
     #[serde(deserialize_with = "number_or_null")]
     pub bits_per_byte: f64,
     /// Tokens predicted.
@@ -273,10 +273,10 @@ pub struct MeasureRecord {
     pub phase: String,
     /// What was measured.
     pub name: String,
-    /// Its mean; `null` in the file if it is no number.
+    /// Its mean; `null` in the file if it is not a number.
     #[serde(deserialize_with = "number_or_null")]
     pub value: f64,
-    /// Standard error of the mean; `null` in the file if it is no number.
+    /// Standard error of the mean; `null` in the file if it is not a number.
     #[serde(deserialize_with = "number_or_null")]
     pub standard_error: f64,
     /// What it is the mean of.
@@ -286,16 +286,22 @@ pub struct MeasureRecord {
 impl MeasureRecord {
     /// The mean of `values`.
     pub fn mean(step: u64, phase: &str, name: &str, values: &[f64]) -> Self {
-        let items = values.len().max(1) as f64;
-        let mean = values.iter().sum::<f64>() / items;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let (value, standard_error) = mean_and_error(values);
         Self {
             step,
             phase: phase.to_owned(),
             name: name.to_owned(),
-            value: mean,
-            standard_error: (squares / (items - 1.0).max(1.0) / items).sqrt(),
+            value,
+            standard_error,
             items: values.len() as u64,
         }
     }
+}
+
+/// The mean of `values` and its standard error; 0 where there are too few.
+pub(crate) fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let items = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / items;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / (items - 1.0).max(1.0) / items).sqrt())
 }

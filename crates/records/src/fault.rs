@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum Fault {
-    /// The loss or the gradient norm is no number.
+    /// The loss or the gradient norm is not finite.
     NotFinite,
     /// The loss is far above those of the steps before.
     LossSpike {
         /// Robust standard deviations above the median.
         sigma: f64,
     },
-    /// The gradient norm is.
+    /// The gradient norm is far above those of the steps before.
     NormSpike {
         /// Robust standard deviations above the median.
         sigma: f64,
@@ -42,6 +42,6 @@ pub struct GuardState {
     pub grad_norms: VecDeque<f64>,
     /// Steps without an update in a row.
     pub bad: u64,
-    /// Steps whose data was left out, first and last, after going back.
+    /// First and last steps whose data was skipped after going back.
     pub left_out: Vec<(u64, u64)>,
 }

@@ -1,51 +1,52 @@
 //! `ledger.json`: where the tokens of a stage's conversations went.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use smollm3_files::atomic_file::write_json;
 
-use crate::error::{Result, content};
+use crate::error::{Result, read_json};
 
 /// Where each token of the conversations went. `input = trained + masked + truncated + dropped`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Tokens of all conversations.
     pub input: u64,
-    /// The loss is about these.
+    /// Those that the loss is computed on.
     pub trained: u64,
-    /// These are only seen: questions, and the first token of each piece.
+    /// Those that are only seen: questions, and the first token of each piece.
     pub masked: u64,
     /// Cut off conversations of which the rest is used.
     pub truncated: u64,
-    /// Of conversations that are left out, and of rows without anything to learn.
+    /// Those of conversations that are left out, and of rows with nothing to learn.
     pub dropped: u64,
-    /// What the packing says.
+    /// The packing's own count.
     pub packing: smollm3_packing::Ledger,
 }
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |tokens: u64| 100.0 * tokens as f64 / self.input.max(1) as f64;
-        write!(
-            f,
-            "{} conversations of {} tokens in {} rows, {:.1} % full: {} trained on ({:.1} %), {} masked ({:.1} %), \
-             {} truncated ({:.1} %), {} dropped ({:.1} %)",
+        let (documents, rows, fill) = (
             self.packing.documents,
-            self.input,
             self.packing.rows,
             100.0 * self.packing.fill(),
-            self.trained,
-            part(self.trained),
-            self.masked,
-            part(self.masked),
-            self.truncated,
-            part(self.truncated),
-            self.dropped,
-            part(self.dropped),
-        )
+        );
+        let input = self.input;
+        write!(
+            f,
+            "{documents} conversations of {input} tokens in {rows} rows, {fill:.1} % full"
+        )?;
+        for (before, tokens, what) in [
+            (": ", self.trained, "trained on"),
+            (", ", self.masked, "masked"),
+            (", ", self.truncated, "truncated"),
+            (", ", self.dropped, "dropped"),
+        ] {
+            let part = 100.0 * tokens as f64 / input.max(1) as f64;
+            write!(f, "{before}{tokens} {what} ({part:.1} %)")?;
+        }
+        Ok(())
     }
 }
 
@@ -59,15 +60,10 @@ pub fn write_ledger(folder: &Path, ledger: &Ledger) -> Result<()> {
     Ok(write_json(&folder.join(LEDGER), ledger)?)
 }
 
-/// The ledger in a stage's folder; none if the stage is not one on conversations.
+/// The ledger in a stage's folder; `None` unless the stage is one on conversations.
 ///
 /// # Errors
 /// The file is damaged.
 pub fn read_ledger(folder: &Path) -> Result<Option<Ledger>> {
-    let path = folder.join(LEDGER);
-    let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(smollm3_files::io("read", &path))?,
-    };
-    serde_json::from_str(&text).map(Some).map_err(content(&path))
+    read_json(&folder.join(LEDGER))
 }

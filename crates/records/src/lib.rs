@@ -1,4 +1,4 @@
-//! What a run's folder says, as data: whoever trains writes it, whoever shows or compares runs reads it. No tensors.
+//! What a run's folder says, as data: training writes it; what shows or compares runs reads it. No tensors.
 //!
 //! | file | type |
 //! | --- | --- |
@@ -11,7 +11,7 @@
 //! | `STAGE/evaluation.json` | [`Evaluation`] |
 //! | `STAGE/step-…/state.json`, `manifest.json` | [`checkpoint`] |
 //!
-//! [`Event`]s are how they come about: a [`Listener`] is told of each, and [`Metrics`] is the one that writes.
+//! The files are written from [`Event`]s: a [`Listener`] gets each, and [`Metrics`] is the one that writes.
 
 pub mod checkpoint;
 mod error;

@@ -1,4 +1,4 @@
-//! What a run says while it goes on. Progress bars, metrics files and reports listen; none is needed to train.
+//! Events of a run. Progress bars, metrics files and reports listen to them; training needs none of these.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,12 +42,12 @@ pub enum Event {
         folder: PathBuf,
         /// Time that training waited for it.
         pause: Duration,
-        /// Time that it took to be written.
+        /// Time that writing took.
         writing: Duration,
     },
-    /// Something that should not have happened.
+    /// Something went wrong.
     Incident {
-        /// The step at which it did.
+        /// The step at which it happened.
         step: u64,
         /// What.
         kind: IncidentKind,
@@ -66,18 +66,14 @@ pub enum Event {
     },
 }
 
-/// What listeners that write lines say of a stage that ends early.
+/// The line that listeners write about a stage that ends early.
 pub fn ended_early(step: u64, best: Option<&BestLoss>) -> String {
-    let best = best.map(|best| {
-        format!(
-            "; the lowest validation loss was {:.4} at step {}",
-            best.loss, best.step
-        )
-    });
+    let best = best
+        .map(|BestLoss { step, loss }| format!("; the lowest validation loss was {loss:.4} at step {step}"));
     format!("ended early after step {step}{}", best.unwrap_or_default())
 }
 
-/// Something that is told of events.
+/// Something that receives events.
 pub trait Listener {
     /// Called for each event, in order.
     ///

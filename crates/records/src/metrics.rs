@@ -1,7 +1,7 @@
 //! `metrics.jsonl`: one JSON object a line, `{"kind": "step", …}` or `{"kind": "held-out", …}`.
 //!
-//! A run that goes on from an earlier step first drops the lines of later steps, so the file always tells one
-//! history. `incidents.jsonl` beside it is only ever added to, and `stage.json` says what the stage is.
+//! A run that resumes from an earlier step first drops the lines of later steps, so the file always tells one history.
+//! `incidents.jsonl` beside it is only appended to, and `stage.json` says what the stage is.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use smollm3_files::atomic_file::{write_atomically, write_json};
 use smollm3_files::{LineFile, io, line};
 
-use crate::error::{Result, content};
+use crate::error::{Result, read_json};
 use crate::events::{HeldOutRecord, IncidentKind, MeasureRecord, StageInfo, StepRecord};
 use crate::listener::{Event, Listener};
 
@@ -41,7 +41,7 @@ impl Record {
 
 /// Names of the files in a stage's folder.
 const METRICS: &str = "metrics.jsonl";
-pub(crate) const INCIDENTS: &str = "incidents.jsonl";
+const INCIDENTS: &str = "incidents.jsonl";
 const STAGE: &str = "stage.json";
 
 /// One line of `incidents.jsonl`.
@@ -61,13 +61,8 @@ pub struct Incident {
 /// # Errors
 /// The file cannot be read.
 pub fn read_stage(stage_folder: &Path) -> Result<Option<StageInfo>> {
-    let path = stage_folder.join(STAGE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read(&path).map_err(io("read", &path))?;
-    let stage: StageInfo = serde_json::from_slice(&text).map_err(content(&path))?;
-    Ok(Some(StageInfo {
+    let stage: Option<StageInfo> = read_json(&stage_folder.join(STAGE))?;
+    Ok(stage.map(|stage| StageInfo {
         folder: stage_folder.to_owned(),
         ..stage
     }))
@@ -103,11 +98,11 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     Ok(records)
 }
 
-/// Writes the metrics and the incidents of each stage that starts. A disk that is full does not end the run.
+/// Writes the metrics and the incidents of each stage that starts. A full disk does not end the run.
 #[derive(Debug, Default)]
 pub struct Metrics {
     files: Option<Files>,
-    /// Incidents of a stage that has not started yet, as damaged checkpoints.
+    /// Incidents before the stage starts, such as damaged checkpoints.
     early: Vec<Incident>,
 }
 
@@ -123,7 +118,7 @@ impl Metrics {
         let folder = &stage.folder;
         let kept: String = read_metrics(folder)?
             .iter()
-            // What begins anew has nothing yet, not even what was measured before its first step.
+            // A stage that starts over keeps nothing, not even what was measured before its first step.
             .filter(|record| done > 0 && record.step() <= done)
             .map(line)
             .collect();
@@ -140,7 +135,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// What is shown of the stage counts with the steps that it has.
+    /// Gives `stage.json` the steps that the stage has in the end.
     fn ended_early(&mut self, step: u64) -> Result<()> {
         let Some(files) = &self.files else {
             return Ok(());
@@ -175,7 +170,7 @@ impl Metrics {
     }
 }
 
-/// Writes down an incident of a stage that need not be the one that runs.
+/// Records an incident of a stage, which need not be the one that runs.
 ///
 /// # Errors
 /// The file cannot be written to.
@@ -190,7 +185,7 @@ impl Listener for Metrics {
     fn on(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::StageStarted { stage, done } => self.start(stage, *done)?,
-            // Written down where uploads are: the stage of one may have ended.
+            // The uploader records it: the stage may have ended.
             Event::Incident {
                 kind: IncidentKind::NotPushed { .. },
                 ..
@@ -209,27 +204,5 @@ impl Listener for Metrics {
             _ => {}
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_was_cut_off_within_a_character_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let incident = |step| Incident {
-            time: 1,
-            step,
-            kind: IncidentKind::Damaged {
-                fault: "step-00000001: é".to_owned(),
-            },
-        };
-        let (first, second) = (line(&incident(1)), line(&incident(2)));
-        let cut = second.find('é').unwrap() + 1;
-        let bytes = [first.as_bytes(), &second.as_bytes()[..cut]].concat();
-        fs::write(folder.path().join(INCIDENTS), bytes).unwrap();
-        assert_eq!(read_incidents(folder.path()).unwrap(), [incident(1)]);
     }
 }

@@ -1,10 +1,10 @@
-//! How a model is spoken to, and how often it is right in each way.
+//! How a model is prompted, and how often it is right in each mode.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a model is spoken to.
+/// How a model is prompted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
@@ -34,21 +34,21 @@ impl fmt::Display for Mode {
     }
 }
 
-/// How often the right thing was said, or preferred, in one mode.
+/// How often the right answer was given, or preferred, in one mode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModeScore {
     /// Whether thinking was asked for.
     pub think: bool,
     /// Questions.
     pub items: u32,
-    /// The part that came out right, 0 to 1.
+    /// The fraction that was right, 0 to 1.
     pub score: f64,
     /// Standard error of it.
     pub standard_error: f64,
 }
 
 impl ModeScore {
-    /// Of `items` questions, `right` came out right.
+    /// `right` of `items` questions were answered right.
     pub fn new(think: bool, items: u32, right: u32) -> Self {
         let count = f64::from(items.max(1));
         let score = f64::from(right) / count;

@@ -1,16 +1,14 @@
 //! The recipe that a run's folder belongs to: `recipe.json` in canonical form, `recipe.toml` as people write it.
 
-use std::fs;
 use std::path::Path;
 
-use smollm3_files::io;
 use smollm3_recipe::{Canonical, Recipe};
 
-use crate::error::{Result, content};
+use crate::error::{Result, content, read};
 
 /// The file of the canonical form.
 pub const RECIPE: &str = "recipe.json";
-/// The file that has the same as people write it, for model cards; settings that change no result are in it too.
+/// The file with the recipe as people write it, for model cards, including settings that change no result.
 pub const WRITTEN_RECIPE: &str = "recipe.toml";
 
 /// The recipe that a run's folder belongs to; `None` where the folder has none.
@@ -19,10 +17,10 @@ pub const WRITTEN_RECIPE: &str = "recipe.toml";
 /// What is there cannot be read.
 pub fn read_recipe(folder: &Path) -> Result<Option<Canonical>> {
     let path = folder.join(RECIPE);
-    if !path.exists() {
+    let Some(bytes) = read(&path)? else {
         return Ok(None);
-    }
-    let text = fs::read_to_string(&path).map_err(io("read", &path))?;
+    };
+    let text = String::from_utf8(bytes).map_err(content(&path))?;
     text.parse::<Canonical>().map(Some).map_err(content(&path))
 }
 

@@ -34,10 +34,8 @@ pub fn write_validation(stage_folder: &Path, state: &ValidationState) -> Result<
 
 /// The step of the best checkpoint, as the newest one whose state can be read knows it.
 pub fn best_step(checkpoints: &[(u64, PathBuf)]) -> Option<u64> {
-    let newest = checkpoints
-        .iter()
-        .rev()
-        .find_map(|(_, folder)| read_state(folder).ok())?;
+    let mut newest = checkpoints.iter().rev();
+    let newest = newest.find_map(|(_, folder)| read_state(folder).ok())?;
     Some(newest.validation?.best?.step)
 }
 
@@ -47,11 +45,9 @@ pub fn best_step(checkpoints: &[(u64, PathBuf)]) -> Option<u64> {
 /// The folder cannot be listed, or the best checkpoint is gone.
 pub fn stage_result(stage: &Stage, stage_folder: &Path) -> Result<Option<PathBuf>> {
     let mut all = checkpoint::list(stage_folder)?;
-    let loads = stage
-        .validation()
-        .is_some_and(|settings| settings.best == BestCheckpoint::Load);
-    let best = if loads { best_step(&all) } else { None };
-    let Some(best) = best else {
+    let settings = stage.validation();
+    let loads = settings.is_some_and(|settings| settings.best == BestCheckpoint::Load);
+    let Some(best) = best_step(&all).filter(|_| loads) else {
         return Ok(all.pop().map(|(_, folder)| folder));
     };
     match all.into_iter().find(|(step, _)| *step == best) {

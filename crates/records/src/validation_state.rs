@@ -1,12 +1,12 @@
-//! The validation loss of a stage as it goes on: which step is the best, and whether the stage ends early.
+//! The validation loss of a stage: which step is the best so far, and whether the stage ends early.
 //!
-//! Rank 0 measures and tells the others, and what has been measured is part of a checkpoint, so the decision is the same on
-//! every rank and wherever a run is stopped.
+//! Rank 0 measures and tells the others, and the history is part of a checkpoint, so the decision is the same on every rank
+//! and wherever a run is stopped.
 
 use serde::{Deserialize, Serialize};
 use smollm3_recipe::Validation;
 
-/// What is remembered of the measurements of a stage; those before its first step do not count.
+/// The history of a stage's measurements; those before its first step do not count.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidationState {
@@ -14,7 +14,7 @@ pub struct ValidationState {
     pub best: Option<BestLoss>,
     /// Measurements in a row since then.
     pub without_gain: u32,
-    /// Whether the stage has ended for it.
+    /// Whether the stage has ended early.
     #[serde(default)]
     pub ended: bool,
 }
@@ -30,7 +30,7 @@ pub struct BestLoss {
 }
 
 impl ValidationState {
-    /// Takes a measurement, `None` where it is no number. Returns whether it is the best so far.
+    /// Takes a measurement, `None` if it is not a number. Returns whether it is the best so far.
     pub fn take(&mut self, settings: &Validation, step: u64, loss: Option<f64>) -> bool {
         let lowest = self.best.as_ref().map_or(f64::INFINITY, |best| best.loss);
         let better = loss.filter(|loss| *loss < lowest - settings.min_delta());

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::Result;
-use crate::error::io;
+use smollm3_files::io;
 
-/// How often a child is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+use crate::Result;
+
+/// How often a child is polled.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Exit code of a run that was stopped and can go on.
 const STOPPED: i32 = 130;
@@ -25,8 +26,8 @@ pub(crate) enum Ended {
     Failed(String),
 }
 
-/// Runs `command` to its end with its output added to `log`. When `stop` is set the child is asked to end as by SIGTERM, and
-/// has the time that it needs to save.
+/// Runs `command` to its end and appends its output to `log`. Once `stop` is set the child gets SIGTERM, and as much time
+/// as it needs to save.
 pub(crate) fn run(command: &mut Command, log: &Path, stop: &AtomicBool) -> Result<Ended> {
     let file = File::options()
         .create(true)
@@ -36,7 +37,7 @@ pub(crate) fn run(command: &mut Command, log: &Path, stop: &AtomicBool) -> Resul
     let begin = file.metadata().map_err(io("read", log))?.len();
     let both = file.try_clone().map_err(io("open", log))?;
     command.stdin(Stdio::null()).stdout(both).stderr(file);
-    // Ctrl-C on a terminal goes to the whole group of processes; a child that got it twice would end without saving.
+    // Ctrl-C in a terminal signals the whole process group; a child that is signalled twice ends without saving.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
     #[cfg(target_os = "linux")]
@@ -57,7 +58,7 @@ pub(crate) fn run(command: &mut Command, log: &Path, stop: &AtomicBool) -> Resul
             asked = true;
             ask_to_end(&mut child);
         }
-        sleep(LOOK);
+        sleep(POLL);
     };
     Ok(match status.code() {
         Some(0) => Ended::Done,
@@ -67,7 +68,7 @@ pub(crate) fn run(command: &mut Command, log: &Path, stop: &AtomicBool) -> Resul
     })
 }
 
-/// Asks the child to end when this thread is gone, as where the sweep was killed.
+/// Sends the child SIGTERM when this thread is gone, for instance because the sweep was killed.
 #[cfg(target_os = "linux")]
 fn end_with_this_thread(command: &mut Command) {
     let parent = std::process::id();
@@ -82,7 +83,7 @@ fn end_with_this_thread(command: &mut Command) {
             false => Ok(()),
         }
     };
-    // SAFETY: system calls only between fork and exec, no memory is asked for.
+    // SAFETY: only system calls between fork and exec, and no allocation.
     unsafe { std::os::unix::process::CommandExt::pre_exec(command, before_it_runs) };
 }
 
@@ -96,23 +97,21 @@ fn ask_to_end(child: &mut Child) {
 
 #[cfg(not(unix))]
 fn ask_to_end(child: &mut Child) {
-    // Its last checkpoint is what it goes on from.
+    // The run resumes from its last checkpoint.
     let _ = child.kill();
 }
 
-/// The child's own error, if it has said one, else how it ended.
+/// The error that the child printed, or else its exit status.
 fn reason(status: ExitStatus, log: &Path, begin: u64) -> String {
-    let said = || -> std::io::Result<String> {
-        let mut file = File::open(log)?;
+    let mut printed = Vec::new();
+    let _ = File::open(log).and_then(|mut file| {
         file.seek(SeekFrom::Start(begin))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let said = said().unwrap_or_default();
-    let error = said.lines().rev().find_map(|line| line.strip_prefix("error: "));
-    match error {
-        Some(error) => error.to_owned(),
-        None => status.to_string(),
-    }
+        file.read_to_end(&mut printed)
+    });
+    let printed = String::from_utf8_lossy(&printed);
+    let error = printed
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("error: "));
+    error.map_or_else(|| status.to_string(), str::to_owned)
 }

@@ -1,8 +1,8 @@
 //! What can be wrong with a sweep. Each message is one sentence: where, what, and what to write instead.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use smollm3_files::FilesError;
 use smollm3_hub::HubError;
 use smollm3_recipe::{PlanError, RecipeError};
 
@@ -10,86 +10,37 @@ use smollm3_recipe::{PlanError, RecipeError};
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// A file or folder cannot be used.
-    #[error("{path}: cannot {action}: {source}", path = .path.display())]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A file that is written whole.
     #[error(transparent)]
-    Files(#[from] smollm3_files::FilesError),
-    /// What a run's folder says.
+    Files(#[from] FilesError),
+    /// A record in a run's folder cannot be read.
     #[error(transparent)]
     Records(#[from] smollm3_records::RecordError),
-    /// `sweep.toml` is not TOML, or a key of it cannot be honoured.
-    #[error("{path}: {message}", path = .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong and what to write instead.
-        message: String,
-    },
-    /// A grid cannot be understood.
-    #[error("grid `{text}`: {message}")]
-    Grid {
-        /// What was given.
-        text: String,
-        /// What is wrong and what to write instead.
-        message: String,
-    },
+    /// `sweep.toml` is not TOML, or a key of it cannot be honoured: the file, and what to write instead.
+    #[error("{path}: {1}", path = .0.display())]
+    File(PathBuf, String),
+    /// A grid cannot be understood: the text, and what to write instead.
+    #[error("grid `{0}`: {1}")]
+    Grid(String, String),
     /// What was asked for does not fit together.
     #[error("{0}")]
     Refused(String),
-    /// The recipe of a variation cannot be used.
-    #[error("variation \"{variation}\": {source}")]
-    Recipe {
-        /// Its name.
-        variation: String,
-        /// Why.
-        source: Box<RecipeError>,
-    },
-    /// A model of the Hub that it names cannot be had.
-    #[error("variation \"{variation}\": {source}")]
-    Hub {
-        /// Its name.
-        variation: String,
-        /// Why.
-        source: Box<HubError>,
-    },
-    /// The plan of a variation's recipe does not work out.
-    #[error("variation \"{variation}\": {source}")]
-    Plan {
-        /// Its name.
-        variation: String,
-        /// Why.
-        source: Box<PlanError>,
-    },
-    /// A run's folder is of a recipe that is another one by now.
+    /// The recipe of the variation of this name cannot be used.
+    #[error("variation \"{0}\": {1}")]
+    Recipe(String, #[source] Box<RecipeError>),
+    /// A Hub model that this variation names cannot be located.
+    #[error("variation \"{0}\": {1}")]
+    Hub(String, #[source] Box<HubError>),
+    /// The plan of this variation's recipe does not work out.
+    #[error("variation \"{0}\": {1}")]
+    Plan(String, #[source] Box<PlanError>),
+    /// The recipe of the run in this folder has changed since, with one line for each key that differs.
     #[error(
-        "{path} holds a run of another recipe:\n{differences}\nundo the change, remove that folder to run it anew, or \
+        "{path} holds a run of another recipe:\n{1}\nundo the change, remove that folder to run it anew, or \
          write the changed sweep elsewhere (--output FOLDER)",
-        path = .path.display()
+        path = .0.display()
     )]
-    Changed {
-        /// The folder.
-        path: PathBuf,
-        /// One line a key.
-        differences: String,
-    },
-    /// Another process works on the same sweep.
-    #[error("{path}: another process works on this sweep; wait for it, or write elsewhere (--output FOLDER)", path = .path.display())]
-    Locked {
-        /// The sweep's folder.
-        path: PathBuf,
-    },
-}
-
-/// The error for something that cannot be done with `path`.
-pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SweepError {
-    let path = path.to_owned();
-    move |source| SweepError::Io { action, path, source }
+    Changed(PathBuf, String),
+    /// Another process works on the sweep in this folder.
+    #[error("{}: another process works on this sweep; wait for it, or write elsewhere (--output FOLDER)", .0.display())]
+    Locked(PathBuf),
 }

@@ -1,4 +1,4 @@
-//! From what is written to the variations that are run: names, settings, and which one each is compared with.
+//! From what is written to the variations that are run: their names, settings, and what each is compared with.
 
 use std::collections::BTreeSet;
 
@@ -20,10 +20,10 @@ pub struct Variation {
 }
 
 /// The base, then each variation, at every point of `grid`. Each is compared with the base at the same point; where there
-/// is nothing but a grid, with its first point.
+/// is only a grid, with its first point.
 ///
 /// # Errors
-/// A name that is no folder's, two variations of one name, a grid with a key in two lists.
+/// A name that cannot name a folder, two variations with one name, a grid that cannot be understood.
 pub fn expand(varied: &[Varied], grid: &[Axis]) -> Result<Vec<Variation>> {
     let outer = product(grid)?;
     let only_grid = varied.is_empty() && !grid.is_empty();
@@ -35,7 +35,13 @@ pub fn expand(varied: &[Varied], grid: &[Axis]) -> Result<Vec<Variation>> {
     let mut variations: Vec<Variation> = Vec::new();
     for one in [&base].into_iter().chain(varied) {
         check_name(&one.name)?;
-        for inner in product(&one.grid)? {
+        let axes = one
+            .grid
+            .iter()
+            .map(|axis| axis.parse())
+            .collect::<Result<Vec<Axis>>>();
+        let named = |error: SweepError| SweepError::Refused(format!("variation \"{}\": {error}", one.name));
+        for inner in product(&axes.map_err(named)?)? {
             for outer in &outer {
                 let own = (!only_grid).then_some(one.name.as_str());
                 let name = |own: Option<&str>, labels: &[&[String]]| {
@@ -76,7 +82,7 @@ fn is_plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.' | '=' | '+')
 }
 
-/// What of a label can be in a folder's name; runs of the rest become `_`.
+/// A label as a folder's name: each run of other characters becomes `_`.
 fn plain(label: &str) -> String {
     let mut name = String::new();
     for letter in label.chars() {
@@ -90,11 +96,11 @@ fn plain(label: &str) -> String {
 }
 
 fn check_name(name: &str) -> Result<()> {
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        return Err(SweepError::Refused(format!(
-            "\"{name}\" cannot name a variation, because its runs' folders are called by it; write letters, digits, `-` and \
+    match name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
+        true => Err(SweepError::Refused(format!(
+            "\"{name}\" cannot name a variation, for the folders of its runs have its name; write letters, digits, `-` and \
              `_`"
-        )));
+        ))),
+        false => Ok(()),
     }
-    Ok(())
 }

@@ -1,64 +1,48 @@
 //! `sweep.toml`: a base recipe, seeds, and what is varied. Settings are written as on the command line, so that there is one
-//! language for them and one place that explains what is wrong with them.
+//! language for them, and one place that explains what is wrong with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use smollm3_files::io;
 
-use crate::error::io;
-use crate::{Axis, Measure, Result, SweepError};
+use crate::{Measure, Result, SweepError};
 
 /// The name of the file in a sweep's folder.
 pub(crate) const NAME: &str = "sweep.toml";
 
 /// A sweep as it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SweepFile {
-    /// The base recipe, a folder or a file, from the current folder.
+    /// The base recipe, a folder or a file; relative to the sweep's folder as written, to the current folder once read.
+    #[serde(default = "recipe_toml")]
     pub base: PathBuf,
-    /// The folder to write to, from the folder in which the command is given; the recipe's, with `-sweep`, when absent.
+    /// The folder to write to, relative to the current folder; the recipe's with `-sweep` when absent.
     pub output: Option<PathBuf>,
     /// Every variation is run with each of these.
     pub seeds: Vec<u64>,
     /// What is compared.
+    #[serde(default = "Measure::all")]
     pub measures: Vec<Measure>,
-    /// In the order of the file.
+    /// `[[variation]]`, in order.
+    #[serde(default, rename = "variation")]
     pub variations: Vec<Varied>,
 }
 
 /// `[[variation]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Varied {
     /// Its name.
     pub name: String,
     /// Its settings, `KEY=VALUE`.
+    #[serde(default)]
     pub set: Vec<String>,
-    /// Lists of values, whose product makes several variations of it.
-    pub grid: Vec<Axis>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    #[serde(default = "recipe_toml")]
-    base: PathBuf,
-    output: Option<PathBuf>,
-    seeds: Vec<u64>,
-    #[serde(default = "Measure::all")]
-    measures: Vec<Measure>,
+    /// Lists of values, `KEY=V1,V2`, whose product makes several variations of it.
     #[serde(default)]
-    variation: Vec<WrittenVariation>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenVariation {
-    name: String,
-    #[serde(default)]
-    set: Vec<String>,
-    #[serde(default)]
-    grid: Vec<String>,
+    pub grid: Vec<String>,
 }
 
 fn recipe_toml() -> PathBuf {
@@ -66,7 +50,7 @@ fn recipe_toml() -> PathBuf {
 }
 
 impl SweepFile {
-    /// The `sweep.toml` that `path` is or has, if it is or has one.
+    /// The `sweep.toml` that `path` names or contains.
     pub(crate) fn at(path: &Path) -> Option<PathBuf> {
         let inside = path.join(NAME);
         match path.file_name().is_some_and(|name| name == NAME) {
@@ -78,59 +62,40 @@ impl SweepFile {
     /// Reads a `sweep.toml`.
     ///
     /// # Errors
-    /// It cannot be read, has an unknown key, or says something that cannot be meant.
+    /// It cannot be read, has an unknown key, or a setting that cannot be honoured.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(io("read the sweep", path))?;
-        let refuse = |message: String| SweepError::File {
-            path: path.to_owned(),
-            message,
-        };
-        let written: Written =
+        let text = fs::read_to_string(path).map_err(io("read", path))?;
+        let refuse = |message: String| SweepError::File(path.to_owned(), message);
+        let mut file: Self =
             toml::from_str(&text).map_err(|error| refuse(error.to_string().trim_end().to_owned()))?;
-        if written.seeds.is_empty() {
-            return Err(refuse(
-                "`seeds` is empty; write at least one, such as [1, 2, 3]".to_owned(),
+        file.base = path.with_file_name(&file.base);
+        match file.problem() {
+            Some(message) => Err(refuse(message)),
+            None => Ok(file),
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        if self.seeds.is_empty() {
+            return Some("`seeds` is empty; write at least one, such as [1, 2, 3]".to_owned());
+        }
+        if self.measures.is_empty() {
+            return Some("`measures` is empty; leave it out to compare everything".to_owned());
+        }
+        if !self.base.exists() {
+            return Some(format!(
+                "the base {} does not exist; write base = \"FILE\" or a folder with a recipe.toml, relative to the folder \
+                 of the sweep",
+                self.base.display()
             ));
         }
-        if written.measures.is_empty() {
-            return Err(refuse(
-                "`measures` is empty; leave it out to compare everything".to_owned(),
-            ));
-        }
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let base = folder.join(&written.base);
-        if !base.exists() {
-            return Err(refuse(format!(
-                "the base {} does not exist; write base = \"FILE\" or a folder with a recipe.toml, from the folder of the \
-                 sweep",
-                base.display()
-            )));
-        }
-        let mut variations = Vec::new();
-        for variation in written.variation {
-            if variation.set.is_empty() && variation.grid.is_empty() {
-                let message = format!(
-                    "variation \"{}\" changes nothing; write set = [\"KEY=VALUE\"] or grid = [\"KEY=V1,V2\"] (the base itself \
-                     is always run)",
-                    variation.name
-                );
-                return Err(refuse(message));
-            }
-            let axes = variation.grid.iter().map(|axis| axis.parse());
-            variations.push(Varied {
-                grid: axes
-                    .collect::<Result<_>>()
-                    .map_err(|error| refuse(format!("variation \"{}\": {error}", variation.name)))?,
-                name: variation.name,
-                set: variation.set,
-            });
-        }
-        Ok(Self {
-            base,
-            output: written.output,
-            seeds: written.seeds,
-            measures: written.measures,
-            variations,
+        let is_unchanged = |variation: &&Varied| variation.set.is_empty() && variation.grid.is_empty();
+        self.variations.iter().find(is_unchanged).map(|variation| {
+            format!(
+                "variation \"{}\" changes nothing; write set = [\"KEY=VALUE\"] or grid = [\"KEY=V1,V2\"] (the base itself \
+                 is always run)",
+                variation.name
+            )
         })
     }
 }

@@ -1,5 +1,5 @@
-//! What the differences say, in words: which are larger than twice their standard error, which are not, and how many would be
-//! if nothing made a difference.
+//! The differences in words: which are larger than twice their standard error, which are not, and how many would be if
+//! nothing made a difference.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ struct Difference<'a> {
 }
 
 impl Difference<'_> {
-    /// Whether both sides have the same numbers in every seed, as where a variation changes a later stage only.
+    /// Whether both sides have the same numbers in every seed, for instance because a variation changes a later stage only.
     fn is_none(&self) -> bool {
         self.change.mean == 0.0 && self.change.standard_error == Some(0.0)
     }
@@ -50,7 +50,7 @@ pub(crate) fn findings(results: &Results) -> Vec<String> {
     lines
 }
 
-/// Speed is the machine's affair, and said in the table alone.
+/// Speed depends on the machine, and is in the table only.
 fn differences<'a>(results: &'a Results, row: &'a Row) -> Vec<Difference<'a>> {
     let measured = results.measures.iter().zip(&row.values);
     measured
@@ -110,7 +110,7 @@ fn of_row(results: &Results, row: &Row) -> String {
     text.trim_end().to_owned()
 }
 
-/// What all of it is worth.
+/// How far the differences can be trusted.
 fn caveats(results: &Results, all: &[Difference<'_>]) -> Vec<String> {
     let mut lines = Vec::new();
     let pairs: BTreeSet<usize> = all.iter().map(|one| one.change.n).collect();

@@ -14,16 +14,16 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::io;
 use smollm3_files::locked_file::open_locked;
-use smollm3_recipe::Difference;
+use smollm3_recipe::{Difference, RecipeError};
 use smollm3_records::RECIPE;
 
-use crate::error::io;
 use crate::{PlannedRun, Result, SweepError};
 
 const FINISHED: &str = "finished.json";
 
-/// How far a run is.
+/// How far a run has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     New,
@@ -47,7 +47,7 @@ struct Finished {
 }
 
 impl PlannedRun {
-    /// How far it is.
+    /// How far it has got.
     ///
     /// # Errors
     /// Its folder is of another recipe, or cannot be read.
@@ -56,20 +56,13 @@ impl PlannedRun {
         let found = match fs::read_to_string(&path) {
             Ok(found) => found,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(State::New),
-            Err(error) => return Err(io("read", &path)(error)),
+            Err(error) => return Err(io("read", &path)(error).into()),
         };
-        let differences = self
-            .recipe
-            .differences(&found)
-            .map_err(|source| SweepError::Recipe {
-                variation: self.variation.clone(),
-                source: Box::new(source),
-            })?;
+        let unreadable = |source: RecipeError| SweepError::Recipe(self.variation.clone(), source.into());
+        let differences = self.recipe.differences(&found).map_err(unreadable)?;
         if !differences.is_empty() {
-            return Err(SweepError::Changed {
-                path: self.folder.clone(),
-                differences: differences.iter().map(line).collect::<Vec<_>>().join("\n"),
-            });
+            let lines: Vec<String> = differences.iter().map(line).collect();
+            return Err(SweepError::Changed(self.folder.clone(), lines.join("\n")));
         }
         let finished = fs::read(self.folder.join(FINISHED)).ok();
         let finished = finished.and_then(|bytes| serde_json::from_slice::<Finished>(&bytes).ok());
@@ -79,7 +72,7 @@ impl PlannedRun {
         })
     }
 
-    /// Says in its folder that it is finished.
+    /// Records in its folder that it is finished.
     pub(crate) fn finish(&self) -> Result<()> {
         let finished = Finished {
             recipe: self.hash.clone(),
@@ -90,21 +83,17 @@ impl PlannedRun {
 }
 
 fn line(difference: &Difference) -> String {
-    let or_absent = |value: &Option<String>| value.clone().unwrap_or_else(|| "(absent)".to_owned());
-    format!(
-        "  {}: {} now, {} there",
-        difference.key,
-        or_absent(&difference.ours),
-        or_absent(&difference.theirs)
-    )
+    let [ours, theirs] =
+        [&difference.ours, &difference.theirs].map(|value| value.as_deref().unwrap_or("(absent)"));
+    format!("  {}: {ours} now, {theirs} there", difference.key)
 }
 
-/// A folder that no other sweep works in, until it is dropped.
+/// A lock that keeps other sweeps out of a folder until it is dropped.
 pub(crate) struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Not by closing the file alone: a child that is just being started has it too, for a moment.
+        // Closing the file is not enough: a child that is just being started holds it too, for a moment.
         let _ = self.0.unlock();
     }
 }
@@ -121,8 +110,6 @@ pub(crate) fn lock(folder: &Path) -> Result<Lock> {
     let path = folder.join(".lock");
     match open_locked(&path).map_err(io("lock", &path))? {
         Some(file) => Ok(Lock(file)),
-        None => Err(SweepError::Locked {
-            path: folder.to_owned(),
-        }),
+        None => Err(SweepError::Locked(folder.to_owned())),
     }
 }

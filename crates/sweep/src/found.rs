@@ -36,7 +36,7 @@ impl Found {
     ///
     /// # Errors
     /// A file cannot be read. What is not there is left out.
-    pub fn read(folder: &Path, stages: &[&str]) -> Result<Self> {
+    pub fn read<'n>(folder: &Path, stages: impl IntoIterator<Item = &'n str>) -> Result<Self> {
         let mut found = Self::default();
         for name in stages {
             let folder = folder.join(name);
@@ -58,12 +58,11 @@ impl FoundStage {
         for record in read_metrics(folder)? {
             match record {
                 Record::Step(step) => {
-                    stage
-                        .losses
-                        .extend((!step.loss.is_nan()).then_some((step.step, step.loss)));
+                    let loss = (!step.loss.is_nan()).then_some((step.step, step.loss));
+                    stage.losses.extend(loss);
                     seconds.push(step.seconds);
                 }
-                // The last phase's is the last.
+                // The last phase comes last.
                 Record::HeldOut(record) => {
                     let loss = (record.nats_per_token, record.tokens);
                     stage.held_out.insert(record.category, loss);
@@ -93,12 +92,10 @@ impl FoundStage {
 
     /// Loss over all categories, each token counted once.
     pub fn held_out_overall(&self) -> Option<f64> {
-        let (nats, tokens) = self
-            .held_out
-            .values()
-            .fold((0.0, 0), |(nats, all), (loss, tokens)| {
-                (nats + loss * *tokens as f64, all + tokens)
-            });
+        let losses = self.held_out.values();
+        let (nats, tokens) = losses.fold((0.0, 0), |(nats, all), (loss, tokens)| {
+            (nats + loss * *tokens as f64, all + tokens)
+        });
         (tokens > 0).then(|| nats / tokens as f64)
     }
 }

@@ -19,10 +19,7 @@ impl FromStr for Axis {
     type Err = SweepError;
 
     fn from_str(text: &str) -> Result<Self> {
-        let refuse = |message: String| SweepError::Grid {
-            text: text.to_owned(),
-            message,
-        };
+        let refuse = |message: String| SweepError::Grid(text.to_owned(), message);
         const EXAMPLE: &str = "write KEY=V1,V2 such as stage.pretrain.optimizer.learning_rate=1e-3,2e-3";
         let Some((key, values)) = text.split_once('=') else {
             return Err(refuse(format!("there is no `=`; {EXAMPLE}")));
@@ -33,13 +30,13 @@ impl FromStr for Axis {
             return Err(refuse(format!("the key or a value is empty; {EXAMPLE}")));
         }
         if let Some(twice) = (1..values.len()).find(|index| values[..*index].contains(&values[*index])) {
-            return Err(refuse(format!("the value {} stands there twice", values[twice])));
+            return Err(refuse(format!("the value {} is listed twice", values[twice])));
         }
         Ok(Self { key, values })
     }
 }
 
-/// `text` cut at its commas, those inside brackets, braces and quotes left out.
+/// `text` split at its commas, but not at those inside brackets, braces and quotes.
 fn parts(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let (mut depth, mut quote, mut escaped) = (0_usize, None, false);
@@ -65,7 +62,7 @@ fn parts(text: &str) -> Vec<String> {
     parts.into_iter().map(|part| part.trim().to_owned()).collect()
 }
 
-/// A point of a grid: its short name and its settings.
+/// A point of a grid: its labels and its settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Point {
     /// `learning_rate=1e-3` for each key, in order; empty for the only point of no grid.
@@ -79,26 +76,26 @@ pub(crate) fn product(axes: &[Axis]) -> Result<Vec<Point>> {
     let mut points = vec![Point::default()];
     for (index, axis) in axes.iter().enumerate() {
         if axes[..index].iter().any(|other| other.key == axis.key) {
-            return Err(SweepError::Grid {
-                text: format!("{}={}", axis.key, axis.values.join(",")),
-                message: "the key stands in two lists; write all its values in one".to_owned(),
-            });
+            let text = format!("{}={}", axis.key, axis.values.join(","));
+            let message = "the key is in two lists; write all its values in one".to_owned();
+            return Err(SweepError::Grid(text, message));
         }
         let last = last_part(&axis.key);
-        // A name that two keys end with would say nothing.
+        // A last part that two keys share would be ambiguous.
         let is_shared = axes
             .iter()
             .any(|other| other.key != axis.key && last_part(&other.key) == last);
         let label = if is_shared { axis.key.as_str() } else { last };
-        let extended = points.iter().flat_map(|point| {
-            axis.values.iter().map(move |value| {
-                let mut point = point.clone();
-                point.labels.push(format!("{label}={value}"));
-                point.settings.push(format!("{}={value}", axis.key));
-                point
-            })
-        });
-        points = extended.collect();
+        let with = |point: &Point, value: &String| {
+            let mut point = point.clone();
+            point.labels.push(format!("{label}={value}"));
+            point.settings.push(format!("{}={value}", axis.key));
+            point
+        };
+        let all = points
+            .iter()
+            .flat_map(|point| axis.values.iter().map(move |value| with(point, value)));
+        points = all.collect();
     }
     Ok(points)
 }

@@ -6,8 +6,8 @@
 //!                                                    └──── Results ─ table.md, sweep.json, report.html
 //! ```
 //!
-//! Every run is a process of its own, an ordinary run in an ordinary run's folder: it can be looked at, stopped and gone on
-//! with like any other, and a run that fails takes none with it. So this crate needs no device, and what it knows of a run is
+//! Every run is a process of its own and an ordinary run with an ordinary folder: it can be inspected, stopped and resumed
+//! like any other, and a failed run takes no other with it. So this crate needs no device; all that it knows of a run is
 //! what the run has written.
 
 mod child;
@@ -41,5 +41,5 @@ pub use run::{Outcome, Progress, Slot, run};
 pub use statistics::{Change, Spread, exceeded_by_chance};
 pub use sweep::{Request, Sweep};
 
-/// What most functions of this crate give.
+/// The result of most functions here.
 pub type Result<T> = std::result::Result<T, SweepError>;

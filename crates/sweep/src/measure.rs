@@ -54,7 +54,7 @@ impl Measured {
         }
     }
 
-    /// Digits after the point that are worth showing.
+    /// Decimals worth showing.
     pub(crate) fn digits(&self) -> usize {
         match self.kind {
             Measure::HeldOut | Measure::HeldOutByCategory | Measure::LossByPosition => 4,
@@ -67,60 +67,41 @@ impl Measured {
 /// The measures of `kinds` that a stage has, in their order.
 pub(crate) fn of_stage(stage: &FoundStage, kinds: &[Measure]) -> Vec<(Measured, f64)> {
     let mut all = Vec::new();
-    for kind in kinds {
-        let found: Vec<(String, f64)> = match kind {
-            Measure::HeldOut => stage
-                .held_out_overall()
-                .map(|loss| ("held-out loss".to_owned(), loss))
-                .into_iter()
-                .collect(),
+    for &kind in kinds {
+        let mut add = |name: String, value: f64| {
+            if value.is_finite() {
+                let stage = stage.name.clone();
+                all.push((Measured { stage, name, kind }, value));
+            }
+        };
+        match kind {
+            Measure::HeldOut => {
+                if let Some(loss) = stage.held_out_overall() {
+                    add("held-out loss".to_owned(), loss);
+                }
+            }
             Measure::HeldOutByCategory => {
-                let categories = stage.held_out.iter();
-                categories
-                    .map(|(category, (loss, _))| (format!("held-out {category}"), *loss))
-                    .collect()
+                for (category, (loss, _)) in &stage.held_out {
+                    add(format!("held-out {category}"), *loss);
+                }
             }
             Measure::LossByPosition => {
-                let parts = stage.positions.iter();
-                parts
-                    .map(|part| {
-                        (
-                            format!("loss at {} to {}", part.from, part.to.saturating_sub(1)),
-                            part.loss,
-                        )
-                    })
-                    .collect()
+                for part in &stage.positions {
+                    let last = part.to.saturating_sub(1);
+                    add(format!("loss at {} to {last}", part.from), part.loss);
+                }
             }
             Measure::Retrieval => {
-                let scores = stage.retrieval.iter();
-                scores
-                    .map(|score| {
-                        (
-                            format!("{} in {}", score.task.name(), score.length),
-                            100.0 * score.score,
-                        )
-                    })
-                    .collect()
+                for score in &stage.retrieval {
+                    add(format!("{} in {}", score.task, score.length), 100.0 * score.score);
+                }
             }
-            Measure::Speed => stage
-                .tokens_per_second
-                .map(|rate| ("speed".to_owned(), rate))
-                .into_iter()
-                .collect(),
-        };
-        all.extend(
-            found
-                .into_iter()
-                .filter(|(_, value)| value.is_finite())
-                .map(|(name, value)| {
-                    let measured = Measured {
-                        stage: stage.name.clone(),
-                        name,
-                        kind: *kind,
-                    };
-                    (measured, value)
-                }),
-        );
+            Measure::Speed => {
+                if let Some(rate) = stage.tokens_per_second {
+                    add("speed".to_owned(), rate);
+                }
+            }
+        }
     }
     all
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use smollm3_hub::{Depth, Hub, Located, locate, read_pins};
-use smollm3_recipe::{Facts, Recipe};
+use smollm3_recipe::{Facts, PlanError, Recipe};
 
 use crate::Result;
 use crate::error::SweepError;
@@ -30,7 +30,7 @@ pub struct PlannedRun {
     pub tokens: u64,
     /// Their steps.
     pub steps: u64,
-    /// Stands for the recipe and what is measured of it.
+    /// Hash of the recipe and of what is measured.
     pub(crate) hash: String,
 }
 
@@ -50,19 +50,13 @@ impl PlannedRun {
         let folder = output.join(&name);
         let mut settings = common.to_vec();
         settings.extend(variation.settings.iter().cloned());
+        let quoted = |text: &str| toml::Value::from(text);
         settings.push(format!("run.seed={seed}"));
-        settings.push(format!("run.name={}", toml::Value::from(name.as_str())));
-        settings.push(format!(
-            "run.output={}",
-            toml::Value::from(folder.to_string_lossy().into_owned())
-        ));
+        settings.push(format!("run.name={}", quoted(&name)));
+        settings.push(format!("run.output={}", quoted(&folder.to_string_lossy())));
         let recipe = load(base, &variation.name, &settings)?;
-        let plan = recipe
-            .plan(&Facts::default())
-            .map_err(|source| SweepError::Plan {
-                variation: variation.name.clone(),
-                source: Box::new(source),
-            })?;
+        let refuse = |source: PlanError| SweepError::Plan(variation.name.clone(), source.into());
+        let plan = recipe.plan(&Facts::default()).map_err(refuse)?;
         Ok(Self {
             variation: variation.name.clone(),
             seed,
@@ -77,7 +71,7 @@ impl PlannedRun {
         })
     }
 
-    /// How many parameters it has more than `reference`, as a part of those.
+    /// How many more parameters it has than `reference`, as a fraction of those.
     pub fn parameters_relative_to(&self, reference: &Self) -> f64 {
         self.parameters as f64 / reference.parameters.max(1) as f64 - 1.0
     }
@@ -85,10 +79,8 @@ impl PlannedRun {
 
 /// The recipe of a variation, with the configurations of models on the Hub.
 pub(crate) fn load(base: &Path, variation: &str, settings: &[String]) -> Result<Recipe> {
-    let mut recipe = Recipe::load(base, settings).map_err(|source| SweepError::Recipe {
-        variation: variation.to_owned(),
-        source: Box::new(source),
-    })?;
+    let mut recipe = Recipe::load(base, settings)
+        .map_err(|source| SweepError::Recipe(variation.to_owned(), source.into()))?;
     if recipe.run.push.is_some() {
         let message = "run.push: all runs of a sweep would go to one model; remove it from the recipe";
         return Err(SweepError::Refused(message.to_owned()));
@@ -96,14 +88,11 @@ pub(crate) fn load(base: &Path, variation: &str, settings: &[String]) -> Result<
     let silent = (&mut |_: &str, _| true, &mut |_: &str, _: &Located| ());
     read_pins(&recipe.run.output)
         .and_then(|pins| locate(&mut recipe, Depth::Config, &pins, &Hub::new, silent.0, silent.1))
-        .map_err(|source| SweepError::Hub {
-            variation: variation.to_owned(),
-            source: Box::new(source),
-        })?;
+        .map_err(|source| SweepError::Hub(variation.to_owned(), source.into()))?;
     Ok(recipe)
 }
 
-/// Stands for a recipe and for what is measured of it, which is no part of the recipe's own fingerprint.
+/// Hash of a recipe and of what is measured, which is not in the recipe's own fingerprint.
 fn hash(recipe: &Recipe) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(recipe.fingerprint().as_bytes());

@@ -1,25 +1,25 @@
-//! Tokens that several runs share. A tokenizer is trained and text tokenised once for all runs that would get the same, by
-//! `smollm3 data prepare`; the files are then linked into the runs' folders, where the engine finds them as its own.
+//! Tokens that several runs share. `smollm3 data prepare` trains the tokenizer and tokenises the text once for all runs that
+//! would get the same; the files are then linked into the runs' folders, where the engine finds them as its own.
 //!
-//! Links are hard, so that a run's folder stays whole whatever becomes of the others; where the disk has none, files are
-//! copied. The engine never writes into a finished file, it renames a new one into place.
+//! Links are hard, so that a run's folder stays whole whatever happens to the others; where the disk has none, files are
+//! copied. The engine never writes into a finished file; it renames a new one into place.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::io;
 use smollm3_records::RECIPE;
 
-use crate::error::io;
 use crate::{PlannedRun, Result, Sweep};
 
 /// What the engine calls the folders.
 const SHARED: [&str; 2] = ["tokenizer", "data"];
 
 impl PlannedRun {
-    /// Stands for all that its tokens depend on: the seed too, which shuffles documents and chooses the text that a tokenizer
-    /// is trained on.
+    /// Hash of all that its tokens depend on, including the seed, which shuffles documents and chooses the text to train a
+    /// tokenizer on.
     pub(crate) fn data_key(&self) -> String {
         let recipe = &self.recipe;
         let inputs = json!({
@@ -49,24 +49,24 @@ impl Sweep {
 
 const READY: &str = "ready.json";
 
-/// Whether all is prepared in this folder.
+/// Whether everything in this folder is prepared.
 pub(crate) fn is_ready(prepared: &Path) -> bool {
     prepared.join(READY).is_file()
 }
 
-/// Says so.
+/// Records that everything is.
 pub(crate) fn ready(prepared: &Path) -> Result<()> {
     Ok(write_atomically(&prepared.join(READY), b"{}")?)
 }
 
-/// Makes the folder that `run` can prepare in, also where another run that gets the same tokens has begun to.
+/// Makes the folder in which `run` prepares, even if another run with the same tokens has begun to.
 pub(crate) fn expect(run: &PlannedRun, prepared: &Path) -> Result<()> {
     let recipe = run.recipe.canonical().to_string();
     Ok(write_atomically(&prepared.join(RECIPE), recipe.as_bytes())?)
 }
 
-/// Makes the folder of a new run, with its recipe and links to what is prepared. All at once: a folder with half the links
-/// would look like a run's that somebody has damaged.
+/// Makes the folder of a new run, with its recipe and links to what is prepared. It appears whole: with half the links it
+/// would look like the folder of a damaged run.
 pub(crate) fn begin(run: &PlannedRun, prepared: &Path) -> Result<()> {
     let draft = run.folder.with_file_name(format!(".{}.part", run.name));
     if draft.exists() {
@@ -81,7 +81,7 @@ pub(crate) fn begin(run: &PlannedRun, prepared: &Path) -> Result<()> {
     }
     let recipe = draft.join(RECIPE);
     fs::write(&recipe, run.recipe.canonical().to_string()).map_err(io("write", &recipe))?;
-    fs::rename(&draft, &run.folder).map_err(io("rename", &draft))
+    Ok(fs::rename(&draft, &run.folder).map_err(io("rename", &draft))?)
 }
 
 fn link_all(from: &Path, to: &Path) -> Result<()> {

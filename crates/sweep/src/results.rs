@@ -1,4 +1,4 @@
-//! What the finished runs of a sweep come to: `sweep.json`.
+//! The results of a sweep's finished runs: `sweep.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct Results {
     pub rows: Vec<Row>,
 }
 
-/// What was found of one variation.
+/// The results of one variation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// Its name.
@@ -34,7 +34,7 @@ pub struct Row {
     pub settings: Vec<String>,
     /// Numbers in the model.
     pub parameters: u64,
-    /// How many more it has than its reference, as a part of those.
+    /// How many more it has than its reference, as a fraction of those.
     pub parameters_relative: f64,
     /// Tokens of a run.
     pub tokens: u64,
@@ -44,7 +44,7 @@ pub struct Row {
     pub same_tokens: bool,
     /// One a measure, in order; `null` where nothing was measured.
     pub values: Vec<Option<Value>>,
-    /// What its runs have written, by seed.
+    /// The records of its runs, by seed.
     #[serde(skip)]
     pub found: BTreeMap<u64, Found>,
 }
@@ -74,13 +74,8 @@ impl Results {
             let mut found = BTreeMap::new();
             for run in runs() {
                 if run.state()? == State::Finished {
-                    let stages: Vec<&str> = run
-                        .recipe
-                        .stages
-                        .iter()
-                        .map(|stage| stage.name.as_str())
-                        .collect();
-                    found.insert(run.seed, Found::read(&run.folder, &stages)?);
+                    let stages = run.recipe.stages.iter().map(|stage| stage.name.as_str());
+                    found.insert(run.seed, Found::read(&run.folder, stages)?);
                 }
             }
             let Some(first) = runs().next() else { continue };
@@ -111,62 +106,53 @@ impl Results {
     }
 
     fn compare(&mut self, sweep: &Sweep) {
-        // By variation, measure and seed.
-        let mut values: Vec<Vec<(Measured, u64, f64)>> = Vec::new();
-        for row in &self.rows {
-            let runs = row.found.iter().flat_map(|(seed, found)| {
-                let stages = found.stages.iter();
-                stages
-                    .flat_map(|stage| of_stage(stage, &sweep.measures))
-                    .map(|(measured, value)| (measured, *seed, value))
+        // For each variation: what was measured, by which seed, and the value.
+        let values = self.rows.iter().map(|row| {
+            let stages = row
+                .found
+                .iter()
+                .flat_map(|(seed, found)| found.stages.iter().map(move |stage| (seed, stage)));
+            let measured = stages.flat_map(|(seed, stage)| {
+                let all = of_stage(stage, &sweep.measures).into_iter();
+                all.map(move |(measured, value)| (measured, *seed, value))
             });
-            values.push(runs.collect());
-        }
-        for (measured, _, _) in values.iter().flatten() {
+            (row.variation.clone(), measured.collect())
+        });
+        let values: BTreeMap<String, Vec<(Measured, u64, f64)>> = values.collect();
+        for (measured, ..) in self.rows.iter().flat_map(|row| &values[&row.variation]) {
             if !self.measures.contains(measured) {
                 self.measures.push(measured.clone());
             }
         }
         self.sort_measures(sweep);
-        let by_seed = |index: usize, measured: &Measured| -> BTreeMap<u64, f64> {
-            let all = values.get(index).into_iter().flatten();
-            all.filter(|(one, _, _)| one == measured)
+        let by_seed = |variation: &str, measured: &Measured| -> BTreeMap<u64, f64> {
+            let all = values.get(variation).into_iter().flatten();
+            all.filter(|(one, ..)| one == measured)
                 .map(|(_, seed, value)| (*seed, *value))
                 .collect()
         };
-        let references: Vec<Option<usize>> = self
-            .rows
-            .iter()
-            .map(|row| {
-                let others = self.rows.iter();
-                let mut others = others.map(|other| &other.variation);
-                others.position(|name| *name == row.reference && *name != row.variation)
-            })
-            .collect();
-        let measures = self.measures.clone();
-        for (index, row) in self.rows.iter_mut().enumerate() {
-            let reference = references.get(index).copied().flatten();
-            row.values = measures
-                .iter()
-                .map(|measured| {
-                    let ours = by_seed(index, measured);
-                    let theirs = reference.map(|reference| by_seed(reference, measured));
-                    Value::of(ours, &theirs.unwrap_or_default())
-                })
-                .collect();
+        for row in &mut self.rows {
+            let value = |measured: &Measured| {
+                let theirs = match row.is_reference() {
+                    true => BTreeMap::new(),
+                    false => by_seed(&row.reference, measured),
+                };
+                Value::of(by_seed(&row.variation, measured), &theirs)
+            };
+            row.values = self.measures.iter().map(value).collect();
         }
     }
 
-    /// Stage by stage in the recipe's order; what only later variations have stays with its stage.
+    /// Stage by stage in the recipe's order; a measure that only later variations have stays with its stage.
     fn sort_measures(&mut self, sweep: &Sweep) {
-        let stages: Vec<&str> = sweep
+        let stages: Vec<&String> = sweep
             .runs
             .iter()
             .flat_map(|run| &run.recipe.stages)
-            .map(|stage| stage.name.as_str())
+            .map(|stage| &stage.name)
             .collect();
         self.measures
-            .sort_by_key(|measured| stages.iter().position(|stage| *stage == measured.stage));
+            .sort_by_key(|measured| stages.iter().position(|stage| **stage == measured.stage));
     }
 
     /// The stages of which something was measured, in order.
@@ -178,19 +164,28 @@ impl Results {
 
     /// The measures of a stage, each with its number.
     pub(crate) fn measures_of(&self, stage: &str) -> Vec<(usize, &Measured)> {
-        self.measures
-            .iter()
-            .enumerate()
-            .filter(|(_, measured)| measured.stage == stage)
-            .collect()
+        let all = self.measures.iter().enumerate();
+        all.filter(|(_, measured)| measured.stage == stage).collect()
     }
 
     /// As `sweep.json` holds it.
     ///
     /// # Errors
-    /// It is no JSON, which no figures make it.
+    /// It cannot be written as JSON, which does not happen with figures.
     pub fn json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).map_err(|error| SweepError::Refused(error.to_string()))
+    }
+
+    /// Writes `table.md`, `sweep.json` and `report.html` into the sweep's folder; returns the report's path.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&self, sweep: &Sweep) -> Result<PathBuf> {
+        let page = sweep.output.join("report.html");
+        write_atomically(&sweep.output.join("table.md"), self.markdown().as_bytes())?;
+        write_atomically(&sweep.output.join("sweep.json"), self.json()?.as_bytes())?;
+        write_atomically(&page, self.html().as_bytes())?;
+        Ok(page)
     }
 }
 
@@ -215,19 +210,5 @@ impl Row {
     /// Whether it is one that others are compared with.
     pub(crate) fn is_reference(&self) -> bool {
         self.variation == self.reference
-    }
-}
-
-impl Results {
-    /// Writes `table.md`, `sweep.json` and `report.html` into the sweep's folder; gives the report's path.
-    ///
-    /// # Errors
-    /// A chart cannot be drawn, or a file not written.
-    pub fn write(&self, sweep: &Sweep) -> Result<PathBuf> {
-        let page = sweep.output.join("report.html");
-        write_atomically(&sweep.output.join("table.md"), self.markdown().as_bytes())?;
-        write_atomically(&sweep.output.join("sweep.json"), self.json()?.as_bytes())?;
-        write_atomically(&page, self.html().as_bytes())?;
-        Ok(page)
     }
 }

@@ -3,7 +3,7 @@
 //! A thread waits for each child; they take runs from one list. Nothing is shared but the folders, so a run that fails,
 //! hangs or is killed leaves the others alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::process::Command;
@@ -17,30 +17,30 @@ use crate::folder::{State, lock};
 use crate::prepared::{begin, expect, is_ready, ready};
 use crate::{PlannedRun, Result, Sweep};
 
-/// Where one run at a time can go on.
+/// Where one run at a time can take place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Slot {
     /// The device, as `--device` takes it; the recipe's when absent.
     pub device: Option<String>,
 }
 
-/// What became of the runs that were asked for.
+/// How the runs that were asked for ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Those that are finished, now or before.
     pub finished: Vec<String>,
     /// Those that failed, each with the reason.
     pub failed: Vec<(String, String)>,
-    /// Those that were stopped or not begun.
+    /// Those that were stopped or never begun.
     pub stopped: Vec<String>,
 }
 
 /// Something that happened. Prints as a line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    /// A tokenizer and tokens are being prepared for so many runs.
+    /// A tokenizer and tokens are being prepared.
     Preparing {
-        /// The runs.
+        /// For how many runs.
         runs: usize,
     },
     /// A run begins or goes on.
@@ -49,7 +49,7 @@ pub enum Progress {
         run: String,
         /// Its device, if one was named.
         device: Option<String>,
-        /// Whether it has been begun before.
+        /// Whether it was begun before.
         goes_on: bool,
     },
     /// A run has ended.
@@ -73,10 +73,8 @@ impl fmt::Display for Progress {
             Self::Preparing { runs } => write!(f, "preparing the data of {runs} runs"),
             Self::Started { run, device, goes_on } => {
                 let verb = if *goes_on { "goes on" } else { "starts" };
-                match device {
-                    Some(device) => write!(f, "{run} {verb} on {device}"),
-                    None => write!(f, "{run} {verb}"),
-                }
+                let device = device.as_ref().map(|device| format!(" on {device}"));
+                write!(f, "{run} {verb}{}", device.unwrap_or_default())
             }
             Self::Ended {
                 run,
@@ -84,17 +82,19 @@ impl fmt::Display for Progress {
                 after,
                 finished,
                 of,
-            } => write!(
-                f,
-                "{run} {how} after {:.0} s ({finished} of {of} runs finished)",
-                after.as_secs_f64()
-            ),
+            } => {
+                let seconds = after.as_secs_f64();
+                write!(
+                    f,
+                    "{run} {how} after {seconds:.0} s ({finished} of {of} runs finished)"
+                )
+            }
         }
     }
 }
 
-/// Runs what is not finished, `program` being `smollm3`, one run at a time in each of `slots`, until `stop` is set; `say` is
-/// told what happens.
+/// Runs what is not finished, `program` being `smollm3`, one run at a time in each of `slots`, until `stop` is set; `report`
+/// gets what happens.
 ///
 /// # Errors
 /// The sweep's folder cannot be used, or one of the runs' folders is of another recipe: then nothing is run.
@@ -103,7 +103,7 @@ pub fn run(
     program: &Path,
     slots: &[Slot],
     stop: &AtomicBool,
-    say: &mut dyn FnMut(&Progress),
+    report: &mut dyn FnMut(&Progress),
 ) -> Result<Outcome> {
     let _lock = lock(&sweep.output)?;
     let mut outcome = Outcome::default();
@@ -115,14 +115,13 @@ pub fn run(
             state => waiting.push((run, state)),
         }
     }
-    let threads = threads_of(slots.len());
     let work = Work {
         sweep,
         program,
         stop,
-        threads,
+        threads: threads_of(slots.len()),
     };
-    let broken = work.prepare(&waiting, say)?;
+    let broken = work.prepare(&waiting, report)?;
     waiting.retain(|(run, _)| match broken.get(&run.data_key()) {
         None => true,
         Some(Ended::Failed(reason)) => {
@@ -149,34 +148,35 @@ pub fn run(
         }
         drop(send);
         for message in receive {
-            match message {
-                Message::Started(progress) => say(&progress),
-                Message::NotBegun(run) => outcome.stopped.push(run),
-                Message::Ended(run, ended, after) => {
-                    let how = match ended {
-                        Ended::Done => {
-                            outcome.finished.push(run.clone());
-                            "finished".to_owned()
-                        }
-                        Ended::Stopped => {
-                            outcome.stopped.push(run.clone());
-                            "stopped".to_owned()
-                        }
-                        Ended::Failed(reason) => {
-                            outcome.failed.push((run.clone(), reason.clone()));
-                            format!("failed ({reason})")
-                        }
-                    };
-                    let finished = outcome.finished.len();
-                    say(&Progress::Ended {
-                        run,
-                        how,
-                        after,
-                        finished,
-                        of,
-                    });
+            let (run, ended, after) = match message {
+                Message::Started(progress) => {
+                    report(&progress);
+                    continue;
                 }
+                Message::NotBegun(run) => {
+                    outcome.stopped.push(run);
+                    continue;
+                }
+                Message::Ended(run, ended, after) => (run, ended, after),
+            };
+            let how = match &ended {
+                Ended::Done => "finished".to_owned(),
+                Ended::Stopped => "stopped".to_owned(),
+                Ended::Failed(reason) => format!("failed ({reason})"),
+            };
+            match ended {
+                Ended::Done => outcome.finished.push(run.clone()),
+                Ended::Stopped => outcome.stopped.push(run.clone()),
+                Ended::Failed(reason) => outcome.failed.push((run.clone(), reason)),
             }
+            let finished = outcome.finished.len();
+            report(&Progress::Ended {
+                run,
+                how,
+                after,
+                finished,
+                of,
+            });
         }
     });
     Ok(outcome)
@@ -188,7 +188,7 @@ enum Message {
     NotBegun(String),
 }
 
-/// The fair part of the cores, where several runs share them.
+/// Each run's share of the cores, where several run at once.
 fn threads_of(slots: usize) -> Option<usize> {
     let cores = available_parallelism().map_or(1, usize::from);
     (slots > 1).then(|| (cores / slots).max(1))
@@ -202,25 +202,27 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Prepares the data of the runs that have no folder yet, once for all that share them. Gives the keys of those that
-    /// could not be, and why.
+    /// Prepares the data of the runs that have no folder yet, once for all that share them. Returns the keys of those that
+    /// could not be prepared, and why.
     fn prepare(
         &self,
         waiting: &[(&PlannedRun, State)],
-        say: &mut dyn FnMut(&Progress),
+        report: &mut dyn FnMut(&Progress),
     ) -> Result<BTreeMap<String, Ended>> {
-        let mut broken = BTreeMap::new();
-        let mut seen = BTreeSet::new();
-        let new = || {
-            waiting
-                .iter()
-                .filter(|(run, state)| *state == State::New && run.has_sources())
-        };
-        for (run, _) in new() {
+        // The first run of each key, and how many share it.
+        let mut shared: Vec<(String, &PlannedRun, usize)> = Vec::new();
+        for (run, _) in waiting
+            .iter()
+            .filter(|(run, state)| *state == State::New && run.has_sources())
+        {
             let key = run.data_key();
-            if !seen.insert(key.clone()) {
-                continue;
+            match shared.iter_mut().find(|(other, ..)| *other == key) {
+                Some((.., runs)) => *runs += 1,
+                None => shared.push((key, *run, 1)),
             }
+        }
+        let mut broken = BTreeMap::new();
+        for (key, run, runs) in shared {
             if self.stop.load(Ordering::Relaxed) {
                 broken.insert(key, Ended::Stopped);
                 continue;
@@ -229,20 +231,12 @@ impl Work<'_> {
             if is_ready(&prepared) {
                 continue;
             }
-            say(&Progress::Preparing {
-                runs: new().filter(|(other, _)| other.data_key() == key).count(),
-            });
+            report(&Progress::Preparing { runs });
             expect(run, &prepared)?;
-            let mut command = Command::new(self.program);
-            command.args(["data", "prepare"]).arg(&self.sweep.base);
-            for setting in &run.settings {
-                command.args(["--set", setting]);
-            }
+            let mut command = self.command(&["data", "prepare"], run);
             let folder = toml::Value::from(prepared.to_string_lossy().into_owned());
             command.args(["--set", &format!("run.output={folder}")]);
-            let log = self.sweep.output.join("logs").join(format!("prepare-{key}.log"));
-            let ended = child::run(&mut command, &log, self.stop)?;
-            match ended {
+            match self.wait(&mut command, &format!("prepare-{key}"))? {
                 Ended::Done => ready(&prepared)?,
                 ended => {
                     broken.insert(key, ended);
@@ -252,7 +246,23 @@ impl Work<'_> {
         Ok(broken)
     }
 
-    /// One run, from what it has to its end.
+    /// The command `words` of the program, on the recipe of a run.
+    fn command(&self, words: &[&str], run: &PlannedRun) -> Command {
+        let mut command = Command::new(self.program);
+        command.args(words).arg(&self.sweep.base);
+        for setting in &run.settings {
+            command.args(["--set", setting]);
+        }
+        command
+    }
+
+    /// Runs a command to its end; its output goes to the log of this name.
+    fn wait(&self, command: &mut Command, log: &str) -> Result<Ended> {
+        let log = self.sweep.output.join("logs").join(format!("{log}.log"));
+        child::run(command, &log, self.stop)
+    }
+
+    /// One run, from its present state to its end.
     fn one(&self, run: &PlannedRun, state: State, slot: &Slot, send: &Sender<Message>) {
         // The receiver outlives all senders.
         if self.stop.load(Ordering::Relaxed) {
@@ -274,11 +284,7 @@ impl Work<'_> {
         if state == State::New && run.has_sources() {
             begin(run, &self.sweep.prepared(&run.data_key()))?;
         }
-        let mut command = Command::new(self.program);
-        command.arg("run").arg(&self.sweep.base);
-        for setting in &run.settings {
-            command.args(["--set", setting]);
-        }
+        let mut command = self.command(&["run"], run);
         if let Some(device) = &slot.device {
             command.args(["--device", device]);
         }
@@ -289,8 +295,7 @@ impl Work<'_> {
                 }
             }
         }
-        let log = self.sweep.output.join("logs").join(format!("{}.log", run.name));
-        let ended = child::run(&mut command, &log, self.stop)?;
+        let ended = self.wait(&mut command, &run.name)?;
         if ended == Ended::Done {
             run.finish()?;
         }

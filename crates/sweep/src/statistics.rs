@@ -1,7 +1,7 @@
-//! What a few seeds say: means, their spread, and differences paired by seed.
+//! Statistics of a few seeds: means, their spread, and differences paired by seed.
 //!
-//! Pairing takes out what a seed does to both sides alike (the order of data, the tokenizer, the start), which is most of the
-//! spread; the standard error is that of the mean of the differences.
+//! Pairing removes what a seed does to both sides alike (the order of data, the tokenizer, the initial weights), which is
+//! most of the spread; the standard error is that of the mean difference.
 
 use std::f64::consts::PI;
 
@@ -14,12 +14,12 @@ pub struct Spread {
     pub n: usize,
     /// Their mean.
     pub mean: f64,
-    /// Standard deviation, with n − 1; none of one seed.
+    /// Standard deviation, with n − 1; `None` for one seed.
     pub deviation: Option<f64>,
 }
 
 impl Spread {
-    /// Of these values; none of no values.
+    /// The spread of `values`; `None` if there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
         if values.is_empty() {
             return None;
@@ -42,12 +42,12 @@ pub struct Change {
     pub n: usize,
     /// The mean of this one minus the other.
     pub mean: f64,
-    /// Standard error of that mean; none of one pair.
+    /// Standard error of that mean; `None` for one pair.
     pub standard_error: Option<f64>,
 }
 
 impl Change {
-    /// Of pairs (this one, the other); none of no pairs.
+    /// The change over pairs (this one, the other); `None` if there are none.
     pub fn of(pairs: &[(f64, f64)]) -> Option<Self> {
         let differences: Vec<f64> = pairs.iter().map(|(ours, theirs)| ours - theirs).collect();
         let spread = Spread::of(&differences)?;
@@ -60,16 +60,16 @@ impl Change {
         })
     }
 
-    /// Whether the mean is larger than twice its standard error; unknown of one pair.
+    /// Whether the mean is larger than twice its standard error; `None` for one pair.
     pub fn exceeds_twice_its_error(&self) -> Option<bool> {
         self.standard_error.map(|error| self.mean.abs() > 2.0 * error)
     }
 }
 
 /// How often a mean of `n` differences exceeds twice its standard error although there is no difference: the two tails of
-/// Student's t with n − 1 degrees of freedom beyond 2 (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4). None of one pair.
+/// Student's t with n − 1 degrees of freedom beyond 2 (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4). `None` for one pair.
 ///
-/// Differences are taken as normally distributed, which few seeds cannot show.
+/// Differences are assumed to be normally distributed, which few seeds cannot show.
 pub fn exceeded_by_chance(n: usize) -> Option<f64> {
     let freedom = n.checked_sub(1).filter(|freedom| *freedom > 0)?;
     let theta = (2.0 / (freedom as f64).sqrt()).atan();

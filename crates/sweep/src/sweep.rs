@@ -14,15 +14,15 @@ use crate::{Axis, BASE, Measure, Result, SweepError, Variation, expand};
 pub struct Request {
     /// A sweep's folder or `sweep.toml`, or a recipe.
     pub path: PathBuf,
-    /// `KEY=VALUE` for all runs, before what a variation changes.
+    /// `KEY=VALUE` for all runs, before those of a variation.
     pub settings: Vec<String>,
-    /// In the place of the file's, if any is given.
+    /// Replace the file's, if any are given.
     pub seeds: Vec<u64>,
     /// Further lists of values; every variation is run at every point of their product.
     pub grid: Vec<Axis>,
     /// The variations to run, all if none is named.
     pub only: Vec<String>,
-    /// In the place of the file's.
+    /// Replaces the file's.
     pub output: Option<PathBuf>,
 }
 
@@ -41,7 +41,7 @@ pub struct Sweep {
     pub variations: Vec<Variation>,
     /// All seeds.
     pub seeds: Vec<u64>,
-    /// The runs, seed by seed, so that a sweep that is stopped can compare what it has.
+    /// The runs, seed by seed, so that a stopped sweep can compare what it has.
     pub runs: Vec<PlannedRun>,
     only: BTreeSet<String>,
 }
@@ -74,7 +74,7 @@ impl Sweep {
         let different: BTreeSet<u64> = seeds.iter().copied().collect();
         if different.len() < seeds.len() {
             return Err(SweepError::Refused(format!(
-                "a seed stands twice in {seeds:?}; each makes one run of every variation"
+                "a seed is listed twice in {seeds:?}; each makes one run of every variation"
             )));
         }
         let output = request.output.clone().or(file.output).unwrap_or_else(|| {
@@ -123,7 +123,7 @@ impl Sweep {
             .filter(|run| self.only.is_empty() || self.only.contains(&run.variation))
     }
 
-    /// A variation that changes no setting is a slip of the pen; but a grid may well hold the base's own value.
+    /// A variation that changes no setting is a mistake, but a grid may contain the base's own value.
     fn check_differences(&self, is_strict: bool) -> Result<()> {
         let Some(seed) = self.seeds.first().filter(|_| is_strict) else {
             return Ok(());
@@ -206,7 +206,7 @@ impl Sweep {
     }
 }
 
-/// The variations that are named, each by its own name.
+/// The names of the chosen variations, all of which must exist.
 fn chosen(only: &[String], variations: &[Variation]) -> Result<BTreeSet<String>> {
     for name in only {
         if !variations.iter().any(|variation| variation.name == *name) {

@@ -10,7 +10,7 @@ fn varied(name: &str, set: &[&str], grid: &[&str]) -> Varied {
     Varied {
         name: name.to_owned(),
         set: set.iter().map(|text| (*text).to_owned()).collect(),
-        grid: grid.iter().map(|text| axis(text)).collect(),
+        grid: grid.iter().map(|text| (*text).to_owned()).collect(),
     }
 }
 

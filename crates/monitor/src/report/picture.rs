@@ -1,4 +1,4 @@
-//! The picture that a report opens with: the stages in a row, what each changed, and what that says.
+//! The first screen of a report: the stages in a row, what each changed, and what that says.
 
 use std::fmt::Write;
 
@@ -32,16 +32,12 @@ pub(super) fn picture(page: &mut String, run: &RunFiles) {
         let list = format!("<ul class=\"says\">{sentences}</ul>");
         card(page, "What this says", &list);
     }
-    let positions = by_position(run);
-    card(
-        page,
-        "Loss by position in long texts, after each stage",
-        &positions,
-    );
+    let title = "Loss by position in long texts, after each stage";
+    card(page, title, &by_position(run));
     page.push_str("</div>\n");
 }
 
-/// Those of the recipe, and any others that have been started.
+/// The stages of the recipe, and any others that have started.
 fn stages(run: &RunFiles) -> Vec<PlannedStage> {
     let is_planned = |stage: &&StageFiles| run.plan.iter().any(|planned| planned.name == stage.info.name);
     let others = run.stages.iter().filter(|stage| !is_planned(stage));
@@ -74,19 +70,13 @@ fn stage_card(page: &mut String, run: &RunFiles, planned: &PlannedStage, measure
         escape(planned.describes()),
         escape(&planned.name)
     );
-    let mut figures: Vec<(String, String)> = planned
-        .merges
-        .iter()
-        .map(|(name, weight)| (name.clone(), format!("× {weight}")))
-        .collect();
+    let merges = planned.merges.iter();
+    let merges = merges.map(|(name, weight)| (name.clone(), format!("× {weight}")));
+    let mut figures: Vec<(String, String)> = merges.collect();
     if let Some(stage) = stage {
         if class == "now" && stage.info.steps > 0 {
-            let _ = write!(
-                page,
-                "<progress max=\"{}\" value=\"{}\"></progress>",
-                stage.info.steps,
-                stage.done()
-            );
+            let (steps, done) = (stage.info.steps, stage.done());
+            let _ = write!(page, "<progress max=\"{steps}\" value=\"{done}\"></progress>");
         }
         figures.extend(spent(stage));
         figures.extend(key_figures(stage, measures));
@@ -106,20 +96,18 @@ fn spent(stage: &StageFiles) -> Vec<(String, String)> {
     let Some(last) = stage.steps.last() else {
         return Vec::new();
     };
-    let seconds: f64 = stage.steps.iter().map(|step| step.seconds).sum();
     let mut figures = vec![
         ("tokens".to_owned(), tokens(last.tokens)),
-        ("time".to_owned(), duration(seconds)),
+        ("time".to_owned(), duration(stage.seconds())),
     ];
-    let left = stage.info.steps.saturating_sub(stage.done());
-    if let (1.., Some(seconds)) = (left, stage.seconds_per_step()) {
-        figures.push(("time left".to_owned(), duration(left as f64 * seconds)));
-    }
+    let is_going_on = stage.done() < stage.info.steps;
+    let left = stage.seconds_left().filter(|_| is_going_on);
+    figures.extend(left.map(|left| ("time left".to_owned(), duration(left))));
     figures.push(("loss".to_owned(), format!("{:.3}", last.loss)));
     figures
 }
 
-/// What is most worth knowing of its checkpoint: what it answers, if it answers; else its losses.
+/// The most telling figures of its checkpoint: of its answers, if it answers; else its losses.
 fn key_figures(stage: &StageFiles, measures: &[Measure]) -> Vec<(String, String)> {
     let found = |measure: &Measure| measure.of(stage).map(|figure| (measure.clone(), figure));
     let found: Vec<(Measure, Figure)> = measures.iter().filter_map(found).collect();
@@ -139,10 +127,8 @@ fn changes(run: &RunFiles, measures: &[Measure]) -> String {
         return String::new();
     }
     let names: Vec<String> = measures.iter().map(Measure::name).collect();
-    let head: Vec<&str> = ["stage"]
-        .into_iter()
-        .chain(names.iter().map(String::as_str))
-        .collect();
+    let names = names.iter().map(String::as_str);
+    let head: Vec<&str> = ["stage"].into_iter().chain(names).collect();
     let planned = |stage: &StageFiles| run.plan.iter().find(|planned| planned.name == stage.info.name);
     let parent = |stage: &StageFiles| run.stage(planned(stage)?.from.as_deref()?);
     let rows = run.stages.iter().map(|stage| {
@@ -186,19 +172,16 @@ fn cell(measure: &Measure, stage: &StageFiles, parent: Option<&StageFiles>) -> S
         _ if better => "good",
         _ => "bad",
     };
-    format!(
-        "{text}<br><small class=\"{class}\">{}</small>",
-        measure.change(before, figure)
-    )
+    let change = measure.change(before, figure);
+    format!("{text}<br><small class=\"{class}\">{change}</small>")
 }
 
 /// A line a stage, where loss was measured at several positions.
 fn by_position(run: &RunFiles) -> String {
     let line = |stage: &StageFiles| {
         let parts = stage.evaluation.iter().flat_map(|found| &found.loss_by_position);
-        let points: Vec<(f64, f64)> = parts
-            .map(|part| ((part.from + part.to) as f64 / 2.0, part.loss))
-            .collect();
+        let points = parts.map(|part| ((part.from + part.to) as f64 / 2.0, part.loss));
+        let points: Vec<(f64, f64)> = points.collect();
         Line::new(
             &stage.info.name,
             if points.len() > 1 { points } else { Vec::new() },

@@ -1,4 +1,4 @@
-//! What is told in numbers of one stage.
+//! The tables of a stage's numbers.
 
 use std::collections::BTreeMap;
 
@@ -48,34 +48,25 @@ fn ledger_table(ledger: &Ledger) -> String {
 fn evaluation_table(evaluation: &Evaluation) -> String {
     let percent = |score: f64, error: f64| format!("{:.1} ± {:.1} %", 100.0 * score, 100.0 * error);
     let losses = evaluation.loss_by_position.iter().map(|part| {
-        let positions = format!("loss at positions {} to {}", part.from, part.to - 1);
-        vec![
-            positions,
-            format!("{:.3} ± {:.3}", part.loss, part.standard_error),
-        ]
+        let name = format!("loss at positions {} to {}", part.from, part.to - 1);
+        vec![name, format!("{:.3} ± {:.3}", part.loss, part.standard_error)]
     });
     let probes = evaluation.long_context.iter().map(|score| {
-        let name = format!("{} at {} tokens", score.task.name(), score.length);
+        let name = format!("{} at {} tokens", score.task, score.length);
         vec![name, percent(score.score, score.standard_error)]
     });
     let sums = evaluation.exact_match.iter().map(|score| {
-        vec![
-            format!("sums, {}", score.mode()),
-            percent(score.score, score.standard_error),
-        ]
+        let name = format!("sums, {}", score.mode());
+        vec![name, percent(score.score, score.standard_error)]
     });
     let text = evaluation.held_out.iter().map(|(category, loss)| {
-        let found = format!(
-            "{:.3} nats/token, {:.3} bits/byte",
-            loss.nats_per_token, loss.bits_per_byte
-        );
+        let (nats, bits) = (loss.nats_per_token, loss.bits_per_byte);
+        let found = format!("{nats:.3} nats/token, {bits:.3} bits/byte");
         vec![format!("held-out {category}"), found]
     });
     let pairs = evaluation.preference.iter().map(|score| {
-        vec![
-            format!("preferred answers likelier, {}", score.mode()),
-            percent(score.score, score.standard_error),
-        ]
+        let name = format!("preferred answers likelier, {}", score.mode());
+        vec![name, percent(score.score, score.standard_error)]
     });
     table(
         &["measured", "result (± standard error)"],
@@ -85,34 +76,22 @@ fn evaluation_table(evaluation: &Evaluation) -> String {
 
 /// A row a run.
 pub(super) fn overview(runs: &[(&str, &StageFiles)]) -> String {
+    let none = || "–".to_owned();
     let rows = runs.iter().map(|(run, stage)| {
-        let (info, done) = (&stage.info, stage.done());
-        let rate = stage.tokens_per_second();
-        let mfu = rate
-            .zip(info.peak_flops)
-            .map(|(rate, peak)| format!("{:.1} %", 100.0 * rate * info.flops_per_token / peak));
-        let left = stage
-            .seconds_per_step()
-            .map(|seconds| duration(info.steps.saturating_sub(done) as f64 * seconds));
-        let seconds: f64 = stage.steps.iter().map(|step| step.seconds).sum();
-        let or_none = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
+        let (info, last) = (&stage.info, stage.steps.last());
         vec![
             (*run).to_owned(),
-            format!("{done} of {}", info.steps),
+            format!("{} of {}", stage.done(), info.steps),
+            last.map_or_else(none, |step| format!("{:.4}", step.loss)),
+            last.map_or_else(none, |step| tokens(step.tokens)),
             stage
-                .steps
-                .last()
-                .map_or("–".to_owned(), |step| format!("{:.4}", step.loss)),
-            stage
-                .steps
-                .last()
-                .map_or("–".to_owned(), |step| tokens(step.tokens)),
-            or_none(rate.map(|rate| format!("{rate:.0}"))),
-            or_none(mfu),
-            duration(seconds),
-            or_none(left),
+                .tokens_per_second()
+                .map_or_else(none, |rate| format!("{rate:.0}")),
+            stage.mfu_percent().map_or_else(none, |mfu| format!("{mfu:.1} %")),
+            duration(stage.seconds()),
+            stage.seconds_left().map_or_else(none, duration),
             info.sequence_length.to_string(),
-            format!("{}", info.rope_theta),
+            info.rope_theta.to_string(),
         ]
     });
     let head = [
@@ -134,10 +113,8 @@ fn shares(stage: &StageFiles) -> String {
     let mut rows = Vec::new();
     for phase in &stage.info.phases {
         let mut got: BTreeMap<&str, u64> = BTreeMap::new();
-        let steps = stage
-            .steps
-            .iter()
-            .filter(|step| (phase.first..=phase.last).contains(&step.step));
+        let of_phase = phase.first..=phase.last;
+        let steps = stage.steps.iter().filter(|step| of_phase.contains(&step.step));
         for (name, part) in steps.flat_map(|step| &step.sources) {
             *got.entry(name).or_default() += part.rows;
         }

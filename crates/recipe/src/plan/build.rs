@@ -11,7 +11,7 @@ use super::{
 use crate::chat_rows::{ChatRows, Duration, TemplateChoice};
 use crate::conversations::Conversations;
 use crate::lora::Lora;
-use crate::merging::{MergedModel, Merging};
+use crate::merging::Merging;
 use crate::model_config::ModelConfig;
 use crate::recipe::Recipe;
 use crate::schedule::{AfterWarmup, Schedule};
@@ -50,13 +50,13 @@ pub(super) fn plan(recipe: &Recipe, facts: &Facts) -> Result<Plan, PlanError> {
             if planned.is_none()
                 && let Some(training) = facts.trained(stage)
             {
-                // Its batch is checked before its steps are known.
+                // Its batch can be checked before its steps are known.
                 stage.micro_batches(&training, recipe.plan.devices_of(&stage.name))?;
             }
             conversations.push(ConversationPlan {
                 name: stage.name.clone(),
                 kind: stage.kind_name().to_owned(),
-                from: from(stage),
+                from: in_words(&stage.from),
                 sequence_length: optimisation.sequence_length.0,
                 global_batch: optimisation.global_batch.to_string(),
                 duration: duration(chat.duration),
@@ -114,7 +114,7 @@ fn plan_stage(
     let (micro_batch, accumulation) = stage.micro_batches(training, devices)?;
     let steps = training.total_steps();
     let tokens_per_step = training.tokens_per_step();
-    // Checked when the recipe was read: the product fits.
+    // The product fits: it was checked when the recipe was read.
     let tokens = steps.saturating_mul(tokens_per_step);
     let phases = training
         .phases
@@ -125,7 +125,7 @@ fn plan_stage(
     Ok(StagePlan {
         name: stage.name.clone(),
         kind: stage.kind_name().to_owned(),
-        from: from(stage),
+        from: in_words(&stage.from),
         steps,
         tokens,
         tokens_before,
@@ -144,24 +144,24 @@ fn plan_stage(
 
 impl MergePlan {
     fn of(stage: &Stage, merging: &Merging) -> Self {
-        let sum: f64 = merging.models.iter().map(|model| model.weight).sum();
-        let model = |model: &MergedModel| {
-            let name = match model.last {
-                1 => in_words(&model.checkpoint),
-                last => format!("the newest {last} checkpoints of {}", in_words(&model.checkpoint)),
-            };
-            (name, model.weight / if merging.normalise { sum } else { 1.0 })
+        let sum = match merging.normalise {
+            true => merging.models.iter().map(|model| model.weight).sum(),
+            false => 1.0,
         };
+        let models = merging.models.iter().map(|model| {
+            let checkpoint = in_words(&model.checkpoint);
+            let name = match model.last {
+                1 => checkpoint,
+                last => format!("the newest {last} checkpoints of {checkpoint}"),
+            };
+            (name, model.weight / sum)
+        });
         Self {
             name: stage.name.clone(),
-            from: from(stage),
-            models: merging.models.iter().map(model).collect(),
+            from: in_words(&stage.from),
+            models: models.collect(),
         }
     }
-}
-
-fn from(stage: &Stage) -> String {
-    in_words(&stage.from)
 }
 
 fn in_words(start: &Start) -> String {
@@ -239,24 +239,22 @@ fn plan_phase(
         .zip(phase.mixture.apportion(rows))
         .map(|(part, sequences)| {
             *shares.entry(part.category.clone()).or_default() += sequences as f64 / rows as f64;
+            let dataset = recipe.sources.get(&part.source).and_then(Source::dataset);
+            let windows = facts
+                .stores
+                .get(&part.source)
+                .map(|tokens| checks::windows(*tokens, sequence_length));
             SourcePlan {
                 name: part.source.clone(),
                 category: part.category.clone(),
-                dataset: recipe
-                    .sources
-                    .get(&part.source)
-                    .and_then(Source::dataset)
-                    .map(str::to_owned),
+                dataset: dataset.map(str::to_owned),
                 weight: part.weight,
                 sequences,
                 tokens: sequences * sequence_length,
-                epochs: facts
-                    .stores
-                    .get(&part.source)
-                    .map(|tokens| sequences as f64 / checks::windows(*tokens, sequence_length) as f64),
+                epochs: windows.map(|windows| sequences as f64 / windows as f64),
             }
-        })
-        .collect();
+        });
+    let sources = sources.collect();
     PhasePlan {
         name: phase.name.clone(),
         until: phase.until.to_string(),
@@ -296,12 +294,10 @@ fn landmarks(schedule: &Schedule, training: &Training) -> Vec<Landmark> {
         mark(*steps.start(), &format!("{} begins", phase.name));
     }
     mark(total, "last");
-    steps
-        .into_iter()
-        .map(|(step, names)| Landmark {
-            name: names.join(", "),
-            step,
-            learning_rate: schedule.learning_rate(step),
-        })
-        .collect()
+    let landmark = |(step, names): (u64, Vec<String>)| Landmark {
+        name: names.join(", "),
+        step,
+        learning_rate: schedule.learning_rate(step),
+    };
+    steps.into_iter().map(landmark).collect()
 }

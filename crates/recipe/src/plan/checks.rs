@@ -1,4 +1,4 @@
-//! Why a recipe is refused although each setting makes sense alone.
+//! Checks of settings that make sense alone but not together.
 
 use std::collections::BTreeMap;
 
@@ -32,29 +32,23 @@ impl Rope {
 
 /// The tokenizer and the model number the same tokens, in every stage.
 pub(super) fn tokenizers(recipe: &Recipe, facts: &Facts, config: &ModelConfig) -> Result<(), PlanError> {
-    let model_vocabulary = config.vocab_size as u64;
+    let rows = config.vocab_size as u64;
+    let too_many = |key: &str, entries: String, remedy: &str| {
+        let message = format!("{entries} entries do not fit the model's embedding of {rows}; {remedy}");
+        Err(PlanError::refuse(key, message))
+    };
     if let Tokenizer::Train(train) = &recipe.tokenizer
-        && u64::from(train.vocab_size) > model_vocabulary
+        && u64::from(train.vocab_size) > rows
     {
-        return Err(PlanError::refuse(
-            "tokenizer.train.vocab_size",
-            format!(
-                "{} entries do not fit the model's embedding of {model_vocabulary}; write at most that, or enlarge vocab_size of the model",
-                train.vocab_size
-            ),
-        ));
+        let remedy = "write at most that, or enlarge vocab_size of the model";
+        return too_many("tokenizer.train.vocab_size", train.vocab_size.to_string(), remedy);
     }
     let Some(tokenizer) = &facts.tokenizer else {
         return Ok(());
     };
-    if tokenizer.vocab_size > model_vocabulary {
-        return Err(PlanError::refuse(
-            "tokenizer",
-            format!(
-                "its {} entries do not fit the model's embedding of {model_vocabulary}; take the model's own tokenizer",
-                tokenizer.vocab_size
-            ),
-        ));
+    if tokenizer.vocab_size > rows {
+        let entries = format!("its {}", tokenizer.vocab_size);
+        return too_many("tokenizer", entries, "take the model's own tokenizer");
     }
     let of_model = TokenizerFacts {
         vocab_size: tokenizer.vocab_size,
@@ -125,12 +119,10 @@ pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<
                 };
                 let windows = windows(*tokens, sequence_length);
                 if windows == 0 && sequences > 0 {
-                    return Err(PlanError::refuse(
-                        format!("source.{}", part.source),
-                        format!(
-                            "its {tokens} tokens do not fill one row of {sequence_length}; add text or shorten the rows"
-                        ),
-                    ));
+                    let message = format!(
+                        "its {tokens} tokens do not fill one row of {sequence_length}; add text or shorten the rows"
+                    );
+                    return Err(PlanError::refuse(format!("source.{}", part.source), message));
                 }
                 let (epochs, needed) = used.entry(&part.source).or_default();
                 *epochs += sequences as f64 / windows.max(1) as f64;
@@ -142,17 +134,15 @@ pub(super) fn epochs(recipe: &Recipe, stores: &BTreeMap<String, u64>) -> Result<
         let (Some(source), Some(tokens)) = (recipe.sources.get(name), stores.get(name)) else {
             continue;
         };
+        let most = source.max_epochs;
         // One row in a billion is rounding.
-        if epochs > f64::from(source.max_epochs) * (1.0 + 1e-9) {
-            return Err(PlanError::refuse(
-                format!("source.{name}.max_epochs"),
-                format!(
-                    "the stages draw {needed} tokens from a store of {tokens}, {epochs:.2} epochs where {} \
-                     are allowed; add text, lower its weight, or allow {}",
-                    source.max_epochs,
-                    epochs.ceil()
-                ),
-            ));
+        if epochs > f64::from(most) * (1.0 + 1e-9) {
+            let message = format!(
+                "the stages draw {needed} tokens from a store of {tokens}, {epochs:.2} epochs where {most} are allowed; add \
+                 text, lower its weight, or allow {}",
+                epochs.ceil()
+            );
+            return Err(PlanError::refuse(format!("source.{name}.max_epochs"), message));
         }
     }
     Ok(())
@@ -165,26 +155,26 @@ impl Stage {
     /// The rows of a step cannot be divided, with the key to change.
     pub fn micro_batches(&self, training: &Training, devices: u64) -> Result<(u64, u64), PlanError> {
         let global = training.sequences_per_step();
+        let refuse = |key: &str, message: String| {
+            Err(PlanError::refuse(format!("stage.{}.{key}", self.name), message))
+        };
         if !global.is_multiple_of(devices) {
-            let smaller = divisor_below(global, devices);
-            return Err(PlanError::refuse(
-                format!("stage.{}.global_batch", self.name),
-                format!(
-                    "{global} sequences cannot be divided among {devices} devices; write \"{} sequences\", or take {smaller} devices",
-                    global.next_multiple_of(devices)
-                ),
-            ));
+            let (larger, smaller) = (global.next_multiple_of(devices), divisor_below(global, devices));
+            let message = format!(
+                "{global} sequences cannot be divided among {devices} devices; write \"{larger} sequences\", or take \
+                 {smaller} devices"
+            );
+            return refuse("global_batch", message);
         }
         let of_rank = global / devices;
         let micro_batch = training.micro_batch.0.min(of_rank);
         if !of_rank.is_multiple_of(micro_batch) {
             let smaller = divisor_below(of_rank, micro_batch);
-            return Err(PlanError::refuse(
-                format!("stage.{}.micro_batch", self.name),
-                format!(
-                    "{micro_batch} sequences do not divide the {of_rank} that each of {devices} devices gets; write \"{smaller} sequences\""
-                ),
-            ));
+            let message = format!(
+                "{micro_batch} sequences do not divide the {of_rank} that each of {devices} devices gets; write \
+                 \"{smaller} sequences\""
+            );
+            return refuse("micro_batch", message);
         }
         Ok((micro_batch, of_rank / micro_batch))
     }
@@ -208,49 +198,39 @@ pub(super) fn context(
 ) -> Result<Rope, PlanError> {
     let refuse =
         |key: &str, message: String| Err(PlanError::refuse(format!("stage.{}.{key}", stage.name), message));
-    match &stage.data {
-        StageData::LongContext(LongContext { rope_theta, .. }) => {
-            if config.rope_scaling.is_some() && !matches!(stage.from, Start::Stage(_)) {
-                return refuse(
-                    "rope_theta",
-                    "the model's YaRN was set for another theta; remove rope_scaling from its configuration"
-                        .to_owned(),
-                );
-            }
-            if length <= before.context {
-                return refuse(
-                    "sequence_length",
-                    format!(
-                        "rows of {length} tokens are within the {} that the model has already; \
-                         write longer ones, or kind = \"pretrain\"",
-                        before.context
-                    ),
-                );
-            }
-            if *rope_theta < before.theta {
-                return refuse(
-                    "rope_theta",
-                    format!(
-                        "{} is less than the {} of the shorter context before; a longer one needs at least as much",
-                        *rope_theta, before.theta
-                    ),
-                );
-            }
-            Ok(Rope {
-                theta: *rope_theta,
-                context: length,
-            })
+    let (theta, context) = (before.theta, before.context);
+    let StageData::LongContext(LongContext { rope_theta, .. }) = &stage.data else {
+        if length <= context {
+            return Ok(before);
         }
-        _ if length > before.context => refuse(
-            "sequence_length",
-            format!(
-                "rows of {length} tokens are longer than the {} that theta {} is set for; shorten them, \
-                 or write kind = \"long-context\" with a larger rope_theta",
-                before.context, before.theta
-            ),
-        ),
-        _ => Ok(before),
+        let message = format!(
+            "rows of {length} tokens are longer than the {context} that theta {theta} is set for; shorten them, \
+             or write kind = \"long-context\" with a larger rope_theta"
+        );
+        return refuse("sequence_length", message);
+    };
+    if config.rope_scaling.is_some() && !matches!(stage.from, Start::Stage(_)) {
+        let message =
+            "the model's YaRN was set for another theta; remove rope_scaling from its configuration";
+        return refuse("rope_theta", message.to_owned());
     }
+    if length <= context {
+        let message = format!(
+            "rows of {length} tokens are within the {context} that the model has already; \
+             write longer ones, or kind = \"pretrain\""
+        );
+        return refuse("sequence_length", message);
+    }
+    if *rope_theta < theta {
+        let message = format!(
+            "{rope_theta} is less than the {theta} of the shorter context before; a longer one needs at least as much"
+        );
+        return refuse("rope_theta", message);
+    }
+    Ok(Rope {
+        theta: *rope_theta,
+        context: length,
+    })
 }
 
 /// The rows of a stage on pairs must fit the reference too.

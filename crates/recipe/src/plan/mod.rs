@@ -1,7 +1,7 @@
-//! What a recipe comes to in steps, tokens and phases, worked out without a device and without data.
+//! A recipe in steps, tokens and phases, computed without a device and without data.
 //!
-//! [`Recipe::plan`] walks the stages in order and follows what each passes on: tokens trained, RoPE theta,
-//! context. What is known of the data (sizes of stores, tokenizers) is passed in as [`Facts`], and is then checked too.
+//! [`Recipe::plan`] walks the stages in order and tracks what each passes on: tokens trained, RoPE theta, context. What is
+//! known of the data (sizes of stores, tokenizers) is passed in as [`Facts`], and is then checked too.
 //! `smollm3-estimate` adds what a run costs.
 
 mod build;
@@ -47,10 +47,10 @@ impl PlanError {
     }
 }
 
-/// What is known apart from the recipe. Everything may be left out; what is there is checked.
+/// What is known beyond the recipe. Everything is optional; what is given is checked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// The architecture, for a checkpoint that was fetched; else that of [`Recipe::architecture`].
+    /// The architecture of a fetched checkpoint; else that of [`Recipe::architecture`].
     pub architecture: Option<ModelConfig>,
     /// Tokens for training in the store of a source, by the source's name.
     pub stores: BTreeMap<String, u64>,
@@ -127,13 +127,13 @@ pub struct ConversationPlan {
     pub rows: RowsPlan,
     /// The data sets.
     pub data: Vec<DataPlan>,
-    /// What it is measured on while it trains.
+    /// What it is measured on during training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<Validation>,
     /// The adapters that it trains instead of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapters: Option<AdaptersPlan>,
-    /// How the steps become known, while they are not.
+    /// How the steps become known, if they are not.
     #[serde(skip)]
     pub pending: Option<String>,
 }
@@ -274,7 +274,7 @@ pub struct SourcePlan {
     pub sequences: u64,
     /// Tokens of the phase.
     pub tokens: u64,
-    /// How often the phase goes through the source, where its store is known.
+    /// Passes over the source in the phase, if its store is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
 }

@@ -70,7 +70,9 @@ pub enum BatchSize {
     Pairs(Pairs),
 }
 
+/// Decimal multiples of tokens and of bytes, each with its power of ten.
 const DECIMAL: [(&str, u32); 4] = [("T", 12), ("B", 9), ("M", 6), ("k", 3)];
+const BYTES: [(&str, u32); 4] = [("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)];
 const MICRO_PERCENT: u64 = 1_000_000;
 
 impl Percent {
@@ -132,20 +134,32 @@ fn exact_decimal(value: u64, exponent: u32) -> String {
     format!("{}.{}", value / unit, digits.trim_end_matches('0'))
 }
 
-impl fmt::Display for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match DECIMAL
-            .iter()
-            .find(|(_, exponent)| self.0 >= 10_u64.pow(*exponent))
-        {
-            Some((unit, exponent)) => write!(f, "{}{unit}", exact_decimal(self.0, *exponent)),
-            None => write_counted(f, self.0, "token"),
-        }
+fn exponent_of(unit: &str, units: &[(&str, u32)]) -> Option<u32> {
+    let known = units.iter().find(|(name, _)| *name == unit);
+    known.map(|(_, exponent)| *exponent)
+}
+
+/// `count` in the largest of `units` that it reaches, or else with its noun.
+fn write_scaled(
+    f: &mut fmt::Formatter<'_>,
+    count: u64,
+    units: &[(&str, u32)],
+    singular: &str,
+) -> fmt::Result {
+    match units.iter().find(|(_, exponent)| count >= 10_u64.pow(*exponent)) {
+        Some((unit, exponent)) => write!(f, "{}{unit}", exact_decimal(count, *exponent)),
+        None => write_counted(f, count, singular),
     }
 }
 
 fn write_counted(f: &mut fmt::Formatter<'_>, count: u64, singular: &str) -> fmt::Result {
     write!(f, "{count} {singular}{}", if count == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_scaled(f, self.0, &DECIMAL, "token")
+    }
 }
 
 /// Quantities that are written as a number and a word.
@@ -172,7 +186,7 @@ counted!(Steps: "step", Sequences: "sequence", Pairs: "pair");
 impl fmt::Display for ContextLength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            0 => write!(f, "0"),
+            0 => f.write_str("0"),
             length if length.is_multiple_of(1 << 20) => write!(f, "{}M", length >> 20),
             length if length.is_multiple_of(1 << 10) => write!(f, "{}k", length >> 10),
             length => write!(f, "{length}"),
@@ -182,11 +196,7 @@ impl fmt::Display for ContextLength {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)];
-        match units.iter().find(|(_, exponent)| self.0 >= 10_u64.pow(*exponent)) {
-            Some((unit, exponent)) => write!(f, "{}{unit}", exact_decimal(self.0, *exponent)),
-            None => write_counted(f, self.0, "byte"),
-        }
+        write_scaled(f, self.0, &BYTES, "byte")
     }
 }
 

@@ -4,20 +4,19 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{
-    BatchSize, Bytes, ContextLength, DECIMAL, Pairs, Percent, Sequences, Span, Steps, Tokens, UnitError,
+    BYTES, BatchSize, Bytes, ContextLength, DECIMAL, Pairs, Percent, Sequences, Span, Steps, Tokens,
+    UnitError, exponent_of,
 };
 
 /// `text` as an integer: a decimal number times `10^exponent`, or why it is none.
 fn scaled_decimal(text: &str, exponent: u32) -> Result<u64, &'static str> {
-    const MALFORMED: &str = "is not a number";
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| -> Result<String, &'static str> {
+    let digits = |part: &str| {
         let plain = part.replace('_', "");
         let well_placed = !part.starts_with('_') && !part.ends_with('_');
-        if !plain.is_empty() && well_placed && plain.bytes().all(|byte| byte.is_ascii_digit()) {
-            Ok(plain)
-        } else {
-            Err(MALFORMED)
+        match !plain.is_empty() && well_placed && plain.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => Ok(plain),
+            false => Err("is not a number"),
         }
     };
     let (whole, fraction) = (digits(whole)?, digits(fraction)?);
@@ -42,7 +41,7 @@ fn split_unit(text: &str) -> (&str, &str) {
 
 /// A quantity that is written as a string with a unit.
 pub(super) trait Quantity: FromStr<Err = UnitError> + fmt::Display {
-    /// What it is, as an error names it.
+    /// Its name in errors.
     const NAME: &'static str;
     /// How it is written.
     const EXAMPLE: &'static str;
@@ -50,11 +49,8 @@ pub(super) trait Quantity: FromStr<Err = UnitError> + fmt::Display {
     const BARE: bool = false;
 
     fn refuse(text: &str, reason: &str) -> UnitError {
-        UnitError(format!(
-            "\"{text}\" {reason}; write {} as {}",
-            Self::NAME,
-            Self::EXAMPLE
-        ))
+        let (name, example) = (Self::NAME, Self::EXAMPLE);
+        UnitError(format!("\"{text}\" {reason}; write {name} as {example}"))
     }
 }
 
@@ -96,40 +92,39 @@ impl Quantity for BatchSize {
     const EXAMPLE: &'static str = "\"576 sequences\" or \"2359296 tokens\"";
 }
 
+/// `number` times `10^exponent` as the quantity `Q`; `None` is an unknown unit.
+fn scaled<Q: Quantity>(text: &str, number: &str, exponent: Option<u32>) -> Result<u64, UnitError> {
+    let exponent = exponent.ok_or_else(|| Q::refuse(text, "has an unknown unit"))?;
+    scaled_decimal(number, exponent).map_err(|reason| Q::refuse(text, reason))
+}
+
+/// The number and the unit of `text`, which must have one.
+fn with_unit<Q: Quantity>(text: &str) -> Result<(&str, &str), UnitError> {
+    match split_unit(text) {
+        (_, "") => Err(Q::refuse(text, "has no unit")),
+        parts => Ok(parts),
+    }
+}
+
 impl FromStr for Tokens {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let (number, unit) = split_unit(text);
-        let multiple = unit
-            .strip_suffix("tokens")
-            .or_else(|| unit.strip_suffix("token"))
-            .map(str::trim_end);
-        let exponent = match multiple.unwrap_or(unit) {
-            "" if multiple.is_some() => Some(0),
-            "" => return Err(Self::refuse(text, "has no unit")),
-            suffix => DECIMAL
-                .iter()
-                .find(|(name, _)| *name == suffix)
-                .map(|(_, exponent)| *exponent),
+        let (number, unit) = with_unit::<Self>(text)?;
+        let word = unit.strip_suffix("tokens").or_else(|| unit.strip_suffix("token"));
+        let exponent = match word.map(str::trim_end) {
+            Some("") => Some(0),
+            multiple => exponent_of(multiple.unwrap_or(unit), &DECIMAL),
         };
-        let exponent = exponent.ok_or_else(|| Self::refuse(text, "has an unknown unit"))?;
-        scaled_decimal(number, exponent)
-            .map(Self)
-            .map_err(|reason| Self::refuse(text, reason))
+        scaled::<Self>(text, number, exponent).map(Self)
     }
 }
 
 /// Parses `"12 things"` or `"1 thing"`.
 pub(super) fn counted<Q: Quantity>(text: &str, singular: &str) -> Result<u64, UnitError> {
-    let (number, unit) = split_unit(text);
-    if unit.is_empty() {
-        return Err(Q::refuse(text, "has no unit"));
-    }
-    if unit.strip_suffix('s').unwrap_or(unit) != singular {
-        return Err(Q::refuse(text, "has an unknown unit"));
-    }
-    scaled_decimal(number, 0).map_err(|reason| Q::refuse(text, reason))
+    let (number, unit) = with_unit::<Q>(text)?;
+    let is_known = unit.strip_suffix('s').unwrap_or(unit) == singular;
+    scaled::<Q>(text, number, is_known.then_some(0))
 }
 
 impl FromStr for ContextLength {
@@ -137,21 +132,18 @@ impl FromStr for ContextLength {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let (number, unit) = split_unit(text);
-        let unit = unit.strip_suffix("tokens").unwrap_or(unit).trim_end();
-        let shift = match unit {
+        let shift = match unit.strip_suffix("tokens").unwrap_or(unit).trim_end() {
             "" => 0,
             "k" => 10,
             "M" => 20,
             _ => return Err(Self::refuse(text, "has an unknown unit")),
         };
-        let value = scaled_decimal(number, 0).map_err(|reason| Self::refuse(text, reason))?;
+        let value = scaled::<Self>(text, number, Some(0))?;
         if value == 0 {
             return Err(Self::refuse(text, "is too short, a row cannot have 0 tokens"));
         }
-        value
-            .checked_mul(1 << shift)
-            .map(Self)
-            .ok_or_else(|| Self::refuse(text, "is more than can be counted (2^64)"))
+        let length = value.checked_mul(1 << shift).map(Self);
+        length.ok_or_else(|| Self::refuse(text, "is more than can be counted (2^64)"))
     }
 }
 
@@ -159,19 +151,12 @@ impl FromStr for Bytes {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let (number, unit) = split_unit(text);
+        let (number, unit) = with_unit::<Self>(text)?;
         let exponent = match unit {
-            "bytes" | "byte" => 0,
-            "kB" => 3,
-            "MB" => 6,
-            "GB" => 9,
-            "TB" => 12,
-            "" => return Err(Self::refuse(text, "has no unit")),
-            _ => return Err(Self::refuse(text, "has an unknown unit")),
+            "bytes" | "byte" => Some(0),
+            multiple => exponent_of(multiple, &BYTES),
         };
-        scaled_decimal(number, exponent)
-            .map(Self)
-            .map_err(|reason| Self::refuse(text, reason))
+        scaled::<Self>(text, number, exponent).map(Self)
     }
 }
 
@@ -179,13 +164,8 @@ impl FromStr for Percent {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        match split_unit(text) {
-            (number, "%") => scaled_decimal(number, 6)
-                .map_err(|reason| Self::refuse(text, reason))
-                .and_then(Self::from_micro),
-            (_, "") => Err(Self::refuse(text, "has no unit")),
-            _ => Err(Self::refuse(text, "has an unknown unit")),
-        }
+        let (number, unit) = with_unit::<Self>(text)?;
+        scaled::<Self>(text, number, (unit == "%").then_some(6)).and_then(Self::from_micro)
     }
 }
 
@@ -193,14 +173,13 @@ impl FromStr for Span {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        match split_unit(text).1 {
-            "" => Err(Self::refuse(text, "has no unit")),
+        match with_unit::<Self>(text)?.1 {
             "%" => text.parse().map(Self::Percent),
             "step" | "steps" => text.parse().map(Self::Steps),
-            _ => text
-                .parse()
-                .map(Self::Tokens)
-                .map_err(|_| Self::refuse(text, "is no length")),
+            _ => match text.parse() {
+                Ok(tokens) => Ok(Self::Tokens(tokens)),
+                Err(_) => Err(Self::refuse(text, "is not a length")),
+            },
         }
     }
 }
@@ -209,13 +188,12 @@ impl FromStr for BatchSize {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        match split_unit(text).1 {
-            "" => Err(Self::refuse(text, "has no unit")),
+        match with_unit::<Self>(text)?.1 {
             "sequence" | "sequences" => text.parse().map(Self::Sequences),
-            _ => text
-                .parse()
-                .map(Self::Tokens)
-                .map_err(|_| Self::refuse(text, "is no batch")),
+            _ => match text.parse() {
+                Ok(tokens) => Ok(Self::Tokens(tokens)),
+                Err(_) => Err(Self::refuse(text, "is not a batch")),
+            },
         }
     }
 }
