@@ -30,7 +30,6 @@ mod meter;
 mod mpi;
 #[cfg(feature = "nccl")]
 pub mod nccl;
-mod operations;
 mod reduction;
 mod shards;
 mod single;
@@ -40,14 +39,13 @@ mod with_devices;
 
 pub use agreement::agree;
 pub use between_devices::{Begun, BetweenDevices, DeviceValues};
-pub use collective::Collective;
+pub use collective::{Collective, PIECE};
 pub use disagreement::{Disagreement, Odd};
 pub use error::{CollectiveError, Result};
 pub use launcher::{LaunchError, Launcher, Placement};
 pub use meter::{Meter, Traffic};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
-pub use operations::PIECE;
 pub use reduction::Reduction;
 pub use shards::{Layout, LayoutError, Piece, Shards};
 pub use single::Single;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
 use smollm3_chat::{ChatError, Conversation, NaiveDate, Render, Rendered, Template, spelled_token};
 use smollm3_corpus::Tokenizer;
+use smollm3_engine::ranks::on_rank_zero;
 use smollm3_engine::{EngineError, Run};
 use smollm3_files::atomic_file::write_json;
 use smollm3_recipe::{ChatText, Recipe, SpecialTokens, Stage, Start, TemplateChoice, TemplateDrops};
@@ -185,7 +186,9 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
 pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<(PathBuf, ChatTokens)> {
     let tokens = check_tokens(&run.data.tokenizer)?;
     let folder = run.stage_folder(&stage.name).join("tokenizer");
-    run.on_rank_zero(|| write_tokenizer(&run.data.tokenizer_folder, template, &folder))?;
+    on_rank_zero(&*run.ranks, || {
+        write_tokenizer(&run.data.tokenizer_folder, template, &folder)
+    })?;
     Ok((folder, tokens))
 }
 

@@ -12,16 +12,15 @@ mod stage_checkpoints;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use smollm3_collective::Collective;
 use smollm3_files::atomic_file::{sync_folder, write_json};
-use smollm3_files::{FileHashes, plain_files};
+use smollm3_files::{FileHashes, io, plain_files};
 use smollm3_hub::{read_pins, write_pins};
-use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
+use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, write_shards};
 use smollm3_model::{ModelConfig, SmolLm3};
-use smollm3_recipe::{ADAPTER_FOLDER, Lora, Optimizer, PEFT_CONFIG};
+use smollm3_recipe::{ADAPTER_FOLDER, Optimizer, PEFT_CONFIG};
 
-use crate::error::io;
 use crate::{AdamW, EngineError, Result, TrainState};
 use manifest::seal;
 use moment_shard::MomentShard;
@@ -126,11 +125,11 @@ pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
 ///
 /// # Errors
 /// A file cannot be written, or as `write`; nothing is left under the checkpoint's name then.
-pub fn publish<E: From<EngineError>>(
+pub fn publish(
     stage_folder: &Path,
     progress: &Progress,
-    write: impl FnOnce(&Path) -> std::result::Result<(), E>,
-) -> std::result::Result<PathBuf, E> {
+    write: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let target = stage_folder.join(folder_name(progress.step));
     let draft = stage_folder.join(format!(".{}.part", folder_name(progress.step)));
     if draft.exists() {
@@ -138,8 +137,8 @@ pub fn publish<E: From<EngineError>>(
     }
     fs::create_dir_all(stage_folder).map_err(io("create", stage_folder))?;
     if let Err(error) = write(&draft)
-        .and_then(|()| Ok(record_commits(stage_folder, &draft)?))
-        .and_then(|()| Ok(seal(&draft, progress)?))
+        .and_then(|()| record_commits(stage_folder, &draft))
+        .and_then(|()| seal(&draft, progress))
     {
         // The error that matters is the first; a draft that cannot be removed is overwritten next time.
         let _ = fs::remove_dir_all(&draft);
@@ -149,7 +148,7 @@ pub fn publish<E: From<EngineError>>(
         fs::remove_dir_all(&target).map_err(io("replace", &target))?;
     }
     fs::rename(&draft, &target).map_err(io("rename", &draft))?;
-    sync_folder(stage_folder).map_err(EngineError::from)?;
+    sync_folder(stage_folder)?;
     Ok(target)
 }
 
@@ -207,68 +206,25 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
     // Renamed first, so that a half-removed checkpoint is never taken for a whole one.
     let grave = folder.with_extension("removed");
     fs::rename(folder, &grave).map_err(io("remove", folder))?;
-    fs::remove_dir_all(&grave).map_err(io("remove", &grave))
-}
-
-/// The training state of a checkpoint.
-///
-/// # Errors
-/// A file is missing or does not fit the configuration.
-pub fn load(
-    folder: &Path,
-    config: &ModelConfig,
-    progress: &Progress,
-    optimizer: &Optimizer,
-    device: &Device,
-    ranks: &dyn Collective,
-) -> Result<TrainState> {
-    let checkpoint = hf::Checkpoint::open(folder)?;
-    if checkpoint.config != *config {
-        return Err(EngineError::Refused(format!(
-            "{}: its config.json is not the architecture of the recipe; remove the checkpoint or mend the recipe",
-            folder.display()
-        )));
-    }
-    let model = checkpoint.model(&device.clone().autodiff())?;
-    let shapes = config.parameter_shapes();
-    let optimizer = AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)?;
-    Ok(TrainState { model, optimizer })
+    Ok(fs::remove_dir_all(&grave).map_err(io("remove", &grave))?)
 }
 
 fn adapter_tensors(model: &SmolLm3) -> Vec<NamedTensor> {
-    let tensor = |(name, _, value): (String, String, Tensor<2>)| NamedTensor {
-        name,
-        shape: value.dims().to_vec(),
-        dtype: FileDtype::F32,
-        values: Values::Later(Box::new(move || value.to_data().iter::<f32>().collect())),
-    };
-    model.adapters().into_iter().map(tensor).collect()
+    let adapters = model.adapters().into_iter();
+    adapters
+        .map(|(name, _, value)| NamedTensor::later(name, value, FileDtype::F32))
+        .collect()
 }
 
-/// The training state of a checkpoint of adapters, on the weights that they adapt.
+/// The adapters of a checkpoint.
 ///
 /// # Errors
-/// A file is missing or does not fit.
-pub fn load_adapters(
-    base: SmolLm3,
-    lora: &Lora,
-    folder: &Path,
-    progress: &Progress,
-    optimizer: &Optimizer,
-    device: &Device,
-    ranks: &dyn Collective,
-) -> Result<TrainState> {
+/// A file is missing or damaged.
+fn adapter_files(folder: &Path) -> Result<TensorFiles> {
     let own = folder.join(ADAPTER_FOLDER);
     // Versions up to 0.2 wrote them beside the weights.
-    let adapters = TensorFiles::open(if own.is_dir() { &own } else { folder }, ADAPTERS)?;
-    let model = base.with_adapters(lora, &adapters, &device.clone().autodiff())?;
-    let shapes: Vec<(String, Vec<usize>)> = model
-        .adapters()
-        .into_iter()
-        .map(|(_, name, value)| (name, value.dims().to_vec()))
-        .collect();
-    let optimizer = AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)?;
-    Ok(TrainState { model, optimizer })
+    let folder = if own.is_dir() { &own } else { folder };
+    Ok(TensorFiles::open(folder, ADAPTERS)?)
 }
 
 /// The optimizer's state of a checkpoint, for another stage to go on with. Reads this rank's shard of the moments.

@@ -26,7 +26,7 @@ pub const ALONE: Duration = Duration::from_secs(7 * 24 * 3600);
 ///
 /// # Errors
 /// As `work`; [`EngineError::FirstEnded`] where that was rank 0's; a rank that is late or gone.
-pub(crate) fn rank_zero_first<T, E: From<EngineError>>(
+pub fn rank_zero_first<T, E: From<EngineError>>(
     ranks: &dyn Collective,
     work: impl FnOnce() -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E> {
@@ -68,7 +68,7 @@ fn wait(ranks: &dyn Collective, failed: bool) -> Result<()> {
 ///
 /// # Errors
 /// As `work`; [`EngineError::FirstEnded`] for the others; a rank that is late or gone.
-pub(crate) fn from_rank_zero<T, E>(
+pub fn from_rank_zero<T, E>(
     ranks: &dyn Collective,
     work: impl FnOnce() -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E>

@@ -32,7 +32,6 @@ pub use epoch_data::{EpochData, EpochOrder};
 pub use evaluate::Evaluate;
 use evaluate::Figures;
 pub use rank_slice::RankSlice;
-pub(crate) use rank_slice::check_slices;
 pub use run_stage::run_stage;
 pub use step_batches::StepBatches;
 

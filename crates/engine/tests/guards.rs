@@ -218,11 +218,10 @@ impl Checkpointer for Stage {
             let left =
                 failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             match left {
-                Ok(_) => Err(EngineError::Io {
-                    action: "write",
-                    path: PathBuf::from("model.safetensors"),
-                    source: std::io::ErrorKind::StorageFull.into(),
-                }),
+                Ok(_) => {
+                    let full = std::io::ErrorKind::StorageFull.into();
+                    Err(io("write", Path::new("model.safetensors"))(full).into())
+                }
                 Err(_) => Ok(PathBuf::from(format!("step-{step}"))),
             }
         }))
@@ -448,6 +447,6 @@ fn an_end_that_can_never_be_written_is_an_error() {
     let stage = stage(4, &["stage.pretrain.checkpoint.every=100 steps"]);
     stage.failures.store(u32::MAX, Ordering::Relaxed);
     let (ended, events) = stage.run(|_| 1.0);
-    assert!(matches!(ended.err(), Some(EngineError::Io { .. })));
+    assert!(matches!(ended.err(), Some(EngineError::Files(FilesError::Io { .. }))));
     assert!(!incidents(&events).is_empty());
 }

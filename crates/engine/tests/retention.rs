@@ -47,7 +47,7 @@ fn save(folder: &Path, step: u64, bad: u64, steps: u64) {
     };
     checkpoint::publish(folder, &progress, |draft| {
         fs::create_dir(draft).unwrap();
-        Ok::<_, EngineError>(())
+        Ok(())
     })
     .unwrap();
 }

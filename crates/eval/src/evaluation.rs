@@ -52,7 +52,7 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
     {
         return Ok(Some(known));
     }
-    let progress = checkpoint::verify(&path, run.hashes()).map_err(damaged)?;
+    let progress = checkpoint::verify(&path, &run.hashes).map_err(damaged)?;
     let mut evaluation = Evaluation {
         checkpoint: identity,
         step: progress.step,

@@ -20,6 +20,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use smollm3_engine::ranks::on_rank_zero;
 use smollm3_engine::{EngineError, Run, checkpoint};
 use smollm3_files::atomic_file::write_json;
 use smollm3_hub::Hub;
@@ -93,7 +94,7 @@ impl<'a> Pushing<'a> {
     pub fn of(run: &Run, listener: &'a mut dyn Listener) -> Result<Self> {
         let uploads = match &run.recipe.run.push {
             None => None,
-            Some(push) => run.on_rank_zero(|| Uploads::start(run, push.clone()))?,
+            Some(push) => on_rank_zero(&*run.ranks, || Uploads::start(run, push.clone()))?,
         };
         Ok(Self { listener, uploads })
     }

@@ -62,12 +62,12 @@ pub fn run_stages(
     let mut listener = Pushing::of(run, listener)?;
     for stage in run.recipe.stages.get(numbers).unwrap_or_default() {
         run_stage(run, stage, stop, &mut listener)?;
-        run.on_rank_zero(|| {
+        on_rank_zero(&*run.ranks, || {
             evaluate_stage(run, stage, &mut listener)?;
             listener.stage_ended(stage)
         })?;
     }
-    run.on_rank_zero(|| listener.finish(stop))?;
+    on_rank_zero(&*run.ranks, || listener.finish(stop))?;
     Ok(())
 }
 
@@ -83,7 +83,7 @@ fn run_stage(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn Lis
         }
         StageData::Apo(preference) => prefer(run, stage, preference, stop, listener)?,
         StageData::Merge(merging) => {
-            run.on_rank_zero(|| merge_stage(run, stage, merging, stop, listener))?;
+            on_rank_zero(&*run.ranks, || merge_stage(run, stage, merging, stop, listener))?;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_engine::{
-    CrossEntropy, EngineError, Evaluate, Result, Run, StageCheckpoints, TrainState, run_stage, token_bytes,
+    CrossEntropy, EngineError, Evaluate, RankSlice, Result, Run, StageCheckpoints, TrainState, run_stage, token_bytes,
 };
 use smollm3_recipe::{Stage, Training};
 use smollm3_records::Listener;
@@ -25,7 +25,7 @@ pub fn pretrain(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn 
         .ok_or_else(|| EngineError::Refused(format!("stage \"{}\" is not one on token rows", stage.name)))?;
     run.verify_parents(stage)?;
     let config = run.stage_config(stage)?;
-    let rows = MixedRows::new(&run.recipe, training, &run.data, run.rank_slice(stage, training)?)?;
+    let rows = MixedRows::new(&run.recipe, training, &run.data, RankSlice::new(&*run.ranks, stage, training)?)?;
     let fingerprint = |(name, store): (&String, &SourceStore)| (name.clone(), store.fingerprint.clone());
     let checkpoints = StageCheckpoints {
         run,

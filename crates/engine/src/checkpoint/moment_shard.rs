@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use smollm3_files::atomic_file::{sync_folder, write_json};
+use smollm3_files::io;
 use smollm3_model::hf::{NamedTensor, TensorFiles, write_shards};
 use smollm3_records::checkpoint::folder_name;
 
-use crate::error::io;
 use crate::step::OPTIMIZER;
 use crate::{EngineError, Result};
 
@@ -89,10 +89,8 @@ impl MomentShard {
             files.extend(tensors.names().map(|tensor| (tensor.to_owned(), name.clone())));
         }
         let index = into.join(format!("{OPTIMIZER}.safetensors.index.json"));
-        Ok(write_json(
-            &index,
-            &json!({ "metadata": {}, "weight_map": files }),
-        )?)
+        let contents = json!({ "metadata": {}, "weight_map": files });
+        Ok(write_json(&index, &contents)?)
     }
 
     /// Removes the shards, which the checkpoint now holds.
@@ -101,6 +99,6 @@ impl MomentShard {
     /// The folder cannot be removed.
     pub fn clear(stage_folder: &Path, step: u64) -> Result<()> {
         let folder = Self::folder(stage_folder, step);
-        fs::remove_dir_all(&folder).map_err(io("remove", &folder))
+        Ok(fs::remove_dir_all(&folder).map_err(io("remove", &folder))?)
     }
 }

@@ -89,15 +89,11 @@ impl StageCheckpoints<'_> {
     ) -> Result<ResumePoint> {
         let run = self.run;
         let ranks = &*run.ranks;
-        let items: Vec<(&str, String)> = self
-            .data
-            .iter()
-            .map(|(name, fingerprint)| (name.as_str(), fingerprint.clone()))
-            .collect();
-        agree(ranks, &items)?;
+        let items = self.data.iter().map(|(name, fingerprint)| (name.as_str(), fingerprint.clone()));
+        agree(ranks, &items.collect::<Vec<_>>())?;
         // Files are compared with their manifests once, not by every rank.
         let newest = from_rank_zero(ranks, || {
-            let (newest, damaged) = checkpoint::newest(&self.folder(), run.hashes(), wanted)?;
+            let (newest, damaged) = checkpoint::newest(&self.folder(), &run.hashes, wanted)?;
             let step = newest.as_ref().map_or(0, |(progress, _)| progress.step);
             for fault in damaged {
                 let kind = IncidentKind::Damaged { fault };
@@ -131,14 +127,33 @@ impl StageCheckpoints<'_> {
 
     /// The state of a checkpoint of this stage.
     fn load(&self, folder: &Path, progress: &Progress) -> Result<TrainState> {
-        let (device, ranks) = (&self.run.device, &*self.run.ranks);
-        let optimizer = &self.training.optimizer;
-        let Some(lora) = self.lora else {
-            return checkpoint::load(folder, &self.config, progress, optimizer, device, ranks);
+        let (run, device) = (self.run, self.run.device.clone().autodiff());
+        let (model, shapes) = match self.lora {
+            None => {
+                let checkpoint = hf::Checkpoint::open(folder)?;
+                if checkpoint.config != self.config {
+                    return Err(EngineError::Refused(format!(
+                        "{}: its config.json is not the architecture of the recipe; remove the checkpoint or mend the recipe",
+                        folder.display()
+                    )));
+                }
+                (checkpoint.model(&device)?, self.config.parameter_shapes())
+            }
+            Some(lora) => {
+                // The checkpoint's weights have the adapters merged in: the frozen ones are those that the stage began with.
+                let (base, _) = self.frozen(lora)?;
+                let adapters = checkpoint::adapter_files(folder)?;
+                let model = base.with_adapters(lora, &adapters, &device)?;
+                let adapters = model.adapters().into_iter();
+                let shapes = adapters.map(|(_, name, value)| (name, value.dims().to_vec()));
+                let shapes = shapes.collect();
+                (model, shapes)
+            }
         };
-        // The checkpoint's weights have the adapters merged in: the frozen ones are those that the stage began with.
-        let (base, _) = self.frozen(lora)?;
-        checkpoint::load_adapters(base, lora, folder, progress, optimizer, device, ranks)
+        let (settings, ranks) = (&self.training.optimizer, &*run.ranks);
+        let optimizer =
+            AdamW::restore(settings, progress.updates, &shapes, folder, &run.device, ranks)?;
+        Ok(TrainState { model, optimizer })
     }
 
     /// The weights that stay frozen, and the folder of the adapter to train on, if the stage begins with one.
@@ -183,11 +198,8 @@ impl StageCheckpoints<'_> {
     /// A checkpoint's weights under this stage's theta and length.
     fn weights(&self, folder: &Path) -> Result<SmolLm3> {
         let weights = hf::Checkpoint::open(folder)?.tensors;
-        Ok(SmolLm3::new(
-            &self.config,
-            &weights,
-            &self.run.device.clone().autodiff(),
-        )?)
+        let device = self.run.device.clone().autodiff();
+        Ok(SmolLm3::new(&self.config, &weights, &device)?)
     }
 
     /// `adapter_config.json` of its checkpoints.

@@ -7,12 +7,12 @@ use std::io::Write;
 use std::path::Path;
 
 use smollm3_files::atomic_file::{is_vacant, write_atomically};
+use smollm3_files::io;
 use smollm3_files::locked_file::open_locked;
 use smollm3_recipe::{Canonical, Difference, Recipe};
 use smollm3_records::{RECIPE, WRITTEN_RECIPE, read_recipe};
 use smollm3_sources::TOKENIZER;
 
-use crate::error::io;
 use crate::{EngineError, Result, checkpoint};
 
 const LOCK: &str = ".lock";

@@ -38,7 +38,7 @@ impl RankSlice {
         if world == 1 {
             return Ok(Self::whole(training));
         }
-        let micro_batch = refused(stage.micro_batches(training, world))?.0;
+        let micro_batch = stage.micro_batches(training, world)?.0;
         Ok(Self {
             rank: ranks.rank() as u64,
             world,
@@ -79,19 +79,4 @@ impl RankSlice {
             .take_while(|rows| !rows.is_empty())
             .collect()
     }
-}
-
-/// Checks that the ranks can share the steps of every stage.
-///
-/// # Errors
-/// They cannot, and what to write instead.
-pub(crate) fn check_slices(recipe: &smollm3_recipe::Recipe, world: usize) -> Result<()> {
-    match world {
-        1 => Ok(()),
-        _ => refused(recipe.check_ranks(world as u64)),
-    }
-}
-
-fn refused<T>(result: std::result::Result<T, smollm3_recipe::PlanError>) -> Result<T> {
-    result.map_err(|error| EngineError::Refused(error.to_string()))
 }

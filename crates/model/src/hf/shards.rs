@@ -6,7 +6,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use burn::tensor::TensorData;
+use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, TensorInfo, View, serialize_to_file};
 use serde_json::{Value, json};
 
@@ -190,6 +190,16 @@ pub enum Values {
 }
 
 impl NamedTensor {
+    /// A tensor on a device, which is read when its turn comes.
+    pub fn later<const D: usize>(name: String, value: Tensor<D>, dtype: FileDtype) -> Self {
+        Self {
+            name,
+            shape: value.dims().to_vec(),
+            dtype,
+            values: Values::Later(Box::new(move || value.to_data().iter().collect())),
+        }
+    }
+
     /// The numbers.
     pub fn read(&self) -> Cow<'_, [f32]> {
         match &self.values {
