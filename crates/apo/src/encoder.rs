@@ -12,13 +12,11 @@ use serde_json::{Map, Value, json};
 use smollm3_chat::tokens::{IM_END, check_tokens};
 use smollm3_chat::{Pair, RenderedPair, render_pair};
 use smollm3_conversations::{
-    ChatSetup, ConversationsError, Document, Encoded, Generator, Result, RowBatch, RowEncoder,
+    ChatSetup, ConversationsError, Document, Encoded, Generator, Result, RowBatch, RowEncoder, sum_pair,
 };
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::Columns;
 use smollm3_recipe::{ContextLength, Preference, Recipe, Stage, TemplateKwargs, TooLongPair};
-
-use crate::sum_pair;
 
 /// Encodes the rows of a stage as pairs.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Loss, margin and accuracy on pairs that are not trained on.
 
 use burn::module::Module;
-use smollm3_engine::{Evaluate, Result, Run, TrainState};
+use smollm3_engine::{Evaluate, Result, Run, TrainState, spread};
 use smollm3_recipe::PreferenceLoss;
 use smollm3_records::{Event, Listener, MeasureRecord};
 
@@ -31,8 +31,7 @@ impl Evaluate for HeldOutPairs<'_> {
         let Some((reference, rows)) = &self.held_out else {
             return Ok(None);
         };
-        let take = rows.len().min(self.most);
-        let pairs: Vec<u64> = (0..take).map(|i| i * rows.len() / take).collect();
+        let pairs: Vec<u64> = spread(rows.len(), self.most).collect();
         let ratios: Vec<[f64; 2]> = log_probs(&state.model.valid(), rows, &pairs, &self.run.device)?
             .into_iter()
             .zip(&pairs)

@@ -18,7 +18,6 @@ mod prepare;
 mod reference;
 mod reference_model;
 mod stage;
-mod sums;
 
 pub use encoder::{Cut, PairEncoder, PairLimits};
 pub use loss::{PairLoss, pair_loss};
@@ -27,4 +26,3 @@ pub use pair_rows::{PairRow, PairRows, PairSpan, pack_pairs};
 pub use prepare::{prepare_pairs, prepared_data};
 pub use reference::ReferenceLogProbs;
 pub use stage::prefer;
-pub use sums::sum_pair;

@@ -3,7 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_conversations::{Prepared, Result, measured_rows, stage_tokenizer};
-use smollm3_engine::{EpochData, EpochOrder, Run, StageCheckpoints, run_stage};
+use smollm3_engine::ranks::rank_zero_first;
+use smollm3_engine::{EpochData, EpochOrder, RankSlice, Run, StageCheckpoints, run_stage};
 use smollm3_recipe::{ModelConfig, Preference, PreparedData, Reference, Stage};
 use smollm3_records::{Event, Listener};
 
@@ -28,8 +29,9 @@ pub fn prefer(
     run.verify_parents(stage)?;
     let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
     let Run { recipe, data, .. } = run;
-    let prepared =
-        run.rank_zero_first(|| Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener))?;
+    let prepared = rank_zero_first(&*run.ranks, || {
+        Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener)
+    })?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let sources = preference.chat.data.iter().map(|data| {
         let report = prepared.reports.get(&data.name);
@@ -69,7 +71,7 @@ pub fn prefer(
     let mut log_probs_of = |rows: &PairRows, which: &str, listener: &mut dyn Listener| {
         let identity = format!("{which} {} {}", prepared.fingerprint, model.identity);
         let compute = |pairs: &[u64]| model.log_probs(rows, pairs);
-        run.rank_zero_first(|| {
+        rank_zero_first(&*run.ranks, || {
             ReferenceLogProbs::complete(&prepared.folder, &identity, rows.len(), compute, listener)
         })
     };
@@ -94,7 +96,7 @@ pub fn prefer(
     let data = EpochData {
         order: EpochOrder::new(pairs.len(), recipe.run.seed, "pairs", pairs_per_step),
         // Pairs are dealt out before they are packed: each rank packs its own rows.
-        slice: run.rank_slice(stage, &training)?.in_one_piece(pairs_per_step),
+        slice: RankSlice::new(&*run.ranks, stage, &training)?.in_one_piece(pairs_per_step),
         steps: training.total_steps(),
         category: "pairs",
         sources,

@@ -13,9 +13,10 @@ use std::time::Instant;
 use burn::tensor::{DType, Device};
 use serde::Serialize;
 use smollm3_collective::Single;
-use smollm3_kernels::{DeviceMemory, Transfers, device_memory, peak_memory, profile};
+use smollm3_kernels::{DeviceMemory, Profile, Transfers, device_memory, peak_memory, profile};
+use smollm3_model::bench::median;
 use smollm3_model::{DeviceInit, ModelConfig, Parameters, SmolLm3};
-use smollm3_recipe::{LossAverage, Optimizer, Precision, Recompute, Sharding};
+use smollm3_recipe::{LossAverage, Optimizer, Precision, Recompute};
 
 use crate::run::dtype;
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 };
 pub use bits::{BitsBench, bits};
 pub use parts::Parts;
-use parts::{ceiling, layer_products, median, parts, wait};
+use parts::{ceiling, layer_products, parts, wait};
 
 /// The step to time.
 #[derive(Debug, Clone)]
@@ -45,14 +46,6 @@ pub struct StepSettings {
 }
 
 impl StepSettings {
-    fn mode(&self) -> StepMode {
-        StepMode {
-            average: LossAverage::Tokens,
-            recompute: self.recompute,
-            sharding: Sharding::Optimizer,
-        }
-    }
-
     /// A model for the settings' rows, and its optimizer.
     fn state(&self, config: &ModelConfig, source: &impl Parameters, device: &Device) -> Result<TrainState> {
         let model = SmolLm3::new(config, source, &device.clone().autodiff())?;
@@ -72,7 +65,10 @@ impl StepSettings {
     ) -> Result<(TrainState, StepResult)> {
         let (own, alone) = ([MicroBatch::new(rows, device)?], Single::default());
         let batch = GlobalBatch::gather(&CrossEntropy, &own, false, &alone)?;
-        let mode = self.mode();
+        let mode = StepMode {
+            recompute: self.recompute,
+            ..LossAverage::Tokens.into()
+        };
         train_step(state, &CrossEntropy, batch, mode, learning_rate, |_| true)
     }
 }
@@ -137,16 +133,7 @@ impl From<DeviceMemory> for DeviceMegabytes {
 #[serde(untagged)]
 pub enum StepProfile {
     /// What ran.
-    Found {
-        /// Whether operations are kernels of a GPU. On a CPU one may be inside another.
-        on_device: bool,
-        /// Milliseconds from the first operation to the end of the last.
-        span_milliseconds: f64,
-        /// Milliseconds in which at least one ran.
-        busy_milliseconds: f64,
-        /// Name, how often it ran, milliseconds together; the longest first.
-        operations: Vec<(String, u64, f64)>,
-    },
+    Found(Profile),
     /// Nothing is known.
     Missing {
         /// Why.
@@ -216,9 +203,9 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
     let device_megabytes = device_memory(device).map(DeviceMegabytes::from);
     let profile = match settings.profile {
         true => {
-            let (after, profile) = profiled(device, || train(state));
+            let (after, found) = profile(device, || train(state));
             state = after?;
-            Some(profile)
+            Some(found.map_or_else(|error| StepProfile::Missing { error }, StepProfile::Found))
         }
         false => None,
     };
@@ -249,27 +236,6 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
         parts,
         profile,
     })
-}
-
-/// What `work` returns, and where its time went.
-fn profiled<T>(device: &Device, work: impl FnOnce() -> T) -> (T, StepProfile) {
-    let mut done = None;
-    let found = profile(device, || done = Some(work()));
-    let done = done.unwrap_or_else(|| unreachable!("the work is done in any case"));
-    let profile = match found {
-        Err(error) => StepProfile::Missing { error },
-        Ok(found) => StepProfile::Found {
-            on_device: found.on_device,
-            span_milliseconds: found.span,
-            busy_milliseconds: found.busy,
-            operations: found
-                .operations
-                .into_iter()
-                .map(|one| (one.name, one.calls, one.milliseconds))
-                .collect(),
-        },
-    };
-    (done, profile)
 }
 
 fn model_flops(config: &ModelConfig, tokens: usize, documents: &[f64]) -> f64 {

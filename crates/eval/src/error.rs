@@ -1,6 +1,6 @@
 //! What can go wrong in an evaluation.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use smollm3_conversations::ConversationsError;
 use smollm3_corpus::CorpusError;
@@ -109,16 +109,6 @@ pub enum EvalError {
         /// The folder.
         folder: PathBuf,
     },
-    /// A file cannot be read or written.
-    #[error("{}: cannot {action}: {source}", path.display())]
-    Io {
-        /// `read`, `write`, …
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// A store of another tokenizer.
     #[error("{}: token {id} is outside the model's vocabulary of {vocab_size}; tokenise the text with the checkpoint's tokenizer", store.display())]
     OtherTokenizer {
@@ -135,7 +125,7 @@ pub enum EvalError {
     /// Text or tokenizer.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
-    /// A file that is written whole, locked or hashed.
+    /// A file cannot be read, written or locked.
     #[error(transparent)]
     Files(#[from] smollm3_files::FilesError),
     /// The template.
@@ -178,12 +168,6 @@ pub(crate) fn finite(value: f64, figure: impl FnOnce() -> String) -> Result<f64>
             value,
         }),
     }
-}
-
-/// For `map_err` on file operations.
-pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EvalError {
-    let path = path.to_owned();
-    move |source| EvalError::Io { action, path, source }
 }
 
 impl EvalError {

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use smollm3_chat::Template;
 use smollm3_corpus::TokenStore;
-use smollm3_engine::{HeldOut, Run, checkpoint, token_bytes};
+use smollm3_engine::{HeldOut, Run, checkpoint, held_out_by_category};
 use smollm3_model::SmolLm3;
 use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig};
-use smollm3_pretrain::held_out_by_category;
 use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
 use smollm3_records::{
     Evaluation, Event, Listener, PositionLoss, ProbeScore, TextLoss, read_evaluation, stage_result,
@@ -74,16 +73,9 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
             long_context(run, stage, probes, &model, listener)?;
     }
     if let Some(text) = &asked.held_out {
-        let bytes = token_bytes(&run.data.tokenizer);
-        say(stage, "held-out loss", 0, 1, listener)?;
-        let found = held_out_by_category(
-            run,
-            &model,
-            text.sequence_length.0,
-            text.rows,
-            ROWS_AT_ONCE,
-            &bytes,
-        )?;
+        report_progress(stage, "held-out loss", 0, 1, listener)?;
+        let length = text.sequence_length.0;
+        let found = held_out_by_category(run, &model, length, text.rows, ROWS_AT_ONCE)?;
         let loss = |(category, loss): (String, HeldOut)| {
             let found = TextLoss {
                 nats_per_token: finite(loss.nats_per_token(), || {
@@ -95,19 +87,14 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
             Ok((category, found))
         };
         evaluation.held_out = found.into_iter().map(loss).collect::<Result<_>>()?;
-        say(stage, "held-out loss", 1, 1, listener)?;
+        report_progress(stage, "held-out loss", 1, 1, listener)?;
     }
     let template = Template::of_checkpoint(&path)?;
     if let (Some(pairs), Some(template)) = (&asked.preference, &template) {
         let tokenizer = &run.data.tokenizer;
-        evaluation.preference = preference(
-            &model,
-            tokenizer,
-            template,
-            pairs,
-            &run.device,
-            &mut |done, total| say(stage, "pairs of sums", done, total, listener),
-        )?;
+        evaluation.preference = preference(&model, tokenizer, template, pairs, &mut |done, total| {
+            report_progress(stage, "pairs of sums", done, total, listener)
+        })?;
     }
     if let (Some(questions), Some(template)) = (&asked.exact_match, &template) {
         let mut stop = GenerationConfig::of_checkpoint(&path)
@@ -122,14 +109,14 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
             template,
             &stop,
             questions,
-            &mut |done, total| say(stage, "sums", done, total, listener),
+            &mut |done, total| report_progress(stage, "sums", done, total, listener),
         )?;
     }
     write_evaluation(&folder, &evaluation)?;
     Ok(Some(evaluation))
 }
 
-fn say(stage: &Stage, what: &str, done: u64, total: u64, listener: &mut dyn Listener) -> Result<()> {
+fn report_progress(stage: &Stage, what: &str, done: u64, total: u64, listener: &mut dyn Listener) -> Result<()> {
     let what = format!("{}: {what}", stage.name);
     Ok(listener.on(&Event::Preparing { what, done, total })?)
 }
@@ -146,7 +133,7 @@ fn long_context(
     let scores = match probes.tasks.is_empty() {
         true => Vec::new(),
         false => probe_scores(model, &run.data.tokenizer, probes, &mut |done, total| {
-            say(stage, "long-context probes", done, total, listener)
+            report_progress(stage, "long-context probes", done, total, listener)
         })?,
     };
     let stores = run
@@ -163,7 +150,7 @@ fn long_context(
         &lengths,
         LONG_DOCUMENTS,
         &run.device,
-        &mut |done, total| say(stage, "loss by position", done, total, listener),
+        &mut |done, total| report_progress(stage, "loss by position", done, total, listener),
     )?;
     Ok((scores, losses))
 }

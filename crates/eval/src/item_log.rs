@@ -17,9 +17,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use smollm3_files::atomic_file::{is_vacant, write_atomically};
+use smollm3_files::io;
 use smollm3_files::locked_file::open_locked;
 
-use crate::error::io;
 use crate::{EvalError, Result};
 
 const SETTINGS: &str = "settings.json";
@@ -113,7 +113,7 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
             self.records.insert(item, line.record);
         }
         match &mut self.kept {
-            Some((path, file)) => file.write_all(&text).map_err(io("write", path)),
+            Some((path, file)) => Ok(file.write_all(&text).map_err(io("write", path))?),
             None => Ok(()),
         }
     }
@@ -130,17 +130,12 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
         for (item, record) in self.records {
             append(&mut text, &Line { item, record })?;
         }
-        // The lock goes with the old file: nobody is to take it for the new one.
+        // The lock belongs to the old file: it must not be taken for one on the new file.
         write_atomically(&path, &text)?;
         drop(file);
-        write_atomically(
-            &path.with_file_name("results.json"),
-            format!("{results:#}\n").as_bytes(),
-        )?;
-        Ok(write_atomically(
-            &path.with_file_name("results.md"),
-            markdown.as_bytes(),
-        )?)
+        let write = |name: &str, text: &str| write_atomically(&path.with_file_name(name), text.as_bytes());
+        write("results.json", &format!("{results:#}\n"))?;
+        Ok(write("results.md", markdown)?)
     }
 }
 

@@ -120,7 +120,7 @@ pub fn text_loss(
         bytes: &bytes,
         length: settings.length.unwrap_or(context).clamp(1, context),
         tokens_at_once: settings.tokens_at_once,
-        row: no_row(),
+        row: Row::default(),
         pieces: Vec::new(),
         records: Vec::new(),
     };
@@ -177,15 +177,6 @@ pub fn source_losses<'r>(records: impl IntoIterator<Item = &'r DocumentLoss>) ->
     sources.into_iter().map(loss).collect()
 }
 
-fn no_row() -> Row {
-    Row {
-        ids: Vec::new(),
-        targets: Vec::new(),
-        starts: Vec::new(),
-        source: 0,
-    }
-}
-
 impl Measure<'_> {
     /// Adds a document, in pieces; `go_on` is asked before each row.
     fn push(
@@ -225,7 +216,7 @@ impl Measure<'_> {
 
     /// Adds what the model makes of the row to its records.
     fn measure(&mut self) -> Result<()> {
-        let row = std::mem::replace(&mut self.row, no_row());
+        let row = std::mem::take(&mut self.row);
         if row.ids.is_empty() {
             return Ok(());
         }

@@ -62,14 +62,6 @@ pub enum InferenceError {
         folder: PathBuf,
     },
     /// A file of the checkpoint.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file that is hashed.
     #[error(transparent)]
     Files(#[from] smollm3_files::FilesError),
     /// Texts that do not fit a row.

@@ -6,8 +6,8 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
-use smollm3_kernels::{Documents, linear};
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
+use smollm3_kernels::{Documents, linear, upload};
 use smollm3_model::{GenerateError, SmolLm3, check_prompt};
 
 use crate::Result;
@@ -188,7 +188,5 @@ fn block_scores(scores: Tensor<2>, follows: &[u32], top: usize) -> Vec<TokenScor
 }
 
 fn integers(ids: &[u32], device: &Device) -> Tensor<1, Int> {
-    let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-    let length = ids.len();
-    Tensor::from_data(TensorData::new(ids, [length]), device)
+    upload(ids.iter().map(|id| *id as i32).collect(), device)
 }

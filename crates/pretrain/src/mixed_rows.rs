@@ -170,7 +170,7 @@ impl MixedRows {
 impl Dataset<Vec<Vec<Row>>, EngineError> for MixedRows {
     fn get(&self, index: usize) -> Result<Vec<Vec<Row>>> {
         let picked = self.picked(index as u64 + 1, Some(&self.slice))?;
-        let rows = picked.iter().map(|(source, sequence)| row_of(sequence, *source));
+        let rows = picked.iter().map(|(source, sequence)| Row::of_window(sequence, *source));
         Ok(self.slice.micro_batches(rows.collect()))
     }
 
@@ -197,15 +197,5 @@ impl StepBatches<Vec<Row>> for MixedRows {
             })
         };
         picks.into_iter().filter_map(row).collect()
-    }
-}
-
-/// The row of a window of the source with this index.
-pub(crate) fn row_of(sequence: &Sequence, source: usize) -> Row {
-    Row {
-        ids: sequence.inputs().to_vec(),
-        targets: sequence.targets(),
-        starts: sequence.document_starts(),
-        source,
     }
 }

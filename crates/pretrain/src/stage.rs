@@ -3,13 +3,12 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_engine::{
-    CrossEntropy, EngineError, Evaluate, RankSlice, Result, Run, StageCheckpoints, TrainState, run_stage, token_bytes,
+    CrossEntropy, EngineError, Evaluate, RankSlice, Result, Run, StageCheckpoints, TrainState, held_out_by_category, run_stage,
 };
 use smollm3_recipe::{Stage, Training};
 use smollm3_records::Listener;
 use smollm3_sources::SourceStore;
 
-use crate::held_out::held_out_by_category;
 use crate::mixed_rows::MixedRows;
 
 /// Rows of held-out text a source that are evaluated at the end of a phase.
@@ -36,11 +35,7 @@ pub fn pretrain(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn 
         data: run.data.stores.iter().map(fingerprint).collect(),
         lora: None,
     };
-    let held_out = HeldOutText {
-        run,
-        training,
-        bytes: token_bytes(&run.data.tokenizer),
-    };
+    let held_out = HeldOutText { run, training };
     run_stage(&checkpoints, &rows, &CrossEntropy, &held_out, stop, listener)
 }
 
@@ -48,7 +43,6 @@ pub fn pretrain(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn 
 struct HeldOutText<'a> {
     run: &'a Run,
     training: &'a Training,
-    bytes: Vec<u32>,
 }
 
 impl Evaluate for HeldOutText<'_> {
@@ -66,7 +60,7 @@ impl Evaluate for HeldOutText<'_> {
         let (run, training) = (self.run, self.training);
         let (length, micro_batch) = (training.sequence_length.0, training.micro_batch.0 as usize);
         let categories =
-            held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch, &self.bytes)?;
+            held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch)?;
         for (category, loss) in categories {
             listener.on(&loss.event(step, phase, &category))?;
         }

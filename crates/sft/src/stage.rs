@@ -6,9 +6,10 @@ use smollm3_conversations::{
     ConversationEncoder, ConversationStore, ConversationsError, Document, Prepared, Result, measured_rows,
     stage_tokenizer,
 };
+use smollm3_engine::ranks::{on_rank_zero, rank_zero_first};
 use smollm3_engine::{
-    CrossEntropy, EpochData, EpochOrder, Evaluate, HeldOut, Row, Run, StageCheckpoints, TrainState,
-    held_out_rows, run_stage, token_bytes,
+    CrossEntropy, EpochData, EpochOrder, Evaluate, RankSlice, Row, Run, StageCheckpoints, TrainState,
+    held_out_loss, run_stage, spread,
 };
 use smollm3_recipe::{FineTuning, ModelConfig, PreparedData, Stage, Training};
 use smollm3_records::{Event, Listener, write_ledger};
@@ -32,12 +33,13 @@ pub fn fine_tune(
     run.verify_parents(stage)?;
     let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
     let data = &fine_tuning.chat.data;
-    let prepared =
-        run.rank_zero_first(|| Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener))?;
+    let prepared = rank_zero_first(&*run.ranks, || {
+        Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener)
+    })?;
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(stage.optimisation()?), seed)?;
-    run.on_rank_zero(|| {
+    on_rank_zero(&*run.ranks, || {
         Ok::<_, ConversationsError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?)
     })?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
@@ -60,7 +62,7 @@ pub fn fine_tune(
         data: [(stage.name.clone(), prepared.fingerprint)].into(),
         lora: stage.lora(),
     };
-    let slice = run.rank_slice(stage, &training)?;
+    let slice = RankSlice::new(&*run.ranks, stage, &training)?;
     let data = EpochData {
         order: EpochOrder::new(rows.len(), seed, "rows", training.sequences_per_step()),
         slice,
@@ -76,7 +78,6 @@ pub fn fine_tune(
         training: &training,
         most: measured_rows(stage),
         held_out: prepared.held_out,
-        bytes: token_bytes(&run.data.tokenizer),
     };
     Ok(run_stage(
         &checkpoints,
@@ -95,7 +96,6 @@ struct HeldOutConversations<'a> {
     held_out: Option<ConversationStore>,
     /// How many of them are evaluated.
     most: u64,
-    bytes: Vec<u32>,
 }
 
 impl Evaluate for HeldOutConversations<'_> {
@@ -110,21 +110,17 @@ impl Evaluate for HeldOutConversations<'_> {
         let Some(held_out) = &self.held_out else {
             return Ok(None);
         };
-        let take = held_out.len().min(self.most);
         let longest = training.sequence_length.0 as usize;
         let mut rows = Vec::new();
-        for i in 0..take {
-            let Document { ids, learned } = held_out.conversation(i * held_out.len() / take)?;
+        for index in spread(held_out.len(), self.most) {
+            let Document { ids, learned } = held_out.conversation(index)?;
             let mut row = Row::default();
             row.append(ids.get(..longest).unwrap_or(&ids), &learned);
             rows.push(row);
         }
         // Sorted by length, so that little is padded.
         rows.sort_by_key(|row| row.ids.len());
-        let mut loss = HeldOut::default();
-        for rows in rows.chunks(training.micro_batch.0.max(1) as usize) {
-            loss += held_out_rows(&state.model, rows, &self.bytes, &run.device)?;
-        }
+        let loss = held_out_loss(run, &state.model, &rows, training.micro_batch.0 as usize)?;
         if loss.tokens == 0 {
             return Ok(None);
         }
