@@ -9,8 +9,9 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use blake3::{Hash, Hasher, OUT_LEN};
-use smollm3_conversations::{ConversationsError, Result};
+use smollm3_conversations::Result;
 use smollm3_engine::EngineError;
+use smollm3_files::io;
 use smollm3_records::{Event, Listener};
 
 use crate::pair_rows::PairRow;
@@ -23,14 +24,6 @@ const BYTES: usize = 16;
 /// Log-probabilities of each pair's answers to the reference.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReferenceLogProbs(Vec<[f64; 2]>);
-
-fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> ConversationsError {
-    let path = path.to_owned();
-    move |error| ConversationsError::File {
-        path,
-        problem: error.to_string(),
-    }
-}
 
 impl ReferenceLogProbs {
     /// The log-probabilities kept in `folder` under `identity`, completed by `compute` for the pairs that are missing. `compute` gets
@@ -53,13 +46,13 @@ impl ReferenceLogProbs {
             .read(true)
             .write(true)
             .open(&path)
-            .map_err(trouble(&path))?;
+            .map_err(io("open", &path))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(trouble(&path))?;
+        file.read_to_end(&mut bytes).map_err(io("read", &path))?;
         let (mut known, whole) = read(&bytes, &hash, pairs);
         if whole < bytes.len() {
-            file.set_len(whole as u64).map_err(trouble(&path))?;
-            file.seek(SeekFrom::End(0)).map_err(trouble(&path))?;
+            file.set_len(whole as u64).map_err(io("write", &path))?;
+            file.seek(SeekFrom::End(0)).map_err(io("write", &path))?;
         }
         if known.len() as u64 == pairs {
             return Ok(Self(known));
@@ -72,10 +65,10 @@ impl ReferenceLogProbs {
             let numbers = log_probs.iter().flatten().flat_map(|number| number.to_le_bytes());
             let mut bytes: Vec<u8> = numbers.collect();
             bytes.extend(seal(&hash, done / GROUP, &bytes));
-            file.write_all(&bytes).map_err(trouble(&path))?;
+            file.write_all(&bytes).map_err(io("write", &path))?;
             known.extend(log_probs);
         }
-        file.sync_all().map_err(trouble(&path))?;
+        file.sync_all().map_err(io("write", &path))?;
         report_progress(listener, pairs, pairs)?;
         Ok(Self(known))
     }

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 
-use smollm3_conversations::{Prepared, Result, measured_rows, stage_tokenizer};
+use smollm3_conversations::{Prepared, Result, chat_checkpoints, measured_rows};
 use smollm3_engine::ranks::rank_zero_first;
-use smollm3_engine::{EpochData, EpochOrder, RankSlice, Run, StageCheckpoints, run_stage};
-use smollm3_recipe::{ModelConfig, Preference, PreparedData, Reference, Stage};
+use smollm3_engine::{EpochData, EpochOrder, RankSlice, Run, run_stage};
+use smollm3_recipe::{Preference, PreparedData, Reference, Stage};
 use smollm3_records::{Event, Listener};
 
 use crate::encoder::PairEncoder;
@@ -32,16 +32,15 @@ pub fn prefer(
     let prepared = rank_zero_first(&*run.ranks, || {
         Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener)
     })?;
-    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let sources = preference.chat.data.iter().map(|data| {
         let report = prepared.reports.get(&data.name);
         (data.name.clone(), report.map_or(0, |report| report.trained))
     });
     let sources: Vec<(String, u64)> = sources.collect();
-    let rows_of = |store, sources: &[u64]| PairRows::new(store, sources, preference.row_length.0);
     let pairs_of_sources: Vec<u64> = sources.iter().map(|(_, pairs)| *pairs).collect();
-    let pairs = rows_of(prepared.train, &pairs_of_sources);
-    let held_out = prepared.held_out.map(|store| rows_of(store, &[]));
+    let row_length = preference.row_length.0;
+    let pairs = PairRows::new(prepared.train, &pairs_of_sources, row_length);
+    let held_out = prepared.held_out.map(|store| PairRows::new(store, &[], row_length));
     listener.on(&Event::Note(format!(
         "{}: {} pairs of {} tokens, prompts counted twice",
         stage.name,
@@ -53,23 +52,11 @@ pub fn prefer(
         rows: pairs.len(),
         tokens: pairs.tokens(),
     })?;
-    // A turn's end is where generation stops.
-    let config = ModelConfig {
-        eos_token_id: Some(tokens.im_end),
-        ..run.stage_config(stage)?
-    };
-    let checkpoints = StageCheckpoints {
-        run,
-        stage,
-        training: &training,
-        config,
-        tokenizer_folder,
-        data: [(stage.name.clone(), prepared.fingerprint.clone())].into(),
-        lora: stage.lora(),
-    };
+    let (template, fingerprint) = (&encoder.setup.template, &prepared.fingerprint);
+    let checkpoints = chat_checkpoints(run, stage, &training, template, fingerprint)?;
     let mut model = ReferenceModel::open(&checkpoints, preference)?;
     let mut log_probs_of = |rows: &PairRows, which: &str, listener: &mut dyn Listener| {
-        let identity = format!("{which} {} {}", prepared.fingerprint, model.identity);
+        let identity = format!("{which} {fingerprint} {}", model.identity);
         let compute = |pairs: &[u64]| model.log_probs(rows, pairs);
         rank_zero_first(&*run.ranks, || {
             ReferenceLogProbs::complete(&prepared.folder, &identity, rows.len(), compute, listener)
@@ -108,12 +95,5 @@ pub fn prefer(
         most: measured_rows(stage),
         loss: preference.loss,
     };
-    Ok(run_stage(
-        &checkpoints,
-        &data,
-        &objective,
-        &held_out,
-        stop,
-        listener,
-    )?)
+    Ok(run_stage(&checkpoints, &data, &objective, &held_out, stop, listener)?)
 }

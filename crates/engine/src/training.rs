@@ -191,22 +191,21 @@ impl<B> Loop<'_, B> {
         }
         let (after, result) = train_step(before, objective, batch, mode, learning_rate, accept)?;
         let fault = self.guard.fault(&result);
-        let mut record = self.record(
-            step,
-            &result,
+        let record = StepRecord {
             learning_rate,
-            begin.elapsed().as_secs_f64(),
+            seconds: begin.elapsed().as_secs_f64(),
             data_seconds,
-        );
-        if ranks.world() > 1 {
-            let now = ranks.traffic();
-            record.collectives = Some(CollectiveRecord {
-                ranks: ranks.world() as u64,
-                seconds: (now.time - traffic.time).as_secs_f64(),
-                hidden: (now.hidden - traffic.hidden).as_secs_f64(),
-                bytes: now.sent - traffic.sent,
-            });
-        }
+            collectives: (ranks.world() > 1).then(|| {
+                let now = ranks.traffic();
+                CollectiveRecord {
+                    ranks: ranks.world() as u64,
+                    seconds: (now.time - traffic.time).as_secs_f64(),
+                    hidden: (now.hidden - traffic.hidden).as_secs_f64(),
+                    bytes: now.sent - traffic.sent,
+                }
+            }),
+            ..self.record(step, &result)
+        };
         self.listener.on(&Event::Step(record))?;
         if let Some(fault) = fault {
             self.report(step, fault, &result)?;
@@ -218,38 +217,24 @@ impl<B> Loop<'_, B> {
         Ok((after, next))
     }
 
-    fn record(
-        &self,
-        step: u64,
-        result: &StepResult,
-        learning_rate: f64,
-        seconds: f64,
-        data_seconds: f64,
-    ) -> StepRecord {
+    /// The record of a step's result.
+    fn record(&self, step: u64, result: &StepResult) -> StepRecord {
         let names = &self.settings.stage.sources;
-        let source = |index: &usize| names.get(*index).map(|source| source.name.clone());
+        let sources = result.sources.iter().filter_map(|(index, part)| {
+            let name = names.get(*index)?.name.clone();
+            Some((name, SourceRecord::from(*part)))
+        });
+        let observed = result.observed.iter().filter(|(_, value)| value.is_finite());
         StepRecord {
             step,
             phase: self.phase(step).to_owned(),
             tokens: step * self.settings.training.tokens_per_step(),
             loss: result.loss,
-            learning_rate,
             grad_norm: result.grad_norm,
-            seconds,
-            data_seconds,
             updated: result.updated,
-            collectives: None,
-            sources: result
-                .sources
-                .iter()
-                .filter_map(|(index, part)| Some((source(index)?, SourceRecord::from(*part))))
-                .collect(),
-            observed: result
-                .observed
-                .iter()
-                .filter(|(_, value)| value.is_finite())
-                .map(|(name, value)| ((*name).to_owned(), *value))
-                .collect(),
+            sources: sources.collect(),
+            observed: observed.map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            ..StepRecord::default()
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use smollm3_conversations::ConversationsError;
-use smollm3_corpus::CorpusError;
+use smollm3_corpus::{CorpusError, TokenStore};
 use smollm3_engine::EngineError;
 use smollm3_inference::InferenceError;
 use smollm3_model::GenerateError;
@@ -171,6 +171,18 @@ pub(crate) fn finite(value: f64, figure: impl FnOnce() -> String) -> Result<f64>
 }
 
 impl EvalError {
+    /// Checks that all tokens of a document of a store are in the model's vocabulary.
+    pub(crate) fn check_vocabulary(store: &TokenStore, ids: &[u32], vocab_size: usize) -> Result<()> {
+        match ids.iter().find(|id| **id as usize >= vocab_size) {
+            None => Ok(()),
+            Some(&id) => Err(Self::OtherTokenizer {
+                store: store.path().to_owned(),
+                id,
+                vocab_size,
+            }),
+        }
+    }
+
     /// The same with the item that it is about.
     pub(crate) fn at(self, place: &str) -> Self {
         Self::Item {

@@ -283,16 +283,9 @@ impl LossSource {
     ) -> Result<()> {
         match self {
             Self::Store(store) => {
-                let vocab_size = model.config.vocab_size;
                 for document in 0..self.documents()?.min(limit) {
                     let ids: Vec<u32> = store.document(document)?.iter().collect();
-                    if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
-                        return Err(EvalError::OtherTokenizer {
-                            store: store.path().to_owned(),
-                            id,
-                            vocab_size,
-                        });
-                    }
+                    EvalError::check_vocabulary(store, &ids, model.config.vocab_size)?;
                     take(ids)?;
                 }
             }

@@ -82,13 +82,7 @@ fn long_documents(
                 continue;
             }
             let ids: Vec<u32> = ids.iter().take(tokens).collect();
-            if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
-                return Err(EvalError::OtherTokenizer {
-                    store: store.path().to_owned(),
-                    id,
-                    vocab_size,
-                });
-            }
+            EvalError::check_vocabulary(store, &ids, vocab_size)?;
             found.push(ids);
         }
     }

@@ -113,11 +113,10 @@ impl<'a> Pushing<'a> {
             let offered = Offered::of(&stage.name, state.step, &folder, true);
             // What was sent before it took its place on `main`.
             if uploads.offered > 0 || !uploads.has(&offered) {
-                let passed = uploads.offer(offered, &folder);
-                self.tell_all(passed)?;
+                self.offer(offered, &folder)?;
             }
         }
-        Ok(self.tell()?)
+        Ok(self.report()?)
     }
 
     /// Waits for what is still being uploaded; `stop` ends that.
@@ -138,7 +137,7 @@ impl<'a> Pushing<'a> {
                     if uploads.cancelled.load(Ordering::Relaxed) && outcome.result.is_err() {
                         cut_off = Some(outcome.offered.clone());
                     }
-                    self.tell_all(vec![outcome])?;
+                    self.report_all(vec![outcome])?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -150,16 +149,21 @@ impl<'a> Pushing<'a> {
         }
     }
 
-    /// Tells what has become of uploads, if anything has.
-    fn tell(&mut self) -> smollm3_records::Result<()> {
-        let outcomes: Vec<Outcome> = match &self.uploads {
-            Some(uploads) => uploads.outcomes.try_iter().collect(),
-            None => Vec::new(),
-        };
-        self.tell_all(outcomes)
+    /// Queues a checkpoint, and reports those that are skipped for it.
+    fn offer(&mut self, offered: Offered, folder: &Path) -> smollm3_records::Result<()> {
+        let uploads = self.uploads.as_mut();
+        let skipped = uploads.map(|uploads| uploads.offer(offered, folder));
+        self.report_all(skipped.unwrap_or_default())
     }
 
-    fn tell_all(&mut self, outcomes: Vec<Outcome>) -> smollm3_records::Result<()> {
+    /// Reports the uploads that have ended since.
+    fn report(&mut self) -> smollm3_records::Result<()> {
+        let uploads = self.uploads.as_ref();
+        let outcomes = uploads.map(|uploads| uploads.outcomes.try_iter().collect());
+        self.report_all(outcomes.unwrap_or_default())
+    }
+
+    fn report_all(&mut self, outcomes: Vec<Outcome>) -> smollm3_records::Result<()> {
         for outcome in outcomes {
             let Some(uploads) = &mut self.uploads else { break };
             let event = uploads.recorded(outcome);
@@ -180,8 +184,7 @@ impl Listener for Pushing<'_> {
                     let folder = stage.folder.join(checkpoint::folder_name(*done));
                     let offered = Offered::of(&stage.name, *done, &folder, false);
                     if !uploads.has(&offered) {
-                        let passed = uploads.offer(offered, &folder);
-                        self.tell_all(passed)?;
+                        self.offer(offered, &folder)?;
                     }
                 }
             }
@@ -189,12 +192,11 @@ impl Listener for Pushing<'_> {
                 if uploads.push.every == PushEvery::Checkpoint =>
             {
                 let offered = Offered::of(&uploads.stage, *step, folder, false);
-                let passed = uploads.offer(offered, folder);
-                self.tell_all(passed)?;
+                self.offer(offered, folder)?;
             }
             _ => {}
         }
-        self.tell()
+        self.report()
     }
 }
 

@@ -3,15 +3,15 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_conversations::{
-    ConversationEncoder, ConversationStore, ConversationsError, Document, Prepared, Result, measured_rows,
-    stage_tokenizer,
+    ConversationEncoder, ConversationStore, ConversationsError, Document, Prepared, Result, chat_checkpoints,
+    measured_rows,
 };
 use smollm3_engine::ranks::{on_rank_zero, rank_zero_first};
 use smollm3_engine::{
-    CrossEntropy, EpochData, EpochOrder, Evaluate, RankSlice, Row, Run, StageCheckpoints, TrainState,
+    CrossEntropy, EpochData, EpochOrder, Evaluate, RankSlice, Row, Run, TrainState,
     held_out_loss, run_stage, spread,
 };
-use smollm3_recipe::{FineTuning, ModelConfig, PreparedData, Stage, Training};
+use smollm3_recipe::{FineTuning, PreparedData, Stage, Training};
 use smollm3_records::{Event, Listener, write_ledger};
 
 use crate::packed_rows::PackedRows;
@@ -36,7 +36,6 @@ pub fn fine_tune(
     let prepared = rank_zero_first(&*run.ranks, || {
         Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener)
     })?;
-    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(stage.optimisation()?), seed)?;
     on_rank_zero(&*run.ranks, || {
@@ -48,20 +47,8 @@ pub fn fine_tune(
         rows: rows.len(),
         ..PreparedData::default()
     })?;
-    // A turn's end is where generation stops.
-    let config = ModelConfig {
-        eos_token_id: Some(tokens.im_end),
-        ..run.stage_config(stage)?
-    };
-    let checkpoints = StageCheckpoints {
-        run,
-        stage,
-        training: &training,
-        config,
-        tokenizer_folder,
-        data: [(stage.name.clone(), prepared.fingerprint)].into(),
-        lora: stage.lora(),
-    };
+    let (template, fingerprint) = (&encoder.setup.template, &prepared.fingerprint);
+    let checkpoints = chat_checkpoints(run, stage, &training, template, fingerprint)?;
     let slice = RankSlice::new(&*run.ranks, stage, &training)?;
     let data = EpochData {
         order: EpochOrder::new(rows.len(), seed, "rows", training.sequences_per_step()),

@@ -16,7 +16,7 @@ use crate::Result;
 use crate::error::finite;
 use crate::estimate::Estimate;
 use crate::item_log::ItemLog;
-use crate::likelihood::{Request, log_likelihoods, prefix_token};
+use crate::likelihood::{Request, at_once, log_likelihoods, prefix_token};
 
 /// Items that are turned into tokens before the user is asked whether to go on.
 const ASKED_AT_ONCE: usize = 1024;
@@ -129,16 +129,7 @@ pub fn choose(
     asked.sort_by(|a, b| b.tokens.cmp(&a.tokens).then(a.item.cmp(&b.item)));
     let mut left = asked.as_slice();
     while !left.is_empty() {
-        let mut tokens = 0;
-        let batch = left
-            .iter()
-            .take_while(|asked| {
-                let first = tokens == 0;
-                tokens += asked.tokens;
-                first || tokens <= tokens_at_once
-            })
-            .count();
-        let (batch, rest) = left.split_at(batch);
+        let (batch, rest) = left.split_at(at_once(left, tokens_at_once, |asked| asked.tokens));
         left = rest;
         progress(log.records().len() as u64, total)?;
         // A batch is what it is whatever was done before, so that its numbers are the same bits when it is done again.
@@ -204,13 +195,11 @@ fn scored(
 }
 
 fn record(item: &Item, mut choices: Vec<ScoredChoice>, cut: bool) -> ChoiceRecord {
-    let same = choices.windows(2).all(|pair| pair[0].context == pair[1].context);
-    let context = match same {
-        true => choices.first().and_then(|choice| choice.context.clone()),
-        false => None,
-    };
-    if same {
-        choices.iter_mut().for_each(|choice| choice.context = None);
+    let mut context = None;
+    if choices.windows(2).all(|pair| pair[0].context == pair[1].context) {
+        for choice in &mut choices {
+            context = choice.context.take();
+        }
     }
     let scored = |choice: &ScoredChoice| {
         let text = choice.continuation.as_str();

@@ -138,10 +138,7 @@ impl ChoiceTask {
             Self::HellaSwag => hellaswag(row),
             Self::ArcEasy | Self::ArcChallenge => {
                 let question = format!("Question: {}", row.text("question")?);
-                let labels = row.texts(&["choices", "label"])?;
-                let gold = row.label("answerKey", &labels)?;
-                let choices = row.texts(&["choices", "text"])?;
-                Item::new(row, answered(&question), question, choices, gold)
+                labelled(row, answered(&question), question)
             }
             Self::Mmlu => mmlu(row),
             Self::Piqa => {
@@ -152,15 +149,11 @@ impl ChoiceTask {
             Self::WinoGrande => winogrande(row),
             Self::OpenBookQa => {
                 let stem = row.text("question_stem")?;
-                let gold = row.label("answerKey", &row.texts(&["choices", "label"])?)?;
-                let choices = row.texts(&["choices", "text"])?;
-                Item::new(row, stem.to_owned(), format!("Question: {stem}"), choices, gold)
+                labelled(row, stem.to_owned(), format!("Question: {stem}"))
             }
             Self::CommonsenseQa => {
                 let question = format!("Question: {}", row.text("question")?.trim());
-                let gold = row.label("answerKey", &row.texts(&["choices", "label"])?)?;
-                let choices = row.texts(&["choices", "text"])?;
-                Item::new(row, answered(&question), question, choices, gold)
+                labelled(row, answered(&question), question)
             }
             Self::BoolQ => {
                 let question = format!("{}\nQuestion: {}?", row.text("passage")?, row.text("question")?);
@@ -173,6 +166,12 @@ impl ChoiceTask {
             }
         }
     }
+}
+
+/// An item whose choices have labels, of which one is the answer.
+fn labelled(row: &DataRow, cloze: String, stem: String) -> Result<Item> {
+    let gold = row.label("answerKey", &row.texts(&["choices", "label"])?)?;
+    Item::new(row, cloze, stem, row.texts(&["choices", "text"])?, gold)
 }
 
 fn answered(question: &str) -> String {

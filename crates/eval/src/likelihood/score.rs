@@ -6,12 +6,12 @@
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 use smollm3_engine::EngineError;
-use smollm3_kernels::{Documents, linear};
+use smollm3_kernels::{Documents, linear, upload};
 use smollm3_model::{GenerateError, SmolLm3};
 
-use super::Request;
+use super::{Request, at_once};
 use crate::Result;
 
 /// Bytes of the logits that exist at once, give or take a copy or two.
@@ -71,16 +71,7 @@ pub fn log_likelihoods(
     let mut done = 0;
     while !left.is_empty() {
         progress(done, requests.len() as u64)?;
-        let mut tokens = 0;
-        let row = left
-            .iter()
-            .take_while(|reading| {
-                let first = tokens == 0;
-                tokens += reading.ids.len();
-                first || tokens <= tokens_at_once
-            })
-            .count();
-        let (row, rest) = left.split_at(row);
+        let (row, rest) = left.split_at(at_once(left, tokens_at_once, |reading| reading.ids.len()));
         score(&model, row, requests, &mut found)?;
         done += row
             .iter()
@@ -142,8 +133,7 @@ fn score(model: &SmolLm3, row: &[Reading], requests: &[Request], found: &mut [Lo
     }
     let seq = ids.len();
     let documents = Documents::new(vec![starts], seq).map_err(EngineError::from)?;
-    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, seq]), &device);
-    let hidden = model.forward(ids, &documents);
+    let hidden = model.forward(upload(ids, &device).unsqueeze(), &documents);
     let width = hidden.dims()[2];
     let hidden = hidden.reshape([seq, width]);
     let vocab_size = model.head().dims()[0];
@@ -199,12 +189,8 @@ fn lookups_of(reading: &Reading, end: usize, requests: &[Request]) -> Vec<Lookup
 /// ln p of the tokens of each lookup, in order, and the most probable token at each.
 fn look_up(model: &SmolLm3, hidden: Tensor<2>, lookups: &[Lookup], device: &Device) -> (Vec<f32>, Vec<u32>) {
     let rows = lookups.len();
-    let int =
-        |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [lookups.len()]), device);
-    let hidden = hidden.select(
-        0,
-        int(lookups.iter().map(|lookup| lookup.position as i32).collect()),
-    ); // [rows, hidden]
+    let positions = lookups.iter().map(|lookup| lookup.position as i32);
+    let hidden = hidden.select(0, upload(positions.collect(), device)); // [rows, hidden]
     let logits = linear(hidden, model.head()).cast(DType::F32); // [rows, vocab_size]
     let best = logits.clone().argmax(1).into_data().iter::<u32>().collect();
     let columns = lookups
@@ -218,12 +204,9 @@ fn look_up(model: &SmolLm3, hidden: Tensor<2>, lookups: &[Lookup], device: &Devi
         .iter()
         .flat_map(|lookup| (0..columns).map(move |column| token(lookup, column)))
         .collect();
-    let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [rows, columns]), device);
-    let chosen: Vec<f32> = log_softmax(logits, 1)
-        .gather(1, tokens)
-        .into_data()
-        .iter()
-        .collect();
+    let tokens = upload(tokens, device).reshape([rows, columns]);
+    let chosen = log_softmax(logits, 1).gather(1, tokens);
+    let chosen: Vec<f32> = chosen.into_data().iter().collect();
     let asked = lookups
         .iter()
         .zip(chosen.chunks(columns.max(1)))
