@@ -6,8 +6,9 @@
 //!                     the reference's log-probabilities, computed once
 //! ```
 //!
-//! Prompt and answer of each side are one document, and many share a row without padding; the attention keeps them apart. [`pair_loss`] is the formula, [`Preferred`] brings it to the engine, [`prefer`] runs a stage. The loop, its
-//! checkpoints and its guards are the engine's.
+//! Prompt and answer of each side are one document, and many share a row without padding; the attention keeps them apart.
+//! [`pair_loss`] is the formula, [`Preferred`] brings it to the engine, [`prefer`] runs a stage. The loop, its checkpoints and its
+//! guards are the engine's.
 
 mod encoder;
 mod held_out;

@@ -109,7 +109,7 @@ pub struct Preferred {
     pub reference: ReferenceSource,
 }
 
-/// Figures that are recorded of each step: means over its pairs. The names of the first six are TRL's.
+/// Figures recorded of each step: means over its pairs. The names of the first six are TRL's.
 struct Observed {
     settings: PreferenceLoss,
     sums: [f64; 7],

@@ -1,8 +1,8 @@
-//! The reference's log-probabilities of all answers, computed once and kept beside the tokens.
+//! The reference's log-probabilities of all answers, computed once and kept in the folder of the tokens.
 //!
 //! `reference-HASH.f64` holds two numbers a pair, in nats, and after each group of pairs the blake3 of the file's name, the
-//! group's number and its numbers; HASH identifies the pairs, the reference and the precision. A run that goes on uses the
-//! numbers up to the first group that is not whole.
+//! group's number and its numbers; HASH identifies the pairs, the reference and the precision. A run that resumes uses the
+//! numbers up to the first incomplete group.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -89,7 +89,7 @@ fn report_progress(listener: &mut dyn Listener, done: u64, total: u64) -> Result
     Ok(listener.on(&Event::Preparing { what, done, total })?)
 }
 
-/// Passes a reference's log-probabilities on if all are finite: no pair can be learned from others.
+/// Returns a reference's log-probabilities if all are finite: no pair can be learned from others.
 pub(crate) fn finite(log_probs: Vec<[f64; 2]>) -> std::result::Result<Vec<[f64; 2]>, EngineError> {
     match log_probs.iter().flatten().find(|value| !value.is_finite()) {
         None => Ok(log_probs),

@@ -28,7 +28,7 @@ use crate::{BetweenDevices, CollectiveError, Meter, Result, Shards, Traffic};
 /// Elements of a shard that are exchanged and summed at once.
 pub const PIECE: usize = 1 << 16;
 
-/// One of the ranks of a job, and how it reaches the others.
+/// One rank of a job, and how it reaches the others.
 ///
 /// Every operation fails with [`Late`](crate::CollectiveError::Late) when a rank does not arrive within
 /// [`time_limit`](Self::time_limit), and with [`Ended`](crate::CollectiveError::Ended) when one is gone. Where ranks
@@ -46,7 +46,7 @@ pub trait Collective: Send + Sync {
     /// How long an operation waits for a rank.
     fn time_limit(&self) -> Duration;
 
-    /// What is counted of operations.
+    /// Counts operations, their time and bytes.
     fn meter(&self) -> &Meter;
 
     /// Sends `send[r]` to rank r and fills `receive[r]` with what rank r sends here; the entries of this rank are left
@@ -64,8 +64,7 @@ pub trait Collective: Send + Sync {
         receive: &mut [&mut [u8]],
     ) -> Result<()>;
 
-    /// Says that the job ended well here, and waits until it has on all ranks. Without it the end of a rank
-    /// is the end of the job.
+    /// Ends the job well: waits until all ranks have come here. Without it the end of a rank is the end of the job.
     ///
     /// # Errors
     /// A rank that is late or gone.
@@ -74,7 +73,7 @@ pub trait Collective: Send + Sync {
     /// Ends the job on all ranks, for a reason that only this one has. Where ranks are processes this does not return.
     fn abort(&self, reason: &str);
 
-    /// Sums between the ranks' devices, where there is a way that is not over the host.
+    /// Sums between the ranks' devices, where these do not go over the host.
     fn between_devices(&self) -> Option<&dyn BetweenDevices> {
         None
     }
@@ -87,7 +86,7 @@ pub trait Collective: Send + Sync {
         self.barrier_within(self.time_limit())
     }
 
-    /// Waits for all ranks with a limit of its own, for work that one rank does while the others wait.
+    /// [`barrier`](Self::barrier) with another time limit, for work that one rank does while the others wait.
     ///
     /// # Errors
     /// See the trait.

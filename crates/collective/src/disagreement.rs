@@ -1,4 +1,4 @@
-//! What ranks were started with that others were not.
+//! Ranks that were started with something else than the others.
 
 use std::fmt;
 

@@ -9,10 +9,9 @@
 //! * [`Collective`]: sums, gathers, broadcasts, barriers. An implementation moves bytes between ranks, no more;
 //!   everything else is written once over that, so all have the same bits.
 //! * [`Placement`]: which rank this process is, from the launcher's variables.
-//! * [`agree`]: all ranks were started with the same recipe, binary and data, or the odd one is named.
+//! * [`agree`]: checks that all ranks were started with the same recipe, binary and data, and names the odd one.
 //! * [`Shards`], [`Layout`]: which rank owns which elements of which parameters, at this world size and at another.
-//!
-//! * [`BetweenDevices`]: sums of values on devices, which do not go over the host; NCCL with the feature `nccl`.
+//! * [`BetweenDevices`]: sums of values on devices, not over the host; NCCL with the feature `nccl`.
 //!
 //! Nothing here knows a tensor. Values are `f32` slices on the host, or addresses on a device.
 //!

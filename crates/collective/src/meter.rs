@@ -11,7 +11,7 @@ pub struct Traffic {
     pub operations: u64,
     /// Time in them, waiting for other ranks included.
     pub time: Duration,
-    /// What of it went by beside other work; of sums between devices it is not known.
+    /// Of it, time that overlapped with other work; not known of sums between devices.
     pub hidden: Duration,
     /// Bytes sent to other ranks.
     pub sent: u64,
@@ -54,7 +54,7 @@ impl Meter {
         result
     }
 
-    /// Counts time in operations that went by beside other work.
+    /// Counts time in operations that overlapped with other work.
     pub fn hide(&self, time: Duration) {
         self.hidden_nanoseconds
             .fetch_add(nanoseconds(time), Ordering::Relaxed);

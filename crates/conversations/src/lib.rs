@@ -26,4 +26,4 @@ pub use source::{Generator, RowBatch, Rows, conversation};
 pub use store::{ConversationStore, ConversationWriter};
 pub use sum_pairs::sum_pair;
 pub use sums::{Problem, sum, sum_conversation};
-pub use template::{ChatSetup, chat_checkpoints};
+pub use template::{ChatSetup, chat_checkpoints, stage_tokenizer};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use smollm3_chat::tokens::{IM_END, check_tokens};
+use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
 use smollm3_chat::{ChatError, Conversation, NaiveDate, Render, Rendered, Template, spelled_token};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::ranks::on_rank_zero;
@@ -181,8 +181,21 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
     }
 }
 
-/// The checkpoints of a stage on conversations, with the template and the run's tokenizer, whose turns end with `<|im_end|>`.
-/// Rank 0 writes these files.
+/// The tokenizer that the stage's checkpoints carry: the run's, with turns ended by `<|im_end|>` and the template. Rank 0
+/// writes it; returns its folder.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<(PathBuf, ChatTokens)> {
+    let tokens = check_tokens(&run.data.tokenizer)?;
+    let folder = run.stage_folder(&stage.name).join("tokenizer");
+    on_rank_zero(&*run.ranks, || {
+        write_tokenizer(&run.data.tokenizer_folder, template, &folder)
+    })?;
+    Ok((folder, tokens))
+}
+
+/// The checkpoints of a stage on conversations, which end texts with the end of a turn and carry the template.
 ///
 /// # Errors
 /// A file cannot be written, or as [`Run::stage_config`].
@@ -193,11 +206,7 @@ pub fn chat_checkpoints<'a>(
     template: &Template,
     fingerprint: &str,
 ) -> Result<StageCheckpoints<'a>> {
-    let tokens = check_tokens(&run.data.tokenizer)?;
-    let tokenizer_folder = run.stage_folder(&stage.name).join("tokenizer");
-    on_rank_zero(&*run.ranks, || {
-        write_tokenizer(&run.data.tokenizer_folder, template, &tokenizer_folder)
-    })?;
+    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, template)?;
     Ok(StageCheckpoints {
         run,
         stage,

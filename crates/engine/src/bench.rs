@@ -41,7 +41,7 @@ pub struct StepSettings {
     pub recompute: Recompute,
     /// Steps that are timed, after two that are not.
     pub steps: usize,
-    /// Whether one more step is looked at operation by operation.
+    /// Whether one more step is profiled.
     pub profile: bool,
 }
 
@@ -95,7 +95,7 @@ pub struct StepBench {
     pub utilisation: f64,
     /// Peak memory of the process, in 10⁶ bytes; absent where the system does not report it.
     pub peak_megabytes: Option<f64>,
-    /// The part of it that was there before the model: the program and its libraries.
+    /// Of it, before the model was built: the program and its libraries.
     pub base_megabytes: Option<f64>,
     /// The most memory of the GPU, in 10⁶ bytes; absent for a CPU.
     pub device_megabytes: Option<DeviceMegabytes>,
@@ -105,7 +105,7 @@ pub struct StepBench {
     pub read_backs: u64,
     /// Milliseconds by part.
     pub parts: Parts,
-    /// One step operation by operation, if that was wanted.
+    /// One step by operation, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<StepProfile>,
 }

@@ -50,14 +50,14 @@ pub struct Snapshot {
     pub tokenizer_folder: PathBuf,
     weights: Vec<NamedTensor>,
     moments: Vec<NamedTensor>,
-    /// Adapters and their `adapter_config.json`, as PEFT has them; the weights have them in them already.
+    /// Adapters and their `adapter_config.json`, in PEFT's form; the weights have them merged in.
     adapters: Option<(Vec<NamedTensor>, serde_json::Value)>,
     /// Which shard of the moments these are, if there are several ranks.
     shard: Option<MomentShard>,
 }
 
 impl Snapshot {
-    /// Copies weights and moments out of the device; of several ranks the first copies the weights, and each its moments.
+    /// Copies weights and moments from the device. Rank 0 copies the weights, every rank its moments.
     /// `peft` is the `adapter_config.json` of a stage that trains adapters.
     pub fn take(
         state: &TrainState,
@@ -94,8 +94,8 @@ impl Snapshot {
     }
 }
 
-/// Writes the checkpoint of `snapshot.progress.step` into `stage_folder` and returns its folder. A rank other than the first
-/// writes its moments, which the first takes into the checkpoint.
+/// Writes the checkpoint of `snapshot.progress.step` into `stage_folder` and returns its folder. Ranks above 0 write their
+/// moments, which rank 0 takes into the checkpoint.
 ///
 /// # Errors
 /// A file cannot be written, or another rank's is missing; nothing is left under the checkpoint's name then.
@@ -121,7 +121,7 @@ pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
     Ok(saved)
 }
 
-/// Makes a checkpoint of the files that `write` puts into a new folder, whose path it takes.
+/// Makes a checkpoint of the files that `write` puts into a new folder.
 ///
 /// # Errors
 /// A file cannot be written, or as `write`; nothing is left under the checkpoint's name then.
@@ -152,7 +152,7 @@ pub fn publish(
     Ok(target)
 }
 
-/// The models of the Hub that a checkpoint was made from are those that its run has on record.
+/// Copies the commits of the models on the Hub that the run has on record.
 fn record_commits(stage_folder: &Path, draft: &Path) -> Result<()> {
     let pins = stage_folder.parent().map(read_pins).transpose()?;
     Ok(write_pins(draft, &pins.unwrap_or_default())?)
@@ -174,11 +174,11 @@ fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// The result of [`newest`]: the newest whole checkpoint, and the names and faults of newer ones passed over.
+/// The result of [`newest`]: the newest whole checkpoint, and the names and faults of newer ones that are damaged.
 pub type Newest = (Option<(Progress, PathBuf)>, Vec<String>);
 
-/// The newest checkpoint of a stage that is whole and that `wanted` says yes to, and the names and faults of those passed
-/// over. Files that `hashes` knows are not read.
+/// The newest whole checkpoint of a stage for which `wanted` is true, and the names and faults of damaged ones. Files that
+/// `hashes` knows are not read.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -203,7 +203,7 @@ pub fn newest(
 /// # Errors
 /// It cannot be removed.
 pub(crate) fn remove(folder: &Path) -> Result<()> {
-    // Renamed first, so that a half-removed checkpoint is never taken for a whole one.
+    // Renamed first: a half-removed checkpoint must never pass for a whole one.
     let grave = folder.with_extension("removed");
     fs::rename(folder, &grave).map_err(io("remove", folder))?;
     Ok(fs::remove_dir_all(&grave).map_err(io("remove", &grave))?)
@@ -222,7 +222,7 @@ fn adapter_tensors(model: &SmolLm3) -> Vec<NamedTensor> {
 /// A file is missing or damaged.
 fn adapter_files(folder: &Path) -> Result<TensorFiles> {
     let own = folder.join(ADAPTER_FOLDER);
-    // Versions up to 0.2 wrote them beside the weights.
+    // Versions up to 0.2 wrote them into the checkpoint's own folder.
     let folder = if own.is_dir() { &own } else { folder };
     Ok(TensorFiles::open(folder, ADAPTERS)?)
 }

@@ -1,4 +1,4 @@
-//! How ranks work together beside their sums: rank 0 does what is done once, and the others wait.
+//! Work that is done once: rank 0 does it while the others wait.
 //!
 //! Rank 0 alone writes files, and the others read them: all nodes see the job's folder. Every rank makes each of these calls,
 //! in the same order.
@@ -18,8 +18,8 @@ use smollm3_kernels::libtorch_gpu;
 
 use crate::{EngineError, Result};
 
-/// How long the others wait for work of rank 0. Not the limit of an exchange, which is for ranks that do the same:
-/// preparing a corpus, or writing and measuring a checkpoint, takes hours. A rank that dies ends the job at once.
+/// How long the others wait for work of rank 0. Longer than for an exchange: preparing a corpus or evaluating a checkpoint takes
+/// hours. A rank that dies ends the job at once.
 pub const ALONE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Work that leaves files, done by rank 0 first and then by the others, who find the files there.
@@ -99,7 +99,7 @@ pub(crate) fn any(ranks: &dyn Collective, own: bool) -> Result<bool> {
     Ok(flag[0] > 0.0)
 }
 
-/// The same ranks, with sums between their GPUs if this program has NCCL and they have such.
+/// The same ranks, with sums between their GPUs if they have any and this program has NCCL.
 pub(crate) fn between_devices(ranks: Arc<dyn Collective>, device: &Device) -> Result<Arc<dyn Collective>> {
     #[cfg(feature = "nccl")]
     if let Some(gpu) = libtorch_gpu(device).filter(|_| ranks.world() > 1) {

@@ -193,7 +193,7 @@ impl Run {
         Ok(folder)
     }
 
-    /// Compares each file of a checkpoint that `stage` needs with its manifest; without a manifest there is nothing to compare.
+    /// Compares each file of a checkpoint that `stage` needs with its manifest, if it has one.
     ///
     /// # Errors
     /// A file is missing or damaged.
@@ -201,7 +201,7 @@ impl Run {
         self.check(stage, folder, |_| true)
     }
 
-    /// [`check_whole`](Self::check_whole) of the files whose names `wanted` says yes to.
+    /// [`check_whole`](Self::check_whole) of the files for whose names `wanted` is true.
     pub(crate) fn check(&self, stage: &Stage, folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
         if checkpoint::identity(folder)?.is_none() {
             return Ok(());
@@ -238,7 +238,7 @@ impl Run {
     }
 
     /// The newest checkpoint of the stage that `stage` starts from, or its best where that stage says so; the one that
-    /// rank 0 has announced, if it has ([`verify_parents`](Self::verify_parents)). None of its files is read.
+    /// rank 0 has announced, if any ([`verify_parents`](Self::verify_parents)). None of its files is read.
     ///
     /// # Errors
     /// It has none.

@@ -42,10 +42,10 @@ pub struct TrainState {
     pub optimizer: AdamW,
 }
 
-/// How the steps of a stage are computed.
+/// How steps are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepMode {
-    /// The mean that the loss is.
+    /// Which mean the loss is.
     pub average: LossAverage,
     /// What the backward pass recomputes instead of keeping.
     pub recompute: Recompute,
@@ -80,12 +80,12 @@ pub struct StepResult {
     pub updated: bool,
 }
 
-/// Losses of all micro-batches, their gradients, one clip, one update; over all ranks.
+/// One training step over all ranks: forward and backward pass of each micro-batch, gradient clipping, update.
 ///
-/// The loss is the sum of token losses over the number of targets of the whole batch, or, as the original, the mean of the
-/// micro-batches' means. The update is made only if loss and norm are finite and `accept` agrees, which is asked before
-/// anything has changed. The result is the same on all ranks, which exchange numbers twice: in [`GlobalBatch::gather`] and
-/// after the backward pass.
+/// The loss is the sum of token losses over the number of targets of the whole batch or, as in the original, the mean of the
+/// micro-batches' means. The update is made only if loss and norm are finite and `accept` returns true; until then nothing has
+/// changed. The result is the same on all ranks, which exchange numbers twice: in [`GlobalBatch::gather`] and after the backward
+/// pass.
 ///
 /// # Errors
 /// A rank that is late or gone; the state is lost then.

@@ -51,7 +51,7 @@ pub struct LoopSettings<'a> {
     pub ranks: &'a dyn Collective,
     /// What they divide among themselves.
     pub sharding: Sharding,
-    /// When the stage is evaluated besides the ends of its phases, and what follows from it.
+    /// When the stage is evaluated in addition to the ends of its phases, and with what consequences.
     pub validation: Option<&'a Validation>,
 }
 
@@ -95,7 +95,7 @@ pub fn train<O: Objective>(
         evaluation,
         listener,
     };
-    // The step consumes its state; in between it lies here.
+    // The step consumes its state; between steps it lies here.
     let mut current = Some(from.state);
     let batch_of = |step: u64| data.get((step - 1) as usize);
     while done < total && !looped.validation.ended {
@@ -125,7 +125,7 @@ pub fn train<O: Objective>(
             // The steps since the last good checkpoint are given up; their state is freed before another takes its memory.
             drop(current.take());
             let state = looped.go_back(step)?;
-            // It may be the end of a phase or of the stage, as any other step.
+            // Like any other step, it may end a phase or the stage.
             looped.after_step(&state, step)?;
             current = Some(state);
             done = step;
@@ -144,15 +144,15 @@ enum Next {
     Step,
     /// Too many steps in a row had no update: the run goes back.
     GoBack,
-    /// A stop was asked for before this step, which was not computed.
+    /// A stop was requested before this step, which was not computed.
     Stop,
 }
 
 struct Loop<'a, B> {
     settings: &'a LoopSettings<'a>,
-    /// The first step, which is computed even if a stop was asked for.
+    /// The first step, which is computed even if a stop was requested.
     first: u64,
-    /// The step of the newest checkpoint that is on its way to disk or there.
+    /// The step of the newest checkpoint that is on disk or being written.
     copied: u64,
     guard: Guard,
     validation: ValidationState,
@@ -275,8 +275,8 @@ impl<B> Loop<'_, B> {
         }
     }
 
-    /// Evaluates the model where that is due. Returns whether it is the best so far. Not in the middle of steps without an
-    /// update, which leave it as it was.
+    /// Evaluates the model where that is due, but not after a step without an update, which left it unchanged. Returns whether it
+    /// is the best so far.
     fn validate(&mut self, state: &TrainState, step: u64, ended: bool) -> Result<bool> {
         let validation = self.settings.validation;
         let due = validation.is_some_and(|settings| settings.is_due(step)) && self.guard.state.bad == 0;
@@ -293,7 +293,7 @@ impl<B> Loop<'_, B> {
             return Ok(false);
         };
         let is_best = self.validation.take(settings, step, loss);
-        // What ends with its last step does not end early.
+        // A stage that ends with its last step does not end early.
         self.validation.ended &= step < self.settings.training.total_steps();
         if self.validation.ended {
             let (step, best) = (step, self.validation.best.clone());
@@ -313,7 +313,7 @@ impl<B> Loop<'_, B> {
         )
     }
 
-    /// Ends the run after step `step`, with a checkpoint of it.
+    /// Saves a checkpoint of step `step` and ends the run.
     fn stop(&mut self, state: &TrainState, step: u64) -> Result<()> {
         if self.copied != step {
             self.save(state, step)?;
@@ -331,10 +331,10 @@ impl<B> Loop<'_, B> {
         Ok(self.settings.ranks.barrier_within(ALONE)?)
     }
 
-    /// Replaces the state after step `step` by the last good checkpoint, so that the data in between is left out; the second
-    /// time it ends the run.
+    /// Replaces the state after step `step` by the last good checkpoint, which skips the data in between. The second time, it ends
+    /// the run.
     fn go_back(&mut self, step: u64) -> Result<TrainState> {
-        // The checkpoint being written may be the one to go back to; one that cannot be written is not waited for.
+        // The checkpoint being written may be the one to go back to; one that cannot be written is given up.
         self.saver.give_up(self.listener)?;
         self.settings.ranks.barrier_within(ALONE)?;
         if !self.guard.state.left_out.is_empty() {

@@ -1,4 +1,4 @@
-//! What can go wrong in an evaluation.
+//! Why an evaluation fails.
 
 use std::path::PathBuf;
 
@@ -42,7 +42,7 @@ pub enum EvalError {
         suite: String,
         /// What it needs.
         needed: String,
-        /// What is there.
+        /// The columns found.
         found: String,
     },
     /// A row that cannot be used.
@@ -50,7 +50,7 @@ pub enum EvalError {
     Row {
         /// The row.
         place: String,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
     /// Too few examples.
@@ -65,8 +65,8 @@ pub enum EvalError {
         /// Rows that can be examples.
         found: usize,
     },
-    /// A continuation that is one token with the end of its context.
-    #[error("{continuation:?} has no token of its own after its context")]
+    /// A continuation that merges with the last token of its context.
+    #[error("{continuation:?} has no separate token after its context")]
     NoContinuation {
         /// The continuation.
         continuation: String,
@@ -78,7 +78,7 @@ pub enum EvalError {
     NotFinite {
         /// What was measured.
         figure: String,
-        /// What came out.
+        /// The value.
         value: f64,
     },
     /// Text that the model cannot be given.
@@ -86,7 +86,7 @@ pub enum EvalError {
     Item {
         /// The item.
         place: String,
-        /// What is wrong with it.
+        /// The fault.
         problem: Box<EvalError>,
     },
     /// A folder of results belongs to something else.
@@ -154,7 +154,7 @@ pub enum EvalError {
     Results {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
 }

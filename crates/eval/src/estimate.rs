@@ -1,4 +1,4 @@
-//! A mean and how far it may be off.
+//! A mean with its standard error.
 //!
 //! Standard errors are those of lm-evaluation-harness (`mean_stderr` in `api/metrics.py`): the standard deviation of
 //! the items, divided by √n; of a ratio of sums, its linearisation around the ratio found (Cochran, Sampling
@@ -8,12 +8,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A figure found on some items.
+/// A figure measured on some items.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The figure.
     pub value: f64,
-    /// Its standard error; one item tells nothing about it.
+    /// Its standard error; unknown with one item.
     pub standard_error: Option<f64>,
 }
 

@@ -1,4 +1,4 @@
-//! What was found about one checkpoint: `evaluation.json` in its stage's folder.
+//! The evaluation of one checkpoint: `evaluation.json` in its stage's folder.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +22,8 @@ const ROWS_AT_ONCE: usize = 8;
 /// Documents that loss by position is measured on.
 const LONG_DOCUMENTS: usize = 64;
 
-/// Measures what the recipe's `[evaluation]` asks for of the checkpoint that stands for a stage, and writes `evaluation.json` into
-/// the stage's folder; what is there already and still true is not measured again. `None` if the recipe asks for nothing, or
-/// the stage has no checkpoint.
+/// Evaluates the checkpoint that stands for a stage as the recipe's `[evaluation]` says, and writes `evaluation.json` into the
+/// stage's folder, unless it is there and up to date. `None` if the recipe asks for nothing, or the stage has no checkpoint.
 ///
 /// # Errors
 /// The checkpoint cannot be read or asked, what it says is no number, or the listener ends the work.
@@ -63,7 +62,7 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
         preference: Vec::new(),
     };
     let mut checkpoint = Checkpoint::open(&path)?;
-    // Beyond what it was trained for too: that is where a longer context shows.
+    // Beyond the trained length, too: that is where a longer context shows.
     let lengths = asked.long_context.iter().flat_map(|probes| &probes.lengths);
     let longest = lengths.map(|length| length.0 as usize).max().unwrap_or(0);
     checkpoint.config.max_position_embeddings = checkpoint.config.max_position_embeddings.max(longest);

@@ -1,5 +1,5 @@
-//! What is found about each item, as it is found: a line of `items.jsonl` each, so that an evaluation that was stopped
-//! goes on, and so that answers can be read.
+//! The result of each item as a line of `items.jsonl`, written as it is found: a stopped evaluation resumes from it, and answers
+//! can be read.
 //!
 //! ```text
 //! OUT/settings.json   what was asked, of which weights, on which data
@@ -63,7 +63,7 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io("read", &path))?;
-        // A line without its end is what a kill leaves: its item is done again.
+        // A kill may leave a line without its end: its item is done again.
         let whole = bytes
             .iter()
             .rposition(|byte| *byte == b'\n')
@@ -118,7 +118,7 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
         }
     }
 
-    /// Writes the results beside the records, and the records in the order of their items.
+    /// Writes the results, and the records in the order of their items.
     ///
     /// # Errors
     /// A file cannot be written.

@@ -1,4 +1,4 @@
-//! Loss by position: does a token become easier to predict the more of its document comes before it?
+//! Loss by position: whether a token is easier to predict the more of its document comes before it.
 
 use burn::module::Module;
 use burn::tensor::Device;

@@ -1,4 +1,4 @@
-//! Pairs of a good and a bad answer to a sum: how often is the good one likelier to the model, without any reference?
+//! Pairs of a good and a bad answer to a sum: how often the model finds the good one more probable, without a reference.
 
 use smollm3_chat::{Pair, Render, Template, render_pair};
 use smollm3_conversations::sum_pair;
@@ -14,7 +14,7 @@ use crate::{Request, Result, log_likelihoods};
 /// Tokens that are computed at once.
 const TOKENS_AT_ONCE: usize = 4096;
 
-/// In both modes, the part of the pairs whose good answer is likelier.
+/// In both modes, the share of pairs whose good answer is more probable.
 ///
 /// # Errors
 /// The template refuses the pairs, a log-probability is no number, or `progress` ends the work.

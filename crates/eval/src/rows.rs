@@ -1,4 +1,4 @@
-//! Rows of a data set, and what stands in their columns.
+//! Rows of a data set, and their columns.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ pub fn read_rows<S: AsRef<str>>(files: &[S], columns: &Columns) -> Result<Vec<Da
 }
 
 impl DataRow {
-    /// Makes sure that the row has these columns.
+    /// Checks that the row has these columns.
     ///
     /// # Errors
     /// One is missing: the message names all of them and those that are there.
@@ -112,7 +112,7 @@ impl DataRow {
     }
 }
 
-/// What a value is, in words.
+/// The kind of a value, for messages.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

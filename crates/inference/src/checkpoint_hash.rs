@@ -1,4 +1,4 @@
-//! Which weights an answer is of: a hash of files, not their names.
+//! The identity of a checkpoint's answers: a hash of file contents.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use smollm3_files::{hash_file, plain_files};
 
 use crate::{InferenceError, Result};
 
-/// Files of a checkpoint that decide what it says, beside its weights.
+/// Files of a checkpoint that determine its answers, in addition to its weights.
 const COMPANIONS: [&str; 5] = [
     "config.json",
     "generation_config.json",
@@ -16,14 +16,13 @@ const COMPANIONS: [&str; 5] = [
     "chat_template.jinja",
 ];
 
-/// blake3 over the names and contents of what decides the answers of a checkpoint. Reads all weights, at the speed of the
-/// disk.
+/// blake3 over the names and contents of the files that determine the answers of a checkpoint. Reads all weights.
 ///
 /// # Errors
 /// There is no model in the folder, or a file cannot be read.
 pub fn checkpoint_hash(folder: &Path) -> Result<String> {
     let mut names = plain_files(folder)?;
-    // Not the optimizer's state or adapters, which lie beside the weights of a training checkpoint.
+    // Not the optimizer's state or adapters, which training checkpoints also hold.
     names.retain(|name| {
         let is_weights = name.starts_with("model") && name.ends_with(".safetensors");
         is_weights || COMPANIONS.contains(&name.as_str())

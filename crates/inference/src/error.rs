@@ -1,4 +1,4 @@
-//! What can go wrong between a text and its continuation.
+//! Why a text cannot be continued or scored.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub enum InferenceError {
     Tokenizer {
         /// The checkpoint.
         folder: PathBuf,
-        /// What is wrong.
+        /// The fault.
         source: CorpusError,
     },
     /// Text that the tokenizer refuses.

@@ -18,8 +18,8 @@ pub struct Profile {
     pub operations: Vec<(String, u64, f64)>,
 }
 
-/// Runs `work`, which must synchronise with the device itself. Returns its result and the operations that ran, or why the
-/// device's backend does not tell them.
+/// Runs `work`, which must synchronise with the device itself. Returns its result, and the operations that ran or why they are
+/// not known.
 pub fn profile<T>(device: &Device, work: impl FnOnce() -> T) -> (T, Result<Profile, String>) {
     #[cfg(feature = "tch")]
     if is_libtorch(device) {

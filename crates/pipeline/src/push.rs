@@ -2,13 +2,12 @@
 //!
 //! A thread of rank 0 uploads one checkpoint after the other (`uploader.rs`); the loop never waits for it, and what fails
 //! is an incident. Each checkpoint is one commit on `main`, and a branch at that commit. A branch that is there already,
-//! of a stage that is done again or whose evaluation came later, gets a commit of its own, for which the weights are
-//! read once more. Where uploads take longer than training, a checkpoint that still waits is passed over for a newer one;
-//! that of a stage which has ended never is.
+//! of a stage that is done again or whose evaluation came later, gets a separate commit, for which the weights are read once
+//! more. Where uploads take longer than training, a waiting checkpoint is skipped for a newer one, but never the last of a stage.
 //!
-//! `pushed.json` in the run's folder says what the Hub has, so that a run that goes on sends what was missed: the checkpoint
-//! that each stage ended with and, with `every = "checkpoint"`, the one that a stage goes on from, none before it.
-//! Whatever is sent, the results of later stages follow it, so that `main` is the last one's.
+//! `pushed.json` in the run's folder records what the Hub has, so that a resumed run sends what was missed: the last checkpoint of
+//! each stage and, with `every = "checkpoint"`, the one that a stage resumes from, none before it. The results of later stages
+//! are sent again after it, so that `main` is the last one's.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -32,7 +31,7 @@ use crate::uploader::{Job, Offered, Outcome, Uploader};
 
 const PUSHED: &str = "pushed.json";
 
-/// How often a stop is looked for while the last upload is waited for.
+/// How often a stop is checked for while waiting for the last upload.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What has been uploaded: `pushed.json`.
@@ -66,7 +65,7 @@ struct Uploads {
     stage: String,
     pushed: Pushed,
     waiting: Arc<Mutex<VecDeque<Job>>>,
-    /// Tells the thread that something waits; it ends when this is gone.
+    /// Wakes the thread, which ends when this is dropped.
     wake: Option<Sender<()>>,
     outcomes: Receiver<Outcome>,
     cancelled: Arc<AtomicBool>,
@@ -208,7 +207,7 @@ impl Uploads {
         }
         let path = run.output.join(PUSHED);
         let known: Pushed = match fs::read(&path) {
-            // What is unreadable costs a comparison with the Hub.
+            // If it is unreadable, uploads compare with the Hub instead.
             Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Pushed::default(),
             Err(error) => return Err(EngineError::from(smollm3_files::io("read", &path)(error)).into()),
@@ -259,7 +258,7 @@ impl Uploads {
         known.is_some_and(|known| known.checkpoint == offered.checkpoint && (known.ended || !offered.ended))
     }
 
-    /// Puts a checkpoint behind what waits; returns what is passed over for it.
+    /// Queues a checkpoint; returns those that are skipped for it.
     fn offer(&mut self, offered: Offered, folder: &Path) -> Vec<Outcome> {
         self.offered += 1;
         let job = Job::linked(offered, folder, self.offered);
@@ -272,7 +271,7 @@ impl Uploads {
         waiting.push_back(job);
         drop(waiting);
         if let Some(wake) = &self.wake {
-            // A thread that is gone has said why.
+            // A thread that is gone has reported why.
             let _ = wake.send(());
         }
         let passed_over = |job: Job| Outcome {
@@ -284,7 +283,7 @@ impl Uploads {
         passed.into_iter().map(passed_over).collect()
     }
 
-    /// Writes down what has become of an upload, and says it. A disk that is full does not end the run.
+    /// Records the result of an upload and returns its event. A full disk does not end the run.
     fn recorded(&mut self, outcome: Outcome) -> Event {
         let Outcome { offered, result } = outcome;
         let Offered { stage, step, .. } = offered;
@@ -329,7 +328,7 @@ impl Uploads {
 }
 
 impl Drop for Uploads {
-    /// Whatever ends the run, the upload ends soon; what the Hub has taken it has.
+    /// However the run ends, the upload ends soon after.
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
         self.wake = None;

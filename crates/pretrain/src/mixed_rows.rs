@@ -11,7 +11,7 @@ use smollm3_recipe::{Order, Phase, Recipe, Training};
 use smollm3_records::{RowRef, SourceName};
 use smollm3_sources::Data;
 
-/// Steps between the one that is read and the one whose files are requested ahead, where they come over a network.
+/// Steps by which files are requested ahead, where they come over a network.
 const PREFETCH_STEPS: u64 = 32;
 
 /// The order of a stage's data. `windows` gives the number of windows of each source, as far as it is known.
@@ -146,7 +146,7 @@ impl MixedRows {
         };
         let picks = picks(step)?;
         let mut picked = Vec::with_capacity(picks.len());
-        // Source by source, so that no more than one streamed file is held at a time: ranks share the room for them.
+        // Source by source, so that only one streamed file is held at a time: ranks share the space for them.
         for (source, reader) in self.readers.iter().enumerate() {
             for (number, pick) in picks.iter().enumerate().filter(|(_, pick)| pick.source == source) {
                 let place = pick
@@ -154,7 +154,7 @@ impl MixedRows {
                     .ok_or_else(|| EngineError::Refused(format!("step {step} has no data")))?;
                 picked.push((number, (source, reader.read(place.window)?)));
             }
-            // While this step's file is held, which must not make room for a later one.
+            // While this step's file is held, so that it is not evicted for a later one.
             for pick in ahead.iter().filter(|pick| pick.source == source) {
                 if let Some(place) = pick.place {
                     reader.prefetch(place.window);

@@ -87,7 +87,7 @@ pub(super) fn parts(
     device: &Device,
     step: f64,
 ) -> Parts {
-    // Of a step of many seconds, no part is so short that it must be timed more than once.
+    // The parts of a step of many seconds are long enough to be timed once.
     let repetitions = if step > 10_000.0 { 1 } else { 3 };
     let (rows, seq) = (settings.micro_batch, settings.sequence_length);
     let tokens = rows * seq;

@@ -1,4 +1,4 @@
-//! The checkpoints of a stage of any kind: the state that it begins with, where it goes on, what it saves.
+//! The checkpoints of a stage of any kind: its initial state, its resume point, what it saves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::ranks::{from_rank_zero, on_rank_zero};
 use crate::run::{base_name, open_same};
 use crate::{AdamW, EngineError, Result, Run, TrainState};
 
-/// The state between two steps from which a stage goes on.
+/// The state between two steps from which a stage resumes.
 pub struct ResumePoint {
     /// Model and optimizer.
     pub state: TrainState,
@@ -29,7 +29,7 @@ pub struct ResumePoint {
 
 /// Saves the states of a loop, and brings them back.
 pub trait Checkpointer {
-    /// The newest checkpoint that is no step without an update, or the beginning of the stage.
+    /// The newest checkpoint whose last step had an update, or the beginning of the stage.
     ///
     /// # Errors
     /// It cannot be read.
@@ -72,7 +72,7 @@ impl StageCheckpoints<'_> {
         self.run.stage_folder(&self.stage.name)
     }
 
-    /// Where the stage goes on, after removing what a killed process left half-written or half-removed.
+    /// Where the stage resumes, after removing what a killed process left half-written or half-removed.
     ///
     /// # Errors
     /// A folder cannot be listed or removed, or a checkpoint not be read.
@@ -91,7 +91,7 @@ impl StageCheckpoints<'_> {
         let ranks = &*run.ranks;
         let items = self.data.iter().map(|(name, fingerprint)| (name.as_str(), fingerprint.clone()));
         agree(ranks, &items.collect::<Vec<_>>())?;
-        // Files are compared with their manifests once, not by every rank.
+        // Rank 0 alone compares files with their manifests.
         let newest = from_rank_zero(ranks, || {
             let (newest, damaged) = checkpoint::newest(&self.folder(), &run.hashes, wanted)?;
             let step = newest.as_ref().map_or(0, |(progress, _)| progress.step);

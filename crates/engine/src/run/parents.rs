@@ -1,7 +1,7 @@
 //! The checkpoints that a stage starts from or is compared with: rank 0 verifies them and announces them to the others.
 //!
 //! A checkpoint of a large model takes a minute to read; a hundred ranks that read it at once block the file system for
-//! everyone. A stage that goes on has its own weights, and does not wait for those of its parent to be read.
+//! everyone. A stage that resumes has its own weights and does not wait for those of its parent.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::{EngineError, Result, Run, checkpoint};
 
 impl Run {
     /// Has rank 0 verify the checkpoints of earlier stages that `stage` reads, and announces them to all ranks. Every rank
-    /// calls it before it asks for one of them. Where the stage goes on, their weights and moments are left to
+    /// calls it before it asks for one of them. Where the stage resumes, their weights and moments are left to
     /// [`whole_checkpoint`](Self::whole_checkpoint) and [`check_whole`](Self::check_whole), as adapters and references that
     /// are not computed yet need them.
     ///

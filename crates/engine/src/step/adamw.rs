@@ -2,8 +2,7 @@
 //!
 //! Burn's own optimizer has other defaults (epsilon 1e-5, beta2 0.999), no groups by name and no global clip, and
 //! keys its state by parameter ids that do not survive a restart; this one keys everything by the checkpoint's
-//! names. Moments are flat `f32` tensors beside the parameters: 8 bytes a parameter. With several ranks each has the
-//! moments of its shard only.
+//! names. Moments are flat `f32` tensors: 8 bytes a parameter. With several ranks, each has the moments of its shard only.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,7 +26,7 @@ use crate::Result;
 struct Moments {
     first: Tensor<1>,
     second: Tensor<1>,
-    /// Which elements, where these are not all.
+    /// Which elements, unless all.
     part: Option<Range<usize>>,
 }
 
@@ -44,7 +43,7 @@ const FIRST: &str = "exp_avg.";
 const SECOND: &str = "exp_avg_sq.";
 
 impl AdamW {
-    /// An optimizer that has seen nothing.
+    /// An optimizer before its first update.
     pub fn new(settings: Optimizer) -> Self {
         Self {
             settings,
@@ -218,7 +217,7 @@ impl AdamW {
 /// A parameter to update, or this rank's shard of it.
 struct Pending {
     name: String,
-    /// Which elements, where these are not all.
+    /// Which elements, unless all.
     part: Option<Range<usize>>,
     value: Tensor<1>,
     gradient: Tensor<1>,

@@ -8,7 +8,7 @@ use smollm3_recipe::LossAverage;
 use super::objective::Objective;
 use crate::Result;
 
-/// Numbers that a rank sends before the forward pass: targets, micro-batches, sources, a wish to stop.
+/// Numbers that a rank sends before the forward pass: targets, micro-batches, sources, whether to stop.
 pub const BATCH_NUMBERS: usize = 4;
 
 /// This rank's micro-batches of a step, and the totals over all ranks.

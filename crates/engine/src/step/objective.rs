@@ -17,7 +17,7 @@ pub trait Objective {
     /// The unit of the loss, for people.
     const LOSS_UNIT: &'static str = NATS_PER_TOKEN;
 
-    /// The names of the figures that are recorded beside the loss.
+    /// The names of the figures that are recorded with the loss.
     const OBSERVED: &'static [&'static str] = &[];
 
     /// Copies a micro-batch to the device.

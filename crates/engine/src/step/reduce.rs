@@ -6,7 +6,7 @@
 //!                        new weights of all ◄── all-gather ◄── AdamW ◄── this rank's shard
 //! ```
 //!
-//! At most [`IN_FLIGHT`] buckets are in flight, which bounds the memory that they take beside the gradients.
+//! At most [`IN_FLIGHT`] buckets are in flight, which bounds the memory that they take in addition to the gradients.
 
 mod between_devices;
 mod buckets;
@@ -45,7 +45,7 @@ pub(crate) enum ReducedGradients<'b> {
 pub(crate) struct GradientShards<'b> {
     pub buckets: Buckets,
     ranks: &'b dyn Collective,
-    /// A flat tensor a bucket; none where the bucket is too small for this rank to have any of it.
+    /// One flat tensor per bucket; `None` where the bucket is too small for this rank to own a part.
     values: Vec<Option<Tensor<1>>>,
 }
 
@@ -84,7 +84,8 @@ pub(crate) fn reduce_gradients<'b, M, L>(
     Ok((losses, ReducedGradients::Shards(shards)))
 }
 
-/// Every rank sends its buckets equally often: after its last micro-batch, or after each where gradients are sharded.
+/// Runs `backward` on each micro-batch. Every rank sends its buckets equally often: after its last micro-batch or, where
+/// gradients are sharded, after each.
 fn micro_batches<'b, M, L>(
     batch: &GlobalBatch<'b, M>,
     sharding: Sharding,
@@ -102,7 +103,7 @@ fn micro_batches<'b, M, L>(
         losses.push(backward(micro_batch, sink));
         sink.end();
     }
-    // The other ranks wait for rounds that this one has no micro-batch for.
+    // Other ranks may have more micro-batches.
     for _ in own..rounds {
         sink.begin(true);
         sink.end();
@@ -111,7 +112,7 @@ fn micro_batches<'b, M, L>(
 }
 
 impl ReducedGradients<'_> {
-    /// The sum of the squares of those that this rank has. Waits for the device.
+    /// The sum of the squares of this rank's gradients. Waits for the device.
     pub fn squares(&self) -> f64 {
         let shards = match self {
             Self::Whole(gradients) => return gradients.squares(),

@@ -31,7 +31,7 @@ pub(crate) struct StepSums {
 
 impl StepSums {
     /// Reads the losses of this rank's micro-batches and adds them up, then over all ranks, with the `squares` of this rank's
-    /// gradients. The objective records `observed` figures beside the loss. Waits for the device.
+    /// gradients. The objective records `observed` figures with the loss. Waits for the device.
     ///
     /// # Errors
     /// A rank that is late or gone.

@@ -6,7 +6,7 @@ use smollm3_recipe::{Stage, Training};
 
 use crate::{EngineError, Result};
 
-/// The slice of every step's rows that one rank computes: whole micro-batches, dealt out in turn, so that a micro-batch
+/// The slice of every step's rows that one rank computes: whole micro-batches, dealt out round-robin, so that a micro-batch
 /// holds the same rows at any number of ranks, as long as each gets one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RankSlice {

@@ -12,16 +12,16 @@ pub struct Prompts {
     pub form: Form,
     /// Examples before each item.
     pub shots: usize,
-    /// Items that examples are taken from, the first first.
+    /// Items from which examples are taken in order.
     pub examples: Vec<Item>,
 }
 
-/// A choice as text: what is given, and what is scored.
+/// A choice as text: context and scored continuation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// What is given.
+    /// The context.
     pub context: String,
-    /// What is scored, with the space before it.
+    /// The scored text, with the space before it.
     pub continuation: String,
 }
 

@@ -80,7 +80,7 @@ impl ChoiceTask {
         }
     }
 
-    /// The columns that are read where they are there, besides those of [`ChoiceTask::columns`].
+    /// Optional columns, in addition to [`ChoiceTask::columns`].
     fn optional_columns(self) -> &'static [&'static str] {
         match self {
             Self::Mmlu => &["subject"],
@@ -107,7 +107,7 @@ impl ChoiceTask {
         }
     }
 
-    /// What stands before everything else of a question on `subject`.
+    /// The text before the examples and questions on `subject`.
     pub fn introduction(self, form: Form, subject: Option<&str>) -> String {
         match (self, subject) {
             (Self::Mmlu, Some(subject)) => {
@@ -203,7 +203,7 @@ fn without_markup(text: &str) -> String {
     text.replace("  ", " ")
 }
 
-/// The first letter large, the others small: Python's `capitalize`.
+/// The first letter in upper case, the others in lower case: Python's `capitalize`.
 fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     match letters.next() {

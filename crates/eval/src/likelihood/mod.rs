@@ -1,4 +1,4 @@
-//! How probable a model finds texts after other texts: log-likelihoods, for multiple choice.
+//! Log-likelihoods of texts after other texts, for multiple choice.
 
 mod request;
 mod score;

@@ -30,21 +30,21 @@ pub struct LogLikelihood {
     pub cut: bool,
 }
 
-/// What one document of a row is, and who asked for it.
+/// One document of a row, and the requests that read it.
 struct Reading {
     ids: Vec<u32>,
     requests: Vec<usize>,
 }
 
-/// A position whose next token is asked about.
+/// A position at which next tokens are scored.
 struct Lookup {
     position: usize,
-    /// Tokens and whose sums they belong to.
+    /// Tokens, and the requests to whose sums they count.
     tokens: Vec<(u32, Vec<usize>)>,
 }
 
 /// The log-likelihood of each request, in their order. Rows have up to `tokens_at_once` tokens, or one request, the
-/// longest first. `progress` is told how many of how many requests are done.
+/// longest first. `progress` gets the number of requests done and the total.
 ///
 /// # Errors
 /// A token is outside the vocabulary, or `progress` ends the work.
@@ -96,7 +96,7 @@ fn check(requests: &[Request], vocab_size: usize) -> Result<()> {
     Ok(())
 }
 
-/// What has to be read, the longest first.
+/// The distinct inputs, the longest first.
 fn readings(requests: &[Request], context: usize) -> Vec<Reading> {
     let inputs = requests.iter().map(|request| {
         let inputs: Vec<u32> = request.inputs().collect();
@@ -120,7 +120,7 @@ fn readings(requests: &[Request], context: usize) -> Vec<Reading> {
     readings
 }
 
-/// Reads one row and adds what it tells to `found`.
+/// Scores one row and adds its results to `found`.
 fn score(model: &SmolLm3, row: &[Reading], requests: &[Request], found: &mut [LogLikelihood]) -> Result<()> {
     let device = model.head().device();
     let mut starts = Vec::with_capacity(row.len());
@@ -157,8 +157,8 @@ fn score(model: &SmolLm3, row: &[Reading], requests: &[Request], found: &mut [Lo
     Ok(())
 }
 
-/// What the requests want to know at the positions of a document that ends at `end` of its row. Requests that read the
-/// same differ in their last token only, and in where their continuation begins.
+/// The tokens that requests score at the positions of a document that ends at `end` of its row. Requests with the same input
+/// differ in their last token only, and in where their continuation begins.
 fn lookups_of(reading: &Reading, end: usize, requests: &[Request]) -> Vec<Lookup> {
     let length = reading.ids.len();
     let scored = |request: usize| requests[request].continuation.len().min(length);

@@ -1,4 +1,4 @@
-//! Where the backward pass puts gradients, from where they go to the sums over ranks.
+//! Where the backward pass puts gradients; full buckets go on to the sums over ranks.
 
 use burn::tensor::{Device, Tensor};
 use smollm3_recipe::Sharding;
@@ -11,7 +11,7 @@ pub(super) type SendBucket<'s> = &'s mut dyn FnMut(usize, Tensor<1>);
 
 /// Where the backward pass puts gradients.
 pub(crate) struct GradientSink<'a> {
-    /// Those that have not been sent.
+    /// Gradients that have not been sent.
     pub gradients: AccumulatedGradients,
     sender: Option<BucketSender<'a>>,
 }
@@ -22,7 +22,7 @@ struct BucketSender<'a> {
     sharding: Sharding,
     device: &'a Device,
     send: SendBucket<'a>,
-    /// Whether complete buckets are sent now.
+    /// Whether buckets are sent as they fill.
     is_open: bool,
     /// Buckets sent since it was opened.
     sent: usize,
