@@ -40,7 +40,9 @@ pub fn prefer(
     let pairs_of_sources: Vec<u64> = sources.iter().map(|(_, pairs)| *pairs).collect();
     let row_length = preference.row_length.0;
     let pairs = PairRows::new(prepared.train, &pairs_of_sources, row_length);
-    let held_out = prepared.held_out.map(|store| PairRows::new(store, &[], row_length));
+    let held_out = prepared
+        .held_out
+        .map(|store| PairRows::new(store, &[], row_length));
     listener.on(&Event::Note(format!(
         "{}: {} pairs of {} tokens, prompts counted twice",
         stage.name,
@@ -95,5 +97,12 @@ pub fn prefer(
         most: measured_rows(stage),
         loss: preference.loss,
     };
-    Ok(run_stage(&checkpoints, &data, &objective, &held_out, stop, listener)?)
+    Ok(run_stage(
+        &checkpoints,
+        &data,
+        &objective,
+        &held_out,
+        stop,
+        listener,
+    )?)
 }

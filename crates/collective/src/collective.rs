@@ -181,7 +181,8 @@ pub trait Collective: Send + Sync {
     /// # Errors
     /// A root that is no rank; see the trait.
     fn broadcast(&self, values: &mut [f32], root: usize) -> Result<()> {
-        self.meter().time(|| broadcast(self, cast_slice_mut(values), root))
+        self.meter()
+            .time(|| broadcast(self, cast_slice_mut(values), root))
     }
 
     /// The bytes of rank `root`; those of the others are not looked at.

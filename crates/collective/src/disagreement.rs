@@ -19,9 +19,14 @@ pub struct Odd {
 
 impl fmt::Display for Odd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rank, place, item, .. } = self;
+        let Self {
+            rank, place, item, ..
+        } = self;
         let [has, most_have] = [&self.has, &self.most_have].map(|value| value.as_deref().unwrap_or("none"));
-        write!(f, "rank {rank} ({place}) has {item} {has} where most have {most_have}")
+        write!(
+            f,
+            "rank {rank} ({place}) has {item} {has} where most have {most_have}"
+        )
     }
 }
 

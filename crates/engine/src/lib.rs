@@ -19,8 +19,8 @@ pub use error::{EngineError, Result};
 pub use held_out::{HeldOut, held_out_by_category, held_out_loss, spread, token_bytes, token_losses};
 pub use run::{Run, dtype, locate_models, prepare, write_merged};
 pub use step::{
-    AccumulatedGradients, AdamW, BATCH_NUMBERS, CrossEntropy, GlobalBatch, MicroBatch, Objective, ObjectiveLoss,
-    Row, RowOrigin, SHARD_ALIGNMENT, SOURCE_NUMBERS, STEP_NUMBERS, SourceLoss, StepMode, StepResult, TrainState,
-    train_step,
+    AccumulatedGradients, AdamW, BATCH_NUMBERS, CrossEntropy, GlobalBatch, MicroBatch, Objective,
+    ObjectiveLoss, Row, RowOrigin, SHARD_ALIGNMENT, SOURCE_NUMBERS, STEP_NUMBERS, SourceLoss, StepMode,
+    StepResult, TrainState, train_step,
 };
 pub use training::{EpochData, EpochOrder, Evaluate, RankSlice, StepBatches, run_stage};

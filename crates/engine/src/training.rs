@@ -233,7 +233,9 @@ impl<B> Loop<'_, B> {
             grad_norm: result.grad_norm,
             updated: result.updated,
             sources: sources.collect(),
-            observed: observed.map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            observed: observed
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .collect(),
             ..StepRecord::default()
         }
     }

@@ -4,7 +4,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use smollm3_engine::{
     AdamW, CrossEntropy, Dataset, EngineError, GlobalBatch, MicroBatch, Objective, ObjectiveLoss, Result,
     ResumePoint, Row, RowOrigin, SaveJob, StepBatches, StepMode, TrainState, train_step,
 };
+use smollm3_files::{FilesError, io};
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
 use smollm3_recipe::{Phase, Recipe, Sharding, Training};
@@ -447,6 +448,9 @@ fn an_end_that_can_never_be_written_is_an_error() {
     let stage = stage(4, &["stage.pretrain.checkpoint.every=100 steps"]);
     stage.failures.store(u32::MAX, Ordering::Relaxed);
     let (ended, events) = stage.run(|_| 1.0);
-    assert!(matches!(ended.err(), Some(EngineError::Files(FilesError::Io { .. }))));
+    assert!(matches!(
+        ended.err(),
+        Some(EngineError::Files(FilesError::Io { .. }))
+    ));
     assert!(!incidents(&events).is_empty());
 }

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
+use smollm3_engine::Retention;
 use smollm3_engine::checkpoint::{self, Progress};
-use smollm3_engine::{EngineError, Retention};
 use smollm3_recipe::Stage;
 use smollm3_records::GuardState;
 use support::recipe;

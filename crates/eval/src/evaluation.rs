@@ -115,7 +115,13 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
     Ok(Some(evaluation))
 }
 
-fn report_progress(stage: &Stage, what: &str, done: u64, total: u64, listener: &mut dyn Listener) -> Result<()> {
+fn report_progress(
+    stage: &Stage,
+    what: &str,
+    done: u64,
+    total: u64,
+    listener: &mut dyn Listener,
+) -> Result<()> {
     let what = format!("{}: {what}", stage.name);
     Ok(listener.on(&Event::Preparing { what, done, total })?)
 }

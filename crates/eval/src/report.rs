@@ -68,7 +68,10 @@ pub fn problems(score: &ProblemScore) -> String {
     let mut rows = vec![
         ["problems".into(), score.items.to_string()],
         ["pass@1, %".into(), percent(&score.pass_at_1)],
-        ["with the answer marked, %".into(), percent(&score.pass_at_1_marked)],
+        [
+            "with the answer marked, %".into(),
+            percent(&score.pass_at_1_marked),
+        ],
     ];
     if let Some(majority) = &score.majority {
         rows.push([format!("majority of {}, %", score.samples), percent(majority)]);

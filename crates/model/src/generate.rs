@@ -95,7 +95,10 @@ pub fn generate_with_scores(
     for begin in (0..longest).step_by(chunk) {
         let end = longest.min(begin + chunk);
         // Padding is token 0, which no other token sees.
-        let id = |row: usize, at: usize| at.checked_sub(starts[row]).map_or(0, |at| prompts[row][at] as i32);
+        let id = |row: usize, at: usize| {
+            at.checked_sub(starts[row])
+                .map_or(0, |at| prompts[row][at] as i32)
+        };
         let ids = (0..batch)
             .flat_map(|row| (begin..end).map(move |at| (row, at)))
             .map(|(row, at)| id(row, at))

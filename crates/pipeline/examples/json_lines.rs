@@ -14,7 +14,8 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Deserialize;
 use smollm3_engine::{
-    CrossEntropy, EngineError, EpochData, EpochOrder, RankSlice, Result, Row, Run, StageCheckpoints, run_stage,
+    CrossEntropy, EngineError, EpochData, EpochOrder, RankSlice, Result, Row, Run, StageCheckpoints,
+    run_stage,
 };
 use smollm3_files::hash_file;
 use smollm3_recipe::{Recipe, Stage};

@@ -170,7 +170,9 @@ impl MixedRows {
 impl Dataset<Vec<Vec<Row>>, EngineError> for MixedRows {
     fn get(&self, index: usize) -> Result<Vec<Vec<Row>>> {
         let picked = self.picked(index as u64 + 1, Some(&self.slice))?;
-        let rows = picked.iter().map(|(source, sequence)| Row::of_window(sequence, *source));
+        let rows = picked
+            .iter()
+            .map(|(source, sequence)| Row::of_window(sequence, *source));
         Ok(self.slice.micro_batches(rows.collect()))
     }
 

@@ -3,7 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_engine::{
-    CrossEntropy, EngineError, Evaluate, RankSlice, Result, Run, StageCheckpoints, TrainState, held_out_by_category, run_stage,
+    CrossEntropy, EngineError, Evaluate, RankSlice, Result, Run, StageCheckpoints, TrainState,
+    held_out_by_category, run_stage,
 };
 use smollm3_recipe::{Stage, Training};
 use smollm3_records::Listener;
@@ -24,7 +25,12 @@ pub fn pretrain(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn 
         .ok_or_else(|| EngineError::Refused(format!("stage \"{}\" is not one on token rows", stage.name)))?;
     run.verify_parents(stage)?;
     let config = run.stage_config(stage)?;
-    let rows = MixedRows::new(&run.recipe, training, &run.data, RankSlice::new(&*run.ranks, stage, training)?)?;
+    let rows = MixedRows::new(
+        &run.recipe,
+        training,
+        &run.data,
+        RankSlice::new(&*run.ranks, stage, training)?,
+    )?;
     let fingerprint = |(name, store): (&String, &SourceStore)| (name.clone(), store.fingerprint.clone());
     let checkpoints = StageCheckpoints {
         run,
@@ -59,8 +65,7 @@ impl Evaluate for HeldOutText<'_> {
     ) -> Result<Option<f64>> {
         let (run, training) = (self.run, self.training);
         let (length, micro_batch) = (training.sequence_length.0, training.micro_batch.0 as usize);
-        let categories =
-            held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch)?;
+        let categories = held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch)?;
         for (category, loss) in categories {
             listener.on(&loss.event(step, phase, &category))?;
         }

@@ -8,8 +8,8 @@ use smollm3_conversations::{
 };
 use smollm3_engine::ranks::{on_rank_zero, rank_zero_first};
 use smollm3_engine::{
-    CrossEntropy, EpochData, EpochOrder, Evaluate, RankSlice, Row, Run, TrainState,
-    held_out_loss, run_stage, spread,
+    CrossEntropy, EpochData, EpochOrder, Evaluate, RankSlice, Row, Run, TrainState, held_out_loss, run_stage,
+    spread,
 };
 use smollm3_recipe::{FineTuning, PreparedData, Stage, Training};
 use smollm3_records::{Event, Listener, write_ledger};

@@ -103,7 +103,11 @@ pub(super) fn parts(
         value.detach().require_grad()
     };
     let kv_heads = config.num_key_value_heads;
-    let (q, k, v) = (heads(config.num_attention_heads), heads(kv_heads), heads(kv_heads));
+    let (q, k, v) = (
+        heads(config.num_attention_heads),
+        heads(kv_heads),
+        heads(kv_heads),
+    );
     let documents: &Documents = &batch.documents;
     let attention = layers
         * time(repetitions, || {
@@ -136,7 +140,14 @@ pub(super) fn parts(
         let TrainState { model, mut optimizer } = current.take()?;
         let mut sink = GradientSink::alone();
         let weight = |count: usize| 1.0 / count.max(1) as f64;
-        backward(&CrossEntropy, &model, batch, weight, settings.recompute, &mut sink);
+        backward(
+            &CrossEntropy,
+            &model,
+            batch,
+            weight,
+            settings.recompute,
+            &mut sink,
+        );
         let begin = Instant::now();
         let gradients = ReducedGradients::Whole(sink.gradients);
         let scale = optimizer.clip_factor(gradients.squares().sqrt());

@@ -89,7 +89,10 @@ impl StageCheckpoints<'_> {
     ) -> Result<ResumePoint> {
         let run = self.run;
         let ranks = &*run.ranks;
-        let items = self.data.iter().map(|(name, fingerprint)| (name.as_str(), fingerprint.clone()));
+        let items = self
+            .data
+            .iter()
+            .map(|(name, fingerprint)| (name.as_str(), fingerprint.clone()));
         agree(ranks, &items.collect::<Vec<_>>())?;
         // Rank 0 alone compares files with their manifests.
         let newest = from_rank_zero(ranks, || {
@@ -151,8 +154,7 @@ impl StageCheckpoints<'_> {
             }
         };
         let (settings, ranks) = (&self.training.optimizer, &*run.ranks);
-        let optimizer =
-            AdamW::restore(settings, progress.updates, &shapes, folder, &run.device, ranks)?;
+        let optimizer = AdamW::restore(settings, progress.updates, &shapes, folder, &run.device, ranks)?;
         Ok(TrainState { model, optimizer })
     }
 

@@ -16,7 +16,10 @@ pub struct AccumulatedGradients {
 impl AccumulatedGradients {
     /// Adds the gradients that a backward pass left for the parameters of `model`.
     pub fn add(&mut self, model: &SmolLm3, gradients: Gradients) {
-        let mut add = Add { sums: self, gradients };
+        let mut add = Add {
+            sums: self,
+            gradients,
+        };
         named_parameters(model, &mut add);
     }
 

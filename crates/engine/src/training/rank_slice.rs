@@ -4,7 +4,7 @@ use smollm3_collective::Collective;
 use smollm3_mixer::slice_batch;
 use smollm3_recipe::{Stage, Training};
 
-use crate::{EngineError, Result};
+use crate::Result;
 
 /// The slice of every step's rows that one rank computes: whole micro-batches, dealt out round-robin, so that a micro-batch
 /// holds the same rows at any number of ranks, as long as each gets one.

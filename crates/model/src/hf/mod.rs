@@ -15,4 +15,5 @@ pub use checkpoint::{Checkpoint, CheckpointError, save, save_tensors, tensors};
 pub use generation::GenerationConfig;
 pub use shard_error::ShardError;
 pub use shards::{NamedTensor, TensorFiles, Values, write_shards};
+pub use smollm3_recipe::TOKENIZER_FILES;
 pub use tensor_file::{FileDtype, to_f32};
