@@ -31,7 +31,7 @@ impl Evaluate for HeldOutPairs<'_> {
         let Some((reference, rows)) = &self.held_out else {
             return Ok(None);
         };
-        let pairs: Vec<u64> = spread(rows.len(), self.most).collect();
+        let pairs: Vec<u64> = spread(rows.count(), self.most).collect();
         let ratios: Vec<[f64; 2]> = log_probs(&state.model.valid(), rows, &pairs, &self.run.device)?
             .into_iter()
             .zip(&pairs)

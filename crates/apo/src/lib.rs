@@ -24,6 +24,6 @@ pub use encoder::{Cut, PairEncoder, PairLimits};
 pub use loss::{PairLoss, pair_loss};
 pub use objective::{PairBatch, Preferred, ReferenceSource, answer_log_probs};
 pub use pair_rows::{PairRow, PairRows, PairSpan, pack_pairs};
-pub use prepare::{prepare_pairs, prepared_data};
+pub use prepare::prepared_data;
 pub use reference::ReferenceLogProbs;
 pub use stage::prefer;

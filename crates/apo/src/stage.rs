@@ -46,12 +46,12 @@ pub fn prefer(
     listener.on(&Event::Note(format!(
         "{}: {} pairs of {} tokens, prompts counted twice",
         stage.name,
-        pairs.len(),
+        pairs.count(),
         pairs.tokens()
     )))?;
 
     let training = stage.training_on(PreparedData {
-        rows: pairs.len(),
+        rows: pairs.count(),
         tokens: pairs.tokens(),
     })?;
     let (template, fingerprint) = (&encoder.setup.template, &prepared.fingerprint);
@@ -61,7 +61,7 @@ pub fn prefer(
         let identity = format!("{which} {fingerprint} {}", model.identity);
         let compute = |pairs: &[u64]| model.log_probs(rows, pairs);
         rank_zero_first(&*run.ranks, || {
-            ReferenceLogProbs::complete(&prepared.folder, &identity, rows.len(), compute, listener)
+            ReferenceLogProbs::complete(&prepared.folder, &identity, rows.count(), compute, listener)
         })
     };
     let held_out = match held_out {
@@ -83,7 +83,7 @@ pub fn prefer(
     };
     let pairs_per_step = stage.optimisation()?.sequences_per_step();
     let data = EpochData {
-        order: EpochOrder::new(pairs.len(), recipe.run.seed, "pairs", pairs_per_step),
+        order: EpochOrder::new(pairs.count(), recipe.run.seed, "pairs", pairs_per_step),
         // Pairs are dealt out before they are packed: each rank packs its own rows.
         slice: RankSlice::new(&*run.ranks, stage, &training)?.in_one_piece(pairs_per_step),
         steps: training.total_steps(),

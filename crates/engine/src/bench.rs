@@ -13,7 +13,7 @@ use std::time::Instant;
 use burn::tensor::{DType, Device};
 use serde::Serialize;
 use smollm3_collective::Single;
-use smollm3_kernels::{DeviceMemory, Profile, Transfers, device_memory, peak_memory, profile};
+use smollm3_kernels::{Profile, Transfers, device_memory, peak_memory, profile};
 use smollm3_model::bench::median;
 use smollm3_model::{DeviceInit, ModelConfig, Parameters, SmolLm3};
 use smollm3_recipe::{LossAverage, Optimizer, Precision, Recompute};
@@ -119,15 +119,6 @@ pub struct DeviceMegabytes {
     pub reserved: f64,
 }
 
-impl From<DeviceMemory> for DeviceMegabytes {
-    fn from(memory: DeviceMemory) -> Self {
-        Self {
-            tensors: memory.tensors as f64 / 1e6,
-            reserved: memory.reserved as f64 / 1e6,
-        }
-    }
-}
-
 /// Where the time of one step goes.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
@@ -200,7 +191,10 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
     }
     let step_milliseconds = median(times);
     let peak_megabytes = peak_memory().map(|bytes| bytes as f64 / 1e6);
-    let device_megabytes = device_memory(device).map(DeviceMegabytes::from);
+    let device_megabytes = device_memory(device).map(|memory| DeviceMegabytes {
+        tensors: memory.tensors as f64 / 1e6,
+        reserved: memory.reserved as f64 / 1e6,
+    });
     let profile = match settings.profile {
         true => {
             let (after, found) = profile(device, || train(state));

@@ -61,12 +61,13 @@ pub fn held_out_loss(run: &Run, model: &SmolLm3, rows: &[Row], rows_at_once: usi
     let (model, bytes) = (model.valid(), token_bytes(&run.data.tokenizer));
     let mut total = HeldOut::default();
     for rows in rows.chunks(rows_at_once.max(1)) {
-        let loss = forward(&CrossEntropy, &model, &MicroBatch::new(rows, &run.device)?);
+        let batch = MicroBatch::new(rows, &run.device)?;
+        let loss = forward(&CrossEntropy, &model, &batch);
         let targets = rows.iter().flat_map(|row| row.targets.iter().flatten());
         let bytes = targets.filter_map(|id| bytes.get(*id as usize));
         total += HeldOut {
             nats: f64::from(loss.sum.into_scalar::<f32>()),
-            tokens: loss.count as u64,
+            tokens: batch.targets.count() as u64,
             bytes: bytes.map(|bytes| u64::from(*bytes)).sum(),
         };
     }

@@ -113,7 +113,16 @@ impl Run {
         use_merged(&mut recipe);
         let (lock, data) = match prepared {
             Some((lock, data)) => (Some(lock), data),
-            None => (None, prepared_by_rank_zero(&recipe, &output, &*ranks)?),
+            None => {
+                let data = Data::found(&recipe, &output)?.ok_or_else(|| {
+                    EngineError::Refused(format!(
+                        "{}: {} does not see what rank 0 has prepared there; run.output must be a folder that all nodes share",
+                        output.display(),
+                        ranks.place(ranks.rank())
+                    ))
+                })?;
+                (None, data)
+            }
         };
         let config = with_token_ids(config, &data)?;
         check_vocabularies(&recipe, &data)?;
@@ -263,17 +272,6 @@ pub fn dtype(precision: Precision) -> DType {
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,
     }
-}
-
-/// The data that rank 0 has prepared.
-fn prepared_by_rank_zero(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Result<Data> {
-    Data::found(recipe, output)?.ok_or_else(|| {
-        EngineError::Refused(format!(
-            "{}: {} does not see what rank 0 has prepared there; run.output must be a folder that all nodes share",
-            output.display(),
-            ranks.place(ranks.rank())
-        ))
-    })
 }
 
 /// The part of a run before it needs a device: tokenizers and templates of the Hub, the output folder, the tokenizer and the

@@ -43,10 +43,6 @@ impl Objective for Faulty {
         Ok(batch(step, factor, device))
     }
 
-    fn targets(&self, batch: &Batch) -> usize {
-        CrossEntropy.targets(&batch.0)
-    }
-
     fn origins<'b>(&self, batch: &'b Batch) -> &'b [RowOrigin] {
         &batch.0.origins
     }

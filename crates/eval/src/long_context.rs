@@ -96,19 +96,11 @@ pub fn table(scores: &[ProbeScore]) -> String {
     }
     if rows.len() > 1 {
         let mean = |length: &usize| {
-            mean_score(scores, *length).map_or("-".to_owned(), |mean| format!("{:.1}", 100.0 * mean))
+            let at = scores.iter().filter(|score| score.length == *length);
+            let at: Vec<f64> = at.map(|score| score.score).collect();
+            format!("{:.1}", 100.0 * at.iter().sum::<f64>() / at.len() as f64)
         };
         line("mean", lengths.iter().map(mean).collect());
     }
     text
-}
-
-/// The mean over tasks at a length.
-pub(crate) fn mean_score(scores: &[ProbeScore], length: usize) -> Option<f64> {
-    let at: Vec<f64> = scores
-        .iter()
-        .filter(|score| score.length == length)
-        .map(|score| score.score)
-        .collect();
-    (!at.is_empty()).then(|| at.iter().sum::<f64>() / at.len() as f64)
 }

@@ -24,11 +24,6 @@ pub fn stage_order(
     windows: impl Fn(&str) -> Option<Windows>,
 ) -> Result<Mixer> {
     let names = stage_sources(training);
-    let index: BTreeMap<&str, usize> = names
-        .iter()
-        .enumerate()
-        .map(|(i, name)| (name.as_str(), i))
-        .collect();
     let sources = names.iter().map(|name| SourceInfo {
         name: name.clone(),
         windows: windows(name),
@@ -44,7 +39,7 @@ pub fn stage_order(
                 .mixture
                 .weights()
                 .into_iter()
-                .filter_map(|(name, weight)| Some((*index.get(name.as_str())?, weight)))
+                .filter_map(|(name, weight)| Some((names.binary_search(&name).ok()?, weight)))
                 .collect(),
         });
     Ok(Mixer::new(MixerConfig {
@@ -61,7 +56,7 @@ pub fn stage_order(
     })?)
 }
 
-/// The sources that a stage reads, each once.
+/// The sources that a stage reads, sorted.
 fn stage_sources(training: &Training) -> Vec<String> {
     let mut names: Vec<String> = training
         .phases
@@ -95,9 +90,8 @@ impl MixedRows {
             let reader = data.reader(&name, training.sequence_length.0)?;
             readers.insert(name, reader);
         }
-        let mixer = stage_order(recipe, training, |name| {
-            readers.get(name).map(SourceReader::windows)
-        })?;
+        let windows = |name: &str| readers.get(name).map(SourceReader::windows);
+        let mixer = stage_order(recipe, training, windows)?;
         // Both are sorted by name.
         let readers: Vec<SourceReader> = readers.into_values().collect();
         let streams = readers

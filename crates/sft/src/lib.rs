@@ -12,5 +12,5 @@ mod prepare;
 mod stage;
 
 pub use packed_rows::PackedRows;
-pub use prepare::{prepare_conversations, prepared_data};
+pub use prepare::prepared_data;
 pub use stage::fine_tune;

@@ -1,9 +1,7 @@
 //! Conversations tokenised before a run.
 
-use smollm3_conversations::{ChatSetup, ConversationEncoder, ConversationStore, Earlier, Prepared, Result};
+use smollm3_conversations::{ConversationStore, Earlier, Result};
 use smollm3_recipe::{PreparedData, Recipe, Stage};
-use smollm3_records::{Event, Listener};
-use smollm3_sources::Data;
 
 use crate::packed_rows::PackedRows;
 
@@ -17,36 +15,9 @@ pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedDa
         return Ok(None);
     };
     let store = ConversationStore::open(&earlier.train)?;
-    let rows = PackedRows::new(
-        store,
-        &fine_tuning.packing(stage.optimisation()?),
-        recipe.run.seed,
-    )?
-    .len();
+    let packing = fine_tuning.packing(stage.optimisation()?);
     Ok(Some(PreparedData {
-        rows,
+        rows: PackedRows::new(store, &packing, recipe.run.seed)?.len(),
         tokens: earlier.total(|report| report.tokens),
     }))
-}
-
-/// Tokenises the conversations of all stages whose template does not come from a checkpoint that a run has yet to make.
-///
-/// # Errors
-/// As [`Prepared::of`].
-pub fn prepare_conversations(recipe: &Recipe, data: &Data, listener: &mut dyn Listener) -> Result<()> {
-    for stage in &recipe.stages {
-        let Some(fine_tuning) = stage.fine_tuning() else {
-            continue;
-        };
-        if ChatSetup::is_later(stage, &fine_tuning.chat.template) {
-            listener.on(&Event::Note(format!(
-                "{}: its template is that of the stage before; its conversations are prepared when it runs",
-                stage.name
-            )))?;
-            continue;
-        }
-        let encoder = ConversationEncoder::of(recipe, &data.tokenizer, stage, fine_tuning)?;
-        Prepared::of(recipe, data, stage, &fine_tuning.chat.data, &encoder, listener)?;
-    }
-    Ok(())
 }

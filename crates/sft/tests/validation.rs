@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use smollm3_collective::{Collective, Threads};
 use smollm3_conversations::{ConversationEncoder, Prepared};
+use smollm3_conversations::{ConversationEncoder, Prepared};
 use smollm3_engine::Run;
 use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
@@ -189,7 +190,10 @@ fn rows_that_become_those_of_validation_are_trained_on_no_longer() {
         let mut recipe = Recipe::load(folder.path(), &[]).unwrap();
         let mut silent = Listeners::default();
         let data = smollm3_engine::prepare(&mut recipe, &mut silent).unwrap();
-        smollm3_sft::prepare_conversations(&recipe, &data, &mut silent).unwrap();
+        let stage = recipe.stage("sft").unwrap();
+        let tuning = stage.fine_tuning().unwrap();
+        let encoder = ConversationEncoder::of(&recipe, &data.tokenizer, stage, tuning).unwrap();
+        Prepared::of(&recipe, &data, stage, &tuning.chat.data, &encoder, &mut silent).unwrap();
         let report = fs::read(folder.path().join("out/conversations/sft/report.json")).unwrap();
         let report: Value = serde_json::from_slice(&report).unwrap();
         report["data"]["validation"]["trained"].as_u64().unwrap()

@@ -107,10 +107,6 @@ impl Objective for CrossEntropy {
         Ok(MicroBatch::new(&rows, device)?)
     }
 
-    fn targets(&self, batch: &MicroBatch) -> usize {
-        batch.targets.count()
-    }
-
     fn origins<'b>(&self, batch: &'b MicroBatch) -> &'b [RowOrigin] {
         &batch.origins
     }
@@ -122,11 +118,10 @@ impl Objective for CrossEntropy {
     fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &MicroBatch) -> ObjectiveLoss {
         let [rows, seq, width] = hidden.dims();
         let hidden = hidden.reshape([rows * seq, width]);
-        let LossSum { sum, losses, count } = linear_cross_entropy(hidden, head, &batch.targets);
+        let LossSum { sum, losses, .. } = linear_cross_entropy(hidden, head, &batch.targets);
         ObjectiveLoss {
             sum,
             losses,
-            count,
             observed: Vec::new(),
         }
     }

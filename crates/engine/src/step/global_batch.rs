@@ -40,9 +40,9 @@ impl<'b, M> GlobalBatch<'b, M> {
         stop: bool,
         ranks: &'b dyn Collective,
     ) -> Result<Self> {
-        let targets: usize = micro_batches.iter().map(|batch| objective.targets(batch)).sum();
-        let origins = micro_batches.iter().flat_map(|batch| objective.origins(batch));
-        let sources: BTreeSet<usize> = origins.map(|origin| origin.source).collect();
+        let origins = || micro_batches.iter().flat_map(|batch| objective.origins(batch));
+        let targets: usize = origins().map(|origin| origin.targets).sum();
+        let sources: BTreeSet<usize> = origins().map(|origin| origin.source).collect();
         let own = [targets, micro_batches.len(), sources.len(), usize::from(stop)];
         let mut of_ranks = own.map(|number| number as f64).repeat(ranks.world());
         ranks.all_gather_f64(&mut of_ranks, &vec![own.len(); ranks.world()])?;

@@ -10,10 +10,19 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use smollm3_corpus::read::Columns;
 
-use super::Form;
 use super::item::Item;
 use crate::Result;
 use crate::rows::DataRow;
+
+/// How an answer is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// The answer itself follows the question.
+    Cloze,
+    /// The choices are listed, and a letter follows.
+    Lettered,
+}
 
 /// A public set of multiple-choice questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -280,25 +280,22 @@ pub fn write_shards(
             Some(format),
             &path,
         )
-        .map_err(|error| ShardError::Write {
-            path: path.clone(),
-            message: error.to_string(),
-        })?;
-        fs::File::open(&path)
-            .and_then(|file| file.sync_all())
-            .map_err(|error| ShardError::Write {
-                path,
-                message: error.to_string(),
-            })?;
+        .map_err(|error| unwritable(&path, &error))?;
+        let synced = fs::File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(|error| unwritable(&path, &error))?;
     }
     if total > 1 {
         let size: usize = tensors.iter().map(NamedTensor::bytes).sum();
         let index = json!({ "metadata": { "total_size": size }, "weight_map": weight_map });
         let path = folder.join(format!("{stem}.safetensors.index.json"));
-        fs::write(&path, format!("{index:#}\n")).map_err(|error| ShardError::Write {
-            path,
-            message: error.to_string(),
-        })?;
+        fs::write(&path, format!("{index:#}\n")).map_err(|error| unwritable(&path, &error))?;
     }
     Ok(())
+}
+
+fn unwritable(path: &Path, error: &dyn std::error::Error) -> ShardError {
+    ShardError::Write {
+        path: path.to_owned(),
+        message: error.to_string(),
+    }
 }
