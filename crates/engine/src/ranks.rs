@@ -58,7 +58,9 @@ pub fn on_rank_zero<T, E: From<EngineError>>(
 /// Waits for rank 0, which reports whether it failed.
 fn wait(ranks: &dyn Collective, failed: bool) -> Result<()> {
     ranks.barrier_within(ALONE)?;
-    match any(ranks, failed)? && !failed {
+    let mut any_failed = [f64::from(u8::from(failed))];
+    ranks.all_reduce_f64(&mut any_failed, Reduction::Max)?;
+    match any_failed[0] > 0.0 && !failed {
         true => Err(EngineError::FirstEnded),
         false => Ok(()),
     }
@@ -90,13 +92,6 @@ where
     };
     let bytes = ranks.broadcast_bytes(bytes, 0).map_err(EngineError::from)?;
     Ok(serde_json::from_slice(&bytes).map_err(unreadable)?)
-}
-
-/// Whether any rank says so.
-pub(crate) fn any(ranks: &dyn Collective, own: bool) -> Result<bool> {
-    let mut flag = [f64::from(u8::from(own))];
-    ranks.all_reduce_f64(&mut flag, Reduction::Max)?;
-    Ok(flag[0] > 0.0)
 }
 
 /// The same ranks, with sums between their GPUs if they have any and this program has NCCL.

@@ -50,11 +50,6 @@ impl Estimate {
         }
     }
 
-    /// The same in percent.
-    pub fn percent(&self) -> Self {
-        self.times(100.0)
-    }
-
     /// The same in another unit.
     pub fn times(&self, factor: f64) -> Self {
         Self {

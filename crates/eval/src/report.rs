@@ -31,7 +31,7 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 }
 
 fn percent(estimate: &Estimate) -> String {
-    format!("{:.2}", estimate.percent())
+    format!("{:.2}", estimate.times(100.0))
 }
 
 /// Accuracies by measure, and by subject where there are several.

@@ -138,7 +138,7 @@ pub(super) fn parts(
     let mut current = Some(state);
     let optimizer = (0..repetitions).filter_map(|_| {
         let TrainState { model, mut optimizer } = current.take()?;
-        let mut sink = GradientSink::alone();
+        let mut sink = GradientSink::default();
         let weight = |count: usize| 1.0 / count.max(1) as f64;
         backward(
             &CrossEntropy,

@@ -62,7 +62,7 @@ pub(crate) fn reduce_gradients<'b, M, L>(
 ) -> Result<(Vec<L>, ReducedGradients<'b>)> {
     let ranks = batch.ranks;
     if ranks.world() == 1 {
-        let mut sink = GradientSink::alone();
+        let mut sink = GradientSink::default();
         let losses = micro_batches(batch, sharding, &mut sink, backward);
         return Ok((losses, ReducedGradients::Whole(sink.gradients)));
     }

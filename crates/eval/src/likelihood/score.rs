@@ -161,13 +161,8 @@ fn score(model: &SmolLm3, row: &[Reading], requests: &[Request], found: &mut [Lo
 /// differ in their last token only, and in where their continuation begins.
 fn lookups_of(reading: &Reading, end: usize, requests: &[Request]) -> Vec<Lookup> {
     let length = reading.ids.len();
-    let scored = |request: usize| requests[request].continuation.len().min(length);
-    let most = reading
-        .requests
-        .iter()
-        .map(|request| scored(*request))
-        .max()
-        .unwrap_or(0);
+    let scored = |request: &usize| requests[*request].continuation.len().min(length);
+    let most = reading.requests.iter().map(scored).max().unwrap_or(0);
     let mut lookups: Vec<Lookup> = (end - most..end)
         .map(|position| Lookup {
             position,
@@ -193,11 +188,8 @@ fn look_up(model: &SmolLm3, hidden: Tensor<2>, lookups: &[Lookup], device: &Devi
     let hidden = hidden.select(0, upload(positions.collect(), device)); // [rows, hidden]
     let logits = linear(hidden, model.head()).cast(DType::F32); // [rows, vocab_size]
     let best = logits.clone().argmax(1).into_data().iter::<u32>().collect();
-    let columns = lookups
-        .iter()
-        .map(|lookup| lookup.tokens.len())
-        .max()
-        .unwrap_or(0);
+    let columns = lookups.iter().map(|lookup| lookup.tokens.len()).max();
+    let columns = columns.unwrap_or(0);
     let token =
         |lookup: &Lookup, column: usize| lookup.tokens.get(column).map_or(0, |(token, _)| *token as i32);
     let tokens: Vec<i32> = lookups

@@ -9,7 +9,8 @@ use crate::step::gradients::AccumulatedGradients;
 /// Takes a bucket by its number, with the gradients of all its parameters.
 pub(super) type SendBucket<'s> = &'s mut dyn FnMut(usize, Tensor<1>);
 
-/// Where the backward pass puts gradients.
+/// Where the backward pass puts gradients. By default for one rank, which sends nothing.
+#[derive(Default)]
 pub(crate) struct GradientSink<'a> {
     /// Gradients that have not been sent.
     pub gradients: AccumulatedGradients,
@@ -29,14 +30,6 @@ struct BucketSender<'a> {
 }
 
 impl<'a> GradientSink<'a> {
-    /// For one rank, which sends nothing.
-    pub fn alone() -> Self {
-        Self {
-            gradients: AccumulatedGradients::default(),
-            sender: None,
-        }
-    }
-
     /// For one of several ranks.
     pub fn of(send: SendBucket<'a>, buckets: &'a Buckets, sharding: Sharding, device: &'a Device) -> Self {
         Self {
