@@ -106,7 +106,7 @@ pub struct PairLimits {
     pub length: usize,
     /// Tokens of a prompt; the last ones are kept.
     pub prompt: Option<usize>,
-    /// What becomes of a longer one.
+    /// How a longer pair is handled.
     pub too_long: TooLongPair,
 }
 

@@ -18,7 +18,7 @@ use crate::reference_model::ReferenceModel;
 /// Runs a stage on pairs to its end, from its newest checkpoint if it has one.
 ///
 /// # Errors
-/// The pairs or the reference cannot be had, or as the engine's loop.
+/// The pairs or the reference are not available, or as the engine's loop.
 pub fn prefer(
     run: &Run,
     stage: &Stage,

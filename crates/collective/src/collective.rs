@@ -185,7 +185,7 @@ pub trait Collective: Send + Sync {
             .time(|| broadcast(self, cast_slice_mut(values), root))
     }
 
-    /// The bytes of rank `root`; those of the others are not looked at.
+    /// The bytes of rank `root`; those of the others are ignored.
     ///
     /// # Errors
     /// A root that is no rank; see the trait.

@@ -52,7 +52,7 @@ pub struct Placement {
     pub local_world: usize,
 }
 
-/// The variables of a launcher, or the devices of a node, make no sense.
+/// The variables of a launcher, or the devices of a node, are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaunchError {
     /// Some of a launcher's variables are there and others are not.
@@ -69,7 +69,7 @@ pub enum LaunchError {
         missing: Vec<&'static str>,
     },
     /// A variable is not a number.
-    #[error("{variable} is \"{value}\", which is no number from 0")]
+    #[error("{variable} is \"{value}\"; it must be a whole number, 0 or more")]
     NotANumber {
         /// The variable.
         variable: &'static str,

@@ -46,7 +46,7 @@ pub struct Mpi {
     places: Vec<String>,
     limit: Duration,
     meter: Meter,
-    /// Exchanges so far. Held while one goes on, so that MPI is never called by two threads and exchanges keep their
+    /// Exchanges so far. Locked during an exchange, so that MPI is never called by two threads and exchanges keep their
     /// order.
     exchanges: Mutex<u64>,
     finished: AtomicBool,

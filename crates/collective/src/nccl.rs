@@ -1,6 +1,6 @@
 //! Sums between GPUs, over NCCL.
 //!
-//! **Untested**: this has been compiled and never run, for want of a machine with two GPUs. It is thin for that reason; the
+//! **Untested**: this has been compiled but never run, for lack of a machine with two GPUs. It is thin for that reason; the
 //! engine's use of [`BetweenDevices`] is tested with another implementation.
 //!
 //! Ranks find one another over another [`Collective`], which broadcasts NCCL's id. CUDA and NCCL are loaded at run time, NCCL by
@@ -207,7 +207,7 @@ fn watch(begun: &Mutex<Operations>, is_over: &AtomicBool, host: &dyn Collective)
         let limit = host.time_limit();
         if oldest.is_some_and(|since| since.elapsed() > limit) {
             host.abort(&format!(
-                "a sum between devices has not ended within {limit:?}; a rank that says nothing of the kind is the late one"
+                "a sum between devices has not ended within {limit:?}; the late rank is one without this message"
             ));
             return;
         }

@@ -92,7 +92,7 @@ pub struct Layout {
 /// Parameters that do not make a layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// A name that comes twice.
+    /// A name that occurs twice.
     #[error("two parameters are called \"{name}\"; names must be unique")]
     Twice {
         /// The name.
@@ -111,7 +111,7 @@ impl Layout {
     /// the same on all ranks.
     ///
     /// # Errors
-    /// A name that comes twice, or lengths that sum to more than `usize` holds.
+    /// A name that occurs twice, or lengths that sum to more than `usize` holds.
     pub fn new(parameters: impl IntoIterator<Item = (String, usize)>) -> Result<Self, LayoutError> {
         let mut names = HashSet::new();
         let mut end = 0usize;

@@ -16,7 +16,7 @@ pub struct Threads {
     rank: usize,
     limit: Duration,
     meter: Meter,
-    /// `None` once this rank has ended. Held while an exchange goes on, so that exchanges of one rank keep their order.
+    /// `None` once this rank has ended. Locked during an exchange, so that exchanges of one rank keep their order.
     channels: Mutex<Option<Channels>>,
     world: usize,
 }

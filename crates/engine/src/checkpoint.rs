@@ -40,7 +40,7 @@ const ADAPTERS: &str = "adapter_model";
 /// Shards of optimizer state, the size that transformers uses for weights.
 const SHARD_BYTES: usize = 5_000_000_000;
 
-/// A checkpoint in the host's memory, to be written while the device goes on.
+/// A checkpoint in host memory, to be written while the device continues.
 pub struct Snapshot {
     /// The architecture.
     pub config: ModelConfig,
@@ -227,7 +227,7 @@ fn adapter_files(folder: &Path) -> Result<TensorFiles> {
     Ok(TensorFiles::open(folder, ADAPTERS)?)
 }
 
-/// The optimizer's state of a checkpoint, for another stage to go on with. Reads this rank's shard of the moments.
+/// The optimizer's state of a checkpoint, for another stage to continue with. Reads this rank's shard of the moments.
 ///
 /// # Errors
 /// The checkpoint has none, or one that does not fit the configuration.

@@ -8,7 +8,7 @@ use smollm3_recipe::PlanError;
 use smollm3_records::RecordError;
 use smollm3_sources::SourceError;
 
-/// A stage cannot start, go on or be saved.
+/// A stage cannot start, resume or be saved.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The recipe.
@@ -41,8 +41,8 @@ pub enum EngineError {
     /// Ranks could not do something together.
     #[error(transparent)]
     Collective(Box<CollectiveError>),
-    /// Rank 0 failed at what the others waited for.
-    #[error("rank 0 ended with what this rank waited for undone; it says why")]
+    /// Rank 0 failed while the others waited for it.
+    #[error("rank 0 failed while this rank waited for it; its own message says why")]
     FirstEnded,
     /// Parameters that cannot be divided among ranks.
     #[error(transparent)]
@@ -90,7 +90,7 @@ pub enum EngineError {
         /// ` (pid N)`, if known.
         holder: String,
     },
-    /// Anything that the recipe asks for and cannot be had.
+    /// A request of the recipe that cannot be met.
     #[error("{0}")]
     Refused(String),
     /// A model of the Hub.

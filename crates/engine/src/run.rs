@@ -59,7 +59,7 @@ impl Run {
     /// Opens or creates the output folder and prepares tokenizer and data, for one process alone.
     ///
     /// # Errors
-    /// The folder belongs to another recipe, the device or the precision cannot be had, or the data cannot be
+    /// The folder belongs to another recipe, the device or the precision is not available, or the data cannot be
     /// prepared.
     pub fn open(recipe: Recipe, listener: &mut dyn Listener) -> Result<Self> {
         let device = recipe.run.device.clone();
@@ -278,7 +278,7 @@ pub fn dtype(precision: Precision) -> DType {
 /// token stores.
 ///
 /// # Errors
-/// A model of the Hub cannot be had, the folder belongs to another recipe, or the data cannot be prepared.
+/// A model of the Hub is not available, the folder belongs to another recipe, or the data cannot be prepared.
 pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<Data> {
     let commits = locate_models(recipe, Depth::Text, listener)?;
     let output = recipe.run.output.clone();

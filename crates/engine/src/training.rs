@@ -138,9 +138,9 @@ pub fn train<O: Objective>(
     Ok(current.unwrap_or_else(|| unreachable!("put back above")))
 }
 
-/// How the loop goes on.
+/// What the loop does next.
 enum Next {
-    /// With the next step.
+    /// Compute the next step.
     Step,
     /// Too many steps in a row had no update: the run goes back.
     GoBack,

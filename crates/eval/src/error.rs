@@ -28,7 +28,7 @@ pub enum EvalError {
         least: usize,
     },
     /// A file without rows.
-    #[error("{files}: there is no row to evaluate on")]
+    #[error("{files}: there is no row to evaluate")]
     Empty {
         /// What was read.
         files: String,
@@ -198,7 +198,7 @@ impl From<ConversationsError> for EvalError {
     }
 }
 
-/// A listener's, or of what a run's folder says.
+/// From a listener or the files of a run.
 impl From<RecordError> for EvalError {
     fn from(error: RecordError) -> Self {
         Self::Engine(error.into())

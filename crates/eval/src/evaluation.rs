@@ -26,7 +26,7 @@ const LONG_DOCUMENTS: usize = 64;
 /// stage's folder, unless it is there and up to date. `None` if the recipe asks for nothing, or the stage has no checkpoint.
 ///
 /// # Errors
-/// The checkpoint cannot be read or asked, what it says is no number, or the listener ends the work.
+/// The checkpoint cannot be read or evaluated, a result is not finite, or the listener ends the work.
 pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> Result<Option<Evaluation>> {
     let asked = &run.recipe.evaluation;
     if *asked == Asked::default() {

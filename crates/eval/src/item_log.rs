@@ -98,7 +98,7 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
         &self.records
     }
 
-    /// Adds records; those of items that have one already are passed over.
+    /// Adds records; those of items that already have one are ignored.
     ///
     /// # Errors
     /// They cannot be written.

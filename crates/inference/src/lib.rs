@@ -1,6 +1,6 @@
 //! Text in, text out: a checkpoint with its tokenizer and its chat template.
 //!
-//! [`TextModel`] opens the folder once; [`Continuation`] says how a text goes on; [`Pieces`] turns tokens that come one
+//! [`TextModel`] opens the folder once; [`Continuation`] says how a text is continued; [`Pieces`] turns tokens that come one
 //! by one into text that can be shown; [`TextModel::continue_texts`] does it for several texts at once, and [`score()`]
 //! scores texts; [`checkpoint_hash()`] identifies the model. The terminal, the server, evaluations and synthesis use it.
 

@@ -7,11 +7,11 @@ use smollm3_records::{Event, Listener};
 
 use crate::error::Result;
 
-/// Tokenizer, token stores, conversations and pairs, in the output folder of `recipe`. What needs a checkpoint that a run has
-/// yet to make is left to the run.
+/// Tokenizer, token stores, conversations and pairs, in the output folder of `recipe`, but for data that need a checkpoint which
+/// the run has yet to make.
 ///
 /// # Errors
-/// The data cannot be had, the folder belongs to another recipe, or the listener ends the work.
+/// The data are not available, the folder belongs to another recipe, or the listener ends the work.
 pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<()> {
     let data = smollm3_engine::prepare(recipe, listener)?;
     let (recipe, tokenizer) = (&*recipe, &data.tokenizer);

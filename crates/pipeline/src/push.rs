@@ -1,4 +1,4 @@
-//! `run.push`: checkpoints to the Hub while training goes on.
+//! `run.push`: checkpoints to the Hub during training.
 //!
 //! A thread of rank 0 uploads one checkpoint after the other (`uploader.rs`); the loop never waits for it, and what fails
 //! is an incident. Each checkpoint is one commit on `main`, and a branch at that commit. A branch that is there already,
@@ -266,7 +266,7 @@ impl Uploads {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (kept, mut passed): (Vec<Job>, Vec<Job>) = waiting.drain(..).partition(|job| job.offered.ended);
         waiting.extend(kept);
-        // The same checkpoint, now with its evaluation, is not passed over.
+        // The same checkpoint, now with its evaluation, is not reported as skipped.
         passed.retain(|job| (&job.offered.stage, job.offered.step) != (&stage, step));
         waiting.push_back(job);
         drop(waiting);
@@ -277,7 +277,7 @@ impl Uploads {
         let passed_over = |job: Job| Outcome {
             offered: job.offered.clone(),
             result: Err(format!(
-                "passed over for step {step} of {stage}: uploading takes longer than training"
+                "skipped for step {step} of {stage}: uploading takes longer than training"
             )),
         };
         passed.into_iter().map(passed_over).collect()

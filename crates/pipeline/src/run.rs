@@ -22,7 +22,7 @@ use crate::push::{Pushing, check_push};
 /// Runs all stages of a recipe in this process, from where they are.
 ///
 /// # Errors
-/// The recipe, its data or its device cannot be had, a stage fails, or it was stopped
+/// The recipe, its data or its device are not available, a stage fails, or it was stopped
 /// ([`PipelineError::is_interrupted`](crate::PipelineError::is_interrupted)).
 pub fn run(recipe: Recipe, stop: &AtomicBool, listener: &mut dyn Listener) -> Result<Run> {
     let device = recipe.run.device.clone();

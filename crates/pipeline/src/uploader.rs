@@ -32,7 +32,7 @@ impl Offered {
             stage: stage.to_owned(),
             step,
             ended,
-            // A manifest that cannot be read stands for none that is known.
+            // An unreadable manifest counts as unknown.
             checkpoint: checkpoint::identity(folder).ok().flatten(),
         }
     }
@@ -64,7 +64,7 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         if self.is_linked {
-            // Swept when the run goes on, if not now.
+            // Swept at the next start, if not now.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }

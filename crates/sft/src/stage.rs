@@ -22,7 +22,7 @@ const CONVERSATIONS: &str = "conversations";
 /// Runs a stage on conversations to its end, from its newest checkpoint if it has one.
 ///
 /// # Errors
-/// The conversations cannot be had, or as the engine's loop.
+/// The conversations are not available, or as the engine's loop.
 pub fn fine_tune(
     run: &Run,
     stage: &Stage,

@@ -173,7 +173,7 @@ impl Library {
     /// # Safety
     /// The communicator is live, and is not used again.
     pub unsafe fn abort(&self, communicator: ncclComm_t) {
-        // SAFETY: the caller's promise. An error here has no one to hear it.
+        // SAFETY: the caller's promise. There is no use in reporting an error here.
         let _ = unsafe { (self.comm_abort)(communicator) };
     }
 

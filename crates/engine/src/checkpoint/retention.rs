@@ -95,7 +95,7 @@ impl Retention {
     pub fn newest_regular(&self, stage_folder: &Path, count: usize) -> Result<Vec<PathBuf>> {
         let numbered = checkpoint::list(stage_folder)?.into_iter().rev().enumerate();
         let regular = numbered.filter(|(index, (_, folder))| {
-            // A damaged one is not passed over: its reader reports it.
+            // A damaged one is kept here: its reader reports it.
             checkpoint::read_state(folder).map_or(true, |state| {
                 // An earlier version did not write the length of a stage; without known phases the newest is its end.
                 let is_newest_of_old = *index == 0 && state.steps == 0 && self.ends.is_empty();

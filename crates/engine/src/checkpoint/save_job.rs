@@ -1,7 +1,7 @@
-//! Checkpoints written while training goes on.
+//! Checkpoints written during training.
 //!
 //! The loop waits for the copy from the device; a thread writes it. If that fails, as on a full disk, the thread reports it and
-//! retries while the run goes on. A newer checkpoint replaces one that cannot be written; only the end of a stage insists.
+//! retries while the run continues. A newer checkpoint replaces one that cannot be written; only the end of a stage insists.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -35,7 +35,7 @@ pub trait Checkpointer {
     /// It cannot be read.
     fn last_good(&self, listener: &mut dyn Listener) -> Result<ResumePoint>;
 
-    /// Copies the contents of a checkpoint after `step` out of the device, to be written while training goes on.
+    /// Copies the contents of a checkpoint after `step` from the device, to be written during training.
     ///
     /// # Errors
     /// A file that describes the state cannot be read.

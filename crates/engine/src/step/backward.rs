@@ -71,7 +71,7 @@ fn layer_by_layer<'b, O: Objective>(
 ) -> MicroLoss<'b> {
     let (ids, documents) = objective.inputs(batch);
     let rows = model.rows(documents);
-    // A separate graph for each layer: its input is a leaf, whose gradient goes on to the layer below.
+    // A separate graph for each layer: its input is a leaf, whose gradient is passed to the layer below.
     let leaf = |x: Tensor<3>| x.autodiff().require_grad();
     let without_graph = model.valid();
     let mut inputs = vec![without_graph.embed(ids.clone())];

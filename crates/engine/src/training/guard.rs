@@ -17,7 +17,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard that goes on from `state`.
+    /// A guard that resumes from `state`.
     pub fn new(settings: Guards, state: GuardState) -> Self {
         Self { settings, state }
     }

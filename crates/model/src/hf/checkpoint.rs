@@ -68,7 +68,7 @@ impl Checkpoint {
     /// Opens a folder and checks that names and shapes are those of its `config.json`.
     ///
     /// A tied checkpoint may repeat its embedding as `lm_head.weight`, and old ones carry `rotary_emb.inv_freq`
-    /// buffers; both are passed over.
+    /// buffers; both are ignored.
     ///
     /// # Errors
     /// Files are missing or damaged, a tensor is missing, superfluous or of another shape, or the head of a tied model is

@@ -1,4 +1,4 @@
-//! Where the backward pass puts gradients; full buckets go on to the sums over ranks.
+//! Where the backward pass puts gradients; full buckets are passed to the sums over ranks.
 
 use burn::tensor::{Device, Tensor};
 use smollm3_recipe::Sharding;
