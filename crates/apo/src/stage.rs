@@ -2,10 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 
-use smollm3_conversations::{Prepared, Result, chat_checkpoints, measured_rows};
+use smollm3_conversations::{Earlier, Prepared, Result, chat_checkpoints, measured_rows};
 use smollm3_engine::ranks::rank_zero_first;
 use smollm3_engine::{EpochData, EpochOrder, RankSlice, Run, run_stage};
-use smollm3_recipe::{Preference, PreparedData, Reference, Stage};
+use smollm3_recipe::{Preference, PreparedData, Recipe, Reference, Stage};
 use smollm3_records::{Event, Listener};
 
 use crate::encoder::PairEncoder;
@@ -14,6 +14,16 @@ use crate::objective::{Preferred, ReferenceSource};
 use crate::pair_rows::PairRows;
 use crate::reference::ReferenceLogProbs;
 use crate::reference_model::ReferenceModel;
+
+/// The pairs of a stage that an earlier run or preparation left in the folder of `recipe`'s run. No row of the data is read:
+/// the stage itself notices a file that has changed since.
+pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Option<PreparedData> {
+    let earlier = Earlier::of(recipe, stage)?;
+    Some(PreparedData {
+        rows: earlier.total(|report| report.trained),
+        tokens: earlier.total(|report| report.tokens),
+    })
+}
 
 /// Runs a stage on pairs to its end, from its newest checkpoint if it has one.
 ///

@@ -1,7 +1,5 @@
 //! The evaluation of one checkpoint: `evaluation.json` in its stage's folder.
 
-use std::collections::BTreeMap;
-
 use smollm3_chat::Template;
 use smollm3_corpus::TokenStore;
 use smollm3_engine::{HeldOut, Run, checkpoint, held_out_by_category};
@@ -55,11 +53,7 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
         checkpoint: identity,
         step: progress.step,
         asked: asked.clone(),
-        long_context: Vec::new(),
-        loss_by_position: Vec::new(),
-        exact_match: Vec::new(),
-        held_out: BTreeMap::new(),
-        preference: Vec::new(),
+        ..Evaluation::default()
     };
     let mut checkpoint = Checkpoint::open(&path)?;
     // Beyond the trained length, too: that is where a longer context shows.

@@ -1,7 +1,5 @@
 //! Rows of a data set, and their columns.
 
-use std::path::Path;
-
 use serde_json::Value;
 use smollm3_corpus::read::{Columns, rows_of};
 use smollm3_corpus::shards::LocalShards;
@@ -32,11 +30,7 @@ pub fn read_rows<S: AsRef<str>>(files: &[S], columns: &Columns) -> Result<Vec<Da
     }
     match rows.is_empty() {
         true => Err(EvalError::Empty {
-            files: files
-                .iter()
-                .map(|file| Path::new(file.as_ref()).display().to_string())
-                .collect::<Vec<_>>()
-                .join(", "),
+            files: files.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "),
         }),
         false => Ok(rows),
     }

@@ -3,21 +3,38 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_conversations::{
-    ConversationEncoder, ConversationStore, ConversationsError, Document, Prepared, Result, chat_checkpoints,
-    measured_rows,
+    ConversationEncoder, ConversationStore, ConversationsError, Document, Earlier, Prepared, Result,
+    chat_checkpoints, measured_rows,
 };
 use smollm3_engine::ranks::{on_rank_zero, rank_zero_first};
 use smollm3_engine::{
     CrossEntropy, EpochData, EpochOrder, Evaluate, RankSlice, Row, Run, TrainState, held_out_loss, run_stage,
     spread,
 };
-use smollm3_recipe::{FineTuning, PreparedData, Stage, Training};
+use smollm3_recipe::{FineTuning, PreparedData, Recipe, Stage, Training};
 use smollm3_records::{Event, Listener, write_ledger};
 
 use crate::packed_rows::PackedRows;
 
 /// All conversations count as one source.
 const CONVERSATIONS: &str = "conversations";
+
+/// The packed rows of a stage that an earlier run or preparation left in the folder of `recipe`'s run. No row of the data is
+/// read: the stage itself notices a file that has changed since.
+///
+/// # Errors
+/// They are damaged, or as [`PackedRows::new`].
+pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedData>> {
+    let (Some(fine_tuning), Some(earlier)) = (stage.fine_tuning(), Earlier::of(recipe, stage)) else {
+        return Ok(None);
+    };
+    let store = ConversationStore::open(&earlier.train)?;
+    let packing = fine_tuning.packing(stage.optimisation()?);
+    Ok(Some(PreparedData {
+        rows: PackedRows::new(store, &packing, recipe.run.seed)?.len(),
+        tokens: earlier.total(|report| report.tokens),
+    }))
+}
 
 /// Runs a stage on conversations to its end, from its newest checkpoint if it has one.
 ///

@@ -48,21 +48,15 @@ impl Prompts {
             });
         }
         for example in examples {
-            let Question {
-                context,
-                continuation,
-            } = self.question(example, example.gold)?;
-            before.push_str(&format!("{context}{continuation}\n\n"));
+            let solved = self.question(example, example.gold)?;
+            before.push_str(&format!("{}{}\n\n", solved.context, solved.continuation));
         }
         (0..item.choices.len())
             .map(|choice| {
-                let Question {
-                    context,
-                    continuation,
-                } = self.question(item, choice)?;
+                let question = self.question(item, choice)?;
                 Ok(Question {
-                    context: format!("{before}{context}"),
-                    continuation,
+                    context: format!("{before}{}", question.context),
+                    ..question
                 })
             })
             .collect()
