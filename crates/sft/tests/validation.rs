@@ -14,7 +14,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use smollm3_collective::{Collective, Threads};
 use smollm3_conversations::{ConversationEncoder, Prepared};
-use smollm3_conversations::{ConversationEncoder, Prepared};
 use smollm3_engine::Run;
 use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
