@@ -1,10 +1,9 @@
 //! Rows with two answers as two documents: the prompt with the chosen answer, and with the rejected one.
 //!
 //! Prompt and answers are tokenised apart, as TRL does, so that the prompt has the same tokens twice. What the original's
-//! TRL did beyond that can be asked for: a second end of turn after each answer, only the last 512 tokens of a prompt,
-//! answers cut at the end that is kept, and settings of the template ignored. By default none of it is done: the model never
-//! writes a second end of turn, an answer without its question teaches the wrong thing, and a row that says it does not think
-//! should not be shown as one that does.
+//! TRL did beyond that is optional: a second end of turn after each answer, only the last 512 tokens of a prompt, answers cut
+//! at the start, and settings of the template ignored. All of it is off by default: the model never writes a second end of turn,
+//! an answer without its question teaches the wrong thing, and a row without thinking should not be shown as one with it.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +11,11 @@ use serde_json::{Map, Value, json};
 use smollm3_chat::tokens::{IM_END, check_tokens};
 use smollm3_chat::{Pair, RenderedPair, render_pair};
 use smollm3_conversations::{
-    ChatSetup, ConversationsError, Document, Encoded, Generator, Result, RowBatch, RowEncoder,
+    ChatSetup, ConversationsError, Document, Encoded, Generator, Result, RowBatch, RowEncoder, sum_pair,
 };
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::Columns;
 use smollm3_recipe::{ContextLength, Preference, Recipe, Stage, TemplateKwargs, TooLongPair};
-
-use crate::sum_pair;
 
 /// Encodes the rows of a stage as pairs.
 #[derive(Debug, Clone)]
@@ -109,7 +106,7 @@ pub struct PairLimits {
     pub length: usize,
     /// Tokens of a prompt; the last ones are kept.
     pub prompt: Option<usize>,
-    /// What becomes of a longer one.
+    /// How a longer pair is handled.
     pub too_long: TooLongPair,
 }
 

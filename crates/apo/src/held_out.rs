@@ -1,7 +1,7 @@
 //! Loss, margin and accuracy on pairs that are not trained on.
 
 use burn::module::Module;
-use smollm3_engine::{Evaluate, Result, Run, TrainState};
+use smollm3_engine::{Evaluate, Result, Run, TrainState, spread};
 use smollm3_recipe::PreferenceLoss;
 use smollm3_records::{Event, Listener, MeasureRecord};
 
@@ -20,6 +20,18 @@ pub(crate) struct HeldOutPairs<'a> {
     pub loss: PreferenceLoss,
 }
 
+impl HeldOutPairs<'_> {
+    /// Loss, margin and accuracy of a pair whose answers are `chosen` and `rejected` nats more probable than to the reference.
+    fn figures(&self, chosen: f64, rejected: f64) -> [f64; 3] {
+        let is_right = match chosen.partial_cmp(&rejected) {
+            Some(order) => f64::from(u8::from(order.is_gt())),
+            None => f64::NAN,
+        };
+        let loss = pair_loss(&self.loss, chosen, rejected).value;
+        [loss, self.loss.beta * (chosen - rejected), is_right]
+    }
+}
+
 impl Evaluate for HeldOutPairs<'_> {
     fn evaluate(
         &self,
@@ -31,34 +43,17 @@ impl Evaluate for HeldOutPairs<'_> {
         let Some((reference, rows)) = &self.held_out else {
             return Ok(None);
         };
-        let take = rows.len().min(self.most);
-        let pairs: Vec<u64> = (0..take).map(|i| i * rows.len() / take).collect();
-        let ratios: Vec<[f64; 2]> = log_probs(&state.model.valid(), rows, &pairs, &self.run.device)?
+        let pairs: Vec<u64> = spread(rows.count(), self.most).collect();
+        let known = pairs.iter().map(|pair| reference.pair(*pair));
+        let figures: Vec<[f64; 3]> = log_probs(&state.model.valid(), rows, &pairs, &self.run.device)?
             .into_iter()
-            .zip(&pairs)
-            .map(|(values, pair)| {
-                let known = reference.pair(*pair);
-                [values[0] - known[0], values[1] - known[1]]
-            })
+            .zip(known)
+            .map(|(values, known)| self.figures(values[0] - known[0], values[1] - known[1]))
             .collect();
-        let beta = self.loss.beta;
-        type Measure<'m> = &'m dyn Fn(&[f64; 2]) -> f64;
-        let measures: [(&str, Measure<'_>); 3] = [
-            ("loss of pairs", &|ratios| {
-                pair_loss(&self.loss, ratios[0], ratios[1]).value
-            }),
-            ("reward margin", &|ratios| beta * (ratios[0] - ratios[1])),
-            (
-                "preference accuracy",
-                &|ratios| match ratios[0].partial_cmp(&ratios[1]) {
-                    Some(order) => f64::from(u8::from(order.is_gt())),
-                    None => f64::NAN,
-                },
-            ),
-        ];
+        let names = ["loss of pairs", "reward margin", "preference accuracy"];
         let mut means = Vec::new();
-        for (name, measure) in measures {
-            let values: Vec<f64> = ratios.iter().map(measure).collect();
+        for (index, name) in names.into_iter().enumerate() {
+            let values: Vec<f64> = figures.iter().map(|figures| figures[index]).collect();
             let record = MeasureRecord::mean(step, phase, name, &values);
             means.push(record.value);
             listener.on(&Event::Measured(record))?;

@@ -6,25 +6,22 @@
 //!                     the reference's log-probabilities, computed once
 //! ```
 //!
-//! Prompt and answer of each side are one document, and many share a row without padding; the attention keeps them apart. [`pair_loss`] is the formula, [`Preferred`] brings it to the engine, [`prefer`] runs a stage. The loop, its
-//! checkpoints and its guards are the engine's.
+//! Prompt and answer of each side are one document, and many share a row without padding; the attention keeps them apart.
+//! [`pair_loss`] is the formula, [`Preferred`] brings it to the engine, [`prefer`] runs a stage. The loop, its checkpoints and its
+//! guards are the engine's.
 
 mod encoder;
 mod held_out;
 mod loss;
 mod objective;
 mod pair_rows;
-mod prepare;
 mod reference;
 mod reference_model;
 mod stage;
-mod sums;
 
 pub use encoder::{Cut, PairEncoder, PairLimits};
 pub use loss::{PairLoss, pair_loss};
 pub use objective::{PairBatch, Preferred, ReferenceSource, answer_log_probs};
 pub use pair_rows::{PairRow, PairRows, PairSpan, pack_pairs};
-pub use prepare::{prepare_pairs, prepared_data};
 pub use reference::ReferenceLogProbs;
-pub use stage::prefer;
-pub use sums::sum_pair;
+pub use stage::{prefer, prepared_data};

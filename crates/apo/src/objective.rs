@@ -109,41 +109,25 @@ pub struct Preferred {
     pub reference: ReferenceSource,
 }
 
-/// Figures that are recorded of each step: means over its pairs. The names of the first six are TRL's.
-struct Observed {
-    settings: PreferenceLoss,
-    sums: [f64; 7],
-}
+/// Figures recorded of each step: means over its pairs. The names of the first six are TRL's.
+const OBSERVED: [&str; 7] = [
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/margins",
+    "rewards/accuracies",
+    "logps/chosen",
+    "logps/rejected",
+    // As if the answers were the reference's own: nats a token, of the reference from the model.
+    "kl",
+];
 
-impl Observed {
-    const NAMES: [&'static str; 7] = [
-        "rewards/chosen",
-        "rewards/rejected",
-        "rewards/margins",
-        "rewards/accuracies",
-        "logps/chosen",
-        "logps/rejected",
-        // As if the answers were the reference's own: nats a token, of the reference from the model.
-        "kl",
-    ];
-
-    fn add(&mut self, log_probs: [f64; 2], ratios: [f64; 2], tokens: usize) {
-        let rewards = ratios.map(|ratio| self.settings.beta * ratio);
-        let kl = -(ratios[0] + ratios[1]) / tokens.max(1) as f64;
-        let values = [
-            rewards[0],
-            rewards[1],
-            rewards[0] - rewards[1],
-            f64::from(u8::from(rewards[0] > rewards[1])),
-            log_probs[0],
-            log_probs[1],
-            kl,
-        ];
-        self.sums
-            .iter_mut()
-            .zip(values)
-            .for_each(|(sum, value)| *sum += value);
-    }
+/// Those of one pair.
+fn observe(beta: f64, log_probs: [f64; 2], ratios: [f64; 2], tokens: usize) -> [f64; 7] {
+    let [chosen, rejected] = ratios.map(|ratio| beta * ratio);
+    let kl = -(ratios[0] + ratios[1]) / tokens.max(1) as f64;
+    let is_right = f64::from(u8::from(chosen > rejected));
+    let margin = chosen - rejected;
+    [chosen, rejected, margin, is_right, log_probs[0], log_probs[1], kl]
 }
 
 impl Objective for Preferred {
@@ -151,7 +135,7 @@ impl Objective for Preferred {
     type MicroBatch = PairBatch;
 
     const LOSS_UNIT: &'static str = "a pair";
-    const OBSERVED: &'static [&'static str] = &Observed::NAMES;
+    const OBSERVED: &'static [&'static str] = &OBSERVED;
 
     fn to_device(&self, row: PairRow, device: &Device) -> Result<PairBatch> {
         let reference = match &self.reference {
@@ -159,10 +143,6 @@ impl Objective for Preferred {
             ReferenceSource::Online(model) => finite(answer_log_probs(model, row.clone(), device)?)?,
         };
         Ok(PairBatch::new(row, reference, device)?)
-    }
-
-    fn targets(&self, batch: &PairBatch) -> usize {
-        batch.pairs.len()
     }
 
     fn origins<'b>(&self, batch: &'b PairBatch) -> &'b [RowOrigin] {
@@ -176,10 +156,7 @@ impl Objective for Preferred {
     fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &PairBatch) -> ObjectiveLoss {
         let settings = self.loss;
         let device = hidden.device();
-        let mut observed = Observed {
-            settings,
-            sums: [0.0; 7],
-        };
+        let mut observed = [0.0; 7];
         let mut losses = Vec::new();
         // The derivative of the loss by the loss of each token.
         let mut weights = vec![0.0f32; batch.wanted.len()];
@@ -199,7 +176,11 @@ impl Objective for Preferred {
                     weights.fill(weight as f32);
                 }
             }
-            observed.add(log_probs, ratios, chosen.len() + rejected.len());
+            let tokens = chosen.len() + rejected.len();
+            let figures = observe(settings.beta, log_probs, ratios, tokens);
+            for (sum, figure) in observed.iter_mut().zip(figures) {
+                *sum += figure;
+            }
         }
         let targets = Targets::weighted(&batch.wanted, &weights, &device);
         let weighted = linear_cross_entropy(flat(hidden), head, &targets).sum;
@@ -209,8 +190,7 @@ impl Objective for Preferred {
             // The value of the loss, with the gradient of the weighted one.
             sum: weighted.clone() - weighted.detach() + total(losses.clone()),
             losses,
-            count,
-            observed: observed.sums.to_vec(),
+            observed: observed.to_vec(),
         }
     }
 }

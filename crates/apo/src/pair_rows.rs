@@ -102,13 +102,8 @@ impl PairRows {
     }
 
     /// Number of pairs.
-    pub fn len(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.store.len() / 2
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Tokens of all of them, prompts counted twice.

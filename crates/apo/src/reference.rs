@@ -1,16 +1,17 @@
-//! The reference's log-probabilities of all answers, computed once and kept beside the tokens.
+//! The reference's log-probabilities of all answers, computed once and kept in the folder of the tokens.
 //!
 //! `reference-HASH.f64` holds two numbers a pair, in nats, and after each group of pairs the blake3 of the file's name, the
-//! group's number and its numbers; HASH identifies the pairs, the reference and the precision. A run that goes on uses the
-//! numbers up to the first group that is not whole.
+//! group's number and its numbers; HASH identifies the pairs, the reference and the precision. A run that resumes uses the
+//! numbers up to the first incomplete group.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use blake3::{Hash, Hasher, OUT_LEN};
-use smollm3_conversations::{ConversationsError, Result};
+use smollm3_conversations::Result;
 use smollm3_engine::EngineError;
+use smollm3_files::io;
 use smollm3_records::{Event, Listener};
 
 use crate::pair_rows::PairRow;
@@ -23,14 +24,6 @@ const BYTES: usize = 16;
 /// Log-probabilities of each pair's answers to the reference.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReferenceLogProbs(Vec<[f64; 2]>);
-
-fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> ConversationsError {
-    let path = path.to_owned();
-    move |error| ConversationsError::File {
-        path,
-        problem: error.to_string(),
-    }
-}
 
 impl ReferenceLogProbs {
     /// The log-probabilities kept in `folder` under `identity`, completed by `compute` for the pairs that are missing. `compute` gets
@@ -53,13 +46,13 @@ impl ReferenceLogProbs {
             .read(true)
             .write(true)
             .open(&path)
-            .map_err(trouble(&path))?;
+            .map_err(io("open", &path))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(trouble(&path))?;
+        file.read_to_end(&mut bytes).map_err(io("read", &path))?;
         let (mut known, whole) = read(&bytes, &hash, pairs);
         if whole < bytes.len() {
-            file.set_len(whole as u64).map_err(trouble(&path))?;
-            file.seek(SeekFrom::End(0)).map_err(trouble(&path))?;
+            file.set_len(whole as u64).map_err(io("write", &path))?;
+            file.seek(SeekFrom::End(0)).map_err(io("write", &path))?;
         }
         if known.len() as u64 == pairs {
             return Ok(Self(known));
@@ -72,10 +65,10 @@ impl ReferenceLogProbs {
             let numbers = log_probs.iter().flatten().flat_map(|number| number.to_le_bytes());
             let mut bytes: Vec<u8> = numbers.collect();
             bytes.extend(seal(&hash, done / GROUP, &bytes));
-            file.write_all(&bytes).map_err(trouble(&path))?;
+            file.write_all(&bytes).map_err(io("write", &path))?;
             known.extend(log_probs);
         }
-        file.sync_all().map_err(trouble(&path))?;
+        file.sync_all().map_err(io("write", &path))?;
         report_progress(listener, pairs, pairs)?;
         Ok(Self(known))
     }
@@ -96,7 +89,7 @@ fn report_progress(listener: &mut dyn Listener, done: u64, total: u64) -> Result
     Ok(listener.on(&Event::Preparing { what, done, total })?)
 }
 
-/// Passes a reference's log-probabilities on if all are finite: no pair can be learned from others.
+/// Returns a reference's log-probabilities if all are finite: no pair can be learned from others.
 pub(crate) fn finite(log_probs: Vec<[f64; 2]>) -> std::result::Result<Vec<[f64; 2]>, EngineError> {
     match log_probs.iter().flatten().find(|value| !value.is_finite()) {
         None => Ok(log_probs),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use smollm3_conversations::{ConversationsError, Result};
+use smollm3_engine::ranks::{from_rank_zero, on_rank_zero};
 use smollm3_engine::{EngineError, Run, StageCheckpoints};
 use smollm3_model::{SmolLm3, hf};
 use smollm3_recipe::{Preference, Stage};
@@ -42,7 +43,7 @@ impl<'a> ReferenceModel<'a> {
                 folder.display()
             )));
         }
-        let weights = run.from_rank_zero(|| run.identity(&folder))?;
+        let weights = from_rank_zero(&*run.ranks, || run.identity(&folder))?;
         Ok(Self {
             run,
             stage,
@@ -58,8 +59,9 @@ impl<'a> ReferenceModel<'a> {
     /// # Errors
     /// The checkpoint is damaged.
     pub fn on_all_ranks(mut self) -> Result<SmolLm3> {
-        self.run
-            .on_rank_zero(|| self.run.check_whole(self.stage, &self.folder))?;
+        on_rank_zero(&*self.run.ranks, || {
+            self.run.check_whole(self.stage, &self.folder)
+        })?;
         self.model()
     }
 

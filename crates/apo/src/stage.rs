@@ -2,9 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 
-use smollm3_conversations::{Prepared, Result, measured_rows, stage_tokenizer};
-use smollm3_engine::{EpochData, EpochOrder, Run, StageCheckpoints, run_stage};
-use smollm3_recipe::{ModelConfig, Preference, PreparedData, Reference, Stage};
+use smollm3_conversations::{Earlier, Prepared, Result, chat_checkpoints, measured_rows};
+use smollm3_engine::ranks::rank_zero_first;
+use smollm3_engine::{EpochData, EpochOrder, RankSlice, Run, run_stage};
+use smollm3_recipe::{Preference, PreparedData, Recipe, Reference, Stage};
 use smollm3_records::{Event, Listener};
 
 use crate::encoder::PairEncoder;
@@ -14,10 +15,20 @@ use crate::pair_rows::PairRows;
 use crate::reference::ReferenceLogProbs;
 use crate::reference_model::ReferenceModel;
 
+/// The pairs of a stage that an earlier run or preparation left in the folder of `recipe`'s run. No row of the data is read:
+/// the stage itself notices a file that has changed since.
+pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Option<PreparedData> {
+    let earlier = Earlier::of(recipe, stage)?;
+    Some(PreparedData {
+        rows: earlier.total(|report| report.trained),
+        tokens: earlier.total(|report| report.tokens),
+    })
+}
+
 /// Runs a stage on pairs to its end, from its newest checkpoint if it has one.
 ///
 /// # Errors
-/// The pairs or the reference cannot be had, or as the engine's loop.
+/// The pairs or the reference are not available, or as the engine's loop.
 pub fn prefer(
     run: &Run,
     stage: &Stage,
@@ -28,49 +39,39 @@ pub fn prefer(
     run.verify_parents(stage)?;
     let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
     let Run { recipe, data, .. } = run;
-    let prepared =
-        run.rank_zero_first(|| Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener))?;
-    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
+    let prepared = rank_zero_first(&*run.ranks, || {
+        Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener)
+    })?;
     let sources = preference.chat.data.iter().map(|data| {
         let report = prepared.reports.get(&data.name);
         (data.name.clone(), report.map_or(0, |report| report.trained))
     });
     let sources: Vec<(String, u64)> = sources.collect();
-    let rows_of = |store, sources: &[u64]| PairRows::new(store, sources, preference.row_length.0);
     let pairs_of_sources: Vec<u64> = sources.iter().map(|(_, pairs)| *pairs).collect();
-    let pairs = rows_of(prepared.train, &pairs_of_sources);
-    let held_out = prepared.held_out.map(|store| rows_of(store, &[]));
+    let row_length = preference.row_length.0;
+    let pairs = PairRows::new(prepared.train, &pairs_of_sources, row_length);
+    let held_out = prepared
+        .held_out
+        .map(|store| PairRows::new(store, &[], row_length));
     listener.on(&Event::Note(format!(
         "{}: {} pairs of {} tokens, prompts counted twice",
         stage.name,
-        pairs.len(),
+        pairs.count(),
         pairs.tokens()
     )))?;
 
     let training = stage.training_on(PreparedData {
-        rows: pairs.len(),
+        rows: pairs.count(),
         tokens: pairs.tokens(),
     })?;
-    // A turn's end is where generation stops.
-    let config = ModelConfig {
-        eos_token_id: Some(tokens.im_end),
-        ..run.stage_config(stage)?
-    };
-    let checkpoints = StageCheckpoints {
-        run,
-        stage,
-        training: &training,
-        config,
-        tokenizer_folder,
-        data: [(stage.name.clone(), prepared.fingerprint.clone())].into(),
-        lora: stage.lora(),
-    };
+    let (template, fingerprint) = (&encoder.setup.template, &prepared.fingerprint);
+    let checkpoints = chat_checkpoints(run, stage, &training, template, fingerprint)?;
     let mut model = ReferenceModel::open(&checkpoints, preference)?;
     let mut log_probs_of = |rows: &PairRows, which: &str, listener: &mut dyn Listener| {
-        let identity = format!("{which} {} {}", prepared.fingerprint, model.identity);
+        let identity = format!("{which} {fingerprint} {}", model.identity);
         let compute = |pairs: &[u64]| model.log_probs(rows, pairs);
-        run.rank_zero_first(|| {
-            ReferenceLogProbs::complete(&prepared.folder, &identity, rows.len(), compute, listener)
+        rank_zero_first(&*run.ranks, || {
+            ReferenceLogProbs::complete(&prepared.folder, &identity, rows.count(), compute, listener)
         })
     };
     let held_out = match held_out {
@@ -92,9 +93,9 @@ pub fn prefer(
     };
     let pairs_per_step = stage.optimisation()?.sequences_per_step();
     let data = EpochData {
-        order: EpochOrder::new(pairs.len(), recipe.run.seed, "pairs", pairs_per_step),
+        order: EpochOrder::new(pairs.count(), recipe.run.seed, "pairs", pairs_per_step),
         // Pairs are dealt out before they are packed: each rank packs its own rows.
-        slice: run.rank_slice(stage, &training)?.in_one_piece(pairs_per_step),
+        slice: RankSlice::new(&*run.ranks, stage, &training)?.in_one_piece(pairs_per_step),
         steps: training.total_steps(),
         category: "pairs",
         sources,

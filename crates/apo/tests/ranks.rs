@@ -66,7 +66,7 @@ fn run(recipe: &Recipe, world: usize, stages: std::ops::Range<usize>) {
             }
         }
         // The checkpoint that it starts from is also the reference: rank 0 alone reads it, once.
-        let read = run.hashes().files_read();
+        let read = run.hashes.files_read();
         match run.ranks.rank() {
             0 if stages == (1..2) => assert_eq!(read, files_of_parent(&run)),
             0 => {}

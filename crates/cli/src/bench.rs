@@ -364,14 +364,10 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
     match result.profile {
         None => {}
         Some(StepProfile::Missing { error }) => println!("  no profile: {error}"),
-        Some(StepProfile::Found {
-            span_milliseconds,
-            busy_milliseconds,
-            operations,
-            ..
-        }) => {
-            println!("  a step of {span_milliseconds:.1} ms, {busy_milliseconds:.1} of them busy:");
-            for (name, calls, milliseconds) in operations.iter().take(40) {
+        Some(StepProfile::Found(profile)) => {
+            let (span, busy) = (profile.span_milliseconds, profile.busy_milliseconds);
+            println!("  a step of {span:.1} ms, {busy:.1} of them busy:");
+            for (name, calls, milliseconds) in profile.operations.iter().take(40) {
                 println!("  {milliseconds:>10.2} ms {calls:>6} × {name}");
             }
         }

@@ -122,7 +122,7 @@ fn each_checkpoint_is_pushed_to_a_branch() {
     assert!(fake.files("first-step-2")["model.safetensors"] == weights);
     // The first is there too, unless the second was quicker, which is written down.
     let incidents = fs::read_to_string(home.join("made/out/first/incidents.jsonl")).unwrap();
-    let passed = incidents.contains("not-pushed") && incidents.contains("passed over for step 2 of first");
+    let passed = incidents.contains("not-pushed") && incidents.contains("skipped for step 2 of first");
     match fake.head("first-step-1") {
         Some(_) => assert!(!passed && fake.files("first-step-1")["model.safetensors"] != weights),
         None => assert!(passed, "{incidents}"),
@@ -238,7 +238,7 @@ fn training_does_not_wait_for_a_slow_hub() {
             "{step}: {incidents}"
         );
     }
-    assert!(incidents.contains("passed over for step"), "{incidents}");
+    assert!(incidents.contains("skipped for step"), "{incidents}");
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn a_stage_that_goes_on_sends_the_checkpoint_that_was_missed() {
         Some(_) => assert!(fake.files("first-step-1")["model.safetensors"] == weights),
         None => assert!(
             incidents.contains("\"step\":1,\"kind\":\"not-pushed\"")
-                && incidents.contains("passed over for step 2 of first"),
+                && incidents.contains("skipped for step 2 of first"),
             "{incidents}"
         ),
     }

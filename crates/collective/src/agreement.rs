@@ -1,7 +1,7 @@
 //! Whether all ranks were started with the same things.
 //!
-//! Each rank says what it has as named fingerprints, all get all, and each finds the same result: what most ranks have
-//! is right, what others have is odd. Of two ranks that differ, and in any tie, the lower one is taken as right.
+//! All ranks gather the named fingerprints of all and reach the same result: what most ranks have is right, what others have is
+//! odd. In a tie the lowest rank is right.
 
 use crate::{Collective, CollectiveError, Disagreement, Odd, Result};
 

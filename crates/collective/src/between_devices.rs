@@ -1,4 +1,4 @@
-//! Sums of values that lie in the memory of devices, without a way over the host.
+//! Sums of values in device memory, without a detour over the host.
 
 use crate::{Result, Traffic};
 
@@ -17,12 +17,12 @@ pub struct Begun(pub u64);
 
 /// Sums between the devices of ranks.
 ///
-/// An operation begins when all that its device was given before is done, and goes on beside what it is given after, up to
+/// An operation begins when all earlier work of its device is done, and runs concurrently with later work until
 /// [`wait`](Self::wait). Ranks begin the same operations in the same order.
 ///
 /// All ranks have the same bits. The order of additions is the implementation's; another number of ranks may give others.
 pub trait BetweenDevices: Send + Sync {
-    /// Sums each element over all ranks into the shard of its owner. What is in the other shards afterwards is not said.
+    /// Sums each element over all ranks into the shard of its owner. The other shards are unspecified afterwards.
     ///
     /// # Errors
     /// The device or the library refuses.
@@ -40,7 +40,7 @@ pub trait BetweenDevices: Send + Sync {
     /// As for [`reduce_scatter`](Self::reduce_scatter).
     unsafe fn all_gather(&self, values: DeviceValues) -> Result<Begun>;
 
-    /// What the device is given from here on is done after this operation and those that were begun before it.
+    /// Later work of the device is done after this operation and those that were begun before it.
     ///
     /// # Errors
     /// The device refuses.

@@ -1,4 +1,4 @@
-//! What ranks were started with that others were not.
+//! Ranks that were started with something else than the others.
 
 use std::fmt;
 
@@ -17,39 +17,28 @@ pub struct Odd {
     pub most_have: Option<String>,
 }
 
+impl fmt::Display for Odd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rank, place, item, ..
+        } = self;
+        let [has, most_have] = [&self.has, &self.most_have].map(|value| value.as_deref().unwrap_or("none"));
+        write!(
+            f,
+            "rank {rank} ({place}) has {item} {has} where most have {most_have}"
+        )
+    }
+}
+
 /// Ranks that were started with something else than most, by item and rank.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the {world} ranks were not started with the same things: {}; start all ranks from the same program and files",
+    .odd.iter().map(Odd::to_string).collect::<Vec<_>>().join("; ")
+)]
 pub struct Disagreement {
     /// At least one.
     pub odd: Vec<Odd>,
     /// How many ranks there are.
     pub world: usize,
-}
-
-impl std::error::Error for Disagreement {}
-
-impl fmt::Display for Disagreement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
-        write!(
-            f,
-            "the {} ranks were not started with the same things: ",
-            self.world
-        )?;
-        for odd in &self.odd {
-            let Odd {
-                rank,
-                place,
-                item,
-                has,
-                most_have,
-            } = odd;
-            let (has, most_have) = (or_none(has), or_none(most_have));
-            write!(
-                f,
-                "rank {rank} ({place}) has {item} {has} where most have {most_have}; "
-            )?;
-        }
-        write!(f, "start all ranks from the same program and files")
-    }
 }

@@ -8,7 +8,7 @@ use crate::{Disagreement, LaunchError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectiveError {
-    /// The launcher's variables make no sense.
+    /// The launcher's variables are invalid.
     #[error(transparent)]
     Launch(#[from] LaunchError),
     /// Ranks were started with different things.
@@ -103,7 +103,7 @@ pub enum CollectiveError {
         /// Elements of each rank as given.
         counts: Vec<usize>,
     },
-    /// A rank that is not there was named.
+    /// A rank outside of the world was named.
     #[error("{operation}: there is no rank {rank} among {world}, which are counted from 0")]
     NoSuchRank {
         /// The operation's name.

@@ -1,9 +1,8 @@
 //! Which rank this process is, from the variables that its launcher set.
 //!
-//! One launcher can lie inside another: under mpirun in a Slurm job the variables of both are there, and those of Slurm
-//! tell of mpirun's daemons, not of the ranks. So the innermost is believed: mpirun, then torchrun, then srun. A launcher
-//! of which some variables are missing is an error, because a process that takes itself for the only one would train
-//! alone beside others that do the same.
+//! One launcher can run inside another: under mpirun in a Slurm job the variables of both are set, and those of Slurm
+//! describe mpirun's daemons, not the ranks. So the innermost is believed: mpirun, then torchrun, then srun. A launcher with some
+//! variables missing is an error: a process that takes itself for the only one would train alone, and so would the others.
 //!
 //! Sources: Open MPI 4.1 manual, mpirun(1), "Environment"; MPICH's Hydra and Intel MPI set `PMI_*` and `MPI_LOCAL*`;
 //! PyTorch, docs/elastic/run, "Environment Variables"; Slurm 22.05, srun(1), "Output environment variables".
@@ -53,7 +52,7 @@ pub struct Placement {
     pub local_world: usize,
 }
 
-/// The variables of a launcher, or the devices of a node, make no sense.
+/// The variables of a launcher, or the devices of a node, are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaunchError {
     /// Some of a launcher's variables are there and others are not.
@@ -70,7 +69,7 @@ pub enum LaunchError {
         missing: Vec<&'static str>,
     },
     /// A variable is not a number.
-    #[error("{variable} is \"{value}\", which is no number from 0")]
+    #[error("{variable} is \"{value}\"; it must be a whole number, 0 or more")]
     NotANumber {
         /// The variable.
         variable: &'static str,

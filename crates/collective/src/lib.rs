@@ -9,10 +9,9 @@
 //! * [`Collective`]: sums, gathers, broadcasts, barriers. An implementation moves bytes between ranks, no more;
 //!   everything else is written once over that, so all have the same bits.
 //! * [`Placement`]: which rank this process is, from the launcher's variables.
-//! * [`agree`]: all ranks were started with the same recipe, binary and data, or the odd one is named.
+//! * [`agree`]: checks that all ranks were started with the same recipe, binary and data, and names the odd one.
 //! * [`Shards`], [`Layout`]: which rank owns which elements of which parameters, at this world size and at another.
-//!
-//! * [`BetweenDevices`]: sums of values on devices, which do not go over the host; NCCL with the feature `nccl`.
+//! * [`BetweenDevices`]: sums of values on devices, not over the host; NCCL with the feature `nccl`.
 //!
 //! Nothing here knows a tensor. Values are `f32` slices on the host, or addresses on a device.
 //!
@@ -30,7 +29,6 @@ mod meter;
 mod mpi;
 #[cfg(feature = "nccl")]
 pub mod nccl;
-mod operations;
 mod reduction;
 mod shards;
 mod single;
@@ -40,14 +38,13 @@ mod with_devices;
 
 pub use agreement::agree;
 pub use between_devices::{Begun, BetweenDevices, DeviceValues};
-pub use collective::Collective;
+pub use collective::{Collective, PIECE};
 pub use disagreement::{Disagreement, Odd};
 pub use error::{CollectiveError, Result};
 pub use launcher::{LaunchError, Launcher, Placement};
 pub use meter::{Meter, Traffic};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
-pub use operations::PIECE;
 pub use reduction::Reduction;
 pub use shards::{Layout, LayoutError, Piece, Shards};
 pub use single::Single;

@@ -11,7 +11,7 @@ pub struct Traffic {
     pub operations: u64,
     /// Time in them, waiting for other ranks included.
     pub time: Duration,
-    /// What of it went by beside other work; of sums between devices it is not known.
+    /// Of it, time that overlapped with other work; not known of sums between devices.
     pub hidden: Duration,
     /// Bytes sent to other ranks.
     pub sent: u64,
@@ -54,7 +54,7 @@ impl Meter {
         result
     }
 
-    /// Counts time in operations that went by beside other work.
+    /// Counts time in operations that overlapped with other work.
     pub fn hide(&self, time: Duration) {
         self.hidden_nanoseconds
             .fetch_add(nanoseconds(time), Ordering::Relaxed);
@@ -62,14 +62,12 @@ impl Meter {
 
     /// Counts the bytes of an exchange of rank `rank`.
     pub fn count(&self, rank: usize, send: &[&[u8]], receive: &[&mut [u8]]) {
-        let of_others = |lengths: &mut dyn Iterator<Item = usize>| -> u64 {
-            let lengths = lengths.enumerate().filter(|&(other, _)| other != rank);
-            lengths.map(|(_, length)| length as u64).sum()
-        };
-        let sent = of_others(&mut send.iter().map(|bytes| bytes.len()));
-        let received = of_others(&mut receive.iter().map(|bytes| bytes.len()));
-        self.sent.fetch_add(sent, Ordering::Relaxed);
-        self.received.fetch_add(received, Ordering::Relaxed);
+        for (other, (send, receive)) in send.iter().zip(receive).enumerate() {
+            if other != rank {
+                self.sent.fetch_add(send.len() as u64, Ordering::Relaxed);
+                self.received.fetch_add(receive.len() as u64, Ordering::Relaxed);
+            }
+        }
     }
 
     /// What has been counted so far.

@@ -1,16 +1,16 @@
 //! Ranks as processes, over MPI.
 //!
-//! An exchange is non-blocking sends and receives that are asked again and again until they are done or the time is
-//! up. What has not been heard of then is by name what the job waits for, so no heartbeats are needed beside; a rank that
-//! hangs in its own work is found when the others next need it. The job is then ended by `MPI_Abort`, for a rank
-//! cannot leave the middle of an exchange whose buffers MPI may still write to, and there is nothing to go on with.
+//! An exchange is a set of non-blocking sends and receives, polled until they are done or the time is up. Whoever has not been
+//! heard from by then is named, so no heartbeats are needed; a rank that hangs in its own work is found when the others next
+//! need it. The job is then ended by `MPI_Abort`: a rank cannot leave the middle of an exchange whose buffers MPI may still write
+//! to.
 //!
-//! Asking costs a core. A rank that has heard nothing for 20 µs sleeps between questions, so that ranks that still
-//! compute are not held up by those that wait.
+//! Polling costs a core. A rank that has heard nothing for 20 µs sleeps between polls, so that waiting ranks do not slow down
+//! those that still compute.
 //!
 //! Rejected: `MPI_Allreduce` and its kin, whose order of additions is the library's; waiting without a limit
-//! (`MPI_Wait`) beside a thread that watches, which would have to call MPI while another thread is inside it;
-//! `sched_yield` between questions, which on a busy machine gives the core away for a whole slice (two ranks, 100 MB:
+//! (`MPI_Wait`) with a watching thread, which would have to call MPI while another thread is inside it; `sched_yield`
+//! between polls, which on a busy machine gives the core away for a whole slice (two ranks, 100 MB:
 //! 261 ms, where a pause gives 68).
 
 use std::collections::BTreeSet;
@@ -34,9 +34,9 @@ const ABORTED: i32 = 1;
 const MESSAGE: usize = 1 << 30;
 /// Tags that every MPI library has.
 const TAGS: u64 = 1 << 15;
-/// How long a rank keeps asking without a pause.
+/// How long a rank polls without a pause.
 const EAGER: Duration = Duration::from_micros(20);
-/// How long it sleeps between questions after that.
+/// How long it sleeps between polls after that.
 const PAUSE: Duration = Duration::from_micros(20);
 
 /// This process as a rank of an MPI job.
@@ -46,7 +46,7 @@ pub struct Mpi {
     places: Vec<String>,
     limit: Duration,
     meter: Meter,
-    /// Exchanges so far. Held while one goes on, so that MPI is never called by two threads and exchanges keep their
+    /// Exchanges so far. Locked during an exchange, so that MPI is never called by two threads and exchanges keep their
     /// order.
     exchanges: Mutex<u64>,
     finished: AtomicBool,
@@ -55,10 +55,10 @@ pub struct Mpi {
 }
 
 impl Mpi {
-    /// Begins MPI, tells the ranks where the others run, and makes a panic of any thread end the job.
+    /// Initialises MPI, gathers where the ranks run, and makes a panic of any thread end the job.
     ///
     /// # Errors
-    /// MPI was begun before, cannot be called by several threads in turn, or sees another world than the launcher.
+    /// MPI was initialised before, cannot be called by several threads in turn, or sees another world than the launcher.
     pub fn start(placement: &Placement, limit: Duration) -> Result<Self> {
         let (universe, threading) = within(limit, || mpi::initialize_with_threading(Threading::Serialized))
             .ok_or_else(|| unusable("it was begun before in this process"))?;
@@ -278,7 +278,7 @@ impl Pending<'_, '_> {
     }
 }
 
-/// What MPI can carry at once: at least one message, for one of no bytes tells that a rank has come.
+/// The bytes in messages that MPI can carry: at least one, because an empty message signals that a rank has arrived.
 fn messages(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.chunks(MESSAGE).chain(bytes.is_empty().then_some(bytes))
 }
@@ -288,7 +288,7 @@ fn messages_mut(bytes: &mut [u8]) -> impl Iterator<Item = &mut [u8]> {
     bytes.chunks_mut(MESSAGE).chain(none)
 }
 
-/// Ends the process if `start` takes longer than `limit`: MPI waits without end for ranks that do not come up.
+/// Ends the process if `start` takes longer than `limit`: MPI waits forever for ranks that do not come up.
 fn within<T>(limit: Duration, start: impl FnOnce() -> T) -> T {
     let (started, wait) = mpsc::channel::<()>();
     thread::spawn(move || {

@@ -1,14 +1,13 @@
 //! Sums between GPUs, over NCCL.
 //!
-//! **Untested**: this has been compiled and never run, for want of a machine with two GPUs. It is thin for that reason; the
+//! **Untested**: this has been compiled but never run, for lack of a machine with two GPUs. It is thin for that reason; the
 //! engine's use of [`BetweenDevices`] is tested with another implementation.
 //!
-//! Ranks find one another over another [`Collective`], which broadcasts NCCL's id. CUDA and NCCL are looked for at run time,
-//! NCCL in `nccl/library.rs`.
-//! Operations have a CUDA stream of their own; LibTorch's is the default one.
+//! Ranks find one another over another [`Collective`], which broadcasts NCCL's id. CUDA and NCCL are loaded at run time, NCCL by
+//! `nccl/library.rs`. Operations run on a separate CUDA stream; LibTorch uses the default one.
 //!
-//! NCCL waits for a late rank without a limit, on the device, where nobody sees it. So a thread looks at the
-//! oldest operation and ends the job when it takes longer than ranks may.
+//! NCCL waits for a late rank without a limit, and unseen, on the device. So a thread watches the oldest operation and ends the
+//! job when it takes longer than the time limit.
 
 mod library;
 
@@ -26,7 +25,7 @@ use library::Library;
 
 use crate::{Begun, BetweenDevices, Collective, CollectiveError, DeviceValues, Result, Traffic};
 
-/// How often the oldest operation is looked at.
+/// How often the oldest operation is checked.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// This rank's part of an NCCL communicator.
@@ -208,7 +207,7 @@ fn watch(begun: &Mutex<Operations>, is_over: &AtomicBool, host: &dyn Collective)
         let limit = host.time_limit();
         if oldest.is_some_and(|since| since.elapsed() > limit) {
             host.abort(&format!(
-                "a sum between devices has not ended within {limit:?}; a rank that says nothing of the kind is the late one"
+                "a sum between devices has not ended within {limit:?}; the late rank is one without this message"
             ));
             return;
         }

@@ -1,10 +1,10 @@
-//! How values of all ranks become one: always in the order of ranks.
+//! How the values of all ranks are combined: always in the order of ranks.
 //!
 //! A sum of `f32` is carried in `f64` and rounded once. With 29 bits more than the parts have, no order of additions
 //! would change it but in rare cases, so another grouping of the same batch over ranks gives the same sum up to
 //! what the ranks themselves rounded. Adding is bound by memory, so the wider sum costs no time.
 
-/// What becomes of the values of all ranks.
+/// How the values of all ranks are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
     /// Their sum.
@@ -42,7 +42,7 @@ pub fn sum_in_rank_order(own: &mut [f32], rank: usize, others: &[f32]) {
     for (block, own) in own.chunks_mut(BLOCK).enumerate() {
         let range = block * BLOCK..block * BLOCK + own.len();
         let sums = &mut sums[..own.len()];
-        // What changes nothing when added to, not even a negative zero.
+        // The neutral element of addition, also for a negative zero.
         sums.fill(-0.0);
         let parts_before = before.chunks_exact(count).map(|part| &part[range.clone()]);
         let parts_after = after.chunks_exact(count).map(|part| &part[range.clone()]);

@@ -38,8 +38,7 @@ impl Shards {
         }
     }
 
-    /// Shards of these lengths, one after another. Whether they make up what is expected shows in
-    /// [`total`](Self::total).
+    /// Shards of these lengths, one after another.
     pub fn from_counts(counts: &[usize]) -> Self {
         let ends = counts.iter().scan(0, |end, count| {
             *end = usize::saturating_add(*end, *count);
@@ -78,7 +77,7 @@ impl Shards {
         self.ranges().map(|range| range.len()).collect()
     }
 
-    /// How long a shard is that the end does not cut short.
+    /// Length of the longest shard, the first.
     pub fn longest(&self) -> usize {
         self.range(0).len()
     }
@@ -93,8 +92,8 @@ pub struct Layout {
 /// Parameters that do not make a layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// A name that comes twice.
-    #[error("two parameters are called \"{name}\"; each needs a name of its own")]
+    /// A name that occurs twice.
+    #[error("two parameters are called \"{name}\"; names must be unique")]
     Twice {
         /// The name.
         name: String,
@@ -112,7 +111,7 @@ impl Layout {
     /// the same on all ranks.
     ///
     /// # Errors
-    /// A name that comes twice, or lengths that sum to more than `usize` holds.
+    /// A name that occurs twice, or lengths that sum to more than `usize` holds.
     pub fn new(parameters: impl IntoIterator<Item = (String, usize)>) -> Result<Self, LayoutError> {
         let mut names = HashSet::new();
         let mut end = 0usize;

@@ -1,4 +1,4 @@
-//! One rank alone: what a run without a launcher has.
+//! One rank alone: a run without a launcher.
 
 use std::time::Duration;
 

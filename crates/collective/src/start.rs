@@ -1,4 +1,4 @@
-//! From what the launcher said to a rank that can reach the others.
+//! From the launcher's placement to a rank that can reach the others.
 
 use std::sync::Arc;
 use std::time::Duration;

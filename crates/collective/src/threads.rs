@@ -1,7 +1,7 @@
 //! Ranks as threads of one process: for tests, and the model for what an implementation has to do.
 //!
-//! A channel from each rank to each other. A rank that panics or returns early drops its ends, and the others
-//! are told at once. Every message is copied twice, so this is not for speed.
+//! A channel from each rank to each other. A rank that panics or returns early drops its ends, which the others notice at once.
+//! Every message is copied twice, so this is not for speed.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ pub struct Threads {
     rank: usize,
     limit: Duration,
     meter: Meter,
-    /// `None` once this rank has ended. Held while an exchange goes on, so that exchanges of one rank keep their order.
+    /// `None` once this rank has ended. Locked during an exchange, so that exchanges of one rank keep their order.
     channels: Mutex<Option<Channels>>,
     world: usize,
 }
@@ -29,7 +29,7 @@ struct Channels {
 }
 
 impl Threads {
-    /// All ranks of a world, each to be moved to a thread of its own.
+    /// All ranks of a world, each to be moved to its own thread.
     pub fn new(world: usize, limit: Duration) -> Vec<Self> {
         let mut senders: Vec<Vec<_>> = (0..world).map(|_| Vec::with_capacity(world)).collect();
         let mut receivers = Vec::with_capacity(world);
@@ -123,7 +123,7 @@ impl Collective for Threads {
             .zip(send)
             .filter(|((rank, _), _)| others(rank))
         {
-            // A rank that is gone is told of below, where it is missed.
+            // A rank that is gone is reported below, when its message is missing.
             let _ = to.send(bytes.to_vec());
         }
         let mut late = Vec::new();

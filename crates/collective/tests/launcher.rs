@@ -129,7 +129,7 @@ fn what_cannot_be_is_refused() {
         "RANK=0 WORLD_SIZE=2 LOCAL_RANK=1 LOCAL_WORLD_SIZE=2",
         "torchrun says LOCAL_RANK is 1 and RANK is 0",
     );
-    refused("RANK=-1", "RANK is \"-1\", which is no number from 0");
+    refused("RANK=-1", "RANK is \"-1\"; it must be a whole number, 0 or more");
     refused(
         &MPIRUN.replace("SIZE=8", "SIZE=many"),
         "OMPI_COMM_WORLD_SIZE is \"many\"",

@@ -14,6 +14,7 @@ mod passages;
 mod prepared;
 mod source;
 mod store;
+mod sum_pairs;
 mod sums;
 mod template;
 
@@ -23,5 +24,6 @@ pub use error::{ConversationsError, Result};
 pub use prepared::{Earlier, Prepared, Report, measured_rows};
 pub use source::{Generator, RowBatch, Rows, conversation};
 pub use store::{ConversationStore, ConversationWriter};
+pub use sum_pairs::sum_pair;
 pub use sums::{Problem, sum, sum_conversation};
-pub use template::{ChatSetup, stage_tokenizer};
+pub use template::{ChatSetup, chat_checkpoints, stage_tokenizer};

@@ -8,9 +8,13 @@ use serde_json::{Value, json};
 use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
 use smollm3_chat::{ChatError, Conversation, NaiveDate, Render, Rendered, Template, spelled_token};
 use smollm3_corpus::Tokenizer;
-use smollm3_engine::{EngineError, Run};
+use smollm3_engine::ranks::on_rank_zero;
+use smollm3_engine::{EngineError, Run, StageCheckpoints};
 use smollm3_files::atomic_file::write_json;
-use smollm3_recipe::{ChatText, Recipe, SpecialTokens, Stage, Start, TemplateChoice, TemplateDrops};
+use smollm3_files::io;
+use smollm3_recipe::{
+    ChatText, ModelConfig, Recipe, SpecialTokens, Stage, Start, TemplateChoice, TemplateDrops, Training,
+};
 use smollm3_records::stage_result;
 
 use crate::error::{ConversationsError, Result};
@@ -185,20 +189,43 @@ fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
 pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<(PathBuf, ChatTokens)> {
     let tokens = check_tokens(&run.data.tokenizer)?;
     let folder = run.stage_folder(&stage.name).join("tokenizer");
-    run.on_rank_zero(|| write_tokenizer(&run.data.tokenizer_folder, template, &folder))?;
+    on_rank_zero(&*run.ranks, || {
+        write_tokenizer(&run.data.tokenizer_folder, template, &folder)
+    })?;
     Ok((folder, tokens))
 }
 
+/// The checkpoints of a stage on conversations, which end texts with the end of a turn and carry the template.
+///
+/// # Errors
+/// A file cannot be written, or as [`Run::stage_config`].
+pub fn chat_checkpoints<'a>(
+    run: &'a Run,
+    stage: &'a Stage,
+    training: &'a Training,
+    template: &Template,
+    fingerprint: &str,
+) -> Result<StageCheckpoints<'a>> {
+    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, template)?;
+    Ok(StageCheckpoints {
+        run,
+        stage,
+        training,
+        // The end of a turn is where generation stops.
+        config: ModelConfig {
+            eos_token_id: Some(tokens.im_end),
+            ..run.stage_config(stage)?
+        },
+        tokenizer_folder,
+        data: [(stage.name.clone(), fingerprint.to_owned())].into(),
+        lora: stage.lora(),
+    })
+}
+
 fn write_tokenizer(from: &Path, template: &Template, folder: &Path) -> Result<()> {
-    let trouble = |path: &Path| {
-        let path = path.to_owned();
-        move |error: std::io::Error| ConversationsError::File {
-            path,
-            problem: error.to_string(),
-        }
-    };
-    fs::create_dir_all(folder).map_err(trouble(folder))?;
-    fs::copy(from.join("tokenizer.json"), folder.join("tokenizer.json")).map_err(trouble(folder))?;
+    fs::create_dir_all(folder).map_err(io("create", folder))?;
+    let (original, copy) = (from.join("tokenizer.json"), folder.join("tokenizer.json"));
+    fs::copy(&original, copy).map_err(io("copy", &original))?;
     let mut config: Value = fs::read_to_string(from.join("tokenizer_config.json"))
         .ok()
         .and_then(|text| serde_json::from_str(&text).ok())
@@ -206,5 +233,5 @@ fn write_tokenizer(from: &Path, template: &Template, folder: &Path) -> Result<()
     config["eos_token"] = json!(IM_END);
     write_json(&folder.join("tokenizer_config.json"), &config)?;
     let file = folder.join("chat_template.jinja");
-    fs::write(&file, template.source()).map_err(trouble(&file))
+    Ok(fs::write(&file, template.source()).map_err(io("write", &file))?)
 }

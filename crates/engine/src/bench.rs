@@ -13,9 +13,10 @@ use std::time::Instant;
 use burn::tensor::{DType, Device};
 use serde::Serialize;
 use smollm3_collective::Single;
-use smollm3_kernels::{DeviceMemory, Transfers, device_memory, peak_memory, profile};
+use smollm3_kernels::{Profile, Transfers, device_memory, peak_memory, profile};
+use smollm3_model::bench::median;
 use smollm3_model::{DeviceInit, ModelConfig, Parameters, SmolLm3};
-use smollm3_recipe::{LossAverage, Optimizer, Precision, Recompute, Sharding};
+use smollm3_recipe::{LossAverage, Optimizer, Precision, Recompute};
 
 use crate::run::dtype;
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 };
 pub use bits::{BitsBench, bits};
 pub use parts::Parts;
-use parts::{ceiling, layer_products, median, parts, wait};
+use parts::{ceiling, layer_products, parts, wait};
 
 /// The step to time.
 #[derive(Debug, Clone)]
@@ -40,19 +41,11 @@ pub struct StepSettings {
     pub recompute: Recompute,
     /// Steps that are timed, after two that are not.
     pub steps: usize,
-    /// Whether one more step is looked at operation by operation.
+    /// Whether one more step is profiled.
     pub profile: bool,
 }
 
 impl StepSettings {
-    fn mode(&self) -> StepMode {
-        StepMode {
-            average: LossAverage::Tokens,
-            recompute: self.recompute,
-            sharding: Sharding::Optimizer,
-        }
-    }
-
     /// A model for the settings' rows, and its optimizer.
     fn state(&self, config: &ModelConfig, source: &impl Parameters, device: &Device) -> Result<TrainState> {
         let model = SmolLm3::new(config, source, &device.clone().autodiff())?;
@@ -72,7 +65,10 @@ impl StepSettings {
     ) -> Result<(TrainState, StepResult)> {
         let (own, alone) = ([MicroBatch::new(rows, device)?], Single::default());
         let batch = GlobalBatch::gather(&CrossEntropy, &own, false, &alone)?;
-        let mode = self.mode();
+        let mode = StepMode {
+            recompute: self.recompute,
+            ..LossAverage::Tokens.into()
+        };
         train_step(state, &CrossEntropy, batch, mode, learning_rate, |_| true)
     }
 }
@@ -99,7 +95,7 @@ pub struct StepBench {
     pub utilisation: f64,
     /// Peak memory of the process, in 10⁶ bytes; absent where the system does not report it.
     pub peak_megabytes: Option<f64>,
-    /// The part of it that was there before the model: the program and its libraries.
+    /// Of it, before the model was built: the program and its libraries.
     pub base_megabytes: Option<f64>,
     /// The most memory of the GPU, in 10⁶ bytes; absent for a CPU.
     pub device_megabytes: Option<DeviceMegabytes>,
@@ -109,7 +105,7 @@ pub struct StepBench {
     pub read_backs: u64,
     /// Milliseconds by part.
     pub parts: Parts,
-    /// One step operation by operation, if that was wanted.
+    /// One step by operation, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<StepProfile>,
 }
@@ -123,30 +119,12 @@ pub struct DeviceMegabytes {
     pub reserved: f64,
 }
 
-impl From<DeviceMemory> for DeviceMegabytes {
-    fn from(memory: DeviceMemory) -> Self {
-        Self {
-            tensors: memory.tensors as f64 / 1e6,
-            reserved: memory.reserved as f64 / 1e6,
-        }
-    }
-}
-
 /// Where the time of one step goes.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum StepProfile {
     /// What ran.
-    Found {
-        /// Whether operations are kernels of a GPU. On a CPU one may be inside another.
-        on_device: bool,
-        /// Milliseconds from the first operation to the end of the last.
-        span_milliseconds: f64,
-        /// Milliseconds in which at least one ran.
-        busy_milliseconds: f64,
-        /// Name, how often it ran, milliseconds together; the longest first.
-        operations: Vec<(String, u64, f64)>,
-    },
+    Found(Profile),
     /// Nothing is known.
     Missing {
         /// Why.
@@ -213,12 +191,15 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
     }
     let step_milliseconds = median(times);
     let peak_megabytes = peak_memory().map(|bytes| bytes as f64 / 1e6);
-    let device_megabytes = device_memory(device).map(DeviceMegabytes::from);
+    let device_megabytes = device_memory(device).map(|memory| DeviceMegabytes {
+        tensors: memory.tensors as f64 / 1e6,
+        reserved: memory.reserved as f64 / 1e6,
+    });
     let profile = match settings.profile {
         true => {
-            let (after, profile) = profiled(device, || train(state));
+            let (after, found) = profile(device, || train(state));
             state = after?;
-            Some(profile)
+            Some(found.map_or_else(|error| StepProfile::Missing { error }, StepProfile::Found))
         }
         false => None,
     };
@@ -249,27 +230,6 @@ pub fn step(config: &ModelConfig, settings: &StepSettings, device: &Device) -> R
         parts,
         profile,
     })
-}
-
-/// What `work` returns, and where its time went.
-fn profiled<T>(device: &Device, work: impl FnOnce() -> T) -> (T, StepProfile) {
-    let mut done = None;
-    let found = profile(device, || done = Some(work()));
-    let done = done.unwrap_or_else(|| unreachable!("the work is done in any case"));
-    let profile = match found {
-        Err(error) => StepProfile::Missing { error },
-        Ok(found) => StepProfile::Found {
-            on_device: found.on_device,
-            span_milliseconds: found.span,
-            busy_milliseconds: found.busy,
-            operations: found
-                .operations
-                .into_iter()
-                .map(|one| (one.name, one.calls, one.milliseconds))
-                .collect(),
-        },
-    };
-    (done, profile)
 }
 
 fn model_flops(config: &ModelConfig, tokens: usize, documents: &[f64]) -> f64 {

@@ -12,16 +12,15 @@ mod stage_checkpoints;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use smollm3_collective::Collective;
 use smollm3_files::atomic_file::{sync_folder, write_json};
-use smollm3_files::{FileHashes, plain_files};
+use smollm3_files::{FileHashes, io, plain_files};
 use smollm3_hub::{read_pins, write_pins};
-use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, Values, write_shards};
+use smollm3_model::hf::{self, FileDtype, NamedTensor, TensorFiles, write_shards};
 use smollm3_model::{ModelConfig, SmolLm3};
-use smollm3_recipe::{ADAPTER_FOLDER, Lora, Optimizer, PEFT_CONFIG};
+use smollm3_recipe::{ADAPTER_FOLDER, Optimizer, PEFT_CONFIG};
 
-use crate::error::io;
 use crate::{AdamW, EngineError, Result, TrainState};
 use manifest::seal;
 use moment_shard::MomentShard;
@@ -41,7 +40,7 @@ const ADAPTERS: &str = "adapter_model";
 /// Shards of optimizer state, the size that transformers uses for weights.
 const SHARD_BYTES: usize = 5_000_000_000;
 
-/// A checkpoint in the host's memory, to be written while the device goes on.
+/// A checkpoint in host memory, to be written while the device continues.
 pub struct Snapshot {
     /// The architecture.
     pub config: ModelConfig,
@@ -51,14 +50,14 @@ pub struct Snapshot {
     pub tokenizer_folder: PathBuf,
     weights: Vec<NamedTensor>,
     moments: Vec<NamedTensor>,
-    /// Adapters and their `adapter_config.json`, as PEFT has them; the weights have them in them already.
+    /// Adapters and their `adapter_config.json`, in PEFT's form; the weights have them merged in.
     adapters: Option<(Vec<NamedTensor>, serde_json::Value)>,
     /// Which shard of the moments these are, if there are several ranks.
     shard: Option<MomentShard>,
 }
 
 impl Snapshot {
-    /// Copies weights and moments out of the device; of several ranks the first copies the weights, and each its moments.
+    /// Copies weights and moments from the device. Rank 0 copies the weights, every rank its moments.
     /// `peft` is the `adapter_config.json` of a stage that trains adapters.
     pub fn take(
         state: &TrainState,
@@ -95,8 +94,8 @@ impl Snapshot {
     }
 }
 
-/// Writes the checkpoint of `snapshot.progress.step` into `stage_folder` and returns its folder. A rank other than the first
-/// writes its moments, which the first takes into the checkpoint.
+/// Writes the checkpoint of `snapshot.progress.step` into `stage_folder` and returns its folder. Ranks above 0 write their
+/// moments, which rank 0 takes into the checkpoint.
 ///
 /// # Errors
 /// A file cannot be written, or another rank's is missing; nothing is left under the checkpoint's name then.
@@ -122,15 +121,15 @@ pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
     Ok(saved)
 }
 
-/// Makes a checkpoint of the files that `write` puts into a new folder, whose path it takes.
+/// Makes a checkpoint of the files that `write` puts into a new folder.
 ///
 /// # Errors
 /// A file cannot be written, or as `write`; nothing is left under the checkpoint's name then.
-pub fn publish<E: From<EngineError>>(
+pub fn publish(
     stage_folder: &Path,
     progress: &Progress,
-    write: impl FnOnce(&Path) -> std::result::Result<(), E>,
-) -> std::result::Result<PathBuf, E> {
+    write: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let target = stage_folder.join(folder_name(progress.step));
     let draft = stage_folder.join(format!(".{}.part", folder_name(progress.step)));
     if draft.exists() {
@@ -138,8 +137,8 @@ pub fn publish<E: From<EngineError>>(
     }
     fs::create_dir_all(stage_folder).map_err(io("create", stage_folder))?;
     if let Err(error) = write(&draft)
-        .and_then(|()| Ok(record_commits(stage_folder, &draft)?))
-        .and_then(|()| Ok(seal(&draft, progress)?))
+        .and_then(|()| record_commits(stage_folder, &draft))
+        .and_then(|()| seal(&draft, progress))
     {
         // The error that matters is the first; a draft that cannot be removed is overwritten next time.
         let _ = fs::remove_dir_all(&draft);
@@ -149,11 +148,11 @@ pub fn publish<E: From<EngineError>>(
         fs::remove_dir_all(&target).map_err(io("replace", &target))?;
     }
     fs::rename(&draft, &target).map_err(io("rename", &draft))?;
-    sync_folder(stage_folder).map_err(EngineError::from)?;
+    sync_folder(stage_folder)?;
     Ok(target)
 }
 
-/// The models of the Hub that a checkpoint was made from are those that its run has on record.
+/// Copies the commits of the models on the Hub that the run has on record.
 fn record_commits(stage_folder: &Path, draft: &Path) -> Result<()> {
     let pins = stage_folder.parent().map(read_pins).transpose()?;
     Ok(write_pins(draft, &pins.unwrap_or_default())?)
@@ -175,11 +174,11 @@ fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// The result of [`newest`]: the newest whole checkpoint, and the names and faults of newer ones passed over.
+/// The result of [`newest`]: the newest whole checkpoint, and the names and faults of newer ones that are damaged.
 pub type Newest = (Option<(Progress, PathBuf)>, Vec<String>);
 
-/// The newest checkpoint of a stage that is whole and that `wanted` says yes to, and the names and faults of those passed
-/// over. Files that `hashes` knows are not read.
+/// The newest whole checkpoint of a stage for which `wanted` is true, and the names and faults of damaged ones. Files that
+/// `hashes` knows are not read.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -204,74 +203,31 @@ pub fn newest(
 /// # Errors
 /// It cannot be removed.
 pub(crate) fn remove(folder: &Path) -> Result<()> {
-    // Renamed first, so that a half-removed checkpoint is never taken for a whole one.
+    // Renamed first: a half-removed checkpoint must never pass for a whole one.
     let grave = folder.with_extension("removed");
     fs::rename(folder, &grave).map_err(io("remove", folder))?;
-    fs::remove_dir_all(&grave).map_err(io("remove", &grave))
-}
-
-/// The training state of a checkpoint.
-///
-/// # Errors
-/// A file is missing or does not fit the configuration.
-pub fn load(
-    folder: &Path,
-    config: &ModelConfig,
-    progress: &Progress,
-    optimizer: &Optimizer,
-    device: &Device,
-    ranks: &dyn Collective,
-) -> Result<TrainState> {
-    let checkpoint = hf::Checkpoint::open(folder)?;
-    if checkpoint.config != *config {
-        return Err(EngineError::Refused(format!(
-            "{}: its config.json is not the architecture of the recipe; remove the checkpoint or mend the recipe",
-            folder.display()
-        )));
-    }
-    let model = checkpoint.model(&device.clone().autodiff())?;
-    let shapes = config.parameter_shapes();
-    let optimizer = AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)?;
-    Ok(TrainState { model, optimizer })
+    Ok(fs::remove_dir_all(&grave).map_err(io("remove", &grave))?)
 }
 
 fn adapter_tensors(model: &SmolLm3) -> Vec<NamedTensor> {
-    let tensor = |(name, _, value): (String, String, Tensor<2>)| NamedTensor {
-        name,
-        shape: value.dims().to_vec(),
-        dtype: FileDtype::F32,
-        values: Values::Later(Box::new(move || value.to_data().iter::<f32>().collect())),
-    };
-    model.adapters().into_iter().map(tensor).collect()
+    let adapters = model.adapters().into_iter();
+    adapters
+        .map(|(name, _, value)| NamedTensor::later(name, value, FileDtype::F32))
+        .collect()
 }
 
-/// The training state of a checkpoint of adapters, on the weights that they adapt.
+/// The adapters of a checkpoint.
 ///
 /// # Errors
-/// A file is missing or does not fit.
-pub fn load_adapters(
-    base: SmolLm3,
-    lora: &Lora,
-    folder: &Path,
-    progress: &Progress,
-    optimizer: &Optimizer,
-    device: &Device,
-    ranks: &dyn Collective,
-) -> Result<TrainState> {
+/// A file is missing or damaged.
+fn adapter_files(folder: &Path) -> Result<TensorFiles> {
     let own = folder.join(ADAPTER_FOLDER);
-    // Versions up to 0.2 wrote them beside the weights.
-    let adapters = TensorFiles::open(if own.is_dir() { &own } else { folder }, ADAPTERS)?;
-    let model = base.with_adapters(lora, &adapters, &device.clone().autodiff())?;
-    let shapes: Vec<(String, Vec<usize>)> = model
-        .adapters()
-        .into_iter()
-        .map(|(_, name, value)| (name, value.dims().to_vec()))
-        .collect();
-    let optimizer = AdamW::restore(optimizer, progress.updates, &shapes, folder, device, ranks)?;
-    Ok(TrainState { model, optimizer })
+    // Versions up to 0.2 wrote them into the checkpoint's own folder.
+    let folder = if own.is_dir() { &own } else { folder };
+    Ok(TensorFiles::open(folder, ADAPTERS)?)
 }
 
-/// The optimizer's state of a checkpoint, for another stage to go on with. Reads this rank's shard of the moments.
+/// The optimizer's state of a checkpoint, for another stage to continue with. Reads this rank's shard of the moments.
 ///
 /// # Errors
 /// The checkpoint has none, or one that does not fit the configuration.

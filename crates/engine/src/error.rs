@@ -1,13 +1,14 @@
 //! What ends a run early.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use smollm3_collective::CollectiveError;
 use smollm3_corpus::CorpusError;
+use smollm3_recipe::PlanError;
 use smollm3_records::RecordError;
 use smollm3_sources::SourceError;
 
-/// A stage cannot start, go on or be saved.
+/// A stage cannot start, resume or be saved.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The recipe.
@@ -16,7 +17,7 @@ pub enum EngineError {
     /// Text, tokenizer or token store.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
-    /// A file that is written whole, locked or hashed.
+    /// A file cannot be read, written or locked.
     #[error(transparent)]
     Files(#[from] smollm3_files::FilesError),
     /// The order of data.
@@ -40,8 +41,8 @@ pub enum EngineError {
     /// Ranks could not do something together.
     #[error(transparent)]
     Collective(Box<CollectiveError>),
-    /// Rank 0 failed at what the others waited for.
-    #[error("rank 0 ended with what this rank waited for undone; it says why")]
+    /// Rank 0 failed while the others waited for it.
+    #[error("rank 0 failed while this rank waited for it; its own message says why")]
     FirstEnded,
     /// Parameters that cannot be divided among ranks.
     #[error(transparent)]
@@ -49,16 +50,6 @@ pub enum EngineError {
     /// Document boundaries of a row.
     #[error(transparent)]
     Documents(#[from] smollm3_kernels::DocumentsError),
-    /// A file cannot be read or written.
-    #[error("{path}: cannot {action}: {source}", path = .path.display())]
-    Io {
-        /// `read`, `write`, …
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// The output folder holds training of another recipe.
     #[error("{path} belongs to another recipe; what has been trained in it depends on these keys, which differ:\n{differences}\nWrite another folder with `--set run.output=…`, or remove this one", path = .path.display())]
     OtherRecipe {
@@ -99,7 +90,7 @@ pub enum EngineError {
         /// ` (pid N)`, if known.
         holder: String,
     },
-    /// Anything that the recipe asks for and cannot be had.
+    /// A request of the recipe that cannot be met.
     #[error("{0}")]
     Refused(String),
     /// A model of the Hub.
@@ -143,6 +134,13 @@ impl From<RecordError> for EngineError {
     }
 }
 
+/// Rows that ranks cannot divide among themselves.
+impl From<PlanError> for EngineError {
+    fn from(error: PlanError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
 /// From a recipe's data.
 impl From<SourceError> for EngineError {
     fn from(error: SourceError) -> Self {
@@ -163,9 +161,3 @@ fn spans(left_out: &[(u64, u64)]) -> String {
 
 /// The result of most functions here.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
-
-/// For `map_err` on file operations.
-pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
-    let path = path.to_owned();
-    move |source| EngineError::Io { action, path, source }
-}

@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod checkpoint;
 mod error;
+mod held_out;
 pub mod ranks;
 mod run;
 mod step;
@@ -15,10 +16,11 @@ pub mod training;
 pub use burn_dataset::Dataset;
 pub use checkpoint::{ResumePoint, Retention, SaveJob, StageCheckpoints};
 pub use error::{EngineError, Result};
+pub use held_out::{HeldOut, held_out_by_category, held_out_loss, spread, token_bytes, token_losses};
 pub use run::{Run, dtype, locate_models, prepare, write_merged};
 pub use step::{
-    AccumulatedGradients, AdamW, BATCH_NUMBERS, CrossEntropy, GlobalBatch, HeldOut, MicroBatch, Objective,
+    AccumulatedGradients, AdamW, BATCH_NUMBERS, CrossEntropy, GlobalBatch, MicroBatch, Objective,
     ObjectiveLoss, Row, RowOrigin, SHARD_ALIGNMENT, SOURCE_NUMBERS, STEP_NUMBERS, SourceLoss, StepMode,
-    StepResult, TrainState, held_out_rows, token_bytes, token_losses, train_step,
+    StepResult, TrainState, train_step,
 };
 pub use training::{EpochData, EpochOrder, Evaluate, RankSlice, StepBatches, run_stage};

@@ -1,4 +1,4 @@
-//! How ranks work together beside their sums: rank 0 does what is done once, and the others wait.
+//! Work that is done once: rank 0 does it while the others wait.
 //!
 //! Rank 0 alone writes files, and the others read them: all nodes see the job's folder. Every rank makes each of these calls,
 //! in the same order.
@@ -18,15 +18,15 @@ use smollm3_kernels::libtorch_gpu;
 
 use crate::{EngineError, Result};
 
-/// How long the others wait for work of rank 0. Not the limit of an exchange, which is for ranks that do the same:
-/// preparing a corpus, or writing and measuring a checkpoint, takes hours. A rank that dies ends the job at once.
+/// How long the others wait for work of rank 0. Longer than for an exchange: preparing a corpus or evaluating a checkpoint takes
+/// hours. A rank that dies ends the job at once.
 pub const ALONE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Work that leaves files, done by rank 0 first and then by the others, who find the files there.
 ///
 /// # Errors
 /// As `work`; [`EngineError::FirstEnded`] where that was rank 0's; a rank that is late or gone.
-pub(crate) fn rank_zero_first<T, E: From<EngineError>>(
+pub fn rank_zero_first<T, E: From<EngineError>>(
     ranks: &dyn Collective,
     work: impl FnOnce() -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E> {
@@ -58,7 +58,9 @@ pub fn on_rank_zero<T, E: From<EngineError>>(
 /// Waits for rank 0, which reports whether it failed.
 fn wait(ranks: &dyn Collective, failed: bool) -> Result<()> {
     ranks.barrier_within(ALONE)?;
-    match any(ranks, failed)? && !failed {
+    let mut any_failed = [f64::from(u8::from(failed))];
+    ranks.all_reduce_f64(&mut any_failed, Reduction::Max)?;
+    match any_failed[0] > 0.0 && !failed {
         true => Err(EngineError::FirstEnded),
         false => Ok(()),
     }
@@ -68,7 +70,7 @@ fn wait(ranks: &dyn Collective, failed: bool) -> Result<()> {
 ///
 /// # Errors
 /// As `work`; [`EngineError::FirstEnded`] for the others; a rank that is late or gone.
-pub(crate) fn from_rank_zero<T, E>(
+pub fn from_rank_zero<T, E>(
     ranks: &dyn Collective,
     work: impl FnOnce() -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E>
@@ -92,14 +94,7 @@ where
     Ok(serde_json::from_slice(&bytes).map_err(unreadable)?)
 }
 
-/// Whether any rank says so.
-pub(crate) fn any(ranks: &dyn Collective, own: bool) -> Result<bool> {
-    let mut flag = [f64::from(u8::from(own))];
-    ranks.all_reduce_f64(&mut flag, Reduction::Max)?;
-    Ok(flag[0] > 0.0)
-}
-
-/// The same ranks, with sums between their GPUs if this program has NCCL and they have such.
+/// The same ranks, with sums between their GPUs if they have any and this program has NCCL.
 pub(crate) fn between_devices(ranks: Arc<dyn Collective>, device: &Device) -> Result<Arc<dyn Collective>> {
     #[cfg(feature = "nccl")]
     if let Some(gpu) = libtorch_gpu(device).filter(|_| ranks.world() > 1) {

@@ -5,30 +5,29 @@ mod checks;
 mod claim;
 mod frozen;
 mod hub_models;
-mod known_checkpoints;
 mod parents;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use burn::tensor::{DType, Device};
 use smollm3_collective::{Collective, Single, agree};
+use smollm3_files::FileHashes;
 use smollm3_hub::{Depth, write_pins};
 use smollm3_kernels::computes_bf16;
 use smollm3_model::ModelConfig;
-use smollm3_recipe::{Precision, Recipe, Stage, StageData, Start, Training};
+use smollm3_recipe::{Precision, Recipe, Stage, StageData, Start};
 use smollm3_records::{Listener, stage_result};
 use smollm3_sources::Data;
 
 use crate::checkpoint::{self, verify_some};
-use crate::ranks::{between_devices, on_rank_zero, program, rank_zero_first};
-use crate::training::{RankSlice, check_slices};
+use crate::ranks::{between_devices, from_rank_zero, on_rank_zero, program};
 use crate::{EngineError, Result};
 use adapters::{merge_adapters, use_merged};
 use checks::{check_rows, check_vocabularies, with_token_ids};
 use claim::{Lock, claim};
 use hub_models::locate_for_ranks;
-use known_checkpoints::KnownCheckpoints;
 
 pub use adapters::write_merged;
 pub(crate) use frozen::{base_name, open_same};
@@ -48,8 +47,10 @@ pub struct Run {
     pub output: PathBuf,
     /// The ranks that run it, of which this is one.
     pub ranks: Arc<dyn Collective>,
-    /// Checkpoints that have been verified.
-    pub(crate) parents: KnownCheckpoints,
+    /// Hashes of files that this rank has read.
+    pub hashes: FileHashes,
+    /// The checkpoint of each stage, as far as rank 0 has announced it.
+    announced: Mutex<BTreeMap<String, PathBuf>>,
     /// Keeps other processes out of the folder; rank 0 holds it.
     _lock: Option<Lock>,
 }
@@ -58,7 +59,7 @@ impl Run {
     /// Opens or creates the output folder and prepares tokenizer and data, for one process alone.
     ///
     /// # Errors
-    /// The folder belongs to another recipe, the device or the precision cannot be had, or the data cannot be
+    /// The folder belongs to another recipe, the device or the precision is not available, or the data cannot be
     /// prepared.
     pub fn open(recipe: Recipe, listener: &mut dyn Listener) -> Result<Self> {
         let device = recipe.run.device.clone();
@@ -85,8 +86,8 @@ impl Run {
                 ("settings", recipe.settings_fingerprint()),
             ];
             agree(&*ranks, &items)?;
+            recipe.check_ranks(ranks.world() as u64)?;
         }
-        check_slices(&recipe, ranks.world())?;
         let backend = recipe.run.backend.name();
         if recipe.run.precision == Precision::Bf16 && !computes_bf16(backend) {
             return Err(EngineError::Refused(format!(
@@ -112,7 +113,16 @@ impl Run {
         use_merged(&mut recipe);
         let (lock, data) = match prepared {
             Some((lock, data)) => (Some(lock), data),
-            None => (None, prepared_by_rank_zero(&recipe, &output, &*ranks)?),
+            None => {
+                let data = Data::found(&recipe, &output)?.ok_or_else(|| {
+                    EngineError::Refused(format!(
+                        "{}: {} does not see what rank 0 has prepared there; run.output must be a folder that all nodes share",
+                        output.display(),
+                        ranks.place(ranks.rank())
+                    ))
+                })?;
+                (None, data)
+            }
         };
         let config = with_token_ids(config, &data)?;
         check_vocabularies(&recipe, &data)?;
@@ -123,39 +133,10 @@ impl Run {
             device,
             output,
             ranks,
-            parents: KnownCheckpoints::default(),
+            hashes: FileHashes::default(),
+            announced: Mutex::default(),
             _lock: lock,
         })
-    }
-
-    /// The slice of each step's rows that this rank computes.
-    ///
-    /// # Errors
-    /// They cannot be divided among the ranks.
-    pub fn rank_slice(&self, stage: &Stage, training: &Training) -> Result<RankSlice> {
-        RankSlice::new(&*self.ranks, stage, training)
-    }
-
-    /// Work that leaves files, done by rank 0 first and then by the others, who find the files there.
-    ///
-    /// # Errors
-    /// As `work`, or a rank that is late or gone.
-    pub fn rank_zero_first<T, E: From<EngineError>>(
-        &self,
-        work: impl FnOnce() -> std::result::Result<T, E>,
-    ) -> std::result::Result<T, E> {
-        rank_zero_first(&*self.ranks, work)
-    }
-
-    /// Work of rank 0 that the others wait for; `None` for them.
-    ///
-    /// # Errors
-    /// As `work`, or a rank that is late or gone.
-    pub fn on_rank_zero<T, E: From<EngineError>>(
-        &self,
-        work: impl FnOnce() -> std::result::Result<T, E>,
-    ) -> std::result::Result<Option<T>, E> {
-        on_rank_zero(&*self.ranks, work)
     }
 
     /// The dtype of matrix products.
@@ -217,11 +198,11 @@ impl Run {
     /// As `checkpoint_of` and [`check_whole`](Self::check_whole).
     pub fn whole_checkpoint(&self, stage: &Stage, start: &Start) -> Result<PathBuf> {
         let folder = self.checkpoint_of(stage, start)?;
-        self.on_rank_zero(|| self.check_whole(stage, &folder))?;
+        on_rank_zero(&*self.ranks, || self.check_whole(stage, &folder))?;
         Ok(folder)
     }
 
-    /// Compares each file of a checkpoint that `stage` needs with its manifest; without a manifest there is nothing to compare.
+    /// Compares each file of a checkpoint that `stage` needs with its manifest, if it has one.
     ///
     /// # Errors
     /// A file is missing or damaged.
@@ -229,16 +210,12 @@ impl Run {
         self.check(stage, folder, |_| true)
     }
 
-    /// [`check_whole`](Self::check_whole) of the files that a stage reads at each start: all but weights and moments.
-    pub(crate) fn check_texts(&self, stage: &Stage, folder: &Path) -> Result<()> {
-        self.check(stage, folder, |name| !name.ends_with(".safetensors"))
-    }
-
-    fn check(&self, stage: &Stage, folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    /// [`check_whole`](Self::check_whole) of the files for whose names `wanted` is true.
+    pub(crate) fn check(&self, stage: &Stage, folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
         if checkpoint::identity(folder)?.is_none() {
             return Ok(());
         }
-        let fault = match verify_some(folder, self.hashes(), wanted) {
+        let fault = match verify_some(folder, &self.hashes, wanted) {
             Ok(_) => return Ok(()),
             Err(fault) => fault,
         };
@@ -256,7 +233,7 @@ impl Run {
     /// # Errors
     /// The stage's folder cannot be listed; a rank that is late or gone.
     pub fn finished(&self, stage: &Stage) -> Result<Option<u64>> {
-        self.from_rank_zero(|| {
+        from_rank_zero(&*self.ranks, || {
             let found = checkpoint::last(&self.stage_folder(&stage.name))?;
             Ok::<_, EngineError>(found.and_then(|(progress, _)| {
                 let steps = match progress.steps {
@@ -270,13 +247,13 @@ impl Run {
     }
 
     /// The newest checkpoint of the stage that `stage` starts from, or its best where that stage says so; the one that
-    /// rank 0 has announced, if it has ([`verify_parents`](Self::verify_parents)). None of its files is read.
+    /// rank 0 has announced, if any ([`verify_parents`](Self::verify_parents)). None of its files is read.
     ///
     /// # Errors
     /// It has none.
     pub fn last_checkpoint(&self, stage: &Stage, earlier: &str) -> Result<PathBuf> {
-        if let Some(announced) = self.parents.of(earlier) {
-            return Ok(announced);
+        if let Some(announced) = self.announced().get(earlier) {
+            return Ok(announced.clone());
         }
         let folder = self.stage_folder(earlier);
         stage_result(self.recipe.stage(earlier)?, &folder)?.ok_or_else(|| {
@@ -297,22 +274,11 @@ pub fn dtype(precision: Precision) -> DType {
     }
 }
 
-/// The data that rank 0 has prepared.
-fn prepared_by_rank_zero(recipe: &Recipe, output: &Path, ranks: &dyn Collective) -> Result<Data> {
-    Data::found(recipe, output)?.ok_or_else(|| {
-        EngineError::Refused(format!(
-            "{}: {} does not see what rank 0 has prepared there; run.output must be a folder that all nodes share",
-            output.display(),
-            ranks.place(ranks.rank())
-        ))
-    })
-}
-
 /// The part of a run before it needs a device: tokenizers and templates of the Hub, the output folder, the tokenizer and the
 /// token stores.
 ///
 /// # Errors
-/// A model of the Hub cannot be had, the folder belongs to another recipe, or the data cannot be prepared.
+/// A model of the Hub is not available, the folder belongs to another recipe, or the data cannot be prepared.
 pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<Data> {
     let commits = locate_models(recipe, Depth::Text, listener)?;
     let output = recipe.run.output.clone();

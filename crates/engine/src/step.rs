@@ -1,6 +1,6 @@
 //! One training step: losses, gradients, norm, clip, update.
 //!
-//! [`backward()`] computes losses and gradients of a micro-batch, [`GradientReducer`] sums them over micro-batches and ranks,
+//! [`backward()`] computes losses and gradients of a micro-batch, [`reduce_gradients`] sums them over micro-batches and ranks,
 //! [`AdamW`] updates. With one rank nothing is exchanged, and the step reads the same.
 
 mod adamw;
@@ -8,38 +8,44 @@ mod backward;
 mod batch;
 mod global_batch;
 mod gradients;
-mod held_out;
 mod moments;
 mod objective;
 mod reduce;
 mod step_sums;
-mod train_state;
 
 use std::collections::BTreeMap;
 
+use smollm3_model::SmolLm3;
 use smollm3_recipe::{LossAverage, Recompute, Sharding};
 
 use crate::Result;
-use reduce::GradientReducer;
+use reduce::reduce_gradients;
 use step_sums::StepSums;
 
 pub use adamw::AdamW;
-pub(crate) use backward::backward;
+pub(crate) use backward::{backward, forward};
 pub use batch::{CrossEntropy, MicroBatch, Row};
 pub use global_batch::{BATCH_NUMBERS, GlobalBatch};
 pub use gradients::AccumulatedGradients;
-pub use held_out::{HeldOut, held_out_rows, token_bytes, token_losses};
 pub use moments::OPTIMIZER;
 pub use objective::{Objective, ObjectiveLoss, RowOrigin, SourceLoss};
 pub use reduce::SHARD_ALIGNMENT;
 pub(crate) use reduce::{GradientSink, ReducedGradients};
 pub use step_sums::{SOURCE_NUMBERS, STEP_NUMBERS};
-pub use train_state::TrainState;
 
-/// How the steps of a stage are computed.
+/// What changes from step to step.
+#[derive(Debug, Clone)]
+pub struct TrainState {
+    /// The model, on a device with autodiff.
+    pub model: SmolLm3,
+    /// The optimizer.
+    pub optimizer: AdamW,
+}
+
+/// How steps are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepMode {
-    /// The mean that the loss is.
+    /// Which mean the loss is.
     pub average: LossAverage,
     /// What the backward pass recomputes instead of keeping.
     pub recompute: Recompute,
@@ -74,12 +80,12 @@ pub struct StepResult {
     pub updated: bool,
 }
 
-/// Losses of all micro-batches, their gradients, one clip, one update; over all ranks.
+/// One training step over all ranks: forward and backward pass of each micro-batch, gradient clipping, update.
 ///
-/// The loss is the sum of token losses over the number of targets of the whole batch, or, as the original, the mean of the
-/// micro-batches' means. The update is made only if loss and norm are finite and `accept` agrees, which is asked before
-/// anything has changed. The result is the same on all ranks, which exchange numbers twice: in [`GlobalBatch::gather`] and
-/// after the backward pass.
+/// The loss is the sum of token losses over the number of targets of the whole batch or, as in the original, the mean of the
+/// micro-batches' means. The update is made only if loss and norm are finite and `accept` returns true; until then nothing has
+/// changed. The result is the same on all ranks, which exchange numbers twice: in [`GlobalBatch::gather`] and after the backward
+/// pass.
 ///
 /// # Errors
 /// A rank that is late or gone; the state is lost then.
@@ -92,31 +98,30 @@ pub fn train_step<O: Objective>(
     accept: impl FnOnce(&StepResult) -> bool,
 ) -> Result<(TrainState, StepResult)> {
     let TrainState { model, mut optimizer } = state;
-    let weight = |count: usize| batch.weight(mode.average, count);
-    let reducer = GradientReducer::new(&model, &batch, mode.sharding)?;
-    let (losses, gradients) = reducer
-        .reduce(|micro_batch, sink| backward(objective, &model, micro_batch, weight, mode.recompute, sink))?;
-    let StepSums {
-        loss,
-        squares,
-        sources,
-        observed,
-    } = StepSums::read(losses, O::OBSERVED.len(), gradients.squares(), &batch)?;
 
-    let grad_norm = squares.sqrt();
+    // Forward and backward pass of each micro-batch; ranks exchange gradients meanwhile.
+    let weight = |count: usize| batch.weight(mode.average, count);
+    let (losses, gradients) = reduce_gradients(&model, &batch, mode.sharding, |micro_batch, sink| {
+        backward(objective, &model, micro_batch, weight, mode.recompute, sink)
+    })?;
+
+    // Losses and gradient norm, read from the device and summed over ranks.
+    let sums = StepSums::read(losses, O::OBSERVED.len(), gradients.squares(), &batch)?;
     let mut result = StepResult {
-        loss,
+        loss: sums.loss,
         targets: batch.targets as usize,
-        grad_norm,
-        sources,
-        observed: O::OBSERVED.iter().copied().zip(observed).collect(),
+        grad_norm: sums.squares.sqrt(),
+        sources: sums.sources,
+        observed: O::OBSERVED.iter().copied().zip(sums.observed).collect(),
         updated: false,
     };
-    result.updated = loss.is_finite() && grad_norm.is_finite() && accept(&result);
+    result.updated = result.loss.is_finite() && result.grad_norm.is_finite() && accept(&result);
     if !result.updated {
         return Ok((TrainState { model, optimizer }, result));
     }
-    let scale = optimizer.clip_factor(grad_norm);
+
+    // Gradient clipping and the optimizer's step.
+    let scale = optimizer.clip_factor(result.grad_norm);
     let model = optimizer.update(model, gradients, scale, learning_rate)?;
     Ok((TrainState { model, optimizer }, result))
 }

@@ -32,7 +32,6 @@ pub use epoch_data::{EpochData, EpochOrder};
 pub use evaluate::Evaluate;
 use evaluate::Figures;
 pub use rank_slice::RankSlice;
-pub(crate) use rank_slice::check_slices;
 pub use run_stage::run_stage;
 pub use step_batches::StepBatches;
 
@@ -52,7 +51,7 @@ pub struct LoopSettings<'a> {
     pub ranks: &'a dyn Collective,
     /// What they divide among themselves.
     pub sharding: Sharding,
-    /// When the stage is evaluated besides the ends of its phases, and what follows from it.
+    /// When the stage is evaluated in addition to the ends of its phases, and with what consequences.
     pub validation: Option<&'a Validation>,
 }
 
@@ -96,7 +95,7 @@ pub fn train<O: Objective>(
         evaluation,
         listener,
     };
-    // The step consumes its state; in between it lies here.
+    // The step consumes its state; between steps it lies here.
     let mut current = Some(from.state);
     let batch_of = |step: u64| data.get((step - 1) as usize);
     while done < total && !looped.validation.ended {
@@ -126,7 +125,7 @@ pub fn train<O: Objective>(
             // The steps since the last good checkpoint are given up; their state is freed before another takes its memory.
             drop(current.take());
             let state = looped.go_back(step)?;
-            // It may be the end of a phase or of the stage, as any other step.
+            // Like any other step, it may end a phase or the stage.
             looped.after_step(&state, step)?;
             current = Some(state);
             done = step;
@@ -139,21 +138,21 @@ pub fn train<O: Objective>(
     Ok(current.unwrap_or_else(|| unreachable!("put back above")))
 }
 
-/// How the loop goes on.
+/// What the loop does next.
 enum Next {
-    /// With the next step.
+    /// Compute the next step.
     Step,
     /// Too many steps in a row had no update: the run goes back.
     GoBack,
-    /// A stop was asked for before this step, which was not computed.
+    /// A stop was requested before this step, which was not computed.
     Stop,
 }
 
 struct Loop<'a, B> {
     settings: &'a LoopSettings<'a>,
-    /// The first step, which is computed even if a stop was asked for.
+    /// The first step, which is computed even if a stop was requested.
     first: u64,
-    /// The step of the newest checkpoint that is on its way to disk or there.
+    /// The step of the newest checkpoint that is on disk or being written.
     copied: u64,
     guard: Guard,
     validation: ValidationState,
@@ -192,22 +191,21 @@ impl<B> Loop<'_, B> {
         }
         let (after, result) = train_step(before, objective, batch, mode, learning_rate, accept)?;
         let fault = self.guard.fault(&result);
-        let mut record = self.record(
-            step,
-            &result,
+        let record = StepRecord {
             learning_rate,
-            begin.elapsed().as_secs_f64(),
+            seconds: begin.elapsed().as_secs_f64(),
             data_seconds,
-        );
-        if ranks.world() > 1 {
-            let now = ranks.traffic();
-            record.collectives = Some(CollectiveRecord {
-                ranks: ranks.world() as u64,
-                seconds: (now.time - traffic.time).as_secs_f64(),
-                hidden: (now.hidden - traffic.hidden).as_secs_f64(),
-                bytes: now.sent - traffic.sent,
-            });
-        }
+            collectives: (ranks.world() > 1).then(|| {
+                let now = ranks.traffic();
+                CollectiveRecord {
+                    ranks: ranks.world() as u64,
+                    seconds: (now.time - traffic.time).as_secs_f64(),
+                    hidden: (now.hidden - traffic.hidden).as_secs_f64(),
+                    bytes: now.sent - traffic.sent,
+                }
+            }),
+            ..self.record(step, &result)
+        };
         self.listener.on(&Event::Step(record))?;
         if let Some(fault) = fault {
             self.report(step, fault, &result)?;
@@ -219,38 +217,26 @@ impl<B> Loop<'_, B> {
         Ok((after, next))
     }
 
-    fn record(
-        &self,
-        step: u64,
-        result: &StepResult,
-        learning_rate: f64,
-        seconds: f64,
-        data_seconds: f64,
-    ) -> StepRecord {
+    /// The record of a step's result.
+    fn record(&self, step: u64, result: &StepResult) -> StepRecord {
         let names = &self.settings.stage.sources;
-        let source = |index: &usize| names.get(*index).map(|source| source.name.clone());
+        let sources = result.sources.iter().filter_map(|(index, part)| {
+            let name = names.get(*index)?.name.clone();
+            Some((name, SourceRecord::from(*part)))
+        });
+        let observed = result.observed.iter().filter(|(_, value)| value.is_finite());
         StepRecord {
             step,
             phase: self.phase(step).to_owned(),
             tokens: step * self.settings.training.tokens_per_step(),
             loss: result.loss,
-            learning_rate,
             grad_norm: result.grad_norm,
-            seconds,
-            data_seconds,
             updated: result.updated,
-            collectives: None,
-            sources: result
-                .sources
-                .iter()
-                .filter_map(|(index, part)| Some((source(index)?, SourceRecord::from(*part))))
-                .collect(),
-            observed: result
-                .observed
-                .iter()
-                .filter(|(_, value)| value.is_finite())
+            sources: sources.collect(),
+            observed: observed
                 .map(|(name, value)| ((*name).to_owned(), *value))
                 .collect(),
+            ..StepRecord::default()
         }
     }
 
@@ -291,8 +277,8 @@ impl<B> Loop<'_, B> {
         }
     }
 
-    /// Evaluates the model where that is due. Returns whether it is the best so far. Not in the middle of steps without an
-    /// update, which leave it as it was.
+    /// Evaluates the model where that is due, but not after a step without an update, which left it unchanged. Returns whether it
+    /// is the best so far.
     fn validate(&mut self, state: &TrainState, step: u64, ended: bool) -> Result<bool> {
         let validation = self.settings.validation;
         let due = validation.is_some_and(|settings| settings.is_due(step)) && self.guard.state.bad == 0;
@@ -309,7 +295,7 @@ impl<B> Loop<'_, B> {
             return Ok(false);
         };
         let is_best = self.validation.take(settings, step, loss);
-        // What ends with its last step does not end early.
+        // A stage that ends with its last step does not end early.
         self.validation.ended &= step < self.settings.training.total_steps();
         if self.validation.ended {
             let (step, best) = (step, self.validation.best.clone());
@@ -329,7 +315,7 @@ impl<B> Loop<'_, B> {
         )
     }
 
-    /// Ends the run after step `step`, with a checkpoint of it.
+    /// Saves a checkpoint of step `step` and ends the run.
     fn stop(&mut self, state: &TrainState, step: u64) -> Result<()> {
         if self.copied != step {
             self.save(state, step)?;
@@ -347,10 +333,10 @@ impl<B> Loop<'_, B> {
         Ok(self.settings.ranks.barrier_within(ALONE)?)
     }
 
-    /// Replaces the state after step `step` by the last good checkpoint, so that the data in between is left out; the second
-    /// time it ends the run.
+    /// Replaces the state after step `step` by the last good checkpoint, which skips the data in between. The second time, it ends
+    /// the run.
     fn go_back(&mut self, step: u64) -> Result<TrainState> {
-        // The checkpoint being written may be the one to go back to; one that cannot be written is not waited for.
+        // The checkpoint being written may be the one to go back to; one that cannot be written is given up.
         self.saver.give_up(self.listener)?;
         self.settings.ranks.barrier_within(ALONE)?;
         if !self.guard.state.left_out.is_empty() {

@@ -4,7 +4,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use smollm3_engine::{
     AdamW, CrossEntropy, Dataset, EngineError, GlobalBatch, MicroBatch, Objective, ObjectiveLoss, Result,
     ResumePoint, Row, RowOrigin, SaveJob, StepBatches, StepMode, TrainState, train_step,
 };
+use smollm3_files::{FilesError, io};
 use smollm3_kernels::{Documents, device};
 use smollm3_model::{Init, NamedParameters, SmolLm3, named_parameters};
 use smollm3_recipe::{Phase, Recipe, Sharding, Training};
@@ -40,10 +41,6 @@ impl Objective for Faulty {
 
     fn to_device(&self, (step, factor): (u64, f64), device: &Device) -> Result<Batch> {
         Ok(batch(step, factor, device))
-    }
-
-    fn targets(&self, batch: &Batch) -> usize {
-        CrossEntropy.targets(&batch.0)
     }
 
     fn origins<'b>(&self, batch: &'b Batch) -> &'b [RowOrigin] {
@@ -218,11 +215,10 @@ impl Checkpointer for Stage {
             let left =
                 failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             match left {
-                Ok(_) => Err(EngineError::Io {
-                    action: "write",
-                    path: PathBuf::from("model.safetensors"),
-                    source: std::io::ErrorKind::StorageFull.into(),
-                }),
+                Ok(_) => {
+                    let full = std::io::ErrorKind::StorageFull.into();
+                    Err(io("write", Path::new("model.safetensors"))(full).into())
+                }
                 Err(_) => Ok(PathBuf::from(format!("step-{step}"))),
             }
         }))
@@ -448,6 +444,9 @@ fn an_end_that_can_never_be_written_is_an_error() {
     let stage = stage(4, &["stage.pretrain.checkpoint.every=100 steps"]);
     stage.failures.store(u32::MAX, Ordering::Relaxed);
     let (ended, events) = stage.run(|_| 1.0);
-    assert!(matches!(ended.err(), Some(EngineError::Io { .. })));
+    assert!(matches!(
+        ended.err(),
+        Some(EngineError::Files(FilesError::Io { .. }))
+    ));
     assert!(!incidents(&events).is_empty());
 }

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
+use smollm3_engine::Retention;
 use smollm3_engine::checkpoint::{self, Progress};
-use smollm3_engine::{EngineError, Retention};
 use smollm3_recipe::Stage;
 use smollm3_records::GuardState;
 use support::recipe;
@@ -47,7 +47,7 @@ fn save(folder: &Path, step: u64, bad: u64, steps: u64) {
     };
     checkpoint::publish(folder, &progress, |draft| {
         fs::create_dir(draft).unwrap();
-        Ok::<_, EngineError>(())
+        Ok(())
     })
     .unwrap();
 }

@@ -37,7 +37,7 @@ pub struct StepTime {
 }
 
 /// Bytes of the host's memory that a rank reads or writes for each byte of gradients: they arrive (1), are sent, arrive
-/// from others and are added (3). `crates/engine/src/reduce/over_hosts.rs`, `crates/collective/src/operations.rs`.
+/// from others and are added (3). `crates/engine/src/step/reduce/over_hosts.rs`, `crates/collective/src/collective.rs`.
 const GRADIENT_PASSES: f64 = 4.0;
 /// For each byte of weights: their place is cleared (1), they arrive (1), and go to the device (1). The same places.
 const WEIGHT_PASSES: f64 = 3.0;

@@ -1,4 +1,4 @@
-//! Which data a figure is of: a hash of the files, not their names.
+//! The identity of data: a hash of file contents, not of names.
 
 use blake3::Hasher;
 use smollm3_corpus::shards::{LocalShards, Shards};

@@ -1,8 +1,8 @@
-//! The date that a model is asked on.
+//! The date in prompts.
 
 use smollm3_chat::NaiveDate;
 
-/// What a template may tell: the same tomorrow as today. No question is about the date.
+/// A fixed date, so that prompts stay the same. No question is about the date.
 pub(crate) fn any_date() -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(2025, 7, 8)
 }

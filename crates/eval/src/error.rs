@@ -1,9 +1,9 @@
-//! What can go wrong in an evaluation.
+//! Why an evaluation fails.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use smollm3_conversations::ConversationsError;
-use smollm3_corpus::CorpusError;
+use smollm3_corpus::{CorpusError, TokenStore};
 use smollm3_engine::EngineError;
 use smollm3_inference::InferenceError;
 use smollm3_model::GenerateError;
@@ -28,7 +28,7 @@ pub enum EvalError {
         least: usize,
     },
     /// A file without rows.
-    #[error("{files}: there is no row to evaluate on")]
+    #[error("{files}: there is no row to evaluate")]
     Empty {
         /// What was read.
         files: String,
@@ -42,7 +42,7 @@ pub enum EvalError {
         suite: String,
         /// What it needs.
         needed: String,
-        /// What is there.
+        /// The columns found.
         found: String,
     },
     /// A row that cannot be used.
@@ -50,7 +50,7 @@ pub enum EvalError {
     Row {
         /// The row.
         place: String,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
     /// Too few examples.
@@ -65,8 +65,8 @@ pub enum EvalError {
         /// Rows that can be examples.
         found: usize,
     },
-    /// A continuation that is one token with the end of its context.
-    #[error("{continuation:?} has no token of its own after its context")]
+    /// A continuation that merges with the last token of its context.
+    #[error("{continuation:?} has no separate token after its context")]
     NoContinuation {
         /// The continuation.
         continuation: String,
@@ -78,7 +78,7 @@ pub enum EvalError {
     NotFinite {
         /// What was measured.
         figure: String,
-        /// What came out.
+        /// The value.
         value: f64,
     },
     /// Text that the model cannot be given.
@@ -86,7 +86,7 @@ pub enum EvalError {
     Item {
         /// The item.
         place: String,
-        /// What is wrong with it.
+        /// The fault.
         problem: Box<EvalError>,
     },
     /// A folder of results belongs to something else.
@@ -109,16 +109,6 @@ pub enum EvalError {
         /// The folder.
         folder: PathBuf,
     },
-    /// A file cannot be read or written.
-    #[error("{}: cannot {action}: {source}", path.display())]
-    Io {
-        /// `read`, `write`, …
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// A store of another tokenizer.
     #[error("{}: token {id} is outside the model's vocabulary of {vocab_size}; tokenise the text with the checkpoint's tokenizer", store.display())]
     OtherTokenizer {
@@ -135,7 +125,7 @@ pub enum EvalError {
     /// Text or tokenizer.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
-    /// A file that is written whole, locked or hashed.
+    /// A file cannot be read, written or locked.
     #[error(transparent)]
     Files(#[from] smollm3_files::FilesError),
     /// The template.
@@ -164,7 +154,7 @@ pub enum EvalError {
     Results {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
 }
@@ -180,13 +170,19 @@ pub(crate) fn finite(value: f64, figure: impl FnOnce() -> String) -> Result<f64>
     }
 }
 
-/// For `map_err` on file operations.
-pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EvalError {
-    let path = path.to_owned();
-    move |source| EvalError::Io { action, path, source }
-}
-
 impl EvalError {
+    /// Checks that all tokens of a document of a store are in the model's vocabulary.
+    pub(crate) fn check_vocabulary(store: &TokenStore, ids: &[u32], vocab_size: usize) -> Result<()> {
+        match ids.iter().find(|id| **id as usize >= vocab_size) {
+            None => Ok(()),
+            Some(&id) => Err(Self::OtherTokenizer {
+                store: store.path().to_owned(),
+                id,
+                vocab_size,
+            }),
+        }
+    }
+
     /// The same with the item that it is about.
     pub(crate) fn at(self, place: &str) -> Self {
         Self::Item {
@@ -202,7 +198,7 @@ impl From<ConversationsError> for EvalError {
     }
 }
 
-/// A listener's, or of what a run's folder says.
+/// From a listener or the files of a run.
 impl From<RecordError> for EvalError {
     fn from(error: RecordError) -> Self {
         Self::Engine(error.into())

@@ -1,4 +1,4 @@
-//! A mean and how far it may be off.
+//! A mean with its standard error.
 //!
 //! Standard errors are those of lm-evaluation-harness (`mean_stderr` in `api/metrics.py`): the standard deviation of
 //! the items, divided by √n; of a ratio of sums, its linearisation around the ratio found (Cochran, Sampling
@@ -8,12 +8,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A figure found on some items.
+/// A figure measured on some items.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The figure.
     pub value: f64,
-    /// Its standard error; one item tells nothing about it.
+    /// Its standard error; unknown with one item.
     pub standard_error: Option<f64>,
 }
 
@@ -48,11 +48,6 @@ impl Estimate {
             value,
             standard_error: (items.len() > 1).then(|| (squares * count / (count - 1.0)).sqrt() / sum),
         }
-    }
-
-    /// The same in percent.
-    pub fn percent(&self) -> Self {
-        self.times(100.0)
     }
 
     /// The same in another unit.

@@ -1,13 +1,10 @@
-//! What was found about one checkpoint: `evaluation.json` in its stage's folder.
-
-use std::collections::BTreeMap;
+//! The evaluation of one checkpoint: `evaluation.json` in its stage's folder.
 
 use smollm3_chat::Template;
 use smollm3_corpus::TokenStore;
-use smollm3_engine::{HeldOut, Run, checkpoint, token_bytes};
+use smollm3_engine::{HeldOut, Run, checkpoint, held_out_by_category};
 use smollm3_model::SmolLm3;
 use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig};
-use smollm3_pretrain::held_out_by_category;
 use smollm3_recipe::{Evaluation as Asked, LongContextProbes, Stage};
 use smollm3_records::{
     Evaluation, Event, Listener, PositionLoss, ProbeScore, TextLoss, read_evaluation, stage_result,
@@ -23,12 +20,11 @@ const ROWS_AT_ONCE: usize = 8;
 /// Documents that loss by position is measured on.
 const LONG_DOCUMENTS: usize = 64;
 
-/// Measures what the recipe's `[evaluation]` asks for of the checkpoint that stands for a stage, and writes `evaluation.json` into
-/// the stage's folder; what is there already and still true is not measured again. `None` if the recipe asks for nothing, or
-/// the stage has no checkpoint.
+/// Evaluates the checkpoint that stands for a stage as the recipe's `[evaluation]` says, and writes `evaluation.json` into the
+/// stage's folder, unless it is there and up to date. `None` if the recipe asks for nothing, or the stage has no checkpoint.
 ///
 /// # Errors
-/// The checkpoint cannot be read or asked, what it says is no number, or the listener ends the work.
+/// The checkpoint cannot be read or evaluated, a result is not finite, or the listener ends the work.
 pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> Result<Option<Evaluation>> {
     let asked = &run.recipe.evaluation;
     if *asked == Asked::default() {
@@ -52,19 +48,15 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
     {
         return Ok(Some(known));
     }
-    let progress = checkpoint::verify(&path, run.hashes()).map_err(damaged)?;
+    let progress = checkpoint::verify(&path, &run.hashes).map_err(damaged)?;
     let mut evaluation = Evaluation {
         checkpoint: identity,
         step: progress.step,
         asked: asked.clone(),
-        long_context: Vec::new(),
-        loss_by_position: Vec::new(),
-        exact_match: Vec::new(),
-        held_out: BTreeMap::new(),
-        preference: Vec::new(),
+        ..Evaluation::default()
     };
     let mut checkpoint = Checkpoint::open(&path)?;
-    // Beyond what it was trained for too: that is where a longer context shows.
+    // Beyond the trained length, too: that is where a longer context shows.
     let lengths = asked.long_context.iter().flat_map(|probes| &probes.lengths);
     let longest = lengths.map(|length| length.0 as usize).max().unwrap_or(0);
     checkpoint.config.max_position_embeddings = checkpoint.config.max_position_embeddings.max(longest);
@@ -74,16 +66,9 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
             long_context(run, stage, probes, &model, listener)?;
     }
     if let Some(text) = &asked.held_out {
-        let bytes = token_bytes(&run.data.tokenizer);
-        say(stage, "held-out loss", 0, 1, listener)?;
-        let found = held_out_by_category(
-            run,
-            &model,
-            text.sequence_length.0,
-            text.rows,
-            ROWS_AT_ONCE,
-            &bytes,
-        )?;
+        report_progress(stage, "held-out loss", 0, 1, listener)?;
+        let length = text.sequence_length.0;
+        let found = held_out_by_category(run, &model, length, text.rows, ROWS_AT_ONCE)?;
         let loss = |(category, loss): (String, HeldOut)| {
             let found = TextLoss {
                 nats_per_token: finite(loss.nats_per_token(), || {
@@ -95,19 +80,14 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
             Ok((category, found))
         };
         evaluation.held_out = found.into_iter().map(loss).collect::<Result<_>>()?;
-        say(stage, "held-out loss", 1, 1, listener)?;
+        report_progress(stage, "held-out loss", 1, 1, listener)?;
     }
     let template = Template::of_checkpoint(&path)?;
     if let (Some(pairs), Some(template)) = (&asked.preference, &template) {
         let tokenizer = &run.data.tokenizer;
-        evaluation.preference = preference(
-            &model,
-            tokenizer,
-            template,
-            pairs,
-            &run.device,
-            &mut |done, total| say(stage, "pairs of sums", done, total, listener),
-        )?;
+        evaluation.preference = preference(&model, tokenizer, template, pairs, &mut |done, total| {
+            report_progress(stage, "pairs of sums", done, total, listener)
+        })?;
     }
     if let (Some(questions), Some(template)) = (&asked.exact_match, &template) {
         let mut stop = GenerationConfig::of_checkpoint(&path)
@@ -122,14 +102,20 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
             template,
             &stop,
             questions,
-            &mut |done, total| say(stage, "sums", done, total, listener),
+            &mut |done, total| report_progress(stage, "sums", done, total, listener),
         )?;
     }
     write_evaluation(&folder, &evaluation)?;
     Ok(Some(evaluation))
 }
 
-fn say(stage: &Stage, what: &str, done: u64, total: u64, listener: &mut dyn Listener) -> Result<()> {
+fn report_progress(
+    stage: &Stage,
+    what: &str,
+    done: u64,
+    total: u64,
+    listener: &mut dyn Listener,
+) -> Result<()> {
     let what = format!("{}: {what}", stage.name);
     Ok(listener.on(&Event::Preparing { what, done, total })?)
 }
@@ -146,7 +132,7 @@ fn long_context(
     let scores = match probes.tasks.is_empty() {
         true => Vec::new(),
         false => probe_scores(model, &run.data.tokenizer, probes, &mut |done, total| {
-            say(stage, "long-context probes", done, total, listener)
+            report_progress(stage, "long-context probes", done, total, listener)
         })?,
     };
     let stores = run
@@ -163,7 +149,7 @@ fn long_context(
         &lengths,
         LONG_DOCUMENTS,
         &run.device,
-        &mut |done, total| say(stage, "loss by position", done, total, listener),
+        &mut |done, total| report_progress(stage, "loss by position", done, total, listener),
     )?;
     Ok((scores, losses))
 }

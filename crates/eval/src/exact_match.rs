@@ -1,5 +1,4 @@
-//! Questions about sums, answered in `/think` and in `/no_think` mode: what is said after the thinking is right or wrong,
-//! the bare number or the equation.
+//! Questions about sums in `/think` and in `/no_think` mode: the text after the thinking must be the right number or equation.
 
 use std::ops::ControlFlow;
 
@@ -19,8 +18,7 @@ const LONGEST: usize = 96;
 /// Questions that are answered at once.
 const AT_ONCE: usize = 50;
 
-/// In both modes, the part of the questions answered right; the most probable token is taken each time. Any of `stop`
-/// ends a turn.
+/// In both modes, the share of questions answered right by greedy decoding. Any of `stop` ends a turn.
 ///
 /// # Errors
 /// The template refuses the questions, or `progress` ends the work.

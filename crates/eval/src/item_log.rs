@@ -1,5 +1,5 @@
-//! What is found about each item, as it is found: a line of `items.jsonl` each, so that an evaluation that was stopped
-//! goes on, and so that answers can be read.
+//! The result of each item as a line of `items.jsonl`, written as it is found: a stopped evaluation resumes from it, and answers
+//! can be read.
 //!
 //! ```text
 //! OUT/settings.json   what was asked, of which weights, on which data
@@ -17,9 +17,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use smollm3_files::atomic_file::{is_vacant, write_atomically};
+use smollm3_files::io;
 use smollm3_files::locked_file::open_locked;
 
-use crate::error::io;
 use crate::{EvalError, Result};
 
 const SETTINGS: &str = "settings.json";
@@ -63,7 +63,7 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io("read", &path))?;
-        // A line without its end is what a kill leaves: its item is done again.
+        // A kill may leave a line without its end: its item is done again.
         let whole = bytes
             .iter()
             .rposition(|byte| *byte == b'\n')
@@ -98,7 +98,7 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
         &self.records
     }
 
-    /// Adds records; those of items that have one already are passed over.
+    /// Adds records; those of items that already have one are ignored.
     ///
     /// # Errors
     /// They cannot be written.
@@ -113,12 +113,12 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
             self.records.insert(item, line.record);
         }
         match &mut self.kept {
-            Some((path, file)) => file.write_all(&text).map_err(io("write", path)),
+            Some((path, file)) => Ok(file.write_all(&text).map_err(io("write", path))?),
             None => Ok(()),
         }
     }
 
-    /// Writes the results beside the records, and the records in the order of their items.
+    /// Writes the results, and the records in the order of their items.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -130,17 +130,12 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
         for (item, record) in self.records {
             append(&mut text, &Line { item, record })?;
         }
-        // The lock goes with the old file: nobody is to take it for the new one.
+        // The lock belongs to the old file: it must not be taken for one on the new file.
         write_atomically(&path, &text)?;
         drop(file);
-        write_atomically(
-            &path.with_file_name("results.json"),
-            format!("{results:#}\n").as_bytes(),
-        )?;
-        Ok(write_atomically(
-            &path.with_file_name("results.md"),
-            markdown.as_bytes(),
-        )?)
+        let write = |name: &str, text: &str| write_atomically(&path.with_file_name(name), text.as_bytes());
+        write("results.json", &format!("{results:#}\n"))?;
+        Ok(write("results.md", markdown)?)
     }
 }
 

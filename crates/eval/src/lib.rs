@@ -1,15 +1,15 @@
-//! What a checkpoint can do.
+//! Evaluation of checkpoints.
 //!
 //! * [`choose`]: multiple choice by log-likelihood ([`log_likelihoods`]), in the public sets' own columns
 //!   ([`ChoiceTask`]).
 //! * [`solve`]: problems whose answer is taken out of a generated solution (`smollm3_answers`).
 //! * [`text_loss`]: nats a token and bits a byte on text.
-//! * [`Probe`] makes long-context tasks, [`probe_scores`] lets a model do them, [`loss_by_position`] tells whether a
+//! * [`Probe`] makes long-context tasks, [`probe_scores`] scores a model on them, [`loss_by_position`] measures whether a
 //!   longer context makes the next token easier.
-//! * [`Evaluation`] is what a recipe asks about the checkpoint of a stage.
+//! * [`evaluate_stage`] evaluates the checkpoint of a stage as a recipe says.
 //!
-//! What is found goes into an [`ItemLog`], item by item, from which a stopped evaluation goes on; figures are
-//! [`Estimate`]s, with standard errors; [`report`] makes tables of them.
+//! Results go into an [`ItemLog`], item by item, from which a stopped evaluation resumes. Figures are [`Estimate`]s, with
+//! standard errors; [`report`] makes tables of them.
 
 mod choice;
 mod data_hash;

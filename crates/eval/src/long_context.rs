@@ -1,4 +1,4 @@
-//! Probes put to a model, and their scores as a table.
+//! The scores of a model on long-context probes, and a table of them.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,8 +13,7 @@ use crate::{Probe, Result, Task};
 /// Tokens of the prompts that are continued at once.
 const TOKENS_AT_ONCE: usize = 16_384;
 
-/// The scores of all tasks at all lengths; the most probable token is taken each time. `progress` is told how many of
-/// how many probes are done.
+/// The scores of all tasks at all lengths, by greedy decoding. `progress` gets the number of probes done and the total.
 ///
 /// # Errors
 /// A task does not fit a length, a length is longer than the model's context, or `progress` ends the work.
@@ -97,19 +96,11 @@ pub fn table(scores: &[ProbeScore]) -> String {
     }
     if rows.len() > 1 {
         let mean = |length: &usize| {
-            mean_score(scores, *length).map_or("-".to_owned(), |mean| format!("{:.1}", 100.0 * mean))
+            let at = scores.iter().filter(|score| score.length == *length);
+            let at: Vec<f64> = at.map(|score| score.score).collect();
+            format!("{:.1}", 100.0 * at.iter().sum::<f64>() / at.len() as f64)
         };
         line("mean", lengths.iter().map(mean).collect());
     }
     text
-}
-
-/// The mean over tasks at a length.
-pub(crate) fn mean_score(scores: &[ProbeScore], length: usize) -> Option<f64> {
-    let at: Vec<f64> = scores
-        .iter()
-        .filter(|score| score.length == length)
-        .map(|score| score.score)
-        .collect();
-    (!at.is_empty()).then(|| at.iter().sum::<f64>() / at.len() as f64)
 }

@@ -1,7 +1,7 @@
 //! Loss on text: nats a token, bits a byte, perplexity, by source.
 //!
-//! As in training: a document is its text and one end of text, its first token is given and nobody's target, and
-//! documents do not see each other. A document longer than the model's context (or the one asked for) is cut into pieces
+//! As in training: a document is its text and one end of text, its first token is no target, and documents do not see each
+//! other. A document longer than the model's context (or the one asked for) is cut into pieces
 //! that overlap by one token, so that every other token is predicted once. Bits a byte count the bytes of the tokens
 //! predicted, and can be compared between tokenizers.
 //!
@@ -37,7 +37,7 @@ pub enum LossSource {
     },
 }
 
-/// What was found about a document.
+/// The result of a document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DocumentLoss {
     /// The source, by the name it was given.
@@ -71,7 +71,7 @@ pub struct SourceLoss {
     pub perplexity: f64,
 }
 
-/// How much is read.
+/// How much is measured at once and in all.
 #[derive(Debug, Clone, Copy)]
 pub struct LossSettings {
     /// Documents of each source at most, the first ones.
@@ -95,8 +95,8 @@ struct Measure<'m> {
     records: Vec<(u64, DocumentLoss)>,
 }
 
-/// Measures the documents of the named sources that `log` has not yet. `progress` is told how many of how many documents
-/// are done.
+/// Measures the documents of the named sources that are not in `log` yet. `progress` gets the number of documents done and the
+/// total.
 ///
 /// # Errors
 /// A source cannot be read or has tokens of another tokenizer, a loss is no number, the log cannot be written, or
@@ -120,7 +120,7 @@ pub fn text_loss(
         bytes: &bytes,
         length: settings.length.unwrap_or(context).clamp(1, context),
         tokens_at_once: settings.tokens_at_once,
-        row: no_row(),
+        row: Row::default(),
         pieces: Vec::new(),
         records: Vec::new(),
     };
@@ -177,17 +177,8 @@ pub fn source_losses<'r>(records: impl IntoIterator<Item = &'r DocumentLoss>) ->
     sources.into_iter().map(loss).collect()
 }
 
-fn no_row() -> Row {
-    Row {
-        ids: Vec::new(),
-        targets: Vec::new(),
-        starts: Vec::new(),
-        source: 0,
-    }
-}
-
 impl Measure<'_> {
-    /// Adds a document, in pieces; `go_on` is asked before each row.
+    /// Adds a document, in pieces; calls `go_on` before each row.
     fn push(
         &mut self,
         item: u64,
@@ -223,9 +214,9 @@ impl Measure<'_> {
         self.records.drain(..first_waiting).collect()
     }
 
-    /// Adds what the model makes of the row to its records.
+    /// Adds the losses of the row to its records.
     fn measure(&mut self) -> Result<()> {
-        let row = std::mem::replace(&mut self.row, no_row());
+        let row = std::mem::take(&mut self.row);
         if row.ids.is_empty() {
             return Ok(());
         }
@@ -292,16 +283,9 @@ impl LossSource {
     ) -> Result<()> {
         match self {
             Self::Store(store) => {
-                let vocab_size = model.config.vocab_size;
                 for document in 0..self.documents()?.min(limit) {
                     let ids: Vec<u32> = store.document(document)?.iter().collect();
-                    if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
-                        return Err(EvalError::OtherTokenizer {
-                            store: store.path().to_owned(),
-                            id,
-                            vocab_size,
-                        });
-                    }
+                    EvalError::check_vocabulary(store, &ids, model.config.vocab_size)?;
                     take(ids)?;
                 }
             }

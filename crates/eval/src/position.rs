@@ -1,4 +1,4 @@
-//! Loss by position: does a token become easier to predict the more of its document comes before it?
+//! Loss by position: whether a token is easier to predict the more of its document comes before it.
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -82,13 +82,7 @@ fn long_documents(
                 continue;
             }
             let ids: Vec<u32> = ids.iter().take(tokens).collect();
-            if let Some(&id) = ids.iter().find(|id| **id as usize >= vocab_size) {
-                return Err(EvalError::OtherTokenizer {
-                    store: store.path().to_owned(),
-                    id,
-                    vocab_size,
-                });
-            }
+            EvalError::check_vocabulary(store, &ids, vocab_size)?;
             found.push(ids);
         }
     }

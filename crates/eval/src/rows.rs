@@ -1,6 +1,4 @@
-//! Rows of a data set, and what stands in their columns.
-
-use std::path::Path;
+//! Rows of a data set, and their columns.
 
 use serde_json::Value;
 use smollm3_corpus::read::{Columns, rows_of};
@@ -32,18 +30,14 @@ pub fn read_rows<S: AsRef<str>>(files: &[S], columns: &Columns) -> Result<Vec<Da
     }
     match rows.is_empty() {
         true => Err(EvalError::Empty {
-            files: files
-                .iter()
-                .map(|file| Path::new(file.as_ref()).display().to_string())
-                .collect::<Vec<_>>()
-                .join(", "),
+            files: files.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "),
         }),
         false => Ok(rows),
     }
 }
 
 impl DataRow {
-    /// Makes sure that the row has these columns.
+    /// Checks that the row has these columns.
     ///
     /// # Errors
     /// One is missing: the message names all of them and those that are there.
@@ -112,7 +106,7 @@ impl DataRow {
     }
 }
 
-/// What a value is, in words.
+/// The kind of a value, for messages.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -12,7 +12,7 @@ fn a_mean_has_the_error_of_its_sample() {
     let share = Estimate::share([true, false, false, true, true]);
     assert!((share.value - 0.6).abs() < 1e-15);
     assert!((share.standard_error.unwrap() - (0.24_f64 / 4.0).sqrt()).abs() < 1e-15);
-    assert_eq!(format!("{:.1}", share.percent()), "60.0 ± 24.5");
+    assert_eq!(format!("{:.1}", share.times(100.0)), "60.0 ± 24.5");
 }
 
 #[test]

@@ -1,14 +1,13 @@
-//! Which weights an answer is of: a hash of files, not their names.
+//! The identity of a checkpoint's answers: a hash of file contents.
 
-use std::fs;
 use std::path::Path;
 
 use blake3::Hasher;
-use smollm3_files::hash_file;
+use smollm3_files::{hash_file, plain_files};
 
 use crate::{InferenceError, Result};
 
-/// Files of a checkpoint that decide what it says, beside its weights.
+/// Files of a checkpoint that determine its answers, in addition to its weights.
 const COMPANIONS: [&str; 5] = [
     "config.json",
     "generation_config.json",
@@ -17,27 +16,17 @@ const COMPANIONS: [&str; 5] = [
     "chat_template.jinja",
 ];
 
-/// blake3 over the names and contents of what decides the answers of a checkpoint. Reads all weights, at the speed of the
-/// disk.
+/// blake3 over the names and contents of the files that determine the answers of a checkpoint. Reads all weights.
 ///
 /// # Errors
 /// There is no model in the folder, or a file cannot be read.
 pub fn checkpoint_hash(folder: &Path) -> Result<String> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| InferenceError::Read { path, source }
-    };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
-        let name = entry.map_err(unreadable(folder))?.file_name();
-        let name = name.to_string_lossy().into_owned();
-        // Not the optimizer's state or adapters, which lie beside the weights of a training checkpoint.
+    let mut names = plain_files(folder)?;
+    // Not the optimizer's state or adapters, which training checkpoints also hold.
+    names.retain(|name| {
         let is_weights = name.starts_with("model") && name.ends_with(".safetensors");
-        if is_weights || COMPANIONS.contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
-    names.sort();
+        is_weights || COMPANIONS.contains(&name.as_str())
+    });
     if !names.iter().any(|name| name == "config.json") {
         return Err(InferenceError::NoModel {
             folder: folder.to_owned(),

@@ -1,4 +1,4 @@
-//! What can go wrong between a text and its continuation.
+//! Why a text cannot be continued or scored.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub enum InferenceError {
     Tokenizer {
         /// The checkpoint.
         folder: PathBuf,
-        /// What is wrong.
+        /// The fault.
         source: CorpusError,
     },
     /// Text that the tokenizer refuses.
@@ -62,14 +62,6 @@ pub enum InferenceError {
         folder: PathBuf,
     },
     /// A file of the checkpoint.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file that is hashed.
     #[error(transparent)]
     Files(#[from] smollm3_files::FilesError),
     /// Texts that do not fit a row.

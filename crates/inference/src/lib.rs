@@ -1,9 +1,8 @@
 //! Text in, text out: a checkpoint with its tokenizer and its chat template.
 //!
-//! [`TextModel`] opens the folder once; [`Continuation`] says how a text goes on; [`Pieces`] turns tokens that come one
+//! [`TextModel`] opens the folder once; [`Continuation`] says how a text is continued; [`Pieces`] turns tokens that come one
 //! by one into text that can be shown; [`TextModel::continue_texts`] does it for several texts at once, and [`score()`]
-//! says how probable texts are; [`checkpoint_hash()`] says which model it was. Whoever talks to a model goes through here:
-//! the terminal, the server, evaluations and the makers of data.
+//! scores texts; [`checkpoint_hash()`] identifies the model. The terminal, the server, evaluations and synthesis use it.
 
 mod checkpoint_hash;
 mod continued;

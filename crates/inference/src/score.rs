@@ -6,13 +6,13 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
-use smollm3_kernels::{Documents, linear};
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor};
+use smollm3_kernels::{Documents, linear, upload};
 use smollm3_model::{GenerateError, SmolLm3, check_prompt};
 
 use crate::Result;
 
-/// Tokens of a row that several texts share; a longer text has a row of its own.
+/// Tokens of a row that several texts share; a longer text has its own row.
 const ROW: usize = 2048;
 
 /// Scores that exist at once: 64 MB of `f32`, three times.
@@ -120,7 +120,7 @@ fn score_row(model: &SmolLm3, texts: &[Vec<u32>], top: usize) -> Result<Vec<Text
     let mut next = Vec::with_capacity(texts.len());
     for begin in (0..row.len()).step_by((SCORES / vocab_size).max(1)) {
         let block = begin..row.len().min(begin + (SCORES / vocab_size).max(1));
-        // The token after the row's last is nobody's; its place is not looked at.
+        // The row's last token has no next one; that place is not read.
         let follows: Vec<u32> = block
             .clone()
             .map(|at| row.get(at + 1).copied().unwrap_or(0))
@@ -188,7 +188,5 @@ fn block_scores(scores: Tensor<2>, follows: &[u32], top: usize) -> Vec<TokenScor
 }
 
 fn integers(ids: &[u32], device: &Device) -> Tensor<1, Int> {
-    let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-    let length = ids.len();
-    Tensor::from_data(TensorData::new(ids, [length]), device)
+    upload(ids.iter().map(|id| *id as i32).collect(), device)
 }

@@ -1,4 +1,4 @@
-//! A checkpoint that can be talked to.
+//! A checkpoint ready for text generation.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -49,7 +49,7 @@ pub fn check_vocabulary(folder: &Path, tokenizer: &Tokenizer, config: &ModelConf
 /// How a text is continued.
 #[derive(Debug, Clone, Default)]
 pub struct Continuation {
-    /// Stop after so many tokens.
+    /// Stop after this many tokens.
     pub max_new_tokens: usize,
     /// Stop at one of these texts, which is left out.
     pub stop: Vec<String>,

@@ -1,22 +1,21 @@
 //! Devices by the names of backends.
 
-use burn::tensor::Device;
+use burn::backend::DispatchDevice;
+#[cfg(feature = "tch")]
+use burn::backend::LibTorchDevice;
+use burn::tensor::{DType, Device};
 
 use crate::device_error::DeviceError;
 
 /// Backends compiled into this binary.
 pub fn compiled_backends() -> Vec<&'static str> {
-    let mut names = Vec::new();
-    for (name, compiled) in [
+    let all = [
         ("flex", cfg!(feature = "flex")),
         ("tch", cfg!(feature = "tch")),
         ("wgpu", cfg!(feature = "wgpu")),
-    ] {
-        if compiled {
-            names.push(name);
-        }
-    }
-    names
+    ];
+    let compiled = all.into_iter().filter(|(_, compiled)| *compiled);
+    compiled.map(|(name, _)| name).collect()
 }
 
 /// Whether `backend` computes in `bf16`: `flex` has `f32` only, and a GPU under `wgpu` may not have more.
@@ -32,18 +31,11 @@ pub fn computes_bf16(backend: &str) -> bool {
 /// The backend is unknown or not compiled in, or has no such device.
 pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError> {
     let compiled = compiled_backends();
-    let listed = compiled.join(", ");
     if !compiled.contains(&backend) {
-        let name = backend.to_owned();
+        let (name, compiled) = (backend.to_owned(), compiled.join(", "));
         return Err(match backend {
-            "flex" | "tch" | "wgpu" => DeviceError::NotCompiled {
-                name,
-                compiled: listed,
-            },
-            _ => DeviceError::Unknown {
-                name,
-                compiled: listed,
-            },
+            "flex" | "tch" | "wgpu" => DeviceError::NotCompiled { name, compiled },
+            _ => DeviceError::Unknown { name, compiled },
         });
     }
     #[allow(unused_variables)]
@@ -79,11 +71,8 @@ pub fn device(backend: &str, device: Option<&str>) -> Result<Device, DeviceError
 /// The index of the GPU on which LibTorch's tensors on this device lie; `None` if on none.
 pub fn libtorch_gpu(device: &Device) -> Option<usize> {
     #[cfg(feature = "tch")]
-    {
-        use burn::backend::{DispatchDevice, LibTorchDevice};
-        if let DispatchDevice::LibTorch(LibTorchDevice::Cuda(index)) = device.clone().inner().as_dispatch() {
-            return Some(*index);
-        }
+    if let DispatchDevice::LibTorch(LibTorchDevice::Cuda(index)) = device.clone().inner().as_dispatch() {
+        return Some(*index);
     }
     let _ = device;
     None
@@ -101,11 +90,8 @@ pub fn visible_gpus(backend: &str) -> Option<usize> {
 /// Whether this is a device of the backend `wgpu`.
 pub(crate) fn is_wgpu(device: &Device) -> bool {
     #[cfg(feature = "wgpu")]
-    {
-        use burn::backend::DispatchDevice;
-        if let DispatchDevice::Cube(_) = device.clone().inner().as_dispatch() {
-            return true;
-        }
+    if let DispatchDevice::Cube(_) = device.clone().inner().as_dispatch() {
+        return true;
     }
     let _ = device;
     false
@@ -120,48 +106,32 @@ pub(crate) fn are_plain_wanted() -> bool {
     *WANTED
 }
 
-/// Whether the fused operations apply to this tensor: `flex` in `f32`, LibTorch on the CPU and on CUDA in `f32` and `bf16`.
+/// Whether the fused operations apply to this tensor.
 #[cfg(any(feature = "flex", feature = "tch"))]
 pub(crate) fn is_fused<const D: usize>(tensor: &burn::Tensor<D>) -> bool {
-    use burn::backend::DispatchDevice;
-    use burn::tensor::DType;
+    is_fused_on(&tensor.device(), tensor.dtype())
+}
+
+/// Whether fused operations in `dtype` apply on this device and run in the host's memory.
+pub(crate) fn is_on_host(device: &Device, dtype: DType) -> bool {
+    is_fused_on(device, dtype) && libtorch_gpu(device).is_none()
+}
+
+/// `flex` in `f32`, LibTorch on the CPU and on CUDA in `f32` and `bf16`.
+fn is_fused_on(device: &Device, dtype: DType) -> bool {
     if are_plain_wanted() {
         return false;
     }
-    match tensor.device().inner().as_dispatch() {
+    match device.clone().inner().as_dispatch() {
         #[cfg(feature = "flex")]
-        DispatchDevice::Flex(_) => tensor.dtype() == DType::F32,
+        DispatchDevice::Flex(_) => dtype == DType::F32,
         #[cfg(feature = "tch")]
-        DispatchDevice::LibTorch(burn::backend::LibTorchDevice::Mps) => false,
-        #[cfg(feature = "tch")]
-        DispatchDevice::LibTorch(_) => matches!(tensor.dtype(), DType::F32 | DType::BF16),
+        DispatchDevice::LibTorch(LibTorchDevice::Cpu | LibTorchDevice::Cuda(_)) => {
+            matches!(dtype, DType::F32 | DType::BF16)
+        }
         #[allow(unreachable_patterns)]
         _ => false,
     }
-}
-
-/// Whether fused operations in `dtype` on this device run in the host's memory.
-pub(crate) fn is_on_host(device: &Device, dtype: burn::tensor::DType) -> bool {
-    #[cfg(any(feature = "flex", feature = "tch"))]
-    {
-        use burn::backend::DispatchDevice;
-        use burn::tensor::DType;
-        if are_plain_wanted() {
-            return false;
-        }
-        return match device.clone().inner().as_dispatch() {
-            #[cfg(feature = "flex")]
-            DispatchDevice::Flex(_) => dtype == DType::F32,
-            #[cfg(feature = "tch")]
-            DispatchDevice::LibTorch(burn::backend::LibTorchDevice::Cpu) => {
-                matches!(dtype, DType::F32 | DType::BF16)
-            }
-            #[allow(unreachable_patterns)]
-            _ => false,
-        };
-    }
-    #[allow(unreachable_code)]
-    false
 }
 
 /// Whether fused attention applies to these queries: as [`is_fused`], but on CUDA only within the limits of flash attention:
@@ -172,7 +142,7 @@ pub(crate) fn is_attention_fused(q: &burn::Tensor<4>) -> bool {
     if let Some(index) = libtorch_gpu(&q.device()) {
         let head_dim = q.dims()[3];
         return is_fused(q)
-            && q.dtype() == burn::tensor::DType::BF16
+            && q.dtype() == DType::BF16
             && head_dim.is_multiple_of(8)
             && head_dim <= 256
             && crate::tch::has_flash_attention(index);

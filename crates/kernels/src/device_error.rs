@@ -10,7 +10,7 @@ pub enum DeviceError {
     NotCompiled {
         /// The requested backend.
         name: String,
-        /// What is there.
+        /// Backends compiled in.
         compiled: String,
     },
     /// No backend of that name exists.
@@ -18,7 +18,7 @@ pub enum DeviceError {
     Unknown {
         /// The requested name.
         name: String,
-        /// What is there.
+        /// Backends compiled in.
         compiled: String,
     },
     /// The device's name is not one of the backend's.

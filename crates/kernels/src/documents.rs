@@ -4,7 +4,6 @@
 //! read back. GPU kernels read an upload that is made once and kept here: all layers of a micro-batch, forward and backward,
 //! share one [`Documents`].
 
-use std::fmt;
 use std::sync::Arc;
 
 /// The starts do not describe the rows.
@@ -33,32 +32,16 @@ pub enum DocumentsError {
 }
 
 /// Document boundaries of `batch` rows of `seq` tokens. Cheap to clone: clones share everything.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Documents(Arc<Inner>);
 
+#[derive(Debug, PartialEq, Eq)]
 struct Inner {
     seq: usize,
     starts: Vec<Vec<usize>>,
     #[cfg(feature = "tch")]
     uploaded: crate::tch::DeviceCopy,
 }
-
-impl fmt::Debug for Documents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Documents")
-            .field("seq", &self.0.seq)
-            .field("starts", &self.0.starts)
-            .finish()
-    }
-}
-
-impl PartialEq for Documents {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0.seq, &self.0.starts) == (other.0.seq, &other.0.starts)
-    }
-}
-
-impl Eq for Documents {}
 
 impl Documents {
     /// Rows with the given document starts, one list per row: increasing, the first 0.

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Shape, TensorData};
 use burn_flex::FlexTensor;
 
 use crate::fused::Kernels;
-use crate::host::matmul::{Cores, matmul};
+use crate::host::matmul::{Cores, Matrix, matmul};
 use crate::host::{Element, HostBackend, Threads, View};
 
 impl Kernels for Flex {}
@@ -69,21 +69,15 @@ impl HostBackend for Flex {
 /// `to = left · right`, or `to += …`.
 fn multiply(mut to: FlexTensor, left: &FlexTensor, right: &FlexTensor, add: bool) -> FlexTensor {
     let ([m, k], [_, n]) = (left.shape().dims(), right.shape().dims());
-    matmul(
-        Flex::slice_mut(&mut to),
-        [m, n, k],
-        n,
-        matrix(left),
-        matrix(right),
-        add,
-        Cores::All,
-    );
+    let slice = Flex::slice_mut(&mut to);
+    matmul(slice, [m, n, k], matrix(left), matrix(right), add, Cores::All);
     to
 }
 
-/// The numbers of a matrix, and its strides.
-fn matrix(tensor: &FlexTensor) -> (&[f32], [usize; 2]) {
+fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
     let layout = tensor.layout();
-    let strides = [0, 1].map(|axis| layout.strides()[axis] as usize);
-    (&tensor.storage()[layout.start_offset()..], strides)
+    Matrix {
+        data: &tensor.storage()[layout.start_offset()..],
+        strides: [0, 1].map(|axis| layout.strides()[axis] as usize),
+    }
 }

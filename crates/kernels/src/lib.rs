@@ -60,7 +60,7 @@ pub use loss::{
 };
 pub use memory::{DeviceMemory, FreedMemory, device_memory, peak_memory, total_memory};
 pub use norm::{plain_rms_norm, rms_norm};
-pub use profile::{Profile, ProfiledOperation, profile};
+pub use profile::{Profile, profile};
 pub use rotary::{plain_rotary, rotary};
 pub use swiglu::{plain_swiglu, swiglu};
 pub use thread_count::{limit_threads, threads_of_rank};

@@ -3,51 +3,41 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
+use serde::Serialize;
 
-/// The result of [`profile`].
-#[derive(Debug, Clone, PartialEq)]
+/// Where the time of some work went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Profile {
-    /// Whether these are kernels of a GPU; otherwise they are operations on the CPU, which may nest.
+    /// Whether operations are kernels of a GPU. On a CPU one may be inside another.
     pub on_device: bool,
     /// Milliseconds from the first operation's start to the end of the last.
-    pub span: f64,
-    /// Milliseconds during which at least one ran.
-    pub busy: f64,
-    /// By name, longest first.
-    pub operations: Vec<ProfiledOperation>,
+    pub span_milliseconds: f64,
+    /// Milliseconds in which at least one ran.
+    pub busy_milliseconds: f64,
+    /// Name (of a kernel, its symbol), how often it ran, milliseconds together; the longest first.
+    pub operations: Vec<(String, u64, f64)>,
 }
 
-/// All runs of one operation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProfiledOperation {
-    /// Its name; of a kernel, its symbol.
-    pub name: String,
-    /// Number of runs.
-    pub calls: u64,
-    /// Milliseconds of all runs together.
-    pub milliseconds: f64,
-}
-
-/// Runs `work`, which must synchronise with the device itself, and reports the operations that ran.
-///
-/// # Errors
-/// The device's backend has no profiler, or it cannot start. `work` has run in either case.
-pub fn profile(device: &Device, work: impl FnOnce()) -> Result<Profile, String> {
+/// Runs `work`, which must synchronise with the device itself. Returns its result, and the operations that ran or why they are
+/// not known.
+pub fn profile<T>(device: &Device, work: impl FnOnce() -> T) -> (T, Result<Profile, String>) {
     #[cfg(feature = "tch")]
     if is_libtorch(device) {
         let on_device = crate::libtorch_gpu(device).is_some();
         let begun = crate::tch::begin_profile(on_device);
-        work();
-        begun?;
-        let events = crate::tch::end_profile()?.into_iter();
-        let runs = events
-            .filter(|event| event.on_device == on_device && event.length >= 0)
-            .map(|event| (event.name, event.start, event.length));
-        return Ok(Profile::of(on_device, runs.collect()));
+        let done = work();
+        let events = begun.and_then(|()| crate::tch::end_profile());
+        let profile = events.map(|events| {
+            let runs = events
+                .into_iter()
+                .filter(|event| event.on_device == on_device && event.length >= 0)
+                .map(|event| (event.name, event.start, event.length));
+            Profile::of(on_device, runs.collect())
+        });
+        return (done, profile);
     }
     let _ = device;
-    work();
-    Err("only LibTorch has a profiler".to_owned())
+    (work(), Err("only LibTorch has a profiler".to_owned()))
 }
 
 #[cfg(feature = "tch")]
@@ -75,17 +65,13 @@ impl Profile {
         }
         let mut operations: Vec<_> = by_name
             .into_iter()
-            .map(|(name, (calls, sum))| ProfiledOperation {
-                name,
-                calls,
-                milliseconds: sum as f64 / MILLISECOND,
-            })
+            .map(|(name, (calls, sum))| (name, calls, sum as f64 / MILLISECOND))
             .collect();
-        operations.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds));
+        operations.sort_by(|(_, _, a), (_, _, b)| b.total_cmp(a));
         Self {
             on_device,
-            span: (end - first) as f64 / MILLISECOND,
-            busy: busy as f64 / MILLISECOND,
+            span_milliseconds: (end - first) as f64 / MILLISECOND,
+            busy_milliseconds: busy as f64 / MILLISECOND,
             operations,
         }
     }
@@ -101,14 +87,13 @@ mod tests {
             |name: &str, start: i64, length: i64| (name.to_owned(), start * 1_000_000, length * 1_000_000);
         let runs = vec![run("b", 10, 4), run("a", 0, 2), run("b", 12, 5), run("a", 13, 1)];
         let profile = Profile::of(true, runs);
-        assert_eq!((profile.span, profile.busy), (17.0, 9.0));
-        let operations: Vec<_> = profile
-            .operations
-            .iter()
-            .map(|operation| (operation.name.as_str(), operation.calls, operation.milliseconds))
-            .collect();
-        assert_eq!(operations, [("b", 2, 9.0), ("a", 2, 3.0)]);
-        assert_eq!(Profile::of(false, Vec::new()).span, 0.0);
+        assert_eq!(
+            (profile.span_milliseconds, profile.busy_milliseconds),
+            (17.0, 9.0)
+        );
+        let expected = [("b".to_owned(), 2, 9.0), ("a".to_owned(), 2, 3.0)];
+        assert_eq!(profile.operations, expected);
+        assert_eq!(Profile::of(false, Vec::new()).span_milliseconds, 0.0);
     }
 
     #[cfg(feature = "tch")]
@@ -119,20 +104,16 @@ mod tests {
             let x = burn::tensor::Tensor::<2>::ones([64, 64], &device);
             let _ = x.clone().matmul(x).into_data();
         };
-        let profile = profile(&device, work).unwrap();
+        let profile = profile(&device, work).1.unwrap();
         assert!(!profile.on_device);
-        let product = profile
-            .operations
-            .iter()
-            .find(|operation| operation.name == "aten::mm");
-        assert_eq!(product.unwrap().calls, 1);
+        let product = profile.operations.iter().find(|(name, ..)| name == "aten::mm");
+        assert_eq!(product.unwrap().1, 1);
     }
 
     #[cfg(feature = "flex")]
     #[test]
     fn without_a_profiler_the_work_is_done_all_the_same() {
-        let mut done = false;
-        assert!(profile(&crate::device("flex", None).unwrap(), || done = true).is_err());
-        assert!(done);
+        let (done, profile) = profile(&crate::device("flex", None).unwrap(), || 7);
+        assert!(done == 7 && profile.is_err());
     }
 }

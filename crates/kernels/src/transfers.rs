@@ -26,19 +26,17 @@ impl Transfers {
 }
 
 pub(crate) fn count_upload() {
-    let so_far = TRANSFERS.get();
-    TRANSFERS.set(Transfers {
-        uploads: so_far.uploads + 1,
-        ..so_far
-    });
+    count(|transfers| transfers.uploads += 1);
 }
 
 /// Single-precision numbers in the host's memory. Waits for the device.
 pub fn read_back(values: Tensor<1>) -> Vec<f32> {
-    let so_far = TRANSFERS.get();
-    TRANSFERS.set(Transfers {
-        read_backs: so_far.read_backs + 1,
-        ..so_far
-    });
+    count(|transfers| transfers.read_backs += 1);
     values.into_data().iter().collect()
+}
+
+fn count(add: impl FnOnce(&mut Transfers)) {
+    let mut transfers = TRANSFERS.get();
+    add(&mut transfers);
+    TRANSFERS.set(transfers);
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smollm3_engine::checkpoint::{self, Progress};
 use smollm3_engine::{EngineError, Retention, Run};
+use smollm3_files::io;
 use smollm3_model::hf::FileDtype;
 use smollm3_recipe::{BestCheckpoint, MergedModel, Merging, NumberFormat, Stage, Start};
 use smollm3_records::{Event, GuardState, Listener, StageInfo};
@@ -95,11 +96,7 @@ pub fn merge_stage(
         })?;
         // Its title is the stage's name, not the draft's.
         let card = draft.join("README.md");
-        fs::write(&card, report.model_card(&folder)).map_err(|source| EngineError::Io {
-            action: "write",
-            path: card.clone(),
-            source,
-        })
+        Ok(fs::write(&card, report.model_card(&folder)).map_err(io("write", &card))?)
     })?;
     listener.on(&Event::Note(format!(
         "{}: merged into {}",

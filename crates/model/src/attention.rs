@@ -79,7 +79,7 @@ impl Attention {
         self.mixed(cached_attention(q, k, v, view))
     }
 
-    /// Queries, keys and values, `[batch, heads or kv_heads, seq, head_dim]`, turned where this layer turns.
+    /// Queries, keys and values, `[batch, heads or kv_heads, seq, head_dim]`, rotated where this layer uses RoPE.
     fn heads(&self, x: Tensor<3>, angles: &(Tensor<4>, Tensor<4>)) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
         let [batch, seq, _] = x.dims();
         let heads = |y: Tensor<3>| {
@@ -89,11 +89,11 @@ impl Attention {
         let q = heads(self.q_proj.forward(x.clone()));
         let k = heads(self.k_proj.forward(x.clone()));
         let v = heads(self.v_proj.forward(x));
-        let turned = |x: Tensor<4>| {
+        let rotated = |x: Tensor<4>| {
             let (cos, sin) = angles.clone();
             if self.rope { rotary(x, cos, sin) } else { x }
         };
-        (turned(q), turned(k), v)
+        (rotated(q), rotated(k), v)
     }
 
     fn mixed(&self, values: Tensor<4>) -> Tensor<3> {

@@ -65,10 +65,6 @@ pub fn generation(
             decode.push((rows * (settings.max_new_tokens - 1)) as f64 / (all - first));
         }
     }
-    let median = |mut rates: Vec<f64>| {
-        rates.sort_by(f64::total_cmp);
-        rates.get(rates.len() / 2).copied().unwrap_or(0.0)
-    };
     Ok(GenerateBench {
         rows,
         prompt,
@@ -78,4 +74,10 @@ pub fn generation(
         peak_megabytes: peak_memory().map(|bytes| bytes as f64 / 1e6),
         device_megabytes: device_memory(&model.head().device()).map(|memory| memory.tensors as f64 / 1e6),
     })
+}
+
+/// The middle of some measurements; 0 of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

@@ -121,8 +121,7 @@ impl Block {
         })
     }
 
-    /// The sum that runs through all blocks keeps the dtype of `x`; what is added to it is computed in the
-    /// model's precision.
+    /// The residual stream keeps the dtype of `x`; what is added to it is computed in the model's precision.
     ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`

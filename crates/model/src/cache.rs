@@ -1,10 +1,10 @@
-//! Keys and values of the tokens that a model has seen, so that the next ones need only themselves computed.
+//! Keys and values of the tokens that a model has seen, so that only new tokens are computed.
 //!
 //! Only the key/value heads are kept, in the model's precision: `2 · layers · kv_heads · head_dim` numbers a token.
 
 use burn::tensor::Tensor;
 
-/// The tokens of a batch of rows of one length. Shorter rows begin later, after padding that nobody looks at.
+/// The tokens of a batch of rows of one length. Shorter rows begin later, after padding that is never attended to.
 #[derive(Debug, Clone)]
 pub struct Cache {
     pub(crate) layers: Vec<KeysAndValues>,
@@ -24,7 +24,7 @@ impl Cache {
         }
     }
 
-    /// The same, never with room for more than `tokens` a row unless there are more.
+    /// The same with an expected maximum of `tokens` a row, which bounds the memory reserved ahead.
     pub fn with_most(mut self, tokens: usize) -> Self {
         self.layers.iter_mut().for_each(|layer| layer.most = Some(tokens));
         self
@@ -40,7 +40,7 @@ impl Cache {
     }
 }
 
-/// One layer's, in memory that grows by half of itself.
+/// Those of one layer, in memory that grows by half.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeysAndValues {
     /// Keys and values, `[batch, kv_heads, capacity, head_dim]`.

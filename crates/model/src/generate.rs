@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{Int, Tensor, TensorData};
-use smollm3_kernels::linear;
+use burn::tensor::{Int, Tensor};
+use smollm3_kernels::{linear, upload};
 
 use crate::{Cache, GenerateError, Sampling, SmolLm3};
 
@@ -50,27 +50,17 @@ pub fn generate_streams(
     settings: &Generation,
     mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<u32>>, GenerateError> {
-    decode(model, prompts, streams, settings, |row, token, _| {
+    generate_with_scores(model, prompts, streams, settings, |row, token, _| {
         on_token(row, token)
     })
 }
 
-/// [`generate_streams`] for those who ask how probable a token was: `on_token` also sees the scores, one for each entry
-/// of the vocabulary, that the token was chosen from.
+/// [`generate_streams`] whose `on_token` also sees the scores that the token was chosen from, one for each entry of the
+/// vocabulary.
 ///
 /// # Errors
 /// As [`generate`].
 pub fn generate_with_scores(
-    model: &SmolLm3,
-    prompts: &[Vec<u32>],
-    streams: &[u64],
-    settings: &Generation,
-    on_token: impl FnMut(usize, u32, &[f32]) -> ControlFlow<()>,
-) -> Result<Vec<Vec<u32>>, GenerateError> {
-    decode(model, prompts, streams, settings, on_token)
-}
-
-fn decode(
     model: &SmolLm3,
     prompts: &[Vec<u32>],
     streams: &[u64],
@@ -82,31 +72,33 @@ fn decode(
         check_prompt(prompt, model.head().dims()[0], context)?;
     }
     let batch = prompts.len();
+    if batch == 0 || settings.max_new_tokens == 0 {
+        return Ok(vec![Vec::new(); batch]);
+    }
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let starts: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
     // The last new token is not read.
     let most = longest.saturating_add(settings.max_new_tokens).saturating_sub(1);
     let mut cache = Cache::new(model.layers(), starts.clone()).with_most(most.min(context));
     let device = model.head().device();
-    let tensor = |ids: Vec<u32>| {
-        let seq = ids.len() / batch.max(1);
-        let ids: Vec<i32> = ids.into_iter().map(|id| id as i32).collect();
-        Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, seq]), &device)
+    let tensor = |ids: Vec<i32>| -> Tensor<2, Int> {
+        let seq = ids.len() / batch;
+        upload(ids, &device).reshape([batch, seq])
     };
 
     let stream = |row: usize| streams.get(row).copied().unwrap_or(row as u64);
     let mut rngs: Vec<_> = (0..batch).map(|row| settings.sampling.rng(stream(row))).collect();
     let mut new: Vec<Vec<u32>> = vec![Vec::new(); batch];
-    let mut ended = vec![settings.max_new_tokens == 0; batch];
-    if ended.iter().all(|ended| *ended) {
-        return Ok(new);
-    }
+    let mut ended = vec![false; batch];
     let mut hidden = None;
-    let chunk = (CHUNK_OF_ALL / batch.max(1)).clamp(1, CHUNK);
+    let chunk = (CHUNK_OF_ALL / batch).clamp(1, CHUNK);
     for begin in (0..longest).step_by(chunk) {
         let end = longest.min(begin + chunk);
-        // Padding is token 0; nobody looks at it.
-        let id = |row: usize, at: usize| at.checked_sub(starts[row]).map_or(0, |at| prompts[row][at]);
+        // Padding is token 0, which no other token sees.
+        let id = |row: usize, at: usize| {
+            at.checked_sub(starts[row])
+                .map_or(0, |at| prompts[row][at] as i32)
+        };
         let ids = (0..batch)
             .flat_map(|row| (begin..end).map(move |at| (row, at)))
             .map(|(row, at)| id(row, at))
@@ -125,7 +117,7 @@ fn decode(
             }
             let seen: Vec<u32> = prompts[row].iter().chain(&new[row]).copied().collect();
             let token = settings.sampling.choose(scores, &seen, &mut rngs[row])?;
-            next[row] = token;
+            next[row] = token as i32;
             new[row].push(token);
             ended[row] = on_token(row, token, scores).is_break()
                 || settings.stop.contains(&token)

@@ -13,7 +13,7 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
-    /// What is trained in the weight's place, if it is frozen.
+    /// Trained instead of the weight, which is then frozen.
     pub adapter: Option<Adapter>,
 }
 

@@ -89,14 +89,7 @@ impl SmolLm3 {
 
     /// Whether it has adapters.
     pub fn is_adapted(&self) -> bool {
-        let mut model = self.clone();
-        let mut blocks = model.model.layers.iter_mut();
-        blocks.any(|block| {
-            block
-                .matrices(0)
-                .iter()
-                .any(|(_, matrix)| matrix.adapter.is_some())
-        })
+        !self.adapters().is_empty()
     }
 
     /// The adapters' values under PEFT's names, and the names that the walk over parameters has for them.

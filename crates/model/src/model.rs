@@ -96,7 +96,7 @@ impl SmolLm3 {
     pub fn extend(&self, ids: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         let [batch, seq] = ids.dims();
         let mut positions = cache.next_positions(seq);
-        // A row that has ended may be carried on beside longer ones; nobody looks at it.
+        // A row that has ended is computed with longer ones, but not read.
         let last = self.max_positions().saturating_sub(1) as u32;
         positions
             .iter_mut()
@@ -113,7 +113,7 @@ impl SmolLm3 {
         self.finish(x)
     }
 
-    /// What all layers share about the rows of a batch.
+    /// What all layers need to know about the rows of a batch.
     pub fn rows<'d>(&self, documents: &'d Documents) -> Rows<'d> {
         Rows {
             angles: self.rope.at(documents),
@@ -124,7 +124,7 @@ impl SmolLm3 {
 
     /// The first step of [`Self::forward`]: `[batch, seq]` to `[batch, seq, hidden]`.
     pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        // The sum through all blocks is kept in single precision.
+        // The residual stream is kept in single precision.
         self.model.embed_tokens.forward(ids).cast(DType::F32)
     }
 

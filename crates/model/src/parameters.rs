@@ -6,7 +6,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-/// A parameter cannot be had.
+/// A parameter is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum ParameterError {
     /// The checkpoint has no tensor of that name.
@@ -38,7 +38,7 @@ pub enum ParameterError {
         place: String,
         /// Name of the tensor.
         name: String,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What all layers share about the rows of a batch.
+//! What all layers need to know about the rows of a batch.
 
 use burn::tensor::{DType, Tensor};
 use smollm3_kernels::Documents;

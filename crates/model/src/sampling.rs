@@ -14,9 +14,9 @@ pub struct Sampling {
     pub temperature: f64,
     /// How many of the most probable are considered; 0 for all.
     pub top_k: usize,
-    /// The part of the probability that is considered; 1 for all.
+    /// The share of the probability that is considered; 1 for all.
     pub top_p: f64,
-    /// The least part of the largest probability; 0 for any.
+    /// The least probability relative to the largest; 0 for any.
     pub min_p: f64,
     /// Scores of tokens in the row are divided by this, or multiplied if negative; 1 for none.
     pub repetition_penalty: f64,
@@ -60,7 +60,7 @@ impl Sampling {
         .map(|(name, value, _, due)| (name, value, due))
     }
 
-    /// The random numbers of row `row`, the same whatever rows are beside it.
+    /// The random numbers of row `row`, independent of the other rows.
     pub fn rng(&self, row: u64) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(row);

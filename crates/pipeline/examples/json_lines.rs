@@ -14,7 +14,8 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Deserialize;
 use smollm3_engine::{
-    CrossEntropy, EngineError, EpochData, EpochOrder, Result, Row, Run, StageCheckpoints, run_stage,
+    CrossEntropy, EngineError, EpochData, EpochOrder, RankSlice, Result, Row, Run, StageCheckpoints,
+    run_stage,
 };
 use smollm3_files::hash_file;
 use smollm3_recipe::{Recipe, Stage};
@@ -73,7 +74,7 @@ pub fn train_json_lines(
     let config = run.stage_config(stage)?;
     let rows = rows_of_lines(path, training.sequence_length.0 as usize, config.vocab_size)?;
     let (count, seed) = (rows.len() as u64, run.recipe.run.seed);
-    let slice = run.rank_slice(stage, training)?;
+    let slice = RankSlice::new(&*run.ranks, stage, training)?;
     let data = EpochData {
         order: EpochOrder::new(count, seed, SOURCE, training.sequences_per_step()),
         slice,

@@ -1,7 +1,7 @@
 //! A recipe from its first stage to its last.
 //!
 //! [`run`] does all of it in one process: data, stages, evaluations. It reports events to a listener; `stop` ends it at
-//! the next safe point, and the same call goes on from there.
+//! the next safe point, and the same call resumes from there.
 //!
 //! ```no_run
 //! use std::path::Path;

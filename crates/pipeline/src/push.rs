@@ -1,14 +1,13 @@
-//! `run.push`: checkpoints to the Hub while training goes on.
+//! `run.push`: checkpoints to the Hub during training.
 //!
 //! A thread of rank 0 uploads one checkpoint after the other (`uploader.rs`); the loop never waits for it, and what fails
 //! is an incident. Each checkpoint is one commit on `main`, and a branch at that commit. A branch that is there already,
-//! of a stage that is done again or whose evaluation came later, gets a commit of its own, for which the weights are
-//! read once more. Where uploads take longer than training, a checkpoint that still waits is passed over for a newer one;
-//! that of a stage which has ended never is.
+//! of a stage that is done again or whose evaluation came later, gets a separate commit, for which the weights are read once
+//! more. Where uploads take longer than training, a waiting checkpoint is skipped for a newer one, but never the last of a stage.
 //!
-//! `pushed.json` in the run's folder says what the Hub has, so that a run that goes on sends what was missed: the checkpoint
-//! that each stage ended with and, with `every = "checkpoint"`, the one that a stage goes on from, none before it.
-//! Whatever is sent, the results of later stages follow it, so that `main` is the last one's.
+//! `pushed.json` in the run's folder records what the Hub has, so that a resumed run sends what was missed: the last checkpoint of
+//! each stage and, with `every = "checkpoint"`, the one that a stage resumes from, none before it. The results of later stages
+//! are sent again after it, so that `main` is the last one's.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -20,6 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use smollm3_engine::ranks::on_rank_zero;
 use smollm3_engine::{EngineError, Run, checkpoint};
 use smollm3_files::atomic_file::write_json;
 use smollm3_hub::Hub;
@@ -31,7 +31,7 @@ use crate::uploader::{Job, Offered, Outcome, Uploader};
 
 const PUSHED: &str = "pushed.json";
 
-/// How often a stop is looked for while the last upload is waited for.
+/// How often a stop is checked for while waiting for the last upload.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What has been uploaded: `pushed.json`.
@@ -65,7 +65,7 @@ struct Uploads {
     stage: String,
     pushed: Pushed,
     waiting: Arc<Mutex<VecDeque<Job>>>,
-    /// Tells the thread that something waits; it ends when this is gone.
+    /// Wakes the thread, which ends when this is dropped.
     wake: Option<Sender<()>>,
     outcomes: Receiver<Outcome>,
     cancelled: Arc<AtomicBool>,
@@ -93,7 +93,7 @@ impl<'a> Pushing<'a> {
     pub fn of(run: &Run, listener: &'a mut dyn Listener) -> Result<Self> {
         let uploads = match &run.recipe.run.push {
             None => None,
-            Some(push) => run.on_rank_zero(|| Uploads::start(run, push.clone()))?,
+            Some(push) => on_rank_zero(&*run.ranks, || Uploads::start(run, push.clone()))?,
         };
         Ok(Self { listener, uploads })
     }
@@ -112,11 +112,10 @@ impl<'a> Pushing<'a> {
             let offered = Offered::of(&stage.name, state.step, &folder, true);
             // What was sent before it took its place on `main`.
             if uploads.offered > 0 || !uploads.has(&offered) {
-                let passed = uploads.offer(offered, &folder);
-                self.tell_all(passed)?;
+                self.offer(offered, &folder)?;
             }
         }
-        Ok(self.tell()?)
+        Ok(self.report()?)
     }
 
     /// Waits for what is still being uploaded; `stop` ends that.
@@ -137,7 +136,7 @@ impl<'a> Pushing<'a> {
                     if uploads.cancelled.load(Ordering::Relaxed) && outcome.result.is_err() {
                         cut_off = Some(outcome.offered.clone());
                     }
-                    self.tell_all(vec![outcome])?;
+                    self.report_all(vec![outcome])?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -149,16 +148,21 @@ impl<'a> Pushing<'a> {
         }
     }
 
-    /// Tells what has become of uploads, if anything has.
-    fn tell(&mut self) -> smollm3_records::Result<()> {
-        let outcomes: Vec<Outcome> = match &self.uploads {
-            Some(uploads) => uploads.outcomes.try_iter().collect(),
-            None => Vec::new(),
-        };
-        self.tell_all(outcomes)
+    /// Queues a checkpoint, and reports those that are skipped for it.
+    fn offer(&mut self, offered: Offered, folder: &Path) -> smollm3_records::Result<()> {
+        let uploads = self.uploads.as_mut();
+        let skipped = uploads.map(|uploads| uploads.offer(offered, folder));
+        self.report_all(skipped.unwrap_or_default())
     }
 
-    fn tell_all(&mut self, outcomes: Vec<Outcome>) -> smollm3_records::Result<()> {
+    /// Reports the uploads that have ended since.
+    fn report(&mut self) -> smollm3_records::Result<()> {
+        let uploads = self.uploads.as_ref();
+        let outcomes = uploads.map(|uploads| uploads.outcomes.try_iter().collect());
+        self.report_all(outcomes.unwrap_or_default())
+    }
+
+    fn report_all(&mut self, outcomes: Vec<Outcome>) -> smollm3_records::Result<()> {
         for outcome in outcomes {
             let Some(uploads) = &mut self.uploads else { break };
             let event = uploads.recorded(outcome);
@@ -179,8 +183,7 @@ impl Listener for Pushing<'_> {
                     let folder = stage.folder.join(checkpoint::folder_name(*done));
                     let offered = Offered::of(&stage.name, *done, &folder, false);
                     if !uploads.has(&offered) {
-                        let passed = uploads.offer(offered, &folder);
-                        self.tell_all(passed)?;
+                        self.offer(offered, &folder)?;
                     }
                 }
             }
@@ -188,12 +191,11 @@ impl Listener for Pushing<'_> {
                 if uploads.push.every == PushEvery::Checkpoint =>
             {
                 let offered = Offered::of(&uploads.stage, *step, folder, false);
-                let passed = uploads.offer(offered, folder);
-                self.tell_all(passed)?;
+                self.offer(offered, folder)?;
             }
             _ => {}
         }
-        self.tell()
+        self.report()
     }
 }
 
@@ -205,7 +207,7 @@ impl Uploads {
         }
         let path = run.output.join(PUSHED);
         let known: Pushed = match fs::read(&path) {
-            // What is unreadable costs a comparison with the Hub.
+            // If it is unreadable, uploads compare with the Hub instead.
             Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Pushed::default(),
             Err(error) => return Err(EngineError::from(smollm3_files::io("read", &path)(error)).into()),
@@ -256,7 +258,7 @@ impl Uploads {
         known.is_some_and(|known| known.checkpoint == offered.checkpoint && (known.ended || !offered.ended))
     }
 
-    /// Puts a checkpoint behind what waits; returns what is passed over for it.
+    /// Queues a checkpoint; returns those that are skipped for it.
     fn offer(&mut self, offered: Offered, folder: &Path) -> Vec<Outcome> {
         self.offered += 1;
         let job = Job::linked(offered, folder, self.offered);
@@ -264,24 +266,24 @@ impl Uploads {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (kept, mut passed): (Vec<Job>, Vec<Job>) = waiting.drain(..).partition(|job| job.offered.ended);
         waiting.extend(kept);
-        // The same checkpoint, now with its evaluation, is not passed over.
+        // The same checkpoint, now with its evaluation, is not reported as skipped.
         passed.retain(|job| (&job.offered.stage, job.offered.step) != (&stage, step));
         waiting.push_back(job);
         drop(waiting);
         if let Some(wake) = &self.wake {
-            // A thread that is gone has said why.
+            // A thread that is gone has reported why.
             let _ = wake.send(());
         }
         let passed_over = |job: Job| Outcome {
             offered: job.offered.clone(),
             result: Err(format!(
-                "passed over for step {step} of {stage}: uploading takes longer than training"
+                "skipped for step {step} of {stage}: uploading takes longer than training"
             )),
         };
         passed.into_iter().map(passed_over).collect()
     }
 
-    /// Writes down what has become of an upload, and says it. A disk that is full does not end the run.
+    /// Records the result of an upload and returns its event. A full disk does not end the run.
     fn recorded(&mut self, outcome: Outcome) -> Event {
         let Outcome { offered, result } = outcome;
         let Offered { stage, step, .. } = offered;
@@ -326,7 +328,7 @@ impl Uploads {
 }
 
 impl Drop for Uploads {
-    /// Whatever ends the run, the upload ends soon; what the Hub has taken it has.
+    /// However the run ends, the upload ends soon after.
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
         self.wake = None;

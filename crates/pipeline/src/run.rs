@@ -22,7 +22,7 @@ use crate::push::{Pushing, check_push};
 /// Runs all stages of a recipe in this process, from where they are.
 ///
 /// # Errors
-/// The recipe, its data or its device cannot be had, a stage fails, or it was stopped
+/// The recipe, its data or its device are not available, a stage fails, or it was stopped
 /// ([`PipelineError::is_interrupted`](crate::PipelineError::is_interrupted)).
 pub fn run(recipe: Recipe, stop: &AtomicBool, listener: &mut dyn Listener) -> Result<Run> {
     let device = recipe.run.device.clone();
@@ -62,12 +62,12 @@ pub fn run_stages(
     let mut listener = Pushing::of(run, listener)?;
     for stage in run.recipe.stages.get(numbers).unwrap_or_default() {
         run_stage(run, stage, stop, &mut listener)?;
-        run.on_rank_zero(|| {
+        on_rank_zero(&*run.ranks, || {
             evaluate_stage(run, stage, &mut listener)?;
             listener.stage_ended(stage)
         })?;
     }
-    run.on_rank_zero(|| listener.finish(stop))?;
+    on_rank_zero(&*run.ranks, || listener.finish(stop))?;
     Ok(())
 }
 
@@ -83,7 +83,7 @@ fn run_stage(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn Lis
         }
         StageData::Apo(preference) => prefer(run, stage, preference, stop, listener)?,
         StageData::Merge(merging) => {
-            run.on_rank_zero(|| merge_stage(run, stage, merging, stop, listener))?;
+            on_rank_zero(&*run.ranks, || merge_stage(run, stage, merging, stop, listener))?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! The thread that uploads checkpoints, and what it is given.
+//! The thread that uploads checkpoints, and its jobs.
 //!
-//! A checkpoint's files are linked under a name of their own first, so that the run may remove the checkpoint meanwhile.
+//! A checkpoint's files are hard-linked into another folder first, so that the run may remove the checkpoint meanwhile.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -32,7 +32,7 @@ impl Offered {
             stage: stage.to_owned(),
             step,
             ended,
-            // A manifest that cannot be read stands for none that is known.
+            // An unreadable manifest counts as unknown.
             checkpoint: checkpoint::identity(folder).ok().flatten(),
         }
     }
@@ -64,13 +64,13 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         if self.is_linked {
-            // Swept when the run goes on, if not now.
+            // Swept at the next start, if not now.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
 }
 
-/// What has become of one.
+/// The result of a job.
 pub(crate) struct Outcome {
     pub(crate) offered: Offered,
     /// The commit.
@@ -119,9 +119,9 @@ pub(crate) struct Uploader {
 }
 
 impl Uploader {
-    /// Uploads one job for each of `wakes`, until nobody can send any more.
+    /// Uploads one job for each of `wakes`, until all senders are gone.
     pub(crate) fn work(&self, wakes: &Receiver<()>, told: &Sender<Outcome>) {
-        // At the beginning, so that what is wrong is known before the first checkpoint.
+        // At the beginning, so that faults show before the first checkpoint.
         let main = self.push.branch("main");
         let created = self.hub.create(&main, self.push.private, &|| self.goes_on());
         if let Err(error) = created

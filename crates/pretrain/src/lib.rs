@@ -7,10 +7,8 @@
 //! [`MixedRows`] says which windows of which sources a step reads; [`pretrain`] runs a stage. The objective is the engine's
 //! cross-entropy, and so are the loop, its checkpoints and its guards.
 
-mod held_out;
 mod mixed_rows;
 mod stage;
 
-pub use held_out::held_out_by_category;
 pub use mixed_rows::{MixedRows, stage_order};
 pub use stage::pretrain;

@@ -11,7 +11,7 @@ use smollm3_recipe::{Order, Phase, Recipe, Training};
 use smollm3_records::{RowRef, SourceName};
 use smollm3_sources::Data;
 
-/// Steps between the one that is read and the one whose files are requested ahead, where they come over a network.
+/// Steps by which files are requested ahead, where they come over a network.
 const PREFETCH_STEPS: u64 = 32;
 
 /// The order of a stage's data. `windows` gives the number of windows of each source, as far as it is known.
@@ -24,11 +24,6 @@ pub fn stage_order(
     windows: impl Fn(&str) -> Option<Windows>,
 ) -> Result<Mixer> {
     let names = stage_sources(training);
-    let index: BTreeMap<&str, usize> = names
-        .iter()
-        .enumerate()
-        .map(|(i, name)| (name.as_str(), i))
-        .collect();
     let sources = names.iter().map(|name| SourceInfo {
         name: name.clone(),
         windows: windows(name),
@@ -44,7 +39,7 @@ pub fn stage_order(
                 .mixture
                 .weights()
                 .into_iter()
-                .filter_map(|(name, weight)| Some((*index.get(name.as_str())?, weight)))
+                .filter_map(|(name, weight)| Some((names.binary_search(&name).ok()?, weight)))
                 .collect(),
         });
     Ok(Mixer::new(MixerConfig {
@@ -61,7 +56,7 @@ pub fn stage_order(
     })?)
 }
 
-/// The sources that a stage reads, each once.
+/// The sources that a stage reads, sorted.
 fn stage_sources(training: &Training) -> Vec<String> {
     let mut names: Vec<String> = training
         .phases
@@ -95,9 +90,8 @@ impl MixedRows {
             let reader = data.reader(&name, training.sequence_length.0)?;
             readers.insert(name, reader);
         }
-        let mixer = stage_order(recipe, training, |name| {
-            readers.get(name).map(SourceReader::windows)
-        })?;
+        let windows = |name: &str| readers.get(name).map(SourceReader::windows);
+        let mixer = stage_order(recipe, training, windows)?;
         // Both are sorted by name.
         let readers: Vec<SourceReader> = readers.into_values().collect();
         let streams = readers
@@ -146,7 +140,7 @@ impl MixedRows {
         };
         let picks = picks(step)?;
         let mut picked = Vec::with_capacity(picks.len());
-        // Source by source, so that no more than one streamed file is held at a time: ranks share the room for them.
+        // Source by source, so that only one streamed file is held at a time: ranks share the space for them.
         for (source, reader) in self.readers.iter().enumerate() {
             for (number, pick) in picks.iter().enumerate().filter(|(_, pick)| pick.source == source) {
                 let place = pick
@@ -154,7 +148,7 @@ impl MixedRows {
                     .ok_or_else(|| EngineError::Refused(format!("step {step} has no data")))?;
                 picked.push((number, (source, reader.read(place.window)?)));
             }
-            // While this step's file is held, which must not make room for a later one.
+            // While this step's file is held, so that it is not evicted for a later one.
             for pick in ahead.iter().filter(|pick| pick.source == source) {
                 if let Some(place) = pick.place {
                     reader.prefetch(place.window);
@@ -170,7 +164,9 @@ impl MixedRows {
 impl Dataset<Vec<Vec<Row>>, EngineError> for MixedRows {
     fn get(&self, index: usize) -> Result<Vec<Vec<Row>>> {
         let picked = self.picked(index as u64 + 1, Some(&self.slice))?;
-        let rows = picked.iter().map(|(source, sequence)| row_of(sequence, *source));
+        let rows = picked
+            .iter()
+            .map(|(source, sequence)| Row::of_window(sequence, *source));
         Ok(self.slice.micro_batches(rows.collect()))
     }
 
@@ -197,15 +193,5 @@ impl StepBatches<Vec<Row>> for MixedRows {
             })
         };
         picks.into_iter().filter_map(row).collect()
-    }
-}
-
-/// The row of a window of the source with this index.
-pub(crate) fn row_of(sequence: &Sequence, source: usize) -> Row {
-    Row {
-        ids: sequence.inputs().to_vec(),
-        targets: sequence.targets(),
-        starts: sequence.document_starts(),
-        source,
     }
 }

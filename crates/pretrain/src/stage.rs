@@ -3,13 +3,13 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_engine::{
-    CrossEntropy, EngineError, Evaluate, Result, Run, StageCheckpoints, TrainState, run_stage, token_bytes,
+    CrossEntropy, EngineError, Evaluate, RankSlice, Result, Run, StageCheckpoints, TrainState,
+    held_out_by_category, run_stage,
 };
 use smollm3_recipe::{Stage, Training};
 use smollm3_records::Listener;
 use smollm3_sources::SourceStore;
 
-use crate::held_out::held_out_by_category;
 use crate::mixed_rows::MixedRows;
 
 /// Rows of held-out text a source that are evaluated at the end of a phase.
@@ -25,7 +25,12 @@ pub fn pretrain(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn 
         .ok_or_else(|| EngineError::Refused(format!("stage \"{}\" is not one on token rows", stage.name)))?;
     run.verify_parents(stage)?;
     let config = run.stage_config(stage)?;
-    let rows = MixedRows::new(&run.recipe, training, &run.data, run.rank_slice(stage, training)?)?;
+    let rows = MixedRows::new(
+        &run.recipe,
+        training,
+        &run.data,
+        RankSlice::new(&*run.ranks, stage, training)?,
+    )?;
     let fingerprint = |(name, store): (&String, &SourceStore)| (name.clone(), store.fingerprint.clone());
     let checkpoints = StageCheckpoints {
         run,
@@ -36,11 +41,7 @@ pub fn pretrain(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn 
         data: run.data.stores.iter().map(fingerprint).collect(),
         lora: None,
     };
-    let held_out = HeldOutText {
-        run,
-        training,
-        bytes: token_bytes(&run.data.tokenizer),
-    };
+    let held_out = HeldOutText { run, training };
     run_stage(&checkpoints, &rows, &CrossEntropy, &held_out, stop, listener)
 }
 
@@ -48,7 +49,6 @@ pub fn pretrain(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn 
 struct HeldOutText<'a> {
     run: &'a Run,
     training: &'a Training,
-    bytes: Vec<u32>,
 }
 
 impl Evaluate for HeldOutText<'_> {
@@ -65,8 +65,7 @@ impl Evaluate for HeldOutText<'_> {
     ) -> Result<Option<f64>> {
         let (run, training) = (self.run, self.training);
         let (length, micro_batch) = (training.sequence_length.0, training.micro_batch.0 as usize);
-        let categories =
-            held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch, &self.bytes)?;
+        let categories = held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch)?;
         for (category, loss) in categories {
             listener.on(&loss.event(step, phase, &category))?;
         }

@@ -55,7 +55,7 @@ fn run(recipe: &Recipe, world: usize, stage: usize) -> Vec<(u64, Result<()>)> {
         };
         let run = Run::open_as(Arc::new(rank), None, recipe.clone(), listener).unwrap();
         let ended = pretrain(&run, &run.recipe.stages[stage], &AtomicBool::new(false), listener);
-        (run.hashes().files_read(), ended)
+        (run.hashes.files_read(), ended)
     })
 }
 

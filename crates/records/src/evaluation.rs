@@ -14,7 +14,7 @@ use crate::mode::ModeScore;
 const FILE: &str = "evaluation.json";
 
 /// What was measured of one checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
     /// The checkpoint's manifest, hashed, so that another checkpoint is noticed.

@@ -8,9 +8,7 @@
 //! `conversations`', the loop, its checkpoints and its guards the engine's.
 
 mod packed_rows;
-mod prepare;
 mod stage;
 
 pub use packed_rows::PackedRows;
-pub use prepare::{prepare_conversations, prepared_data};
-pub use stage::fine_tune;
+pub use stage::{fine_tune, prepared_data};

@@ -20,8 +20,8 @@ pub struct PackedRows {
 }
 
 impl PackedRows {
-    /// Packs the conversations of a store. Rows without anything to learn, which there are where a stream is cut or a
-    /// long conversation split, are left out: no step is made of them.
+    /// Packs the conversations of a store. Rows without anything to learn, which arise where a stream is cut or a long conversation
+    /// split, are left out.
     ///
     /// # Errors
     /// A conversation is too long and the settings make that an error, or nothing is left.

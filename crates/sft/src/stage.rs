@@ -3,14 +3,15 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_conversations::{
-    ConversationEncoder, ConversationStore, ConversationsError, Document, Prepared, Result, measured_rows,
-    stage_tokenizer,
+    ConversationEncoder, ConversationStore, ConversationsError, Document, Earlier, Prepared, Result,
+    chat_checkpoints, measured_rows,
 };
+use smollm3_engine::ranks::{on_rank_zero, rank_zero_first};
 use smollm3_engine::{
-    CrossEntropy, EpochData, EpochOrder, Evaluate, HeldOut, Row, Run, StageCheckpoints, TrainState,
-    held_out_rows, run_stage, token_bytes,
+    CrossEntropy, EpochData, EpochOrder, Evaluate, RankSlice, Row, Run, TrainState, held_out_loss, run_stage,
+    spread,
 };
-use smollm3_recipe::{FineTuning, ModelConfig, PreparedData, Stage, Training};
+use smollm3_recipe::{FineTuning, PreparedData, Recipe, Stage, Training};
 use smollm3_records::{Event, Listener, write_ledger};
 
 use crate::packed_rows::PackedRows;
@@ -18,10 +19,27 @@ use crate::packed_rows::PackedRows;
 /// All conversations count as one source.
 const CONVERSATIONS: &str = "conversations";
 
+/// The packed rows of a stage that an earlier run or preparation left in the folder of `recipe`'s run. No row of the data is
+/// read: the stage itself notices a file that has changed since.
+///
+/// # Errors
+/// They are damaged, or as [`PackedRows::new`].
+pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedData>> {
+    let (Some(fine_tuning), Some(earlier)) = (stage.fine_tuning(), Earlier::of(recipe, stage)) else {
+        return Ok(None);
+    };
+    let store = ConversationStore::open(&earlier.train)?;
+    let packing = fine_tuning.packing(stage.optimisation()?);
+    Ok(Some(PreparedData {
+        rows: PackedRows::new(store, &packing, recipe.run.seed)?.len(),
+        tokens: earlier.total(|report| report.tokens),
+    }))
+}
+
 /// Runs a stage on conversations to its end, from its newest checkpoint if it has one.
 ///
 /// # Errors
-/// The conversations cannot be had, or as the engine's loop.
+/// The conversations are not available, or as the engine's loop.
 pub fn fine_tune(
     run: &Run,
     stage: &Stage,
@@ -32,12 +50,12 @@ pub fn fine_tune(
     run.verify_parents(stage)?;
     let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
     let data = &fine_tuning.chat.data;
-    let prepared =
-        run.rank_zero_first(|| Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener))?;
-    let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, &encoder.setup.template)?;
+    let prepared = rank_zero_first(&*run.ranks, || {
+        Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener)
+    })?;
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(stage.optimisation()?), seed)?;
-    run.on_rank_zero(|| {
+    on_rank_zero(&*run.ranks, || {
         Ok::<_, ConversationsError>(write_ledger(&run.stage_folder(&stage.name), rows.ledger())?)
     })?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
@@ -46,21 +64,9 @@ pub fn fine_tune(
         rows: rows.len(),
         ..PreparedData::default()
     })?;
-    // A turn's end is where generation stops.
-    let config = ModelConfig {
-        eos_token_id: Some(tokens.im_end),
-        ..run.stage_config(stage)?
-    };
-    let checkpoints = StageCheckpoints {
-        run,
-        stage,
-        training: &training,
-        config,
-        tokenizer_folder,
-        data: [(stage.name.clone(), prepared.fingerprint)].into(),
-        lora: stage.lora(),
-    };
-    let slice = run.rank_slice(stage, &training)?;
+    let (template, fingerprint) = (&encoder.setup.template, &prepared.fingerprint);
+    let checkpoints = chat_checkpoints(run, stage, &training, template, fingerprint)?;
+    let slice = RankSlice::new(&*run.ranks, stage, &training)?;
     let data = EpochData {
         order: EpochOrder::new(rows.len(), seed, "rows", training.sequences_per_step()),
         slice,
@@ -76,7 +82,6 @@ pub fn fine_tune(
         training: &training,
         most: measured_rows(stage),
         held_out: prepared.held_out,
-        bytes: token_bytes(&run.data.tokenizer),
     };
     Ok(run_stage(
         &checkpoints,
@@ -95,7 +100,6 @@ struct HeldOutConversations<'a> {
     held_out: Option<ConversationStore>,
     /// How many of them are evaluated.
     most: u64,
-    bytes: Vec<u32>,
 }
 
 impl Evaluate for HeldOutConversations<'_> {
@@ -110,21 +114,17 @@ impl Evaluate for HeldOutConversations<'_> {
         let Some(held_out) = &self.held_out else {
             return Ok(None);
         };
-        let take = held_out.len().min(self.most);
         let longest = training.sequence_length.0 as usize;
         let mut rows = Vec::new();
-        for i in 0..take {
-            let Document { ids, learned } = held_out.conversation(i * held_out.len() / take)?;
+        for index in spread(held_out.len(), self.most) {
+            let Document { ids, learned } = held_out.conversation(index)?;
             let mut row = Row::default();
             row.append(ids.get(..longest).unwrap_or(&ids), &learned);
             rows.push(row);
         }
         // Sorted by length, so that little is padded.
         rows.sort_by_key(|row| row.ids.len());
-        let mut loss = HeldOut::default();
-        for rows in rows.chunks(training.micro_batch.0.max(1) as usize) {
-            loss += held_out_rows(&state.model, rows, &self.bytes, &run.device)?;
-        }
+        let loss = held_out_loss(run, &state.model, &rows, training.micro_batch.0 as usize)?;
         if loss.tokens == 0 {
             return Ok(None);
         }

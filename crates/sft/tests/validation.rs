@@ -189,7 +189,10 @@ fn rows_that_become_those_of_validation_are_trained_on_no_longer() {
         let mut recipe = Recipe::load(folder.path(), &[]).unwrap();
         let mut silent = Listeners::default();
         let data = smollm3_engine::prepare(&mut recipe, &mut silent).unwrap();
-        smollm3_sft::prepare_conversations(&recipe, &data, &mut silent).unwrap();
+        let stage = recipe.stage("sft").unwrap();
+        let tuning = stage.fine_tuning().unwrap();
+        let encoder = ConversationEncoder::of(&recipe, &data.tokenizer, stage, tuning).unwrap();
+        Prepared::of(&recipe, &data, stage, &tuning.chat.data, &encoder, &mut silent).unwrap();
         let report = fs::read(folder.path().join("out/conversations/sft/report.json")).unwrap();
         let report: Value = serde_json::from_slice(&report).unwrap();
         report["data"]["validation"]["trained"].as_u64().unwrap()

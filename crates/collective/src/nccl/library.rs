@@ -22,7 +22,7 @@ const IN_PROGRESS: c_int = 7;
 
 /// As installed, and as a package for compiling adds it.
 const NAMES: [&str; 2] = ["libnccl.so.2", "libnccl.so"];
-/// Where the wheel `nvidia-nccl-cu12` puts it, beside LibTorch's wheel.
+/// Where the wheel `nvidia-nccl-cu12` puts it, in the packages folder of LibTorch's wheel.
 const IN_SITE_PACKAGES: &str = "nvidia/nccl/lib";
 
 /// The functions of NCCL (user guide, "NCCL API"). Their results are read as numbers, since a newer library has more of them.
@@ -173,7 +173,7 @@ impl Library {
     /// # Safety
     /// The communicator is live, and is not used again.
     pub unsafe fn abort(&self, communicator: ncclComm_t) {
-        // SAFETY: the caller's promise. An error here has no one to hear it.
+        // SAFETY: the caller's promise. There is no use in reporting an error here.
         let _ = unsafe { (self.comm_abort)(communicator) };
     }
 
@@ -181,7 +181,7 @@ impl Library {
         if matches!(result, SUCCESS | IN_PROGRESS) {
             return Ok(());
         }
-        // SAFETY: NCCL returns a text of its own that is never freed.
+        // SAFETY: NCCL returns a static string.
         let text = unsafe { CStr::from_ptr((self.get_error_string)(result)) };
         Err(refused(action, text.to_string_lossy().into_owned()))
     }

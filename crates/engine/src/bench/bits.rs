@@ -1,4 +1,4 @@
-//! Whether training is deterministic bit by bit: `bench bits`.
+//! Whether training is bitwise deterministic: `bench bits`.
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};

@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use serde::Serialize;
 use smollm3_kernels::{Documents, document_attention, linear, linear_cross_entropy};
 use smollm3_model::ModelConfig;
+use smollm3_model::bench::median;
 
 use super::StepSettings;
 use crate::run::dtype;
@@ -27,25 +28,17 @@ pub struct Parts {
     pub rest: f64,
 }
 
-pub(super) fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(0.0)
-}
-
 /// Milliseconds of `work`, which must wait for the device itself. The first run is not counted, unless it is the only one.
 fn time(repetitions: usize, mut work: impl FnMut()) -> f64 {
     if repetitions > 1 {
         work();
     }
-    median(
-        (0..repetitions)
-            .map(|_| {
-                let begin = Instant::now();
-                work();
-                begin.elapsed().as_secs_f64() * 1e3
-            })
-            .collect(),
-    )
+    let times = (0..repetitions).map(|_| {
+        let begin = Instant::now();
+        work();
+        begin.elapsed().as_secs_f64() * 1e3
+    });
+    median(times.collect())
 }
 
 pub(super) fn wait<const D: usize>(tensor: Tensor<D>) {
@@ -94,31 +87,26 @@ pub(super) fn parts(
     device: &Device,
     step: f64,
 ) -> Parts {
-    // Of a step of many seconds, no part is so short that it must be timed more than once.
+    // The parts of a step of many seconds are long enough to be timed once.
     let repetitions = if step > 10_000.0 { 1 } else { 3 };
     let (rows, seq) = (settings.micro_batch, settings.sequence_length);
     let tokens = rows * seq;
     let layers = config.num_hidden_layers as f64;
+    let normal = Distribution::Normal(0.0, 1.0);
     let random2 = |shape: [usize; 2]| {
-        let value = Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), device);
+        let value = Tensor::<2>::random(shape, normal, device);
         value.cast(dtype(settings.precision)).detach().require_grad()
     };
     let heads = |count: usize| {
-        let value = Tensor::<4>::random(
-            [rows, seq, count, config.head_dim],
-            Distribution::Normal(0.0, 1.0),
-            device,
-        );
-        value
-            .cast(dtype(settings.precision))
-            .swap_dims(1, 2)
-            .detach()
-            .require_grad()
+        let value = Tensor::<4>::random([rows, seq, count, config.head_dim], normal, device);
+        let value = value.cast(dtype(settings.precision)).swap_dims(1, 2);
+        value.detach().require_grad()
     };
+    let kv_heads = config.num_key_value_heads;
     let (q, k, v) = (
         heads(config.num_attention_heads),
-        heads(config.num_key_value_heads),
-        heads(config.num_key_value_heads),
+        heads(kv_heads),
+        heads(kv_heads),
     );
     let documents: &Documents = &batch.documents;
     let attention = layers
@@ -131,8 +119,7 @@ pub(super) fn parts(
         .iter()
         .map(|[out, input]| {
             let x = random2([tokens, *input]);
-            let weight =
-                Tensor::<2>::random([*out, *input], Distribution::Normal(0.0, 1.0), device).require_grad();
+            let weight = Tensor::<2>::random([*out, *input], normal, device).require_grad();
             layers
                 * time(repetitions, || {
                     let gradients = linear(x.clone(), weight.clone()).sum().backward();
@@ -149,32 +136,29 @@ pub(super) fn parts(
     });
     // The last part, because it takes the state: a second one may not fit.
     let mut current = Some(state);
-    let optimizer = median(
-        (0..repetitions)
-            .filter_map(|_| {
-                let TrainState { model, mut optimizer } = current.take()?;
-                let mut sink = GradientSink::alone();
-                let weight = |count: usize| 1.0 / count.max(1) as f64;
-                backward(
-                    &CrossEntropy,
-                    &model,
-                    batch,
-                    weight,
-                    settings.recompute,
-                    &mut sink,
-                );
-                let begin = Instant::now();
-                let gradients = ReducedGradients::Whole(sink.gradients);
-                let scale = optimizer.clip_factor(gradients.squares().sqrt());
-                // One rank waits for no other.
-                let model = optimizer.update(model, gradients, scale, 1e-4).ok()?;
-                wait(model.head());
-                let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
-                current = Some(TrainState { model, optimizer });
-                Some(milliseconds)
-            })
-            .collect(),
-    );
+    let optimizer = (0..repetitions).filter_map(|_| {
+        let TrainState { model, mut optimizer } = current.take()?;
+        let mut sink = GradientSink::default();
+        let weight = |count: usize| 1.0 / count.max(1) as f64;
+        backward(
+            &CrossEntropy,
+            &model,
+            batch,
+            weight,
+            settings.recompute,
+            &mut sink,
+        );
+        let begin = Instant::now();
+        let gradients = ReducedGradients::Whole(sink.gradients);
+        let scale = optimizer.clip_factor(gradients.squares().sqrt());
+        // One rank waits for no other.
+        let model = optimizer.update(model, gradients, scale, 1e-4).ok()?;
+        wait(model.head());
+        let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
+        current = Some(TrainState { model, optimizer });
+        Some(milliseconds)
+    });
+    let optimizer = median(optimizer.collect());
     Parts {
         attention,
         linears,

@@ -42,7 +42,7 @@ pub fn verify(folder: &Path, hashes: &FileHashes) -> std::result::Result<Progres
     verify_some(folder, hashes, |_| true)
 }
 
-/// [`verify`] of the files whose names `wanted` says yes to.
+/// [`verify`] of the files for whose names `wanted` is true.
 pub(crate) fn verify_some(
     folder: &Path,
     hashes: &FileHashes,

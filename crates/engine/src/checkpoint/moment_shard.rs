@@ -1,8 +1,8 @@
 //! The optimizer's state of a checkpoint, of which each rank writes its shard.
 //!
-//! Ranks write while training goes on and exchanges other things, so the file itself says that it is written: it gets its
-//! name once it is whole and on disk. Rank 0 waits for the files, takes them into its draft of the checkpoint and seals it.
-//! No rank ever holds more than its shard.
+//! Ranks write while training exchanges other things, so the file itself signals that it is written: it gets its name once it is
+//! whole and on disk. Rank 0 waits for the files, moves them into its draft of the checkpoint and seals it. No rank ever holds
+//! more than its shard.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use smollm3_files::atomic_file::{sync_folder, write_json};
+use smollm3_files::io;
 use smollm3_model::hf::{NamedTensor, TensorFiles, write_shards};
 use smollm3_records::checkpoint::folder_name;
 
-use crate::error::io;
 use crate::step::OPTIMIZER;
 use crate::{EngineError, Result};
 
-/// How often rank 0 looks for the files.
+/// How often rank 0 checks for the files.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The shard of the moments that a rank writes.
@@ -34,7 +34,7 @@ pub(crate) struct MomentShard {
 }
 
 impl MomentShard {
-    /// Where the shards of a checkpoint lie until rank 0 takes them; swept at the next start if it never does.
+    /// Where the shards of a checkpoint lie until rank 0 takes them; swept at the next start.
     fn folder(stage_folder: &Path, step: u64) -> PathBuf {
         stage_folder.join(format!(".{}.moments.part", folder_name(step)))
     }
@@ -81,7 +81,7 @@ impl MomentShard {
                 }
                 thread::sleep(POLL);
             }
-            // The shards stay where they are until the checkpoint is there: it may have to be tried again.
+            // The shards stay until the checkpoint is complete: a failed attempt is repeated.
             fs::hard_link(&from, &to)
                 .or_else(|_| fs::copy(&from, &to).map(|_| ()))
                 .map_err(io("copy", &from))?;
@@ -89,10 +89,8 @@ impl MomentShard {
             files.extend(tensors.names().map(|tensor| (tensor.to_owned(), name.clone())));
         }
         let index = into.join(format!("{OPTIMIZER}.safetensors.index.json"));
-        Ok(write_json(
-            &index,
-            &json!({ "metadata": {}, "weight_map": files }),
-        )?)
+        let contents = json!({ "metadata": {}, "weight_map": files });
+        Ok(write_json(&index, &contents)?)
     }
 
     /// Removes the shards, which the checkpoint now holds.
@@ -101,6 +99,6 @@ impl MomentShard {
     /// The folder cannot be removed.
     pub fn clear(stage_folder: &Path, step: u64) -> Result<()> {
         let folder = Self::folder(stage_folder, step);
-        fs::remove_dir_all(&folder).map_err(io("remove", &folder))
+        Ok(fs::remove_dir_all(&folder).map_err(io("remove", &folder))?)
     }
 }

@@ -5,9 +5,9 @@
 //! `checkpoint.keep` and averaged by a merge, so that the same ones are there whether a run was stopped or not. The
 //! recipe and `state.json` decide which are regular, of checkpoints of earlier versions too.
 //!
-//! Two stay whatever the settings are: the newest, which the next start goes on from, and the newest good one, whose last step had an
-//! update, which a run in trouble goes back to. So does the one with the lowest validation loss, where `validation.best` says so;
-//! it is a regular one only if it is due anyway.
+//! Two always stay: the newest, from which the next start resumes, and the newest good one, whose last step had an update, to
+//! which a diverging run goes back. So does the one with the lowest validation loss, where `validation.best` says so; it is
+//! regular only if it is due anyway.
 
 use std::path::{Path, PathBuf};
 
@@ -17,8 +17,8 @@ use smollm3_records::{GuardState, best_step};
 use crate::Result;
 use crate::checkpoint::{self, Progress};
 
-/// Whether a checkpoint is written after this step though no phase ends with it. Not in the middle of steps without an
-/// update: a run would go back to the one before them.
+/// Whether a checkpoint is written after this step although no phase ends with it. Never after a step without an update: a run
+/// would go back to a checkpoint before it.
 pub(crate) fn is_due(settings: &Checkpoints, step: u64, guard: &GuardState) -> bool {
     guard.bad == 0 && settings.every.is_some_and(|every| step.is_multiple_of(every.0))
 }
@@ -77,7 +77,7 @@ impl Retention {
             if permanent(step) {
                 continue;
             }
-            // Counted, if it is a regular one, so that the others are those that stay without it.
+            // Only regular ones count, so that an extra one displaces none of them.
             counted += u32::from(regular);
             let among_kept = regular && counted <= self.settings.keep;
             if index > 0 && !newest_good && !among_kept && best != Some(step) {
@@ -95,7 +95,7 @@ impl Retention {
     pub fn newest_regular(&self, stage_folder: &Path, count: usize) -> Result<Vec<PathBuf>> {
         let numbered = checkpoint::list(stage_folder)?.into_iter().rev().enumerate();
         let regular = numbered.filter(|(index, (_, folder))| {
-            // A damaged one is not passed over: its reader reports it.
+            // A damaged one is kept here: its reader reports it.
             checkpoint::read_state(folder).map_or(true, |state| {
                 // An earlier version did not write the length of a stage; without known phases the newest is its end.
                 let is_newest_of_old = *index == 0 && state.steps == 0 && self.ends.is_empty();

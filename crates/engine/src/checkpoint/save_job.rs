@@ -1,8 +1,7 @@
-//! Checkpoints written while training goes on.
+//! Checkpoints written during training.
 //!
-//! The loop waits for the copy out of the device's memory; a thread writes it. If that fails, as on a full disk, the
-//! thread reports it and tries again, while the run goes on; a newer checkpoint replaces one that cannot be written, and only
-//! the end of a stage insists.
+//! The loop waits for the copy from the device; a thread writes it. If that fails, as on a full disk, the thread reports it and
+//! retries while the run continues. A newer checkpoint replaces one that cannot be written; only the end of a stage insists.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use smollm3_records::{Event, IncidentKind, Listener};
 
 use crate::{EngineError, Result};
 
-/// Writes a checkpoint and returns its folder; again, if it failed.
+/// Writes a checkpoint and returns its folder. Called again after a failure.
 pub type SaveJob = Box<dyn Fn() -> Result<PathBuf> + Send>;
 
 /// Time before the first new attempt; it doubles up to [`LONGEST_WAIT`].
@@ -71,7 +70,7 @@ impl Saver {
         Ok(())
     }
 
-    /// Reports how the checkpoint being written fares, if there is news.
+    /// Reports the progress of the checkpoint being written, if any.
     ///
     /// # Errors
     /// A listener fails.
@@ -106,7 +105,7 @@ impl Saver {
         Ok(())
     }
 
-    /// Waits for the present attempt and for no other.
+    /// Waits for the current attempt only.
     ///
     /// # Errors
     /// A listener fails.
@@ -151,7 +150,7 @@ impl Saver {
 }
 
 impl Drop for Running {
-    /// Whatever ends the run, the attempt being made is brought to its end.
+    /// However the run ends, the current attempt is completed.
     fn drop(&mut self) {
         self.given_up.store(true, Ordering::Relaxed);
         while !self.thread.is_finished() {

@@ -1,4 +1,4 @@
-//! The checkpoints of a stage of any kind: the state that it begins with, where it goes on, what it saves.
+//! The checkpoints of a stage of any kind: its initial state, its resume point, what it saves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::ranks::{from_rank_zero, on_rank_zero};
 use crate::run::{base_name, open_same};
 use crate::{AdamW, EngineError, Result, Run, TrainState};
 
-/// The state between two steps from which a stage goes on.
+/// The state between two steps from which a stage resumes.
 pub struct ResumePoint {
     /// Model and optimizer.
     pub state: TrainState,
@@ -29,13 +29,13 @@ pub struct ResumePoint {
 
 /// Saves the states of a loop, and brings them back.
 pub trait Checkpointer {
-    /// The newest checkpoint that is no step without an update, or the beginning of the stage.
+    /// The newest checkpoint whose last step had an update, or the beginning of the stage.
     ///
     /// # Errors
     /// It cannot be read.
     fn last_good(&self, listener: &mut dyn Listener) -> Result<ResumePoint>;
 
-    /// Copies the contents of a checkpoint after `step` out of the device, to be written while training goes on.
+    /// Copies the contents of a checkpoint after `step` from the device, to be written during training.
     ///
     /// # Errors
     /// A file that describes the state cannot be read.
@@ -72,7 +72,7 @@ impl StageCheckpoints<'_> {
         self.run.stage_folder(&self.stage.name)
     }
 
-    /// Where the stage goes on, after removing what a killed process left half-written or half-removed.
+    /// Where the stage resumes, after removing what a killed process left half-written or half-removed.
     ///
     /// # Errors
     /// A folder cannot be listed or removed, or a checkpoint not be read.
@@ -89,15 +89,14 @@ impl StageCheckpoints<'_> {
     ) -> Result<ResumePoint> {
         let run = self.run;
         let ranks = &*run.ranks;
-        let items: Vec<(&str, String)> = self
+        let items = self
             .data
             .iter()
-            .map(|(name, fingerprint)| (name.as_str(), fingerprint.clone()))
-            .collect();
-        agree(ranks, &items)?;
-        // Files are compared with their manifests once, not by every rank.
+            .map(|(name, fingerprint)| (name.as_str(), fingerprint.clone()));
+        agree(ranks, &items.collect::<Vec<_>>())?;
+        // Rank 0 alone compares files with their manifests.
         let newest = from_rank_zero(ranks, || {
-            let (newest, damaged) = checkpoint::newest(&self.folder(), run.hashes(), wanted)?;
+            let (newest, damaged) = checkpoint::newest(&self.folder(), &run.hashes, wanted)?;
             let step = newest.as_ref().map_or(0, |(progress, _)| progress.step);
             for fault in damaged {
                 let kind = IncidentKind::Damaged { fault };
@@ -131,14 +130,32 @@ impl StageCheckpoints<'_> {
 
     /// The state of a checkpoint of this stage.
     fn load(&self, folder: &Path, progress: &Progress) -> Result<TrainState> {
-        let (device, ranks) = (&self.run.device, &*self.run.ranks);
-        let optimizer = &self.training.optimizer;
-        let Some(lora) = self.lora else {
-            return checkpoint::load(folder, &self.config, progress, optimizer, device, ranks);
+        let (run, device) = (self.run, self.run.device.clone().autodiff());
+        let (model, shapes) = match self.lora {
+            None => {
+                let checkpoint = hf::Checkpoint::open(folder)?;
+                if checkpoint.config != self.config {
+                    return Err(EngineError::Refused(format!(
+                        "{}: its config.json is not the architecture of the recipe; remove the checkpoint or mend the recipe",
+                        folder.display()
+                    )));
+                }
+                (checkpoint.model(&device)?, self.config.parameter_shapes())
+            }
+            Some(lora) => {
+                // The checkpoint's weights have the adapters merged in: the frozen ones are those that the stage began with.
+                let (base, _) = self.frozen(lora)?;
+                let adapters = checkpoint::adapter_files(folder)?;
+                let model = base.with_adapters(lora, &adapters, &device)?;
+                let adapters = model.adapters().into_iter();
+                let shapes = adapters.map(|(_, name, value)| (name, value.dims().to_vec()));
+                let shapes = shapes.collect();
+                (model, shapes)
+            }
         };
-        // The checkpoint's weights have the adapters merged in: the frozen ones are those that the stage began with.
-        let (base, _) = self.frozen(lora)?;
-        checkpoint::load_adapters(base, lora, folder, progress, optimizer, device, ranks)
+        let (settings, ranks) = (&self.training.optimizer, &*run.ranks);
+        let optimizer = AdamW::restore(settings, progress.updates, &shapes, folder, &run.device, ranks)?;
+        Ok(TrainState { model, optimizer })
     }
 
     /// The weights that stay frozen, and the folder of the adapter to train on, if the stage begins with one.
@@ -183,11 +200,8 @@ impl StageCheckpoints<'_> {
     /// A checkpoint's weights under this stage's theta and length.
     fn weights(&self, folder: &Path) -> Result<SmolLm3> {
         let weights = hf::Checkpoint::open(folder)?.tensors;
-        Ok(SmolLm3::new(
-            &self.config,
-            &weights,
-            &self.run.device.clone().autodiff(),
-        )?)
+        let device = self.run.device.clone().autodiff();
+        Ok(SmolLm3::new(&self.config, &weights, &device)?)
     }
 
     /// `adapter_config.json` of its checkpoints.

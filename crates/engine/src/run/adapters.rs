@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use smollm3_files::atomic_file::write_json;
-use smollm3_files::plain_files;
+use smollm3_files::{io, plain_files};
 use smollm3_hub::Depth;
 use smollm3_model::hf::{AdapterFiles, Checkpoint, FileDtype, NamedTensor, Values, save_tensors};
 use smollm3_model::{ModelConfig, Parameters};
@@ -19,7 +19,6 @@ use smollm3_recipe::{AdapterFolders, PeftConfig, Recipe, TOKENIZER_FILES};
 use smollm3_records::{Event, Listener};
 
 use crate::Result;
-use crate::error::io;
 
 /// The origin of a merged folder.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,12 +125,8 @@ pub fn write_merged(folders: &AdapterFolders, out: &Path, weights: bool) -> Resu
     PeftConfig::read(adapter).map_err(smollm3_model::hf::CheckpointError::from)?;
     if weights {
         let files = Arc::new(AdapterFiles::open(adapter, &config)?);
-        save_tensors(
-            out,
-            &config,
-            &merged_tensors(files, Checkpoint::open(base)?)?,
-            FileDtype::F32,
-        )?;
+        let tensors = merged_tensors(files, Checkpoint::open(base)?)?;
+        save_tensors(out, &config, &tensors, FileDtype::F32)?;
     }
     let copy = |from: &Path, name: &str| -> Result<()> {
         let file = from.join(name);

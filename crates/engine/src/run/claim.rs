@@ -1,5 +1,4 @@
-//! The owner of an output folder: a run's folder keeps the canonical form of its recipe, and the process that works in it
-//! locks it.
+//! Whose output folder it is: it keeps the canonical form of its recipe, and the process that works in it locks it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -7,12 +6,12 @@ use std::io::Write;
 use std::path::Path;
 
 use smollm3_files::atomic_file::{is_vacant, write_atomically};
+use smollm3_files::io;
 use smollm3_files::locked_file::open_locked;
 use smollm3_recipe::{Canonical, Difference, Recipe};
 use smollm3_records::{RECIPE, WRITTEN_RECIPE, read_recipe};
 use smollm3_sources::TOKENIZER;
 
-use crate::error::io;
 use crate::{EngineError, Result, checkpoint};
 
 const LOCK: &str = ".lock";
@@ -80,9 +79,9 @@ pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
     Ok(lock)
 }
 
-/// Makes the folder of the recipe `found` ready for another one that gives the same stages wherever something has been
-/// trained: one with a stage more, or one that was mended before its first checkpoint. The files of other stages are
-/// removed. Token stores and conversations stay: they are used again only where their own fingerprints agree.
+/// Prepares the folder of the recipe `found` for another that has the same stages wherever something has been trained: one with
+/// a stage more, or one that was mended before its first checkpoint. The files of other stages are removed. Token stores and
+/// conversations stay: their own fingerprints decide whether they are used again.
 fn take_over(recipe: &Recipe, output: &Path, found: &Canonical) -> Result<()> {
     let (mut trained, mut begun) = (BTreeSet::new(), Vec::new());
     for entry in fs::read_dir(output).map_err(io("list", output))? {
@@ -109,7 +108,7 @@ fn take_over(recipe: &Recipe, output: &Path, found: &Canonical) -> Result<()> {
     let needed = recipe.with_parents(trained.iter().map(String::as_str));
     begun.retain(|name| needed.iter().all(|stage| stage.name != *name));
     if trained.is_empty() {
-        // It has no fingerprint, and is soon made again.
+        // It has no fingerprint and is quickly rebuilt.
         begun.push(TOKENIZER.to_owned());
     }
     for name in begun {

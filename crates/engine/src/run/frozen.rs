@@ -47,7 +47,7 @@ impl Run {
     }
 }
 
-/// Opens the adapter that a stage trains on, which must have the rank, scale and matrices that the stage states.
+/// Opens the adapter that a stage continues to train, which must have the rank, scale and matrices that the stage states.
 ///
 /// # Errors
 /// It is not there, does not fit the model, or is of another rank, scale or other matrices.

@@ -17,7 +17,7 @@ use crate::ranks::from_rank_zero;
 /// record in its output folder are kept. Returns the commits.
 ///
 /// # Errors
-/// One of the models cannot be had, or the listener ends the work.
+/// One of the models is not available, or the listener ends the work.
 pub fn locate_models(recipe: &mut Recipe, depth: Depth, listener: &mut dyn Listener) -> Result<Pins> {
     let pins = read_pins(&recipe.run.output)?;
     locate_pinned(recipe, depth, &pins, listener)

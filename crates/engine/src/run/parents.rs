@@ -1,43 +1,42 @@
 //! The checkpoints that a stage starts from or is compared with: rank 0 verifies them and announces them to the others.
 //!
 //! A checkpoint of a large model takes a minute to read; a hundred ranks that read it at once block the file system for
-//! everyone. A stage that goes on has its own weights, and does not wait for those of its parent to be read.
+//! everyone. A stage that resumes has its own weights and does not wait for those of its parent.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{MutexGuard, PoisonError};
 
-use smollm3_files::FileHashes;
-use smollm3_recipe::{Stage, StageData, Start};
+use smollm3_recipe::{Stage, Start};
 
 use crate::ranks::from_rank_zero;
-use crate::{Result, Run, checkpoint};
+use crate::{EngineError, Result, Run, checkpoint};
 
 impl Run {
     /// Has rank 0 verify the checkpoints of earlier stages that `stage` reads, and announces them to all ranks. Every rank
-    /// calls it before it asks for one of them. Where the stage goes on, their weights and moments are left to
+    /// calls it before it asks for one of them. Where the stage resumes, their weights and moments are left to
     /// [`whole_checkpoint`](Self::whole_checkpoint) and [`check_whole`](Self::check_whole), as adapters and references that
     /// are not computed yet need them.
     ///
     /// # Errors
     /// There is none; an error of rank 0 is one of all ranks.
     pub fn verify_parents(&self, stage: &Stage) -> Result<()> {
-        let reference = match &stage.data {
-            StageData::Apo(preference) => preference.reference_from.as_ref(),
-            _ => None,
-        };
+        let preference = stage.preference();
+        let reference = preference.and_then(|preference| preference.reference_from.as_ref());
         for start in [Some(&stage.from), reference].into_iter().flatten() {
             let Start::Stage(earlier) = start else {
                 continue;
             };
-            self.parents.announced().remove(earlier);
+            self.announced().remove(earlier);
             let newest = from_rank_zero(&*self.ranks, || {
                 let newest = self.last_checkpoint(stage, earlier)?;
                 match checkpoint::list(&self.stage_folder(&stage.name))?.is_empty() {
                     true => self.check_whole(stage, &newest)?,
-                    false => self.check_texts(stage, &newest)?,
+                    false => self.check(stage, &newest, |name| !name.ends_with(".safetensors"))?,
                 }
-                Ok::<_, crate::EngineError>(newest)
+                Ok::<_, EngineError>(newest)
             })?;
-            self.parents.announced().insert(earlier.clone(), newest);
+            self.announced().insert(earlier.clone(), newest);
         }
         Ok(())
     }
@@ -49,27 +48,11 @@ impl Run {
     pub fn identity(&self, folder: &Path) -> Result<String> {
         match checkpoint::identity(folder)? {
             Some(manifest) => Ok(manifest),
-            None => Ok(self.hashes().weights(folder)?),
+            None => Ok(self.hashes.weights(folder)?),
         }
     }
 
-    /// The hashes of files that this rank has read.
-    pub fn hashes(&self) -> &FileHashes {
-        &self.parents.hashes
-    }
-
-    /// Work of rank 0, whose result all ranks get.
-    ///
-    /// # Errors
-    /// As `work`, or a rank that is late or gone.
-    pub fn from_rank_zero<T, E>(
-        &self,
-        work: impl FnOnce() -> std::result::Result<T, E>,
-    ) -> std::result::Result<T, E>
-    where
-        T: serde::Serialize + serde::de::DeserializeOwned,
-        E: From<crate::EngineError>,
-    {
-        from_rank_zero(&*self.ranks, work)
+    pub(super) fn announced(&self) -> MutexGuard<'_, BTreeMap<String, PathBuf>> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

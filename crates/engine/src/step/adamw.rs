@@ -2,8 +2,7 @@
 //!
 //! Burn's own optimizer has other defaults (epsilon 1e-5, beta2 0.999), no groups by name and no global clip, and
 //! keys its state by parameter ids that do not survive a restart; this one keys everything by the checkpoint's
-//! names. Moments are flat `f32` tensors beside the parameters: 8 bytes a parameter. With several ranks each has the
-//! moments of its shard only.
+//! names. Moments are flat `f32` tensors: 8 bytes a parameter. With several ranks, each has the moments of its shard only.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,7 +12,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Shape, Tensor, TensorData};
 use smollm3_collective::Collective;
 use smollm3_kernels::{AdamWStep, adamw_all};
-use smollm3_model::hf::{FileDtype, NamedTensor, Values};
+use smollm3_model::hf::{FileDtype, NamedTensor};
 use smollm3_model::{MapParameters, NamedParameters, SmolLm3, map_parameters, named_parameters};
 use smollm3_recipe::Optimizer;
 
@@ -27,7 +26,7 @@ use crate::Result;
 struct Moments {
     first: Tensor<1>,
     second: Tensor<1>,
-    /// Which elements, where these are not all.
+    /// Which elements, unless all.
     part: Option<Range<usize>>,
 }
 
@@ -44,7 +43,7 @@ const FIRST: &str = "exp_avg.";
 const SECOND: &str = "exp_avg_sq.";
 
 impl AdamW {
-    /// An optimizer that has seen nothing.
+    /// An optimizer before its first update.
     pub fn new(settings: Optimizer) -> Self {
         Self {
             settings,
@@ -107,25 +106,13 @@ impl AdamW {
     /// The moments for writing, flat, called `exp_avg.NAME` and `exp_avg_sq.NAME`; those of elements 3 to 7 of a parameter
     /// `exp_avg.NAME[3..8]`.
     pub fn state(&self) -> Vec<NamedTensor> {
-        let entry = |name: String, value: &Tensor<1>| {
-            let value = value.clone();
-            NamedTensor {
-                name,
-                shape: value.dims().to_vec(),
-                dtype: FileDtype::F32,
-                values: Values::Later(Box::new(move || value.to_data().iter::<f32>().collect())),
-            }
-        };
-        self.moments
-            .iter()
-            .flat_map(|(name, moments)| {
-                let name = part_name(name, moments.part.as_ref());
-                [
-                    entry(format!("{FIRST}{name}"), &moments.first),
-                    entry(format!("{SECOND}{name}"), &moments.second),
-                ]
+        let entries = self.moments.iter().flat_map(|(name, moments)| {
+            let name = part_name(name, moments.part.as_ref());
+            [(FIRST, &moments.first), (SECOND, &moments.second)].map(|(kind, value)| {
+                NamedTensor::later(format!("{kind}{name}"), value.clone(), FileDtype::F32)
             })
-            .collect()
+        });
+        entries.collect()
     }
 
     /// The factor that brings a gradient norm down to the clip: `min(1, clip / (norm + 1e-6))`, PyTorch's
@@ -149,17 +136,7 @@ impl AdamW {
         learning_rate: f64,
     ) -> Result<SmolLm3> {
         self.updates += 1;
-        let exponent = self.updates as f64;
-        let [beta1, beta2] = self.settings.betas;
-        let rule = Rule {
-            settings: &self.settings,
-            scale,
-            learning_rate,
-            first_correction: 1.0 - beta1.powf(exponent),
-            second_correction: (1.0 - beta2.powf(exponent)).sqrt(),
-        };
-        let moments = &mut self.moments;
-        Ok(match gradients {
+        match gradients {
             ReducedGradients::Whole(gradients) => {
                 let mut take = TakeOut {
                     gradients,
@@ -169,9 +146,9 @@ impl AdamW {
                 let model = map_parameters(model, &mut take);
                 let mut put_back = PutBack {
                     shapes: take.shapes,
-                    weights: rule.apply(take.pending, moments),
+                    weights: self.apply(take.pending, scale, learning_rate),
                 };
-                map_parameters(model, &mut put_back)
+                Ok(map_parameters(model, &mut put_back))
             }
             ReducedGradients::Shards(shards) => {
                 let mut own = OwnShards {
@@ -179,46 +156,25 @@ impl AdamW {
                     pending: Vec::new(),
                 };
                 named_parameters(&model, &mut own);
-                let own = rule.apply(own.pending, moments);
                 let mut gather = GatherWeights {
+                    own: self.apply(own.pending, scale, learning_rate),
                     shards: &shards,
-                    own,
                     gathered: BTreeMap::new(),
                     outcome: Ok(()),
                 };
                 let model = map_parameters(model, &mut gather);
-                gather.outcome?;
-                model
+                gather.outcome.map(|()| model)
             }
-        })
+        }
     }
-}
 
-/// The update of one number.
-struct Rule<'a> {
-    settings: &'a Optimizer,
-    scale: f64,
-    learning_rate: f64,
-    first_correction: f64,
-    second_correction: f64,
-}
-
-/// A parameter to update, or this rank's shard of it.
-struct Pending {
-    name: String,
-    /// Which elements, where these are not all.
-    part: Option<Range<usize>>,
-    value: Tensor<1>,
-    gradient: Tensor<1>,
-}
-
-impl Rule<'_> {
-    /// The new weights by name; `moments` become the new ones. Parameters that follow the same numbers are updated together,
+    /// The new weights by name; the moments become the new ones. Parameters with the same weight decay are updated together,
     /// which a GPU does in one call instead of hundreds.
     fn apply(
-        &self,
+        &mut self,
         pending: Vec<Pending>,
-        moments: &mut BTreeMap<String, Moments>,
+        scale: f64,
+        learning_rate: f64,
     ) -> BTreeMap<String, Tensor<1>> {
         let decays = |one: &Pending| self.settings.decays(&one.name);
         let (decayed, others): (Vec<_>, Vec<_>) = pending.into_iter().partition(decays);
@@ -226,40 +182,45 @@ impl Rule<'_> {
         for (group, decay) in [(decayed, self.settings.weight_decay), (others, 0.0)] {
             let mut names = Vec::with_capacity(group.len());
             let mut parameters = Vec::with_capacity(group.len());
-            for Pending {
-                name,
-                part,
-                value,
-                gradient,
-            } in group
-            {
-                let (first, second) = match moments.remove(&name) {
-                    Some(Moments { first, second, .. }) => (first, second),
-                    None => (gradient.zeros_like(), gradient.zeros_like()),
+            for one in group {
+                let [first, second] = match self.moments.remove(&one.name) {
+                    Some(Moments { first, second, .. }) => [first, second],
+                    None => [one.gradient.zeros_like(), one.gradient.zeros_like()],
                 };
-                names.push((name, part));
-                parameters.push(([value, first, second], gradient));
+                names.push((one.name, one.part));
+                parameters.push(([one.value, first, second], one.gradient));
             }
-            let updated = adamw_all(parameters, self.step(decay));
+            let updated = adamw_all(parameters, self.step(scale, learning_rate, decay));
             for ((name, part), [value, first, second]) in names.into_iter().zip(updated) {
-                moments.insert(name.clone(), Moments { first, second, part });
+                let moments = Moments { first, second, part };
+                self.moments.insert(name.clone(), moments);
                 weights.insert(name, value);
             }
         }
         weights
     }
 
-    fn step(&self, decay: f64) -> AdamWStep {
-        let [beta1, beta2] = self.settings.betas;
+    fn step(&self, scale: f64, learning_rate: f64, decay: f64) -> AdamWStep {
+        let (betas, updates) = (self.settings.betas, self.updates as f64);
+        let [first_correction, second_correction] = betas.map(|beta| 1.0 - beta.powf(updates));
         AdamWStep {
-            betas: [beta1 as f32, beta2 as f32],
-            scale: self.scale as f32,
-            decay_factor: (1.0 - self.learning_rate * decay) as f32,
-            step_size: (self.learning_rate / self.first_correction) as f32,
-            second_correction: self.second_correction as f32,
+            betas: betas.map(|beta| beta as f32),
+            scale: scale as f32,
+            decay_factor: (1.0 - learning_rate * decay) as f32,
+            step_size: (learning_rate / first_correction) as f32,
+            second_correction: second_correction.sqrt() as f32,
             epsilon: self.settings.epsilon as f32,
         }
     }
+}
+
+/// A parameter to update, or this rank's shard of it.
+struct Pending {
+    name: String,
+    /// Which elements, unless all.
+    part: Option<Range<usize>>,
+    value: Tensor<1>,
+    gradient: Tensor<1>,
 }
 
 /// Takes the parameters that have a gradient out of the model: with no other owner they are updated in place.

@@ -6,7 +6,7 @@ use smollm3_model::SmolLm3;
 use smollm3_recipe::Recompute;
 
 use super::gradients::AccumulatedGradients;
-use super::objective::{Objective, ObjectiveLoss, RowOrigin};
+use super::objective::{Objective, ObjectiveLoss, RowOrigin, target_count};
 use super::reduce::GradientSink;
 
 /// The summed loss of a micro-batch.
@@ -55,10 +55,11 @@ pub(crate) fn backward<'b, O: Objective>(
     if recompute == Recompute::Layers {
         return layer_by_layer(objective, model, batch, weight, sink);
     }
+    let origins = objective.origins(batch);
     let loss = forward(objective, model, batch);
-    let part = loss.sum.clone().mul_scalar(weight(loss.count));
+    let part = loss.sum.clone().mul_scalar(weight(target_count(origins)));
     sink.gradients.add(model, part.backward());
-    MicroLoss::new(part, loss, objective.origins(batch))
+    MicroLoss::new(part, loss, origins)
 }
 
 fn layer_by_layer<'b, O: Objective>(
@@ -70,7 +71,7 @@ fn layer_by_layer<'b, O: Objective>(
 ) -> MicroLoss<'b> {
     let (ids, documents) = objective.inputs(batch);
     let rows = model.rows(documents);
-    // A separate graph for each layer: its input is a leaf, whose gradient goes on to the layer below.
+    // A separate graph for each layer: its input is a leaf, whose gradient is passed to the layer below.
     let leaf = |x: Tensor<3>| x.autodiff().require_grad();
     let without_graph = model.valid();
     let mut inputs = vec![without_graph.embed(ids.clone())];
@@ -79,13 +80,11 @@ fn layer_by_layer<'b, O: Objective>(
         inputs.push(without_graph.layer(layer, x, &rows));
     }
 
-    let x = leaf(
-        inputs
-            .pop()
-            .unwrap_or_else(|| unreachable!("the embedding was put there")),
-    );
+    let last = inputs.pop();
+    let x = leaf(last.unwrap_or_else(|| unreachable!("the embedding was put there")));
     let loss = objective.loss(model.finish(x.clone()), model.head(), batch);
-    let part = loss.sum.clone().mul_scalar(weight(loss.count));
+    let origins = objective.origins(batch);
+    let part = loss.sum.clone().mul_scalar(weight(target_count(origins)));
     let mut gradients = part.backward();
     let mut upstream = x.grad_remove(&mut gradients);
     // Gradients outside the layers are summed separately first, to match the order of the single graph: a tied embedding
@@ -107,5 +106,5 @@ fn layer_by_layer<'b, O: Objective>(
         outside.add(model, gradients);
     }
     sink.gradients.merge(outside);
-    MicroLoss::new(part, loss, objective.origins(batch))
+    MicroLoss::new(part, loss, origins)
 }

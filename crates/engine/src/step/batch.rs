@@ -4,6 +4,7 @@ use std::iter::repeat_n;
 
 use burn::tensor::{Device, Int, Tensor};
 use smollm3_kernels::{Documents, DocumentsError, LossSum, Targets, linear_cross_entropy, upload};
+use smollm3_mixer::Sequence;
 
 use super::objective::{Objective, ObjectiveLoss, RowOrigin};
 use crate::Result;
@@ -22,6 +23,16 @@ pub struct Row {
 }
 
 impl Row {
+    /// The row of a window of the source with this index.
+    pub fn of_window(sequence: &Sequence, source: usize) -> Self {
+        Self {
+            ids: sequence.inputs().to_vec(),
+            targets: sequence.targets(),
+            starts: sequence.document_starts(),
+            source,
+        }
+    }
+
     /// Appends a document, of which the tokens marked in `learned` are targets. Its first token never is: nothing before it
     /// predicts it.
     pub fn append(&mut self, ids: &[u32], learned: &[bool]) {
@@ -96,10 +107,6 @@ impl Objective for CrossEntropy {
         Ok(MicroBatch::new(&rows, device)?)
     }
 
-    fn targets(&self, batch: &MicroBatch) -> usize {
-        batch.targets.count()
-    }
-
     fn origins<'b>(&self, batch: &'b MicroBatch) -> &'b [RowOrigin] {
         &batch.origins
     }
@@ -111,11 +118,10 @@ impl Objective for CrossEntropy {
     fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &MicroBatch) -> ObjectiveLoss {
         let [rows, seq, width] = hidden.dims();
         let hidden = hidden.reshape([rows * seq, width]);
-        let LossSum { sum, losses, count } = linear_cross_entropy(hidden, head, &batch.targets);
+        let LossSum { sum, losses, .. } = linear_cross_entropy(hidden, head, &batch.targets);
         ObjectiveLoss {
             sum,
             losses,
-            count,
             observed: Vec::new(),
         }
     }

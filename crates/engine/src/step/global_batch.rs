@@ -8,7 +8,7 @@ use smollm3_recipe::LossAverage;
 use super::objective::Objective;
 use crate::Result;
 
-/// Numbers that a rank sends before the forward pass: targets, micro-batches, sources, a wish to stop.
+/// Numbers that a rank sends before the forward pass: targets, micro-batches, sources, whether to stop.
 pub const BATCH_NUMBERS: usize = 4;
 
 /// This rank's micro-batches of a step, and the totals over all ranks.
@@ -40,9 +40,9 @@ impl<'b, M> GlobalBatch<'b, M> {
         stop: bool,
         ranks: &'b dyn Collective,
     ) -> Result<Self> {
-        let targets: usize = micro_batches.iter().map(|batch| objective.targets(batch)).sum();
-        let origins = micro_batches.iter().flat_map(|batch| objective.origins(batch));
-        let sources: BTreeSet<usize> = origins.map(|origin| origin.source).collect();
+        let origins = || micro_batches.iter().flat_map(|batch| objective.origins(batch));
+        let targets: usize = origins().map(|origin| origin.targets).sum();
+        let sources: BTreeSet<usize> = origins().map(|origin| origin.source).collect();
         let own = [targets, micro_batches.len(), sources.len(), usize::from(stop)];
         let mut of_ranks = own.map(|number| number as f64).repeat(ranks.world());
         ranks.all_gather_f64(&mut of_ranks, &vec![own.len(); ranks.world()])?;

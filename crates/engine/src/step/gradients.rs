@@ -1,4 +1,4 @@
-//! Gradients by parameter name: accumulated over micro-batches in `f32`, measured and scaled as one vector.
+//! Gradients by parameter name, accumulated over micro-batches in `f32`.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,11 @@ pub struct AccumulatedGradients {
 impl AccumulatedGradients {
     /// Adds the gradients that a backward pass left for the parameters of `model`.
     pub fn add(&mut self, model: &SmolLm3, gradients: Gradients) {
-        named_parameters(
-            model,
-            &mut Add {
-                sums: self,
-                gradients,
-            },
-        );
+        let mut add = Add {
+            sums: self,
+            gradients,
+        };
+        named_parameters(model, &mut add);
     }
 
     /// Adds the gradients of another micro-batch.
@@ -42,11 +40,8 @@ impl AccumulatedGradients {
 
     /// The sum of the squares of all gradients; a tied tensor counts once. Waits for the device.
     pub fn squares(&self) -> f64 {
-        let squares: Vec<Tensor<1>> = self
-            .by_name
-            .values()
-            .map(|sum| total(sum.clone().square()))
-            .collect();
+        let squares = self.by_name.values().map(|sum| total(sum.clone().square()));
+        let squares: Vec<Tensor<1>> = squares.collect();
         if squares.is_empty() {
             return 0.0;
         }
@@ -57,6 +52,14 @@ impl AccumulatedGradients {
     /// Takes the gradient of one parameter out.
     pub fn remove(&mut self, name: &str) -> Option<Tensor<1>> {
         self.by_name.remove(name)
+    }
+}
+
+/// The numbers of all tensors, one after another, read in one go. Waits for the device.
+pub(crate) fn read_all(tensors: Vec<Tensor<1>>) -> Vec<f32> {
+    match tensors.is_empty() {
+        true => Vec::new(),
+        false => read_back(Tensor::cat(tensors, 0)),
     }
 }
 

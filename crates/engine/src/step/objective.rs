@@ -17,7 +17,7 @@ pub trait Objective {
     /// The unit of the loss, for people.
     const LOSS_UNIT: &'static str = NATS_PER_TOKEN;
 
-    /// The names of the figures that are recorded beside the loss.
+    /// The names of the figures that are recorded with the loss.
     const OBSERVED: &'static [&'static str] = &[];
 
     /// Copies a micro-batch to the device.
@@ -26,10 +26,7 @@ pub trait Objective {
     /// Its rows do not fit together.
     fn to_device(&self, batch: Self::HostBatch, device: &Device) -> Result<Self::MicroBatch>;
 
-    /// The number of targets of a micro-batch, known before anything is computed.
-    fn targets(&self, batch: &Self::MicroBatch) -> usize;
-
-    /// Where each row's losses are counted.
+    /// Where each row's losses are counted, and its number of targets.
     fn origins<'b>(&self, batch: &'b Self::MicroBatch) -> &'b [RowOrigin];
 
     /// The model's inputs: `[batch, seq]` token ids and where documents begin.
@@ -47,8 +44,6 @@ pub struct ObjectiveLoss {
     pub sum: Tensor<1>,
     /// The summands, equally many for each origin, one origin after the other; without gradient.
     pub losses: Tensor<1>,
-    /// Number of targets.
-    pub count: usize,
     /// The other figures, summed over the targets, in the order of [`Objective::OBSERVED`].
     pub observed: Vec<f64>,
 }
@@ -60,6 +55,11 @@ pub struct RowOrigin {
     pub source: usize,
     /// Targets of the row.
     pub targets: usize,
+}
+
+/// The number of targets of a micro-batch.
+pub(crate) fn target_count(origins: &[RowOrigin]) -> usize {
+    origins.iter().map(|origin| origin.targets).sum()
 }
 
 /// The part of one source in a step.

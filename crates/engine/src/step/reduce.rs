@@ -6,7 +6,7 @@
 //!                        new weights of all ◄── all-gather ◄── AdamW ◄── this rank's shard
 //! ```
 //!
-//! At most [`IN_FLIGHT`] buckets are in flight, which bounds the memory that they take beside the gradients.
+//! At most [`IN_FLIGHT`] buckets are in flight, which bounds the memory that they take in addition to the gradients.
 
 mod between_devices;
 mod buckets;
@@ -18,12 +18,12 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
 use smollm3_collective::Collective;
-use smollm3_kernels::{read_back, total};
+use smollm3_kernels::total;
 use smollm3_model::SmolLm3;
 use smollm3_recipe::Sharding;
 
 use super::global_batch::GlobalBatch;
-use super::gradients::AccumulatedGradients;
+use super::gradients::{AccumulatedGradients, read_all};
 use crate::Result;
 pub use buckets::SHARD_ALIGNMENT;
 pub(crate) use buckets::{Bucket, Buckets};
@@ -32,14 +32,6 @@ use gradient_sink::SendBucket;
 
 /// Maximum number of buckets in flight.
 const IN_FLIGHT: usize = 2;
-
-/// Sums the gradients of a step over micro-batches and ranks.
-pub(crate) struct GradientReducer<'b, M> {
-    batch: &'b GlobalBatch<'b, M>,
-    sharding: Sharding,
-    /// None if there is one rank.
-    buckets: Option<(Buckets, Device)>,
-}
 
 /// The gradients of a step.
 pub(crate) enum ReducedGradients<'b> {
@@ -53,61 +45,47 @@ pub(crate) enum ReducedGradients<'b> {
 pub(crate) struct GradientShards<'b> {
     pub buckets: Buckets,
     ranks: &'b dyn Collective,
-    /// A flat tensor a bucket; none where the bucket is too small for this rank to have any of it.
+    /// One flat tensor per bucket; `None` where the bucket is too small for this rank to own a part.
     values: Vec<Option<Tensor<1>>>,
 }
 
-impl<'b, M> GradientReducer<'b, M> {
-    /// For a batch and the trained parameters of `model`.
-    ///
-    /// # Errors
-    /// More parameters than can be counted.
-    pub fn new(model: &SmolLm3, batch: &'b GlobalBatch<'b, M>, sharding: Sharding) -> Result<Self> {
-        let buckets = match batch.ranks.world() {
-            1 => None,
-            world => Some((Buckets::of_model(model, world)?, model.head().device().inner())),
-        };
-        Ok(Self {
-            batch,
-            sharding,
-            buckets,
-        })
+/// Calls `backward` for each of this rank's micro-batches and sums the gradients that it puts into the sink. Returns what
+/// `backward` returned, and the sums over all ranks.
+///
+/// # Errors
+/// More parameters than can be counted; a rank that is late or gone, or has other parameters.
+pub(crate) fn reduce_gradients<'b, M, L>(
+    model: &SmolLm3,
+    batch: &'b GlobalBatch<'b, M>,
+    sharding: Sharding,
+    backward: impl FnMut(&'b M, &mut GradientSink<'_>) -> L,
+) -> Result<(Vec<L>, ReducedGradients<'b>)> {
+    let ranks = batch.ranks;
+    if ranks.world() == 1 {
+        let mut sink = GradientSink::default();
+        let losses = micro_batches(batch, sharding, &mut sink, backward);
+        return Ok((losses, ReducedGradients::Whole(sink.gradients)));
     }
-
-    /// Calls `backward` for each of this rank's micro-batches and sums the gradients that it puts into the sink. Returns what
-    /// `backward` returned, and the sums over all ranks.
-    ///
-    /// # Errors
-    /// A rank that is late or gone, or has other parameters.
-    pub fn reduce<L>(
-        self,
-        backward: impl FnMut(&'b M, &mut GradientSink<'_>) -> L,
-    ) -> Result<(Vec<L>, ReducedGradients<'b>)> {
-        let (batch, sharding) = (self.batch, self.sharding);
-        let Some((buckets, device)) = self.buckets else {
-            let mut sink = GradientSink::alone();
-            let losses = micro_batches(batch, sharding, &mut sink, backward);
-            return Ok((losses, ReducedGradients::Whole(sink.gradients)));
-        };
-        let ranks = batch.ranks;
-        let work = |send: SendBucket<'_>| {
-            let mut sink = GradientSink::of(send, &buckets, sharding, &device);
-            micro_batches(batch, sharding, &mut sink, backward)
-        };
-        let (losses, values) = match ranks.between_devices() {
-            Some(devices) => between_devices::reduce_scatter(devices, ranks.rank(), &buckets, work)?,
-            None => over_hosts::reduce_scatter(ranks, &buckets, work)?,
-        };
-        let shards = GradientShards {
-            buckets,
-            ranks,
-            values,
-        };
-        Ok((losses, ReducedGradients::Shards(shards)))
-    }
+    let buckets = Buckets::of_model(model, ranks.world())?;
+    let device = model.head().device().inner();
+    let work = |send: SendBucket<'_>| {
+        let mut sink = GradientSink::of(send, &buckets, sharding, &device);
+        micro_batches(batch, sharding, &mut sink, backward)
+    };
+    let (losses, values) = match ranks.between_devices() {
+        Some(devices) => between_devices::reduce_scatter(devices, ranks.rank(), &buckets, work)?,
+        None => over_hosts::reduce_scatter(ranks, &buckets, work)?,
+    };
+    let shards = GradientShards {
+        buckets,
+        ranks,
+        values,
+    };
+    Ok((losses, ReducedGradients::Shards(shards)))
 }
 
-/// Every rank sends its buckets equally often: after its last micro-batch, or after each where gradients are sharded.
+/// Runs `backward` on each micro-batch. Every rank sends its buckets equally often: after its last micro-batch or, where
+/// gradients are sharded, after each.
 fn micro_batches<'b, M, L>(
     batch: &GlobalBatch<'b, M>,
     sharding: Sharding,
@@ -125,7 +103,7 @@ fn micro_batches<'b, M, L>(
         losses.push(backward(micro_batch, sink));
         sink.end();
     }
-    // The other ranks wait for rounds that this one has no micro-batch for.
+    // Other ranks may have more micro-batches.
     for _ in own..rounds {
         sink.begin(true);
         sink.end();
@@ -134,21 +112,15 @@ fn micro_batches<'b, M, L>(
 }
 
 impl ReducedGradients<'_> {
-    /// The sum of the squares of those that this rank has. Waits for the device.
+    /// The sum of the squares of this rank's gradients. Waits for the device.
     pub fn squares(&self) -> f64 {
         let shards = match self {
             Self::Whole(gradients) => return gradients.squares(),
             Self::Shards(shards) => shards,
         };
         let squares = |values: &Tensor<1>| total(values.clone().square());
-        let squares: Vec<Tensor<1>> = shards.values.iter().flatten().map(squares).collect();
-        match squares.is_empty() {
-            true => 0.0,
-            false => read_back(Tensor::cat(squares, 0))
-                .into_iter()
-                .map(f64::from)
-                .sum(),
-        }
+        let squares = shards.values.iter().flatten().map(squares).collect();
+        read_all(squares).into_iter().map(f64::from).sum()
     }
 }
 

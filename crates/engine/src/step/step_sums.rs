@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
 use smollm3_collective::Collective;
-use smollm3_kernels::read_back;
 
 use super::backward::MicroLoss;
 use super::global_batch::GlobalBatch;
+use super::gradients::read_all;
 use super::objective::SourceLoss;
 use crate::Result;
 
@@ -32,7 +31,7 @@ pub(crate) struct StepSums {
 
 impl StepSums {
     /// Reads the losses of this rank's micro-batches and adds them up, then over all ranks, with the `squares` of this rank's
-    /// gradients. The objective records `observed` figures beside the loss. Waits for the device.
+    /// gradients. The objective records `observed` figures with the loss. Waits for the device.
     ///
     /// # Errors
     /// A rank that is late or gone.
@@ -49,20 +48,15 @@ impl StepSums {
         let tensors = losses
             .iter()
             .flat_map(|micro| [micro.part.clone(), micro.losses.clone()]);
-        let tensors: Vec<Tensor<1>> = tensors.collect();
-        let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.dims()[0]).collect();
-        let numbers = match tensors.is_empty() {
-            true => Vec::new(),
-            false => read_back(Tensor::cat(tensors, 0)),
-        };
+        let numbers = read_all(tensors.collect());
         let mut rest = numbers.as_slice();
-        let mut read = lengths.into_iter().map(|length| {
-            let (numbers, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        let mut take = |count: usize| {
+            let (numbers, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = after;
             numbers
-        });
+        };
         for micro in losses {
-            let (part, of_origins) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
+            let (part, of_origins) = (take(1), take(micro.losses.dims()[0]));
             sums.add(part, of_origins, micro, batch.targets);
         }
         sums.over_ranks(batch.ranks, &batch.sources)

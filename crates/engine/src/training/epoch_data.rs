@@ -1,4 +1,4 @@
-//! Rows that a stage goes through several times, each time in another order.
+//! Rows that a stage reads in several epochs, each in another order.
 
 use std::collections::BTreeMap;
 

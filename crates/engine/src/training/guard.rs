@@ -1,5 +1,5 @@
-//! Which updates are made: losses and norms that are not finite, or far above those of the steps before, are found
-//! before anything has changed.
+//! Which updates are made: losses and norms that are not finite, or far above those of earlier steps, are detected before
+//! anything has changed.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard that goes on from `state`.
+    /// A guard that resumes from `state`.
     pub fn new(settings: Guards, state: GuardState) -> Self {
         Self { settings, state }
     }
@@ -67,7 +67,7 @@ impl Guard {
         false
     }
 
-    /// Forgets the steps before: what comes now, as another mixture, need not be like them.
+    /// Forgets earlier steps: those of another mixture need not resemble them.
     pub fn forget(&mut self) {
         self.state.losses.clear();
         self.state.grad_norms.clear();

@@ -1,7 +1,7 @@
 //! Host data a few steps ahead of the device.
 //!
-//! One thread and a bounded channel: the order of data is fixed by the step, so nothing is gained by workers that
-//! race, and a queue of two hides the reading behind the step before.
+//! One thread and a bounded channel: the step fixes the order of data, so racing workers would gain nothing, and a queue of two
+//! hides the reading behind the previous step.
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::mpsc::sync_channel;
@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::{EngineError, Result};
 
-/// How many steps may lie ready.
+/// How many steps are read ahead.
 const AHEAD: usize = 2;
 
 /// Calls `consume` with `produce(step)` for each step in order, producing ahead on another thread. Ends at the first

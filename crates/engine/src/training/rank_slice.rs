@@ -4,9 +4,9 @@ use smollm3_collective::Collective;
 use smollm3_mixer::slice_batch;
 use smollm3_recipe::{Stage, Training};
 
-use crate::{EngineError, Result};
+use crate::Result;
 
-/// The slice of every step's rows that one rank computes: whole micro-batches, dealt out in turn, so that a micro-batch
+/// The slice of every step's rows that one rank computes: whole micro-batches, dealt out round-robin, so that a micro-batch
 /// holds the same rows at any number of ranks, as long as each gets one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RankSlice {
@@ -38,7 +38,7 @@ impl RankSlice {
         if world == 1 {
             return Ok(Self::whole(training));
         }
-        let micro_batch = refused(stage.micro_batches(training, world))?.0;
+        let micro_batch = stage.micro_batches(training, world)?.0;
         Ok(Self {
             rank: ranks.rank() as u64,
             world,
@@ -79,19 +79,4 @@ impl RankSlice {
             .take_while(|rows| !rows.is_empty())
             .collect()
     }
-}
-
-/// Checks that the ranks can share the steps of every stage.
-///
-/// # Errors
-/// They cannot, and what to write instead.
-pub(crate) fn check_slices(recipe: &smollm3_recipe::Recipe, world: usize) -> Result<()> {
-    match world {
-        1 => Ok(()),
-        _ => refused(recipe.check_ranks(world as u64)),
-    }
-}
-
-fn refused<T>(result: std::result::Result<T, smollm3_recipe::PlanError>) -> Result<T> {
-    result.map_err(|error| EngineError::Refused(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! One item of any of the sets: what is asked, what can be answered, what is right.
+//! One item of any of the sets: question, choices, right answer.
 
 use serde_json::Value;
 
@@ -12,15 +12,15 @@ pub struct Item {
     pub place: String,
     /// Its subject, where a set has several.
     pub subject: Option<String>,
-    /// What stands before the answer where it is written out.
+    /// The text before the answer where it is written out.
     pub cloze: String,
-    /// What stands before the list of choices where the answer is a letter.
+    /// The text before the list of choices where the answer is a letter.
     pub stem: String,
     /// The choices.
     pub choices: Vec<String>,
     /// Index of the right one.
     pub gold: usize,
-    /// What follows the choice where it fills a gap: then `cloze` ends at the gap, and the rest is scored.
+    /// The text after the choice where it fills a gap: `cloze` then ends at the gap, and this text is scored.
     pub rest: Option<String>,
 }
 

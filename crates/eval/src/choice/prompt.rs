@@ -12,16 +12,16 @@ pub struct Prompts {
     pub form: Form,
     /// Examples before each item.
     pub shots: usize,
-    /// Items that examples are taken from, the first first.
+    /// Items from which examples are taken in order.
     pub examples: Vec<Item>,
 }
 
-/// A choice as text: what is given, and what is scored.
+/// A choice as text: context and scored continuation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// What is given.
+    /// The context.
     pub context: String,
-    /// What is scored, with the space before it.
+    /// The scored text, with the space before it.
     pub continuation: String,
 }
 
@@ -48,21 +48,15 @@ impl Prompts {
             });
         }
         for example in examples {
-            let Question {
-                context,
-                continuation,
-            } = self.question(example, example.gold)?;
-            before.push_str(&format!("{context}{continuation}\n\n"));
+            let solved = self.question(example, example.gold)?;
+            before.push_str(&format!("{}{}\n\n", solved.context, solved.continuation));
         }
         (0..item.choices.len())
             .map(|choice| {
-                let Question {
-                    context,
-                    continuation,
-                } = self.question(item, choice)?;
+                let question = self.question(item, choice)?;
                 Ok(Question {
-                    context: format!("{before}{context}"),
-                    continuation,
+                    context: format!("{before}{}", question.context),
+                    ..question
                 })
             })
             .collect()

@@ -16,24 +16,24 @@ use crate::Result;
 use crate::error::finite;
 use crate::estimate::Estimate;
 use crate::item_log::ItemLog;
-use crate::likelihood::{Request, log_likelihoods, prefix_token};
+use crate::likelihood::{Request, at_once, log_likelihoods, prefix_token};
 
-/// Items that are turned into tokens before the user is asked whether to go on.
+/// Items that are tokenised between two calls of `progress`.
 const ASKED_AT_ONCE: usize = 1024;
 
-/// One choice and what the model makes of it.
+/// One choice and its score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoredChoice {
-    /// What is given, where it is not the same for all choices.
+    /// The context, where choices differ in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// What is scored.
+    /// The scored text.
     pub continuation: String,
     /// Σ ln p, nats.
     pub log_likelihood: f64,
     /// Tokens of the continuation.
     pub tokens: usize,
-    /// Whether it is what the model would write.
+    /// Whether greedy decoding would produce it.
     pub greedy: bool,
 }
 
@@ -50,7 +50,7 @@ pub struct Choices {
     pub per_token: usize,
 }
 
-/// What was found about an item.
+/// The result of an item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChoiceRecord {
     /// Where the item is from.
@@ -58,7 +58,7 @@ pub struct ChoiceRecord {
     /// Its subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// What is given, where it is the same for all choices.
+    /// The context, where all choices share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
     /// The choices.
@@ -76,7 +76,7 @@ pub struct ChoiceRecord {
 pub struct ChoiceScore {
     /// Items.
     pub items: usize,
-    /// What guessing gives.
+    /// Accuracy of guessing.
     pub chance: f64,
     /// By log-likelihood; lm-evaluation-harness's `acc`.
     pub raw: Estimate,
@@ -99,8 +99,8 @@ struct Asked {
     tokens: usize,
 }
 
-/// Scores the items that `log` has not yet, about `tokens_at_once` tokens at a time, the longest first. `progress` is told
-/// how many of how many items are done.
+/// Scores the items that are not in `log` yet, about `tokens_at_once` tokens at a time, the longest first. `progress` gets the
+/// number of items done and the total.
 ///
 /// # Errors
 /// An item cannot be asked, the log cannot be written, or `progress` ends the work.
@@ -129,19 +129,10 @@ pub fn choose(
     asked.sort_by(|a, b| b.tokens.cmp(&a.tokens).then(a.item.cmp(&b.item)));
     let mut left = asked.as_slice();
     while !left.is_empty() {
-        let mut tokens = 0;
-        let batch = left
-            .iter()
-            .take_while(|asked| {
-                let first = tokens == 0;
-                tokens += asked.tokens;
-                first || tokens <= tokens_at_once
-            })
-            .count();
-        let (batch, rest) = left.split_at(batch);
+        let (batch, rest) = left.split_at(at_once(left, tokens_at_once, |asked| asked.tokens));
         left = rest;
         progress(log.records().len() as u64, total)?;
-        // A batch is what it is whatever was done before, so that its numbers are the same bits when it is done again.
+        // Batches do not depend on what was done before, so that repeating one gives the same bits.
         if !batch.iter().all(|asked| log.has(asked.item as u64)) {
             log.add(scored(model, items, batch, tokens_at_once)?)?;
         }
@@ -204,13 +195,11 @@ fn scored(
 }
 
 fn record(item: &Item, mut choices: Vec<ScoredChoice>, cut: bool) -> ChoiceRecord {
-    let same = choices.windows(2).all(|pair| pair[0].context == pair[1].context);
-    let context = match same {
-        true => choices.first().and_then(|choice| choice.context.clone()),
-        false => None,
-    };
-    if same {
-        choices.iter_mut().for_each(|choice| choice.context = None);
+    let mut context = None;
+    if choices.windows(2).all(|pair| pair[0].context == pair[1].context) {
+        for choice in &mut choices {
+            context = choice.context.take();
+        }
     }
     let scored = |choice: &ScoredChoice| {
         let text = choice.continuation.as_str();

@@ -10,10 +10,19 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use smollm3_corpus::read::Columns;
 
-use super::Form;
 use super::item::Item;
 use crate::Result;
 use crate::rows::DataRow;
+
+/// How an answer is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// The answer itself follows the question.
+    Cloze,
+    /// The choices are listed, and a letter follows.
+    Lettered,
+}
 
 /// A public set of multiple-choice questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +89,7 @@ impl ChoiceTask {
         }
     }
 
-    /// The columns that are read where they are there, besides those of [`ChoiceTask::columns`].
+    /// Optional columns, in addition to [`ChoiceTask::columns`].
     fn optional_columns(self) -> &'static [&'static str] {
         match self {
             Self::Mmlu => &["subject"],
@@ -107,7 +116,7 @@ impl ChoiceTask {
         }
     }
 
-    /// What stands before everything else of a question on `subject`.
+    /// The text before the examples and questions on `subject`.
     pub fn introduction(self, form: Form, subject: Option<&str>) -> String {
         match (self, subject) {
             (Self::Mmlu, Some(subject)) => {
@@ -138,10 +147,7 @@ impl ChoiceTask {
             Self::HellaSwag => hellaswag(row),
             Self::ArcEasy | Self::ArcChallenge => {
                 let question = format!("Question: {}", row.text("question")?);
-                let labels = row.texts(&["choices", "label"])?;
-                let gold = row.label("answerKey", &labels)?;
-                let choices = row.texts(&["choices", "text"])?;
-                Item::new(row, answered(&question), question, choices, gold)
+                labelled(row, answered(&question), question)
             }
             Self::Mmlu => mmlu(row),
             Self::Piqa => {
@@ -152,15 +158,11 @@ impl ChoiceTask {
             Self::WinoGrande => winogrande(row),
             Self::OpenBookQa => {
                 let stem = row.text("question_stem")?;
-                let gold = row.label("answerKey", &row.texts(&["choices", "label"])?)?;
-                let choices = row.texts(&["choices", "text"])?;
-                Item::new(row, stem.to_owned(), format!("Question: {stem}"), choices, gold)
+                labelled(row, stem.to_owned(), format!("Question: {stem}"))
             }
             Self::CommonsenseQa => {
                 let question = format!("Question: {}", row.text("question")?.trim());
-                let gold = row.label("answerKey", &row.texts(&["choices", "label"])?)?;
-                let choices = row.texts(&["choices", "text"])?;
-                Item::new(row, answered(&question), question, choices, gold)
+                labelled(row, answered(&question), question)
             }
             Self::BoolQ => {
                 let question = format!("{}\nQuestion: {}?", row.text("passage")?, row.text("question")?);
@@ -173,6 +175,12 @@ impl ChoiceTask {
             }
         }
     }
+}
+
+/// An item whose choices have labels, of which one is the answer.
+fn labelled(row: &DataRow, cloze: String, stem: String) -> Result<Item> {
+    let gold = row.label("answerKey", &row.texts(&["choices", "label"])?)?;
+    Item::new(row, cloze, stem, row.texts(&["choices", "text"])?, gold)
 }
 
 fn answered(question: &str) -> String {
@@ -204,7 +212,7 @@ fn without_markup(text: &str) -> String {
     text.replace("  ", " ")
 }
 
-/// The first letter large, the others small: Python's `capitalize`.
+/// The first letter in upper case, the others in lower case: Python's `capitalize`.
 fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     match letters.next() {

@@ -9,9 +9,9 @@ use crate::{EvalError, Result};
 /// A continuation whose log-likelihood after a context is wanted. Neither is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What is given.
+    /// Tokens before the continuation.
     pub context: Vec<u32>,
-    /// What is predicted.
+    /// Tokens to score.
     pub continuation: Vec<u32>,
 }
 
@@ -26,7 +26,7 @@ impl Request {
     /// (some a beginning of text). After an empty context, `prefix` is given.
     ///
     /// # Errors
-    /// The tokenizer fails, or the continuation has no token of its own.
+    /// The tokenizer fails, or the continuation has no separate token.
     pub fn new(tokenizer: &Tokenizer, context: &str, continuation: &str, prefix: u32) -> Result<Self> {
         let given = context.trim_end();
         let rest = context.get(given.len()..).unwrap_or_default();

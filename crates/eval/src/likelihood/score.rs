@@ -6,12 +6,12 @@
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 use smollm3_engine::EngineError;
-use smollm3_kernels::{Documents, linear};
+use smollm3_kernels::{Documents, linear, upload};
 use smollm3_model::{GenerateError, SmolLm3};
 
-use super::Request;
+use super::{Request, at_once};
 use crate::Result;
 
 /// Bytes of the logits that exist at once, give or take a copy or two.
@@ -30,21 +30,21 @@ pub struct LogLikelihood {
     pub cut: bool,
 }
 
-/// What one document of a row is, and who asked for it.
+/// One document of a row, and the requests that read it.
 struct Reading {
     ids: Vec<u32>,
     requests: Vec<usize>,
 }
 
-/// A position whose next token is asked about.
+/// A position at which next tokens are scored.
 struct Lookup {
     position: usize,
-    /// Tokens and whose sums they belong to.
+    /// Tokens, and the requests to whose sums they count.
     tokens: Vec<(u32, Vec<usize>)>,
 }
 
 /// The log-likelihood of each request, in their order. Rows have up to `tokens_at_once` tokens, or one request, the
-/// longest first. `progress` is told how many of how many requests are done.
+/// longest first. `progress` gets the number of requests done and the total.
 ///
 /// # Errors
 /// A token is outside the vocabulary, or `progress` ends the work.
@@ -71,16 +71,7 @@ pub fn log_likelihoods(
     let mut done = 0;
     while !left.is_empty() {
         progress(done, requests.len() as u64)?;
-        let mut tokens = 0;
-        let row = left
-            .iter()
-            .take_while(|reading| {
-                let first = tokens == 0;
-                tokens += reading.ids.len();
-                first || tokens <= tokens_at_once
-            })
-            .count();
-        let (row, rest) = left.split_at(row);
+        let (row, rest) = left.split_at(at_once(left, tokens_at_once, |reading| reading.ids.len()));
         score(&model, row, requests, &mut found)?;
         done += row
             .iter()
@@ -105,7 +96,7 @@ fn check(requests: &[Request], vocab_size: usize) -> Result<()> {
     Ok(())
 }
 
-/// What has to be read, the longest first.
+/// The distinct inputs, the longest first.
 fn readings(requests: &[Request], context: usize) -> Vec<Reading> {
     let inputs = requests.iter().map(|request| {
         let inputs: Vec<u32> = request.inputs().collect();
@@ -129,7 +120,7 @@ fn readings(requests: &[Request], context: usize) -> Vec<Reading> {
     readings
 }
 
-/// Reads one row and adds what it tells to `found`.
+/// Scores one row and adds its results to `found`.
 fn score(model: &SmolLm3, row: &[Reading], requests: &[Request], found: &mut [LogLikelihood]) -> Result<()> {
     let device = model.head().device();
     let mut starts = Vec::with_capacity(row.len());
@@ -142,8 +133,7 @@ fn score(model: &SmolLm3, row: &[Reading], requests: &[Request], found: &mut [Lo
     }
     let seq = ids.len();
     let documents = Documents::new(vec![starts], seq).map_err(EngineError::from)?;
-    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, seq]), &device);
-    let hidden = model.forward(ids, &documents);
+    let hidden = model.forward(upload(ids, &device).unsqueeze(), &documents);
     let width = hidden.dims()[2];
     let hidden = hidden.reshape([seq, width]);
     let vocab_size = model.head().dims()[0];
@@ -167,17 +157,12 @@ fn score(model: &SmolLm3, row: &[Reading], requests: &[Request], found: &mut [Lo
     Ok(())
 }
 
-/// What the requests want to know at the positions of a document that ends at `end` of its row. Requests that read the
-/// same differ in their last token only, and in where their continuation begins.
+/// The tokens that requests score at the positions of a document that ends at `end` of its row. Requests with the same input
+/// differ in their last token only, and in where their continuation begins.
 fn lookups_of(reading: &Reading, end: usize, requests: &[Request]) -> Vec<Lookup> {
     let length = reading.ids.len();
-    let scored = |request: usize| requests[request].continuation.len().min(length);
-    let most = reading
-        .requests
-        .iter()
-        .map(|request| scored(*request))
-        .max()
-        .unwrap_or(0);
+    let scored = |request: &usize| requests[*request].continuation.len().min(length);
+    let most = reading.requests.iter().map(scored).max().unwrap_or(0);
     let mut lookups: Vec<Lookup> = (end - most..end)
         .map(|position| Lookup {
             position,
@@ -199,31 +184,21 @@ fn lookups_of(reading: &Reading, end: usize, requests: &[Request]) -> Vec<Lookup
 /// ln p of the tokens of each lookup, in order, and the most probable token at each.
 fn look_up(model: &SmolLm3, hidden: Tensor<2>, lookups: &[Lookup], device: &Device) -> (Vec<f32>, Vec<u32>) {
     let rows = lookups.len();
-    let int =
-        |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [lookups.len()]), device);
-    let hidden = hidden.select(
-        0,
-        int(lookups.iter().map(|lookup| lookup.position as i32).collect()),
-    ); // [rows, hidden]
+    let positions = lookups.iter().map(|lookup| lookup.position as i32);
+    let hidden = hidden.select(0, upload(positions.collect(), device)); // [rows, hidden]
     let logits = linear(hidden, model.head()).cast(DType::F32); // [rows, vocab_size]
     let best = logits.clone().argmax(1).into_data().iter::<u32>().collect();
-    let columns = lookups
-        .iter()
-        .map(|lookup| lookup.tokens.len())
-        .max()
-        .unwrap_or(0);
+    let columns = lookups.iter().map(|lookup| lookup.tokens.len()).max();
+    let columns = columns.unwrap_or(0);
     let token =
         |lookup: &Lookup, column: usize| lookup.tokens.get(column).map_or(0, |(token, _)| *token as i32);
     let tokens: Vec<i32> = lookups
         .iter()
         .flat_map(|lookup| (0..columns).map(move |column| token(lookup, column)))
         .collect();
-    let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [rows, columns]), device);
-    let chosen: Vec<f32> = log_softmax(logits, 1)
-        .gather(1, tokens)
-        .into_data()
-        .iter()
-        .collect();
+    let tokens = upload(tokens, device).reshape([rows, columns]);
+    let chosen = log_softmax(logits, 1).gather(1, tokens);
+    let chosen: Vec<f32> = chosen.into_data().iter().collect();
     let asked = lookups
         .iter()
         .zip(chosen.chunks(columns.max(1)))

@@ -1,4 +1,4 @@
-//! What probes are made of: facts, plain sentences between them, and questions.
+//! The parts of probes: facts, plain sentences between them, and questions.
 //!
 //! A fact gives a thing a number; a question asks for the number of a thing. Things are an adjective and a noun, numbers
 //! have six digits, so that no answer can be guessed.
@@ -64,12 +64,12 @@ pub(super) fn number(rng: &mut impl Rng) -> String {
     rng.random_range(100_000..1_000_000u32).to_string()
 }
 
-/// What gives a thing its number.
+/// The fact that gives a thing its number.
 pub(super) fn fact(thing: &str, number: &str) -> String {
     format!("The number of the {thing} is {number}.")
 }
 
-/// What asks for it, up to where the answer goes on.
+/// The question for it, up to the answer.
 pub(super) fn question(thing: &str) -> String {
     format!("Question: What is the number of the {thing}?\nAnswer: The number of the {thing} is")
 }

@@ -23,9 +23,9 @@ pub enum ProblemTask {
 pub struct Problem {
     /// Where it is from, for messages.
     pub place: String,
-    /// What is asked.
+    /// The question.
     pub question: String,
-    /// How it can be solved: what an example shows.
+    /// A solution, which examples show.
     pub solution: String,
     /// The answer, normalised.
     pub answer: String,
@@ -87,7 +87,7 @@ impl ProblemTask {
         };
         row.check(self.name(), &[question, solution])?;
         let (question, solved) = (row.text(question)?, row.text(solution)?);
-        // A set may have the bare answer beside the solution.
+        // A set may have the bare answer in addition to the solution.
         let bare = (self == Self::Math && has("answer"))
             .then(|| row.text("answer"))
             .transpose()?;

@@ -34,22 +34,22 @@ pub struct Majority {
     pub right: bool,
 }
 
-/// What was found about a problem.
+/// The result of a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProblemRecord {
     /// Where the problem is from.
     pub place: String,
-    /// What the model was given.
+    /// The prompt.
     pub prompt: String,
     /// The right answer, normalised.
     pub gold: String,
-    /// What it wrote.
+    /// The model's solutions.
     pub solutions: Vec<Solution>,
-    /// What it wrote most often.
+    /// The most frequent answer.
     pub majority: Majority,
 }
 
-/// How a set was solved.
+/// The score on a set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProblemScore {
     /// Problems.
@@ -69,7 +69,7 @@ pub struct ProblemScore {
     pub tokens: Estimate,
 }
 
-/// What the model wrote, as a solution to `problem`; `thinking` if the prompt ends inside its thoughts.
+/// The model's text as a solution to `problem`; `thinking` if the prompt ends inside the thinking.
 pub(super) fn solution(
     task: ProblemTask,
     problem: &Problem,

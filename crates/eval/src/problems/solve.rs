@@ -15,21 +15,21 @@ use crate::item_log::ItemLog;
 use crate::likelihood::encode;
 use crate::{EvalError, Result};
 
-/// What a chat model is told after the question when nothing else is.
+/// The default instruction after a question to a chat model.
 pub const INSTRUCTION: &str = "Put the final answer in \\boxed{}.";
 
-/// How problems are put, and how solutions are written.
+/// How problems are posed, and how solutions are generated.
 #[derive(Debug, Clone)]
 pub struct Asking {
     /// The set.
     pub task: ProblemTask,
-    /// How the model is spoken to.
+    /// Plain text, or a conversation with or without thinking.
     pub mode: Mode,
-    /// What stands after each question of a conversation.
+    /// The text after each question of a conversation.
     pub instruction: String,
     /// Solved problems before each.
     pub shots: usize,
-    /// Problems that these are taken from, the first first.
+    /// Problems from which these are taken in order.
     pub examples: Vec<Problem>,
     /// Solutions of each problem.
     pub samples: usize,
@@ -44,12 +44,12 @@ struct Asked {
     item: usize,
     ids: Vec<u32>,
     text: String,
-    /// Whether the prompt ends inside the model's thoughts.
+    /// Whether the prompt ends inside the thinking.
     thinking: bool,
 }
 
-/// Solves the problems that `log` has not yet. Prompts of like length are continued together, about `tokens_at_once`
-/// tokens with what can still be written, the longest first. `progress` is told how many of how many problems are done.
+/// Solves the problems that are not in `log` yet. Prompts of similar length are continued together, about `tokens_at_once` tokens
+/// including the longest continuations, the longest first. `progress` gets the number of problems done and the total.
 ///
 /// # Errors
 /// A problem cannot be put to the model, the log cannot be written, or `progress` ends the work.
@@ -76,7 +76,7 @@ pub fn solve(
         left = rest;
         let done = log.records().len() as u64;
         progress(done, total)?;
-        // A batch is what it is whatever was done before: in another one, products of matrices may round differently.
+        // Batches do not depend on what was done before: in another batch, matrix products may round differently.
         if batch.iter().all(|asked| log.has(asked.item as u64)) {
             continue;
         }
@@ -103,7 +103,7 @@ fn solve_batch(
         .flat_map(|asked| std::iter::repeat_n(asked, samples))
         .collect();
     let prompts: Vec<Vec<u32>> = rows.iter().map(|asked| asked.ids.clone()).collect();
-    // Each solution has random numbers of its own, whatever it is written with.
+    // The random numbers of a solution do not depend on its batch.
     let streams: Vec<u64> = batch
         .iter()
         .flat_map(|asked| (0..samples).map(move |sample| (asked.item * samples + sample) as u64))
@@ -127,7 +127,7 @@ fn solve_batch(
         if ended.is_ok() {
             ended = go_on();
         }
-        // Looking for the end of plain text means decoding it at each token, which is not done in vain.
+        // Looking for a stop text means decoding at each token, so it is done only where there is one.
         let over = pieces
             .get_mut(row)
             .filter(|_| !stop.is_empty())

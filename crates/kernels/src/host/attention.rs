@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 
 use super::lanes::{exp, exp_row, largest, sum_of_pairs, wide};
-use super::matmul::{Cores, matmul};
+use super::matmul::{Cores, Matrix, matmul};
 use super::{Shared, Threads, View};
 use crate::Documents;
 
@@ -56,6 +56,36 @@ fn with_scratch(work: impl FnOnce(&mut Vec<f32>, &mut Vec<f32>)) {
     SCRATCH.with_borrow_mut(|(first, second)| work(first, second));
 }
 
+/// `to = left · right` for `[m, n, k]`, on the calling thread.
+fn product(to: &mut [f32], sizes: [usize; 3], left: Matrix<'_>, right: Matrix<'_>) {
+    matmul(to, sizes, left, right, false, Cores::One);
+}
+
+/// `to += left · right` for `[m, n, k]`, on the calling thread.
+fn add_product(to: &mut [f32], sizes: [usize; 3], left: Matrix<'_>, right: Matrix<'_>) {
+    matmul(to, sizes, left, right, true, Cores::One);
+}
+
+/// Output and log-sum-exp of a block of `lse.len()` queries, the first at position `begin` of its document.
+fn attend(
+    [queries, keys, values]: [Matrix<'_>; 3],
+    begin: usize,
+    dim: usize,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+    lse: &mut [f32],
+) {
+    let (rows, seen) = (lse.len(), begin + lse.len());
+    let scale = (dim as f32).powf(-0.5);
+    scores.resize(rows * seen, 0.0);
+    product(scores, [rows, seen, dim], queries, keys.transposed());
+    wide(
+        #[inline(always)]
+        || softmax(scores, lse, begin, seen, scale),
+    );
+    product(out, [rows, dim, seen], Matrix::rows(scores, seen), values);
+}
+
 /// Output `[batch, heads, seq, head_dim]` and log-sum-exp of each query's scores, `[batch, heads, seq]`.
 pub(crate) fn forward(
     q: View<'_, f32>,
@@ -65,55 +95,25 @@ pub(crate) fn forward(
     documents: &Documents,
     threads: Threads,
 ) -> (Vec<f32>, Vec<f32>) {
-    let seq = documents.seq();
+    let (seq, dim) = (documents.seq(), heads.dim);
     let queries = documents.batch() * heads.heads * seq;
-    let mut out = vec![0.0; queries * heads.dim];
+    let mut out = vec![0.0; queries * dim];
     let mut lse = vec![0.0; queries];
     let (out_at, lse_at) = (Shared::new(&mut out), Shared::new(&mut lse));
-    let scale = (heads.dim as f32).powf(-0.5);
     let tasks = tasks(documents, heads.kv_heads);
     threads.each(tasks.len(), |task| {
         let task = &tasks[task];
         with_scratch(|scores, _| {
             let group = heads.heads / heads.kv_heads;
-            let keys = k.head(task.batch, task.kv_head, task.start);
-            let values = v.head(task.batch, task.kv_head, task.start);
+            let [keys, values] = [k, v].map(|view| view.matrix(task.batch, task.kv_head, task.start));
             for head in task.kv_head * group..(task.kv_head + 1) * group {
                 for begin in (0..task.length).step_by(BLOCK) {
                     let rows = BLOCK.min(task.length - begin);
-                    let seen = begin + rows;
-                    let queries = q.head(task.batch, head, task.start + begin);
-                    scores.resize(rows * seen, 0.0);
-                    matmul(
-                        scores,
-                        [rows, seen, heads.dim],
-                        seen,
-                        (queries, [q.row(), 1]),
-                        (keys, [1, k.row()]),
-                        false,
-                        Cores::One,
-                    );
+                    let queries = q.matrix(task.batch, head, task.start + begin);
                     let at = (task.batch * heads.heads + head) * seq + task.start + begin;
                     // SAFETY: tasks have disjoint rows of queries.
-                    let (out, lse) = unsafe {
-                        (
-                            out_at.part(at * heads.dim, rows * heads.dim),
-                            lse_at.part(at, rows),
-                        )
-                    };
-                    wide(
-                        #[inline(always)]
-                        || softmax(scores, lse, begin, seen, scale),
-                    );
-                    matmul(
-                        out,
-                        [rows, heads.dim, seen],
-                        heads.dim,
-                        (scores, [seen, 1]),
-                        (values, [v.row(), 1]),
-                        false,
-                        Cores::One,
-                    );
+                    let (out, lse) = unsafe { (out_at.part(at * dim, rows * dim), lse_at.part(at, rows)) };
+                    attend([queries, keys, values], begin, dim, scores, out, lse);
                 }
             }
         });
@@ -133,17 +133,14 @@ pub(crate) fn extend(
     [queries, total]: [usize; 2],
     threads: Threads,
 ) -> Vec<f32> {
-    let mut out = vec![0.0; starts.len() * heads.heads * queries * heads.dim];
+    let all_heads = starts.len() * heads.heads;
+    let mut out = vec![0.0; all_heads * queries * heads.dim];
     let out_at = Shared::new(&mut out);
-    let scale = (heads.dim as f32).powf(-0.5);
     let group = heads.heads / heads.kv_heads;
     let blocks = queries.div_ceil(BLOCK);
-    threads.each(starts.len() * heads.heads * blocks, |task| {
+    threads.each(all_heads * blocks, |task| {
         // Last blocks first: they have the most keys.
-        let (block, row_and_head) = (
-            blocks - 1 - task / (starts.len() * heads.heads),
-            task % (starts.len() * heads.heads),
-        );
+        let (block, row_and_head) = (blocks - 1 - task / all_heads, task % all_heads);
         let (batch, head) = (row_and_head / heads.heads, row_and_head % heads.heads);
         let (start, before) = (starts[batch], total - queries);
         // The first query of the block that lies in the row.
@@ -152,38 +149,14 @@ pub(crate) fn extend(
         if begin >= end {
             return;
         }
-        let (rows, position) = (end - begin, before + begin - start);
-        let seen = position + rows;
-        let keys = k.head(batch, head / group, start);
-        let values = v.head(batch, head / group, start);
+        let [keys, values] = [k, v].map(|view| view.matrix(batch, head / group, start));
+        let inputs = [q.matrix(batch, head, begin), keys, values];
+        let at = (row_and_head * queries + begin) * heads.dim;
+        // SAFETY: tasks have disjoint blocks of queries.
+        let out = unsafe { out_at.part(at, (end - begin) * heads.dim) };
         with_scratch(|scores, lse| {
-            scores.resize(rows * seen, 0.0);
-            lse.resize(rows, 0.0);
-            matmul(
-                scores,
-                [rows, seen, heads.dim],
-                seen,
-                (q.head(batch, head, begin), [q.row(), 1]),
-                (keys, [1, k.row()]),
-                false,
-                Cores::One,
-            );
-            wide(
-                #[inline(always)]
-                || softmax(scores, lse, position, seen, scale),
-            );
-            let at = (row_and_head * queries + begin) * heads.dim;
-            // SAFETY: tasks have disjoint blocks of queries.
-            let out = unsafe { out_at.part(at, rows * heads.dim) };
-            matmul(
-                out,
-                [rows, heads.dim, seen],
-                heads.dim,
-                (scores, [seen, 1]),
-                (values, [v.row(), 1]),
-                false,
-                Cores::One,
-            );
+            lse.resize(end - begin, 0.0);
+            attend(inputs, before + begin - start, heads.dim, scores, out, lse);
         });
     });
     out
@@ -229,44 +202,23 @@ pub(crate) fn backward(
         let task = &tasks[task];
         with_scratch(|weights, changes| {
             let group = heads.heads / heads.kv_heads;
-            let keys = k.head(task.batch, task.kv_head, task.start);
-            let values = v.head(task.batch, task.kv_head, task.start);
+            let [keys, values] = [k, v].map(|view| view.matrix(task.batch, task.kv_head, task.start));
             let at = ((task.batch * heads.kv_heads + task.kv_head) * seq + task.start) * dim;
+            let count = task.length * dim;
             // SAFETY: tasks have disjoint documents and key/value heads.
-            let (dk, dv) = unsafe {
-                (
-                    dk_at.part(at, task.length * dim),
-                    dv_at.part(at, task.length * dim),
-                )
-            };
+            let (dk, dv) = unsafe { (dk_at.part(at, count), dv_at.part(at, count)) };
             for head in task.kv_head * group..(task.kv_head + 1) * group {
                 for begin in (0..task.length).step_by(BLOCK) {
                     let rows = BLOCK.min(task.length - begin);
                     let seen = begin + rows;
-                    let queries = q.head(task.batch, head, task.start + begin);
-                    let grads = grad.head(task.batch, head, task.start + begin);
-                    let at = (task.batch * heads.heads + head) * seq + task.start + begin;
+                    let first = task.start + begin;
+                    let [queries, grads] = [q, grad].map(|view| view.matrix(task.batch, head, first));
+                    let at = (task.batch * heads.heads + head) * seq + first;
                     weights.resize(rows * seen, 0.0);
                     changes.resize(rows * seen, 0.0);
-                    matmul(
-                        weights,
-                        [rows, seen, dim],
-                        seen,
-                        (queries, [q.row(), 1]),
-                        (keys, [1, k.row()]),
-                        false,
-                        Cores::One,
-                    );
-                    matmul(
-                        changes,
-                        [rows, seen, dim],
-                        seen,
-                        (grads, [grad.row(), 1]),
-                        (values, [1, v.row()]),
-                        false,
-                        Cores::One,
-                    );
-                    let grads_of = |row: usize| &grads[row * grad.row()..][..dim];
+                    product(weights, [rows, seen, dim], queries, keys.transposed());
+                    product(changes, [rows, seen, dim], grads, values.transposed());
+                    let grads_of = |row: usize| &grad.head(task.batch, head, first + row)[..dim];
                     wide(
                         #[inline(always)]
                         || {
@@ -280,35 +232,12 @@ pub(crate) fn backward(
                             }
                         },
                     );
+                    let (weights, changes) = (Matrix::rows(weights, seen), Matrix::rows(changes, seen));
                     // SAFETY: tasks have disjoint rows of queries.
                     let dq = unsafe { dq_at.part(at * dim, rows * dim) };
-                    matmul(
-                        dq,
-                        [rows, dim, seen],
-                        dim,
-                        (changes, [seen, 1]),
-                        (keys, [k.row(), 1]),
-                        false,
-                        Cores::One,
-                    );
-                    matmul(
-                        dk,
-                        [seen, dim, rows],
-                        dim,
-                        (changes, [1, seen]),
-                        (queries, [q.row(), 1]),
-                        true,
-                        Cores::One,
-                    );
-                    matmul(
-                        dv,
-                        [seen, dim, rows],
-                        dim,
-                        (weights, [1, seen]),
-                        (grads, [grad.row(), 1]),
-                        true,
-                        Cores::One,
-                    );
+                    product(dq, [rows, dim, seen], changes, keys);
+                    add_product(dk, [seen, dim, rows], changes.transposed(), queries);
+                    add_product(dv, [seen, dim, rows], weights.transposed(), grads);
                 }
             }
         });

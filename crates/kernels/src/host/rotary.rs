@@ -1,6 +1,7 @@
 //! Rotary position embedding from one strided tensor into another.
 
 use super::lanes::wide;
+use super::matmul::Matrix;
 use super::{Element, Shared, Threads};
 
 /// `[batch, heads, seq, head_dim]` with any strides, the last 1.
@@ -12,14 +13,16 @@ pub(crate) struct View<'a, E> {
 }
 
 impl<'a, E> View<'a, E> {
-    /// The matrix of one head from position `start` on, rows [`View::row`] apart.
+    /// One head from position `start` on.
     pub(crate) fn head(&self, batch: usize, head: usize, start: usize) -> &'a [E] {
         &self.data[batch * self.strides[0] + head * self.strides[1] + start * self.strides[2]..]
     }
+}
 
-    /// Stride between positions.
-    pub(crate) fn row(&self) -> usize {
-        self.strides[2]
+impl<'a> View<'a, f32> {
+    /// [`Self::head`] with a row for each position.
+    pub(crate) fn matrix(&self, batch: usize, head: usize, start: usize) -> Matrix<'a> {
+        Matrix::rows(self.head(batch, head, start), self.strides[2])
     }
 }
 

@@ -9,7 +9,7 @@ use burn::tensor::DType;
 use tch::{Device, Kind, Tensor};
 
 use super::deterministic::Deterministic;
-use super::shim::{Updated, flash_attention, fused_adamw};
+use super::shim::{Updated, done, flash_attention, fused_adamw};
 use super::tensor::{contiguous, own};
 use super::upload::upload;
 use crate::host_targets::HostTargets;
@@ -80,7 +80,7 @@ pub(super) fn attention(
     let (batch, scale) = (inputs[0].tensor.size()[0], scale(&inputs[0].tensor));
     let (cu_seqlens, max_seqlen) = uploaded_cu_seqlens(&documents, inputs[0].tensor.device());
     let [q, k, v] = inputs.each_ref().map(|tensor| listed(&tensor.tensor));
-    let outputs = flash_attention(&q, &k, &v, &cu_seqlens, max_seqlen, scale).map(TchTensor::new);
+    let outputs = done(flash_attention(&q, &k, &v, &cu_seqlens, max_seqlen, scale)).map(TchTensor::new);
     let out = rows_of(&outputs[0], batch);
     let saved = SavedAttention {
         inputs,

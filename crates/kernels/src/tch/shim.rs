@@ -58,7 +58,7 @@ fn refused(error: *mut c_char) -> Result<(), String> {
 
 /// # Panics
 /// LibTorch failed: a mistake of the caller, or out of memory. `tch` itself panics too.
-fn done<T>(outcome: Result<T, String>) -> T {
+pub(super) fn done<T>(outcome: Result<T, String>) -> T {
     outcome.unwrap_or_else(|text| panic!("LibTorch: {text}"))
 }
 
@@ -67,26 +67,10 @@ fn done<T>(outcome: Result<T, String>) -> T {
 /// # Shapes
 /// - `q`: `[tokens, heads, head_dim]`; `k`, `v`: `[tokens, kv_heads, head_dim]`
 /// - `cu_seqlens`: where each document begins, and at last the number of tokens; `int32`
+///
+/// # Errors
+/// What LibTorch says.
 pub(super) fn flash_attention(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    cu_seqlens: &Tensor,
-    max_seqlen: i64,
-    scale: f64,
-) -> [Tensor; 4] {
-    done(try_flash_attention(q, k, v, cu_seqlens, max_seqlen, scale))
-}
-
-/// Whether [`flash_attention`] runs on this device, tried with one token. It does not on GPUs before Ampere or in builds of
-/// LibTorch without it.
-pub(super) fn has_flash_attention(device: tch::Device) -> bool {
-    let token = Tensor::zeros([1, 1, 8], (tch::Kind::BFloat16, device));
-    let cu_seqlens = Tensor::from_slice(&[0i32, 1]).to_device(device);
-    try_flash_attention(&token, &token, &token, &cu_seqlens, 1, 1.0).is_ok()
-}
-
-fn try_flash_attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
@@ -108,6 +92,14 @@ fn try_flash_attention(
         ))?;
         Ok(out.map(|tensor| Tensor::from_ptr(tensor)))
     }
+}
+
+/// Whether [`flash_attention`] runs on this device, tried with one token. It does not on GPUs before Ampere or in builds of
+/// LibTorch without it.
+pub(super) fn has_flash_attention(device: tch::Device) -> bool {
+    let token = Tensor::zeros([1, 1, 8], (tch::Kind::BFloat16, device));
+    let cu_seqlens = Tensor::from_slice(&[0i32, 1]).to_device(device);
+    flash_attention(&token, &token, &token, &cu_seqlens, 1, 1.0).is_ok()
 }
 
 /// A parameter in an update: value, moments and gradient, all contiguous and not shared.

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
 use smollm3_recipe::{ModelConfig, ModelConfigError, PeftError, Spelling};
 
-use super::{FileDtype, NamedTensor, ShardError, TensorFiles, Values, to_f32, write_shards};
+use super::{FileDtype, NamedTensor, ShardError, TensorFiles, to_f32, write_shards};
 use crate::{NamedParameters, ParameterError, Rounded, SmolLm3, named_parameters};
 
 /// A checkpoint cannot be read or written.
@@ -68,7 +68,7 @@ impl Checkpoint {
     /// Opens a folder and checks that names and shapes are those of its `config.json`.
     ///
     /// A tied checkpoint may repeat its embedding as `lm_head.weight`, and old ones carry `rotary_emb.inv_freq`
-    /// buffers; both are passed over.
+    /// buffers; both are ignored.
     ///
     /// # Errors
     /// Files are missing or damaged, a tensor is missing, superfluous or of another shape, or the head of a tied model is
@@ -218,12 +218,7 @@ struct Collect {
 
 impl NamedParameters for Collect {
     fn visit<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        self.tensors.push(NamedTensor {
-            name: name.to_owned(),
-            shape: value.dims().to_vec(),
-            dtype: self.dtype,
-            values: Values::Later(Box::new(move || value.to_data().iter::<f32>().collect())),
-        });
+        self.tensors
+            .push(NamedTensor::later(name.to_owned(), param.val(), self.dtype));
     }
 }

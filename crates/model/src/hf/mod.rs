@@ -1,6 +1,6 @@
 //! Hugging Face folders: `config.json` and safetensors, one file or sharded with an index.
 //!
-//! Files are memory-mapped, so opening a checkpoint costs its headers, and a tensor is read when it is asked for.
+//! Files are memory-mapped: opening a checkpoint reads its headers only, and a tensor is read on first use.
 //! Writing keeps one tensor in host memory at a time.
 
 mod adapter;

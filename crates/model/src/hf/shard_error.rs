@@ -42,7 +42,7 @@ pub enum ShardError {
     Index {
         /// The index.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use burn::tensor::TensorData;
+use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, TensorInfo, View, serialize_to_file};
 use serde_json::{Value, json};
 
@@ -190,6 +190,16 @@ pub enum Values {
 }
 
 impl NamedTensor {
+    /// A tensor on a device, which is read when its turn comes.
+    pub fn later<const D: usize>(name: String, value: Tensor<D>, dtype: FileDtype) -> Self {
+        Self {
+            name,
+            shape: value.dims().to_vec(),
+            dtype,
+            values: Values::Later(Box::new(move || value.to_data().iter().collect())),
+        }
+    }
+
     /// The numbers.
     pub fn read(&self) -> Cow<'_, [f32]> {
         match &self.values {
@@ -270,25 +280,22 @@ pub fn write_shards(
             Some(format),
             &path,
         )
-        .map_err(|error| ShardError::Write {
-            path: path.clone(),
-            message: error.to_string(),
-        })?;
-        fs::File::open(&path)
-            .and_then(|file| file.sync_all())
-            .map_err(|error| ShardError::Write {
-                path,
-                message: error.to_string(),
-            })?;
+        .map_err(|error| unwritable(&path, &error))?;
+        let synced = fs::File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(|error| unwritable(&path, &error))?;
     }
     if total > 1 {
         let size: usize = tensors.iter().map(NamedTensor::bytes).sum();
         let index = json!({ "metadata": { "total_size": size }, "weight_map": weight_map });
         let path = folder.join(format!("{stem}.safetensors.index.json"));
-        fs::write(&path, format!("{index:#}\n")).map_err(|error| ShardError::Write {
-            path,
-            message: error.to_string(),
-        })?;
+        fs::write(&path, format!("{index:#}\n")).map_err(|error| unwritable(&path, &error))?;
     }
     Ok(())
+}
+
+fn unwritable(path: &Path, error: &dyn std::error::Error) -> ShardError {
+    ShardError::Write {
+        path: path.to_owned(),
+        message: error.to_string(),
+    }
 }

@@ -1,4 +1,4 @@
-//! Reduce-scatter and all-gather in the memory of the devices, without the host.
+//! Reduce-scatter and all-gather in device memory.
 
 use std::collections::VecDeque;
 

@@ -1,10 +1,10 @@
-//! Trained parameters in buckets: those of a layer together, and those of none.
+//! Trained parameters in buckets: one per layer, and one for all outside the layers.
 //!
-//! A bucket is what ranks sum at once, as soon as the backward pass has left it, so the last layer comes first. Every rank
-//! updates its shard of every bucket (ZeRO-1: Rajbhandari et al. 2020, arXiv:1910.02054).
+//! Ranks sum a bucket as soon as the backward pass has left its layer, so the last layer comes first. Every rank updates its
+//! shard of every bucket (ZeRO-1: Rajbhandari et al. 2020, arXiv:1910.02054).
 //!
 //! Rejected: one vector of all parameters, which needs a copy of all of them at once and can be summed only when the
-//! backward pass is over; one parameter at a time, which sends the many short ones in messages of their own.
+//! backward pass is over; one parameter at a time, which sends many short messages.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use smollm3_model::{NamedParameters, SmolLm3, named_parameters};
 use crate::Result;
 use crate::step::gradients::AccumulatedGradients;
 
-/// Elements that bounds between ranks are multiples of: a cache line of moments, and of any vector unit.
+/// Bounds between ranks are multiples of this many elements: a cache line of moments, and a multiple of any vector width.
 pub const SHARD_ALIGNMENT: usize = 64;
 
 /// All trained parameters.
@@ -96,7 +96,7 @@ impl Bucket {
         found.map(|(_, place)| place)
     }
 
-    /// Takes the gradients of these parameters, one after another; zeros where there is none.
+    /// Takes the gradients of these parameters, concatenated; zeros where there is none.
     pub fn take(&self, gradients: &mut AccumulatedGradients, device: &Device) -> Tensor<1> {
         let values = self.layout.parameters().map(|(name, place)| {
             gradients

@@ -1,4 +1,4 @@
-//! Where the backward pass puts gradients, from where they go to the sums over ranks.
+//! Where the backward pass puts gradients; full buckets are passed to the sums over ranks.
 
 use burn::tensor::{Device, Tensor};
 use smollm3_recipe::Sharding;
@@ -9,9 +9,10 @@ use crate::step::gradients::AccumulatedGradients;
 /// Takes a bucket by its number, with the gradients of all its parameters.
 pub(super) type SendBucket<'s> = &'s mut dyn FnMut(usize, Tensor<1>);
 
-/// Where the backward pass puts gradients.
+/// Where the backward pass puts gradients. By default for one rank, which sends nothing.
+#[derive(Default)]
 pub(crate) struct GradientSink<'a> {
-    /// Those that have not been sent.
+    /// Gradients that have not been sent.
     pub gradients: AccumulatedGradients,
     sender: Option<BucketSender<'a>>,
 }
@@ -22,21 +23,13 @@ struct BucketSender<'a> {
     sharding: Sharding,
     device: &'a Device,
     send: SendBucket<'a>,
-    /// Whether complete buckets are sent now.
+    /// Whether buckets are sent as they fill.
     is_open: bool,
     /// Buckets sent since it was opened.
     sent: usize,
 }
 
 impl<'a> GradientSink<'a> {
-    /// For one rank, which sends nothing.
-    pub fn alone() -> Self {
-        Self {
-            gradients: AccumulatedGradients::default(),
-            sender: None,
-        }
-    }
-
     /// For one of several ranks.
     pub fn of(send: SendBucket<'a>, buckets: &'a Buckets, sharding: Sharding, device: &'a Device) -> Self {
         Self {

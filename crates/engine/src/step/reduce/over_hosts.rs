@@ -1,5 +1,5 @@
-//! Reduce-scatter and all-gather in the memory of the hosts: in `f64` and in the order of ranks, so that all ranks and all runs have the
-//! same bits.
+//! Reduce-scatter and all-gather in host memory: in `f64` and in the order of ranks, so that all ranks and all runs have the same
+//! bits.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;

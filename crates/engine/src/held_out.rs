@@ -1,14 +1,14 @@
 //! Loss on held-out rows, in nats a token and bits a byte.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
-use burn::tensor::Device;
 use smollm3_corpus::Tokenizer;
 use smollm3_model::SmolLm3;
 use smollm3_records::{Event, HeldOutRecord};
 
-use super::backward::forward;
-use super::batch::{CrossEntropy, MicroBatch, Row};
-use crate::Result;
+use crate::step::forward;
+use crate::{CrossEntropy, MicroBatch, Result, Row, Run};
 
 /// Summed loss over a piece of text.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -53,18 +53,59 @@ impl std::ops::AddAssign for HeldOut {
     }
 }
 
-/// Loss on rows, all at once.
+/// Loss on rows, `rows_at_once` at a time.
 ///
 /// # Errors
 /// The rows' document starts do not fit their length.
-pub fn held_out_rows(model: &SmolLm3, rows: &[Row], bytes: &[u32], device: &Device) -> Result<HeldOut> {
-    let batch = MicroBatch::new(rows, device)?;
-    let loss = forward(&CrossEntropy, &model.valid(), &batch);
-    Ok(HeldOut {
-        nats: f64::from(loss.sum.into_scalar::<f32>()),
-        tokens: loss.count as u64,
-        bytes: rows.iter().map(|row| target_bytes(row, bytes)).sum(),
-    })
+pub fn held_out_loss(run: &Run, model: &SmolLm3, rows: &[Row], rows_at_once: usize) -> Result<HeldOut> {
+    let (model, bytes) = (model.valid(), token_bytes(&run.data.tokenizer));
+    let mut total = HeldOut::default();
+    for rows in rows.chunks(rows_at_once.max(1)) {
+        let batch = MicroBatch::new(rows, &run.device)?;
+        let loss = forward(&CrossEntropy, &model, &batch);
+        let targets = rows.iter().flat_map(|row| row.targets.iter().flatten());
+        let bytes = targets.filter_map(|id| bytes.get(*id as usize));
+        total += HeldOut {
+            nats: f64::from(loss.sum.into_scalar::<f32>()),
+            tokens: batch.targets.count() as u64,
+            bytes: bytes.map(|bytes| u64::from(*bytes)).sum(),
+        };
+    }
+    Ok(total)
+}
+
+/// Loss on the text of each category that the run keeps out of training: up to `rows` rows of `length` tokens a source,
+/// `rows_at_once` at a time.
+///
+/// # Errors
+/// A store cannot be read.
+pub fn held_out_by_category(
+    run: &Run,
+    model: &SmolLm3,
+    length: u64,
+    rows: u64,
+    rows_at_once: usize,
+) -> Result<BTreeMap<String, HeldOut>> {
+    let mut by_category: BTreeMap<String, HeldOut> = BTreeMap::new();
+    for (name, store) in &run.data.stores {
+        let (Some(held_out), Some(source)) = (&store.held_out, run.recipe.sources.get(name)) else {
+            continue;
+        };
+        let reader = run.data.held_out_reader(held_out, length)?;
+        let windows = spread(reader.windows(), rows);
+        let rows = windows.map(|window| Ok(Row::of_window(&reader.read(window)?, 0)));
+        let loss = held_out_loss(run, model, &rows.collect::<Result<Vec<_>>>()?, rows_at_once)?;
+        if loss.tokens > 0 {
+            *by_category.entry(source.category.clone()).or_default() += loss;
+        }
+    }
+    Ok(by_category)
+}
+
+/// Up to `most` of the numbers below `count`, evenly spread.
+pub fn spread(count: u64, most: u64) -> impl Iterator<Item = u64> {
+    let take = count.min(most);
+    (0..take).map(move |index| index * count / take)
 }
 
 /// −ln p(target) of each token of a batch, 0 where there is no target; nats.
@@ -74,15 +115,6 @@ pub fn token_losses(model: &SmolLm3, batch: &MicroBatch) -> Vec<f32> {
         .into_data()
         .iter()
         .collect()
-}
-
-fn target_bytes(row: &Row, bytes: &[u32]) -> u64 {
-    row.targets
-        .iter()
-        .flatten()
-        .filter_map(|id| bytes.get(*id as usize))
-        .map(|bytes| u64::from(*bytes))
-        .sum()
 }
 
 /// The number of bytes of text of each token of a byte-level tokenizer; 0 for special tokens.

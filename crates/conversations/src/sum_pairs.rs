@@ -4,8 +4,9 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use smollm3_conversations::{sum, sum_conversation};
 use smollm3_recipe::SumAnswers;
+
+use crate::sums::{sum, sum_conversation};
 
 /// Pair `index` of a seed. The wrong answer is the right one but for a mistake in a digit; with `think` the thoughts before
 /// it are right, as they are where a model slips at the end. Where equations are preferred, every other pair has the right
