@@ -128,7 +128,11 @@ fn refusals_name_what_is_wrong() {
         assert!(matches!(refused, Err(WindowError::Length { sequence_length }) if sequence_length == length));
     }
     let (folder, _) = store(&three());
-    let bare = TokenStore::options().without_index().open(folder.path()).unwrap();
+    let unindexed = OpenOptions {
+        ignore_index: true,
+        ..OpenOptions::default()
+    };
+    let bare = unindexed.open(folder.path()).unwrap();
     let bare = WindowReader::new(bare, 5, 100, Documents::Index).unwrap();
     assert!(matches!(bare.read(0), Err(WindowError::Store(_))));
 }

@@ -30,4 +30,4 @@ pub use format::{TokenWidth, human_count};
 pub use reader::{OpenOptions, TokenFile, TokenStore, Window};
 pub use streamed::{StreamedShard, StreamedStore};
 pub use tokens::Tokens;
-pub use writer::{StoreWriter, StoreWritten};
+pub use writer::StoreWriter;
