@@ -203,7 +203,9 @@ impl Bench<'_> {
         let folder = self.work.join("written");
         let vocab_size = u64::from(self.tokenizer.info().vocab_size);
         let mut writer = StoreWriter::create(folder.join("tokens.ds"), "bench", vocab_size)?;
-        documents.iter().try_for_each(|tokens| writer.push_document(tokens))?;
+        documents
+            .iter()
+            .try_for_each(|tokens| writer.push_document(tokens))?;
         writer.finish()?;
         Ok(fs::remove_dir_all(&folder).map_err(io("remove", &folder))?)
     }

@@ -157,7 +157,12 @@ fn check_components(json: &Value) -> Result<(), String> {
     if kind(model) != "BPE" {
         return Err(format!("the model {}", kind(model)));
     }
-    for option in ["dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"] {
+    for option in [
+        "dropout",
+        "continuing_subword_prefix",
+        "end_of_word_suffix",
+        "byte_fallback",
+    ] {
         if is_set(&model[option]) {
             return Err(format!("`{option}` of the model BPE"));
         }
@@ -178,7 +183,10 @@ fn check_components(json: &Value) -> Result<(), String> {
     }
     let added = json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
     if let Some(token) = added.iter().find(|token| is_set(&token["single_word"])) {
-        return Err(format!("the added token {}, which is a single word", token["content"]));
+        return Err(format!(
+            "the added token {}, which is a single word",
+            token["content"]
+        ));
     }
     for normalized in [false, true] {
         let tokens = added.iter().filter(|token| token["normalized"] == normalized);
@@ -263,7 +271,9 @@ impl Spellings {
     fn bytes(&self, id: u32) -> &[u8] {
         let entry = self.entries.get(id as usize).copied().unwrap_or_default();
         let start = entry.start as usize;
-        self.bytes.get(start..start + entry.length as usize).unwrap_or_default()
+        self.bytes
+            .get(start..start + entry.length as usize)
+            .unwrap_or_default()
     }
 
     /// Whether `ids` spell `text`.

@@ -123,5 +123,7 @@ fn target(source: &str, folder: &Path, file: &RemoteFile) -> Result<PathBuf> {
 fn read_record(folder: &Path) -> Result<BTreeMap<String, Shard>> {
     let text = read_if_present(&folder.join(RECORD))?;
     // An unreadable record only costs a download.
-    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    Ok(text
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default())
 }

@@ -46,13 +46,22 @@ pub fn open_rows<S: AsRef<str>>(
         return Ok(Box::new(LocalShards::find(source, &local)?));
     }
     if !local.is_empty() {
-        let problem = format!("`{}` is local and others are remote; give each its own source", local[0]);
+        let problem = format!(
+            "`{}` is local and others are remote; give each its own source",
+            local[0]
+        );
         return Err(CorpusError::source(source, problem));
     }
     let client = RemoteClient::new(cache.retry)?;
     let files = client.list(source, addresses, &is_row_file)?;
     let folder = cache.folder.join(source);
-    Ok(Box::new(ShardCache::open(source, folder, cache.bytes, files, client)?))
+    Ok(Box::new(ShardCache::open(
+        source,
+        folder,
+        cache.bytes,
+        files,
+        client,
+    )?))
 }
 
 /// Files on local disk.
@@ -86,7 +95,9 @@ impl LocalShards {
             }
             if paths.len() == before {
                 let problem = match path.exists() || has_glob(pattern) {
-                    true => format!("`{pattern}` holds no file it can read; files must end in {ROW_FILE_NAMES}"),
+                    true => {
+                        format!("`{pattern}` holds no file it can read; files must end in {ROW_FILE_NAMES}")
+                    }
                     false => format!("`{pattern}` does not exist"),
                 };
                 return Err(CorpusError::source(name, problem));

@@ -99,7 +99,11 @@ impl SpecialTexts {
     }
 
     /// All spellings are tokens.
-    pub(crate) fn encode_parsed(&self, tokenizer: &Encoder, text: &str) -> tokenizers::Result<Vec<TextToken>> {
+    pub(crate) fn encode_parsed(
+        &self,
+        tokenizer: &Encoder,
+        text: &str,
+    ) -> tokenizers::Result<Vec<TextToken>> {
         let tokens = tokenizer.spans(text)?;
         // Another text may have been normalised to one of them, such as `<|IM_END|>` to lower case.
         let is_foreign = |token: &TextToken| {
@@ -223,7 +227,9 @@ impl StandIns {
 
         // Tokens begin and end inside pieces of text or at the ends of others.
         let in_text = |at: usize| {
-            let piece = starts.partition_point(|[start, _]| *start <= at).saturating_sub(1);
+            let piece = starts
+                .partition_point(|[start, _]| *start <= at)
+                .saturating_sub(1);
             let [start, from] = starts.get(piece).copied().unwrap_or_default();
             let end = starts.get(piece + 1).map_or(text.len(), |[_, from]| *from);
             (from + (at - start.min(at))).min(end)

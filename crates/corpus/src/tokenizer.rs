@@ -138,14 +138,19 @@ impl Tokenizer {
         let added = (SPECIAL_TOKENS.len() + ADDED_TOKENS.len()) as u32;
         let least = BYTE_ENTRIES + added;
         if vocab_size < least {
-            let problem = format!("must be at least {least} (256 bytes and {added} added tokens), got {vocab_size}");
+            let problem =
+                format!("must be at least {least} (256 bytes and {added} added tokens), got {vocab_size}");
             return Err(CorpusError::argument("vocab_size", problem));
         }
-        let failed = |error: tokenizers::Error| CorpusError::tokenizer("(new)", format!("training failed: {error}"));
+        let failed =
+            |error: tokenizers::Error| CorpusError::tokenizer("(new)", format!("training failed: {error}"));
 
         // As in the tokenizers that the steps come from: a word that is an entry is one token with or without its merges.
         let ignore_merges = numbers == Numbers::UpToThreeDigits;
-        let model = BPE::builder().ignore_merges(ignore_merges).build().map_err(failed)?;
+        let model = BPE::builder()
+            .ignore_merges(ignore_merges)
+            .build()
+            .map_err(failed)?;
         let steps = numbers.steps().map_err(failed)?;
         let mut tokenizer: TokenizerImpl<
             BPE,
@@ -212,7 +217,10 @@ impl Tokenizer {
         let inner = parse(json).map_err(|problem| refused(format!("not a tokenizer.json: {problem}")))?;
         let id = |token: &str| inner.token_to_id(token);
         let end_of_text = END_NAMES.iter().find_map(|end| id(end)).ok_or_else(|| {
-            refused(format!("no token ends a document; it needs one of {}", END_NAMES.join(", ")))
+            refused(format!(
+                "no token ends a document; it needs one of {}",
+                END_NAMES.join(", ")
+            ))
         })?;
         // Ids may have holes, so the size is one past the highest id, not the number of entries.
         let vocabulary = inner.get_vocab(true);
@@ -456,6 +464,8 @@ fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     let mut tokenizer = parsed.map_err(|error| error.to_string())?;
     // As in transformers: texts are neither truncated nor padded unless the caller asks for it.
     tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| error.to_string())?;
     Ok(tokenizer)
 }

@@ -266,7 +266,9 @@ fn parse(name: &str) -> Option<(&str, Rest)> {
 }
 
 fn total(found: &BTreeMap<String, Found>) -> u64 {
-    found.values().fold(0, |sum, entry| sum.saturating_add(entry.bytes))
+    found
+        .values()
+        .fold(0, |sum, entry| sum.saturating_add(entry.bytes))
 }
 
 /// Marks an entry as just used.

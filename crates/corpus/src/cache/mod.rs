@@ -238,6 +238,7 @@ impl ShardCache {
         };
         let task = self.shared.client.spawn(async move {
             download.result = Some(download.shared.download(index).await);
+            drop(download);
         });
         state.coming.insert(index, task);
     }
@@ -295,7 +296,9 @@ impl Shared {
         if let (Some(bundle), Some(entry)) = (self.bundles.get(index), self.entries.get(index)) {
             let path = self.folder.path_of(&entry.key, bundle.base());
             for (file, path) in bundle.files(&path) {
-                self.client.download_async(&self.source, file, &path, &|_| {}).await?;
+                self.client
+                    .download_async(&self.source, file, &path, &|_| {})
+                    .await?;
             }
         }
         Ok(())

@@ -159,12 +159,16 @@ fn values(array: &dyn Array, path: &str) -> Result<Vec<Value>, Problem> {
         DataType::Float64 => Ok(floats::<Float64Type>(array, |value| value)),
         DataType::Decimal128(..) => Ok(decimals::<Decimal128Type>(array)),
         DataType::Decimal256(..) => Ok(decimals::<Decimal256Type>(array)),
-        DataType::Date32 => printed::<Date32Type>(array, path, as_date::<Date32Type>),
-        DataType::Time32(_) => printed::<Time32MillisecondType>(array, path, as_time::<Time32MillisecondType>),
-        DataType::Time64(TimeUnit::Nanosecond) => {
-            printed::<Time64NanosecondType>(array, path, as_time::<Time64NanosecondType>)
+        DataType::Date32 => printed::<Date32Type, _>(array, path, as_date::<Date32Type>),
+        DataType::Time32(_) => {
+            printed::<Time32MillisecondType, _>(array, path, as_time::<Time32MillisecondType>)
         }
-        DataType::Time64(_) => printed::<Time64MicrosecondType>(array, path, as_time::<Time64MicrosecondType>),
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            printed::<Time64NanosecondType, _>(array, path, as_time::<Time64NanosecondType>)
+        }
+        DataType::Time64(_) => {
+            printed::<Time64MicrosecondType, _>(array, path, as_time::<Time64MicrosecondType>)
+        }
         DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
             moments::<TimestampNanosecondType>(array, path, zone.is_some())
         }

@@ -74,8 +74,14 @@ const REFUSED: [(&[u8], &str); 9] = [
     (b"7z\xbc\xaf\x27\x1c", "it is a 7z archive; unpack it (`7z x`)"),
     (b"\x04\x22\x4d\x18", LZ4),
     (b"\x02\x21\x4c\x18", LZ4),
-    (b"\xff\x06\0\0sNaPpY", "it is compressed with Snappy; unpack it (`snzip -d`)"),
-    (b"ARROW1", "it is an Arrow file; write it as Parquet (`pyarrow.parquet.write_table`)"),
+    (
+        b"\xff\x06\0\0sNaPpY",
+        "it is compressed with Snappy; unpack it (`snzip -d`)",
+    ),
+    (
+        b"ARROW1",
+        "it is an Arrow file; write it as Parquet (`pyarrow.parquet.write_table`)",
+    ),
     (b"Obj\x01", "it is an Avro file; write it as Parquet"),
     (b"ORC", "it is an ORC file; write it as Parquet"),
     (
@@ -91,7 +97,9 @@ const REFUSED: [(&[u8], &str); 9] = [
 pub(super) fn detect(path: &Path, name: &str) -> Result<RowFormat> {
     let refuse = |problem: &str| Err(CorpusError::source(name, problem));
     if !is_row_file(name) {
-        return refuse(&format!("its name does not tell the format; it must end in {ROW_FILE_NAMES}"));
+        return refuse(&format!(
+            "its name does not tell the format; it must end in {ROW_FILE_NAMES}"
+        ));
     }
     let mut head = Vec::with_capacity(64);
     let file = File::open(path).map_err(io("open", path))?;

@@ -58,7 +58,9 @@ impl Lines {
     pub(super) fn line(&self, line: usize) -> &[u8] {
         let end = |line: usize| self.ends.get(line).copied();
         let start = line.checked_sub(1).and_then(end).unwrap_or(0);
-        self.buffer.get(start..end(line).unwrap_or(start)).unwrap_or_default()
+        self.buffer
+            .get(start..end(line).unwrap_or(start))
+            .unwrap_or_default()
     }
 }
 
@@ -76,8 +78,7 @@ pub(super) fn open(path: &Path, name: &str, compression: Compression, from: Posi
         Box::new(Cursor::new(head).chain(stream))
     } else if compression == Compression::Plain {
         let mut file = open()?;
-        file.seek(SeekFrom::Start(from.bytes))
-            .map_err(io("read", path))?;
+        file.seek(SeekFrom::Start(from.bytes)).map_err(io("read", path))?;
         read.store(from.bytes, Ordering::Relaxed);
         unpack(file, compression, read.clone()).map_err(trouble)?
     } else {
@@ -97,13 +98,19 @@ pub(super) fn open(path: &Path, name: &str, compression: Compression, from: Posi
 fn skip(stream: &mut impl Read, bytes: u64) -> io::Result<()> {
     let skipped = io::copy(&mut stream.take(bytes), &mut io::sink())?;
     match skipped < bytes {
-        true => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than it was")),
+        true => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "it is shorter than it was",
+        )),
         false => Ok(()),
     }
 }
 
 fn damaged(name: &str, unit: &str, rows: u64, error: &io::Error) -> CorpusError {
-    CorpusError::source(name, format!("it is damaged or cut short after {unit} {rows}: {error}"))
+    CorpusError::source(
+        name,
+        format!("it is damaged or cut short after {unit} {rows}: {error}"),
+    )
 }
 
 /// How a file holds its rows.

@@ -7,7 +7,6 @@ use std::io::{self, BufRead};
 
 use memchr::memchr2;
 
-
 /// The position of a reader in a list.
 #[derive(Debug, Default)]
 pub(super) struct List {
@@ -59,7 +58,10 @@ impl List {
             }
             let bytes = ready(stream)?;
             if bytes.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its list has no end"));
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "its list has no end",
+                ));
             }
             let (taken, end) = self.scan(bytes);
             buffer.extend_from_slice(bytes.get(..taken).unwrap_or_default());

@@ -26,7 +26,9 @@ pub(super) fn open(path: &Path, name: &str, column: &str, from: Position) -> Res
     let bytes = fs::metadata(path).map_err(io("read", path))?.len();
     check_text(metadata.schema(), column).map_err(|problem| CorpusError::source(name, problem))?;
     let mut leaves = metadata.parquet_schema().columns().iter();
-    let leaf = leaves.position(|leaf| leaf.path().parts() == [column]).unwrap_or(0);
+    let leaf = leaves
+        .position(|leaf| leaf.path().parts() == [column])
+        .unwrap_or(0);
 
     let rows = row_groups::rows(metadata.metadata());
     let decode = move |batch: &RecordBatch, row: u64| {
@@ -50,7 +52,12 @@ pub(super) fn open(path: &Path, name: &str, column: &str, from: Position) -> Res
         from: from.rows,
         at_once: ROW_GROUPS_AT_ONCE,
         batch_rows: BATCH_ROWS,
-        bytes: &|group| group.columns().get(leaf).map_or(0, |column| column.uncompressed_size()),
+        bytes: &|group| {
+            group
+                .columns()
+                .get(leaf)
+                .map_or(0, |column| column.uncompressed_size())
+        },
     };
     Ok(Box::new(RowGroups::new(source, &plan)))
 }

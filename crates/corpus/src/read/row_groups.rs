@@ -238,7 +238,9 @@ fn column_before_file<T>(source: &Source<T>, group: usize) -> Option<String> {
     let group = source.metadata.metadata().row_groups().get(group)?;
     let mut columns = group.columns().iter().enumerate();
     let (_, column) = columns.find(|(leaf, column)| {
-        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let start = column
+            .dictionary_page_offset()
+            .unwrap_or(column.data_page_offset());
         source.columns.leaf_included(*leaf) && (start < 0 || column.compressed_size() < 0)
     })?;
     Some(column.column_path().string())

@@ -23,7 +23,10 @@ pub(super) fn decoded(
     columns: &Columns,
 ) -> Result<SchemaDescriptor, ParquetError> {
     let root = schema.root_schema();
-    let fields = root.get_fields().iter().map(|field| rebuilt(field, columns.holds(field.name())));
+    let fields = root
+        .get_fields()
+        .iter()
+        .map(|field| rebuilt(field, columns.holds(field.name())));
     let root = Type::group_type_builder(root.name())
         .with_fields(fields.collect::<Result<_, _>>()?)
         .build()?;

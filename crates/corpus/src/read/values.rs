@@ -141,7 +141,10 @@ pub fn rows_of<'a>(
 fn parquet_values(path: &Path, file: Arc<str>, columns: &Columns) -> Result<RowGroups<ValueBatch>> {
     let metadata = row_groups::metadata(path, &file, columns)?;
     let fields = metadata.schema().fields().clone();
-    let read = fields.iter().enumerate().filter(|(_, field)| columns.holds(field.name()));
+    let read = fields
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| columns.holds(field.name()));
     let read = ProjectionMask::roots(metadata.parquet_schema(), read.map(|(index, _)| index));
     arrow_json::check(&fields, columns).map_err(|problem| CorpusError::source(&*file, problem))?;
     let name = file.to_string();

@@ -67,7 +67,8 @@ impl RemoteClient {
         };
         let mut output = File::create(&partial.path).map_err(io("create", &partial.path))?;
 
-        self.copy(source, file, &mut output, &partial.path, progress).await?;
+        self.copy(source, file, &mut output, &partial.path, progress)
+            .await?;
         output.sync_all().map_err(io("write", &partial.path))?;
         fs::rename(&partial.path, target).map_err(io("write", target))?;
         partial.keep = true;
@@ -144,7 +145,10 @@ impl RemoteClient {
                 Ok(None) => return Ok(None),
             };
             if *have + bytes.len() as u64 > file.shard.bytes {
-                let message = format!("the server sent more than the {} bytes it announced", file.shard.bytes);
+                let message = format!(
+                    "the server sent more than the {} bytes it announced",
+                    file.shard.bytes
+                );
                 return Ok(Some(Fault::Lasting(message)));
             }
             output.write_all(&bytes).map_err(io("write", path))?;

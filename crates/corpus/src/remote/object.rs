@@ -45,7 +45,9 @@ pub(super) fn open_bucket(
     };
     // As the builders' own `from_env`, but from the client's environment.
     let variables = |prefix: &'static str| {
-        let named = environment.iter().filter(move |(name, _)| name.starts_with(prefix));
+        let named = environment
+            .iter()
+            .filter(move |(name, _)| name.starts_with(prefix));
         named.map(|(name, value)| (name.to_ascii_lowercase(), value))
     };
     Ok(match store {
@@ -56,7 +58,9 @@ pub(super) fn open_bucket(
                     builder = builder.with_config(key, value);
                 }
             }
-            let allow_http = environment.get("AWS_ALLOW_HTTP").is_some_and(|value| value == "true");
+            let allow_http = environment
+                .get("AWS_ALLOW_HTTP")
+                .is_some_and(|value| value == "true");
             let builder = builder.with_client_options(options().with_allow_http(allow_http));
             Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build()?)
         }
@@ -85,7 +89,9 @@ impl RemoteClient {
         };
         if described.bytes != file.shard.bytes {
             let (now, listed) = (described.bytes, file.shard.bytes);
-            return Err(Fault::Lasting(format!("it has {now} bytes, it was listed with {listed}")));
+            return Err(Fault::Lasting(format!(
+                "it has {now} bytes, it was listed with {listed}"
+            )));
         }
         match described.version {
             Some(version) if file.shard.version.starts_with("etag ") && version != file.shard.version => {
@@ -226,7 +232,10 @@ fn check_status(status: StatusCode, headers: &HeaderMap, url: &Url) -> Result<()
             "the server answered {status}; set HF_TOKEN to a token that may read it, and accept the \
              conditions of a gated repository on its page"
         ),
-        _ => format!("the server {} answered {status}", url.host_str().unwrap_or_default()),
+        _ => format!(
+            "the server {} answered {status}",
+            url.host_str().unwrap_or_default()
+        ),
     };
     Err(Fault::of_status(message, status, headers))
 }

@@ -141,7 +141,9 @@ impl<'a> Attempts<'a> {
         self.failures += 1;
         if self.failures >= self.policy.attempts {
             let failures = self.failures;
-            return Err(format!("{what}: {message}; given up after {failures} attempts in a row"));
+            return Err(format!(
+                "{what}: {message}; given up after {failures} attempts in a row"
+            ));
         }
         let wait = self.policy.wait(self.failures, asked);
         tracing::warn!(what, message, ?wait, "waiting before the next attempt");

@@ -35,7 +35,10 @@ impl TryFrom<String> for Fingerprint {
     fn try_from(text: String) -> Result<Self> {
         let hash = blake3::Hash::from_hex(&text);
         hash.map(Fingerprint).map_err(|_| {
-            CorpusError::argument("fingerprint", format!("must be 64 hexadecimal digits, got `{text}`"))
+            CorpusError::argument(
+                "fingerprint",
+                format!("must be 64 hexadecimal digits, got `{text}`"),
+            )
         })
     }
 }

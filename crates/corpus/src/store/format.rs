@@ -98,7 +98,9 @@ pub fn human_count(tokens: u64) -> String {
         exponent += 1;
         value /= 10f64.powi(((exponent / 3 - bucket) * 3) as i32);
     }
-    let prefix = ["", "k", "M", "G", "T", "P", "E"].get(exponent / 3).unwrap_or(&"");
+    let prefix = ["", "k", "M", "G", "T", "P", "E"]
+        .get(exponent / 3)
+        .unwrap_or(&"");
     format!("{value:.*} {prefix}T", digits(exponent))
 }
 

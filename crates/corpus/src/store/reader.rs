@@ -125,7 +125,10 @@ impl TokenFile {
             let map = Mapped::open(&name)?;
             let (ends, rest) = map.bytes().as_chunks::<8>();
             if !rest.is_empty() {
-                return damaged(format!("its index has {} bytes, not a multiple of 8", map.bytes().len()));
+                return damaged(format!(
+                    "its index has {} bytes, not a multiple of 8",
+                    map.bytes().len()
+                ));
             }
             last_end = Some(ends.last().map_or(0, |end| u64::from_le_bytes(*end)));
             index = Some(map);
@@ -134,20 +137,28 @@ impl TokenFile {
         let metadata = read_if_present(&beside(path, "metadata"))?;
         let metadata = metadata.map(|text| Metadata::parse(path, &text)).transpose()?;
         let given = options.width.or(metadata.as_ref().map(|metadata| metadata.width));
-        let width = given.or_else(|| width_from_sizes(bytes, last_end)).ok_or_else(|| {
-            let problem = "the token width is unknown: `.ds.metadata` is missing; give it (2 or 4 bytes)";
-            CorpusError::store(path, problem)
-        })?;
+        let width = given
+            .or_else(|| width_from_sizes(bytes, last_end))
+            .ok_or_else(|| {
+                let problem = "the token width is unknown: `.ds.metadata` is missing; give it (2 or 4 bytes)";
+                CorpusError::store(path, problem)
+            })?;
 
         if !bytes.is_multiple_of(width.bytes()) {
-            return damaged(format!("{bytes} bytes are not a multiple of {} bytes a token", width.bytes()));
+            return damaged(format!(
+                "{bytes} bytes are not a multiple of {} bytes a token",
+                width.bytes()
+            ));
         }
         let len_tokens = bytes / width.bytes();
         if let Some(end) = last_end.filter(|end| *end != len_tokens) {
             return damaged(format!("it holds {len_tokens} tokens, its index ends at {end}"));
         }
         if let Some(other) = metadata.as_ref().filter(|metadata| metadata.tokens != len_tokens) {
-            return damaged(format!("it holds {len_tokens} tokens, its metadata says {}", other.tokens));
+            return damaged(format!(
+                "it holds {len_tokens} tokens, its metadata says {}",
+                other.tokens
+            ));
         }
         Ok(TokenFile {
             path: path.to_owned(),
@@ -195,7 +206,9 @@ impl TokenFile {
             return Err(CorpusError::beyond(&self.path, what, available));
         }
         let width = self.width.bytes();
-        let bytes = self.token_bytes().get((range.start * width) as usize..(range.end * width) as usize);
+        let bytes = self
+            .token_bytes()
+            .get((range.start * width) as usize..(range.end * width) as usize);
         Ok(Tokens::new(bytes.unwrap_or_default(), self.width))
     }
 
@@ -407,6 +420,10 @@ impl TokenStore {
             in_file -= documents;
         }
         let available = format!("{} documents", document - in_file);
-        Err(CorpusError::beyond(&self.path, format!("document {document}"), available))
+        Err(CorpusError::beyond(
+            &self.path,
+            format!("document {document}"),
+            available,
+        ))
     }
 }

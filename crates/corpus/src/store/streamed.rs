@@ -50,7 +50,11 @@ impl StreamedStore {
         options: &OpenOptions,
         client: RemoteClient,
     ) -> Result<Self> {
-        let part = |name: &str| [".ds", ".ds.index", ".ds.metadata"].iter().any(|end| name.ends_with(end));
+        let part = |name: &str| {
+            [".ds", ".ds.index", ".ds.metadata"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        };
         let (main, beside): (Vec<_>, Vec<_>) = client
             .list(source, addresses, &part)?
             .into_iter()

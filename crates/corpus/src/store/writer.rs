@@ -72,7 +72,8 @@ impl StoreWriter {
         }
         let start = self.buffer.len();
         let width = self.metadata.width;
-        self.buffer.resize(start + width.bytes() as usize * tokens.len(), 0);
+        self.buffer
+            .resize(start + width.bytes() as usize * tokens.len(), 0);
         let buffer = self.buffer.get_mut(start..).unwrap_or_default();
         match width {
             TokenWidth::U32 => {

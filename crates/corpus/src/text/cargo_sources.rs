@@ -119,7 +119,10 @@ impl CargoSources {
         for (label, path, verdict) in judged.into_iter().flatten() {
             match verdict {
                 Verdict::Take { bytes, hash } if seen.insert(hash) => {
-                    hasher.update(label.as_bytes()).update(b"\0").update(hash.as_bytes());
+                    hasher
+                        .update(label.as_bytes())
+                        .update(b"\0")
+                        .update(hash.as_bytes());
                     report.files += 1;
                     report.bytes += bytes;
                     files.push(path);
@@ -163,7 +166,9 @@ impl DocumentSource for CargoSources {
     }
 
     fn document(&self, index: u64) -> Result<Cow<'_, str>> {
-        let path = usize::try_from(index).ok().and_then(|index| self.files.get(index));
+        let path = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.files.get(index));
         let path = path.ok_or_else(|| no_document(self, index))?;
         Ok(Cow::Owned(fs::read_to_string(path).map_err(io("read", path))?))
     }
@@ -176,7 +181,10 @@ impl DocumentSource for CargoSources {
 fn metadata(manifest: &Path) -> Result<Metadata> {
     let ask = |options: &[&str]| {
         let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
-        MetadataCommand::new().manifest_path(manifest).other_options(options).exec()
+        MetadataCommand::new()
+            .manifest_path(manifest)
+            .other_options(options)
+            .exec()
     };
     ask(&["--locked", "--offline"]).or_else(|_| ask(&["--locked"])).map_err(|error| {
         let problem = format!(
@@ -213,7 +221,9 @@ fn newest_packages(metadata: &Metadata) -> Vec<(String, PathBuf)> {
 /// Collects `(path relative to root with '/', path)` of the files with `extension` below `folder`.
 fn list_files(root: &Path, folder: &Path, extension: &str, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
     for path in list(folder)? {
-        let kind = fs::symlink_metadata(&path).map_err(io("read", &path))?.file_type();
+        let kind = fs::symlink_metadata(&path)
+            .map_err(io("read", &path))?
+            .file_type();
         if kind.is_dir() {
             list_files(root, &path, extension, found)?;
         } else if kind.is_file() && path.extension().is_some_and(|found| found == extension) {

@@ -245,7 +245,10 @@ impl Work<'_> {
     fn file(&mut self, file: usize, next: Option<usize>) -> Result<()> {
         let finished = Piece::finished_of(self.folder, file)?;
         let number = finished.len();
-        let (from, last) = finished.last().map(|piece| (piece.end, piece.last)).unwrap_or_default();
+        let (from, last) = finished
+            .last()
+            .map(|piece| (piece.end, piece.last))
+            .unwrap_or_default();
         for (number, piece) in finished.into_iter().enumerate() {
             self.done.add(&piece);
             self.pieces.insert((file, number), piece);
@@ -272,7 +275,11 @@ impl Work<'_> {
             self.shards.prefetch(next);
         }
         let shard = self.shards.open(file)?;
-        let name = self.shards.shards().get(file).map_or("", |shard| shard.name.as_str());
+        let name = self
+            .shards
+            .shards()
+            .get(file)
+            .map_or("", |shard| shard.name.as_str());
         let batches = read::open(shard.path(), name, &self.options.column, from)?;
 
         let (to_encoder, from_reader) = sync_channel::<Result<Batch>>(1);

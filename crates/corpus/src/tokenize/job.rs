@@ -60,7 +60,10 @@ impl FilesJob {
             ("column", self.column != earlier.column),
             ("held_out", self.held_out != earlier.held_out),
             ("the treatment of special tokens", special_tokens),
-            ("the treatment of bad rows", self.skip_bad_rows != earlier.skip_bad_rows),
+            (
+                "the treatment of bad rows",
+                self.skip_bad_rows != earlier.skip_bad_rows,
+            ),
             ("the size of pieces", self.piece_bytes != earlier.piece_bytes),
             ("the tokenizer", self.tokenizer != earlier.tokenizer),
             ("the shard", self.worker != earlier.worker),

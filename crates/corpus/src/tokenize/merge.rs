@@ -55,7 +55,8 @@ pub fn merge_stores(folders: &[PathBuf], out: &Path) -> Result<TokenizeReport> {
         }
     }
     let first = workers.values().next();
-    let first = first.and_then(|(_, job, report)| Some((job.clone(), job.worker?.of, report.slow_because.clone())));
+    let first =
+        first.and_then(|(_, job, report)| Some((job.clone(), job.worker?.of, report.slow_because.clone())));
     let Some((job, of, slow_because)) = first else {
         return Err(CorpusError::store(out, "there are no stores to merge"));
     };

@@ -46,5 +46,8 @@ fn check_share(held_out: f64) -> Result<()> {
     if (0.0..1.0).contains(&held_out) {
         return Ok(());
     }
-    Err(CorpusError::argument("held_out", format!("must lie in [0, 1), got {held_out}")))
+    Err(CorpusError::argument(
+        "held_out",
+        format!("must lie in [0, 1), got {held_out}"),
+    ))
 }

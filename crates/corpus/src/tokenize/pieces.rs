@@ -110,9 +110,9 @@ impl<'a> PieceWriter<'a> {
 
     /// Appends a document. Files appear with their first document: a piece may have none for a part.
     pub(super) fn push(&mut self, held_out: bool, bytes: u64, tokens: &[u32]) -> Result<()> {
-        let (part, counts, folder) = match held_out {
+        let (part, counts, folder): (_, _, fn(&Path) -> PathBuf) = match held_out {
             true => (&mut self.held_out, &mut self.report.held_out, held_out_folder),
-            false => (&mut self.train, &mut self.report.train, train_folder as fn(&Path) -> PathBuf),
+            false => (&mut self.train, &mut self.report.train, train_folder),
         };
         let writer = match part {
             Some(writer) => writer,

@@ -78,7 +78,10 @@ impl Skipped {
 
     pub(super) fn add(&mut self, other: &Skipped) {
         add_counts(&mut self.rows, &other.rows);
-        other.examples.iter().for_each(|example| self.quote(example.clone()));
+        other
+            .examples
+            .iter()
+            .for_each(|example| self.quote(example.clone()));
     }
 }
 
@@ -142,7 +145,8 @@ impl TokenizeReport {
                 0 => String::new(),
                 rows => {
                     let reasons = self.skipped.rows.iter();
-                    let reasons: Vec<String> = reasons.map(|(reason, rows)| format!("{rows} {reason}")).collect();
+                    let reasons: Vec<String> =
+                        reasons.map(|(reason, rows)| format!("{rows} {reason}")).collect();
                     format!(" ({rows} rows were skipped: {})", reasons.join(", "))
                 }
             };

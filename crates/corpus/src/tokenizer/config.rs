@@ -124,7 +124,9 @@ impl Tokenizer {
             (Some(true), Some(id)) => Beginning::Token(id),
             (Some(false), Some(id)) => Beginning::Without(id),
             (Some(true), None) => {
-                return Err(refused("add_bos_token = true, but bos_token is no token of the tokenizer"));
+                return Err(refused(
+                    "add_bos_token = true, but bos_token is no token of the tokenizer",
+                ));
             }
             _ => Beginning::PostProcessor,
         })

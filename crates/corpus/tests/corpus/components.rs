@@ -4,8 +4,7 @@ use smollm3_corpus::tokenizer::components::{SPLIT_PATTERN, normalizer, pre_token
 
 #[test]
 fn components_are_read() {
-    let found =
-        |component: Value| normalizer(&json!({ "normalizer": component })).map(str::to_owned);
+    let found = |component: Value| normalizer(&json!({ "normalizer": component })).map(str::to_owned);
     assert_eq!(found(Value::Null), None);
     assert_eq!(found(json!({"type": "Sequence", "normalizers": []})), None);
     assert_eq!(found(json!({"type": "NFC"})).as_deref(), Some("NFC"));

@@ -46,7 +46,10 @@ pub(super) fn addition(level: Level, rng: &mut impl Rng) -> Worked {
     let mut carry = 0;
     if left.len() > 1 || right.len() > 1 {
         for index in 0..left.len().max(right.len()) {
-            let mut terms: Vec<u64> = [&left, &right].iter().filter_map(|digits| digits.get(index).copied()).collect();
+            let mut terms: Vec<u64> = [&left, &right]
+                .iter()
+                .filter_map(|digits| digits.get(index).copied())
+                .collect();
             terms.extend((carry > 0).then_some(carry));
             let sum: u64 = terms.iter().sum();
             carry = sum / 10;
@@ -133,7 +136,10 @@ pub(super) fn division(level: Level, rng: &mut impl Rng) -> Worked {
     let parts = parts(quotient);
     for part in &parts {
         let product = b * part;
-        steps.push(format!("{b} * {part} = {product}, {left} - {product} = {}", left - product));
+        steps.push(format!(
+            "{b} * {part} = {product}, {left} - {product} = {}",
+            left - product
+        ));
         left -= product;
     }
     if parts.len() > 1 {

@@ -87,8 +87,7 @@ fn holders(level: Level, rng: &mut impl Rng) -> Worked {
     }
     let total = product + extra;
     steps.push(format!("{product} + {extra} = {total}"));
-    let question =
-        format!("{begin}, and {extra} more on the floor. How many {thing}s are there in all?");
+    let question = format!("{begin}, and {extra} more on the floor. How many {thing}s are there in all?");
     (question, steps, total.to_string())
 }
 

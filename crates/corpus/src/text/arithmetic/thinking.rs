@@ -30,9 +30,21 @@ pub(super) fn sequence(level: Level, rng: &mut impl Rng) -> Worked {
     let (before, last) = (terms[2], terms[3]);
     let question = format!("{opening} {}, ...", joined(&terms, ", "));
     let (equation, relation, operation) = match (shrinking, doubling) {
-        (true, _) => (format!("{before} - {last} = {step}"), format!("{step} less than"), format!("- {step}")),
-        (_, true) => (format!("{before} * 2 = {last}"), "twice".to_owned(), "* 2".to_owned()),
-        _ => (format!("{last} - {before} = {step}"), format!("{step} more than"), format!("+ {step}")),
+        (true, _) => (
+            format!("{before} - {last} = {step}"),
+            format!("{step} less than"),
+            format!("- {step}"),
+        ),
+        (_, true) => (
+            format!("{before} * 2 = {last}"),
+            "twice".to_owned(),
+            "* 2".to_owned(),
+        ),
+        _ => (
+            format!("{last} - {before} = {step}"),
+            format!("{step} more than"),
+            format!("+ {step}"),
+        ),
     };
     let steps = vec![
         format!("{equation}, so each number is {relation} the one before."),

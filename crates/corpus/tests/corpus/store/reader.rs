@@ -124,7 +124,10 @@ fn damage_is_found_and_named() {
             error.contains(expected) && error.contains("a.ds"),
             "{expected}: {error}"
         );
-        assert!(!error.contains("documents ="), "no setting makes up for it: {error}");
+        assert!(
+            !error.contains("documents ="),
+            "no setting makes up for it: {error}"
+        );
     }
 }
 
