@@ -113,7 +113,11 @@ impl Rows {
                     .collect())
             }
             Self::Local(files) => {
-                let hash = |index| Ok(hash_file(files.open(index)?.path())?.to_hex().to_string().into());
+                let hash = |index| {
+                    Ok(Value::from(
+                        hash_file(files.open(index)?.path())?.to_hex().to_string(),
+                    ))
+                };
                 (0..files.shards().len()).map(hash).collect()
             }
         }

@@ -69,7 +69,7 @@ pub struct FileBench {
     pub bytes: u64,
     /// From the file to a synced token store, on all threads.
     pub whole: f64,
-    /// From the file to batches of rows: reading and unpacking, on a thread of its own (a few of them for Parquet).
+    /// From the file to batches of rows: reading and unpacking, on a separate thread (a few for Parquet).
     pub read: f64,
     /// From batches of rows to text, on one thread.
     pub parse: f64,

@@ -15,18 +15,18 @@
 use smollm3_corpus::{CorpusError, TokenStore};
 use thiserror::Error;
 
-/// Where document starts come from.
+/// How document starts are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Documents {
     /// The store's index of document ends.
     Index,
     /// The token after each end-of-text token with this id starts a document.
     EndOfText(u32),
-    /// Nowhere: each window counts as one document, and every token but the first is a target.
+    /// Ignored: each window is one document, and every token but the first is a target.
     Ignored,
 }
 
-/// Why a window cannot be given.
+/// Why a window cannot be read.
 #[derive(Debug, Error)]
 pub enum WindowError {
     /// The store refused: past its last window, without an index, damaged.

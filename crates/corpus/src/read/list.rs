@@ -44,7 +44,7 @@ impl List {
     /// Appends the next element to `buffer`; false at the end of the list. It stops at `most` bytes.
     ///
     /// # Errors
-    /// Those of `stream`; a list without an end, or with something behind it.
+    /// Those of `stream`; a list without an end, or with something after it.
     pub(super) fn read_element(
         &mut self,
         stream: &mut dyn BufRead,

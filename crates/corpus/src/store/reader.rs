@@ -31,7 +31,7 @@ impl OpenOptions {
     /// Opens one `.ds` file, or every `.ds` file of a folder (not of its subfolders) sorted by name.
     ///
     /// # Errors
-    /// Names the file where one is missing, empty, truncated, or disagrees with its index or metadata.
+    /// A file is missing, empty or truncated, or contradicts its index or metadata; the message names it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<TokenStore> {
         let path = path.as_ref();
         let kind = fs::metadata(path).map_err(io("open", path))?;
@@ -83,7 +83,7 @@ pub struct TokenFile {
     width: TokenWidth,
     tokenizer: Option<String>,
     tokens: Mapped,
-    /// `None` where the index was not to be read.
+    /// `None` if the index is ignored.
     index: Option<Mapped>,
     len_tokens: u64,
 }
@@ -175,7 +175,7 @@ impl TokenFile {
         &self.path
     }
 
-    /// The tokenizer's name in the metadata, where there is one.
+    /// The tokenizer's name in the metadata, if there is one.
     pub fn tokenizer(&self) -> Option<&str> {
         self.tokenizer.as_deref()
     }
@@ -215,7 +215,7 @@ impl TokenFile {
     /// The tokens of document `document`, its end-of-text included.
     ///
     /// # Errors
-    /// Without an index, past the last document, or where the index is damaged.
+    /// There is no index, or it is damaged, or `document` is past the end.
     pub fn document(&self, document: u64) -> Result<Tokens<'_>> {
         let ends = self.ends().ok_or_else(|| self.no_index())?;
         let end_of = |document: u64| ends.get(document as usize).map(|end| u64::from_le_bytes(*end));
@@ -242,7 +242,7 @@ impl TokenFile {
         if range.start == 0 && range.end > 0 && self.len_tokens > 0 {
             starts.push(0);
         }
-        // A document starts where the one before it ends; the last end starts nothing.
+        // A document starts at the end of its predecessor; the last end starts none.
         let first = ends.partition_point(|end| u64::from_le_bytes(*end) < range.start.max(1));
         let mut previous = 0;
         for end in ends.get(first..).unwrap_or_default() {

@@ -18,7 +18,7 @@ struct TokenizerConfig {
     tokenizer_class: Option<String>,
     add_bos_token: Option<bool>,
     add_eos_token: Option<bool>,
-    /// `None` where it is absent.
+    /// `None` if it is absent.
     #[serde(default, deserialize_with = "present")]
     add_prefix_space: Option<Value>,
     bos_token: Option<Value>,
