@@ -1,4 +1,4 @@
-//! The letter of a choice in what a model wrote.
+//! The letter of a choice in a model's answer.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ static OPENS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"^\s*(?:\\text\{|\\?[(\[]|\*+|\$)*([A-J])(?:\s*(?:[)\].:,}$*\n]|\\[)\]])|\s*$)").ok()
 });
 
-/// The letter that `said` chooses: that of the last statement of an answer, else the one that it opens with.
+/// The letter that `said` chooses: in its last statement of an answer, else at its start.
 pub fn choice(said: &str) -> Option<char> {
     let stated = || {
         let found = STATED.as_ref()?.captures_iter(said).last()?;

@@ -1,14 +1,14 @@
 //! The answer in a solution.
 //!
-//! Marked answers are looked for first: the last `\boxed{…}` (MATH), the first `#### …` (GSM8K; later ones belong to
-//! another problem), `final answer is …` (the Minerva prompt). Where none is marked, the answer is the last number, as in
-//! the flexible extraction of lm-evaluation-harness.
+//! Marked answers come first: the last `\boxed{…}` (MATH), the first `#### …` (GSM8K; later ones belong to another problem),
+//! `final answer is …` (the Minerva prompt). Without a mark, the answer is the last number, as in the flexible extraction of
+//! lm-evaluation-harness.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::normal::WORDS;
+use crate::normal::{WORDS, replaced};
 
 /// An answer as it stands in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ static HASHES: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"####[ \t]
 static FINAL: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"(?i)final answer is:?\s*([^\n]*?)\.?\s*(?:I hope it is correct|\n|$)").ok()
 });
-/// The sentence in which the chain-of-thought examples of GSM8K end.
+/// The last sentence of the chain-of-thought examples of GSM8K.
 static ANSWER_IS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&format!(
         r"(?i)\banswer (?:is|=):?\s*(?:\\?[(\[]|\*+|\\?\$|[£€])*\s*([-−]?\$?(?:{DIGITS})[^\n]*)"
@@ -37,23 +37,16 @@ const DIGITS: &str = r"\d+(?:,\d+)*(?:\.\d+)?|\.\d+";
 
 /// The answer in `text`, if there is one.
 pub fn extract(text: &str) -> Option<Extracted> {
-    if let Some(text) = marked(text) {
-        return Some(Extracted { text, marked: true });
-    }
-    Some(Extracted {
-        text: last_number(text)?.to_owned(),
-        marked: false,
-    })
+    let number = || (last_number(text).map(str::to_owned), false);
+    let (text, marked) = marked(text).map_or_else(number, |text| (Some(text), true));
+    Some(Extracted { text: text?, marked })
 }
 
 /// The answer in `text` to a problem whose answers are numbers: of `#### 18 dollars`, it is 18.
 pub fn extract_number(text: &str) -> Option<Extracted> {
     if let Some(inside) = boxed(text).filter(|inside| last_number(inside).is_some()) {
         // Units may hold digits: of `12\text{ cm}^2`, it is 12.
-        let numbers = match WORDS.as_ref() {
-            Some(words) => words.replace_all(&inside, " ").into_owned(),
-            None => inside,
-        };
+        let numbers = replaced(&WORDS, &inside, " ");
         return number_of(last_number(&numbers)?, true);
     }
     if let Some(line) = first(&HASHES, text).filter(|line| last_number(line).is_some()) {
@@ -63,21 +56,21 @@ pub fn extract_number(text: &str) -> Option<Extracted> {
         let sentence = rest.split_once(". ").map_or(rest, |(sentence, _)| sentence);
         return number_of(stated(sentence)?, true);
     }
-    // A marked answer without a number is an answer, though no right one.
+    // A marked answer without a number still is the answer, though a wrong one.
     if let Some(text) = marked(text) {
         return Some(Extracted { text, marked: true });
     }
     number_of(last_number(text)?, false)
 }
 
-/// The first number is the answer, and what follows a comment; of `40 + 32 = 72`, it is 72.
+/// The first number is the answer, and the rest a comment; of `40 + 32 = 72`, it is 72.
 fn stated(line: &str) -> Option<&str> {
     let result = line.rsplit_once('=').map_or(line, |(_, result)| result);
     first_number(result).or_else(|| first_number(line))
 }
 
 fn number_of(number: &str, marked: bool) -> Option<Extracted> {
-    // As the harness: commas are left out wherever they stand.
+    // As in the harness, all commas are removed.
     let text = number.replace(',', "").replace('−', "-");
     Some(Extracted { text, marked })
 }
@@ -106,7 +99,7 @@ fn first_number(text: &str) -> Option<&str> {
     Some(NUMBER.as_ref()?.find(text)?.as_str())
 }
 
-/// What the last `\boxed` or `\fbox` holds whose braces are closed; `\boxed 5` too.
+/// The contents of the last `\boxed` or `\fbox` with closed braces; `\boxed 5` too.
 fn boxed(text: &str) -> Option<String> {
     let mut found: Vec<usize> = [r"\boxed", r"\fbox"]
         .iter()
@@ -126,7 +119,7 @@ fn boxed(text: &str) -> Option<String> {
     })
 }
 
-/// Where the brace closes that was open before `inside`.
+/// The closing brace of the one that was open before `inside`.
 fn closing(inside: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut escaped = false;

@@ -1,10 +1,10 @@
-//! The answer in a written solution, and whether it is the right one.
+//! Extracts the answer from a written solution and compares it with the right one.
 //!
 //! ```text
 //! text ── extract ── normalise ── equal strings are equal answers
 //! ```
 //!
-//! One judge for what is measured (`eval`) and for what is kept to train on (`synthesis`).
+//! Used both for evaluation (`eval`) and for filtering training data (`synthesis`).
 
 mod choice;
 mod extract;

@@ -1,15 +1,15 @@
 //! Answers in one spelling, so that equal ones are equal strings: `$1,234.50`, `1234.5` and `\frac{2469}{2}`.
 //!
-//! The rules are those that graders of MATH and GSM8K apply (`hendrycks_math.py` and `minerva_math/utils.py` of
-//! lm-evaluation-harness: what is layout, units and thousands is left out, fractions and roots get their braces), and one
-//! more: decimal numbers and fractions of integers become one reduced fraction, exactly. `0.333` is not `1/3`. Algebra is
-//! not done: `x+1` and `1+x` differ.
+//! The rules of the graders of MATH and GSM8K (`hendrycks_math.py` and `minerva_math/utils.py` of lm-evaluation-harness:
+//! layout, units and thousands separators are removed, fractions and roots get their braces), and one more: decimal numbers
+//! and fractions of integers become one exact reduced fraction. `0.333` is not `1/3`. There is no algebra: `x+1` and `1+x`
+//! differ.
 
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::{Captures, Regex, Replacer};
 
-/// Layout and signs that say nothing about the value.
+/// Layout and signs that do not affect the value.
 static LAYOUT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
         // The end of a row of a matrix stays.
@@ -62,10 +62,10 @@ static RATIO: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// Digits that an exact fraction may have.
 const DIGITS: usize = 30;
 
-/// An answer in the spelling in which it is compared.
+/// An answer in its canonical spelling, for comparison.
 pub fn normalise(answer: &str) -> String {
     let mut text = answer.to_owned();
-    // What one rule leaves may be another's work; each shortens the text or adds the braces of a fraction once.
+    // Rules may enable each other; each shortens the text or adds the braces of a fraction once.
     for _ in 0..16 {
         let next = once(&text);
         if next == text {
@@ -78,41 +78,28 @@ pub fn normalise(answer: &str) -> String {
 
 fn once(answer: &str) -> String {
     let answer = captured(&UNIT, answer, 1).unwrap_or(answer);
-    let mut text = replaced(&WORDS, answer, |words| {
-        let inside = words.get(1).map_or("", |inside| inside.as_str());
-        let before = words
-            .get(0)
-            .and_then(|all| answer.get(..all.start()))
-            .unwrap_or_default();
+    let mut text = replaced(&WORDS, answer, |words: &Captures<'_>| {
+        let before = words.get(0).and_then(|all| answer.get(..all.start()));
+        let before = before.unwrap_or_default().trim_end();
         // After a number it is a unit.
-        let unit = before
-            .trim_end()
-            .ends_with(|c: char| c.is_ascii_digit() || c == '}');
-        match unit {
+        match before.ends_with(|c: char| c.is_ascii_digit() || c == '}') {
             true => String::new(),
-            false => format!("{inside}{}", words.get(2).map_or("", |power| power.as_str())),
+            false => format!("{}{}", group(words, 1), group(words, 2)),
         }
     });
-    text = replaced(&LAYOUT, &text, |kept| {
-        kept.get(1).map_or("", |row| row.as_str()).to_owned()
-    });
+    text = replaced(&LAYOUT, &text, "$1");
     text = text.replace("{,}", ",").replace('−', "-");
-    text = replaced(&RELATION, &text, |relation| {
-        relation.get(1).map_or("", |name| name.as_str()).to_owned()
-    });
-    text = replaced(&BRACED_SIGN, &text, |parts| format!("{}{}", &parts[1], &parts[2]));
-    text = replaced(&FRACTION, &text, |_| r"\frac".to_owned());
+    text = replaced(&RELATION, &text, "$1");
+    text = replaced(&BRACED_SIGN, &text, "$1$2");
+    text = replaced(&FRACTION, &text, r"\frac");
     let braced = |part: &str| match part.starts_with('{') {
         true => part.to_owned(),
         false => format!("{{{part}}}"),
     };
-    text = replaced(&BARE_FRACTION, &text, |parts| {
-        let part = |index: usize| braced(parts.get(index).map_or("", |part| part.as_str()));
-        format!(r"\frac{}{}", part(1), part(2))
+    text = replaced(&BARE_FRACTION, &text, |parts: &Captures<'_>| {
+        format!(r"\frac{}{}", braced(group(parts, 1)), braced(group(parts, 2)))
     });
-    text = replaced(&BARE_ROOT, &text, |parts| {
-        format!(r"\sqrt{}", braced(parts.get(1).map_or("", |part| part.as_str())))
-    });
+    text = replaced(&BARE_ROOT, &text, r"\sqrt{$1}");
     text.retain(|letter| !letter.is_whitespace());
     let text = text.trim_end_matches('.');
     let text = captured(&EQUALS, text, 1).unwrap_or(text);
@@ -120,17 +107,19 @@ fn once(answer: &str) -> String {
         true => text.replace(',', ""),
         false => text.to_owned(),
     };
-    let slash = |parts: Captures<'_>| format!(r"{}\frac{{{}}}{{{}}}", &parts[1], &parts[2], &parts[3]);
-    number(&text)
-        .or_else(|| Some(slash(SLASH.as_ref()?.captures(&text)?)))
-        .unwrap_or(text)
+    number(&text).unwrap_or_else(|| replaced(&SLASH, &text, r"$1\frac{$2}{$3}"))
 }
 
-fn replaced(pattern: &Option<Regex>, text: &str, by: impl Fn(&Captures<'_>) -> String) -> String {
+pub(crate) fn replaced(pattern: &Option<Regex>, text: &str, by: impl Replacer) -> String {
     match pattern {
         Some(pattern) => pattern.replace_all(text, by).into_owned(),
         None => text.to_owned(),
     }
+}
+
+/// The text of a group; empty if it matched nothing.
+fn group<'t>(captures: &Captures<'t>, index: usize) -> &'t str {
+    captures.get(index).map_or("", |group| group.as_str())
 }
 
 fn captured<'t>(pattern: &Option<Regex>, text: &'t str, group: usize) -> Option<&'t str> {
@@ -143,14 +132,13 @@ fn number(text: &str) -> Option<String> {
         return None;
     }
     if let Some(parts) = DECIMAL.as_ref()?.captures(text) {
-        let part = |index: usize| parts.get(index).map_or("", |part| part.as_str());
-        let (whole, decimals) = (part(2), part(3));
+        let (whole, decimals) = (group(&parts, 2), group(&parts, 3));
         let digits = format!("{whole}{decimals}");
         if digits.is_empty() || digits.len() > DIGITS {
             return None;
         }
         let value: i128 = digits.parse().ok()?;
-        return reduced(sign(part(1)) * value, 10_i128.pow(decimals.len() as u32));
+        return reduced(sign(group(&parts, 1)) * value, 10_i128.pow(decimals.len() as u32));
     }
     let parts = RATIO.as_ref()?.captures(text)?;
     let integer = |index: usize| -> Option<i128> {
@@ -159,7 +147,7 @@ fn number(text: &str) -> Option<String> {
     };
     let above = integer(2).or_else(|| integer(4))?;
     let below = integer(3).or_else(|| integer(5))?;
-    reduced(sign(parts.get(1).map_or("", |sign| sign.as_str())) * above, below)
+    reduced(sign(group(&parts, 1)) * above, below)
 }
 
 fn sign(text: &str) -> i128 {

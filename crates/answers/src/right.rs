@@ -1,4 +1,4 @@
-//! Whether an answer is right, where the right one is known.
+//! Comparison with a known answer.
 
 use crate::choice::choice;
 use crate::extract::last_number;
@@ -6,9 +6,9 @@ use crate::{extract, extract_number, normalise};
 
 /// Whether `said`, an answer without its thought, gives `expected`.
 ///
-/// If `expected` is the letter of a choice (`B`, `(B)`), the letter that `said` chooses counts. If it is a number, the
-/// number that `said` marks counts, else its last one. Otherwise what `said` marks as its answer counts, else all of it.
-/// Upper and lower case are alike.
+/// If `expected` is the letter of a choice (`B`, `(B)`), it is compared with the letter that `said` chooses. If it is a
+/// number, with the number that `said` marks, else its last one. Otherwise with the marked answer, else with all of `said`.
+/// Case is ignored.
 pub fn is_right(said: &str, expected: &str) -> bool {
     let plain = |answer: &str| normalise(answer).to_lowercase();
     let due = plain(expected);

@@ -1,7 +1,7 @@
-//! Leaving the last message open, for a model to continue.
+//! Leaves the last message open, for a model to continue.
 //!
-//! A template ends every message its own way, so what it writes behind the last one is not known beforehand:
-//! a character that occurs nowhere else is put behind the text, and the rendering ends where it comes out.
+//! What a template writes after a message is not known in advance. So a unique character is appended to the text, and the
+//! rendering is cut where it appears.
 //! Source: `continue_final_message` in transformers' `render_jinja_template`.
 
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::error::{ChatError, Result};
 use crate::rendered::Rendered;
 
-/// Puts `cut` and a space behind the text of the last message; that text.
+/// Appends `cut` and a space to the text of the last message; returns the original text.
 pub(crate) fn leave_open(messages: &mut [Value], cut: char) -> Result<String> {
     let content = messages.last_mut().and_then(|message| message.get_mut("content"));
     let text = match content {
@@ -27,8 +27,8 @@ pub(crate) fn leave_open(messages: &mut [Value], cut: char) -> Result<String> {
     Ok(last_words)
 }
 
-/// Ends the text where `cut` stands. A template that trims content has dropped the space behind it, and then
-/// the white space before it goes too, as in transformers.
+/// Cuts the text at `cut`. If the space after it is missing, the template trims content, and the white space before it is
+/// removed too, as in transformers.
 pub(crate) fn cut_off(rendered: &mut Rendered, cut: char, last_words: &str) -> Result<()> {
     let Rendered { text, assistant, .. } = rendered;
     let whole = text.contains(last_words.trim()) && text.matches(cut).count() == 1;
@@ -37,9 +37,7 @@ pub(crate) fn cut_off(rendered: &mut Rendered, cut: char, last_words: &str) -> R
             "cannot be continued: the template does not write the last message once and whole",
         ));
     };
-    let spaced = text
-        .get(at + cut.len_utf8()..)
-        .is_some_and(|rest| rest.starts_with(' '));
+    let spaced = text[at..].trim_start_matches(cut).starts_with(' ');
     text.truncate(at);
     if !spaced {
         text.truncate(text.trim_end().len());

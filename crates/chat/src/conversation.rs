@@ -1,18 +1,17 @@
-//! Conversations, as rows of a data set hold them.
+//! Conversations, as in the rows of a data set.
 //!
-//! Messages stay JSON values rather than becoming structs: a template may read any key of a message, in the
-//! order in which it was written. What is checked is what every template relies on. The dialects in which rows are
-//! written become one when a row is read (`dialect`); a [`Conversation`] made otherwise is rendered as it is.
+//! Messages stay JSON values rather than structs: a template may read any key of a message, in the order in which it was
+//! written. Only what every template relies on is checked. The dialects of rows are unified when a row is read (`dialect`);
+//! a [`Conversation`] made otherwise is rendered as it is.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::column::list;
-use crate::dialect;
+use crate::dialect::{self, list};
 use crate::error::{ChatError, Result};
 use crate::message::{ROLES, kind, role};
 
-/// Names that a template gets from elsewhere than from a row's `chat_template_kwargs`.
+/// Variables that `chat_template_kwargs` must not set.
 const RESERVED: [&str; 4] = [
     "messages",
     "add_generation_prompt",
@@ -40,7 +39,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// The columns that [`Conversation::from_row`] may read: a reader of files brings these.
+    /// The columns that [`Conversation::from_row`] may read.
     pub const COLUMNS: [&str; 12] = [
         "messages",
         "conversations",
@@ -74,8 +73,8 @@ impl Conversation {
     /// * `instruction`, `input` and `output` of Alpaca: the first two, a line each, are the user's message; `history` has
     ///   earlier pairs of messages.
     ///
-    /// The latter two forms and ShareGPT may have a text in `system`. Besides, there may be `tools` (or `functions`) and
-    /// `chat_template_kwargs`. Keys that are `null` are as good as absent. Other columns are not looked at.
+    /// The latter two forms and ShareGPT may have a text in `system`. All may have `tools` (or `functions`) and
+    /// `chat_template_kwargs`. Keys that are `null` count as absent. Other columns are ignored.
     ///
     /// # Errors
     /// A row without a conversation, or one that [`Conversation::validate`] refuses.
@@ -109,9 +108,9 @@ impl Conversation {
         }))
     }
 
-    /// Checks what every template relies on: known roles, text where text is due, tools with names.
+    /// Checks what every template relies on: known roles, text as content, tools with names.
     ///
-    /// Rendering does not call this, and a template may well cope with less.
+    /// Rendering does not call this; a template may accept less.
     ///
     /// # Errors
     /// The first message or tool that is wrong, by its position.
@@ -140,12 +139,10 @@ pub fn in_one_form(messages: Vec<Value>) -> Result<Vec<Value>> {
 /// The messages of a row, as they are written.
 fn written_messages(row: &Value) -> Result<Vec<Value>> {
     let column = |name: &str| row.get(name).filter(|value| !value.is_null());
-    let text = |name: &str| {
-        column(name)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
-    let with_system = |messages: Vec<Value>| match text("system") {
+    let system = column("system")
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty());
+    let with_system = |messages: Vec<Value>| match system {
         Some(system) if messages.first().map(role) != Some("system") => {
             [vec![message("system", system)], messages].concat()
         }
@@ -159,10 +156,8 @@ fn written_messages(row: &Value) -> Result<Vec<Value>> {
     }
     match (column("prompt"), column("completion")) {
         (Some(Value::String(prompt)), Some(Value::String(completion))) => {
-            return Ok(with_system(vec![
-                message("user", prompt),
-                message("assistant", completion),
-            ]));
+            let messages = vec![message("user", prompt), message("assistant", completion)];
+            return Ok(with_system(messages));
         }
         (Some(prompt), Some(completion)) => {
             let mut messages = list("prompt", prompt)?;
@@ -173,7 +168,10 @@ fn written_messages(row: &Value) -> Result<Vec<Value>> {
     }
     if let (Some(Value::String(_)), Some(Value::String(output))) = (column("instruction"), column("output")) {
         let mut messages = Vec::new();
-        for turn in column("history").map_or(Ok(Vec::new()), |history| list("history", history))? {
+        let history = column("history")
+            .map(|history| list("history", history))
+            .transpose()?;
+        for turn in history.unwrap_or_default() {
             match turn.as_array().map(Vec::as_slice) {
                 Some([Value::String(asked), Value::String(said)]) => {
                     messages.extend([message("user", asked), message("assistant", said)]);
@@ -196,9 +194,7 @@ fn written_messages(row: &Value) -> Result<Vec<Value>> {
         ));
     }
     let columns = match row {
-        Value::Object(row) if !row.is_empty() => {
-            row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
-        }
+        Value::Object(row) if !row.is_empty() => row.keys().cloned().collect::<Vec<_>>().join(", "),
         Value::Object(_) => "nothing".to_owned(),
         other => kind(other).to_owned(),
     };
@@ -222,10 +218,7 @@ pub(crate) fn alpaca_prompt(row: &Value) -> Option<String> {
 pub(crate) fn read_kwargs(row: &Value) -> Result<Map<String, Value>> {
     let kwargs = match row.get("chat_template_kwargs") {
         None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(kwargs)) => match dialect::without_nulls(Value::Object(kwargs.clone())) {
-            Value::Object(kwargs) => kwargs,
-            _ => Map::new(),
-        },
+        Some(Value::Object(kwargs)) => dialect::entries_without_nulls(kwargs.clone()),
         Some(other) => {
             return Err(ChatError::row(format!(
                 "has {} as `chat_template_kwargs`; write an object such as {{\"enable_thinking\": false}}",
@@ -284,9 +277,7 @@ pub(crate) fn check_message(index: usize, message: &Value) -> Result<()> {
     let role = match message.get("role") {
         Some(Value::String(role)) => role.as_str(),
         Some(other) => return Err(wrong(format!("has {} as role; write a string", kind(other)))),
-        None => {
-            return Err(wrong(format!("has no `role`; write one of {}", ROLES.join(", "))));
-        }
+        None => return Err(wrong(format!("has no `role`; write one of {}", ROLES.join(", ")))),
     };
     if !ROLES.contains(&role) {
         return Err(ChatError::UnknownRole {
@@ -305,10 +296,12 @@ pub(crate) fn check_message(index: usize, message: &Value) -> Result<()> {
         Some(Value::Array(parts)) if parts.iter().all(Value::is_object) => Ok(()),
         // What a tool gave back may be data; the template decides how to spell it.
         Some(Value::Object(_)) if role == "tool" => Ok(()),
-        Some(other) => Err(wrong(format!(
-            "has {} as `content`; write a string or a list of parts",
-            kind(other)
-        ))),
+        Some(other) => {
+            let kind = kind(other);
+            Err(wrong(format!(
+                "has {kind} as `content`; write a string or a list of parts"
+            )))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The ways in which data sets and clients write messages, calls and tools, put into one: OpenAI's present one.
+//! Converts the dialects of messages, calls and tools in data sets and clients into one: OpenAI's current one.
 //!
 //! * ShareGPT's `from` and `value`; roles `human`, `gpt`, `observation`, `function_call`.
 //! * Content in parts, joined without anything between; images, sound and files are refused by name.
@@ -6,13 +6,12 @@
 //!   role `function`.
 //! * Tools as a list, as JSON text, as a list of JSON texts, inside a system message; the older `functions`.
 //!
-//! Keys that are `null` are left out: a columnar file has them for every key that another row has, and a template
-//! must not see the difference. So a schema's `"default": null` goes, too. `content` is `null` where there are only
-//! calls, and empty where there is only a thought: an answer that was cut off within it.
+//! Keys that are `null` are left out: a columnar file has them for every key of any row, and a template must not see the
+//! difference. So a schema's `"default": null` is dropped, too. `content` is `null` if there are only calls, and empty if
+//! there is only a thought (an answer that was cut off within it).
 
 use serde_json::{Map, Value, json};
 
-use crate::column::list;
 use crate::error::{ChatError, Result};
 use crate::message::{REASONING, kind, role};
 
@@ -33,8 +32,19 @@ const SPEAKERS: [(&str, &str); 13] = [
     ("function_call", "function_call"),
 ];
 
-/// Keys in which a message has content that is no text, or none that is answered.
+/// Keys of content that is not text, or of a refusal.
 const OTHER_CONTENT: [&str; 4] = ["audio", "image", "images", "refusal"];
+
+/// A list in a column of a row.
+pub(crate) fn list(column: &str, value: &Value) -> Result<Vec<Value>> {
+    match value {
+        Value::Array(items) => Ok(items.clone()),
+        other => Err(ChatError::row(format!(
+            "has {} as `{column}`; write a list",
+            kind(other)
+        ))),
+    }
+}
 
 /// Messages in OpenAI's form.
 pub(crate) fn messages(written: Vec<Value>) -> Result<Vec<Value>> {
@@ -45,13 +55,13 @@ pub(crate) fn messages(written: Vec<Value>) -> Result<Vec<Value>> {
                 Ok(message) => Ok(Value::Object(message)),
                 Err(problem) => Err(ChatError::Message { index, problem }),
             },
-            // Refused with a better message by the check of the conversation.
+            // `Conversation::validate` refuses it with a better message.
             other => Ok(other),
         })
         .collect()
 }
 
-/// Takes the tools out of a system message, where some sets have them.
+/// Takes the tools out of a system message, where some data sets have them.
 pub(crate) fn take_tools(messages: &mut [Value]) -> Result<Option<Vec<Value>>> {
     let mut found = None;
     for (index, message) in messages.iter_mut().enumerate() {
@@ -106,14 +116,16 @@ pub(crate) fn tools(written: &Value) -> Result<Vec<Value>> {
 /// A value without the keys that are `null`, at any depth. Items of lists stay.
 pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
-        Value::Object(entries) => entries
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| (key, without_nulls(value)))
-            .collect(),
+        Value::Object(entries) => Value::Object(entries_without_nulls(entries)),
         Value::Array(items) => items.into_iter().map(without_nulls).collect(),
         other => other,
     }
+}
+
+/// As [`without_nulls`], of an object.
+pub(crate) fn entries_without_nulls(entries: Map<String, Value>) -> Map<String, Value> {
+    let entries = entries.into_iter().filter(|(_, value)| !value.is_null());
+    entries.map(|(key, value)| (key, without_nulls(value))).collect()
 }
 
 fn read(written: Map<String, Value>) -> Result<Map<String, Value>, String> {
@@ -129,10 +141,7 @@ fn read(written: Map<String, Value>) -> Result<Map<String, Value>, String> {
         return Err(format!("has `{key}`; only text is read, remove it or the row"));
     }
     let content_is_null = message.get("content").is_some_and(Value::is_null);
-    message.retain(|_, value| !value.is_null());
-    for (_, value) in message.iter_mut() {
-        *value = without_nulls(value.take());
-    }
+    message = entries_without_nulls(message);
 
     if let Some(call) = message.shift_remove("function_call") {
         if message.contains_key("tool_calls") {
@@ -164,7 +173,7 @@ fn read(written: Map<String, Value>) -> Result<Map<String, Value>, String> {
     Ok(message)
 }
 
-/// Whether a value is more than a columnar file's filling.
+/// Whether a value is more than a columnar file's placeholder.
 fn says_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -174,7 +183,7 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// A message of ShareGPT as one with `role` and `content`.
+/// Converts a message of ShareGPT into one with `role` and `content`.
 fn spoken_by(mut message: Map<String, Value>) -> Result<Map<String, Value>, String> {
     let given =
         |message: &Map<String, Value>, key: &str| message.get(key).is_some_and(|value| !value.is_null());
@@ -266,13 +275,11 @@ fn read_call(index: usize, call: Value) -> Result<Value, String> {
     };
     let mut function = match call.shift_remove("function") {
         Some(Value::Object(function)) => function,
-        // Some write the function where the call should be.
+        // Some write the function in place of the call.
         None if call.contains_key("name") => {
-            let keys = ["name", "arguments"];
-            let moved = keys
-                .iter()
-                .filter_map(|key| Some(((*key).to_owned(), call.shift_remove(*key)?)));
-            moved.collect()
+            let keys = ["name", "arguments"].into_iter();
+            keys.filter_map(|key| Some((key.to_owned(), call.shift_remove(key)?)))
+                .collect()
         }
         _ => return Err(wrong()),
     };

@@ -1,16 +1,15 @@
-//! What a conversation holds and the template does not write.
+//! Content of a conversation that the template does not write.
 //!
-//! A template leaves out what it does not know without a word: a role, calls, tools, a second system message. So the
-//! conversation is rendered a second time with a mark inside each text that carries meaning, and what is
-//! written is what shows its mark. Searching the rendered text for the texts themselves would take `42` for written
-//! wherever a 42 stands.
+//! A template silently leaves out what it does not support: a role, calls, tools, a second system message. So the
+//! conversation is rendered a second time with a mark inside each text that carries meaning; a text was written if its mark
+//! shows. Searching for the texts themselves would take `42` for written wherever a 42 stands.
 //!
-//! What carries meaning: the content of messages, thoughts apart; the keys [`REASONING`]; names and arguments of calls;
-//! names and descriptions of tools; the variables [`VARIABLES`]. Ids, types and names of speakers do not. A thought of
-//! an earlier turn may go if the template writes it while its turn is the last: models that reason do not see
-//! their earlier thoughts in use either.
+//! What carries meaning: the content of messages, thoughts separately; the keys [`REASONING`]; names and arguments of calls;
+//! names and descriptions of tools; the variables [`VARIABLES`]. Ids, types and names of speakers do not. A thought of an
+//! earlier turn may be dropped if the template writes it while its turn is the last: reasoning models do not see their
+//! earlier thoughts in use either.
 //!
-//! It costs a second rendering, a few percent of the tokenising.
+//! Cost: a second rendering, a few percent of tokenising.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -20,24 +19,23 @@ use serde_json::{Map, Value};
 use smollm3_corpus::Tokenizer;
 
 use crate::conversation::Conversation;
-use crate::dropped::Dropped;
-use crate::error::{ChatError, Result};
-use crate::message::{REASONING, role};
+use crate::error::{ChatError, Dropped, Result};
+use crate::message::{END_OF_THOUGHT, REASONING, THOUGHT, role};
 use crate::quoting::written_forms;
 use crate::rendered::{Render, Rendered};
 use crate::template::Template;
 
-/// Variables of templates that are shown to the model.
+/// Template variables that the model is shown.
 pub const VARIABLES: [&str; 4] = ["custom_instructions", "xml_tools", "python_tools", "documents"];
 
-/// What marks are taken from: plane 16, private use, which the markers of blocks do not use.
+/// The characters of marks: plane 16, private use, which the markers of blocks do not use.
 const MARKS: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_fffd}';
 
 impl Template {
-    /// What of a conversation is not in `rendered`, which is this template's rendering of it with `options`.
+    /// The content of a conversation that is missing in `rendered`, this template's rendering of it with `options`.
     ///
     /// # Errors
-    /// None but those of [`Template::render`].
+    /// Those of [`Template::render`].
     pub fn drops(
         &self,
         conversation: &Conversation,
@@ -46,12 +44,9 @@ impl Template {
     ) -> Result<Vec<Dropped>> {
         let mut dropped = self.missing(conversation, Some(rendered), options)?;
         let last = conversation.messages.len().saturating_sub(1);
-        let earlier: BTreeSet<usize> = dropped
-            .iter()
-            .filter(|dropped| dropped.kind == KIND_OF_THOUGHTS)
-            .filter_map(|dropped| dropped.message.filter(|message| *message < last))
-            .collect();
-        for message in earlier {
+        let thoughts = dropped.iter().filter(|dropped| dropped.kind == KIND_OF_THOUGHTS);
+        let earlier = thoughts.filter_map(|thought| thought.message.filter(|message| *message < last));
+        for message in earlier.collect::<BTreeSet<usize>>() {
             let mut until_then = conversation.clone();
             until_then.messages.truncate(message + 1);
             let still = self.missing(&until_then, None, options)?;
@@ -64,11 +59,11 @@ impl Template {
         Ok(dropped)
     }
 
-    /// Renders a conversation for a model to answer: as [`Template::render_for`], with the assistant's turn begun. `date`
-    /// is what the template may tell. Earlier thoughts may go: models that reason do not see theirs again.
+    /// Renders a prompt: as [`Template::render_for`], with the assistant's turn opened. `date` is the date that the template
+    /// may print. Earlier thoughts may be dropped, as reasoning models do not see theirs again.
     ///
     /// # Errors
-    /// As [`Template::render`]; [`ChatError::Unseen`] where the template leaves out anything else.
+    /// As [`Template::render`]; [`ChatError::Unseen`] if the template leaves out anything else.
     pub fn render_prompt(
         &self,
         tokenizer: &Tokenizer,
@@ -102,7 +97,7 @@ impl Template {
         marks.mark(&mut marked, conversation);
         let seen = match (self.render(&marked, options), rendered) {
             (Ok(rendered), _) => Seen::of(rendered.text, false, conversation),
-            // A template may take exception to the marks; then the texts themselves are looked for.
+            // The template refuses the marks: search for the texts themselves.
             (Err(_), Some(rendered)) => Seen::of(rendered.text.clone(), true, conversation),
             (Err(_), None) => return Ok(Vec::new()),
         };
@@ -110,9 +105,6 @@ impl Template {
         Ok(missing.map(|leaf| leaf.dropped).collect())
     }
 }
-
-const THOUGHT: &str = "<think>";
-const END_OF_THOUGHT: &str = "</think>";
 
 const KIND_OF_THOUGHTS: &str = "reasoning";
 
@@ -133,7 +125,7 @@ struct Leaf {
     whole: String,
 }
 
-/// What came out.
+/// The rendered text and its marks.
 struct Seen {
     marks: BTreeSet<char>,
     text: String,
@@ -188,7 +180,7 @@ impl Marks {
         for value in values.chain(template_kwargs.values()) {
             crate::generation::private_characters_of(value, &mut used);
         }
-        // Of more than 65,534 texts the rest goes unmarked.
+        // Texts after the first 65,534 are not marked.
         Self {
             free: Box::new(MARKS.filter(move |c| !used.contains(c))),
             leaves: Vec::new(),
@@ -220,19 +212,15 @@ impl Marks {
         for (key, value) in message.iter_mut() {
             match (key.as_str(), value) {
                 ("content", Value::String(text)) => {
-                    let kind = kind_of_message(role);
                     let thought = (role == "assistant").then(|| thought_in(text)).flatten();
-                    match thought {
-                        Some(thought) => {
-                            // From behind, so that the ranges stay right.
-                            let spoken = thought.end + END_OF_THOUGHT.len()..text.len();
-                            self.mark_part(kind, Some(index), at("content"), text, spoken);
-                            self.mark_part(KIND_OF_THOUGHTS, Some(index), at("content"), text, thought);
-                        }
-                        None => {
-                            let all = 0..text.len();
-                            self.mark_part(kind, Some(index), at("content"), text, all);
-                        }
+                    let start = thought
+                        .as_ref()
+                        .map_or(0, |thought| thought.end + END_OF_THOUGHT.len());
+                    // The later part first, so that the ranges stay valid.
+                    let spoken = start..text.len();
+                    self.mark_part(kind_of_message(role), Some(index), at("content"), text, spoken);
+                    if let Some(thought) = thought {
+                        self.mark_part(KIND_OF_THOUGHTS, Some(index), at("content"), text, thought);
                     }
                 }
                 ("content", value) => {
@@ -252,28 +240,23 @@ impl Marks {
                     }
                 }
                 (key, Value::String(text)) if REASONING.contains(&key) => {
-                    let all = 0..text.len();
-                    self.mark_part(KIND_OF_THOUGHTS, Some(index), at(key), text, all);
+                    self.mark_text(KIND_OF_THOUGHTS, Some(index), at(key), text);
                 }
                 _ => {}
             }
         }
     }
 
-    /// Every value of data; numbers and truth values become texts, which are printed in the same place.
+    /// Marks each value; numbers and booleans become texts, which are printed in the same place.
     fn mark_data(&mut self, kind: &'static str, message: Option<usize>, value: &mut Value, key: &str) {
         match value {
             Value::Null => {}
             Value::Bool(_) | Value::Number(_) => {
                 let mut text = value.to_string();
-                let all = 0..text.len();
-                self.mark_part(kind, message, key.to_owned(), &mut text, all);
+                self.mark_text(kind, message, key.to_owned(), &mut text);
                 *value = Value::String(text);
             }
-            Value::String(text) => {
-                let all = 0..text.len();
-                self.mark_part(kind, message, key.to_owned(), text, all);
-            }
+            Value::String(text) => self.mark_text(kind, message, key.to_owned(), text),
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     self.mark_data(kind, message, item, &format!("{key}[{index}]"));
@@ -287,12 +270,10 @@ impl Marks {
         }
     }
 
-    /// A tool's name and description. Types and names of parameters are compared by templates, so they stay.
+    /// Marks a tool's name and description. Templates compare types and names of parameters, so those stay unmarked.
     fn mark_tool(&mut self, kind: &'static str, tool: &mut Value, key: &str) {
         if let Value::String(text) = tool {
-            let all = 0..text.len();
-            self.mark_part(kind, None, key.to_owned(), text, all);
-            return;
+            return self.mark_text(kind, None, key.to_owned(), text);
         }
         let (tool, key) = match tool.get_mut("function") {
             Some(function) => (function, format!("{key}.function")),
@@ -300,8 +281,7 @@ impl Marks {
         };
         for part in ["name", "description"] {
             if let Some(Value::String(text)) = tool.get_mut(part) {
-                let all = 0..text.len();
-                self.mark_part(kind, None, format!("{key}.{part}"), text, all);
+                self.mark_text(kind, None, format!("{key}.{part}"), text);
             }
         }
     }
@@ -315,6 +295,12 @@ impl Marks {
             }
             value => self.mark_tool(kind, value, key),
         }
+    }
+
+    /// Puts a mark into a text, unless that is white space.
+    fn mark_text(&mut self, kind: &'static str, message: Option<usize>, key: String, text: &mut String) {
+        let all = 0..text.len();
+        self.mark_part(kind, message, key, text, all);
     }
 
     /// Puts a mark into `part` of a text, unless that is white space.
@@ -347,28 +333,20 @@ impl Marks {
     }
 }
 
-/// Where a mark goes: behind the first letter of the word that begins nearest to the middle. Words that do not begin with
-/// a letter or a digit, such as `/no_think` and `<tool_response>`, may mean something to the template.
+/// Where a mark goes: after the first letter of the word that begins nearest to the middle. Words that do not begin with a
+/// letter or a digit, such as `/no_think` and `<tool_response>`, may have a meaning for the template.
 fn place_in(text: &str) -> usize {
     let half = text.len() / 2;
-    let mut place: Option<(usize, usize)> = None;
     let mut before = ' ';
-    for (at, character) in text.char_indices() {
-        if before.is_whitespace() && character.is_alphanumeric() {
-            let end = at + character.len_utf8();
-            let here = (at.abs_diff(half), end);
-            place = Some(place.map_or(here, |nearest| nearest.min(here)));
-        }
-        before = character;
-    }
-    match place {
-        Some((_, end)) => end,
-        None => text
-            .char_indices()
-            .map(|(at, _)| at)
-            .find(|at| *at >= half.max(1))
-            .unwrap_or(text.len()),
-    }
+    let words = text.char_indices().filter(|(_, character)| {
+        let begins = before.is_whitespace() && character.is_alphanumeric();
+        before = *character;
+        begins
+    });
+    let nearest = words
+        .map(|(at, character)| (at.abs_diff(half), at + character.len_utf8()))
+        .min();
+    nearest.map_or_else(|| text.ceil_char_boundary(half.max(1)), |(_, end)| end)
 }
 
 /// The thought in an assistant's content, if there is one.

@@ -1,14 +1,13 @@
-//! From rendered text to tokens, and which of them carry loss.
+//! From rendered text to tokens and the mask of learned ones.
 //!
-//! The whole text is encoded once, with the template's special tokens parsed and none added. Encoding the turns one by
-//! one would be simpler and wrong: a merge may cross the border of a turn.
+//! The whole text is encoded once, with the template's special tokens parsed and none added. Encoding turn by turn would be
+//! wrong: a merge may cross the border of a turn.
 //!
-//! A token is the assistant's if all that it stands for lies in one of the assistant's spans. A token over a border is
-//! not: nobody else's words are learned, whatever a tokenizer does to white space. Offsets are those before
-//! post-processing, which in some tokenizers trims white space off them. transformers
-//! (`return_assistant_tokens_mask`) looks for the tokens of a span's first and last character instead; where the
-//! last one has no token, it learns all that follows, and a token over a border counts. Otherwise the masks are the
-//! same, also where the last character of a span has several tokens, of which it takes the first.
+//! A token is the assistant's if it lies entirely in one of the assistant's spans. A token across a border is not: no other
+//! words are learned, however a tokenizer handles white space. Offsets are those before post-processing, which in some
+//! tokenizers trims white space. transformers (`return_assistant_tokens_mask`) takes the tokens of a span's first and last
+//! character instead; if the last one has no token, it learns everything after it, and a token across a border counts.
+//! Otherwise the masks are the same, even if the last character of a span has several tokens, of which only the first counts.
 
 use std::ops::Range;
 
@@ -20,17 +19,16 @@ use crate::error::{ChatError, Result};
 use crate::rendered::Rendered;
 use crate::template::Template;
 
-/// The tokens of a rendered conversation. The lists are of one length, but for `turns`.
+/// The tokens of a rendered conversation. All lists but `turns` have the same length.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
     /// Token ids.
     pub ids: Vec<u32>,
     /// Whether a token is the assistant's.
     pub assistant: Vec<bool>,
-    /// Bytes of the rendered text that a token stands for. Tokens that share one character share its bytes.
+    /// The bytes of each token in the rendered text. Tokens of one character share its bytes.
     pub offsets: Vec<Range<usize>>,
-    /// Of each of the rendered text's assistant spans the tokens from its first to its last, in order; empty where it
-    /// has none.
+    /// The token range of each assistant span of the rendered text, in order; empty if it has no tokens.
     pub turns: Vec<Range<usize>>,
 }
 
@@ -46,7 +44,7 @@ pub enum Learned {
     LastTurn,
 }
 
-/// A conversation as the tokens that the assistant's next turn follows. `date` is what the template may tell.
+/// A conversation as the tokens of a prompt. `date` is the date that the template may print.
 ///
 /// # Errors
 /// As [`Template::render_prompt`] and [`encode`].
@@ -75,22 +73,18 @@ pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Encoded> {
         else {
             continue;
         };
-        let (Some(span), Some(turn)) = (spans.get(turn), turns.get_mut(turn)) else {
-            continue;
-        };
+        let (span, turn) = (&spans[turn], &mut turns[turn]);
         let inside = bytes.start < bytes.end && bytes.end <= span.end;
-        let before = index.checked_sub(1).and_then(|before| tokens.get(before));
+        let before = index.checked_sub(1).map(|before| &tokens[before]);
         let repeats = before.is_some_and(|before| ends_in_wide_character(&rendered.text, span, before));
         if !inside || repeats {
             continue;
         }
         if turn.start == turn.end {
-            *turn = index..index;
+            turn.start = index;
         }
         turn.end = index + 1;
-        if let Some(assistant) = assistant.get_mut(index) {
-            *assistant = true;
-        }
+        assistant[index] = true;
     }
     let (ids, offsets) = tokens.into_iter().map(|token| (token.id, token.bytes)).unzip();
     Ok(Encoded {
@@ -101,7 +95,7 @@ pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Encoded> {
     })
 }
 
-/// Whether a token holds the last character of a span, and that may have further tokens.
+/// Whether a token contains the last character of a span, and that may have further tokens.
 fn ends_in_wide_character(text: &str, span: &Range<usize>, token: &TextToken) -> bool {
     let last = text.get(span.clone()).and_then(|text| text.chars().next_back());
     let length = last.map_or(1, char::len_utf8);
@@ -109,7 +103,7 @@ fn ends_in_wide_character(text: &str, span: &Range<usize>, token: &TextToken) ->
 }
 
 impl Template {
-    /// Refuses, before any row is read, a choice of loss that this template cannot serve.
+    /// Refuses a choice of loss that this template cannot support.
     ///
     /// # Errors
     /// [`ChatError::Unmarked`] for a template without `{% generation %}` blocks, unless all tokens are learned.

@@ -1,15 +1,15 @@
-//! Jinja as transformers sets it up: the filters, functions and printing that chat templates rely on.
+//! Jinja as configured by transformers: the filters, functions and printing that chat templates rely on.
 //!
-//! minijinja is close to Jinja2; what differs and matters to templates is set here: numbers and strings in
-//! printed lists, `tojson` without escapes for HTML, tests that follow Python's idea of a sequence, and the
-//! methods of Python's `str`, `list` and `dict`.
+//! minijinja is close to Jinja2. The differences that matter to templates are handled here: numbers and strings in printed
+//! lists, `tojson` without escapes for HTML, Python's notion of a sequence in tests, and the methods of Python's `str`,
+//! `list` and `dict`.
 //!
-//! What still differs: iterating over `none` gives nothing where Python fails, `mapping.items` without a call
+//! Remaining differences: iterating over `none` gives nothing where Python fails, `mapping.items` without a call
 //! is the key and not the method, `'…' % values` and the rarer filters and globals (`truncate`, `wordcount`,
 //! `cycler`, `joiner`) are errors.
 //! Source: `_compile_jinja_template` in transformers' `chat_template_utils.py`.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use chrono::NaiveDate;
 use chrono::format::{Item, StrftimeItems};
@@ -20,7 +20,7 @@ use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior};
 use crate::generation::{FUNCTION, Markers};
 use crate::{methods, python};
 
-/// What `raise_exception` was given, so that it can be told from other failures.
+/// The message of `raise_exception`, to distinguish it from other failures.
 #[derive(Debug)]
 pub(crate) struct Raised(pub(crate) String);
 
@@ -35,7 +35,7 @@ impl std::error::Error for Raised {}
 /// An environment without templates.
 pub(crate) fn environment(markers: Markers) -> Environment<'static> {
     let mut environment = Environment::new();
-    // Delimiters stay as they are, which no build refuses.
+    // With the default delimiters this cannot fail.
     if let Ok(syntax) = SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
@@ -45,12 +45,9 @@ pub(crate) fn environment(markers: Markers) -> Environment<'static> {
     }
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_unknown_method_callback(methods::call);
-    environment.set_formatter(|out, _state, value| {
-        match value.as_str() {
-            Some(text) => out.write_str(text)?,
-            None => out.write_str(&python::str(value))?,
-        }
-        Ok(())
+    environment.set_formatter(|out, _state, value| match value.as_str() {
+        Some(text) => Ok(out.write_str(text)?),
+        None => Ok(out.write_str(&python::str(value))?),
     });
     environment.add_filter("tojson", python::tojson);
     environment.add_filter("string", |value: &Value| python::str(value));
@@ -64,14 +61,11 @@ pub(crate) fn environment(markers: Markers) -> Environment<'static> {
 
 /// Has generation blocks marked with `markers`.
 pub(crate) fn mark_with(environment: &mut Environment<'static>, markers: Markers) {
-    environment.add_function(
-        FUNCTION,
-        move |state: &mut State<'_, '_>, named: Kwargs| -> Result<String, Error> {
-            let caller: Value = named.get("caller")?;
-            let body = caller.call(state, &[])?;
-            Ok(format!("{}{body}{}", markers.open, markers.close))
-        },
-    );
+    let block = move |state: &mut State<'_, '_>, named: Kwargs| -> Result<String, Error> {
+        let body = named.get::<Value>("caller")?.call(state, &[])?;
+        Ok(format!("{}{body}{}", markers.open, markers.close))
+    };
+    environment.add_function(FUNCTION, block);
 }
 
 /// `strftime_now` for one rendering.
@@ -95,16 +89,10 @@ fn strftime(date: Option<NaiveDate>, format: &str) -> Result<String, Error> {
         )));
     }
     let mut text = String::new();
-    // At midnight and without a time zone, which no template prints.
-    fmt::write(
-        &mut text,
-        format_args!(
-            "{}",
-            date.and_time(chrono::NaiveTime::MIN)
-                .format_with_items(items.iter())
-        ),
-    )
-    .map_err(|_| failed(format!("strftime_now: `{format}` asks for more than a date")))?;
+    // Midnight without a time zone; no template prints the time.
+    let midnight = date.and_time(chrono::NaiveTime::MIN);
+    write!(text, "{}", midnight.format_with_items(items.iter()))
+        .map_err(|_| failed(format!("strftime_now: `{format}` asks for more than a date")))?;
     Ok(text)
 }
 

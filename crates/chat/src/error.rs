@@ -1,15 +1,35 @@
-//! One error type for the crate: every variant says what is wrong, where, and what to write instead.
+//! The crate's error: each variant names what is wrong, where, and what to write instead.
 //!
-//! Mistakes in a row of data are told apart from mistakes in a template, because different people mend them.
+//! Errors in a row of data are distinguished from errors in a template, because different people fix them.
 
 use std::path::{Path, PathBuf};
 
 use smollm3_corpus::CorpusError;
+use smollm3_files::FilesError;
 
-use crate::dropped::Dropped;
-use crate::spelled_token::SpelledToken;
+/// Content of a conversation that the template does not write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Its kind, such as "a system message", "tool calls" or "reasoning".
+    pub kind: &'static str,
+    /// The index of its message, if it belongs to one.
+    pub message: Option<usize>,
+    /// Where it stands, such as `messages[0].content`.
+    pub key: String,
+    /// Its beginning.
+    pub text: String,
+}
 
-/// What can go wrong between a conversation and its tokens.
+/// A special token in the content of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpelledToken {
+    /// Where it stands, such as `messages[0].content`.
+    pub key: String,
+    /// Its text.
+    pub token: String,
+}
+
+/// Why a conversation cannot become tokens.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatError {
@@ -42,7 +62,7 @@ pub enum ChatError {
         problem: String,
     },
 
-    /// A tool that is not described by a JSON schema.
+    /// A tool without a JSON schema.
     #[error("tool {index} {problem}")]
     Tool {
         /// Position in the list of tools, from 0.
@@ -51,14 +71,9 @@ pub enum ChatError {
         problem: String,
     },
 
-    /// A file that the operating system does not give.
-    #[error("cannot read `{}`: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
+    /// A file that cannot be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
 
     /// A checkpoint whose chat template cannot be read.
     #[error("`{}` {problem}", path.display())]
@@ -69,7 +84,7 @@ pub enum ChatError {
         problem: String,
     },
 
-    /// A template that is no valid Jinja.
+    /// A template that is not valid Jinja.
     #[error("chat template `{template}`, line {line}, column {column}: {problem}")]
     Syntax {
         /// Name of the template.
@@ -78,7 +93,7 @@ pub enum ChatError {
         line: usize,
         /// Column in characters, from 1.
         column: usize,
-        /// What the parser says.
+        /// The parser's message.
         problem: String,
     },
 
@@ -104,7 +119,7 @@ pub enum ChatError {
         dropped: Box<Dropped>,
     },
 
-    /// The template does not write all of what a model is to answer.
+    /// The template does not write all of a prompt.
     #[error(
         "chat template `{template}` does not write {} at `{}` ({:?}), so the model would not see it; leave it out, or take \
          a template that writes it",
@@ -117,7 +132,7 @@ pub enum ChatError {
         dropped: Box<Dropped>,
     },
 
-    /// Content that spells a special token, where that is refused.
+    /// Content that spells a special token, if that is refused.
     #[error(
         "`{}` spells the special token `{}`; change the row, or write special_tokens = \"text\" to have it encoded as \
          characters", spelled.key, spelled.token
@@ -138,7 +153,7 @@ pub enum ChatError {
         problem: String,
     },
 
-    /// A loss on the assistant's tokens with a template that does not say which those are.
+    /// A loss on the assistant's tokens with a template that does not mark them.
     #[error(
         "chat template `{template}` has no {{% generation %}} blocks, so it does not say which tokens are \
          the assistant's; write learned = \"all\" for a loss on all tokens, mark what the assistant writes with \
@@ -150,7 +165,7 @@ pub enum ChatError {
         template: String,
     },
 
-    /// A tokenizer that cuts the markers of a turn into pieces.
+    /// A tokenizer that splits the markers of a turn.
     #[error(
         "tokenizer `{tokenizer}` has no single token for {}; add them with \
          `smollm3 tokenizer add-chat-tokens CHECKPOINT --out DIR`", missing.join(", ")

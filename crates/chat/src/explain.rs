@@ -1,8 +1,7 @@
-//! A rendered conversation token by token, for people: whose words they are and which carry loss.
+//! A rendered conversation token by token, for people: the role and whether it is learned.
 //!
-//! Roles are read from the text (`<|im_start|>ROLE` and a line end), not kept from the rendering, where a
-//! template is free to write anything; text of another convention has no roles. A marker that a message spells opens
-//! no turn.
+//! Roles are read from the text (`<|im_start|>ROLE` and a line end), because a template is free to write anything; other
+//! conventions show no roles. A marker that a message spells opens no turn.
 
 use serde::Serialize;
 
@@ -15,16 +14,16 @@ use crate::tokens::IM_START;
 pub struct ExplainedToken {
     /// Its id.
     pub id: u32,
-    /// The text that it stands for. Where a character has several tokens it is given to the first of them, so
-    /// that the texts, put together, are the row, but for what the tokenizer drops.
+    /// Its text. A character with several tokens belongs to the first, so that the joined texts are the row, except what the
+    /// tokenizer drops.
     pub text: String,
-    /// The role whose turn it is in, where the text shows one.
+    /// The role of its turn, if the text shows one.
     pub role: Option<String>,
     /// Whether it carries loss.
     pub learned: bool,
 }
 
-/// The tokens of `encoded`, which is of `rendered`; `mask` says which carry loss, and tokens past its end do not.
+/// The tokens of `encoded`, the encoding of `rendered`; `mask` says which are learned (none past its end).
 pub fn tokens(encoded: &Encoded, rendered: &Rendered, mask: &[bool]) -> Vec<ExplainedToken> {
     let mut turns = turns(rendered).into_iter().peekable();
     let mut role = None;
@@ -46,7 +45,7 @@ pub fn tokens(encoded: &Encoded, rendered: &Rendered, mask: &[bool]) -> Vec<Expl
     explained
 }
 
-/// Where turns begin, and whose they are.
+/// Where turns begin, and their roles.
 fn turns(rendered: &Rendered) -> Vec<(usize, Option<&str>)> {
     let text = rendered.text.as_str();
     let is_special = |at: usize| match &rendered.special {

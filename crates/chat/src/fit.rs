@@ -1,9 +1,8 @@
-//! A conversation in the form that a template can write.
+//! Rewrites a conversation into a form that a template supports.
 //!
-//! Templates of small models know `system`, `user` and `assistant` with text and nothing else. A developer's message
-//! then stands where a system message would, and calls are written into the text as Hermes and SmolLM3 write them,
-//! which is also how the server reads them. Training, evaluation and the server all use this, so that a model is
-//! shown the same text everywhere.
+//! Templates of small models only support text of the roles `system`, `user` and `assistant`. Then a developer's message
+//! becomes a system message, and calls are written into the text as Hermes and SmolLM3 write them, which is also how the
+//! server parses them. Training, evaluation and the server all use this, so that a model sees the same text everywhere.
 
 use serde_json::{Value, json};
 
@@ -17,7 +16,7 @@ pub const TOOL_CALL: &str = "<tool_call>";
 /// Ends a call.
 pub const END_TOOL_CALL: &str = "</tool_call>";
 
-/// A call as models write it: `name` and `arguments` as JSON in the spacing of Python, between two tags.
+/// A call as models write it: `name` and `arguments` as JSON with Python's spacing, between two tags.
 pub fn spell_call(name: &Value, arguments: &Value) -> String {
     let call = json!({"name": name, "arguments": arguments});
     let call = python::dumps(&jinja(&call)).unwrap_or_else(|_| call.to_string());
@@ -25,7 +24,7 @@ pub fn spell_call(name: &Value, arguments: &Value) -> String {
 }
 
 impl Template {
-    /// The conversation with what this template does not know in a form that it does.
+    /// The conversation in a form that this template supports.
     pub(crate) fn fitted(&self, conversation: &Conversation) -> Conversation {
         let mut fitted = conversation.clone();
         for message in fitted.messages.iter_mut().filter_map(Value::as_object_mut) {
@@ -55,7 +54,7 @@ fn spelled(call: &Value) -> String {
     spell_call(&part("name"), &part("arguments"))
 }
 
-/// Whether nothing is said in a message: no words but white space, no thought, no call.
+/// Whether a message says nothing: only white space, no thought, no call.
 pub(crate) fn is_silent(message: &Value) -> bool {
     let text = |key: &str| {
         message
@@ -71,18 +70,12 @@ pub(crate) fn is_silent(message: &Value) -> bool {
 }
 
 impl Conversation {
-    /// Whether the assistant speaks in it, and what it says is nothing throughout (in its last turn, with `last`).
+    /// Whether all of the assistant's messages (with `last`, its last one) are empty, and there is one.
     pub fn has_empty_answers(&self, last: bool) -> bool {
         let mut answers = self
             .messages
             .iter()
             .filter(|message| role(message) == "assistant");
-        match last {
-            true => answers.next_back().is_some_and(is_silent),
-            false => {
-                let mut answers = answers.peekable();
-                answers.peek().is_some() && answers.all(is_silent)
-            }
-        }
+        answers.next_back().is_some_and(is_silent) && (last || answers.all(is_silent))
     }
 }

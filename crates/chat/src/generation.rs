@@ -1,14 +1,12 @@
-//! `{% generation %}` blocks: which part of a rendered text the assistant wrote.
+//! `{% generation %}` blocks: the parts of a rendered text that the assistant wrote.
 //!
-//! Jinja has no such tag and minijinja takes no new ones, so the source is rewritten before it is parsed:
-//! the tags become a call block (what transformers makes of them too, so assignments inside stay inside),
-//! whose function puts a marker character before and after the text. The markers are taken out of the
-//! finished text, and what lay between them is the spans. Rewriting touches the tags only, on their own
-//! lines: white space control and line numbers stay as they were.
+//! Jinja has no such tag and minijinja cannot be extended with one, so the source is rewritten before it is parsed: the tags
+//! become a call block (as in transformers, so assignments inside stay inside) whose function puts a marker character before
+//! and after the text. The markers are removed from the finished text, and what lay between them are the spans. Only the
+//! tags are rewritten, each within its line: white space control and line numbers do not change.
 //!
-//! The markers are private-use characters that occur neither in the template nor in anything it is given, so
-//! no message can forge one. Rejected: counting the length of the output so far, which Jinja does not tell,
-//! and which is wrong inside captured text.
+//! The markers are private-use characters that occur neither in the template nor in its input, so no message can forge one.
+//! Rejected: the length of the output so far, which Jinja does not expose, and which is wrong inside captured text.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -48,17 +46,13 @@ impl Markers {
 
     /// Whether one of them is in `used`.
     pub(crate) fn clash(&self, used: &BTreeSet<char>) -> bool {
-        let Markers {
-            open,
-            close,
-            cut,
-            quote,
-        } = self;
-        [open, close, cut, quote].iter().any(|c| used.contains(c))
+        [self.open, self.close, self.cut, self.quote]
+            .iter()
+            .any(|c| used.contains(c))
     }
 
-    /// Takes the markers of blocks out of `marked`: the text, and the byte ranges of the outermost blocks.
-    /// `None` where the markers do not pair up, because the template cut up the text of a block.
+    /// Removes the markers of blocks from `marked`: the text, and the byte ranges of the outermost blocks. `None` if the
+    /// markers do not pair up, because the template cut the text of a block.
     pub(crate) fn take_out(&self, marked: &str) -> Option<(String, Vec<Range<usize>>)> {
         let mut text = String::with_capacity(marked.len());
         let mut spans = Vec::new();
@@ -107,7 +101,7 @@ pub(crate) fn private_characters_of(value: &Value, used: &mut BTreeSet<char>) {
     }
 }
 
-/// Why `{% generation %}` tags could not be rewritten, and where.
+/// An error in `{% generation %}` tags.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TagError {
     /// Byte offset in the source.
@@ -135,7 +129,7 @@ pub(crate) fn rewrite(source: &str) -> Result<(String, usize), TagError> {
         at = found + length;
         match tag_name(tag) {
             Some("raw") => {
-                // What stands between is text, whatever it looks like.
+                // Everything up to the end of the block is text.
                 let end = raw_end(source, at);
                 out.push_str(source.get(found..end).unwrap_or_default());
                 at = end;
@@ -188,7 +182,7 @@ fn find_from(source: &str, at: usize, what: &str) -> Option<usize> {
     source.get(at..)?.find(what).map(|found| at + found)
 }
 
-/// Length of an expression or tag up to and with `close`, strings and brackets inside it stepped over.
+/// Length of an expression or tag including `close`; strings and brackets inside it are skipped.
 fn expression_end(rest: &str, close: &str) -> usize {
     let bytes = rest.as_bytes();
     let (mut at, mut depth) = (2, 0_usize);
@@ -199,14 +193,7 @@ fn expression_end(rest: &str, close: &str) -> usize {
             (Some(open), _) if open == byte => quote = None,
             (Some(_), _) => {}
             (None, b'"' | b'\'') => quote = Some(byte),
-            (None, _)
-                if depth == 0
-                    && bytes
-                        .get(at..)
-                        .is_some_and(|rest| rest.starts_with(close.as_bytes())) =>
-            {
-                return at + close.len();
-            }
+            (None, _) if depth == 0 && bytes[at..].starts_with(close.as_bytes()) => return at + close.len(),
             (None, b'(' | b'[' | b'{') => depth += 1,
             (None, b')' | b']' | b'}') => depth = depth.saturating_sub(1),
             (None, _) => {}

@@ -1,7 +1,7 @@
-//! Methods of Python's values that templates call and minijinja does not have.
+//! Methods of Python's values that templates call and minijinja lacks.
 //!
-//! Most come from `minijinja-contrib`; here is what it lacks and templates that take answers apart use, such
-//! as `content.rpartition('</think>')`.
+//! Most come from `minijinja-contrib`; here are the others that templates use to split answers, such as
+//! `content.rpartition('</think>')`.
 
 use minijinja::value::{Tuple, Value, from_args};
 use minijinja::{Error, ErrorKind, State};
@@ -44,17 +44,13 @@ fn of_string(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, 
         }
         "partition" => {
             let separator = separator()?;
-            triple(
-                text.split_once(separator)
-                    .map_or([text, "", ""], |(before, after)| [before, separator, after]),
-            )
+            let parts = text.split_once(separator);
+            triple(parts.map_or([text, "", ""], |(before, after)| [before, separator, after]))
         }
         "rpartition" => {
             let separator = separator()?;
-            triple(
-                text.rsplit_once(separator)
-                    .map_or(["", "", text], |(before, after)| [before, separator, after]),
-            )
+            let parts = text.rsplit_once(separator);
+            triple(parts.map_or(["", "", text], |(before, after)| [before, separator, after]))
         }
         "rsplit" => {
             let (separator, most): (Option<&str>, Option<i64>) = from_args(args)?;
@@ -62,9 +58,8 @@ fn of_string(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, 
         }
         "index" => {
             let (part,): (&str,) = from_args(args)?;
-            let (before, _) = text
-                .split_once(part)
-                .ok_or_else(|| failed("index: substring not found".into()))?;
+            let found = text.split_once(part);
+            let (before, _) = found.ok_or_else(|| failed("index: substring not found".into()))?;
             Value::from(before.chars().count())
         }
         _ => return Ok(None),
@@ -81,11 +76,9 @@ fn rsplit(text: &str, separator: Option<&str>, most: Option<usize>) -> Result<Va
             let mut parts = Vec::new();
             let mut rest = text.trim_end();
             while !rest.is_empty() {
-                let cut = if parts.len() + 1 < pieces {
-                    rest.rfind(char::is_whitespace)
-                } else {
-                    None
-                };
+                let cut = rest
+                    .rfind(char::is_whitespace)
+                    .filter(|_| parts.len() + 1 < pieces);
                 let (before, word) = rest.split_at(cut.unwrap_or(0));
                 parts.push(if cut.is_some() { word.trim_start() } else { word });
                 rest = before.trim_end();

@@ -1,7 +1,7 @@
-//! Preference pairs: one prompt, an answer that was chosen and one that was rejected.
+//! Preference pairs: a prompt, a chosen answer and a rejected one.
 //!
-//! The answers are rendered together with the prompt and the prompt's text is then cut off, because a
-//! template may write something between the two that belongs to neither.
+//! Each answer is rendered together with the prompt, whose text is then cut off, because a template may write something
+//! between the two that belongs to neither.
 //! Source: `apply_chat_template` and `extract_prompt` in TRL's `data_utils.py`.
 
 use std::ops::Range;
@@ -9,9 +9,8 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 use smollm3_corpus::Tokenizer;
 
-use crate::column::list;
 use crate::conversation::{Conversation, alpaca_prompt, check_message, message, read_kwargs, read_tools};
-use crate::dialect;
+use crate::dialect::{self, list};
 use crate::error::{ChatError, Result};
 use crate::message::{kind, role};
 use crate::rendered::{Render, Rendered};
@@ -68,17 +67,15 @@ impl PairText {
         Self {
             text: rendered.text.get(range.clone()).unwrap_or_default().to_owned(),
             special: rendered.special.as_ref().map(|special| {
-                let special = special.iter().filter(within);
-                special
-                    .map(|special| special.start - range.start..special.end - range.start)
-                    .collect()
+                let moved = |special: &Range<usize>| special.start - range.start..special.end - range.start;
+                special.iter().filter(within).map(moved).collect()
             }),
         }
     }
 }
 
 impl Pair {
-    /// The columns that [`Pair::from_row`] may read: a reader of files brings these.
+    /// The columns that [`Pair::from_row`] may read.
     pub const COLUMNS: [&str; 10] = [
         "prompt",
         "chosen",
@@ -92,10 +89,10 @@ impl Pair {
         "chat_template_kwargs",
     ];
 
-    /// Reads a row: `chosen` and `rejected`, messages, lists of them or texts, and `prompt` of the same kind
-    /// (`conversations` of ShareGPT, `instruction` and `input` of Alpaca). Where `prompt` is no list of messages but
-    /// the answers are, it is taken to be what the two begin with in common, as in data sets that repeat the prompt
-    /// in both. Optional `tools` and `chat_template_kwargs`.
+    /// Reads a row: `chosen` and `rejected` (messages, lists of messages, or texts), and a `prompt` of the same kind
+    /// (`conversations` of ShareGPT, `instruction` and `input` of Alpaca). If `prompt` is not a list of messages but the
+    /// answers are, their common beginning is the prompt, as in data sets that repeat it in both. Optional: `tools` and
+    /// `chat_template_kwargs`.
     ///
     /// # Errors
     /// A row without a pair in it, or with a message that [`Conversation::validate`] would refuse.
@@ -125,12 +122,9 @@ impl Pair {
             ),
             (None | Some(Value::String(_)), chosen, rejected) => {
                 let (mut chosen, mut rejected) = (list("chosen", chosen)?, list("rejected", rejected)?);
-                let common = chosen
-                    .iter()
-                    .zip(&rejected)
-                    .take_while(|(one, other)| one == other)
-                    .count();
-                // Two equal answers still are answers.
+                let pairs = chosen.iter().zip(&rejected);
+                let common = pairs.take_while(|(one, other)| one == other).count();
+                // Equal answers are answers, not prompt.
                 let common = common.min(chosen.len().min(rejected.len()).saturating_sub(1));
                 if common == 0 && chosen.len().max(rejected.len()) > 1 {
                     return Err(ChatError::row(
@@ -146,10 +140,8 @@ impl Pair {
                 return Err(ChatError::row(problem));
             }
         };
-        let read = |name: &str, messages: Vec<Value>| {
-            dialect::messages(messages)
-                .map_err(|error| ChatError::row(format!("is wrong in `{name}`: {error}")))
-        };
+        let wrong = |name: &str, error: ChatError| ChatError::row(format!("is wrong in `{name}`: {error}"));
+        let read = |name, messages| dialect::messages(messages).map_err(|error| wrong(name, error));
         let (chosen, rejected) = (read("chosen", chosen)?, read("rejected", rejected)?);
         let mut prompt = read("prompt", prompt)?;
         let mut template_kwargs = read_kwargs(row)?;
@@ -171,19 +163,14 @@ impl Pair {
                     "has no messages in `{name}`; a pair needs some"
                 )));
             }
-            if name != "prompt"
-                && messages
-                    .first()
-                    .is_some_and(|first| ["user", "system"].contains(&role(first)))
-            {
+            let first = messages.first().map(role).unwrap_or_default();
+            if name != "prompt" && ["user", "system"].contains(&first) {
                 return Err(ChatError::row(format!(
-                    "has a `{name}` that begins with the role `{}`; questions belong into `prompt` only",
-                    role(&messages[0])
+                    "has a `{name}` that begins with the role `{first}`; questions belong into `prompt` only"
                 )));
             }
             for (index, message) in messages.iter().enumerate() {
-                check_message(index, message)
-                    .map_err(|error| ChatError::row(format!("is wrong in `{name}`: {error}")))?;
+                check_message(index, message).map_err(|error| wrong(name, error))?;
             }
         }
         Ok(pair)
@@ -199,8 +186,8 @@ impl Pair {
     }
 }
 
-/// Renders a pair. Only the date of `options` is used: a prompt that ends with the user's or a tool's words
-/// gets a generation prompt, one that ends with the assistant's is continued.
+/// Renders a pair. Only the date of `options` is used: a prompt that ends with a message of the user or a tool gets a
+/// generation prompt, one that ends with the assistant's is continued.
 ///
 /// # Errors
 /// As [`Template::render`], and a prompt that ends with another role.
@@ -243,9 +230,7 @@ pub fn render_pair(
 
 /// Bytes that two texts begin with in common, whole characters only.
 fn common_prefix(one: &str, other: &str) -> usize {
-    let common = one
-        .chars()
-        .zip(other.chars())
-        .take_while(|(one, other)| one == other);
+    let pairs = one.chars().zip(other.chars());
+    let common = pairs.take_while(|(one, other)| one == other);
     common.map(|(character, _)| character.len_utf8()).sum()
 }

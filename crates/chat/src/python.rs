@@ -1,7 +1,7 @@
-//! Values spelt as Python spells them: `str`, `repr` and `json.dumps`.
+//! Python's `str`, `repr` and `json.dumps`.
 //!
-//! Chat templates are written against Jinja2, where `{{ value }}` is Python's `str` and `tojson` is
-//! `json.dumps`; models are trained on what these print, so a space or a quote that differs is another token.
+//! Chat templates are written for Jinja2, where `{{ value }}` is `str` and `tojson` is `json.dumps`. Models are trained on
+//! their output, so a different space or quote is a different token.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -66,10 +66,9 @@ fn write_repr(out: &mut String, value: &Value) {
 }
 
 fn write_repr_str(out: &mut String, text: &str) {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
+    let quote = match text.contains('\'') && !text.contains('"') {
+        true => '"',
+        false => '\'',
     };
     out.push(quote);
     for character in text.chars() {
@@ -92,23 +91,18 @@ fn write_repr_str(out: &mut String, text: &str) {
 }
 
 fn is_printable(character: char) -> bool {
-    let mut buffer = [0; 4];
-    let text: &str = character.encode_utf8(&mut buffer);
+    let text = character.to_string();
     UNPRINTABLE
         .as_ref()
-        .is_none_or(|unprintable| !unprintable.is_match(text))
+        .is_none_or(|unprintable| !unprintable.is_match(&text))
 }
 
 /// A number; `names` are those of "not a number" and the infinities.
 fn write_number(out: &mut String, value: &Value, names: [&str; 3]) {
-    let float = match value.is_integer() {
-        true => None,
-        false => f64::try_from(value.clone()).ok(),
-    };
-    let _ = match float {
-        None => write!(out, "{value}"),
-        Some(float) => out.write_str(&float_text(float, names)),
-    };
+    match f64::try_from(value.clone()) {
+        Ok(float) if !value.is_integer() => out.push_str(&float_text(float, names)),
+        _ => drop(write!(out, "{value}")),
+    }
 }
 
 /// The shortest decimal that reads back as `float`, with an exponent where Python writes one: below 1e-4 and
@@ -131,7 +125,8 @@ fn float_text(float: f64, [nan, infinity, negative_infinity]: [&str; 3]) -> Stri
     }
 }
 
-/// How `json.dumps` lays out its text.
+/// The options of `json.dumps`.
+#[derive(Default)]
 struct Dumps {
     ensure_ascii: bool,
     indent: Option<String>,
@@ -177,31 +172,29 @@ pub(crate) fn tojson(value: &Value, positional: Rest<Value>, named: Kwargs) -> R
         key,
         sort_keys,
     };
-    let mut out = String::new();
-    dumps.write(&mut out, value, 0)?;
-    Ok(out)
+    dumps.text(value)
 }
 
 /// `json.dumps(value, ensure_ascii=False)`.
 pub(crate) fn dumps(value: &Value) -> Result<String, Error> {
     let dumps = Dumps {
-        ensure_ascii: false,
-        indent: None,
         item: ", ".to_owned(),
         key: ": ".to_owned(),
-        sort_keys: false,
+        ..Dumps::default()
     };
-    let mut out = String::new();
-    dumps.write(&mut out, value, 0)?;
-    Ok(out)
+    dumps.text(value)
 }
 
 impl Dumps {
+    fn text(&self, value: &Value) -> Result<String, Error> {
+        let mut out = String::new();
+        self.write(&mut out, value, 0)?;
+        Ok(out)
+    }
+
     fn write(&self, out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
         match value.kind() {
-            ValueKind::None => out.push_str("null"),
-            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => write_number(out, value, ["NaN", "Infinity", "-Infinity"]),
+            ValueKind::None | ValueKind::Bool | ValueKind::Number => out.push_str(&scalar(value)?),
             ValueKind::String => self.write_str(out, value.as_str().unwrap_or_default()),
             ValueKind::Seq => {
                 let items = value.try_iter()?.map(|item| (None, item)).collect();
@@ -210,7 +203,7 @@ impl Dumps {
             ValueKind::Map => {
                 let mut items = Vec::new();
                 for key in value.try_iter()? {
-                    items.push((Some(json_key(&key)?), value.get_item(&key)?));
+                    items.push((Some(scalar(&key)?), value.get_item(&key)?));
                 }
                 if self.sort_keys {
                     items.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -232,7 +225,7 @@ impl Dumps {
         let break_line = |out: &mut String, depth: usize| {
             if let Some(indent) = &self.indent {
                 out.push('\n');
-                (0..depth).for_each(|_| out.push_str(indent));
+                out.push_str(&indent.repeat(depth));
             }
         };
         out.push(open);
@@ -277,8 +270,8 @@ impl Dumps {
     }
 }
 
-/// A key of a mapping as JSON has it: numbers, truth values and `none` become strings.
-fn json_key(key: &Value) -> Result<String, Error> {
+/// A scalar as JSON writes it, without quotes; as a key of an object it becomes a string.
+fn scalar(key: &Value) -> Result<String, Error> {
     let mut text = String::new();
     match key.kind() {
         ValueKind::String => text.push_str(key.as_str().unwrap_or_default()),

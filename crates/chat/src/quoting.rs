@@ -1,9 +1,8 @@
-//! Special tokens that a message spells, told from those that the template writes.
+//! Distinguishes special tokens spelt in a message from those that the template writes.
 //!
-//! Where the content of a conversation spells a special token, a marker character is put behind the first character of
-//! each spelling before it is rendered. Templates strip, cut, replace and print content as JSON, and the marker goes
-//! along. What spells a special token in the rendered text is then the template's; the markers are taken out again.
-//! Content that spells none, which is nearly all, is rendered as it is.
+//! Before rendering, a marker character is inserted after the first character of each spelling in the content. Templates
+//! strip, cut, replace and print content as JSON, and the marker stays with it. So all special tokens in the rendered text
+//! are the template's; then the markers are removed. Content without spellings, which is nearly all, is rendered unchanged.
 
 use std::ops::Range;
 
@@ -11,8 +10,8 @@ use serde_json::Value;
 use smollm3_corpus::Tokenizer;
 
 use crate::conversation::Conversation;
+use crate::error::SpelledToken;
 use crate::rendered::Rendered;
-use crate::spelled_token::SpelledToken;
 
 /// The first special token that a message, a tool or a variable of the template spells, in a value or a key.
 pub fn spelled_token(tokenizer: &Tokenizer, conversation: &Conversation) -> Option<SpelledToken> {
@@ -61,7 +60,7 @@ fn find_in_entries<'a>(
                 token: name.get(range)?.to_owned(),
             });
         }
-        // Paths are only put together where there is something to tell.
+        // The path is only assembled if there is something to report.
         let mut found = find(tokenizer, value, "")?;
         found.key = format!("{key}.{name}{}", found.key);
         Some(found)
@@ -70,20 +69,13 @@ fn find_in_entries<'a>(
 
 /// The conversation with `marker` in each special token that it spells.
 pub(crate) fn quoted(tokenizer: &Tokenizer, conversation: &Conversation, marker: char) -> Conversation {
-    let values = |values: &[Value]| {
-        values
-            .iter()
-            .map(|value| quote(tokenizer, value, marker))
-            .collect()
-    };
+    let quoted = |value: &Value| quote(tokenizer, value, marker);
+    let values = |values: &Vec<Value>| values.iter().map(quoted).collect();
+    let kwargs = conversation.template_kwargs.iter();
     Conversation {
         messages: values(&conversation.messages),
-        tools: conversation.tools.as_deref().map(values),
-        template_kwargs: conversation
-            .template_kwargs
-            .iter()
-            .map(|(key, value)| (key.clone(), quote(tokenizer, value, marker)))
-            .collect(),
+        tools: conversation.tools.as_ref().map(values),
+        template_kwargs: kwargs.map(|(key, value)| (key.clone(), quoted(value))).collect(),
     }
 }
 
@@ -102,7 +94,7 @@ fn quote(tokenizer: &Tokenizer, value: &Value, marker: char) -> Value {
 fn quote_text(tokenizer: &Tokenizer, text: &str, marker: char) -> String {
     let mut quoted = String::new();
     let mut done = 0;
-    // One may begin inside another.
+    // Spellings may overlap.
     while let Some(found) = tokenizer.next_special(text, done) {
         let first = text.get(found.start..).and_then(|rest| rest.chars().next());
         let end = found.start + first.map_or(1, char::len_utf8);
@@ -114,12 +106,12 @@ fn quote_text(tokenizer: &Tokenizer, text: &str, marker: char) -> String {
     quoted
 }
 
-/// Takes the markers out of a text and notes where the template wrote special tokens.
+/// Removes the markers from a text and records where the template wrote special tokens.
 pub(crate) fn unquoted(tokenizer: &Tokenizer, rendered: Rendered, marker: char) -> Rendered {
     let marked = rendered.text;
     let special = tokenizer.special_in(&marked);
     let mut text = String::with_capacity(marked.len());
-    // Where a marker stood, and how many bytes went with it and those before.
+    // The place of each marker, and the bytes removed up to and including it.
     let mut removed: Vec<(usize, usize)> = Vec::new();
     let forms = written_forms(marker);
     let mut done = 0;
@@ -143,24 +135,20 @@ pub(crate) fn unquoted(tokenizer: &Tokenizer, rendered: Rendered, marker: char) 
     }
 }
 
-/// How a character may come out: as it is, or as an escape of JSON or of Python's `repr`.
+/// The forms in which a template may print a character: unchanged, or as an escape of JSON or of Python's `repr`.
 pub(crate) fn written_forms(character: char) -> [String; 3] {
-    let units = character
-        .encode_utf16(&mut [0; 2])
-        .iter()
-        .map(|unit| format!("\\u{unit:04x}"))
-        .collect();
+    let mut units = [0; 2];
+    let units = character.encode_utf16(&mut units).iter();
+    let json = units.map(|unit| format!("\\u{unit:04x}")).collect();
     [
         character.to_string(),
-        units,
+        json,
         format!("\\U{:08x}", character as u32),
     ]
 }
 
 fn first_of(text: &str, from: usize, forms: &[String; 3]) -> Option<(usize, usize)> {
     let rest = text.get(from..)?;
-    let found = forms
-        .iter()
-        .filter_map(|form| Some((from + rest.find(form.as_str())?, form.len())));
-    found.min()
+    let found = |form: &String| Some((from + rest.find(form.as_str())?, form.len()));
+    forms.iter().filter_map(found).min()
 }

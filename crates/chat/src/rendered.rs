@@ -1,17 +1,17 @@
-//! A conversation as text, and how it becomes that.
+//! A rendered conversation, and the options of rendering.
 
 use std::ops::Range;
 
 use chrono::NaiveDate;
 
-/// How to render.
+/// Options of rendering.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Render {
-    /// End with what opens an assistant's turn.
+    /// Open an assistant's turn at the end.
     pub add_generation_prompt: bool,
-    /// Leave the last message open, to be continued. Not together with `add_generation_prompt`.
+    /// Leave the last message open, to be continued. Excludes `add_generation_prompt`.
     pub continue_final_message: bool,
-    /// What `strftime_now` takes for today. A template that prints the date needs one.
+    /// The date of `strftime_now`, which a template that prints the date needs.
     pub date: Option<NaiveDate>,
 }
 
@@ -20,9 +20,9 @@ pub struct Render {
 pub struct Rendered {
     /// The text.
     pub text: String,
-    /// Byte ranges of the `{% generation %}` blocks, in order and apart.
+    /// Byte ranges of the `{% generation %}` blocks, in order and disjoint.
     pub assistant: Vec<Range<usize>>,
-    /// Byte ranges at which the template wrote special tokens, where the content spells some as well. Without it, all
-    /// that the text spells are the template's.
+    /// Byte ranges at which the template wrote special tokens, if the content spells some as well. `None`: all in the text are
+    /// the template's.
     pub special: Option<Vec<Range<usize>>>,
 }

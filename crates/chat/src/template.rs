@@ -1,8 +1,8 @@
 //! Chat templates: parsed once, rendered for every row.
 //!
-//! A template is a Jinja program; the same text must come out as from transformers, since a model is trained
-//! on the one and served with the other. The date is an argument, never the clock: a corpus tokenised over
-//! midnight, or again next month, would not be the same corpus.
+//! A template is a Jinja program. It must render the same text as in transformers, since a model may be trained with one and
+//! served with the other. The date is an argument, never the clock: otherwise a corpus tokenised over midnight, or again
+//! next month, would differ.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -35,18 +35,18 @@ pub struct Template {
     environment: Environment<'static>,
     has_tool_use: bool,
     marks_assistant: bool,
-    /// Whether it reads calls of messages, and whether it knows the developer's role.
+    /// Whether it supports the calls of messages, and the developer's role.
     pub(crate) knows_calls: bool,
     pub(crate) knows_developer: bool,
     markers: Markers,
-    /// Private-use characters in the source itself.
+    /// Private-use characters in its source.
     used: BTreeSet<char>,
-    /// `bos_token` and the like, which transformers hands to every template of a checkpoint.
+    /// `bos_token` and the like, which transformers passes to every template of a checkpoint.
     special_tokens: Map<String, Value>,
 }
 
 impl Template {
-    /// Parses a template; `name` stands in messages.
+    /// Parses a template; `name` is used in messages.
     ///
     /// # Errors
     /// [`ChatError::Syntax`], with the line and the column.
@@ -54,7 +54,7 @@ impl Template {
         Template::parse_both(name, source, None)
     }
 
-    /// Parses a template and the one to take instead where a conversation has a list of tools.
+    /// Parses a template, and the one to use for conversations with a list of tools.
     pub(crate) fn parse_both(name: &str, source: &str, tool_use: Option<&str>) -> Result<Self> {
         let mut used = BTreeSet::new();
         for source in [Some(source), tool_use].into_iter().flatten() {
@@ -83,8 +83,8 @@ impl Template {
     }
 
     /// The template of a checkpoint, with its special tokens: `chat_template.jinja`, else `chat_template` in
-    /// `tokenizer_config.json` (a string, or a list of which `default` and `tool_use` are taken). `None` where
-    /// the folder has neither.
+    /// `tokenizer_config.json` (a string, or a list of which `default` and `tool_use` are used). `None` if the folder has
+    /// neither.
     ///
     /// # Errors
     /// A file that cannot be read, or a template that does not parse.
@@ -114,7 +114,7 @@ impl Template {
         Template::builtin("smollm3").expect("the built-in template parses")
     }
 
-    /// The template of SmolLM3's mid-training: ChatML and nothing else, nothing marked.
+    /// The template of SmolLM3's mid-training: plain ChatML, without marks.
     pub fn chatml() -> Self {
         Template::builtin("chatml").expect("the built-in template parses")
     }
@@ -124,20 +124,18 @@ impl Template {
         &self.name
     }
 
-    /// The text that it was parsed from; of two, that for conversations without tools.
+    /// Its source; of two, the one for conversations without tools.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Whether it has `{% generation %}` blocks, without which no loss on the assistant's tokens alone is
-    /// possible.
+    /// Whether it has `{% generation %}` blocks, which a loss on the assistant's tokens alone needs.
     pub fn marks_assistant(&self) -> bool {
         self.marks_assistant
     }
 
-    /// Renders a conversation for a tokenizer, as a model is trained and asked with it: a developer's message and calls
-    /// are put into a form that this template knows, and special tokens that the content spells are told from those that
-    /// the template writes.
+    /// Renders a conversation for training or inference: a developer's message and calls are rewritten into a form that this
+    /// template supports, and special tokens spelt in the content are distinguished from those that the template writes.
     ///
     /// # Errors
     /// As [`Template::render`].
@@ -158,30 +156,26 @@ impl Template {
         })
     }
 
-    /// Renders a conversation as transformers does, unchecked: what a template makes of a missing content is the
-    /// template's affair ([`Conversation::validate`] is the check).
+    /// Renders a conversation as transformers does, unchecked ([`Conversation::validate`] checks it).
     ///
     /// # Errors
-    /// [`ChatError::Raised`] where the template refuses the conversation, [`ChatError::Render`] where it
-    /// fails on it, [`ChatError::Row`] where the last message cannot be continued.
+    /// [`ChatError::Raised`] if the template refuses the conversation, [`ChatError::Render`] if it fails on it,
+    /// [`ChatError::Row`] if the last message cannot be continued.
     pub fn render(&self, conversation: &Conversation, options: &Render) -> Result<Rendered> {
         self.with_markers(conversation, |environment, markers| {
             self.render_with(environment, markers, conversation, options)
         })
     }
 
-    /// Hands on markers that do not occur in a conversation, and an environment that uses them.
+    /// Calls `render` with markers that do not occur in a conversation, and an environment that uses them.
     fn with_markers(
         &self,
         conversation: &Conversation,
         render: impl FnOnce(&Environment<'static>, Markers) -> Result<Rendered>,
     ) -> Result<Rendered> {
         let mut used = BTreeSet::new();
-        for value in conversation
-            .messages
-            .iter()
-            .chain(conversation.tools.iter().flatten())
-        {
+        let messages = conversation.messages.iter();
+        for value in messages.chain(conversation.tools.iter().flatten()) {
             private_characters_of(value, &mut used);
         }
         for (key, value) in conversation.template_kwargs.iter().chain(&self.special_tokens) {
@@ -222,12 +216,10 @@ impl Template {
         }
         let mut set = |name: &'static str, value: Jinja| variables.push((name, value));
         set("messages", messages.iter().map(jinja).collect());
+        let tools = conversation.tools.as_ref();
         set(
             "tools",
-            match &conversation.tools {
-                Some(tools) => tools.iter().map(jinja).collect(),
-                None => Jinja::from(()),
-            },
+            tools.map_or_else(|| Jinja::from(()), |tools| tools.iter().map(jinja).collect()),
         );
         if !conversation.template_kwargs.contains_key("documents") {
             set("documents", Jinja::from(()));
@@ -282,7 +274,7 @@ impl Template {
     }
 }
 
-/// Adds a program to an environment; the number of its generation blocks.
+/// Adds a program to an environment; returns the number of its generation blocks.
 fn add(environment: &mut Environment<'static>, template: &str, program: &str, source: &str) -> Result<usize> {
     // Jinja2 reads every kind of line end as "\n".
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
@@ -299,15 +291,13 @@ fn add(environment: &mut Environment<'static>, template: &str, program: &str, so
     match environment.add_template_owned(program.to_owned(), rewritten.clone()) {
         Ok(()) => Ok(blocks),
         Err(error) => {
-            let line_start = |line: usize| match line.checked_sub(2) {
-                Some(breaks) => rewritten
-                    .match_indices('\n')
-                    .nth(breaks)
-                    .map_or(0, |(at, _)| at + 1),
-                None => 0,
+            let line_start = || {
+                let lines = rewritten
+                    .split_inclusive('\n')
+                    .take(error.line().unwrap_or(1).saturating_sub(1));
+                lines.map(str::len).sum()
             };
-            let at = error.range().map(|range| range.start);
-            let at = at.unwrap_or_else(|| line_start(error.line().unwrap_or(1)));
+            let at = error.range().map_or_else(line_start, |range| range.start);
             Err(syntax(&rewritten, at, problem(&error)))
         }
     }
@@ -325,7 +315,7 @@ fn markers_avoiding(used: &BTreeSet<char>) -> Result<Markers> {
         .ok_or_else(|| ChatError::row("uses every private-use character of Unicode; remove some of them"))
 }
 
-/// A JSON value as a template sees it, the order of keys kept.
+/// A JSON value as a template sees it, with the order of keys.
 pub(crate) fn jinja(value: &Value) -> Jinja {
     match value {
         Value::Null => Jinja::from(()),

@@ -1,7 +1,7 @@
-//! The tokens that mark turns: whether a tokenizer has them, and adding them.
+//! Checks and adds the tokens that mark turns.
 //!
-//! A marker that is cut into pieces is the most expensive mistake here, because nothing fails: the model
-//! learns to end its turn with seven tokens, and generation, which waits for one, never stops.
+//! A marker that is split into several tokens is an expensive mistake, because nothing fails: the model learns to end its
+//! turn with seven tokens, and generation, which waits for one, never stops.
 
 use smollm3_corpus::Tokenizer;
 use tokenizers::AddedToken;
@@ -13,7 +13,7 @@ pub const IM_START: &str = "<|im_start|>";
 /// Ends a turn.
 pub const IM_END: &str = "<|im_end|>";
 
-/// Tokens that chat needs: (text, whether decoding leaves them out). The thinking tags are part of the text.
+/// Tokens that chat needs: (text, whether decoding skips them). The thinking tags are part of the text.
 const WANTED: [(&str, bool); 4] = [
     (IM_START, true),
     (IM_END, true),
@@ -48,8 +48,8 @@ pub fn check_tokens(tokenizer: &Tokenizer) -> Result<ChatTokens> {
     }
 }
 
-/// The tokenizer with what it lacks of `<|im_start|>`, `<|im_end|>` (special), `<think>` and `</think>` (part
-/// of the text), and what was added, with ids behind the vocabulary. The model's embedding grows with it.
+/// Adds the missing ones of `<|im_start|>`, `<|im_end|>` (special), `<think>` and `</think>` (part of the text): the
+/// extended tokenizer, and the added tokens with ids after the vocabulary. The model's embedding must grow with it.
 ///
 /// # Errors
 /// A tokenizer whose ids have holes at the end, or whose own pipeline fails.
@@ -77,19 +77,12 @@ pub fn add_chat_tokens(tokenizer: &Tokenizer) -> Result<(Tokenizer, Vec<(String,
 
     let mut added = Vec::new();
     for token in missing {
-        let id = single(&extended, token)?;
-        // An entry that was there but was not parsed keeps its id.
+        // An existing entry that was not parsed keeps its id.
         let before = tokenizer.inner().token_to_id(token);
-        match id {
-            Some(id) if before == Some(id) || id >= tokenizer.info().vocab_size => {
-                added.push((token.to_owned(), id));
-            }
-            _ => {
-                return Err(failed(format!(
-                    "`{token}` could not be added behind the vocabulary"
-                )));
-            }
-        }
+        let id = single(&extended, token)?;
+        let id = id.filter(|id| before == Some(*id) || *id >= tokenizer.info().vocab_size);
+        let id = id.ok_or_else(|| failed(format!("`{token}` could not be added after the vocabulary")))?;
+        added.push((token.to_owned(), id));
     }
     Ok((extended, added))
 }

@@ -9,7 +9,7 @@ use smollm3_corpus::read::Columns;
 use crate::error::Result;
 use crate::source::{Generator, RowBatch};
 
-/// Tokens that see one another.
+/// Tokens that attend to each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
     /// The tokens.
@@ -23,14 +23,14 @@ pub struct Document {
 pub enum Encoded {
     /// Its documents.
     Kept {
-        /// Equally many for each row.
+        /// The same number for each row.
         documents: Vec<Document>,
         /// Rows of the same text are held out together.
         held_out_by: String,
-        /// The kinds of its content that the template does not write.
+        /// The kinds of content that the template left out.
         dropped: BTreeSet<&'static str>,
     },
-    /// It is left out, for this reason.
+    /// Left out, for this reason.
     LeftOut(&'static str),
 }
 
@@ -48,6 +48,6 @@ pub trait RowEncoder: Sync {
     /// Encodes a row.
     ///
     /// # Errors
-    /// [`ConversationsError::Row`](crate::ConversationsError::Row) if the stage cannot read it.
+    /// [`ConversationsError::Row`](crate::ConversationsError::Row) if the row is invalid.
     fn encode(&self, tokenizer: &Tokenizer, batch: &RowBatch, index: usize) -> Result<Encoded>;
 }

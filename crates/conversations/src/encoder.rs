@@ -1,4 +1,4 @@
-//! How a conversation becomes a document.
+//! Encodes a conversation as a document.
 
 use std::collections::BTreeSet;
 
@@ -20,9 +20,9 @@ use crate::template::ChatSetup;
 pub struct ConversationEncoder {
     /// Template and date.
     pub setup: ChatSetup,
-    /// The tokens that the loss is about.
+    /// Which tokens are learned.
     pub learned: Learned,
-    /// Tokens that a row keeps, where longer ones are cut.
+    /// The length at which longer rows are truncated, if they are.
     pub cut: Option<usize>,
 }
 
@@ -44,7 +44,7 @@ impl ConversationEncoder {
         Ok(Self { setup, learned, cut })
     }
 
-    /// A conversation as text and tokens, and what is left of it.
+    /// A conversation as text and tokens, and the kinds of dropped content.
     ///
     /// # Errors
     /// The template refuses it, or it holds what the stage refuses.
@@ -58,7 +58,7 @@ impl ConversationEncoder {
         Ok((rendered, encoded, dropped))
     }
 
-    /// Why a conversation teaches nothing.
+    /// Why a conversation has nothing to learn, if so.
     fn nothing_to_learn(&self, talk: &Conversation, learned: &[bool]) -> Option<&'static str> {
         let last_only = match self.learned {
             Learned::All => None,

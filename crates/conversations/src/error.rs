@@ -47,7 +47,7 @@ pub enum ConversationsError {
         /// The fault.
         problem: String,
     },
-    /// Anything that the recipe asks for and cannot be had.
+    /// Another request of the recipe that cannot be met.
     #[error("{0}")]
     Refused(String),
 }
@@ -70,7 +70,7 @@ impl From<RecordError> for ConversationsError {
     }
 }
 
-/// From a recipe without rows in a stage.
+/// From a recipe.
 impl From<RecipeError> for ConversationsError {
     fn from(error: RecipeError) -> Self {
         Self::Engine(error.into())

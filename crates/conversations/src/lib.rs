@@ -4,8 +4,8 @@
 //! rows of files ── sources ── chat template ── tokens and mask ── store
 //! ```
 //!
-//! [`Prepared`] tokenises once and keeps the result. What becomes of a row is a [`RowEncoder`]'s, which a stage brings;
-//! [`ConversationEncoder`] is that of fine-tuning.
+//! [`Prepared`] tokenises once and caches the result. Each stage has a [`RowEncoder`]; [`ConversationEncoder`] is the one of
+//! fine-tuning.
 
 mod document;
 mod encoder;

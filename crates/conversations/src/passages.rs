@@ -1,5 +1,5 @@
-//! Conversations that go on with a passage of a source's text, for demonstrations: a model that learns nothing but sums
-//! forgets how prose goes on.
+//! Conversations that continue a passage of a source's text, for demonstrations: a model fine-tuned only on sums forgets how
+//! to write prose.
 
 use serde_json::{Value, json};
 use smollm3_chat::Conversation;
@@ -8,11 +8,11 @@ use smollm3_sources::source_sample;
 
 use crate::error::{ConversationsError, Result};
 
-/// Bytes of a passage: it ends with the first paragraph past the smaller, and is cut at the larger.
+/// Bytes of a passage: it ends with the paragraph that reaches the minimum, and is cut at the maximum.
 const BYTES: [usize; 2] = [150, 400];
-/// Bytes of text that are looked through for each passage.
+/// Bytes of text sampled per passage.
 const LOOKED_THROUGH: u64 = 4_000;
-/// Passages of one document, at most, so that no long one makes up the whole.
+/// Maximum number of passages per document, so that a long one does not dominate.
 const OF_ONE: usize = 4;
 
 /// All of them, as rows.
@@ -56,7 +56,7 @@ fn cut(text: &str) -> Vec<String> {
     passages
 }
 
-/// The user has its first quarter, up to the end of a word; the assistant writes the rest.
+/// The user gives the first quarter, up to the end of a word; the assistant writes the rest.
 fn continuation(passage: &str, think: bool) -> Option<Value> {
     let quarter = passage.floor_char_boundary(passage.len() / 4);
     let end = quarter + passage.get(quarter..)?.find(' ')?;

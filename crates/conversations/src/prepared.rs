@@ -1,6 +1,6 @@
-//! Conversations tokenised once and kept: `conversations/STAGE/` in the run's folder.
+//! Tokenised conversations, cached in `conversations/STAGE/` of the run's folder.
 //!
-//! The folder is made anew if its files, template, tokenizer or mask change. A run that is stopped meanwhile begins it again.
+//! The folder is rewritten if its files, template, tokenizer or mask change, or if a run was stopped while writing it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +13,7 @@ use smollm3_chat::ChatError;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::tokenize::is_held_out;
 use smollm3_files::atomic_file::write_json;
+use smollm3_files::remove_if_present;
 use smollm3_mixer::Permutation;
 use smollm3_recipe::{BadRows, Conversations, Recipe, Stage, VALIDATION, Validation};
 use smollm3_records::{Event, Listener};
@@ -23,7 +24,7 @@ use crate::error::{ConversationsError, Result};
 use crate::source::Rows;
 use crate::store::{ConversationStore, ConversationWriter};
 
-/// Raised when the same rows would become other tokens.
+/// Raised when the same rows would give other tokens.
 const FORMAT: u32 = 3;
 const REPORT: &str = "report.json";
 const TRAIN: &str = "train";
@@ -33,23 +34,23 @@ const TRAIN: &str = "train";
 pub struct Report {
     /// Rows in its files.
     pub rows: u64,
-    /// Of them kept, as `fraction` or `rows` says.
+    /// Rows selected by `fraction` or `rows`.
     pub kept: u64,
-    /// Of those left out, by reason. Without `data.bad_rows = "skip"` a row that the stage cannot read ends the work.
+    /// Selected rows that were left out, by reason. Without `data.bad_rows = "skip"` an unreadable row is an error.
     pub left_out: BTreeMap<String, u64>,
-    /// Of those in which something was replaced when they were read, by what.
+    /// Selected rows with replacements made on reading, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replaced: BTreeMap<String, u64>,
-    /// Rows that the template does not write whole, by the kind of missing content (`stage.template_drops = "count"`).
+    /// Rows that the template does not write completely, by the kind of missing content (`stage.template_drops = "count"`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub template_drops: BTreeMap<String, u64>,
-    /// Of those kept out of training.
+    /// Held-out rows.
     pub held_out: u64,
-    /// Rows that are trained on.
+    /// Training rows.
     pub trained: u64,
-    /// Their tokens.
+    /// Tokens of the training rows.
     pub tokens: u64,
-    /// Of them learned.
+    /// Learned tokens of the training rows.
     pub learned: u64,
 }
 
@@ -62,23 +63,23 @@ struct Made {
 /// The conversations of a stage, tokenised.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Those that are trained on.
+    /// The training conversations.
     pub train: ConversationStore,
-    /// Those that are held out, if any.
+    /// The held-out ones, if any.
     pub held_out: Option<ConversationStore>,
     /// By name of the data.
     pub reports: BTreeMap<String, Report>,
-    /// The fingerprint of all of it.
+    /// The fingerprint of all inputs.
     pub fingerprint: String,
     /// Its folder.
     pub folder: PathBuf,
 }
 
 impl Prepared {
-    /// Opens the stage's folder, or makes it from the rows of `parts`.
+    /// Opens the stage's folder, or writes it from the rows of `parts`.
     ///
     /// # Errors
-    /// A row that the stage cannot read, a file that cannot be read or written, or a listener that ends the work.
+    /// An unreadable row, a file that cannot be read or written, or a listener that ends the work.
     pub fn of(
         recipe: &Recipe,
         data: &Data,
@@ -98,24 +99,23 @@ impl Prepared {
         let made = match made(&folder) {
             Some(made) if made.fingerprint == fingerprint => made,
             _ => {
-                let made = Made {
-                    data: make(
-                        recipe,
-                        stage,
-                        &data.tokenizer,
-                        &folder,
-                        &sources,
-                        encoder,
-                        listener,
-                    )?,
-                    fingerprint,
-                };
-                // Last, because its presence says that the folder is complete.
+                let data = make(
+                    recipe,
+                    stage,
+                    &data.tokenizer,
+                    &folder,
+                    &sources,
+                    encoder,
+                    listener,
+                )?;
+                let made = Made { fingerprint, data };
+                // Last, because its presence marks the folder as complete.
                 write_json(&folder.join(REPORT), &made)?;
                 made
             }
         };
-        if stage.validation().is_some() && made.data.values().all(|report| report.held_out == 0) {
+        let holds_out = made.data.values().any(|report| report.held_out > 0);
+        if stage.validation().is_some() && !holds_out {
             return Err(ConversationsError::Refused(format!(
                 "stage.{}.validation: no row is left to measure on; name more in `paths`, or raise data.held_out",
                 stage.name
@@ -123,7 +123,7 @@ impl Prepared {
         }
         Ok(Self {
             train: ConversationStore::open(&folder.join(TRAIN))?,
-            held_out: (made.data.values().any(|report| report.held_out > 0))
+            held_out: holds_out
                 .then(|| ConversationStore::open(&folder.join("held-out")))
                 .transpose()?,
             reports: made.data,
@@ -133,10 +133,10 @@ impl Prepared {
     }
 }
 
-/// Rows kept back by `[data] held_out` that are measured.
+/// Rows held out by `[data] held_out` that are evaluated.
 const HELD_OUT: u64 = 256;
 
-/// How many rows a stage is measured on at most: all of those that it names for it.
+/// The maximum number of rows that a stage is evaluated on: all if it names its own.
 pub fn measured_rows(stage: &Stage) -> u64 {
     match stage.validation().and_then(Validation::data) {
         Some(_) => u64::MAX,
@@ -144,23 +144,23 @@ pub fn measured_rows(stage: &Stage) -> u64 {
     }
 }
 
-/// Whether rows are those of the stage's `validation`, which are all measured and never trained on.
+/// Whether rows are those of the stage's `validation`, which are all evaluated and never trained on.
 fn is_validation(stage: &Stage, data: &Conversations) -> bool {
     data.name == VALIDATION && stage.validation().is_some_and(|own| !own.paths.is_empty())
 }
 
-/// The data that an earlier run or preparation left for a stage in the folder of `recipe`'s run. No row of the data is read:
-/// the stage itself notices a file that has changed since.
+/// A stage's data from an earlier run or preparation of `recipe`. The rows are not read: the stage itself detects changed
+/// files.
 #[derive(Debug)]
 pub struct Earlier {
     /// By name of the data.
     pub reports: BTreeMap<String, Report>,
-    /// The folder of the store that is trained on.
+    /// The folder of the training store.
     pub train: PathBuf,
 }
 
 impl Earlier {
-    /// `None` if nothing is there, or it is not whole.
+    /// `None` if there are none, or they are incomplete.
     pub fn of(recipe: &Recipe, stage: &Stage) -> Option<Self> {
         let folder = folder(recipe, stage);
         Some(Self {
@@ -169,7 +169,7 @@ impl Earlier {
         })
     }
 
-    /// The sum over all data of a number of their reports.
+    /// The sum of a count over all reports.
     pub fn total(&self, of: fn(&Report) -> u64) -> u64 {
         self.reports.values().map(of).sum()
     }
@@ -179,7 +179,7 @@ fn folder(recipe: &Recipe, stage: &Stage) -> PathBuf {
     recipe.run.output.join("conversations").join(&stage.name)
 }
 
-/// The report in `folder`, if it is there and whole.
+/// The report in `folder`, if it is readable.
 fn made(folder: &Path) -> Option<Made> {
     let text = fs::read_to_string(folder.join(REPORT)).ok()?;
     serde_json::from_str(&text).ok()
@@ -211,14 +211,14 @@ fn fingerprint(
         "bad_rows": recipe.data.bad_rows,
         "data": data,
     });
-    // Left out where there is none, so that stores of before stay valid.
+    // Left out if there is none, so that older stores stay valid.
     if sources.iter().any(|(data, _)| is_validation(stage, data)) {
         all["validation"] = json!(true);
     }
     Ok(blake3::hash(all.to_string().as_bytes()).to_hex().to_string())
 }
 
-/// Two stores in `folder`, from all rows that are kept.
+/// Writes the two stores in `folder` from all selected rows.
 fn make(
     recipe: &Recipe,
     stage: &Stage,
@@ -228,18 +228,13 @@ fn make(
     encoder: &dyn RowEncoder,
     listener: &mut dyn Listener,
 ) -> Result<BTreeMap<String, Report>> {
-    let _ = fs::remove_file(folder.join(REPORT));
+    remove_if_present(&folder.join(REPORT))?;
     let vocab_size = u64::from(tokenizer.info().vocab_size);
-    let create = |part: &str| -> Result<ConversationWriter> {
-        let part: PathBuf = folder.join(part);
-        ConversationWriter::create(&part, tokenizer.name(), vocab_size)
-    };
+    let create = |part: &str| ConversationWriter::create(&folder.join(part), tokenizer.name(), vocab_size);
     let (mut train, mut held_out) = (create(TRAIN)?, create("held-out")?);
-    let has_own = sources.iter().any(|(data, _)| is_validation(stage, data));
-    let share = if has_own {
-        0.0
-    } else {
-        recipe.data.held_out.fraction()
+    let share = match sources.iter().any(|(data, _)| is_validation(stage, data)) {
+        true => 0.0,
+        false => recipe.data.held_out.fraction(),
     };
     let mut reports = BTreeMap::new();
     for (data, rows) in sources {
@@ -256,19 +251,20 @@ fn make(
             rows: total,
             ..Report::default()
         };
+        let progress = |done| Event::Preparing {
+            what: format!("tokenising {}", data.name),
+            done,
+            total,
+        };
         let mut at = 0;
         rows.each(&encoder.columns(), |batch| {
-            listener.on(&Event::Preparing {
-                what: format!("tokenising {}", data.name),
-                done: at,
-                total,
-            })?;
+            listener.on(&progress(at))?;
             let rows: Vec<usize> = (0..batch.rows().len())
                 .filter(|index| wanted.holds(at + *index as u64))
                 .collect();
             at += batch.rows().len() as u64;
             for what in rows.iter().flat_map(|index| batch.replaced(*index).kinds()) {
-                *report.replaced.entry(what.to_owned()).or_default() += 1;
+                count(&mut report.replaced, what);
             }
             let done: Vec<Encoded> = rows
                 .into_par_iter()
@@ -287,7 +283,7 @@ fn make(
                 report.kept += 1;
                 let (documents, held_out_by, dropped) = match row {
                     Encoded::LeftOut(reason) => {
-                        *report.left_out.entry(reason.to_owned()).or_default() += 1;
+                        count(&mut report.left_out, reason);
                         continue;
                     }
                     Encoded::Kept {
@@ -296,9 +292,9 @@ fn make(
                         dropped,
                     } => (documents, held_out_by, dropped),
                 };
-                for kind in dropped {
-                    *report.template_drops.entry(kind.to_owned()).or_default() += 1;
-                }
+                dropped
+                    .into_iter()
+                    .for_each(|kind| count(&mut report.template_drops, kind));
                 let is_held_out = only_measured || share > 0.0 && is_held_out(&held_out_by, share);
                 report.held_out += u64::from(is_held_out);
                 report.trained += u64::from(!is_held_out);
@@ -315,11 +311,7 @@ fn make(
             }
             Ok(())
         })?;
-        listener.on(&Event::Preparing {
-            what: format!("tokenising {}", data.name),
-            done: total,
-            total,
-        })?;
+        listener.on(&progress(total))?;
         listener.on(&Event::Note(describe(&data.name, &report)))?;
         reports.insert(data.name.clone(), report);
     }
@@ -329,7 +321,7 @@ fn make(
             .map(|(name, report)| describe(name, report))
             .collect();
         return Err(ConversationsError::Refused(format!(
-            "nothing is left to train on; mend the rows, or raise sequence_length where they are too long. {}",
+            "nothing is left to train on; fix the rows, or raise sequence_length where they are too long. {}",
             rows.join(". ")
         )));
     }
@@ -340,7 +332,7 @@ fn make(
     Ok(reports)
 }
 
-/// The rows of one `[[stage.data]]` that are kept: the first of a permutation, as many as its `fraction` or `rows` says.
+/// The selected rows of one `[[stage.data]]`: the first of a permutation, as many as `fraction` or `rows` says.
 struct KeptRows {
     order: Permutation,
     most: u64,
@@ -360,19 +352,25 @@ impl KeptRows {
     }
 }
 
+/// Counts a row under `name`.
+fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
+    *counts.entry(name.to_owned()).or_default() += 1;
+}
+
 fn describe(name: &str, report: &Report) -> String {
-    let left_out = report.left_out.iter();
-    let left_out: String = left_out
-        .map(|(reason, rows)| format!(", {rows} {reason} left out"))
-        .collect();
-    let dropped = report.template_drops.iter();
-    let dropped: String = dropped
-        .map(|(kind, rows)| format!("; {kind} not written by the template in {rows}"))
-        .collect();
-    let replaced = report.replaced.iter();
-    let replaced: String = replaced.map(|(what, rows)| format!(", {rows} {what}")).collect();
-    format!(
-        "{name}: {} of {} rows{left_out}{replaced}, {} held out; {} tokens, {} of them learned{dropped}",
-        report.kept, report.rows, report.held_out, report.tokens, report.learned
-    )
+    let mut text = format!("{name}: {} of {} rows", report.kept, report.rows);
+    for (reason, rows) in &report.left_out {
+        text += &format!(", {rows} {reason} left out");
+    }
+    for (what, rows) in &report.replaced {
+        text += &format!(", {rows} {what}");
+    }
+    text += &format!(
+        ", {} held out; {} tokens, {} of them learned",
+        report.held_out, report.tokens, report.learned
+    );
+    for (kind, rows) in &report.template_drops {
+        text += &format!("; {kind} not written by the template in {rows}");
+    }
+    text
 }

@@ -1,6 +1,6 @@
-//! Where conversations come from: rows of files, or a generator.
+//! Sources of conversations: files of rows, or generators.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use smollm3_chat::Conversation;
 use smollm3_corpus::read::{Columns, Replaced, ValueBatch, count_rows, rows_of};
 use smollm3_corpus::shards::{CacheOptions, LocalShards, Shards, open_rows};
@@ -10,15 +10,15 @@ use smollm3_recipe::{Conversations, Recipe, Sums};
 use crate::error::{ConversationsError, Result};
 use crate::passages::passages;
 
-/// Rows of generated conversations that are made at once.
+/// Generated conversations per batch.
 const GENERATED: u64 = 1_000;
 
 /// Some consecutive rows.
 #[derive(Debug)]
 pub enum RowBatch {
-    /// Of a file.
+    /// From a file.
     File(ValueBatch),
-    /// Generated: the name of one, the number of the first, from 0.
+    /// Generated: the word for a row, and the index of the first.
     Generated(&'static str, u64, Vec<Value>),
 }
 
@@ -31,7 +31,7 @@ impl RowBatch {
         }
     }
 
-    /// Replacements in row `index` when it was read.
+    /// Replacements made in row `index` on reading.
     pub fn replaced(&self, index: usize) -> Replaced {
         match self {
             Self::File(batch) => batch.replaced(index),
@@ -52,7 +52,7 @@ impl RowBatch {
 pub enum Rows {
     /// Files on this machine.
     Local(LocalShards),
-    /// Files elsewhere, fetched when their turn comes.
+    /// Remote files, fetched when needed.
     Remote(Box<dyn Shards>),
     /// Sums.
     Sums(Sums, Generator),
@@ -64,7 +64,7 @@ pub enum Rows {
 pub type Generator = fn(&Sums, u64) -> Value;
 
 impl Rows {
-    /// Finds the files of `data`; sums are `generated`, passages cut.
+    /// Opens the rows of `data`; sums are `generated`.
     ///
     /// # Errors
     /// There are no files, or the source of passages cannot be read.
@@ -101,26 +101,29 @@ impl Rows {
     /// A file cannot be read.
     pub fn identity(&self) -> Result<Value> {
         match self {
-            Self::Sums(sums, _) => Ok(serde_json::json!(sums)),
+            Self::Sums(sums, _) => Ok(json!(sums)),
             Self::Passages(rows) => {
-                let rows = serde_json::json!(rows).to_string();
+                let rows = json!(rows).to_string();
                 Ok(Value::from(blake3::hash(rows.as_bytes()).to_hex().to_string()))
             }
-            Self::Remote(files) => Ok(files
-                .shards()
-                .iter()
-                .map(|shard| serde_json::json!([shard.name, shard.bytes, shard.version]))
-                .collect()),
-            Self::Local(files) => (0..files.shards().len())
-                .map(|index| {
-                    let open = files.open(index)?;
-                    Ok(Value::from(hash_file(open.path())?.to_hex().to_string()))
-                })
-                .collect(),
+            Self::Remote(files) => {
+                let shards = files.shards().iter();
+                Ok(shards
+                    .map(|shard| json!([shard.name, shard.bytes, shard.version]))
+                    .collect())
+            }
+            Self::Local(files) => {
+                let hash = |index| {
+                    Ok(Value::from(
+                        hash_file(files.open(index)?.path())?.to_hex().to_string(),
+                    ))
+                };
+                (0..files.shards().len()).map(hash).collect()
+            }
         }
     }
 
-    /// How many there are.
+    /// The number of rows.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -140,7 +143,7 @@ impl Rows {
         }
     }
 
-    /// Gives all rows with their `columns`, in order, to `each`.
+    /// Calls `each` with all rows and their `columns`, in order.
     ///
     /// # Errors
     /// A file cannot be read, or `each` fails.
@@ -155,11 +158,8 @@ impl Rows {
             }
             Self::Passages(rows) => {
                 for (number, rows) in rows.chunks(GENERATED as usize).enumerate() {
-                    each(RowBatch::Generated(
-                        "passage",
-                        number as u64 * GENERATED,
-                        rows.to_vec(),
-                    ))?;
+                    let first = number as u64 * GENERATED;
+                    each(RowBatch::Generated("passage", first, rows.to_vec()))?;
                 }
             }
             Self::Local(_) | Self::Remote(_) => {
@@ -175,7 +175,7 @@ impl Rows {
 /// A row as a conversation.
 ///
 /// # Errors
-/// It is none.
+/// The row holds no valid conversation.
 pub fn conversation(batch: &RowBatch, index: usize) -> Result<Conversation> {
     let row = batch.rows().get(index).unwrap_or(&Value::Null);
     Conversation::from_row(row).map_err(|source| ConversationsError::Row {

@@ -1,8 +1,7 @@
-//! Tokenised conversations on disk: a token store with one document a conversation, and beside it a byte a token that
-//! says whether it is learned.
+//! Tokenised conversations on disk: a token store with one document per conversation, and a mask of one byte per token
+//! (whether it is learned).
 //!
-//! Both are datatrove's formats (`.ds` and `.ds.loss`), and are read through maps, so that a set larger than memory
-//! works.
+//! Both are datatrove's formats (`.ds` and `.ds.loss`) and are memory-mapped, so that the data may exceed memory.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -10,20 +9,13 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use smollm3_corpus::{StoreWriter, TokenStore};
+use smollm3_files::io;
 
 use crate::document::Document;
 use crate::error::{ConversationsError, Result};
 
 const TOKENS: &str = "conversations.ds";
 const MASK: &str = "conversations.ds.loss";
-
-fn trouble(path: &Path) -> impl FnOnce(std::io::Error) -> ConversationsError {
-    let path = path.to_owned();
-    move |error| ConversationsError::File {
-        path,
-        problem: error.to_string(),
-    }
-}
 
 /// Writes a store.
 pub struct ConversationWriter {
@@ -33,14 +25,14 @@ pub struct ConversationWriter {
 }
 
 impl ConversationWriter {
-    /// Starts a store in `folder`, which is made.
+    /// Creates a store in `folder`.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn create(folder: &Path, tokenizer: &str, vocab_size: u64) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(trouble(folder))?;
+        fs::create_dir_all(folder).map_err(io("create", folder))?;
         let mask_path = folder.join(MASK);
-        let mask = BufWriter::new(File::create(&mask_path).map_err(trouble(&mask_path))?);
+        let mask = BufWriter::new(File::create(&mask_path).map_err(io("create", &mask_path))?);
         Ok(Self {
             tokens: StoreWriter::create(folder.join(TOKENS), tokenizer, vocab_size)?,
             mask,
@@ -55,7 +47,10 @@ impl ConversationWriter {
     pub fn push(&mut self, ids: &[u32], learned: &[bool]) -> Result<()> {
         self.tokens.push_document(ids)?;
         let bytes: Vec<u8> = learned.iter().map(|learned| u8::from(*learned)).collect();
-        self.mask.write_all(&bytes).map_err(trouble(&self.mask_path))
+        Ok(self
+            .mask
+            .write_all(&bytes)
+            .map_err(io("write", &self.mask_path))?)
     }
 
     /// Conversations so far.
@@ -68,13 +63,10 @@ impl ConversationWriter {
     /// # Errors
     /// The disk is full.
     pub fn finish(self) -> Result<()> {
-        let file = self
-            .mask
-            .into_inner()
-            .map_err(|error| trouble(&self.mask_path)(error.into_error()))?;
-        file.sync_all().map_err(trouble(&self.mask_path))?;
-        self.tokens.finish()?;
-        Ok(())
+        let file = self.mask.into_inner().map_err(|error| error.into_error());
+        let synced = file.and_then(|file| file.sync_all());
+        synced.map_err(io("write", &self.mask_path))?;
+        Ok(self.tokens.finish()?)
     }
 }
 
@@ -82,7 +74,7 @@ impl ConversationWriter {
 #[derive(Debug)]
 pub struct ConversationStore {
     tokens: TokenStore,
-    /// Absent where there are no tokens: nothing cannot be mapped.
+    /// `None` without tokens, as an empty file cannot be mapped.
     mask: Option<Mmap>,
     ends: Vec<u64>,
 }
@@ -95,22 +87,18 @@ impl ConversationStore {
     pub fn open(folder: &Path) -> Result<Self> {
         let tokens = TokenStore::open(folder.join(TOKENS))?;
         let path = folder.join(MASK);
-        let file = File::open(&path).map_err(trouble(&path))?;
-        let length = file.metadata().map_err(trouble(&path))?.len();
-        if length != tokens.len_tokens() {
+        let file = File::open(&path).map_err(io("open", &path))?;
+        let length = file.metadata().map_err(io("open", &path))?.len();
+        let expected = tokens.len_tokens();
+        if length != expected {
             return Err(ConversationsError::File {
                 path,
-                problem: format!(
-                    "{length} bytes for {} tokens; remove the folder to tokenise again",
-                    tokens.len_tokens()
-                ),
+                problem: format!("{length} bytes for {expected} tokens; remove the folder to tokenise again"),
             });
         }
         // SAFETY: a finished store is not written to; only one run has the folder.
-        let map = |file: &File| unsafe { Mmap::map(file) };
-        let mask = (length > 0)
-            .then(|| map(&file).map_err(trouble(&path)))
-            .transpose()?;
+        let map = || unsafe { Mmap::map(&file) }.map_err(io("map", &path));
+        let mask = (length > 0).then(map).transpose()?;
         let mut ends = Vec::new();
         let mut end = 0;
         for document in 0..tokens.documents().unwrap_or(0) {
@@ -136,7 +124,7 @@ impl ConversationStore {
         end(index) - index.checked_sub(1).map_or(0, end)
     }
 
-    /// Tokens of conversation `index`, and which of them are learned.
+    /// The tokens of conversation `index` and their mask.
     ///
     /// # Errors
     /// There is no such conversation.
@@ -149,8 +137,8 @@ impl ConversationStore {
         Ok(Document { ids, learned })
     }
 
-    /// How many tokens are learned of `tokens` of conversation `index`, from `start`; the first of them never is,
-    /// for nothing before it could predict it.
+    /// The number of learned tokens among `tokens` of conversation `index`, from `start`. The first is never learned, as
+    /// nothing predicts it.
     pub fn learned(&self, index: u64, start: u64, tokens: u64) -> u64 {
         let mask = self.mask.as_deref().unwrap_or_default();
         let begin = self.ends.get(index as usize).copied().unwrap_or(0) - self.length(index) + start;

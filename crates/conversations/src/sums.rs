@@ -1,7 +1,7 @@
-//! Generated conversations about sums, for demonstrations: the same question is answered at once or after thinking.
+//! Generated conversations about sums, for demonstrations: the same question is answered directly or after thinking.
 //!
-//! A model that has seen both answers in the mode it is asked in, so that the effect of `/think` and `/no_think` can be
-//! seen at any size.
+//! A model trained on them answers in the requested mode, so that `/think` and `/no_think` have a visible effect at any
+//! size.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -60,11 +60,9 @@ pub fn sum_conversation(problem: &Problem, think: bool, equation: bool) -> Conve
         true => format!("<think>\n{thought}\n</think>\n{answer}"),
         false => answer,
     };
-    Conversation::thinking(
-        think,
-        vec![
-            json!({"role": "user", "content": question}),
-            json!({"role": "assistant", "content": said}),
-        ],
-    )
+    let messages = vec![
+        json!({"role": "user", "content": question}),
+        json!({"role": "assistant", "content": said}),
+    ];
+    Conversation::thinking(think, messages)
 }

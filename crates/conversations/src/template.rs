@@ -1,4 +1,4 @@
-//! The template, the date and the tokenizer of a stage on conversations.
+//! Template, date and tokenizer of a stage on conversations.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,11 +24,11 @@ use crate::error::{ConversationsError, Result};
 pub struct ChatSetup {
     /// The template.
     pub template: Template,
-    /// The date, where the recipe gives one.
+    /// The date, if the recipe sets one.
     pub render: Render,
-    /// What becomes of rows that the template does not write whole.
+    /// The treatment of rows that the template does not write completely.
     pub drops: TemplateDrops,
-    /// What becomes of special tokens that a row spells.
+    /// The treatment of special tokens spelt in rows.
     pub special_tokens: SpecialTokens,
 }
 
@@ -39,43 +39,44 @@ impl ChatSetup {
     /// There is no such template, it does not parse, or the tokenizer has no tokens for turns.
     pub fn of(recipe: &Recipe, tokenizer: &Tokenizer, stage: &Stage, text: ChatText<'_>) -> Result<Self> {
         check_tokens(tokenizer)?;
+        let refused = |key: &str, problem: String| {
+            ConversationsError::Refused(format!("stage.{}.{key}: {problem}", stage.name))
+        };
         let template = match text.template {
             TemplateChoice::BuiltIn(name) => Template::builtin(name).ok_or_else(|| {
-                ConversationsError::Refused(format!(
-                    "stage.{}.template: there is no template `{name}`; write one of {}, \"checkpoint\", or a file such as \
-                     \"./template.jinja\"",
-                    stage.name,
-                    smollm3_chat::template::BUILTIN.join(", ")
-                ))
+                let names = smollm3_chat::template::BUILTIN.join(", ");
+                let problem = format!(
+                    "there is no template `{name}`; write one of {names}, \"checkpoint\", or a file such as \
+                     \"./template.jinja\""
+                );
+                refused("template", problem)
             })?,
             TemplateChoice::Checkpoint => {
                 let folder = start_folder(recipe, stage)?;
                 Template::of_checkpoint(&folder)?.ok_or_else(|| {
-                    ConversationsError::Refused(format!("{}: the checkpoint has no chat template; write template = \"smollm3\"", folder.display()))
+                    let problem = "the checkpoint has no chat template; write template = \"smollm3\"";
+                    ConversationsError::Refused(format!("{}: {problem}", folder.display()))
                 })?
             }
             TemplateChoice::Hub(id) => {
-                let folder = recipe.hub_folders.get(id).ok_or_else(|| {
-                    ConversationsError::Refused(format!("stage.{}.template: {id} is not on this machine", stage.name))
-                })?;
-                Template::of_checkpoint(folder)?
-                    .ok_or_else(|| ConversationsError::Refused(format!("stage.{}.template: {id} has no chat template", stage.name)))?
+                let folder = recipe.hub_folders.get(id);
+                let folder =
+                    folder.ok_or_else(|| refused("template", format!("{id} is not on this machine")))?;
+                let template = Template::of_checkpoint(folder)?;
+                template.ok_or_else(|| refused("template", format!("{id} has no chat template")))?
             }
             TemplateChoice::File(file) => {
                 let path = recipe.resolve(file);
-                let source = fs::read_to_string(&path).map_err(|error| ConversationsError::File {
-                    path: path.clone(),
-                    problem: format!("cannot read the template: {error}"),
-                })?;
+                let source = fs::read_to_string(&path).map_err(io("read", &path))?;
                 Template::parse(&path.display().to_string(), &source)?
             }
         };
         let date = text.date.map(|date| {
             NaiveDate::parse_from_str(date, "%Y-%m-%d").map_err(|_| {
-                ConversationsError::Refused(format!(
-                    "stage.{}.date: `{date}` is no date; write it as \"2025-07-08\"",
-                    stage.name
-                ))
+                refused(
+                    "date",
+                    format!("`{date}` is not a date; write it as \"2025-07-08\""),
+                )
             })
         });
         let render = Render {
@@ -90,7 +91,7 @@ impl ChatSetup {
         })
     }
 
-    /// A conversation as text, and the kinds of what the template leaves out of it.
+    /// A conversation as text, and the kinds of content that the template leaves out.
     ///
     /// # Errors
     /// The template refuses it, or it holds what the stage refuses.
@@ -105,7 +106,7 @@ impl ChatSetup {
         Ok((rendered, dropped))
     }
 
-    /// Refuses special tokens in content, if that is asked for.
+    /// Refuses special tokens in content, if so configured.
     ///
     /// # Errors
     /// There is one.
@@ -114,19 +115,18 @@ impl ChatSetup {
         tokenizer: &Tokenizer,
         talk: &Conversation,
     ) -> smollm3_chat::Result<()> {
-        match self.special_tokens {
-            SpecialTokens::Text => Ok(()),
-            SpecialTokens::Refuse => match spelled_token(tokenizer, talk) {
-                None => Ok(()),
-                Some(spelled) => Err(ChatError::Spelled { spelled }),
-            },
+        if self.special_tokens == SpecialTokens::Refuse
+            && let Some(spelled) = spelled_token(tokenizer, talk)
+        {
+            return Err(ChatError::Spelled { spelled });
         }
+        Ok(())
     }
 
-    /// The kinds of what the template leaves out.
+    /// The kinds of content that the template leaves out.
     ///
     /// # Errors
-    /// It leaves something out, and that is refused.
+    /// It leaves something out, and that is to be refused.
     pub fn dropped(
         &self,
         talk: &Conversation,
@@ -152,7 +152,7 @@ impl ChatSetup {
         ])
     }
 
-    /// Whether the template is that of a checkpoint which a run has yet to make.
+    /// Whether the template is a checkpoint's that the run has yet to write.
     pub fn is_later(stage: &Stage, template: &TemplateChoice) -> bool {
         *template == TemplateChoice::Checkpoint && matches!(stage.from, Start::Stage(_))
     }
@@ -160,29 +160,31 @@ impl ChatSetup {
 
 /// The checkpoint that a stage starts from.
 fn start_folder(recipe: &Recipe, stage: &Stage) -> Result<PathBuf> {
+    let refused = |problem: String| {
+        ConversationsError::Refused(format!(
+            "stage \"{}\": template = \"checkpoint\" {problem}",
+            stage.name
+        ))
+    };
     match &stage.from {
         Start::Stage(earlier) => {
             let folder = recipe.run.output.join(earlier);
-            stage_result(recipe.stage(earlier).map_err(EngineError::from)?, &folder)?.ok_or_else(|| {
-                ConversationsError::Refused(format!(
-                    "stage \"{}\": template = \"checkpoint\" is that of \"{earlier}\", which has no checkpoint in {}; run it \
-                     first",
-                    stage.name,
-                    folder.display()
+            let found = stage_result(recipe.stage(earlier)?, &folder)?;
+            let folder = folder.display();
+            found.ok_or_else(|| {
+                refused(format!(
+                    "is that of \"{earlier}\", which has no checkpoint in {folder}; run it first"
                 ))
             })
         }
-        start => recipe.checkpoint_folder(start).ok_or_else(|| {
-            ConversationsError::Refused(format!(
-                "stage \"{}\": template = \"checkpoint\" needs a checkpoint on this machine",
-                stage.name
-            ))
-        }),
+        start => recipe
+            .checkpoint_folder(start)
+            .ok_or_else(|| refused("needs a checkpoint on this machine".to_owned())),
     }
 }
 
-/// The tokenizer that the stage's checkpoints carry: the run's, with turns ended by `<|im_end|>` and the template. Rank 0
-/// writes it; returns its folder.
+/// Writes (on rank 0) the tokenizer of the stage's checkpoints, which is the run's with `<|im_end|>` as the end of turns and
+/// the template; returns its folder.
 ///
 /// # Errors
 /// A file cannot be written.

@@ -1,9 +1,9 @@
-//! How fast text becomes tokens on disk, from what kind of file, and where the time goes: `bench tokenize`.
+//! Throughput of tokenisation by kind of file and by step: `bench tokenize`.
 //!
-//! The whole way (read, parse, encode, write, hash, sync) is timed on all threads, for JSON lines, JSON lines in Zstandard and
-//! Parquet in Zstandard; the steps of it by themselves on one. `tokenizers` 0.22 alone gets a part of the same texts in memory
-//! and drops what it makes; what it makes is counted against what the whole way wrote. All run in turn, so that what else a
-//! shared machine does weighs on each; speeds are those of the best round. Nothing here asserts a time.
+//! The whole pipeline (read, parse, encode, write, hash, sync) is timed on all threads, for JSON lines, JSON lines in
+//! Zstandard and Parquet in Zstandard; its steps are timed separately on one. `tokenizers` 0.22 alone encodes a part of the
+//! same texts from memory, and its ids are compared with the pipeline's. All run in turn, so that other load on the machine
+//! affects each; speeds are those of the best round. Nothing here asserts a time.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::Serialize;
 use smollm3_files::atomic_file::AtomicFile;
+use smollm3_files::io;
 
 use crate::error::{CorpusError, Result};
 use crate::read::{self, Position};
@@ -24,7 +25,7 @@ use crate::store::StoreWriter;
 use crate::tokenize::{FilesOptions, tokenize_files};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
-/// Text that 0.22 gets: it does a few megabytes a second, and its results take some hundred bytes a token.
+/// Bytes of text for 0.22, which encodes a few megabytes a second into some hundred bytes per token.
 const SLOW_BYTES: usize = 4_000_000;
 
 /// Rows of a row group of the Parquet file.
@@ -32,10 +33,10 @@ const ROW_GROUP: usize = 10_000;
 
 const COLUMN: &str = "text";
 
-/// What was measured, in 10⁶ bytes of text a second.
-#[derive(Debug, Clone, Serialize)]
+/// The measurements, in 10⁶ bytes of text a second.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct TokenizeBench {
-    /// Threads of the whole way and of 0.22.
+    /// Threads of the whole pipeline and of 0.22.
     pub threads: usize,
     /// Rounds of each.
     pub rounds: usize,
@@ -45,7 +46,7 @@ pub struct TokenizeBench {
     pub text_bytes: u64,
     /// Tokens a round, ends of text included.
     pub tokens: u64,
-    /// The component for which 0.22 encodes, too.
+    /// The component for which the pipeline uses 0.22, too.
     pub slow_because: Option<String>,
     /// By kind of file.
     pub files: Vec<FileBench>,
@@ -60,7 +61,7 @@ pub struct TokenizeBench {
 }
 
 /// The figures of one kind of file.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct FileBench {
     /// The ending of its name.
     pub kind: &'static str,
@@ -68,13 +69,13 @@ pub struct FileBench {
     pub bytes: u64,
     /// From the file to a synced token store, on all threads.
     pub whole: f64,
-    /// From the file to batches of rows: reading and unpacking, on a thread of its own (a few of them for Parquet).
+    /// From the file to batches of rows: reading and unpacking, on a separate thread (a few for Parquet).
     pub read: f64,
     /// From batches of rows to text, on one thread.
     pub parse: f64,
 }
 
-/// Measures `texts` in a fresh subfolder of `folder`, which is removed again.
+/// Measures `texts` in a temporary subfolder of `folder`.
 ///
 /// # Errors
 /// No texts, a tokenizer that fails, a full disk.
@@ -103,7 +104,7 @@ struct Bench<'a> {
     megabytes: f64,
 }
 
-/// Seconds that `work` takes, and what it gives.
+/// The seconds that `work` takes, and its result.
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
     let started = Instant::now();
     let done = work()?;
@@ -119,24 +120,16 @@ impl Bench<'_> {
         let mut bench = TokenizeBench {
             threads: rayon::current_num_threads(),
             rounds,
-            documents: 0,
             text_bytes: self.texts.iter().map(|text| text.len() as u64).sum(),
-            tokens: 0,
             slow_because: self.tokenizer.slow_because().map(str::to_owned),
-            files: Vec::new(),
-            encode: 0.0,
-            write: 0.0,
-            slow_alone: 0.0,
-            ratio: 0.0,
+            ..TokenizeBench::default()
         };
         let paths = [self.json_lines()?, self.zstd()?, self.parquet()?];
         for (path, kind) in paths.iter().zip([".jsonl", ".jsonl.zst", ".parquet (zstd)"]) {
             bench.files.push(FileBench {
                 kind,
-                bytes: fs::metadata(path).map_err(CorpusError::io("read", path))?.len(),
-                whole: 0.0,
-                read: 0.0,
-                parse: 0.0,
+                bytes: fs::metadata(path).map_err(io("read", path))?.len(),
+                ..FileBench::default()
             });
         }
         let encoder = self.tokenizer.documents(SpecialTokens::Text);
@@ -144,11 +137,9 @@ impl Bench<'_> {
         for round in 0..rounds {
             let (seconds, expected) = timed(|| {
                 let encoded = slow.encode_batch_fast(slow_texts.clone(), false);
-                let encoded = encoded.map_err(|error| self.trouble(error.to_string()))?;
-                Ok(encoded
-                    .iter()
-                    .map(|encoding| encoding.get_ids().to_vec())
-                    .collect::<Vec<_>>())
+                let encoded = encoded.map_err(|error| self.failed(error.to_string()))?;
+                let ids = encoded.iter().map(|encoding| encoding.get_ids().to_vec());
+                Ok(ids.collect::<Vec<_>>())
             })?;
             let slow_alone = slow_megabytes / seconds;
             bench.slow_alone = bench.slow_alone.max(slow_alone);
@@ -159,7 +150,7 @@ impl Bench<'_> {
                 let options = FilesOptions::default();
                 let (seconds, report) =
                     timed(|| tokenize_files(&shards, self.tokenizer, &output, &options, &mut |_| true))?;
-                fs::remove_dir_all(&output).map_err(CorpusError::io("remove", &output))?;
+                fs::remove_dir_all(&output).map_err(io("remove", &output))?;
                 let whole = self.megabytes / seconds;
                 file.whole = file.whole.max(whole);
                 (bench.documents, bench.tokens) = (report.train.documents, report.train.tokens);
@@ -178,19 +169,13 @@ impl Bench<'_> {
                 file.parse = file.parse.max(self.megabytes / seconds);
             }
 
-            let (seconds, encoded) = timed(|| {
-                self.texts
-                    .iter()
-                    .map(|text| encoder.encode(text))
-                    .collect::<Result<Vec<_>>>()
-            })?;
+            let encode = || self.texts.iter().map(|text| encoder.encode(text)).collect();
+            let (seconds, encoded): (f64, Vec<Vec<u32>>) = timed(encode)?;
             bench.encode = bench.encode.max(self.megabytes / seconds);
-            let ends = encoded
-                .iter()
-                .zip(&expected)
-                .all(|(ids, expected)| ids.starts_with(expected) && ids.len() == expected.len() + 1);
-            if !ends || encoded.iter().map(|ids| ids.len() as u64).sum::<u64>() != bench.tokens {
-                return Err(self.trouble("0.22 gives other tokens".to_owned()));
+            let mut pairs = encoded.iter().zip(&expected);
+            let same = pairs.all(|(ids, expected)| ids.split_last().is_some_and(|(_, ids)| ids == expected));
+            if !same || encoded.iter().map(|ids| ids.len() as u64).sum::<u64>() != bench.tokens {
+                return Err(self.failed("0.22 gives other tokens".to_owned()));
             }
             let (seconds, ()) = timed(|| self.write(&encoded))?;
             bench.write = bench.write.max(self.megabytes / seconds);
@@ -200,11 +185,8 @@ impl Bench<'_> {
         Ok(bench)
     }
 
-    fn trouble(&self, problem: String) -> CorpusError {
-        CorpusError::Tokenizer {
-            name: self.tokenizer.name().to_owned(),
-            problem,
-        }
+    fn failed(&self, problem: String) -> CorpusError {
+        CorpusError::tokenizer(self.tokenizer.name(), problem)
     }
 
     fn slow_texts(&self) -> Vec<&str> {
@@ -225,7 +207,7 @@ impl Bench<'_> {
             .iter()
             .try_for_each(|tokens| writer.push_document(tokens))?;
         writer.finish()?;
-        fs::remove_dir_all(&folder).map_err(CorpusError::io("remove", &folder))
+        Ok(fs::remove_dir_all(&folder).map_err(io("remove", &folder))?)
     }
 
     fn json_lines(&self) -> Result<PathBuf> {
@@ -243,28 +225,30 @@ impl Bench<'_> {
         let (plain, path) = (self.work.join("in.jsonl"), self.work.join("in.jsonl.zst"));
         let packed =
             File::open(&plain).and_then(|lines| zstd::stream::copy_encode(lines, File::create(&path)?, 3));
-        packed.map_err(CorpusError::io("write", &path))?;
+        packed.map_err(io("write", &path))?;
         Ok(path)
     }
 
     fn parquet(&self) -> Result<PathBuf> {
         let path = self.work.join("in.parquet");
-        let failed = |problem: String| CorpusError::source("bench", problem);
+        let file = File::create(&path).map_err(io("create", &path))?;
+        self.write_parquet(file)
+            .map_err(|error| CorpusError::source("bench", error.to_string()))?;
+        Ok(path)
+    }
+
+    fn write_parquet(&self, file: File) -> parquet::errors::Result<()> {
         let column = |texts: &[String]| -> ArrayRef { Arc::new(StringArray::from_iter_values(texts)) };
         let rows = |texts| RecordBatch::try_from_iter([(COLUMN, column(texts))]);
-        let file = File::create(&path).map_err(CorpusError::io("create", &path))?;
-        let schema = rows(&[]).map_err(|error| failed(error.to_string()))?.schema();
         let options = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .build();
-        let mut writer =
-            ArrowWriter::try_new(file, schema, Some(options)).map_err(|error| failed(error.to_string()))?;
+        let mut writer = ArrowWriter::try_new(file, rows(&[])?.schema(), Some(options))?;
         for texts in self.texts.chunks(ROW_GROUP) {
-            let rows = rows(texts).map_err(|error| failed(error.to_string()))?;
-            writer.write(&rows).map_err(|error| failed(error.to_string()))?;
-            writer.flush().map_err(|error| failed(error.to_string()))?;
+            writer.write(&rows(texts)?)?;
+            writer.flush()?;
         }
-        writer.close().map_err(|error| failed(error.to_string()))?;
-        Ok(path)
+        writer.close()?;
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
-//! A panic of somebody else's code as an error.
+//! Panics of other crates as errors.
 //!
-//! The last resort, for a crate that panics over input that it should refuse. The panic is not printed: what its
-//! caller makes of the message is.
+//! The last resort for a crate that panics on input that it should refuse. The panic is not printed; its message is
+//! returned.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -14,7 +14,7 @@ thread_local! {
     static CONTAINS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `work` returns, or the message of its panic. What `work` changes must not be used after a panic.
+/// The result of `work`, or the message of its panic. State that `work` changes must not be used after a panic.
 pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(|| {
         let print = take_hook();

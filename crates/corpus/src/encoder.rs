@@ -1,5 +1,5 @@
-//! One tokenizer in two versions of its crate: 0.22, which also trains, writes and decodes, and the faster 1.0 for what it
-//! encodes alike (see `fast_encoder.rs`). It is made when text is first encoded.
+//! One tokenizer in two versions of its crate: 0.22, which also trains, writes and decodes, and the faster 1.0 where it
+//! encodes identically (see `fast_encoder.rs`). The latter is made when text is first encoded.
 
 use std::sync::OnceLock;
 
@@ -23,7 +23,7 @@ impl Encoder {
         }
     }
 
-    /// One that is not used often enough to make the faster version of it.
+    /// Never makes the faster version, for short use.
     pub(crate) fn only_slow(tokenizer: Tokenizer) -> Self {
         Self {
             tokenizer,
@@ -35,7 +35,7 @@ impl Encoder {
         &self.tokenizer
     }
 
-    /// The faster version, or the component that keeps it from giving the same ids.
+    /// The faster version, or the component with which it would give other ids.
     pub(crate) fn fast(&self) -> Result<&FastEncoder, &str> {
         let fast = self.fast.get_or_init(|| FastEncoder::of(&self.tokenizer));
         fast.as_ref().map_err(String::as_str)
@@ -44,40 +44,34 @@ impl Encoder {
     /// The ids of a text; nothing is added.
     pub(crate) fn ids(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
         let special_as_text = self.tokenizer.get_encode_special_tokens();
-        let fast = self.fast().ok().and_then(|fast| fast.ids(text, special_as_text));
-        match fast {
-            Some(ids) => Ok(ids),
-            None => Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec()),
+        if let Ok(fast) = self.fast()
+            && let Some(ids) = fast.ids(text, special_as_text)
+        {
+            return Ok(ids);
         }
+        Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec())
     }
 
-    /// The tokens of a text: nothing is added, cut off or padded, and offsets keep the white space that a post-processor
-    /// may trim off them.
+    /// The tokens of a text, without added tokens, truncation or padding. Offsets keep the white space that a
+    /// post-processor may trim.
     pub(crate) fn spans(&self, text: &str) -> tokenizers::Result<Vec<TextToken>> {
         let special_as_text = self.tokenizer.get_encode_special_tokens();
-        let fast = self
-            .fast()
-            .ok()
-            .and_then(|fast| fast.spans(text, special_as_text));
-        match fast {
-            Some(tokens) => Ok(tokens),
-            None => Ok(text_tokens(&encode(&self.tokenizer, text)?)),
+        if let Ok(fast) = self.fast()
+            && let Some(tokens) = fast.spans(text, special_as_text)
+        {
+            return Ok(tokens);
         }
+        let encoding = encode(&self.tokenizer, text)?;
+        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let token = |(id, (start, end)): (&u32, &(usize, usize))| TextToken {
+            id: *id,
+            bytes: *start..*end,
+        };
+        Ok(tokens.map(token).collect())
     }
 }
 
-fn text_tokens(encoding: &Encoding) -> Vec<TextToken> {
-    let offsets = encoding.get_offsets().iter();
-    let tokens = encoding.get_ids().iter().zip(offsets);
-    tokens
-        .map(|(id, (start, end))| TextToken {
-            id: *id,
-            bytes: *start..*end,
-        })
-        .collect()
-}
-
-/// The pipeline up to the tokens of the text.
+/// Runs the pipeline up to the model, without post-processing.
 fn encode(tokenizer: &Tokenizer, text: &str) -> tokenizers::Result<Encoding> {
     let vocabulary = tokenizer.get_added_vocabulary();
     let mut pieces = vocabulary.extract_and_normalize(tokenizer.get_normalizer(), text);

@@ -1,9 +1,7 @@
-//! One error type for the crate: every variant says what is wrong, where, and what to write instead.
+//! The crate's error: each variant names what is wrong, where, and what to write instead.
 //!
-//! One enum rather than one a module: callers (the mixer, the engine, the command line) only ever
-//! print these, and a single type lets `?` work across modules. It costs nothing at run time.
+//! One enum rather than one per module: callers only print it, and `?` works across modules.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use smollm3_files::FilesError;
@@ -12,27 +10,20 @@ use smollm3_files::FilesError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CorpusError {
-    /// The operating system refused a file operation (missing file, full disk, no permission).
-    #[error("cannot {action} `{}`: {source}", path.display())]
-    Io {
-        /// What was tried, as a verb: "read", "write", "create".
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    /// A file that cannot be read or written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
 
-    /// A token store whose files do not fit together.
+    /// A token store whose files contradict each other.
     #[error("token file `{}` is damaged: {problem}; tokenise it again", path.display())]
     DamagedStore {
         /// The `.ds` file.
         path: PathBuf,
-        /// What does not fit.
+        /// The contradiction.
         problem: String,
     },
 
-    /// A token store that cannot be opened as asked, though nothing in it is broken.
+    /// A token store that is intact but cannot be opened as requested.
     #[error("cannot open the token store `{}`: {problem}", path.display())]
     Store {
         /// The `.ds` file or the folder.
@@ -46,25 +37,10 @@ pub enum CorpusError {
     OutOfRange {
         /// The store.
         path: PathBuf,
-        /// What was asked for.
+        /// The request.
         what: String,
-        /// What there is.
+        /// What the store has.
         available: String,
-    },
-
-    /// The data are not those an earlier run used.
-    #[error(
-        "the data in `{}` changed: fingerprint {found}, the run was started with {expected}; \
-         restore the old files or start a new run",
-        path.display()
-    )]
-    Changed {
-        /// The store.
-        path: PathBuf,
-        /// The fingerprint on record.
-        expected: String,
-        /// The fingerprint of the files as they are now.
-        found: String,
     },
 
     /// A tokenizer that cannot be read, trained or used.
@@ -76,10 +52,10 @@ pub enum CorpusError {
         problem: String,
     },
 
-    /// A source that gives no usable text.
+    /// A source without usable text.
     #[error("source `{name}`: {problem}")]
     Source {
-        /// The source's name or place.
+        /// The source's name or address.
         name: String,
         /// What is wrong and what to do.
         problem: String,
@@ -94,7 +70,7 @@ pub enum CorpusError {
         problem: String,
     },
 
-    /// The work was asked to stop (Ctrl-C) before it was done.
+    /// Interrupted (Ctrl-C) before the end.
     #[error("stopped before the end; run the same command again to go on")]
     Interrupted,
 }
@@ -102,26 +78,7 @@ pub enum CorpusError {
 /// `Result` with [`CorpusError`].
 pub type Result<T, E = CorpusError> = std::result::Result<T, E>;
 
-impl From<FilesError> for CorpusError {
-    fn from(error: FilesError) -> Self {
-        match error {
-            FilesError::Io { action, path, source } => Self::Io { action, path, source },
-            FilesError::NoName { .. } => Self::Argument {
-                name: "path",
-                problem: error.to_string(),
-            },
-            FilesError::Json { path, source } => Self::store(&path, source.to_string()),
-        }
-    }
-}
-
 impl CorpusError {
-    /// An [`CorpusError::Io`] for `action` on `path`, in the form `map_err` wants.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| CorpusError::Io { action, path, source }
-    }
-
     pub(crate) fn damaged(path: &Path, problem: impl Into<String>) -> Self {
         CorpusError::DamagedStore {
             path: path.to_owned(),
@@ -133,6 +90,29 @@ impl CorpusError {
         CorpusError::Store {
             path: path.to_owned(),
             problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn tokenizer(name: impl Into<String>, problem: impl Into<String>) -> Self {
+        CorpusError::Tokenizer {
+            name: name.into(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn argument(name: &'static str, problem: impl Into<String>) -> Self {
+        CorpusError::Argument {
+            name,
+            problem: problem.into(),
+        }
+    }
+
+    /// An [`CorpusError::OutOfRange`].
+    pub(crate) fn beyond(path: &Path, what: impl Into<String>, available: impl Into<String>) -> Self {
+        CorpusError::OutOfRange {
+            path: path.to_owned(),
+            what: what.into(),
+            available: available.into(),
         }
     }
 

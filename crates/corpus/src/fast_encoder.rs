@@ -1,13 +1,13 @@
 //! Text to ids with `tokenizers` 1.0, far faster than 0.22 (docs/benchmarks.md), where both give the same ids.
 //!
-//! What is taken is a byte-level BPE without a normalizer (Llama 3, SmolLM, GPT-2), of components that the tests compare
-//! on every character of Unicode. All else is refused by name and stays with 0.22: Unigram, whose scores 1.0 reads with
-//! another rounding; normalizers, whose tables are of another version of Unicode; Metaspace, which 1.0 applies before it
-//! looks for added tokens.
+//! Accepted: a byte-level BPE without a normalizer (Llama 3, SmolLM, GPT-2), with components that the tests compare on
+//! every character of Unicode. Everything else is refused by name and stays with 0.22: Unigram, whose scores 1.0 rounds
+//! differently; normalizers, whose tables are of another version of Unicode; Metaspace, which 1.0 applies before it matches
+//! added tokens.
 //!
-//! 1.0 looks words up by 32 bits of a hash (`BucketVocabStore::get_keyed_foldable`) and does not compare the word itself:
-//! about one unknown word in 4 · 10⁹ becomes another entry. So every result is read back: the bytes of its tokens must be
-//! those of the text. This costs little, and gives the offsets of tokens as well.
+//! 1.0 looks words up by 32 bits of a hash (`BucketVocabStore::get_keyed_foldable`) without comparing the word: about one
+//! unknown word in 4 · 10⁹ becomes another entry. So every result is verified: the bytes of its tokens must be those of the
+//! text. This is cheap, and also gives the offsets of tokens.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -20,14 +20,14 @@ use crate::contained::contained;
 use crate::text_token::TextToken;
 use crate::tokenizer::components::{kind, normalizer, pre_tokenizers, splits_as_llama};
 
-/// What both versions must encode alike, with the added tokens behind it.
+/// Both versions must encode this identically, followed by added tokens.
 const PROBE: &str = "It's  12345 words,\r\n\r\n\tthey'LL say naïve Ελληνικά 漢字かな 한국어 עברית हिन्दी e\u{301} \u{a0}👩‍👩‍👧 \u{1d7d8}٣ \
                      fn main() {    println!(\"{}\", x[0]);\n}\n\n   end \u{200b}\0 ";
 
-/// Added tokens in the probe, about.
+/// The approximate number of added tokens in the probe.
 const PROBED: usize = 500;
 
-/// Gives the ids that a tokenizer of 0.22 gives.
+/// Gives the same ids as a tokenizer of 0.22.
 pub(crate) struct FastEncoder {
     pipeline: PipelineTokenizer,
     spellings: Spellings,
@@ -43,7 +43,7 @@ impl FastEncoder {
     /// # Errors
     /// The component for which the ids could differ.
     pub(crate) fn of(tokenizer: &Tokenizer) -> Result<Self, String> {
-        // Writing out a vocabulary with holes prints each of them.
+        // Serialising a vocabulary with holes prints each of them.
         let entries = tokenizer.get_model().get_vocab();
         let ids: HashSet<u32> = entries.values().copied().collect();
         if ids.len() != entries.len() || ids.into_iter().max() != (entries.len() as u32).checked_sub(1) {
@@ -52,15 +52,15 @@ impl FastEncoder {
         let mut json = serde_json::to_value(tokenizer).map_err(|error| error.to_string())?;
         check_components(&json)?;
         let spellings = Spellings::of(tokenizer, &entries)?;
-        // SmolLM2 has no entry for some bytes that hardly occur, which 0.22 leaves out and 1.0 refuses. With an entry behind
-        // the others, which spells nothing, a text that has them is left to 0.22.
+        // SmolLM2 lacks entries for some rare bytes, which 0.22 drops and 1.0 refuses. They get entries after the others that
+        // spell nothing, so a text with such bytes is left to 0.22.
         if let Some(vocabulary) = json.pointer_mut("/model/vocab").and_then(Value::as_object_mut) {
             for letter in byte_alphabet().into_keys().map(String::from) {
                 let next = vocabulary.len();
                 vocabulary.entry(letter).or_insert_with(|| next.into());
             }
         }
-        // Encoding needs none of these; a normalizer that is left by now does nothing.
+        // Encoding needs none of these; a remaining normalizer does nothing.
         for unused in ["normalizer", "post_processor", "decoder", "truncation", "padding"] {
             if let Some(component) = json.get_mut(unused) {
                 component.take();
@@ -78,7 +78,7 @@ impl FastEncoder {
         Ok(encoder)
     }
 
-    /// Makes sure that both versions agree on added tokens and a sample of text.
+    /// Checks that both versions agree on the added tokens and a sample of text.
     fn compare(&self, tokenizer: &Tokenizer) -> Result<(), String> {
         let found = self.pipeline.get_added_vocabulary().get_added_tokens_decoder();
         let added = tokenizer.get_added_tokens_decoder();
@@ -104,8 +104,8 @@ impl FastEncoder {
         }
     }
 
-    /// The ids of `text`, special tokens in it taken for tokens or for text. `None` where the tokens do not spell the
-    /// text, as with an added token that takes the white space around it along.
+    /// The ids of `text`, with special tokens parsed or as text. `None` if the tokens do not spell the text, as with an added
+    /// token that strips the white space around it.
     pub(crate) fn ids(&self, text: &str, special_as_text: bool) -> Option<Vec<u32>> {
         let options = EncodeOptions {
             encode_special_tokens: special_as_text,
@@ -119,7 +119,7 @@ impl FastEncoder {
         self.spellings.spell(&ids, text.as_bytes()).then_some(ids)
     }
 
-    /// The same with the bytes that each token stands for.
+    /// As [`FastEncoder::ids`], with the bytes of each token.
     pub(crate) fn spans(&self, text: &str, special_as_text: bool) -> Option<Vec<TextToken>> {
         let ids = self.ids(text, special_as_text)?;
         let mut end = 0;
@@ -147,7 +147,7 @@ fn whole_characters(text: &str, bytes: Range<usize>) -> Range<usize> {
     start..end
 }
 
-/// Refuses what could give other ids than 0.22.
+/// Refuses components that could give other ids than 0.22.
 fn check_components(json: &Value) -> Result<(), String> {
     let is_set = |value: &Value| !(value.is_null() || *value == "" || *value == 0.0 || *value == false);
     if let Some(kind) = normalizer(json) {
@@ -157,14 +157,15 @@ fn check_components(json: &Value) -> Result<(), String> {
     if kind(model) != "BPE" {
         return Err(format!("the model {}", kind(model)));
     }
-    let options = [
+    for option in [
         "dropout",
         "continuing_subword_prefix",
         "end_of_word_suffix",
         "byte_fallback",
-    ];
-    if let Some(option) = options.iter().find(|option| is_set(&model[**option])) {
-        return Err(format!("`{option}` of the model BPE"));
+    ] {
+        if is_set(&model[option]) {
+            return Err(format!("`{option}` of the model BPE"));
+        }
     }
     let Some((last, before)) = pre_tokenizers(json).split_last() else {
         return Err("no pre-tokenizer".to_owned());
@@ -194,8 +195,8 @@ fn check_components(json: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses added tokens whose common beginning overlaps itself. 1.0 looks for that beginning in places that do not overlap, so
-/// that in `aaaa<` it does not find `aaa<` (`match_bytes` in tk-encode's `buckets.rs`).
+/// Refuses added tokens whose common prefix overlaps itself. 1.0 searches for non-overlapping occurrences of that prefix, so
+/// in `aaaa<` it does not find `aaa<` (`match_bytes` in tk-encode's `buckets.rs`).
 fn check_beginning<'a>(mut tokens: impl Iterator<Item = &'a str>) -> Result<(), String> {
     let Some(first) = tokens.next() else {
         return Ok(());
@@ -300,8 +301,8 @@ impl Spellings {
     }
 }
 
-/// The letters in which byte-level tokenizers spell bytes: those that can be seen stand for themselves, the others follow
-/// from U+0100 on. Source: `bytes_to_unicode` in GPT-2's `encoder.py`.
+/// The characters in which byte-level tokenizers spell bytes: printable ones stand for themselves, the others start at
+/// U+0100. Source: `bytes_to_unicode` in GPT-2's `encoder.py`.
 pub fn byte_alphabet() -> HashMap<char, u8> {
     let mut hidden = '\u{100}'..;
     (0..=u8::MAX)

@@ -1,16 +1,16 @@
-//! `data fetch`: remote sources to local disk.
+//! `data fetch`: remote sources to local disk, a few files at a time, each complete or absent.
 //!
-//! A few files at a time, each whole or absent. `fetched.json` in the folder records the version of every
-//! finished file, so the same call again fetches only what is missing or changed.
+//! `fetched.json` in the folder records the version of each finished file, so that a repeated call fetches only what is
+//! missing or changed.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::atomic_file::write_json;
+use smollm3_files::read_if_present;
 
 use crate::error::{CorpusError, Result};
 use crate::remote::{RemoteClient, RemoteFile};
@@ -18,24 +18,24 @@ use crate::shards::Shard;
 
 const RECORD: &str = "fetched.json";
 
-/// Downloads under way at once.
+/// Concurrent downloads.
 const AT_ONCE: usize = 4;
 
-/// How far a fetch is.
+/// Progress of a fetch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FetchProgress {
-    /// Files there.
+    /// Files present.
     pub files: u64,
     /// Files in all.
     pub of_files: u64,
-    /// Bytes there.
+    /// Bytes present.
     pub bytes: u64,
     /// Bytes in all.
     pub of_bytes: u64,
 }
 
-/// Brings `files` of `source` below `folder`, under their relative names. `progress` is called as
-/// bytes come, from several threads; `false` from it stops after the files under way.
+/// Downloads `files` of `source` into `folder`, under their relative names. `progress` is called as bytes arrive, from
+/// several threads; if it returns `false`, the fetch stops after the current files.
 ///
 /// # Errors
 /// As [`RemoteClient::download`], or [`CorpusError::Interrupted`]; finished files stay.
@@ -46,31 +46,19 @@ pub fn fetch(
     client: &RemoteClient,
     progress: &(dyn Fn(FetchProgress) -> bool + Sync),
 ) -> Result<FetchProgress> {
-    let targets = files
-        .iter()
-        .map(|file| target(source, folder, file))
-        .collect::<Result<Vec<_>>>()?;
-    let record = Mutex::new(read_record(folder)?);
-    let is_there = |index: usize| {
-        let (Some(file), Some(target)) = (files.get(index), targets.get(index)) else {
-            return false;
-        };
-        let record = record.lock().unwrap_or_else(PoisonError::into_inner);
-        record.get(&file.relative) == Some(&file.shard)
-            && fs::metadata(target).is_ok_and(|found| found.len() == file.shard.bytes)
-    };
-
-    let missing: Vec<usize> = (0..files.len()).filter(|index| !is_there(*index)).collect();
+    let record = read_record(folder)?;
+    let mut missing = Vec::new();
+    for file in files {
+        let target = target(source, folder, file)?;
+        let present = record.get(&file.relative) == Some(&file.shard)
+            && fs::metadata(&target).is_ok_and(|found| found.len() == file.shard.bytes);
+        missing.extend((!present).then_some((file, target)));
+    }
+    let record = Mutex::new(record);
     let of_bytes: u64 = files.iter().map(|file| file.shard.bytes).sum();
-    let to_come: u64 = missing
-        .iter()
-        .filter_map(|index| files.get(*index))
-        .map(|file| file.shard.bytes)
-        .sum();
-    let (bytes, done) = (
-        AtomicU64::new(of_bytes - to_come),
-        AtomicU64::new((files.len() - missing.len()) as u64),
-    );
+    let missing_bytes: u64 = missing.iter().map(|(file, _)| file.shard.bytes).sum();
+    let bytes = AtomicU64::new(of_bytes - missing_bytes);
+    let done = AtomicU64::new((files.len() - missing.len()) as u64);
     let now = || FetchProgress {
         files: done.load(Ordering::Relaxed),
         of_files: files.len() as u64,
@@ -78,12 +66,11 @@ pub fn fetch(
         of_bytes,
     };
 
-    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(!progress(now())));
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(!progress(now())));
     let failure = Mutex::new(None);
     let worker = || {
         while !stop.load(Ordering::Relaxed)
-            && let Some(index) = missing.get(next.fetch_add(1, Ordering::Relaxed) as usize)
-            && let (Some(file), Some(target)) = (files.get(*index), targets.get(*index))
+            && let Some((file, target)) = missing.get(next.fetch_add(1, Ordering::Relaxed))
         {
             let counted = |more| {
                 bytes.fetch_add(more, Ordering::Relaxed);
@@ -94,18 +81,14 @@ pub fn fetch(
             let fetched = client.download(source, file, target, &counted).and_then(|()| {
                 let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
                 record.insert(file.relative.clone(), file.shard.clone());
-                write_record(folder, &record)
+                Ok(write_json(&folder.join(RECORD), &*record)?)
             });
             match fetched {
-                Ok(()) => {
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
+                Ok(()) => _ = done.fetch_add(1, Ordering::Relaxed),
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
-                    failure
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .get_or_insert(error);
+                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    failure.get_or_insert(error);
                 }
             }
         }
@@ -125,36 +108,22 @@ pub fn fetch(
     Ok(now())
 }
 
-/// Where a file goes. A listing is foreign data: its names must not lead out of the folder.
+/// The local path of a file. A listing is untrusted: its names must not lead out of the folder.
 fn target(source: &str, folder: &Path, file: &RemoteFile) -> Result<PathBuf> {
-    let relative = Path::new(&file.relative);
-    let inside = relative
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    if !inside || file.relative.is_empty() || file.relative == RECORD {
-        let problem = format!(
-            "`{}` cannot be the name of a file in `{}`",
-            file.relative,
-            folder.display()
-        );
+    let name = &file.relative;
+    let mut parts = Path::new(name).components();
+    let inside = parts.all(|part| matches!(part, Component::Normal(_)));
+    if !inside || name.is_empty() || name == RECORD {
+        let problem = format!("`{name}` cannot be the name of a file in `{}`", folder.display());
         return Err(CorpusError::source(source, problem));
     }
-    Ok(folder.join(relative))
+    Ok(folder.join(name))
 }
 
 fn read_record(folder: &Path) -> Result<BTreeMap<String, Shard>> {
-    let path = folder.join(RECORD);
-    match fs::read_to_string(&path) {
-        // An unreadable record costs a download, nothing else.
-        Ok(text) => Ok(serde_json::from_str(&text).unwrap_or_default()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(CorpusError::io("read", &path)(error)),
-    }
-}
-
-fn write_record(folder: &Path, record: &BTreeMap<String, Shard>) -> Result<()> {
-    let path = folder.join(RECORD);
-    let text =
-        serde_json::to_string_pretty(record).map_err(|error| CorpusError::store(&path, error.to_string()))?;
-    Ok(write_atomically(&path, text.as_bytes())?)
+    let text = read_if_present(&folder.join(RECORD))?;
+    // An unreadable record only costs a download.
+    Ok(text
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default())
 }

@@ -4,7 +4,7 @@ use globset::GlobBuilder;
 
 use crate::error::{CorpusError, Result};
 
-/// Whether a pattern holds anything but a plain path.
+/// Whether a pattern is more than a plain path.
 pub(crate) fn has_glob(pattern: &str) -> bool {
     pattern.contains(['*', '?', '[', '{'])
 }

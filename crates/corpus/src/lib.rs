@@ -4,14 +4,13 @@
 //! text sources ── tokenizer ── tokenize ── token store (.ds, .ds.index, .ds.metadata) ── mixer
 //! ```
 //!
-//! * [`text`]: where documents come from when nothing is downloaded: the Markdown and Rust files of
-//!   the crates in `Cargo.lock`, and a seeded generator of arithmetic with worked steps.
-//! * [`read`]: Parquet and JSON lines, plain or compressed; [`shards`]: the files of a source, local ones
-//!   or, through [`remote`] and [`cache`], those in object stores, behind URLs and on the Hub;
-//!   [`mod@fetch`] brings them to disk.
+//! * [`text`]: documents that need no download: the Markdown and Rust files of the crates in `Cargo.lock`, and a seeded
+//!   generator of arithmetic with worked steps.
+//! * [`read`]: Parquet and JSON lines, plain or compressed; [`shards`]: the files of a source, local or, through [`remote`]
+//!   and [`cache`], in object stores, behind URLs and on the Hub; [`mod@fetch`] downloads them.
 //! * [`tokenizer`]: byte-level BPE, trained or loaded.
 //! * [`tokenize`]: documents to token stores on all cores, the same bytes for any number of threads.
-//! * [`store`]: the on-disk format, datatrove's own, so files go both ways.
+//! * [`store`]: the on-disk format, which is datatrove's, so files are interchangeable.
 //!
 //! This crate knows nothing of devices, models or recipes: plain arguments in, files out.
 

@@ -1,4 +1,4 @@
-//! One file of a source, and a numbered list of them.
+//! One file of a source, and numbered lists of them.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub struct Shard {
     pub name: String,
     /// Its size.
     pub bytes: u64,
-    /// Changes when the contents do: time of change, entity tag, hash.
+    /// Changes with the contents: modification time, entity tag, hash.
     pub version: String,
 }
 
@@ -28,7 +28,7 @@ pub struct OpenShard {
 }
 
 impl OpenShard {
-    /// A file that stays where it is.
+    /// A file that needs no pin.
     pub fn in_place(path: PathBuf) -> Self {
         OpenShard { path, _pin: None }
     }
@@ -40,7 +40,7 @@ impl OpenShard {
         }
     }
 
-    /// Where it can be read.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -54,13 +54,13 @@ pub trait Shards: Sync {
     /// The files, in order.
     fn shards(&self) -> &[Shard];
 
-    /// Brings file `index` to local disk, if it is not there.
+    /// Opens file `index` on local disk, fetching it if needed.
     ///
     /// # Errors
-    /// Where it cannot be had; the message names the source.
+    /// It cannot be fetched; the message names the source.
     fn open(&self, index: usize) -> Result<OpenShard>;
 
-    /// Says that file `index` will be opened soon. Returns at once.
+    /// Starts fetching file `index` in the background. Returns at once.
     fn prefetch(&self, index: usize) {
         let _ = index;
     }

@@ -1,11 +1,13 @@
-//! The files of a source, wherever they lie, as a numbered list that can be opened on local disk.
+//! The files of a source, local or remote, as a numbered list that can be opened on local disk.
 //!
-//! Whoever reads a corpus sees only this: local files are opened in place, remote ones come through the
-//! cache ([`crate::cache`]). The list is sorted by name, so a source means the same everywhere.
+//! Local files are opened in place, remote ones through the cache ([`crate::cache`]). The list is sorted by name, so a
+//! source means the same everywhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
+
+use smollm3_files::{io, list};
 
 use crate::cache::ShardCache;
 use crate::error::{CorpusError, Result};
@@ -14,10 +16,10 @@ use crate::read::{ROW_FILE_NAMES, is_row_file};
 use crate::remote::{Location, RemoteClient, RetryPolicy};
 pub use crate::shard::{OpenShard, Shard, Shards};
 
-/// Where remote files are kept while they are used.
+/// Where remote files are cached.
 #[derive(Debug, Clone)]
 pub struct CacheOptions {
-    /// The folder; each source gets one of its own inside.
+    /// The folder; each source gets a subfolder.
     pub folder: PathBuf,
     /// Bytes a source may take there.
     pub bytes: u64,
@@ -25,8 +27,7 @@ pub struct CacheOptions {
     pub retry: RetryPolicy,
 }
 
-/// Opens the files `addresses` name (see [`Location`]), all local or all remote: the first are read in
-/// place, the second through a cache.
+/// Opens the files that `addresses` name (see [`Location`]), all local (read in place) or all remote (through a cache).
 ///
 /// # Errors
 /// As [`LocalShards::find`], [`RemoteClient::list`] and [`ShardCache::open`]; local and remote mixed.
@@ -53,9 +54,10 @@ pub fn open_rows<S: AsRef<str>>(
     }
     let client = RemoteClient::new(cache.retry)?;
     let files = client.list(source, addresses, &is_row_file)?;
+    let folder = cache.folder.join(source);
     Ok(Box::new(ShardCache::open(
         source,
-        cache.folder.join(source),
+        folder,
         cache.bytes,
         files,
         client,
@@ -70,25 +72,12 @@ pub struct LocalShards {
 }
 
 impl LocalShards {
-    /// Lists what `patterns` name: files, folders (with all below them) and globs such as
-    /// `data/**/*.parquet` or `part-{0,1}*.jsonl.gz`. Of folders and globs, files whose names do not tell
-    /// a format are left out.
+    /// Lists what `patterns` name: files, folders (recursively) and globs such as `data/**/*.parquet` or
+    /// `part-{0,1}*.jsonl.gz`. In folders and globs, files whose names are not those of files of rows are left out.
     ///
     /// # Errors
     /// A pattern that cannot be read or matches nothing.
     pub fn find<S: AsRef<str>>(name: &str, patterns: &[S]) -> Result<Self> {
-        LocalShards::find_with(name, patterns, &is_row_file)
-    }
-
-    /// As [`LocalShards::find`], for another kind of file: `wanted` decides by name.
-    ///
-    /// # Errors
-    /// A pattern that cannot be read or matches nothing.
-    pub fn find_with<S: AsRef<str>>(
-        name: &str,
-        patterns: &[S],
-        wanted: &dyn Fn(&str) -> bool,
-    ) -> Result<Self> {
         let mut paths = Vec::new();
         for pattern in patterns.iter().map(AsRef::as_ref) {
             let path = Path::new(pattern);
@@ -96,14 +85,12 @@ impl LocalShards {
             if path.is_file() {
                 paths.push(path.to_owned());
             } else if path.is_dir() {
-                list_below(path, &mut paths, &|path| wanted(&path.to_string_lossy()))?;
+                list_below(path, &mut paths, &|_| true)?;
             } else if has_glob(pattern) {
                 let glob = compile_glob(name, pattern)?;
                 let root = Path::new(literal_root(pattern));
                 if root.as_os_str().is_empty() || root.is_dir() {
-                    list_below(root, &mut paths, &|path| {
-                        wanted(&path.to_string_lossy()) && glob.is_match(path)
-                    })?;
+                    list_below(root, &mut paths, &|path| glob.is_match(path))?;
                 }
             }
             if paths.len() == before {
@@ -136,21 +123,19 @@ impl Shards for LocalShards {
     }
 
     fn open(&self, index: usize) -> Result<OpenShard> {
-        let shard = self.shards.get(index).ok_or_else(|| {
-            CorpusError::source(
-                &self.name,
-                format!("it has no file {index}, it has {}", self.shards.len()),
-            )
-        })?;
-        Ok(OpenShard::in_place(PathBuf::from(&shard.name)))
+        match self.shards.get(index) {
+            Some(shard) => Ok(OpenShard::in_place(PathBuf::from(&shard.name))),
+            None => {
+                let problem = format!("it has no file {index}, it has {}", self.shards.len());
+                Err(CorpusError::source(&self.name, problem))
+            }
+        }
     }
 }
 
 fn shard(path: &Path) -> Result<Shard> {
-    let metadata = fs::metadata(path).map_err(CorpusError::io("read", path))?;
-    let modified = metadata
-        .modified()
-        .map_err(CorpusError::io("read the time of", path))?;
+    let metadata = fs::metadata(path).map_err(io("read", path))?;
+    let modified = metadata.modified().map_err(io("read the time of", path))?;
     let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Shard {
         name: path.to_string_lossy().into_owned(),
@@ -159,22 +144,21 @@ fn shard(path: &Path) -> Result<Shard> {
     })
 }
 
+/// Adds the files of rows below `folder` that are `wanted` and not hidden.
 fn list_below(folder: &Path, found: &mut Vec<PathBuf>, wanted: &dyn Fn(&Path) -> bool) -> Result<()> {
-    let shown = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
+    let listed = match folder.as_os_str().is_empty() {
+        true => list(Path::new("."))?,
+        false => list(folder)?,
     };
-    for entry in fs::read_dir(shown).map_err(CorpusError::io("list", shown))? {
-        let entry = entry.map_err(CorpusError::io("list", shown))?;
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let path = folder.join(entry.file_name());
-        if hidden {
+    for path in listed {
+        let name = path.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
+        let path = folder.join(name);
         if path.is_dir() {
             list_below(&path, found, wanted)?;
-        } else if wanted(&path) {
+        } else if is_row_file(&path.to_string_lossy()) && wanted(&path) {
             found.push(path);
         }
     }

@@ -1,12 +1,11 @@
-//! Text that spells special tokens: where it does, and its encoding when only some of the spellings are tokens.
+//! Spellings of special tokens in text, and encoding when only some of them are tokens.
 //!
-//! A control token is the template's to write. What a person writes is text, even where it reads `<|im_end|>`.
-//! `tokenizers` can only parse all spellings or none, so text with both kinds is encoded by a copy of the
-//! tokenizer that parses none, in which each special token has a stand-in: a private-use character that does not
-//! occur in the text. The text is written with stand-ins where special tokens are meant. It stays in one piece,
-//! because a pre-tokenizer may treat the beginning of a text differently.
+//! Only a template writes control tokens; what a person writes is text, even `<|im_end|>`. `tokenizers` can only parse all
+//! spellings or none. So text with both kinds is encoded by a copy of the tokenizer that parses none, in which each special
+//! token has a stand-in: a private-use character that does not occur in the text. Stand-ins replace the special tokens that
+//! are meant. The text stays in one piece, because a pre-tokenizer may treat the beginning of a text differently.
 //!
-//! The copy is made when it is first needed, which for most data is never.
+//! The copy is made on first use, which for most data is never.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -18,7 +17,7 @@ use tokenizers::{AddedToken, Model, Tokenizer};
 use crate::encoder::Encoder;
 use crate::text_token::TextToken;
 
-/// What stand-ins are taken from: plane 16, private use.
+/// The characters of stand-ins: plane 16, private use.
 const CHARACTERS: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_fffd}';
 
 /// The special tokens of a tokenizer, by their text.
@@ -28,14 +27,14 @@ pub(crate) struct SpecialTexts {
     pattern: Option<Regex>,
     tokens: BTreeMap<String, (u32, AddedToken)>,
     ids: HashSet<u32>,
-    /// Those that are ordinary entries as well, so that other text can become them.
+    /// Those that are ordinary entries too, so that other text can become them.
     ordinary: Vec<u32>,
-    /// Whether some are looked for in normalised text, which other text can become.
+    /// Whether some are matched in normalised text, which other text can become.
     normalized: bool,
     copy: OnceLock<StandIns>,
 }
 
-/// A tokenizer that parses stand-ins in the place of special tokens.
+/// A tokenizer that parses stand-ins instead of special tokens.
 #[derive(Debug)]
 struct StandIns {
     inner: Encoder,
@@ -43,7 +42,7 @@ struct StandIns {
     stand_ins: HashMap<String, char>,
     /// Special tokens by the ids of their stand-ins.
     ids: HashMap<u32, u32>,
-    /// Parts text and means nothing.
+    /// Splits text and is then dropped.
     border: char,
     border_id: Option<u32>,
 }
@@ -73,7 +72,7 @@ impl SpecialTexts {
         }
     }
 
-    /// Where `text` spells special tokens, in order and apart.
+    /// Where `text` spells special tokens, in order and disjoint.
     pub(crate) fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
         let found = self.pattern.iter().flat_map(|pattern| pattern.find_iter(text));
         found.map(|found| found.range())
@@ -85,7 +84,7 @@ impl SpecialTexts {
         Some(found.range())
     }
 
-    /// Whether `ids`, of a text in which special tokens are not looked for, have one all the same.
+    /// Whether `ids`, of a text encoded without parsing special tokens, contain one nevertheless.
     pub(crate) fn any_of(&self, ids: &[u32]) -> bool {
         let Some((lowest, highest)) = self.ordinary.iter().min().zip(self.ordinary.iter().max()) else {
             return false;
@@ -94,7 +93,7 @@ impl SpecialTexts {
         near.any(|id| self.ordinary.contains(id))
     }
 
-    /// Whether `text` cannot become a special token, so that any way to encode it is the same.
+    /// Whether `text` cannot become a special token, so that every way to encode it gives the same.
     pub(crate) fn is_plain(&self, text: &str) -> bool {
         !self.normalized && self.find_from(text, 0).is_none()
     }
@@ -107,15 +106,11 @@ impl SpecialTexts {
     ) -> tokenizers::Result<Vec<TextToken>> {
         let tokens = tokenizer.spans(text)?;
         // Another text may have been normalised to one of them, such as `<|IM_END|>` to lower case.
-        let spelled = |token: &TextToken| {
+        let is_foreign = |token: &TextToken| {
             let text = text.get(token.bytes.clone()).unwrap_or_default().trim();
-            self.tokens.contains_key(text)
+            self.ids.contains(&token.id) && !self.tokens.contains_key(text)
         };
-        if self.normalized
-            && tokens
-                .iter()
-                .any(|token| self.ids.contains(&token.id) && !spelled(token))
-        {
+        if self.normalized && tokens.iter().any(is_foreign) {
             let special: Vec<_> = self.find(text).collect();
             return self.encode(tokenizer, text, &special);
         }
@@ -138,11 +133,10 @@ impl SpecialTexts {
             copy = &other;
         }
         let tokens = copy.encode(text, special, &[])?;
-        // A vocabulary may have the text of a special token among its ordinary entries, too. It is then parted.
-        let meant = |token: &TextToken| {
-            let TextToken { bytes, .. } = token;
-            let meets = |range: &Range<usize>| range.start < bytes.end && bytes.start < range.end;
-            special.iter().any(meets)
+        // A vocabulary may also have the text of a special token as an ordinary entry, which is then split.
+        let meant = |TextToken { bytes, .. }: &TextToken| {
+            let overlaps = |range: &Range<usize>| range.start < bytes.end && bytes.start < range.end;
+            special.iter().any(overlaps)
         };
         let borders: Vec<usize> = tokens
             .iter()
@@ -177,20 +171,15 @@ impl StandIns {
         let mut stand_ins = HashMap::new();
         for ((text, (_, token)), stand_in) in tokens.iter().zip(free) {
             stand_ins.insert(text.clone(), stand_in);
-            let stand_in = AddedToken::from(stand_in, false).normalized(false);
-            added.push(
-                stand_in
-                    .single_word(token.single_word)
-                    .lstrip(token.lstrip)
-                    .rstrip(token.rstrip),
-            );
+            let added_token = AddedToken::from(stand_in, false).normalized(false);
+            let added_token = added_token.single_word(token.single_word);
+            added.push(added_token.lstrip(token.lstrip).rstrip(token.rstrip));
         }
         fill_holes(&mut inner, border);
         inner.add_tokens(&added);
         let id = |character: char| inner.token_to_id(&character.to_string());
-        let ids = stand_ins
-            .iter()
-            .filter_map(|(text, stand_in)| Some((id(*stand_in)?, tokens.get(text)?.0)));
+        let ids = stand_ins.iter();
+        let ids = ids.filter_map(|(text, stand_in)| Some((id(*stand_in)?, tokens.get(text)?.0)));
         Self {
             ids: ids.collect(),
             border_id: id(border),
@@ -202,13 +191,11 @@ impl StandIns {
 
     fn is_in(&self, text: &str) -> bool {
         // The first byte of these characters in UTF-8 is 0xf4, which nearly no text has.
-        text.as_bytes().contains(&0xf4)
-            && text
-                .chars()
-                .any(|c| c == self.border || self.stand_ins.values().any(|stand_in| *stand_in == c))
+        let used = |c| c == self.border || self.stand_ins.values().any(|stand_in| *stand_in == c);
+        text.as_bytes().contains(&0xf4) && text.chars().any(used)
     }
 
-    /// The tokens of `text`, special ones at `special`; none goes over one of `borders`.
+    /// The tokens of `text`, special ones at `special`; none crosses one of `borders`.
     fn encode(
         &self,
         text: &str,
@@ -257,9 +244,9 @@ impl StandIns {
     }
 }
 
-/// Makes the next token that is added get an id behind all others. `tokenizers` numbers added tokens on from the number
-/// of entries, so that in a vocabulary with holes a stand-in would get the id of an ordinary token. No text has two
-/// borders in a row, with which the fillers begin.
+/// Makes the next added token get an id above all others. `tokenizers` numbers added tokens from the number of entries, so
+/// that in a vocabulary with holes a stand-in would get the id of an ordinary token. The fillers begin with two borders,
+/// which no text contains.
 fn fill_holes(tokenizer: &mut Tokenizer, border: char) {
     let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
     let text = |number: u32| format!("{border}{border}{number}");

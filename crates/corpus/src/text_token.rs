@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-/// A token and the bytes of the text that it stands for.
+/// A token and the bytes of the text that it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextToken {
     /// Its id.
     pub id: u32,
-    /// Bytes of the text. Tokens of one character all have the bytes of that character.
+    /// Its bytes in the text. If a character has several tokens, each has the bytes of that character.
     pub bytes: Range<usize>,
 }

@@ -1,13 +1,12 @@
 //! Byte-level BPE tokenizers: trained here for small models, loaded for real ones.
 //!
-//! Both go through the `tokenizers` crate (two versions of it, see `encoder.rs`), so a `tokenizer.json` from here works in Python and the
-//! released one works here. Training follows Llama 3: its split pattern, bytes as the base alphabet
-//! (no text is unknown), the special tokens behind the learned entries. The same text gives the same
-//! `tokenizer.json`, byte for byte.
+//! Both use the `tokenizers` crate (two versions of it, see `encoder.rs`), so a `tokenizer.json` from here works in Python
+//! and the released one works here. Training follows Llama 3: its split pattern, bytes as the base alphabet (no text is
+//! unknown), the special tokens after the learned entries. The same text gives the same `tokenizer.json`, byte for byte.
 //!
-//! A document is its text and one `<|end_of_text|>`, no beginning-of-text, as in the original run.
-//! Special tokens spelt out inside a document stay plain text unless asked otherwise: a web page must
-//! not be able to end itself or open a chat turn. (datatrove parses them; [`SpecialTokens::Parsed`].)
+//! A document is its text and one `<|end_of_text|>`, without a beginning-of-text, as in the original run. Special tokens
+//! spelt out inside a document stay plain text by default: a web page must not be able to end its document or open a chat
+//! turn. (datatrove parses them; [`SpecialTokens::Parsed`].)
 
 pub mod components;
 mod config;
@@ -21,6 +20,7 @@ use config::Beginning;
 use serde::Deserialize;
 use serde_json::Value;
 use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::{io, read_if_present};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -37,7 +37,7 @@ use crate::special_tokens::SpecialTexts;
 use crate::store::Fingerprint;
 use crate::text_token::TextToken;
 
-/// Tokens that decoding leaves out, behind the learned entries in this order.
+/// Tokens that decoding skips; they follow the learned entries in this order.
 pub const SPECIAL_TOKENS: [&str; 4] = [
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -45,27 +45,27 @@ pub const SPECIAL_TOKENS: [&str; 4] = [
     "<|im_end|>",
 ];
 
-/// Tokens that are single entries but part of the text, behind the special ones.
+/// Tokens that are single entries but part of the text; they follow the special ones.
 pub const ADDED_TOKENS: [&str; 2] = ["<think>", "</think>"];
 
-/// Names under which a loaded tokenizer may keep its end of document, in order of preference.
+/// Names of the end-of-document token in loaded tokenizers, in order of preference.
 const END_NAMES: [&str; 3] = ["<|end_of_text|>", "<|endoftext|>", "</s>"];
 
-/// Ids without an entry that a vocabulary may have, besides one for each entry: far more than released ones do. The
-/// table of embeddings has a row for each id, and `tokenizers` prints each missing one when it writes a vocabulary.
+/// Ids without an entry that a vocabulary may have, besides one per entry: far more than released ones do. The embedding
+/// table has a row for each id, and `tokenizers` prints each missing one when it writes a vocabulary.
 const MOST_HOLES: usize = 100_000;
 
-/// Learned entries a trained vocabulary holds at least: the 256 bytes.
+/// Minimum number of learned entries: the 256 bytes.
 const BYTE_ENTRIES: u32 = 256;
 
-/// The ids other crates need. Absent ones are `None`, for tokenizers that came from elsewhere.
+/// The ids that other crates need. Tokens that a loaded tokenizer lacks are `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenizerInfo {
-    /// Number of entries, added tokens included; ids are below it.
+    /// One past the highest id, added tokens included.
     pub vocab_size: u32,
     /// `<|begin_of_text|>`.
     pub begin_of_text: Option<u32>,
-    /// What ends a document (`<|end_of_text|>`).
+    /// The token that ends a document (`<|end_of_text|>`).
     pub end_of_text: u32,
     /// `<|im_start|>`.
     pub im_start: Option<u32>,
@@ -83,13 +83,13 @@ pub struct Tokenizer {
     name: String,
     encoder: Arc<Encoder>,
     info: TokenizerInfo,
-    /// Kept because writing out a large vocabulary takes a tenth of a second.
+    /// Cached because serialising a large vocabulary takes a tenth of a second.
     fingerprint: OnceLock<Fingerprint>,
     special: OnceLock<Arc<SpecialTexts>>,
     beginning: Beginning,
 }
 
-/// Which numbers a trained tokenizer can have as one token.
+/// Which numbers can be one token in a trained tokenizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbers {
     /// Of up to three digits, as in Llama 3 and SmolLM3 ([`SPLIT_PATTERN`]).
@@ -138,16 +138,14 @@ impl Tokenizer {
         let added = (SPECIAL_TOKENS.len() + ADDED_TOKENS.len()) as u32;
         let least = BYTE_ENTRIES + added;
         if vocab_size < least {
-            return Err(CorpusError::Argument {
-                name: "vocab_size",
-                problem: format!(
-                    "must be at least {least} (256 bytes and {added} added tokens), got {vocab_size}"
-                ),
-            });
+            let problem =
+                format!("must be at least {least} (256 bytes and {added} added tokens), got {vocab_size}");
+            return Err(CorpusError::argument("vocab_size", problem));
         }
-        let failed = |error: tokenizers::Error| trouble("(new)", format!("training failed: {error}"));
+        let failed =
+            |error: tokenizers::Error| CorpusError::tokenizer("(new)", format!("training failed: {error}"));
 
-        // As in the tokenizers that the steps are of: a word that is an entry as a whole is one token, or is merged up to it.
+        // As in the tokenizers that the steps come from: a word that is an entry is one token with or without its merges.
         let ignore_merges = numbers == Numbers::UpToThreeDigits;
         let model = BPE::builder()
             .ignore_merges(ignore_merges)
@@ -180,7 +178,7 @@ impl Tokenizer {
             let most = learned + added;
             let problem =
                 format!("the text fills {most} entries, not {vocab_size}; give more text or ask for {most}");
-            return Err(trouble("(new)", problem));
+            return Err(CorpusError::tokenizer("(new)", problem));
         }
         let special = SPECIAL_TOKENS.map(|token| AddedToken::from(token, true).normalized(false));
         let added = ADDED_TOKENS.map(|token| AddedToken::from(token, false).normalized(false));
@@ -191,44 +189,38 @@ impl Tokenizer {
         Tokenizer::from_json("(new)", json.as_bytes())
     }
 
-    /// Reads a `tokenizer.json`, or the one in a Hugging Face folder, and what a `tokenizer_config.json` beside it says of
-    /// the beginning of prompts (`add_bos_token`) and of texts (`add_prefix_space`).
+    /// Reads a `tokenizer.json`, or the one in a Hugging Face folder, and how prompts (`add_bos_token`) and texts
+    /// (`add_prefix_space`) begin from a `tokenizer_config.json` next to it.
     ///
     /// # Errors
-    /// A missing or broken file, a vocabulary without a token that ends documents or with few entries for its highest id,
-    /// or `add_eos_token`.
+    /// A missing or broken file, a vocabulary without an end-of-document token or with too many holes, or `add_eos_token`.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let mut path = PathBuf::from(path.as_ref());
         if path.is_dir() {
             path.push("tokenizer.json");
         }
-        let json = std::fs::read(&path).map_err(CorpusError::io("read", &path))?;
+        let json = std::fs::read(&path).map_err(io("read", &path))?;
         let mut tokenizer = Tokenizer::from_json(&path.display().to_string(), &json)?;
         let path = path.with_file_name("tokenizer_config.json");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => tokenizer.configure(&path, &text)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(CorpusError::io("read", &path)(error)),
+        if let Some(text) = read_if_present(&path)? {
+            tokenizer.configure(&path, &text)?;
         }
         Ok(tokenizer)
     }
 
-    /// Reads the contents of a `tokenizer.json`; `name` stands in messages and store metadata.
+    /// Reads the contents of a `tokenizer.json`; `name` is used in messages and store metadata.
     ///
     /// # Errors
     /// As [`Tokenizer::load`].
     pub fn from_json(name: &str, json: &[u8]) -> Result<Self> {
-        let inner =
-            parse(json).map_err(|problem| trouble(name, format!("not a tokenizer.json: {problem}")))?;
+        let refused = |problem: String| CorpusError::tokenizer(name, problem);
+        let inner = parse(json).map_err(|problem| refused(format!("not a tokenizer.json: {problem}")))?;
         let id = |token: &str| inner.token_to_id(token);
         let end_of_text = END_NAMES.iter().find_map(|end| id(end)).ok_or_else(|| {
-            trouble(
-                name,
-                format!(
-                    "no token ends a document; it needs one of {}",
-                    END_NAMES.join(", ")
-                ),
-            )
+            refused(format!(
+                "no token ends a document; it needs one of {}",
+                END_NAMES.join(", ")
+            ))
         })?;
         // Ids may have holes, so the size is one past the highest id, not the number of entries.
         let vocabulary = inner.get_vocab(true);
@@ -238,7 +230,7 @@ impl Tokenizer {
         if highest as usize >= bound {
             let problem =
                 format!("its highest id is {highest}; with {entries} entries, ids must be below {bound}");
-            return Err(trouble(name, problem));
+            return Err(refused(problem));
         }
         let info = TokenizerInfo {
             vocab_size: highest.saturating_add(1),
@@ -259,10 +251,10 @@ impl Tokenizer {
         })
     }
 
-    /// Writes `tokenizer.json`, whole or not at all.
+    /// Writes `tokenizer.json` atomically.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// The file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         Ok(write_atomically(path.as_ref(), self.to_json()?.as_bytes())?)
     }
@@ -270,11 +262,11 @@ impl Tokenizer {
     /// The contents of `tokenizer.json`, indented.
     ///
     /// # Errors
-    /// None in practice: what was read or trained can be written.
+    /// None in practice: a tokenizer that was read or trained can be serialised.
     pub fn to_json(&self) -> Result<String> {
         self.inner()
             .to_string(true)
-            .map_err(|error| trouble(&self.name, error.to_string()))
+            .map_err(|error| CorpusError::tokenizer(&self.name, error.to_string()))
     }
 
     /// The ids found in it.
@@ -287,7 +279,7 @@ impl Tokenizer {
         &self.name
     }
 
-    /// The same tokenizer under another name, as it shall stand in store metadata.
+    /// The same tokenizer under another name, for store metadata.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -305,11 +297,11 @@ impl Tokenizer {
         Ok(*self.fingerprint.get_or_init(|| fingerprint))
     }
 
-    /// Ids of a text: special tokens in it are parsed, none are added. For text that a template or a user of raw
-    /// prompts has put control tokens into; [`Tokenizer::encode_text`] is for what people wrote.
+    /// Ids of a text: special tokens in it are parsed, none are added. For text with control tokens written by a template or
+    /// a raw prompt; use [`Tokenizer::encode_text`] for text that people wrote.
     ///
     /// # Errors
-    /// Where the tokenizer's own pipeline fails.
+    /// The tokenizer's pipeline fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         checked(&self.name, || self.encoder.ids(text))
     }
@@ -317,7 +309,7 @@ impl Tokenizer {
     /// Ids of a text in which nothing is a special token: `<|im_end|>` is ten characters. None are added.
     ///
     /// # Errors
-    /// Where the tokenizer's own pipeline fails.
+    /// The tokenizer's pipeline fails.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
         if let Ok(fast) = self.encoder.fast()
             && let Some(ids) = fast.ids(text, true)
@@ -332,10 +324,10 @@ impl Tokenizer {
         Ok(tokens.into_iter().map(|token| token.id).collect())
     }
 
-    /// The ids of a text with what the tokenizer adds to any text, such as a beginning of text.
+    /// `ids` with the tokens that the tokenizer adds to every text, such as a beginning of text.
     ///
     /// # Errors
-    /// Where the tokenizer's own pipeline fails.
+    /// The tokenizer's pipeline fails.
     pub fn with_added(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
         let own = ids.first().copied();
         let tokens = ids.into_iter().map(|id| Token::new(id, String::new(), (0, 0)));
@@ -353,21 +345,20 @@ impl Tokenizer {
         Ok(whole)
     }
 
-    /// Ids of a prompt as transformers' tokenizers give them: special tokens in it are parsed, and what the tokenizer adds
-    /// to any text is added.
+    /// Ids of a prompt as transformers' tokenizers give them: special tokens are parsed, and the tokens of
+    /// [`Tokenizer::with_added`] are added.
     ///
     /// # Errors
-    /// Where the tokenizer's own pipeline fails.
+    /// The tokenizer's pipeline fails.
     pub fn prompt(&self, text: &str) -> Result<Vec<u32>> {
         self.with_added(self.encode(text)?)
     }
 
-    /// Tokens of a text and what they stand for. Spellings of special tokens at the byte ranges `special` are tokens,
-    /// the others are text; all are tokens without `special`. None are added, and truncation, padding and
-    /// post-processing are not done.
+    /// Tokens of a text with their bytes. Spellings of special tokens at the byte ranges `special` are tokens, the others
+    /// are text; without `special`, all are tokens. No truncation, padding or post-processing.
     ///
     /// # Errors
-    /// Where the tokenizer's own pipeline fails.
+    /// The tokenizer's pipeline fails.
     pub fn encode_spans(&self, text: &str, special: Option<&[Range<usize>]>) -> Result<Vec<TextToken>> {
         let texts = self.special();
         checked(&self.name, || match special {
@@ -376,12 +367,12 @@ impl Tokenizer {
         })
     }
 
-    /// Byte ranges at which `text` spells special tokens, in order and apart.
+    /// Byte ranges at which `text` spells special tokens, in order and disjoint.
     pub fn special_in(&self, text: &str) -> Vec<Range<usize>> {
         self.special().find(text).collect()
     }
 
-    /// The first spelling of a special token in `text` at byte `from` or behind it.
+    /// The first spelling of a special token in `text` that starts at byte `from` or later.
     pub fn next_special(&self, text: &str, from: usize) -> Option<Range<usize>> {
         self.special().find_from(text, from)
     }
@@ -391,10 +382,10 @@ impl Tokenizer {
             .get_or_init(|| Arc::new(SpecialTexts::of(self.inner())))
     }
 
-    /// Text of `ids`. Bytes that are not UTF-8 (a character cut in half) become U+FFFD.
+    /// The text of `ids`. Bytes that are not UTF-8 (half a character) become U+FFFD.
     ///
     /// # Errors
-    /// Where the tokenizer's own pipeline fails.
+    /// The tokenizer's pipeline fails.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
         checked(&self.name, || self.inner().decode(ids, skip_special_tokens))
     }
@@ -407,29 +398,28 @@ impl Tokenizer {
         }
     }
 
-    /// The `tokenizers` object below.
+    /// The underlying `tokenizers` object.
     pub fn inner(&self) -> &tokenizers::Tokenizer {
         self.encoder.tokenizer()
     }
 
-    /// The component for which text is encoded by `tokenizers` 0.22, far more slowly; `None` where 1.0 gives the
-    /// same ids.
+    /// The component for which `tokenizers` 0.22 encodes, far more slowly; `None` if 1.0 gives the same ids.
     pub fn slow_because(&self) -> Option<&str> {
         self.encoder.fast().err()
     }
 }
 
-/// What special tokens spelt out in a document become.
+/// How special tokens spelt out in a document are treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SpecialTokens {
-    /// Plain text: `<`, `|`, `end`, …
+    /// As plain text: `<`, `|`, `end`, …
     #[default]
     Text,
-    /// The token itself, as datatrove does.
+    /// As the token, as in datatrove.
     Parsed,
 }
 
-/// Turns documents into tokens, each with its end-of-text. Shared by all threads.
+/// Encodes documents, each with its end-of-text. Shared by all threads.
 #[derive(Debug)]
 pub struct DocumentEncoder {
     tokenizer: Tokenizer,
@@ -440,7 +430,7 @@ impl DocumentEncoder {
     /// The tokens of `text` and the end of text.
     ///
     /// # Errors
-    /// Where the tokenizer's own pipeline fails.
+    /// The tokenizer's pipeline fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = match self.special_tokens {
             SpecialTokens::Text => self.tokenizer.encode_text(text)?,
@@ -451,15 +441,15 @@ impl DocumentEncoder {
     }
 }
 
-/// What a tokenizer's own pipeline gives. It is made of what its file says, and panics over some of it.
+/// Runs a tokenizer's pipeline, which panics on some contents of its file.
 fn checked<T>(name: &str, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     contained(work)
         .and_then(|done| done.map_err(|error| error.to_string()))
-        .map_err(|problem| trouble(name, problem))
+        .map_err(|problem| CorpusError::tokenizer(name, problem))
 }
 
-/// Reads a `tokenizer.json`. The crate panics over a decoder that it cannot parse, as in a file that was cut short, so
-/// that is parsed first.
+/// Reads a `tokenizer.json`. The crate panics on a decoder that it cannot parse, as in a truncated file, so that is parsed
+/// first.
 fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     #[derive(Deserialize)]
     struct Checked {
@@ -472,17 +462,10 @@ fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     }
     let parsed = contained(|| tokenizers::Tokenizer::from_bytes(json))?;
     let mut tokenizer = parsed.map_err(|error| error.to_string())?;
-    // As transformers: texts are neither cut nor filled unless their user asks for it.
+    // As in transformers: texts are neither truncated nor padded unless the caller asks for it.
     tokenizer.with_padding(None);
     tokenizer
         .with_truncation(None)
         .map_err(|error| error.to_string())?;
     Ok(tokenizer)
-}
-
-fn trouble(name: &str, problem: String) -> CorpusError {
-    CorpusError::Tokenizer {
-        name: name.to_owned(),
-        problem,
-    }
 }

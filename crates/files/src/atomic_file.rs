@@ -1,8 +1,7 @@
-//! Files that are either whole or not there.
+//! Files that are either complete or absent.
 //!
-//! What is left on disk is written under a hidden temporary name in the same folder,
-//! synced, and renamed; a kill or a full disk leaves at most a `.name.partial`, which no reader opens
-//! and the next run overwrites. The price is one `fsync` a file.
+//! A file is written under a hidden temporary name in the same folder, synced, and renamed. A kill or a full disk leaves at
+//! most a `.name.partial`, which no reader opens and the next run overwrites. The cost is one `fsync` per file.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind, Write};
@@ -11,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::error::{FilesError, Result, io};
+use crate::folder::list;
 
 const PARTIAL: &str = ".partial";
 
@@ -24,10 +24,10 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Creates the folder of `target` where needed, and opens the temporary file beside it.
+    /// Creates the folder of `target` if needed, and opens the temporary file next to it.
     ///
     /// # Errors
-    /// Either cannot be made.
+    /// Either cannot be created.
     pub fn create(target: &Path) -> Result<Self> {
         let folder = target.parent().unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(folder).map_err(io("create", folder))?;
@@ -42,18 +42,18 @@ impl AtomicFile {
         })
     }
 
-    /// Writes all of `bytes`.
+    /// Writes all of `bytes` to the buffer.
     ///
     /// # Errors
-    /// They cannot be written, which may show as late as in [`AtomicFile::sync`].
+    /// The write fails; writes are buffered, so the error may surface only in [`AtomicFile::sync`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.writer.write_all(bytes).map_err(io("write", &self.target))
     }
 
-    /// Brings everything written so far to the disk: where it is full, this is what says so.
+    /// Flushes and syncs everything written so far; a full disk shows here.
     ///
     /// # Errors
-    /// The system cannot keep it.
+    /// The data cannot be stored.
     pub fn sync(&mut self) -> Result<()> {
         let synced = self
             .writer
@@ -62,10 +62,10 @@ impl AtomicFile {
         synced.map_err(io("write", &self.target))
     }
 
-    /// Syncs the contents and gives the file its name.
+    /// Syncs the contents and renames the file to its target.
     ///
     /// # Errors
-    /// As [`AtomicFile::sync`], or the name cannot be given.
+    /// As [`AtomicFile::sync`], or renaming fails.
     pub fn commit(mut self) -> Result<()> {
         self.sync()?;
         fs::rename(&self.partial, &self.target).map_err(io("write", &self.target))?;
@@ -82,7 +82,7 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Writes a small file in one go.
+/// Writes a small file atomically.
 ///
 /// # Errors
 /// As [`AtomicFile::create`] and [`AtomicFile::commit`].
@@ -92,7 +92,7 @@ pub fn write_atomically(target: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
-/// Writes `value` as JSON, whole or not at all.
+/// Writes `value` atomically as indented JSON.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -104,29 +104,25 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomically(path, (text + "\n").as_bytes())
 }
 
-/// Whether there is no folder of this name, or nothing in it but what a kill left of files written here.
+/// Whether the folder is absent, or holds nothing but partial files left by a kill.
 ///
 /// # Errors
 /// It cannot be listed, for instance because it is a file.
 pub fn is_vacant(folder: &Path) -> Result<bool> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
-        entries => entries.map_err(io("list", folder))?,
+    let is_partial = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with('.') && name.ends_with(PARTIAL)
     };
-    for entry in entries {
-        let name = entry.map_err(io("list", folder))?.file_name();
-        let name = name.to_string_lossy();
-        if !(name.starts_with('.') && name.ends_with(PARTIAL)) {
-            return Ok(false);
-        }
+    match list(folder) {
+        Err(FilesError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(true),
+        paths => Ok(paths?.iter().all(is_partial)),
     }
-    Ok(true)
 }
 
 /// The temporary name of a file: `folder/name` → `folder/.name.partial`.
 ///
 /// # Errors
-/// `target` ends with no name.
+/// `target` does not end in a file name.
 pub fn partial_name(target: &Path) -> Result<PathBuf> {
     let name = target.file_name().ok_or_else(|| FilesError::NoName {
         path: target.to_owned(),
@@ -137,29 +133,29 @@ pub fn partial_name(target: &Path) -> Result<PathBuf> {
     Ok(target.with_file_name(hidden))
 }
 
-/// Brings a file's contents to the disk.
+/// Syncs a file's contents to disk.
 ///
 /// # Errors
-/// The system cannot keep them.
+/// The file cannot be synced.
 pub fn sync_file(path: &Path) -> Result<()> {
     // Windows syncs only files that are open for writing.
     let file = File::options().read(true).write(cfg!(windows)).open(path);
     file.and_then(|file| file.sync_all()).map_err(io("sync", path))
 }
 
-/// Makes the name of `target` in its folder durable.
+/// Makes the name of `target` durable by syncing its folder.
 ///
 /// # Errors
-/// The system cannot keep it.
+/// As [`sync_folder`].
 pub fn sync_parent(target: &Path) -> Result<()> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
     sync_folder(folder.unwrap_or_else(|| Path::new(".")))
 }
 
-/// Makes the names in a folder durable. Windows cannot open folders; there it is a no-op.
+/// Makes the names in a folder durable. A no-op on Windows, which cannot open folders.
 ///
 /// # Errors
-/// The system cannot keep them.
+/// The folder cannot be synced.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(unix)]
     File::open(folder)

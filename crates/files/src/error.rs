@@ -1,4 +1,4 @@
-//! Why a file cannot be read or written.
+//! The crate's error.
 
 use std::path::{Path, PathBuf};
 
@@ -8,33 +8,33 @@ pub enum FilesError {
     /// The operating system refused (missing file, full disk, no permission).
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
-        /// What was tried, as a verb: `read`, `write`, `create`.
+        /// The operation as a verb: `read`, `write`, `create`.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A path that ends with no name, as `/` or `..`.
+    /// A path without a file name, such as `/` or `..`.
     #[error("`{}` does not name a file", path.display())]
     NoName {
         /// The path.
         path: PathBuf,
     },
-    /// A value that JSON cannot hold.
+    /// A value that JSON cannot represent.
     #[error("{}: {source}", path.display())]
     Json {
-        /// The file that it was for.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The serializer's error.
         source: serde_json::Error,
     },
 }
 
-/// The result of most functions here.
+/// `Result` with [`FilesError`].
 pub type Result<T, E = FilesError> = std::result::Result<T, E>;
 
-/// [`FilesError::Io`] for `action` on `path`, in the form that `map_err` takes.
+/// [`FilesError::Io`] for `action` on `path`, for `map_err`.
 pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FilesError {
     let path = path.to_owned();
     move |source| FilesError::Io { action, path, source }

@@ -11,13 +11,14 @@ use blake3::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, io};
+use crate::folder::list;
 
-/// Length and blake3 of a file, as a manifest has them.
+/// Length and blake3 of a file, as listed in a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileHash {
-    /// Length.
+    /// Length in bytes.
     pub bytes: u64,
-    /// In hexadecimal digits.
+    /// The hash in hexadecimal digits.
     pub blake3: String,
 }
 
@@ -36,7 +37,7 @@ fn hashed(path: &Path) -> Result<Hasher> {
 }
 
 impl FileHash {
-    /// Reads the file.
+    /// Reads and hashes a file.
     ///
     /// # Errors
     /// It cannot be read.
@@ -49,8 +50,8 @@ impl FileHash {
     }
 }
 
-/// Remembers the hashes of files, so that a checkpoint is read once however often a run looks at it. A file whose length
-/// or time of change is another is read again.
+/// Caches the hashes of files, so that a run reads each checkpoint once. A file whose length or modification time changed
+/// is read again.
 #[derive(Debug, Default)]
 pub struct FileHashes {
     known: Mutex<BTreeMap<PathBuf, (SystemTime, FileHash)>>,
@@ -77,24 +78,18 @@ impl FileHashes {
         Ok(hash)
     }
 
-    /// Stands for the weights and the architecture in a checkpoint's folder, whoever wrote it.
+    /// A fingerprint of the weights and the architecture in a checkpoint's folder.
     ///
     /// # Errors
     /// A file cannot be read.
     pub fn weights(&self, folder: &Path) -> Result<String> {
-        let mut files: Vec<(String, PathBuf)> = Vec::new();
-        for entry in fs::read_dir(folder).map_err(io("list", folder))? {
-            let entry = entry.map_err(io("list", folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name == "config.json" || (name.starts_with("model") && name.ends_with(".safetensors")) {
-                files.push((name, entry.path()));
-            }
-        }
-        files.sort();
         let mut hasher = Hasher::new();
-        for (name, path) in &files {
-            let FileHash { bytes, blake3 } = self.get(path)?;
-            hasher.update(format!("{name} {bytes} {blake3}\n").as_bytes());
+        for path in list(folder)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name == "config.json" || (name.starts_with("model") && name.ends_with(".safetensors")) {
+                let FileHash { bytes, blake3 } = self.get(&path)?;
+                hasher.update(format!("{name} {bytes} {blake3}\n").as_bytes());
+            }
         }
         Ok(hasher.finalize().to_hex().to_string())
     }
@@ -102,54 +97,5 @@ impl FileHashes {
     /// How many files have been read.
     pub fn files_read(&self) -> u64 {
         self.files_read.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_are_weights_and_architecture_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            fs::write(folder.path().join(name), text).unwrap();
-            FileHashes::default().weights(folder.path()).unwrap()
-        };
-        let whole = write("config.json", "{}");
-        let one = write("model-00001-of-00002.safetensors", "a");
-        let two = write("model-00002-of-00002.safetensors", "b");
-        assert!(whole != one && one != two);
-        // A shard may change under an index that says the same.
-        assert_ne!(write("model-00002-of-00002.safetensors", "c"), two);
-        assert_eq!(write("model-00002-of-00002.safetensors", "b"), two);
-        assert_eq!(write("optimizer.safetensors", "moments"), two);
-        assert_eq!(write("README.md", "a card"), two);
-        let missing = folder.path().join("missing");
-        assert!(FileHashes::default().weights(&missing).is_err());
-    }
-
-    #[test]
-    fn a_file_is_read_once_while_it_stays_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
-        let hashes = FileHashes::default();
-        let write = |text: &str, at: u64| {
-            fs::write(&path, text).unwrap();
-            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(at);
-            fs::File::options()
-                .write(true)
-                .open(&path)
-                .unwrap()
-                .set_modified(at)
-                .unwrap();
-        };
-        for (text, at, read) in [("a", 1, 1), ("a", 1, 1), ("b", 2, 2), ("bc", 2, 3), ("bc", 2, 3)] {
-            write(text, at);
-            assert_eq!(hashes.get(&path).unwrap(), FileHash::of(&path).unwrap());
-            assert_eq!(hashes.files_read(), read, "{text} at {at}");
-        }
-        fs::remove_file(&path).unwrap();
-        assert!(hashes.get(&path).is_err());
     }
 }

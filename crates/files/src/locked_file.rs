@@ -1,10 +1,10 @@
-//! File locks between processes. The system releases them when their holder ends, however it ends.
+//! File locks between processes. The system releases them when their holder ends, even by a kill.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-/// Opens a file for this handle alone, and creates it where it is missing; `None` if another handle has locked it.
+/// Opens (or creates) a file under an exclusive lock; `None` if another handle holds a lock.
 ///
 /// # Errors
 /// It cannot be opened or locked.
@@ -13,7 +13,7 @@ pub fn open_locked(path: &Path) -> io::Result<Option<File>> {
     locked(file.try_lock()).map(|locked| locked.then_some(file))
 }
 
-/// As [`open_locked`], for any number of handles at once; `None` if one has the file for itself.
+/// As [`open_locked`], under a shared lock; `None` if another handle holds an exclusive one.
 ///
 /// # Errors
 /// It cannot be opened or locked.
@@ -22,7 +22,7 @@ pub fn open_shared(path: &Path) -> io::Result<Option<File>> {
     locked(file.try_lock_shared()).map(|locked| locked.then_some(file))
 }
 
-/// As [`open_locked`], but waits for the other handles.
+/// As [`open_locked`], but waits for the lock.
 ///
 /// # Errors
 /// It cannot be opened or locked.

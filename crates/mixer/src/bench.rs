@@ -1,7 +1,7 @@
-//! Timings of this crate's hot paths, for the command line's `bench mixer`.
+//! Timings of this crate's hot paths, for `bench mixer`.
 //!
-//! Plain wall-clock loops: the figures of interest are milliseconds a step and gigabytes a second,
-//! far above a clock's resolution. Nothing here asserts a time.
+//! Plain wall-clock loops: milliseconds a step and gigabytes a second are far above a clock's resolution. Nothing here
+//! asserts a time.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::mixer::Mixer;
 use crate::permutation::Permutation;
 use crate::windows::{Sequence, WindowError, WindowReader};
 
-/// How long it takes to say what one step consists of.
+/// The time to address one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addressing {
     /// The step.
@@ -22,13 +22,13 @@ pub struct Addressing {
     pub longest: Duration,
 }
 
-/// Addresses each of `steps` by itself, `repetitions` times (at least once). A greedy blend remembers where it was: its
-/// first repetition, the longest as a rule, is what a jump costs.
+/// Addresses each of `steps` separately, `repetitions` times (at least once). A greedy blend caches its state: the first
+/// repetition, usually the longest, is the cost of a jump.
 ///
 /// # Errors
 /// A step outside the stage.
 pub fn addressing(mixer: &Mixer, steps: &[u64], repetitions: usize) -> Result<Vec<Addressing>> {
-    // The counts at the starts of phases are computed once a mixer; they belong to building it.
+    // The counts at the starts of phases are computed once per mixer and belong to building it.
     mixer.counts_before_phase(mixer.config().phases.len());
     steps
         .iter()
@@ -81,11 +81,8 @@ impl Throughput {
 pub fn ordering(mixer: &Mixer, step: u64, duration: Duration) -> Result<Throughput> {
     let start = Instant::now();
     let mut sequences = 0;
-    for batch in mixer.batches(step)? {
+    for batch in mixer.batches(step)?.take_while(|_| start.elapsed() < duration) {
         sequences += black_box(batch).len() as u64;
-        if start.elapsed() >= duration {
-            break;
-        }
     }
     Ok(Throughput {
         sequences,
@@ -94,9 +91,8 @@ pub fn ordering(mixer: &Mixer, step: u64, duration: Duration) -> Result<Throughp
     })
 }
 
-/// Reads windows in permuted order for about `duration`, on one core, with their targets and document
-/// starts, which is all that a training step takes from here. One pass beforehand, not
-/// timed, brings the store into the page cache, as far as it fits.
+/// Reads windows in permuted order for about `duration`, on one core, with their targets and document starts, as a training
+/// step does. An untimed pass first brings the store into the page cache, as far as it fits.
 ///
 /// # Errors
 /// Whatever reading a window reports.
@@ -108,24 +104,13 @@ pub fn serving(reader: &WindowReader, duration: Duration) -> std::result::Result
     let width = reader.store().width().bytes();
     let start = Instant::now();
     let (mut sequences, mut bytes) = (0, 0);
-    for epoch in 0.. {
-        let order = Permutation::new(reader.windows(), &[0; 32], epoch);
-        for window in (0..reader.windows()).map_while(|index| order.get(index)) {
-            reader.read_into(window, &mut sequence)?;
-            black_box((sequence.targets(), sequence.document_starts()));
-            bytes += black_box(&sequence).tokens().len() as u64 * width;
-            sequences += 1;
-            if start.elapsed() >= duration {
-                return Ok(Throughput {
-                    sequences,
-                    bytes,
-                    seconds: start.elapsed().as_secs_f64(),
-                });
-            }
-        }
-        if reader.windows() == 0 {
-            break;
-        }
+    let order = Permutation::new(reader.windows(), &[0; 32], 0);
+    let windows = (0..reader.windows()).filter_map(|index| order.get(index)).cycle();
+    for window in windows.take_while(|_| start.elapsed() < duration) {
+        reader.read_into(window, &mut sequence)?;
+        black_box((sequence.targets(), sequence.document_starts()));
+        bytes += black_box(&sequence).tokens().len() as u64 * width;
+        sequences += 1;
     }
     Ok(Throughput {
         sequences,

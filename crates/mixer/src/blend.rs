@@ -1,6 +1,8 @@
-//! The two orders behind one interface.
+//! The two orders of sources behind one interface.
 
 use std::ops::Range;
+
+use either::Either;
 
 use crate::error::Result;
 use crate::greedy::{Greedy, GreedyPicks};
@@ -9,10 +11,10 @@ use crate::interleave::{Interleave, Picks};
 /// How the sources of a phase take turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
-    /// Within one sequence of its share after every prefix, any step at once: [`Interleave`].
+    /// Each source within one sequence of its share after every prefix, any step directly: [`Interleave`].
     #[default]
     Even,
-    /// The original's largest deficit first, a jump to any step by replay: [`Greedy`].
+    /// Largest deficit first, as in the original; a jump to a step replays: [`Greedy`].
     Greedy,
 }
 
@@ -45,8 +47,8 @@ impl Blend {
         }
     }
 
-    /// Counts that no source exceeds among the first `i` picks, found without replay: exact for the
-    /// even order, up to two too high for the greedy one.
+    /// Upper bounds of the counts among the first `i` picks, without replay: exact for the even order, up to two too high for
+    /// the greedy one.
     pub fn at_most(&self, i: u64) -> Vec<u64> {
         match self {
             Self::Even(order) => order.counts(i),
@@ -65,35 +67,11 @@ impl Blend {
     /// The picks of `range` in order: the source and how often it was picked before.
     pub fn picks(&self, range: Range<u64>) -> BlendPicks<'_> {
         match self {
-            Self::Even(order) => BlendPicks::Even(order.picks(range)),
-            Self::Greedy(order) => BlendPicks::Greedy(order.picks(range)),
+            Self::Even(order) => Either::Left(order.picks(range)),
+            Self::Greedy(order) => Either::Right(order.picks(range)),
         }
     }
 }
 
 /// Iterator over picks: (source, number of earlier picks of that source).
-#[derive(Debug)]
-pub enum BlendPicks<'a> {
-    /// Of an even order.
-    Even(Picks<'a>),
-    /// Of a greedy order.
-    Greedy(GreedyPicks<'a>),
-}
-
-impl Iterator for BlendPicks<'_> {
-    type Item = (usize, u64);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Even(picks) => picks.next(),
-            Self::Greedy(picks) => picks.next(),
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        match self {
-            Self::Even(picks) => picks.size_hint(),
-            Self::Greedy(picks) => picks.size_hint(),
-        }
-    }
-}
+pub type BlendPicks<'a> = Either<Picks<'a>, GreedyPicks<'a>>;

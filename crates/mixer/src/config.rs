@@ -1,4 +1,4 @@
-//! What the order of a stage is made from, and what it gives: plain data, no recipe types.
+//! Inputs and outputs of the mixer: plain data, no recipe types.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use crate::blend::Order;
 /// Everything the order of a stage depends on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MixerConfig {
-    /// Names the permutations of the windows. The blend itself has no randomness.
+    /// Seed of the permutations of windows. The blend itself has no randomness.
     pub seed: u64,
     /// How sources take turns.
     pub order: Order,
-    /// In which order the windows of one source are read.
+    /// The order of the windows of a source.
     pub windows: WindowOrder,
-    /// Tokens a sequence is trained on; only used to speak of tokens in messages.
+    /// Targets per sequence; only used in messages.
     pub sequence_length: u64,
     /// Sequences in a step, over all ranks and accumulation steps.
     pub global_batch: u64,
@@ -35,26 +35,26 @@ pub struct PhaseWeights {
 /// One source of a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceInfo {
-    /// Name, unique in the stage; it names the source's permutations too.
+    /// Name, unique in the stage; it also seeds the source's permutations.
     pub name: String,
-    /// Whole windows in its store, if the store is at hand.
+    /// Whole windows in its store, if known.
     pub windows: Option<Windows>,
-    /// How often its data may be read; fractions count.
+    /// Maximum number of epochs; fractions count.
     pub max_epochs: f64,
 }
 
 /// The windows of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Windows {
-    /// All within reach: an epoch is one permutation of them.
+    /// All accessible at once: an epoch is one permutation of them.
     Whole(u64),
-    /// So many in each file of a store that is fetched file by file. An epoch takes the files in a permuted
-    /// order and the windows of each in another, so that every file is fetched once an epoch.
+    /// Their number in each file of a store that is fetched file by file. An epoch permutes the files, and the windows within
+    /// each, so that each file is fetched once per epoch.
     Files(Arc<[u64]>),
 }
 
 impl Windows {
-    /// How many in all.
+    /// Their total number.
     pub fn count(&self) -> u64 {
         match self {
             Self::Whole(windows) => *windows,
@@ -69,13 +69,13 @@ impl From<u64> for Windows {
     }
 }
 
-/// In which order the windows of one source are read.
+/// The order of the windows of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WindowOrder {
     /// By permutations keyed by seed, source and epoch.
     #[default]
     Permuted,
-    /// As they lie in the store, as the original does, whose files are shuffled beforehand.
+    /// As stored, as in the original, whose files are shuffled beforehand.
     Stored,
 }
 
@@ -84,9 +84,9 @@ pub enum WindowOrder {
 pub struct Pick {
     /// Index into the configuration's sources.
     pub source: usize,
-    /// How many sequences of this source came before, over the whole stage.
+    /// Number of earlier sequences of this source in the stage.
     pub ordinal: u64,
-    /// Where in the source it is read; `None` while the number of windows is not known.
+    /// Its place in the source; `None` if the number of windows is unknown.
     pub place: Option<Place>,
 }
 

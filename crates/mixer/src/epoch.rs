@@ -3,7 +3,7 @@
 use crate::config::Windows;
 use crate::permutation::Permutation;
 
-/// Which window comes at which place of an epoch.
+/// The window at each place of an epoch.
 #[derive(Debug, Clone)]
 pub(crate) enum EpochOrder {
     Whole(Permutation),
@@ -28,31 +28,27 @@ impl EpochOrder {
     }
 }
 
-/// Files in a permuted order, the windows of each in one of their own. Twenty bytes a file.
+/// Files in a permuted order, and the windows of each in another. Twenty bytes a file.
 #[derive(Debug, Clone)]
 pub(crate) struct FileByFile {
     key: [u8; 32],
-    /// In the order of the epoch: the epoch's windows before the file, its first window in the store, its number.
+    /// In the order of the epoch: the epoch's windows before the file, its first window in the store, its index.
     visits: Vec<(u64, u64, u32)>,
     windows: u64,
-    /// The visit that was asked for last, and its permutation.
+    /// The latest visit, and its permutation.
     current: Option<(usize, Permutation)>,
 }
 
 impl FileByFile {
     fn new(files: &[u64], key: &[u8; 32], epoch: u64) -> Self {
         let mut hash = blake3::Hasher::new_keyed(key);
-        hash.update(b"files");
-        hash.update(&epoch.to_le_bytes());
+        hash.update(b"files").update(&epoch.to_le_bytes());
         let key = *hash.finalize().as_bytes();
-        let starts: Vec<u64> = files
-            .iter()
-            .scan(0, |end, windows| {
-                let start = *end;
-                *end += windows;
-                Some(start)
-            })
-            .collect();
+        let (mut starts, mut end) = (Vec::with_capacity(files.len()), 0);
+        for windows in files {
+            starts.push(end);
+            end += windows;
+        }
         // Number 0 orders the files, 1 + f the windows of file f.
         let order = Permutation::new(files.len() as u64, &key, 0);
         let mut windows = 0;

@@ -1,4 +1,4 @@
-//! What can be wrong with a mixture, said so that the recipe can be mended.
+//! The crate's error; each message says what to change in the recipe.
 
 use thiserror::Error;
 

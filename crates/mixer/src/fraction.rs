@@ -1,15 +1,13 @@
 //! Weights as exact fractions of one common denominator.
 //!
-//! The order of data is computed in integers, so that it is the same on every machine and so that
-//! "within one sequence" has no rounding slack. Each weight, divided by the sum of all, is taken as
-//! the simplest fraction that lies within 2⁻⁵⁰ of it (relative), found by its continued fraction:
-//! 0.3 becomes 3/10, 0.85/3 becomes 17/60. Shares that a person wrote thus come out even over their
-//! own period, which plain rounding to binary would miss by one sequence now and then.
+//! The order of data is computed in integers, so that it is the same on every machine and "within one sequence" holds
+//! exactly. Each weight, divided by the sum of all, becomes the simplest fraction within 2⁻⁵⁰ of it (relative), found by its
+//! continued fraction: 0.3 becomes 3/10, 0.85/3 becomes 17/60. So the shares that a person writes come out even over their
+//! period, which rounding to binary would miss by one sequence now and then.
 //!
-//! When some weight has no such fraction with a denominator up to 2²⁴, when the fractions do not add
-//! up to 1, or when their common denominator passes 2⁶⁰, all weights are rounded to multiples of
-//! 2⁻⁶⁰ by largest remainder instead; a share w then differs from the weight given by less than
-//! 2⁻⁶⁰, that is by a millionth of a sequence after 2⁴⁰ sequences.
+//! If some weight has no such fraction with a denominator up to 2²⁴, if the fractions do not add up to 1, or if their common
+//! denominator exceeds 2⁶⁰, all weights are rounded to multiples of 2⁻⁶⁰ by largest remainder instead. A share then differs
+//! from its weight by less than 2⁻⁶⁰: a millionth of a sequence after 2⁴⁰ sequences.
 
 use crate::error::{MixError, Result};
 
@@ -33,25 +31,32 @@ pub(crate) struct Shares {
 impl Shares {
     /// Shares of positive finite weights on any scale.
     pub fn of(weights: &[f64]) -> Result<Self> {
-        if weights.is_empty() {
-            return Err(MixError::Empty);
-        }
-        for (source_index, &weight) in weights.iter().enumerate() {
-            if !(weight.is_finite() && weight > 0.0) {
-                return Err(MixError::Weight { source_index, weight });
-            }
-        }
-        let sum = compensated_sum(weights);
-        if !sum.is_finite() {
-            return Err(MixError::WeightSum);
-        }
-        let shares: Vec<f64> = weights.iter().map(|w| w / sum).collect();
+        let shares = normalised(weights, compensated_sum)?;
         for (source_index, &share) in shares.iter().enumerate() {
             if share < MIN_SHARE {
                 return Err(MixError::TinyShare { source_index, share });
             }
         }
         Ok(simple_fractions(&shares).unwrap_or_else(|| binary_fractions(weights)))
+    }
+}
+
+/// `weights` divided by their sum.
+///
+/// # Errors
+/// No weights, one that is not positive and finite, or an infinite sum.
+pub(crate) fn normalised(weights: &[f64], sum: fn(&[f64]) -> f64) -> Result<Vec<f64>> {
+    if weights.is_empty() {
+        return Err(MixError::Empty);
+    }
+    for (source_index, &weight) in weights.iter().enumerate() {
+        if !(weight.is_finite() && weight > 0.0) {
+            return Err(MixError::Weight { source_index, weight });
+        }
+    }
+    match sum(weights) {
+        sum if sum.is_finite() => Ok(weights.iter().map(|weight| weight / sum).collect()),
+        _ => Err(MixError::WeightSum),
     }
 }
 
@@ -72,10 +77,10 @@ fn compensated_sum(values: &[f64]) -> f64 {
 }
 
 fn simple_fractions(shares: &[f64]) -> Option<Shares> {
-    let fractions = shares
+    let fractions: Vec<_> = shares
         .iter()
         .map(|&share| simplest_fraction(share))
-        .collect::<Option<Vec<_>>>()?;
+        .collect::<Option<_>>()?;
     let mut common: u128 = 1;
     for &(_, q) in &fractions {
         common = common / gcd(common, q) * q;
@@ -129,10 +134,8 @@ fn binary_fractions(weights: &[f64]) -> Shares {
         .map(|w| (w / unit * 2f64.powi(62)) as u128)
         .collect();
     let sum: u128 = scaled.iter().sum();
-    let mut numerators: Vec<u64> = scaled
-        .iter()
-        .map(|&w| (w * u128::from(MAX_COMMON) / sum) as u64)
-        .collect();
+    let numerators = scaled.iter().map(|&w| (w * u128::from(MAX_COMMON) / sum) as u64);
+    let mut numerators: Vec<u64> = numerators.collect();
     let missing = MAX_COMMON - numerators.iter().sum::<u64>();
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by_key(|&j| std::cmp::Reverse(scaled[j] * u128::from(MAX_COMMON) % sum));
@@ -157,55 +160,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Written with decimals, as products of two levels, or with a sum other than 1.
     #[test]
-    fn decimal_shares_become_their_own_fractions() {
-        let shares = Shares::of(&[0.5, 0.3, 0.2]).unwrap();
-        assert_eq!(
-            shares,
-            Shares {
-                numerators: vec![5, 3, 2],
-                denominator: 10
-            }
-        );
-        let shares = Shares::of(&[85.0, 12.0, 3.0]).unwrap();
-        assert_eq!(
-            shares,
-            Shares {
-                numerators: vec![85, 12, 3],
-                denominator: 100
-            }
-        );
-    }
-
-    #[test]
-    fn products_of_two_levels_become_their_own_fractions() {
-        let shares = Shares::of(&[0.85 * (2.0 / 3.0), 0.85 * (1.0 / 3.0), 0.12, 0.03]).unwrap();
-        assert_eq!(
-            shares,
-            Shares {
-                numerators: vec![170, 85, 36, 9],
-                denominator: 300
-            }
-        );
-    }
-
-    #[test]
-    fn a_sum_other_than_one_is_divided_out() {
-        let shares = Shares::of(&[0.36, 0.00005, 0.64]).unwrap();
-        assert_eq!(
-            shares,
-            Shares {
-                numerators: vec![7200, 1, 12800],
-                denominator: 20001
-            }
-        );
-        assert_eq!(
-            Shares::of(&[7.5]).unwrap(),
-            Shares {
-                numerators: vec![1],
-                denominator: 1
-            }
-        );
+    fn shares_become_their_own_fractions() {
+        let two_levels = [0.85 * (2.0 / 3.0), 0.85 * (1.0 / 3.0), 0.12, 0.03];
+        let cases: [(&[f64], &[u64], u64); 5] = [
+            (&[0.5, 0.3, 0.2], &[5, 3, 2], 10),
+            (&[85.0, 12.0, 3.0], &[85, 12, 3], 100),
+            (&two_levels, &[170, 85, 36, 9], 300),
+            (&[0.36, 0.00005, 0.64], &[7200, 1, 12800], 20001),
+            (&[7.5], &[1], 1),
+        ];
+        for (weights, numerators, denominator) in cases {
+            let shares = Shares::of(weights).unwrap();
+            assert_eq!(
+                (&shares.numerators[..], shares.denominator),
+                (numerators, denominator),
+                "{weights:?}"
+            );
+        }
     }
 
     #[test]
@@ -219,21 +192,18 @@ mod tests {
     fn bad_weights_are_refused_by_name() {
         assert_eq!(Shares::of(&[]), Err(MixError::Empty));
         for weight in [0.0, -0.5, f64::INFINITY] {
+            let source_index = 1;
             assert_eq!(
                 Shares::of(&[1.0, weight]),
-                Err(MixError::Weight {
-                    source_index: 1,
-                    weight
-                })
+                Err(MixError::Weight { source_index, weight })
             );
         }
-        assert!(matches!(
-            Shares::of(&[f64::NAN]),
-            Err(MixError::Weight { source_index: 0, .. })
-        ));
+        let refused = Shares::of(&[f64::NAN]);
+        assert!(matches!(refused, Err(MixError::Weight { source_index: 0, .. })));
         assert_eq!(Shares::of(&[f64::MAX, f64::MAX]), Err(MixError::WeightSum));
+        let refused = Shares::of(&[1.0, 1e-10]);
         assert!(matches!(
-            Shares::of(&[1.0, 1e-10]),
+            refused,
             Err(MixError::TinyShare { source_index: 1, .. })
         ));
     }

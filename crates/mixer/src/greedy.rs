@@ -1,48 +1,47 @@
 //! The original's order: largest deficit first, as nanotron blends its sources.
 //!
-//! SmolLM3 was trained with `build_blending_indices` of nanotron's `nemo_dataset/helpers.cpp`
-//! (branch `smollm3`, bc1f5a6): pick `i` goes to the source with the largest
-//! `w_j · max(i, 1) − n_j`, ties to the lowest index, where the `w_j` are normalised by numpy. This
-//! module gives the same order to the bit: the same double-precision operations in the same
+//! SmolLM3 was trained with `build_blending_indices` of nanotron's `nemo_dataset/helpers.cpp` (branch `smollm3`, bc1f5a6):
+//! pick `i` goes to the source with the largest `w_j · max(i, 1) − n_j`, ties to the lowest index, where the `w_j` are
+//! normalised by numpy. This module gives the same order to the bit: the same double-precision operations in the same
 //! sequence, including the association of numpy's sum.
 //!
-//! Each pick depends on all before it. The first jump to pick `i` therefore replays `i` picks, some thirty
-//! nanoseconds each for fifty sources: about a minute for SmolLM3's first phase, a minute and a half
-//! for all three. Counts are kept where the last ranges ended, so that step after step costs its own picks and
-//! no more, and at every millionth pick or so, so that going back replays a million picks at most, some 30 ms. Memory is
-//! one count a source at each of these (under 1 MB for SmolLM3), while the original keeps the whole table, ten bytes
-//! a pick. Unlike [`crate::interleave`] it gives no bound of one sequence: the released mixtures stray by up to 1.44
-//! within their first two million picks.
+//! Each pick depends on all before it. So the first jump to pick `i` replays `i` picks, some thirty nanoseconds each for
+//! fifty sources: about a minute for SmolLM3's first phase, a minute and a half for all three. Counts are cached at the ends
+//! of the last ranges, so that consecutive steps cost only their own picks, and at about every millionth pick, so that going
+//! back replays at most a million picks, some 30 ms. Memory is one count per source at each of these (under 1 MB for
+//! SmolLM3); the original keeps the whole table, ten bytes a pick. Unlike [`crate::interleave`] it has no bound of one
+//! sequence: the released mixtures deviate by up to 1.44 within their first two million picks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{MixError, Result};
+use crate::error::Result;
+use crate::fraction::normalised;
 
 /// An endless order of sources by largest deficit.
 #[derive(Debug)]
 pub struct Greedy {
-    /// Padded with zeros to whole groups of `LANES`, so that the scan of a pick runs in vectors.
+    /// Padded with zeros to a multiple of `LANES`, so that the scan of a pick vectorises.
     weights: Vec<f64>,
     sources: usize,
-    /// Never changes which picks come, only what they cost.
+    /// A cache: it never changes the picks, only their cost.
     known: Mutex<Known>,
 }
 
 const LANES: usize = 8;
 
-/// Picks between two states that are kept for good.
+/// Picks between two permanently cached states.
 const MARK: u64 = 1 << 20;
 
-/// States that are kept of the ends of ranges. A reader that prefetches needs two, one that looks back some more.
+/// Cached states at the ends of ranges. A reader that prefetches needs two, one that goes back some more.
 const ENDS: usize = 16;
 
-/// How often each source was picked before some picks: where replay can begin.
+/// The counts before some picks, from which replay can start.
 #[derive(Debug, Default)]
 struct Known {
     counts: BTreeMap<u64, Vec<f64>>,
-    /// Those of them that make room for others, the oldest first.
+    /// The evictable ones, oldest first.
     ends: VecDeque<u64>,
     /// Picks computed so far.
     computed: u64,
@@ -72,20 +71,8 @@ impl Greedy {
     /// # Errors
     /// No weights, or a weight that is not positive and finite.
     pub fn new(weights: &[f64]) -> Result<Self> {
-        if weights.is_empty() {
-            return Err(MixError::Empty);
-        }
-        for (source_index, &weight) in weights.iter().enumerate() {
-            if !(weight.is_finite() && weight > 0.0) {
-                return Err(MixError::Weight { source_index, weight });
-            }
-        }
-        let sum = numpy_sum(weights);
-        if !sum.is_finite() {
-            return Err(MixError::WeightSum);
-        }
         let sources = weights.len();
-        let mut weights: Vec<f64> = weights.iter().map(|w| w / sum).collect();
+        let mut weights = normalised(weights, numpy_sum)?;
         weights.resize(sources.next_multiple_of(LANES), 0.0);
         Ok(Self {
             weights,
@@ -94,21 +81,12 @@ impl Greedy {
         })
     }
 
-    /// Number of sources.
-    pub fn sources(&self) -> usize {
-        self.sources
-    }
-
     /// How often each source is among the first `i` picks; as costly as [`Greedy::picks`] from there.
     pub fn counts(&self, i: u64) -> Vec<u64> {
         let picks = self.picks(i..i);
-        // Counts stay below 2^53, where doubles hold every integer.
-        picks
-            .counts
-            .iter()
-            .take(self.sources)
-            .map(|&count| count as u64)
-            .collect()
+        // Counts stay below 2^53, where doubles represent every integer.
+        let counts = picks.counts.iter().take(self.sources);
+        counts.map(|&count| count as u64).collect()
     }
 
     /// Counts that no source exceeds among the first `i` picks, without replay.
@@ -147,12 +125,12 @@ impl Greedy {
         picks
     }
 
-    /// Picks computed so far, those that were only replayed included.
+    /// Picks computed so far, including those only replayed.
     pub fn computed(&self) -> u64 {
         self.with_known(|known| known.computed)
     }
 
-    /// Held for the copy of a state, never for a replay.
+    /// The lock is held while a state is copied, never during a replay.
     fn with_known<R>(&self, work: impl FnOnce(&mut Known) -> R) -> R {
         work(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -165,7 +143,7 @@ pub struct GreedyPicks<'a> {
     /// As doubles, since the deficit is computed in doubles.
     counts: Vec<f64>,
     at: u64,
-    /// The pick that this began with.
+    /// The first pick computed here.
     begun: u64,
     end: u64,
 }
@@ -183,11 +161,9 @@ impl GreedyPicks<'_> {
             let counts: &[f64; LANES] = counts;
             for lane in 0..LANES {
                 let deficit = weights[lane] * elapsed - counts[lane];
-                largest[lane] = if deficit > largest[lane] {
-                    deficit
-                } else {
-                    largest[lane]
-                };
+                if deficit > largest[lane] {
+                    largest[lane] = deficit;
+                }
             }
         }
         let largest = largest.into_iter().fold(f64::NEG_INFINITY, f64::max);
@@ -204,7 +180,7 @@ impl GreedyPicks<'_> {
     }
 }
 
-/// The next range begins where this one was left, as a rule.
+/// Caches the state, as the next range usually starts where this one ended.
 impl Drop for GreedyPicks<'_> {
     fn drop(&mut self) {
         self.order.with_known(|known| {

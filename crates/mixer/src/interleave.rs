@@ -69,10 +69,8 @@ const MAX_SOURCES: usize = 1 << 20;
 /// An endless order of sources in given shares; see the [module documentation](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interleave {
-    /// `a_j`, positive, summing to `denominator`.
-    numerators: Vec<u64>,
-    /// `D`.
-    denominator: u64,
+    /// Numerators `a_j`, denominator `D`.
+    shares: Shares,
     /// `B`, in picks.
     block: u64,
 }
@@ -93,35 +91,20 @@ impl Interleave {
                 max: MAX_SOURCES,
             });
         }
-        let Shares {
-            numerators,
-            denominator,
-        } = Shares::of(weights)?;
-        let smallest = numerators.iter().copied().min().unwrap_or(denominator);
-        let block = denominator.div_ceil(smallest).max(min_block);
-        Ok(Self {
-            numerators,
-            denominator,
-            block,
-        })
-    }
-
-    /// Number of sources.
-    pub fn sources(&self) -> usize {
-        self.numerators.len()
+        let shares = Shares::of(weights)?;
+        let smallest = shares.numerators.iter().min().unwrap_or(&shares.denominator);
+        let block = shares.denominator.div_ceil(*smallest).max(min_block);
+        Ok(Self { shares, block })
     }
 
     /// The exact share of each source as (numerators, common denominator).
     pub fn shares(&self) -> (&[u64], u64) {
-        (&self.numerators, self.denominator)
+        (&self.shares.numerators, self.shares.denominator)
     }
 
     /// How often each source is among the first `i` picks (`i` below 2⁶²).
     pub fn counts(&self, i: u64) -> Vec<u64> {
-        let mut block = Block::holding(self, i);
-        while block.slot < i {
-            block.next();
-        }
+        let block = Block::holding(self, i);
         block.lanes.iter().map(|lane| lane.count).collect()
     }
 
@@ -136,10 +119,10 @@ impl Interleave {
 
     /// Counts at a block boundary, by the closed form of the module documentation.
     fn boundary(&self, x: u64) -> Vec<u64> {
-        let denominator = u128::from(self.denominator);
-        let mut counts = Vec::with_capacity(self.numerators.len());
+        let denominator = u128::from(self.shares.denominator);
+        let mut counts = Vec::with_capacity(self.shares.numerators.len());
         let mut straddling = Vec::new();
-        for (source, &a) in self.numerators.iter().enumerate() {
+        for (source, &a) in self.shares.numerators.iter().enumerate() {
             let fluid = u128::from(a) * u128::from(x);
             let (count, progress) = ((fluid / denominator) as u64, fluid % denominator);
             counts.push(count);
@@ -168,8 +151,8 @@ impl Interleave {
     /// `k·D / a_j`, the time by which the fluid schedule has finished `k` picks of a source, as
     /// quotient and remainder.
     fn share_time(&self, source: usize, k: u64) -> (u64, u64) {
-        let a = u128::from(self.numerators[source]);
-        let product = u128::from(k) * u128::from(self.denominator);
+        let a = u128::from(self.shares.numerators[source]);
+        let product = u128::from(k) * u128::from(self.shares.denominator);
         ((product / a) as u64, (product % a) as u64)
     }
 }
@@ -224,33 +207,29 @@ impl Block {
         let end = start + interleave.block;
         let counts = interleave.boundary(start);
         let ends = interleave.boundary(end);
-        let lanes = counts
-            .into_iter()
-            .zip(ends)
-            .zip(&interleave.numerators)
-            .enumerate();
-        let lanes: Vec<Lane> = lanes
-            .map(|(source, ((count, end), &numerator))| {
-                let (time, rest) = interleave.share_time(source, count + 1);
-                let period = (
-                    interleave.denominator / numerator,
-                    interleave.denominator % numerator,
-                );
-                Lane {
-                    count,
-                    end,
-                    time,
-                    rest,
-                    numerator,
-                    period,
-                }
-            })
-            .collect();
+        let denominator = interleave.shares.denominator;
+        let numerators = interleave.shares.numerators.iter().enumerate();
+        let lanes =
+            counts
+                .into_iter()
+                .zip(ends)
+                .zip(numerators)
+                .map(|((count, end), (source, &numerator))| {
+                    let (time, rest) = interleave.share_time(source, count + 1);
+                    Lane {
+                        count,
+                        end,
+                        time,
+                        rest,
+                        numerator,
+                        period: (denominator / numerator, denominator % numerator),
+                    }
+                });
         let mut block = Self {
             start,
             end,
             slot: start,
-            lanes,
+            lanes: lanes.collect(),
             ready: BinaryHeap::new(),
             waiting: BinaryHeap::new(),
         };

@@ -9,8 +9,8 @@
 //! * [`interleave`]: the source of any pick at once, within one sequence of each share.
 //! * [`greedy`]: the original's order, by replay.
 //! * [`permutation`]: the windows of a source, in another order each epoch.
-//! * [`mixer`]: the batch of a step, phases, epochs; [`slice`](mod@slice): what each rank takes of it.
-//! * [`windows`]: what such a window holds, out of a token store; [`source_reader`]: on disk or streamed.
+//! * [`mixer`]: the batch of a step, phases, epochs; [`slice`](mod@slice): each rank's part of it.
+//! * [`windows`]: reads a window from a token store; [`source_reader`]: on disk or streamed.
 //! * [`mod@bench`]: timings of the above.
 //!
 //! ```

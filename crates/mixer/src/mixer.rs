@@ -1,17 +1,16 @@
 //! Which window of which source each sequence of each step is.
 //!
-//! One [`Mixer`] orders one stage: a run of phases, each with its own weights, cut into steps of
-//! `global_batch` sequences. Nothing is remembered between steps, so resuming needs only the step's
-//! number, and the batch does not depend on ranks or workers: they take slices of it.
+//! One [`Mixer`] orders one stage: phases with their own weights, cut into steps of `global_batch` sequences. There is no
+//! state between steps, so resuming needs only the step's number, and the batch does not depend on ranks or workers, which
+//! take slices of it.
 //!
-//! Each phase starts its blend afresh, as the original does, while the count of windows taken from a
-//! source runs on through all phases, so that nothing is seen twice before an epoch is full. Window
-//! `c` of a source (counted over the stage) stands in epoch `c / windows`, and each epoch has its own
-//! keyed permutation. Whether the data last for the whole stage is decided when the mixer is built.
+//! Each phase starts its blend anew, as in the original, but the windows of a source are counted through all phases, so that
+//! nothing repeats before an epoch is complete. Window `c` of a source (counted over the stage) belongs to epoch
+//! `c / windows`, and each epoch has its own keyed permutation. Whether the data suffice for the whole stage is checked when
+//! the mixer is built.
 //!
-//! Cost: that of the blend, see [`crate::interleave`] and [`crate::greedy`], and about 100 ns a
-//! sequence for the permutation. A run of steps ([`Mixer::sequences`], or [`Mixer::batch`] step after step) pays for
-//! addressing once.
+//! Cost: that of the blend, see [`crate::interleave`] and [`crate::greedy`], and about 100 ns a sequence for the
+//! permutation. Consecutive steps ([`Mixer::sequences`], or [`Mixer::batch`] step after step) pay for addressing once.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -47,7 +46,7 @@ struct Phase {
 }
 
 impl Mixer {
-    /// Builds the order and, for sources whose number of windows is given, checks that the data last.
+    /// Builds the order and, for sources whose number of windows is given, checks that the data suffice.
     ///
     /// # Errors
     /// Any [`MixError`] about weights, phases, epochs or [`MixError::TooLittleData`].
@@ -62,21 +61,17 @@ impl Mixer {
             }
         }
         for (index, source) in config.sources.iter().enumerate() {
-            if !(source.max_epochs.is_finite() && source.max_epochs > 0.0) {
-                return Err(MixError::Epochs {
-                    name: source.name.clone(),
-                    epochs: source.max_epochs,
-                });
+            let (name, epochs) = (source.name.clone(), source.max_epochs);
+            if !(epochs.is_finite() && epochs > 0.0) {
+                return Err(MixError::Epochs { name, epochs });
             }
             if config
                 .sources
                 .iter()
                 .take(index)
-                .any(|earlier| earlier.name == source.name)
+                .any(|earlier| earlier.name == name)
             {
-                return Err(MixError::SourceName {
-                    name: source.name.clone(),
-                });
+                return Err(MixError::SourceName { name });
             }
         }
         let mut phases = Vec::with_capacity(config.phases.len());
@@ -98,17 +93,13 @@ impl Mixer {
                 before: OnceLock::new(),
             });
         }
-        let keys = config
-            .sources
-            .iter()
-            .map(|source| permutation_key(config.seed, &source.name))
-            .collect();
+        let key = |source: &SourceInfo| permutation_key(config.seed, &source.name);
         let count = |source: &SourceInfo| source.windows.as_ref().map(Windows::count);
         let mixer = Self {
+            keys: config.sources.iter().map(key).collect(),
             windows: config.sources.iter().map(count).collect(),
             config,
             phases,
-            keys,
             sequences: end,
         };
         mixer.check()?;
@@ -184,8 +175,7 @@ impl Mixer {
         Ok((step..=steps).map(move |_| sequences.by_ref().take(batch as usize).collect()))
     }
 
-    /// Picks that greedy blends have computed so far, those that were only replayed included; even blends compute none
-    /// but what is asked for.
+    /// Picks that greedy blends have computed so far, including those only replayed; even blends never replay.
     pub fn picks_computed(&self) -> u64 {
         self.phases.iter().map(|phase| phase.blend.computed()).sum()
     }
@@ -199,19 +189,17 @@ impl Mixer {
     }
 
     fn before(&self, phase: usize) -> &[u64] {
-        self.phases[phase]
-            .before
-            .get_or_init(|| match phase.checked_sub(1) {
-                None => vec![0; self.config.sources.len()],
-                Some(previous) => {
-                    let mut counts = self.before(previous).to_vec();
-                    self.phases[previous].add_counts(&mut counts);
-                    counts
-                }
-            })
+        self.phases[phase].before.get_or_init(|| {
+            let Some(previous) = phase.checked_sub(1) else {
+                return vec![0; self.config.sources.len()];
+            };
+            let mut counts = self.before(previous).to_vec();
+            self.phases[previous].add_counts(&mut counts);
+            counts
+        })
     }
 
-    /// Compares what the stage reads of each source with what is there.
+    /// Compares what the stage reads of each source with what it has.
     fn check(&self) -> Result<()> {
         // 1.15 epochs of 20 windows are 23, though 1.15 has no exact double: hence the last factor.
         // Saturates for absurd epochs, which is as good as no limit.
@@ -223,35 +211,33 @@ impl Mixer {
                 at_most[source] += count;
             }
         }
-        let sources = &self.config.sources;
-        let enough = |((source, windows), count): ((&SourceInfo, &Option<u64>), &u64)| {
-            windows.is_none_or(|windows| *count <= allowed(windows, source.max_epochs))
+        let short_of = |counts: Vec<u64>| {
+            let known = self.config.sources.iter().zip(&self.windows).zip(counts);
+            let mut known = known.filter_map(|((source, windows), count)| Some((source, (*windows)?, count)));
+            known.find(|(source, windows, count)| *count > allowed(*windows, source.max_epochs))
         };
-        if sources.iter().zip(&self.windows).zip(&at_most).all(enough) {
+        if short_of(at_most).is_none() {
             return Ok(());
         }
-        let counts = self.counts_before_phase(self.phases.len());
-        for ((source, windows), count) in sources.iter().zip(&self.windows).zip(counts) {
-            let Some(windows) = *windows else { continue };
-            if count <= allowed(windows, source.max_epochs) {
-                continue;
-            }
-            let name = source.name.clone();
-            let needed = u128::from(count) * u128::from(self.config.sequence_length);
-            let there = u128::from(windows) * u128::from(self.config.sequence_length);
-            return Err(match windows {
-                0 => MixError::NoData { name, needed },
-                _ => MixError::TooLittleData {
-                    name,
-                    needed,
-                    there,
-                    epochs: source.max_epochs,
-                    // A number that, written into the recipe, is enough.
-                    epochs_needed: (count as f64 / windows as f64 * 100.0).ceil() / 100.0,
-                },
-            });
-        }
-        Ok(())
+        let Some((source, windows, count)) = short_of(self.counts_before_phase(self.phases.len())) else {
+            return Ok(());
+        };
+        let name = source.name.clone();
+        let tokens = |sequences: u64| u128::from(sequences) * u128::from(self.config.sequence_length);
+        Err(match windows {
+            0 => MixError::NoData {
+                name,
+                needed: tokens(count),
+            },
+            _ => MixError::TooLittleData {
+                name,
+                needed: tokens(count),
+                there: tokens(windows),
+                epochs: source.max_epochs,
+                // Written into the recipe, this number is enough.
+                epochs_needed: (count as f64 / windows as f64 * 100.0).ceil() / 100.0,
+            },
+        })
     }
 }
 
@@ -270,34 +256,25 @@ impl Phase {
 
 /// The stage-wide indices and the blend of a phase's sources with a weight other than 0.
 fn blend(config: &MixerConfig, phase: &PhaseWeights) -> Result<(Vec<usize>, Blend)> {
-    let mut named = vec![false; config.sources.len()];
+    let sources = config.sources.len();
+    let mut named = vec![false; sources];
     for &(source_index, weight) in &phase.weights {
-        let sources = config.sources.len();
-        let (Some(source), Some(named)) = (config.sources.get(source_index), named.get_mut(source_index))
-        else {
+        let Some(source) = config.sources.get(source_index) else {
             return Err(MixError::UnknownSource {
                 source_index,
                 sources,
             });
         };
-        if std::mem::replace(named, true) {
-            return Err(MixError::DuplicateSource {
-                name: source.name.clone(),
-            });
+        let name = source.name.clone();
+        if std::mem::replace(&mut named[source_index], true) {
+            return Err(MixError::DuplicateSource { name });
         }
         if !(weight.is_finite() && weight >= 0.0) {
-            return Err(MixError::SourceWeight {
-                name: source.name.clone(),
-                weight,
-            });
+            return Err(MixError::SourceWeight { name, weight });
         }
     }
-    let (sources, weights): (Vec<usize>, Vec<f64>) = phase
-        .weights
-        .iter()
-        .copied()
-        .filter(|&(_, weight)| weight > 0.0)
-        .unzip();
+    let used = phase.weights.iter().filter(|(_, weight)| *weight > 0.0);
+    let (sources, weights): (Vec<usize>, Vec<f64>) = used.copied().unzip();
     let blend = Blend::new(config.order, &weights).map_err(|error| match error {
         MixError::TinyShare { source_index, share } => MixError::SourceShare {
             name: config.sources[sources[source_index]].name.clone(),
@@ -351,19 +328,14 @@ impl Iterator for Sequences<'_> {
     fn next(&mut self) -> Option<Pick> {
         let at = self.range.next()?;
         let mixer = self.mixer;
-        loop {
-            let phase = mixer.phases.get(self.phase)?;
-            if at < phase.range.end {
-                break;
-            }
+        while at >= mixer.phases.get(self.phase)?.range.end {
             self.phase += 1;
             self.picks = None;
         }
         let phase = mixer.phases.get(self.phase)?;
         let offset = phase.range.start;
-        let picks = self
-            .picks
-            .get_or_insert_with(|| phase.blend.picks(at - offset..phase.range.end - offset));
+        let rest = at - offset..phase.range.end - offset;
+        let picks = self.picks.get_or_insert_with(|| phase.blend.picks(rest));
         let (source, ordinal) = picks.next()?;
         let source = phase.sources[source];
         let ordinal = mixer.before(self.phase)[source] + ordinal;

@@ -1,4 +1,4 @@
-//! How ranks share a batch.
+//! The slices of a batch that ranks take.
 
 use crate::error::{MixError, Result};
 

@@ -1,4 +1,4 @@
-//! The windows of a source, wherever its token store lies.
+//! The windows of a source with a local or a remote token store.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,12 +13,12 @@ use crate::windows::{Documents, Sequence, WindowError, WindowReader};
 pub enum SourceReader {
     /// A store on this machine's disk.
     Local(WindowReader),
-    /// A store elsewhere, file by file through a cache.
+    /// A remote store, file by file through a cache.
     Streamed(StreamedReader),
 }
 
 impl SourceReader {
-    /// What [`crate::SourceInfo::windows`] asks for.
+    /// The value of [`crate::SourceInfo::windows`].
     pub fn windows(&self) -> Windows {
         match self {
             Self::Local(reader) => Windows::Whole(reader.windows()),
@@ -29,7 +29,7 @@ impl SourceReader {
     /// A window as a fresh sequence.
     ///
     /// # Errors
-    /// See [`WindowError`]; a streamed file that cannot be had.
+    /// See [`WindowError`]; a streamed file that cannot be fetched.
     pub fn read(&self, window: u64) -> Result<Sequence, WindowError> {
         match self {
             Self::Local(reader) => reader.read(window),
@@ -37,7 +37,7 @@ impl SourceReader {
         }
     }
 
-    /// Says that a window will be read soon. Returns at once.
+    /// Starts fetching the file of a window in the background. Returns at once.
     pub fn prefetch(&self, window: u64) {
         if let Self::Streamed(reader) = self
             && let Some((file, _)) = reader.locate(window)
@@ -46,8 +46,8 @@ impl SourceReader {
         }
     }
 
-    /// Closes the streamed file that was read last: others may need its room in the cache, and one that waits for
-    /// them must not hold it meanwhile.
+    /// Closes the streamed file that was read last: other readers may need its room in the cache, and a rank that waits for
+    /// them must not hold it.
     pub fn release(&self) {
         if let Self::Streamed(reader) = self {
             *reader.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -93,7 +93,7 @@ impl StreamedReader {
         match open.as_ref() {
             Some((number, reader)) if *number == file => reader.read(inside),
             _ => {
-                // Let go of the last one first: a small cache may need its room.
+                // The last one is closed first: a small cache may need its room.
                 *open = None;
                 let shard = self.store.shard(file)?;
                 let reader = WindowReader::new(shard, self.sequence_length, self.vocabulary, self.documents)?;

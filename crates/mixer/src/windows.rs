@@ -4,31 +4,29 @@
 //! Windows do not overlap, so one token in `S + 1` is target only, as in the original (datatrove's
 //! dataset). `S` is chosen on reading; one store serves every length.
 //!
-//! Documents inside a window are told apart either by the store's index or, as the original does it,
-//! by the end-of-text token: whatever follows one begins a document. A document that a window cuts
-//! begins anew at the window's start. The first token of a document is nobody's target, since it
-//! follows from nothing; the end-of-text token is predicted and trained.
+//! Documents inside a window are separated by the store's index or, as in the original, by the end-of-text token: a document
+//! begins after each. A document cut by a window starts again at the window's start. The first token of a document is not a
+//! target, since nothing predicts it; the end-of-text token is.
 //!
-//! Cost: one copy out of the memory map, a search in the index (or one pass over the window), and
-//! one pass against the vocabulary's size, so that a damaged store is an error here and not a fault
-//! inside a kernel. A [`Sequence`] is reused by [`WindowReader::read_into`], so a steady loop
-//! allocates only the list of document starts.
+//! Cost: one copy out of the memory map, a search in the index (or one pass over the window), and one pass against the
+//! vocabulary's size, so that a damaged store is an error here and not a fault inside a kernel. [`WindowReader::read_into`]
+//! reuses a [`Sequence`], so a steady loop allocates only the list of document starts.
 
 use smollm3_corpus::{CorpusError, TokenStore};
 use thiserror::Error;
 
-/// Where document starts come from.
+/// How document starts are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Documents {
     /// The store's index of document ends.
     Index,
     /// The token after each end-of-text token with this id starts a document.
     EndOfText(u32),
-    /// Nowhere: each window counts as one document, and every token but the first is a target.
+    /// Ignored: each window is one document, and every token but the first is a target.
     Ignored,
 }
 
-/// Why a window cannot be given.
+/// Why a window cannot be read.
 #[derive(Debug, Error)]
 pub enum WindowError {
     /// The store refused: past its last window, without an index, damaged.
@@ -118,17 +116,12 @@ impl<S: AsRef<TokenStore>> WindowReader<S> {
         let stored = self.store().window(self.sequence_length, window)?;
         let Sequence { tokens, boundaries } = sequence;
         tokens.clear();
-        stored.tokens.extend_into(tokens);
+        tokens.extend(stored.tokens.iter());
         boundaries.clear();
         match self.documents {
             Documents::Index => {
-                boundaries.extend(
-                    stored
-                        .document_starts()?
-                        .into_iter()
-                        .filter(|&start| start > 0)
-                        .map(|start| start as u32),
-                );
+                let starts = stored.document_starts()?.into_iter();
+                boundaries.extend(starts.filter(|&start| start > 0).map(|start| start as u32));
             }
             Documents::EndOfText(end) => {
                 let inputs = tokens.get(..self.sequence_length as usize).unwrap_or(tokens);
@@ -138,9 +131,8 @@ impl<S: AsRef<TokenStore>> WindowReader<S> {
         }
         let token = tokens.iter().copied().max().unwrap_or(0);
         if token >= self.vocabulary {
-            let store = stored.file().path().to_owned();
             return Err(WindowError::Vocabulary {
-                store,
+                store: stored.file().path().to_owned(),
                 window,
                 token,
                 vocabulary: self.vocabulary,
@@ -152,18 +144,17 @@ impl<S: AsRef<TokenStore>> WindowReader<S> {
 
 /// Appends the offset after each `end` among `inputs`.
 fn push_boundaries_after(end: u32, inputs: &[u32], boundaries: &mut Vec<u32>) {
-    /// Documents are hundreds of tokens long: most runs of this length hold no end, which a loop
-    /// without branches finds out several tokens at a time.
+    /// Documents are hundreds of tokens long: most runs of this length contain no end, which a branchless loop detects
+    /// several tokens at a time.
     const RUN: usize = 64;
     for (run, tokens) in inputs.chunks(RUN).enumerate() {
         if !tokens.iter().fold(false, |found, &token| found | (token == end)) {
             continue;
         }
-        let offsets = (run * RUN) as u32 + 1..;
+        let offsets = ((run * RUN) as u32 + 1..).zip(tokens);
         boundaries.extend(
             offsets
-                .zip(tokens)
-                .filter(|&(_, &token)| token == end)
+                .filter(|(_, token)| **token == end)
                 .map(|(offset, _)| offset),
         );
     }
@@ -199,45 +190,10 @@ impl Sequence {
         targets
     }
 
-    /// For each of the `S` positions whether it predicts anything.
-    pub fn target_mask(&self) -> Vec<bool> {
-        let mut mask = vec![true; self.inputs().len()];
-        for &boundary in &self.boundaries {
-            if let Some(trained) = mask.get_mut(boundary as usize - 1) {
-                *trained = false;
-            }
-        }
-        mask
-    }
-
-    /// Number of positions that predict something.
-    pub fn target_count(&self) -> usize {
-        self.inputs().len() - self.boundaries.len()
-    }
-
     /// Where documents start among the inputs: rising, the first 0.
     pub fn document_starts(&self) -> Vec<usize> {
-        let inputs = self.inputs().len();
         let inner = self.boundaries.iter().map(|&boundary| boundary as usize);
-        std::iter::once(0)
-            .chain(inner)
-            .filter(|&start| start < inputs)
-            .collect()
-    }
-
-    /// Position of each input inside its document, from 0.
-    pub fn positions(&self) -> Vec<u32> {
-        let mut positions = Vec::with_capacity(self.inputs().len());
-        let mut start = 0;
-        for end in self
-            .document_starts()
-            .into_iter()
-            .skip(1)
-            .chain([self.inputs().len()])
-        {
-            positions.extend(0..(end - start) as u32);
-            start = end;
-        }
-        positions
+        let starts = std::iter::once(0).chain(inner);
+        starts.filter(|&start| start < self.inputs().len()).collect()
     }
 }

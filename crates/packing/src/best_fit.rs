@@ -1,25 +1,22 @@
-//! Best fit decreasing: whole pieces, the longest first, each into the fullest row that still holds it.
+//! Best fit decreasing: whole pieces, the longest first, each into the fullest row that has room for it.
 //!
-//! Pieces of one length go in the order given; of rows with the same space left the one that got it first
-//! is taken; a piece that no row holds opens a new one; rows come out in the order in which they were
-//! opened. These are the rules of TRL's `bfd`, fragment by fragment, after "Fewer Truncations Improve
-//! Language Modeling" (Ding et al. 2024). First fit decreasing would have to search by the number of the
-//! row and by its space at once.
+//! Ties: pieces of equal length keep their order; of rows with equal space the one that reached it first is used. A piece
+//! that fits no row opens a new one; rows are in the order of opening. These are the rules of TRL's `bfd`, fragment by
+//! fragment, after "Fewer Truncations Improve Language Modeling" (Ding et al. 2024). First fit decreasing would need a
+//! search by index and space at once.
 //!
-//! Cost: `n log n` for the sort, nearly constant a piece for the search (see `open_rows`), and at most
-//! 28 bytes a piece while it runs. Sorting keys of length and position in one word needs no stable sort; a
-//! counting sort is linear, but its table of one entry a length would be cleared for each group.
+//! Cost: `n log n` for the sort, nearly constant per piece for the search (see `open_rows`), and at most 28 bytes a piece.
+//! Sorting keys of length and position in one word needs no stable sort; a counting sort is linear, but its table of one
+//! entry per length would have to be cleared for each group.
 
 use crate::open_rows::OpenRows;
 use crate::rows::{Fragment, Rows};
 
 /// Adds `pieces` to `rows`, from a fresh row of `row` tokens on. No piece is empty or longer than that.
 pub(crate) fn best_fit(pieces: &[Fragment], row: u32, open: &mut OpenRows, rows: &mut Rows) {
-    let mut order: Vec<u64> = pieces
-        .iter()
-        .zip(0u64..)
-        .map(|(piece, index)| u64::from(u32::MAX - piece.length) << 32 | index)
-        .collect();
+    let keys = pieces.iter().zip(0u64..);
+    let keys = keys.map(|(piece, index)| u64::from(u32::MAX - piece.length) << 32 | index);
+    let mut order: Vec<u64> = keys.collect();
     order.sort_unstable();
 
     open.clear();
@@ -40,8 +37,8 @@ pub(crate) fn best_fit(pieces: &[Fragment], row: u32, open: &mut OpenRows, rows:
     scatter(pieces, &order, &row_of, sizes, rows);
 }
 
-/// Moves each piece to its row. Where a row's next fragment goes starts at the row's begin and has
-/// become its end when all are placed.
+/// Moves each piece to its row. The place of a row's next fragment starts at the row's start and is its end when all are
+/// placed.
 fn scatter(pieces: &[Fragment], order: &[u64], row_of: &[u32], sizes: Vec<usize>, rows: &mut Rows) {
     let begin = rows.fragments.len();
     rows.fragments.resize(begin + pieces.len(), Fragment::default());

@@ -1,10 +1,10 @@
-//! What can be chosen of a packing.
+//! The choices of a packing.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Longest row, in tokens. Best fit keeps eight bytes for each space a row can have left.
+/// The longest row, in tokens. Best fit keeps eight bytes per possible space left in a row.
 pub const MAX_ROW: u32 = 1 << 24;
 
 /// How documents share rows.
@@ -13,16 +13,15 @@ pub const MAX_ROW: u32 = 1 << 24;
 pub enum Packing {
     /// Best fit decreasing: every document stays in one piece (TRL's `bfd`).
     Bfd,
-    /// Best fit decreasing; what is longer than a row is first cut into pieces of one row (TRL's
-    /// `bfd_split`).
+    /// Best fit decreasing; longer documents are first cut into pieces of one row (TRL's `bfd_split`).
     BfdSplit,
-    /// All documents one after another, cut at every row (TRL's `wrapped`).
+    /// All documents concatenated, cut at every row (TRL's `wrapped`).
     Wrapped,
-    /// Every document in a row of its own.
+    /// One document per row.
     None,
 }
 
-/// What becomes of a document longer than a row.
+/// The treatment of documents longer than a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TooLong {
@@ -37,7 +36,7 @@ pub enum TooLong {
 }
 
 impl Packing {
-    /// What becomes of a document longer than a row when nothing is said.
+    /// The default treatment of documents longer than a row.
     pub fn usual_too_long(self) -> TooLong {
         match self {
             Self::Bfd | Self::None => TooLong::Truncate,
@@ -46,24 +45,16 @@ impl Packing {
     }
 }
 
+/// As in recipes.
 impl fmt::Display for Packing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bfd => "bfd",
-            Self::BfdSplit => "bfd-split",
-            Self::Wrapped => "wrapped",
-            Self::None => "none",
-        })
+        self.serialize(f)
     }
 }
 
+/// As in recipes.
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Truncate => "truncate",
-            Self::Split => "split",
-            Self::Drop => "drop",
-            Self::Error => "error",
-        })
+        self.serialize(f)
     }
 }

@@ -1,7 +1,7 @@
-//! Documents as pieces that fit a row: what becomes of a document longer than that.
+//! Cuts documents into pieces that fit a row.
 //!
-//! One pass in document order, 12 bytes a piece. Handing the packers lengths alone would save the
-//! array, but each would then need its own rule for long documents.
+//! One pass in document order, 12 bytes a piece. Passing only lengths to the packers would save the array, but each would
+//! need its own rule for long documents.
 
 use crate::choices::TooLong;
 use crate::error::{PackError, Result};
@@ -9,8 +9,7 @@ use crate::ledger::Ledger;
 use crate::rows::Fragment;
 use crate::settings::Settings;
 
-/// The pieces of documents `first..`, none longer than a row and none empty; the ledger counts what is
-/// kept and what is lost.
+/// The pieces of documents `first..`, none longer than a row and none empty; the ledger counts kept and lost tokens.
 pub(crate) fn cut(
     first: u32,
     lengths: &[u32],

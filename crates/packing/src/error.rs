@@ -1,4 +1,4 @@
-//! Why documents cannot be packed, said so that the settings can be mended.
+//! The crate's error; each message says what to change in the settings.
 
 use thiserror::Error;
 
@@ -14,14 +14,14 @@ pub enum PackError {
         row: u32,
     },
 
-    /// `bfd` asked to split.
+    /// `bfd` with `split`.
     #[error(
         "packing = \"bfd\" keeps documents whole, which contradicts too_long = \"split\": write packing = \
          \"bfd-split\", or too_long = \"truncate\", \"drop\" or \"error\""
     )]
     KeepsWhole,
 
-    /// A packing that splits asked for something else.
+    /// A packing that splits, with another treatment.
     #[error(
         "packing = \"{packing}\" splits long documents, which contradicts too_long = \"{too_long}\": write \
          too_long = \"split\" or leave it out, or write packing = \"bfd\" to keep too_long = \"{too_long}\""
@@ -62,16 +62,16 @@ pub enum PackError {
         length: u32,
         /// Tokens of a row.
         row: u32,
-        /// The packing, which decides what to write instead.
+        /// The packing, on which the remedy depends.
         packing: Packing,
     },
 
-    /// More documents, or pieces of them, than 32 bits number.
+    /// More fragments than 32 bits can number.
     #[error(
         "{fragments} fragments are more than 2^32 - 1: pack fewer documents at once, or into longer rows"
     )]
     TooMany {
-        /// An upper bound of the fragments the settings would make.
+        /// An upper bound of the number of fragments.
         fragments: u64,
     },
 }

@@ -1,7 +1,7 @@
-//! Where each token went.
+//! The account of all tokens.
 //!
-//! Counted while documents are cut, not recomputed from the rows, so that a test can hold one against
-//! the other. `input = kept + truncated + dropped`, always.
+//! Counted while documents are cut, not computed from the rows, so that a test can compare the two. Always
+//! `input = kept + truncated + dropped`.
 
 use std::fmt;
 
@@ -12,21 +12,21 @@ use serde::{Deserialize, Serialize};
 pub struct Ledger {
     /// Documents given.
     pub documents: u64,
-    /// Of them without tokens: they give no fragment.
+    /// Documents without tokens, which give no fragment.
     pub empty_documents: u64,
-    /// Of them cut on the right.
+    /// Documents truncated at the end.
     pub truncated_documents: u64,
-    /// Of them in more than one fragment.
+    /// Documents in more than one fragment.
     pub split_documents: u64,
-    /// Of them left out because they are longer than a row.
+    /// Documents dropped because they are longer than a row.
     pub dropped_documents: u64,
     /// Tokens given.
     pub input: u64,
     /// Tokens in rows.
     pub kept: u64,
-    /// Tokens cut off documents of which the rest was kept.
+    /// Tokens cut off truncated documents.
     pub truncated: u64,
-    /// Tokens of documents left out.
+    /// Tokens of dropped documents.
     pub dropped: u64,
     /// Rows made.
     pub rows: u64,
@@ -35,7 +35,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Part of the rows that holds tokens, from 0 to 1; 0 without rows.
+    /// The share of the rows' capacity that is used, from 0 to 1; 0 without rows.
     pub fn fill(&self) -> f64 {
         share(self.kept, self.rows * u64::from(self.row))
     }
@@ -43,45 +43,34 @@ impl Ledger {
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |name, count| (name, thousands(count), String::new());
+        let tokens = |name, tokens| (name, thousands(tokens), percent(share(tokens, self.input)));
+        let full = format!("{} full", percent(self.fill()));
         let lines = [
-            ("documents", self.documents, String::new()),
-            ("  empty", self.empty_documents, String::new()),
-            ("  truncated", self.truncated_documents, String::new()),
-            ("  split", self.split_documents, String::new()),
-            ("  dropped", self.dropped_documents, String::new()),
-            ("tokens", self.input, String::new()),
-            ("  kept", self.kept, percent(share(self.kept, self.input))),
-            (
-                "  truncated",
-                self.truncated,
-                percent(share(self.truncated, self.input)),
-            ),
-            (
-                "  dropped",
-                self.dropped,
-                percent(share(self.dropped, self.input)),
-            ),
-            ("rows", self.rows, format!("{} full", percent(self.fill()))),
-            ("  of tokens", u64::from(self.row), String::new()),
+            count("documents", self.documents),
+            count("  empty", self.empty_documents),
+            count("  truncated", self.truncated_documents),
+            count("  split", self.split_documents),
+            count("  dropped", self.dropped_documents),
+            count("tokens", self.input),
+            tokens("  kept", self.kept),
+            tokens("  truncated", self.truncated),
+            tokens("  dropped", self.dropped),
+            ("rows", thousands(self.rows), full),
+            count("  of tokens", u64::from(self.row)),
         ];
-        let width = lines
-            .iter()
-            .map(|(_, count, _)| thousands(*count).len())
-            .max()
-            .unwrap_or(0);
+        let width = lines.iter().map(|(_, count, _)| count.len()).max().unwrap_or(0);
         for (name, count, note) in lines {
-            let line = format!("{name:<12} {:>width$}  {note}", thousands(count));
-            writeln!(f, "{}", line.trim_end())?;
+            writeln!(f, "{}", format!("{name:<12} {count:>width$}  {note}").trim_end())?;
         }
         Ok(())
     }
 }
 
 fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
+    match whole {
+        0 => 0.0,
+        whole => part as f64 / whole as f64,
     }
 }
 

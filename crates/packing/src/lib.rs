@@ -6,14 +6,14 @@
 //!                          └ none:           cut ────────────┘
 //! ```
 //!
-//! * [`settings`]: how to pack, and which choices contradict one another.
-//! * `cut`: what becomes of a document longer than a row.
-//! * `best_fit`: whole pieces into the fullest row that still holds them; `open_rows` finds that row.
+//! * [`settings`]: the settings, and their contradictions.
+//! * `cut`: documents longer than a row.
+//! * `best_fit`: whole pieces into the fullest row with room; `open_rows` finds that row.
 //! * `wrap`: one stream of tokens, cut at every row.
-//! * [`rows`]: the outcome, fragment by fragment; [`ledger`]: where each token went.
+//! * [`rows`]: the result, fragment by fragment; [`ledger`]: the account of all tokens.
 //!
-//! Only lengths are looked at, never tokens, so a set of any size is planned before any of it is read
-//! and the same lengths give the same rows on every machine.
+//! Only lengths matter, never tokens, so a data set of any size is planned before it is read, and the same lengths give the
+//! same rows on every machine.
 //!
 //! ```
 //! use smollm3_packing::{Fragment, Packing, Settings, TooLong, pack};

@@ -1,23 +1,22 @@
-//! Rows that still have space, found by the space they have left.
+//! Rows with space left, indexed by that space.
 //!
-//! Best fit asks for the row with the least space that holds a piece. The spaces in use are bits of a
-//! set; above it each level has one bit for each word of the level below that is not zero, so the next
-//! space in use is found in one or two words a level: three levels up to rows of 262,144 tokens, four up
-//! to 16 million. Rows with the same space wait in a queue, the one that got this space first in front; as
-//! a row is in at most one queue, one link a row holds them all.
+//! Best fit needs the row with the least space that fits a piece. The spaces in use are the bits of a set; each level above
+//! has one bit per nonzero word of the level below, so the next space in use is found in one or two words per level: three
+//! levels for rows of up to 262,144 tokens, four for 16 million. Rows with equal space form a queue in the order in which
+//! they reached it; as a row is in at most one queue, one link per row suffices.
 //!
-//! Cost: a handful of word operations a look-up, ⅛ byte and eight bytes a possible space, four bytes a
-//! row. A binary tree of maxima over the spaces takes ⌈log₂ row⌉ dependent steps to search and as many to
-//! update; a `BTreeMap` of queues needs no table, but walks and rebalances a tree for every piece.
+//! Cost: a few word operations a look-up, ⅛ byte and eight bytes per possible space, four bytes a row. A binary tree of
+//! maxima takes ⌈log₂ row⌉ dependent steps to search and to update; a `BTreeMap` of queues needs no table, but walks and
+//! rebalances a tree for every piece.
 
 /// Rows with space left; see the [module documentation](self).
 pub(crate) struct OpenRows {
     /// Bit `s` of the first level: some row has space `s`. Bit `w` of another level: word `w` of the level
     /// below is not zero. The last level is one word.
     levels: Vec<Vec<u64>>,
-    /// First and last row waiting with each space; without meaning where its bit is not set.
+    /// First and last row with each space; meaningless if its bit is not set.
     queues: Vec<(u32, u32)>,
-    /// The row behind each row in its queue; without meaning for the last.
+    /// The row after each row in its queue; meaningless for the last.
     behind: Vec<u32>,
 }
 
@@ -42,13 +41,13 @@ impl OpenRows {
         self.behind.clear();
     }
 
-    /// Numbers a new row, which waits nowhere yet.
+    /// Numbers a new row, which is in no queue yet.
     pub fn add(&mut self) -> u32 {
         self.behind.push(0);
         (self.behind.len() - 1) as u32
     }
 
-    /// Lets `row` wait with `space` tokens left.
+    /// Queues `row` with `space` tokens left.
     pub fn put(&mut self, row: u32, space: u32) {
         let space = space as usize;
         let queue = &mut self.queues[space];
@@ -65,8 +64,8 @@ impl OpenRows {
         }
     }
 
-    /// Takes out the row with the least space of at least `length`, of equals the one that has waited
-    /// longest, and says how much space it has.
+    /// Removes and returns the row with the least space of at least `length` (of equals the first in its queue), and its
+    /// space.
     pub fn take(&mut self, length: u32) -> Option<(u32, u32)> {
         let space = self.at_least(length as usize)?;
         let (row, last) = self.queues[space];

@@ -1,4 +1,4 @@
-//! The entry: checks, groups, and one packer for each group.
+//! The entry point: checks, groups, and a packer for each group.
 
 use crate::best_fit::best_fit;
 use crate::choices::{Packing, TooLong};
@@ -12,13 +12,12 @@ use crate::wrap::wrap;
 
 /// Packs documents of these lengths (in tokens) into rows.
 ///
-/// Documents without tokens give no fragment. Rows come out group after group. About 50 bytes a
-/// fragment at the most while it runs, of which the outcome keeps 20.
+/// Documents without tokens give no fragment. Rows are in the order of groups. Takes at most about 50 bytes a fragment, of
+/// which the result keeps 20.
 ///
 /// # Errors
-///
-/// [`PackError`]: settings that contradict one another, a document longer than a row where that is to
-/// be an error, or more fragments than 32 bits number.
+/// [`PackError`]: contradictory settings, a document longer than a row under [`TooLong::Error`], or more fragments than 32
+/// bits can number.
 pub fn pack(lengths: &[u32], settings: &Settings) -> Result<Rows> {
     settings.check()?;
     let input = lengths.iter().map(|&length| u64::from(length)).sum();
@@ -69,15 +68,14 @@ fn groups<'a>(lengths: &'a [u32], settings: &Settings) -> impl Iterator<Item = (
     })
 }
 
-/// Every document is one fragment, and one more for each whole row of tokens where documents are split.
+/// Each document is one fragment, and one more per whole row of tokens if documents are split.
 fn check_count(documents: u64, input: u64, settings: &Settings) -> Result<()> {
     let cuts = match settings.too_long {
         TooLong::Split => input / u64::from(settings.row),
         TooLong::Truncate | TooLong::Drop | TooLong::Error => 0,
     };
-    let fragments = documents.saturating_add(cuts);
-    if fragments > u64::from(u32::MAX) {
-        return Err(PackError::TooMany { fragments });
+    match documents.saturating_add(cuts) {
+        fragments if fragments > u64::from(u32::MAX) => Err(PackError::TooMany { fragments }),
+        _ => Ok(()),
     }
-    Ok(())
 }

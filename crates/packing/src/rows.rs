@@ -1,10 +1,10 @@
-//! The outcome of packing: rows of fragments.
+//! The result of packing: rows of fragments.
 //!
-//! All fragments lie in one array, row after row, beside the end of each row. A vector a row would cost
-//! 24 bytes and an allocation each; this is 12 bytes a fragment and 8 a row.
+//! All fragments lie in one array, row after row, with the end of each row. This takes 12 bytes a fragment and 8 a row; a
+//! vector per row would take 24 bytes and an allocation.
 //!
-//! A fragment is one stretch of one document, and a row never holds two of the same document: positions
-//! start anew, and attention ends, at each fragment.
+//! A fragment is a range of one document, and a row never holds two of the same document: positions restart, and attention
+//! ends, at each fragment.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +40,7 @@ impl Rows {
         self.row_ends.is_empty()
     }
 
-    /// The fragments of one row, in the order in which they lie there; `None` if `row` is not below
-    /// [`len`](Self::len).
+    /// The fragments of one row, in order; `None` past the last row.
     pub fn get(&self, row: usize) -> Option<&[Fragment]> {
         let end = *self.row_ends.get(row)?;
         let start = match row.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! How to pack, and which choices contradict one another.
+//! The settings of a packing, and their contradictions.
 //!
 //! | `packing` | `too_long`, usual first | order of rows and fragments |
 //! | --- | --- | --- |
@@ -7,8 +7,8 @@
 //! | `wrapped` | `split` | as given |
 //! | `none` | `truncate`, `split`, `drop`, `error` | as given, one fragment a row |
 //!
-//! What a packing cannot honour is an error and never ignored: `wrapped` cuts wherever a row ends, so
-//! that no document is too long for it, and a person who wrote `drop` beside it meant something else.
+//! A contradiction is an error, never ignored: `wrapped` cuts at every row end, so no document is too long for it, and
+//! whoever combined it with `drop` meant something else.
 
 use serde::Serialize;
 
@@ -24,8 +24,8 @@ pub struct Settings {
     pub packing: Packing,
     /// What becomes of a document longer than a row.
     pub too_long: TooLong,
-    /// Pack each so many consecutive documents apart from the others; `None`: all together. TRL packs
-    /// by 1000, the default batch of its `map`; larger groups fill rows better.
+    /// Pack groups of this many consecutive documents separately; `None`: all together. TRL packs by 1000, the default batch
+    /// of its `map`; larger groups fill rows better.
     pub group: Option<usize>,
 }
 
@@ -40,7 +40,7 @@ impl Settings {
         }
     }
 
-    /// Whether these settings can be honoured; [`pack`](crate::pack()) asks this first.
+    /// Refuses contradictory settings; [`pack`](crate::pack()) calls this first.
     pub fn check(&self) -> Result<()> {
         let Self {
             row,
@@ -51,16 +51,14 @@ impl Settings {
         if !(1..=MAX_ROW).contains(&row) {
             return Err(PackError::Row { row });
         }
-        match (packing, too_long) {
-            (Packing::Bfd, TooLong::Split) => Err(PackError::KeepsWhole),
-            (Packing::BfdSplit | Packing::Wrapped, TooLong::Truncate | TooLong::Drop | TooLong::Error) => {
+        match (packing, too_long, group) {
+            (Packing::Bfd, TooLong::Split, _) => Err(PackError::KeepsWhole),
+            (Packing::BfdSplit | Packing::Wrapped, TooLong::Truncate | TooLong::Drop | TooLong::Error, _) => {
                 Err(PackError::AlwaysSplits { packing, too_long })
             }
-            _ => match group {
-                Some(0) => Err(PackError::EmptyGroup),
-                Some(group) if packing == Packing::None => Err(PackError::GroupOfNone { group }),
-                _ => Ok(()),
-            },
+            (_, _, Some(0)) => Err(PackError::EmptyGroup),
+            (Packing::None, _, Some(group)) => Err(PackError::GroupOfNone { group }),
+            _ => Ok(()),
         }
     }
 }

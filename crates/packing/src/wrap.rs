@@ -1,8 +1,7 @@
 //! One stream of tokens, cut at every row.
 //!
-//! Documents follow one another in the order given and every row but the last of a group is full. One
-//! pass, one fragment a document and one more for each row end inside it. A row never holds two
-//! fragments of one document, as a document is only cut where a row ends.
+//! Documents are concatenated in order, and every row but the last of a group is full. One pass, one fragment a document and
+//! one more per row end inside it. A row never holds two fragments of one document, which is only cut at row ends.
 
 use crate::rows::{Fragment, Rows};
 

@@ -1,7 +1,7 @@
-//! From a recipe's sources to token stores on disk: the tokenizer, the tokenised text, and what each source holds.
+//! From a recipe's sources to the tokenizer and token stores on disk.
 //!
-//! Everything lands in the run's folder (`tokenizer/`, `data/SOURCE/`) and is found again by its fingerprint, so
-//! running twice prepares once.
+//! Everything is written to the run's folder (`tokenizer/`, `data/SOURCE/`) and identified by its fingerprint, so a second
+//! run prepares nothing again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,25 +21,25 @@ use smollm3_records::{Event, Listener};
 use crate::error::{Result, SourceError};
 use crate::source_text::{SourceText, cache};
 
-/// Where a source's tokens lie, and how many there are.
+/// The token stores of a source.
 #[derive(Debug)]
 pub struct SourceStore {
-    /// What is trained on: a folder, or the address of one.
+    /// The training store: a folder, or the address of one.
     pub train: String,
-    /// The folder of what is kept out, if anything is.
+    /// The folder of the held-out store, if any.
     pub held_out: Option<PathBuf>,
-    /// Stands for the training store's contents.
+    /// The fingerprint of the training store.
     pub fingerprint: String,
     /// Tokens of the training store.
     pub tokens: u64,
 }
 
-/// Everything a recipe reads, ready.
+/// The prepared data of a recipe.
 #[derive(Debug)]
 pub struct Data {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// Folder with `tokenizer.json` and `tokenizer_config.json`, as checkpoints carry them.
+    /// Folder with `tokenizer.json` and `tokenizer_config.json`, as in checkpoints.
     pub tokenizer_folder: PathBuf,
     /// Stores by source name.
     pub stores: BTreeMap<String, SourceStore>,
@@ -48,7 +48,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// Trains or loads the tokenizer and tokenises what is not tokenised yet, below `output`.
+    /// Trains or loads the tokenizer and tokenises what is not tokenised yet, in `output`.
     ///
     /// # Errors
     /// A source or the tokenizer cannot be read, or the disk is full.
@@ -59,69 +59,54 @@ impl Data {
                 texts.insert(name.as_str(), text);
             }
         }
-        let tokenizer_folder = output.join(TOKENIZER);
-        let tokenizer = prepare_tokenizer(recipe, &texts, &tokenizer_folder, listener)?;
+        let tokenizer = prepare_tokenizer(recipe, &texts, &output.join(TOKENIZER), listener)?;
+        for (name, text) in &texts {
+            let report = text.tokenize(recipe, name, &tokenizer, &store_folder(output, name), listener)?;
+            listener.on(&Event::Note(describe(name, &report)))?;
+        }
+        Self::open(recipe, output, tokenizer)
+    }
+
+    /// Opens the stores of all sources.
+    fn open(recipe: &Recipe, output: &Path, tokenizer: Tokenizer) -> Result<Self> {
+        let cache = cache(recipe, output);
         let mut stores = BTreeMap::new();
         for (name, source) in &recipe.sources {
-            let store = match (&source.kind, texts.get(name.as_str())) {
-                (SourceKind::Tokens(tokens), _) => {
-                    tokenised_store(name, &recipe.address(&tokens.folder), &cache(recipe, output))?
-                }
-                (_, Some(text)) => {
-                    let folder = store_folder(output, name);
-                    let report = text.tokenize(recipe, name, &tokenizer, &folder, listener)?;
-                    listener.on(&Event::Note(describe(name, &report)))?;
-                    own_store(recipe, &folder)?
-                }
-                (_, None) => continue,
+            let store = match &source.kind {
+                SourceKind::Tokens(tokens) => tokenised_store(name, &recipe.address(&tokens.folder), &cache)?,
+                _ => own_store(recipe, &store_folder(output, name))?,
             };
             stores.insert(name.clone(), store);
         }
         Ok(Self {
             tokenizer,
-            tokenizer_folder,
+            tokenizer_folder: output.join(TOKENIZER),
             stores,
-            cache: cache(recipe, output),
+            cache,
             documents: recipe.data.documents,
         })
     }
 
-    /// What an earlier [`Data::prepare`] left in `output`, if it finished; no text is read.
+    /// The result of an earlier [`Data::prepare`] in `output`, if it finished; no text is read.
     ///
     /// # Errors
-    /// What is there is damaged.
+    /// A file is damaged.
     pub fn found(recipe: &Recipe, output: &Path) -> Result<Option<Self>> {
-        let tokenizer_folder = output.join(TOKENIZER);
-        let file = tokenizer_folder.join(TOKENIZER_FILE);
+        let file = output.join(TOKENIZER).join(TOKENIZER_FILE);
         if !file.is_file() {
             return Ok(None);
         }
-        let mut stores = BTreeMap::new();
         for (name, source) in &recipe.sources {
-            let store = match &source.kind {
-                SourceKind::Tokens(tokens) => {
-                    tokenised_store(name, &recipe.address(&tokens.folder), &cache(recipe, output))?
-                }
-                _ => {
-                    let folder = store_folder(output, name);
-                    if report(&folder)?.is_none() {
-                        return Ok(None);
-                    }
-                    own_store(recipe, &folder)?
-                }
-            };
-            stores.insert(name.clone(), store);
+            let is_text = !matches!(source.kind, SourceKind::Tokens(_));
+            if is_text && report(&store_folder(output, name))?.is_none() {
+                return Ok(None);
+            }
         }
-        Ok(Some(Self {
-            tokenizer: Tokenizer::load(&file)?.with_name(&recipe.run.name),
-            tokenizer_folder,
-            stores,
-            cache: cache(recipe, output),
-            documents: recipe.data.documents,
-        }))
+        let tokenizer = Tokenizer::load(&file)?.with_name(&recipe.run.name);
+        Self::open(recipe, output, tokenizer).map(Some)
     }
 
-    /// Where remote files lie while they are used.
+    /// Where remote files are cached.
     pub fn cache(&self) -> CacheOptions {
         self.cache.clone()
     }
@@ -141,56 +126,44 @@ impl Data {
     /// # Errors
     /// The store cannot be read.
     pub fn reader(&self, source: &str, sequence_length: u64) -> Result<SourceReader> {
-        let store = self.store(source)?;
+        let train = &self.store(source)?.train;
         let vocabulary = self.tokenizer.info().vocab_size;
-        Ok(match store.train.contains("://") {
-            true => SourceReader::Streamed(StreamedReader::new(
-                streamed(source, &store.train, &self.cache)?,
-                sequence_length,
-                vocabulary,
-                self.documents(),
-            )),
-            false => SourceReader::Local(self.local_reader(Path::new(&store.train), sequence_length)?),
-        })
-    }
-
-    fn documents(&self) -> Documents {
-        match self.documents {
+        let documents = match self.documents {
             DocumentStarts::Store => Documents::Index,
             DocumentStarts::EndOfText => Documents::EndOfText(self.tokenizer.info().end_of_text),
             DocumentStarts::Ignored => Documents::Ignored,
+        };
+        if train.contains("://") {
+            let store = streamed(source, train, &self.cache)?;
+            let reader = StreamedReader::new(store, sequence_length, vocabulary, documents);
+            return Ok(SourceReader::Streamed(reader));
         }
+        let reader = self.local_reader(Path::new(train), sequence_length, documents)?;
+        Ok(SourceReader::Local(reader))
     }
 
-    /// The rows of the store in `folder`.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    fn local_reader(&self, folder: &Path, sequence_length: u64) -> Result<WindowReader> {
-        self.reader_of(folder, sequence_length, self.documents())
-    }
-
-    /// The rows of a store of held-out text, their documents always apart: what a model is measured on must not depend on
-    /// how it was trained, and with documents joined their first tokens would be targets too.
+    /// The rows of a store of held-out text, with their documents always separate: the measurement must not depend on how the
+    /// model was trained, and in joined documents the first tokens would be targets too.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn held_out_reader(&self, folder: &Path, sequence_length: u64) -> Result<WindowReader> {
-        self.reader_of(folder, sequence_length, Documents::Index)
+        self.local_reader(folder, sequence_length, Documents::Index)
     }
 
-    fn reader_of(&self, folder: &Path, sequence_length: u64, documents: Documents) -> Result<WindowReader> {
+    fn local_reader(
+        &self,
+        folder: &Path,
+        sequence_length: u64,
+        documents: Documents,
+    ) -> Result<WindowReader> {
+        let store = TokenStore::open(folder)?;
         let vocabulary = self.tokenizer.info().vocab_size;
-        Ok(WindowReader::new(
-            TokenStore::open(folder)?,
-            sequence_length,
-            vocabulary,
-            documents,
-        )?)
+        Ok(WindowReader::new(store, sequence_length, vocabulary, documents)?)
     }
 }
 
-/// The folder of the tokenizer in a run's.
+/// The tokenizer's folder in a run's folder.
 pub const TOKENIZER: &str = "tokenizer";
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
@@ -198,7 +171,7 @@ fn store_folder(output: &Path, source: &str) -> PathBuf {
     output.join("data").join(source)
 }
 
-/// A store that this program made in `folder`.
+/// A store that this program wrote to `folder`.
 fn own_store(recipe: &Recipe, folder: &Path) -> Result<SourceStore> {
     let train = train_folder(folder);
     let store = TokenStore::open(&train)?;
@@ -210,7 +183,7 @@ fn own_store(recipe: &Recipe, folder: &Path) -> Result<SourceStore> {
     })
 }
 
-/// A store that somebody else made, here or behind an address.
+/// A store that was tokenised elsewhere, local or remote.
 fn tokenised_store(name: &str, place: &str, cache: &CacheOptions) -> Result<SourceStore> {
     let (fingerprint, tokens) = match place.contains("://") {
         true => {
@@ -232,13 +205,8 @@ fn tokenised_store(name: &str, place: &str, cache: &CacheOptions) -> Result<Sour
 
 fn streamed(name: &str, address: &str, cache: &CacheOptions) -> Result<StreamedStore> {
     let client = RemoteClient::new(cache.retry)?;
-    Ok(StreamedStore::open(
-        name,
-        &[address],
-        cache,
-        &OpenOptions::default(),
-        client,
-    )?)
+    let options = OpenOptions::default();
+    Ok(StreamedStore::open(name, &[address], cache, &options, client)?)
 }
 
 fn prepare_tokenizer(
@@ -249,29 +217,26 @@ fn prepare_tokenizer(
 ) -> Result<Tokenizer> {
     let file = folder.join(TOKENIZER_FILE);
     let tokenizer = match &recipe.tokenizer {
-        // The run's folder belongs to this recipe (its fingerprint is checked first), so a file there is the one.
+        // The run's folder belongs to this recipe (its fingerprint is checked first), so an existing file is valid.
         _ if file.is_file() => Tokenizer::load(&file)?,
         TokenizerSpec::File(path) => Tokenizer::load(recipe.tokenizer_file(path))?,
-        TokenizerSpec::Pretrained(id) => match recipe.hub_folders.get(id) {
-            Some(found) => Tokenizer::load(found.join(TOKENIZER_FILE))?,
-            None => {
-                return Err(SourceError::Refused(format!(
-                    "tokenizer.pretrained: {id} is not on this machine"
-                )));
-            }
-        },
+        TokenizerSpec::Pretrained(id) => {
+            let folder = recipe.hub_folders.get(id).ok_or_else(|| {
+                SourceError::Refused(format!("tokenizer.pretrained: {id} is not on this machine"))
+            })?;
+            Tokenizer::load(folder.join(TOKENIZER_FILE))?
+        }
         TokenizerSpec::Train(train) => {
             let all = texts.keys().copied();
             let names: Vec<&str> = match train.sources.is_empty() {
                 true => all.collect(),
                 false => train.sources.iter().map(String::as_str).collect(),
             };
-            let what = format!("training a tokenizer of {} entries", train.vocab_size);
-            listener.on(&Event::Preparing {
-                what: what.clone(),
-                done: 0,
-                total: 1,
-            })?;
+            let mut progress = |done| {
+                let what = format!("training a tokenizer of {} entries", train.vocab_size);
+                listener.on(&Event::Preparing { what, done, total: 1 })
+            };
+            progress(0)?;
             let mut text = Vec::new();
             for name in &names {
                 let Some(source) = texts.get(name) else {
@@ -287,19 +252,15 @@ fn prepare_tokenizer(
             };
             let texts = text.iter().map(String::as_str);
             let tokenizer = Tokenizer::train_with(texts, train.vocab_size, numbers)?;
-            listener.on(&Event::Preparing {
-                what,
-                done: 1,
-                total: 1,
-            })?;
+            progress(1)?;
             tokenizer
         }
     };
     if !file.is_file() {
         fs::create_dir_all(folder).map_err(io("create", folder))?;
-        // What transformers' `AutoTokenizer` needs beside `tokenizer.json`.
+        // Needed by transformers' `AutoTokenizer`.
         write_json(&folder.join("tokenizer_config.json"), &tokenizer.config())?;
-        // Last, because its presence says that the folder is complete.
+        // Last, because its presence marks the folder as complete.
         tokenizer.save(&file)?;
     }
     Ok(tokenizer.with_name(&recipe.run.name))

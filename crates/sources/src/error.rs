@@ -1,11 +1,11 @@
-//! Why a recipe's data cannot be had.
+//! The crate's error.
 
 use smollm3_corpus::CorpusError;
 use smollm3_files::FilesError;
 use smollm3_mixer::WindowError;
 use smollm3_records::RecordError;
 
-/// A source or the tokenizer cannot be had.
+/// A source or the tokenizer is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Text, tokenizer or token store.
@@ -17,13 +17,13 @@ pub enum SourceError {
     /// A file of the run's folder.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// A listener ends the work.
+    /// A listener ended the work.
     #[error(transparent)]
     Listener(#[from] RecordError),
-    /// Anything that the recipe asks for and cannot be had.
+    /// Another request of the recipe that cannot be met.
     #[error("{0}")]
     Refused(String),
 }
 
-/// The result of most functions here.
+/// `Result` with [`SourceError`].
 pub type Result<T, E = SourceError> = std::result::Result<T, E>;

@@ -1,6 +1,6 @@
-//! A recipe's sources: where their text comes from, the tokenizer, and the token stores that they become.
+//! A recipe's sources: their text, the tokenizer, and their token stores.
 //!
-//! [`Data`] is everything that a recipe reads, prepared once in the run's folder and found again. No tensors.
+//! [`Data`] is prepared once in the run's folder and then reused. No tensors.
 
 mod data;
 mod error;

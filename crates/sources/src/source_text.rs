@@ -1,4 +1,4 @@
-//! The text of a recipe's source: numbered documents of this machine, or files of rows wherever they lie.
+//! The text of a recipe's source: numbered documents of this machine, or local and remote files of rows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,15 @@ use crate::error::{Result, SourceError};
 pub(crate) enum SourceText {
     /// Documents by number.
     Documents(Box<dyn DocumentSource>),
-    /// Files of rows and the column that holds their text.
+    /// Files of rows and their text column.
     Rows { files: Box<dyn Shards>, column: String },
 }
 
 impl SourceText {
-    /// Finds the text of source `name`; `None` for one that is tokenised already.
+    /// Opens the text of source `name`; `None` for one that is already tokenised.
     ///
     /// # Errors
-    /// Files that are not there, a store that cannot be listed, no `Cargo.lock` for a cargo source.
+    /// Missing files, a store that cannot be listed, no `Cargo.lock` for a cargo source.
     pub(crate) fn open(
         recipe: &Recipe,
         name: &str,
@@ -37,10 +37,8 @@ impl SourceText {
         output: &Path,
     ) -> Result<Option<Self>> {
         let crates = |text| -> Result<Self> {
-            Ok(Self::Documents(Box::new(CargoSources::find(
-                workspace_manifest(recipe)?,
-                text,
-            )?)))
+            let sources = CargoSources::find(workspace_manifest(recipe)?, text)?;
+            Ok(Self::Documents(Box::new(sources)))
         };
         let rows = |addresses: &[String], column: &str| -> Result<Self> {
             let addresses: Vec<String> = addresses.iter().map(|address| recipe.address(address)).collect();
@@ -57,8 +55,8 @@ impl SourceText {
             }
             SourceKind::Jsonl(table) | SourceKind::Parquet(table) => rows(&table.paths, &table.column)?,
             SourceKind::Hub(hub) => {
-                // Every dataset has a copy in Parquet on this branch, in one folder a subset and split. Of the
-                // largest ones it holds the first gigabytes only, in a folder of another name.
+                // Each dataset has a Parquet copy on this branch, with a folder per subset and split. Of the largest ones it
+                // holds only the first gigabytes, in a folder with another name.
                 let subset = hub.subset.as_deref().unwrap_or("default");
                 let folder = format!("{subset}/{}", hub.split);
                 let address = format!("hf://datasets/{}@refs%2Fconvert%2Fparquet/{folder}", hub.dataset);
@@ -85,7 +83,7 @@ impl SourceText {
         })
     }
 
-    /// Turns it into token stores in `folder`, unless they are there.
+    /// Tokenises it into `folder`, unless that is done already.
     ///
     /// # Errors
     /// It cannot be read or written, or the listener ends the work.
@@ -97,13 +95,12 @@ impl SourceText {
         folder: &Path,
         listener: &mut dyn Listener,
     ) -> Result<TokenizeReport> {
-        let what = format!("tokenising {name}");
         let held_out = recipe.data.held_out.fraction();
-        let mut trouble = None;
-        let mut say = |done, total| {
-            let what = what.clone();
-            trouble = listener.on(&Event::Preparing { what, done, total }).err();
-            trouble.is_none()
+        let mut refusal = None;
+        let mut report_progress = |done, total| {
+            let what = format!("tokenising {name}");
+            refusal = listener.on(&Event::Preparing { what, done, total }).err();
+            refusal.is_none()
         };
         let report = match self {
             Self::Documents(documents) => {
@@ -113,7 +110,7 @@ impl SourceText {
                     ..TokenizeOptions::default()
                 };
                 tokenize(documents.as_ref(), tokenizer, folder, &options, &mut |progress| {
-                    say(progress.documents, progress.of_documents)
+                    report_progress(progress.documents, progress.of_documents)
                 })
             }
             Self::Rows { files, column } => {
@@ -126,7 +123,7 @@ impl SourceText {
                     },
                     ..FilesOptions::default()
                 };
-                // The listener stays on this thread, the progress comes from another.
+                // Progress comes from another thread; the listener stays on this one.
                 let (send, receive) = std::sync::mpsc::channel();
                 std::thread::scope(|scope| {
                     let work = scope.spawn(|| {
@@ -136,7 +133,7 @@ impl SourceText {
                         })
                     });
                     for progress in receive {
-                        if !say(progress.file_bytes, progress.of_file_bytes) {
+                        if !report_progress(progress.file_bytes, progress.of_file_bytes) {
                             break;
                         }
                     }
@@ -145,31 +142,31 @@ impl SourceText {
                 })
             }
         };
-        match (report, trouble) {
+        match (report, refusal) {
             (Err(CorpusError::Interrupted), Some(error)) => Err(error.into()),
             (report, _) => Ok(report?),
         }
     }
 }
 
-/// Documents of source `name`, about `bytes` of them, without those that are held out.
+/// About `bytes` of documents of source `name`, without held-out ones.
 ///
 /// # Errors
 /// The source is unknown, tokenised already, or cannot be read.
 pub fn source_sample(recipe: &Recipe, name: &str, bytes: u64, seed: u64) -> Result<Vec<String>> {
-    let kind = recipe.sources.get(name).map(|source| &source.kind);
-    let text = match kind {
-        Some(kind) => SourceText::open(recipe, name, kind, &recipe.run.output)?,
-        None => None,
-    };
-    let text = text.ok_or_else(|| SourceError::Refused(format!("source `{name}` has no text to read")))?;
+    let source = recipe.sources.get(name);
+    let text = source.map(|source| SourceText::open(recipe, name, &source.kind, &recipe.run.output));
+    let text = text
+        .transpose()?
+        .flatten()
+        .ok_or_else(|| SourceError::Refused(format!("source `{name}` has no text to read")))?;
     let share = recipe.data.held_out.fraction();
     let mut texts = text.sample(bytes, seed)?;
     texts.retain(|text| share == 0.0 || !is_held_out(text, share));
     Ok(texts)
 }
 
-/// Where remote files lie while they are used.
+/// Where remote files are cached.
 pub(crate) fn cache(recipe: &Recipe, output: &Path) -> CacheOptions {
     CacheOptions {
         folder: recipe.data.cache.clone().unwrap_or_else(|| output.join("cache")),
@@ -178,12 +175,11 @@ pub(crate) fn cache(recipe: &Recipe, output: &Path) -> CacheOptions {
     }
 }
 
-/// The `Cargo.toml` beside the nearest `Cargo.lock` above the recipe.
+/// The `Cargo.toml` next to the nearest `Cargo.lock` in or above the recipe's folder.
 fn workspace_manifest(recipe: &Recipe) -> Result<PathBuf> {
     let start = fs::canonicalize(&recipe.directory).map_err(io("find", &recipe.directory))?;
-    let found = start
-        .ancestors()
-        .find(|folder| folder.join("Cargo.lock").is_file());
+    let mut folders = start.ancestors();
+    let found = folders.find(|folder| folder.join("Cargo.lock").is_file());
     found.map(|folder| folder.join("Cargo.toml")).ok_or_else(|| {
         SourceError::Refused(format!(
             "{}: a cargo source needs a Cargo.lock in this folder or above it; put the recipe into a cargo workspace",

@@ -92,8 +92,8 @@ fn what_cannot_be_read_is_refused_by_name() {
             "none is called `default`",
         ),
         (r#"{"chat_template": 3}"#, "neither a string nor a list"),
-        ("[]", "is no JSON object"),
-        ("{", "is no JSON object"),
+        ("[]", "is not a JSON object"),
+        ("{", "is not a JSON object"),
     ] {
         let folder = folder(&[("tokenizer_config.json", text)]);
         let error = Template::of_checkpoint(folder.path()).unwrap_err().to_string();
@@ -109,6 +109,6 @@ fn what_cannot_be_read_is_refused_by_name() {
     fs::write(not_text.path().join("chat_template.jinja"), [0xff, 0xfe]).unwrap();
     assert!(matches!(
         Template::of_checkpoint(not_text.path()),
-        Err(ChatError::Io { .. })
+        Err(ChatError::Files(_))
     ));
 }

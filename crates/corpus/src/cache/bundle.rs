@@ -1,16 +1,16 @@
-//! Remote files that come and go as one.
+//! Remote files that are fetched and evicted together.
 
 use std::path::{Path, PathBuf};
 
 use crate::remote::RemoteFile;
 use crate::shards::Shard;
 
-/// A remote file and what must lie beside it on disk.
+/// A remote file and the files that must lie next to it on disk.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     /// The file that is opened.
     pub main: RemoteFile,
-    /// Others, under the first one's name and these suffixes (`.index`).
+    /// Its companions, named like it with these suffixes (`.index`).
     pub beside: Vec<(String, RemoteFile)>,
 }
 
@@ -28,7 +28,7 @@ impl Bundle {
         beside.fold(self.main.shard.bytes, u64::saturating_add)
     }
 
-    /// 16 hexadecimal digits that stand for addresses, sizes and versions of its files.
+    /// 16 hexadecimal digits: a hash of the addresses, sizes and versions of its files.
     pub(super) fn key(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for (file, _) in self.files(Path::new("")) {
@@ -43,19 +43,13 @@ impl Bundle {
         self.main.relative.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Each file with the path it has when the main one has `path`. The main one comes last.
+    /// Each file with its path if the main one has `path`; the main one last.
     pub(super) fn files(&self, path: &Path) -> Vec<(&RemoteFile, PathBuf)> {
-        let beside = |suffix: &str| {
+        let beside = self.beside.iter().map(|(suffix, file)| {
             let mut name = path.as_os_str().to_owned();
             name.push(suffix);
-            PathBuf::from(name)
-        };
-        let mut files: Vec<_> = self
-            .beside
-            .iter()
-            .map(|(suffix, file)| (file, beside(suffix)))
-            .collect();
-        files.push((&self.main, path.to_owned()));
-        files
+            (file, name.into())
+        });
+        beside.chain([(&self.main, path.to_owned())]).collect()
     }
 }

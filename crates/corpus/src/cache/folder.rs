@@ -1,18 +1,17 @@
-//! The folder of a cache, which any number of processes share.
+//! The folder of a cache, shared by any number of processes.
 //!
-//! Which entries there are, how much room they take, who reads them and which was used last: all of it lies on disk
-//! and in file locks. So the bound holds over all processes together, and one that is killed leaves nothing that
-//! others would have to wait for.
+//! All state (the entries, their sizes, readers and last use) lies on disk and in file locks. So the bound holds over all
+//! processes together, and a killed process leaves nothing that others would wait for.
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `lock` | locked while one process looks at the folder and changes it, which takes milliseconds |
+//! | `lock` | locked for the milliseconds in which a process reads and changes the folder |
 //! | `KEY-name`, `KEY-name.index` | the files of an entry; `KEY` is 16 hexadecimal digits |
 //! | `.KEY-name.partial` | a file of an entry that is being downloaded |
-//! | `KEY.BYTES.lock` | the entry's lock: shared by its readers, exclusive while it comes or goes. Its time of change is the entry's last use, `BYTES` the room that the entry takes |
+//! | `KEY.BYTES.lock` | the entry's lock: shared by its readers, exclusive during download and eviction. Its modification time is the entry's last use, `BYTES` its size |
 //!
-//! The lock of an entry is only taken, and its file only removed, by whoever holds `lock`. The price is one listing
-//! of the folder for each file that is fetched, two where others have to go.
+//! The lock of an entry is taken, and its file removed, only under `lock`. The cost is one listing of the folder for each
+//! file fetched, two if others are evicted.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,12 +20,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use smollm3_files::locked_file::{open_locked, open_shared, wait_locked};
+use smollm3_files::{io, list, remove_if_present};
 
-use crate::error::{CorpusError, Result};
+use crate::error::Result;
 
 const KEY_DIGITS: usize = 16;
 
-/// A folder of entries that take at most `most_bytes`.
+/// A folder of at most `most_bytes` of entries.
 #[derive(Debug)]
 pub(super) struct CacheFolder {
     path: PathBuf,
@@ -43,25 +43,25 @@ pub(super) struct Entry {
     pub(super) files: Vec<(PathBuf, u64)>,
 }
 
-/// The folder while no other process changes it.
+/// The folder under its lock.
 #[derive(Debug)]
 pub(super) struct HeldFolder<'a> {
     folder: &'a CacheFolder,
     _lock: File,
 }
 
-/// What came of a claim.
+/// The outcome of a claim.
 #[derive(Debug)]
 pub(super) enum Claim {
-    /// The entry's exclusive lock. It counts with all its bytes from now on.
+    /// The entry's exclusive lock. All its bytes count from now on.
     Won(File),
-    /// What is in use takes too much.
+    /// The entries in use leave too little room.
     NoRoom,
-    /// The entry is there after all, or another handle has a lock on it.
+    /// The entry is complete, or another handle has locked it.
     Taken,
 }
 
-/// What a listing says of one entry, whoever made it.
+/// One entry of a listing, from any source.
 #[derive(Debug)]
 struct Found {
     bytes: u64,
@@ -72,7 +72,7 @@ struct Found {
 
 impl CacheFolder {
     pub(super) fn create(path: &Path, most_bytes: u64) -> Result<Self> {
-        fs::create_dir_all(path).map_err(CorpusError::io("create", path))?;
+        fs::create_dir_all(path).map_err(io("create", path))?;
         let path = path.to_owned();
         Ok(CacheFolder { path, most_bytes })
     }
@@ -86,10 +86,10 @@ impl CacheFolder {
         self.path.join(format!("{key}-{base}"))
     }
 
-    /// Waits until no other process, and no other handle of this one, holds the folder.
+    /// Locks the folder; waits for other processes and other handles of this one.
     pub(super) fn hold(&self) -> Result<HeldFolder<'_>> {
         let path = self.path.join("lock");
-        let lock = wait_locked(&path).map_err(CorpusError::io("lock", &path))?;
+        let lock = wait_locked(&path).map_err(io("lock", &path))?;
         Ok(HeldFolder {
             folder: self,
             _lock: lock,
@@ -102,7 +102,7 @@ impl CacheFolder {
 }
 
 impl Entry {
-    /// Whether all files are whole. Only reliable for who holds the folder, or a lock on the entry.
+    /// Whether all files are complete. Reliable only under the folder's lock, or a lock on the entry.
     pub(super) fn is_whole(&self) -> bool {
         let whole =
             |(path, bytes): &(PathBuf, u64)| fs::metadata(path).is_ok_and(|found| found.len() == *bytes);
@@ -111,27 +111,27 @@ impl Entry {
 }
 
 impl HeldFolder<'_> {
-    /// A lock that keeps a whole entry in place; `None` if it is not there or still comes.
+    /// A lock that protects a complete entry from eviction; `None` if it is absent or being downloaded.
     pub(super) fn pin(&self, entry: &Entry) -> Result<Option<File>> {
         if !entry.is_whole() {
             return Ok(None);
         }
         let path = self.folder.lock_of(entry);
-        let lock = open_shared(&path).map_err(CorpusError::io("lock", &path))?;
+        let lock = open_shared(&path).map_err(io("lock", &path))?;
         if let Some(lock) = &lock {
             touch(lock, &path)?;
         }
         Ok(lock)
     }
 
-    /// Claims an absent entry: room is made for it, and what a killed process left of it goes.
+    /// Claims an absent entry: makes room for it, and removes what a killed process left of it.
     ///
-    /// An entry counts as soon as it has a lock; so room comes first, and a process that is killed in between leaves the
-    /// folder within its bound.
+    /// An entry counts as soon as it has a lock. So room is made first, and a kill in between leaves the folder within its
+    /// bound.
     pub(super) fn claim(&self, entry: &Entry) -> Result<Claim> {
         let path = self.folder.lock_of(entry);
-        let lock = || open_locked(&path).map_err(CorpusError::io("lock", &path));
-        let left = match path.try_exists().map_err(CorpusError::io("read", &path))? {
+        let lock = || open_locked(&path).map_err(io("lock", &path));
+        let left = match path.try_exists().map_err(io("read", &path))? {
             true => match lock()? {
                 None => return Ok(Claim::Taken),
                 left => left,
@@ -143,10 +143,10 @@ impl HeldFolder<'_> {
         }
         let mut found = self.list()?;
         if let Some(own) = found.remove(&entry.key) {
-            own.files.iter().try_for_each(|path| remove(path))?;
+            own.files.iter().try_for_each(|path| remove_if_present(path))?;
         }
         if !self.make_room(found, entry.bytes)? {
-            remove(&path)?;
+            remove_if_present(&path)?;
             return Ok(Claim::NoRoom);
         }
         let Some(lock) = left.map_or_else(lock, |left| Ok(Some(left)))? else {
@@ -159,15 +159,15 @@ impl HeldFolder<'_> {
     /// Removes an entry whose exclusive lock is `lock`.
     pub(super) fn remove(&self, entry: &Entry, lock: File) -> Result<()> {
         if let Some(found) = self.list()?.remove(&entry.key) {
-            found.files.iter().try_for_each(|path| remove(path))?;
+            found.files.iter().try_for_each(|path| remove_if_present(path))?;
         }
-        remove(&self.folder.lock_of(entry))?;
+        remove_if_present(&self.folder.lock_of(entry))?;
         drop(lock);
         Ok(())
     }
 
-    /// Removes some of `found` that nobody uses, least recently used first, until `wanted` bytes fit beside the others;
-    /// `false`, and nothing is removed, where those in use take too much.
+    /// Evicts unused entries of `found`, least recently used first, until `wanted` more bytes fit. `false`, and nothing is
+    /// removed, if those in use leave too little room.
     fn make_room(&self, found: BTreeMap<String, Found>, wanted: u64) -> Result<bool> {
         let mut bytes = total(&found).saturating_add(wanted);
         let mut found: Vec<(String, Found)> = found.into_iter().collect();
@@ -179,7 +179,7 @@ impl HeldFolder<'_> {
             }
             let lock = match &entry.lock {
                 None => None,
-                Some(path) => match open_locked(path).map_err(CorpusError::io("lock", path))? {
+                Some(path) => match open_locked(path).map_err(io("lock", path))? {
                     None => continue,
                     lock => lock,
                 },
@@ -193,40 +193,36 @@ impl HeldFolder<'_> {
         if idle.is_empty() {
             return Ok(true);
         }
-        // Listed again under their locks: a download may have named its file after the first listing, and ended.
+        // Listed again under their locks: a download may have ended since the first listing.
         let mut found = self.list()?;
         for (key, _lock) in idle {
             let Some(entry) = found.remove(&key) else { continue };
-            // The lock's file last: until then what is left counts.
+            // The lock file last: until then the rest counts.
             let mut files = entry.files.iter().chain(&entry.lock);
-            files.try_for_each(|path| remove(path))?;
+            files.try_for_each(|path| remove_if_present(path))?;
         }
         Ok(true)
     }
 
-    /// Bytes of all entries, those that still come counted whole.
+    /// Bytes of all entries, downloads in progress counted in full.
     pub(super) fn bytes(&self) -> Result<u64> {
         Ok(total(&self.list()?))
     }
 
-    /// The entries by key. Files with other names are none of the cache's.
+    /// The entries by key. Files with other names do not belong to the cache.
     fn list(&self) -> Result<BTreeMap<String, Found>> {
-        let folder = &self.folder.path;
         let mut found = BTreeMap::<String, Found>::new();
-        for file in fs::read_dir(folder).map_err(CorpusError::io("list", folder))? {
-            let path = file.map_err(CorpusError::io("list", folder))?.path();
+        for path in list(&self.folder.path)? {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             let Some((key, rest)) = name.as_deref().and_then(parse) else {
                 continue;
             };
             let metadata = match fs::metadata(&path) {
-                // A download gave a partial file its name meanwhile; that entry is locked.
+                // A download has just renamed its partial file; that entry is locked.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                metadata => metadata.map_err(CorpusError::io("read", &path))?,
+                metadata => metadata.map_err(io("read", &path))?,
             };
-            let used_at = metadata
-                .modified()
-                .map_err(CorpusError::io("read the time of", &path))?;
+            let used_at = metadata.modified().map_err(io("read the time of", &path))?;
             let entry = found.entry(key.to_owned()).or_insert(Found {
                 bytes: 0,
                 used_at: SystemTime::UNIX_EPOCH,
@@ -275,15 +271,7 @@ fn total(found: &BTreeMap<String, Found>) -> u64 {
         .fold(0, |sum, entry| sum.saturating_add(entry.bytes))
 }
 
-/// Says that an entry has been used.
+/// Marks an entry as just used.
 fn touch(lock: &File, path: &Path) -> Result<()> {
-    lock.set_modified(SystemTime::now())
-        .map_err(CorpusError::io("write", path))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(CorpusError::io("remove", path)(error)),
-        _ => Ok(()),
-    }
+    Ok(lock.set_modified(SystemTime::now()).map_err(io("write", path))?)
 }

@@ -1,13 +1,12 @@
-//! Remote shards on local disk, within a bound, fetched ahead of their use.
+//! A bounded cache of remote shards on local disk, with prefetching.
 //!
-//! A shard that is asked for is downloaded unless it is there, and pinned while it is open; shards not in
-//! use go, least recently used first, when room is needed. [`ShardCache::prefetch`] starts a download in
-//! the background, so a reader that says what comes next never waits for a store that is fast enough.
-//! Files stay between runs: their names hold a hash of address, version and size.
+//! Opening a shard downloads it if needed and pins it; unpinned shards are evicted, least recently used first, when room is
+//! needed. [`ShardCache::prefetch`] starts a download in the background, so a reader that announces the next shard never
+//! waits for a fast enough store. Files stay between runs: their names contain a hash of address, version and size.
 //!
-//! Any number of processes share a folder, such as the ranks of a node: a shard comes once for all of them,
-//! the bound holds over all, and what one of them reads stays in place. Where others use all the room, a
-//! reader waits for them; so a reader should hold one shard at a time, and only while it reads.
+//! Any number of processes, such as the ranks of a node, share a folder: each shard is downloaded once for all, the bound
+//! holds over all, and a pinned shard stays in place. If others use all the room, a reader waits for them; so a reader
+//! should hold one shard at a time, and only while it reads.
 
 mod bundle;
 mod folder;
@@ -27,10 +26,10 @@ use crate::shards::{OpenShard, Shard, Shards};
 pub use bundle::Bundle;
 use folder::{CacheFolder, Claim, Entry};
 
-/// How often it is looked whether another process is done: doubles from the first to the last.
+/// Interval of polling for other processes; doubles from the first to the second.
 const POLL: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(200)];
 
-/// A wait for room that is longer than this is reported.
+/// A longer wait for room is reported.
 const LONG: Duration = Duration::from_secs(30);
 
 /// A bounded folder of remote files.
@@ -46,7 +45,7 @@ struct Shared {
     bundles: Vec<Bundle>,
     entries: Vec<Entry>,
     shards: Vec<Shard>,
-    /// Whether there is room for a file besides the one that is read.
+    /// Whether there is room for a file besides the one being read.
     prefetches: bool,
     client: RemoteClient,
     /// Locked after the folder is held, never before.
@@ -54,16 +53,16 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What this handle does with the folder.
+/// The downloads and pins of this handle.
 #[derive(Debug, Default)]
 struct State {
     coming: HashMap<usize, AbortHandle>,
     failed: HashMap<usize, CorpusError>,
-    /// How often each is open.
+    /// Open handles per file.
     pins: HashMap<usize, usize>,
 }
 
-/// Keeps a cached file in place while it lives.
+/// Protects a cached file from eviction while it lives.
 #[derive(Debug)]
 pub struct Pin {
     shared: Arc<Shared>,
@@ -102,23 +101,20 @@ impl ShardCache {
         let largest = bundles.iter().max_by_key(|bundle| bundle.bytes());
         let bytes = largest.map_or(0, Bundle::bytes);
         if let Some(largest) = largest.filter(|_| bytes > most_bytes) {
+            let name = &largest.main.shard.name;
             let problem = format!(
-                "`{}` has {bytes} bytes, the cache holds {most_bytes}; raise its size to at least that, twice for \
-                 prefetching",
-                largest.main.shard.name
+                "`{name}` has {bytes} bytes, the cache holds {most_bytes}; raise its size to at least that, twice for \
+                 prefetching"
             );
             return Err(CorpusError::source(source, problem));
         }
         let folder = CacheFolder::create(folder.as_ref(), most_bytes)?;
         let entry = |bundle: &Bundle| {
             let key = bundle.key();
-            let files = bundle.files(&folder.path_of(&key, bundle.base()));
+            let files = bundle.files(&folder.path_of(&key, bundle.base())).into_iter();
             Entry {
                 bytes: bundle.bytes(),
-                files: files
-                    .into_iter()
-                    .map(|(file, path)| (path, file.shard.bytes))
-                    .collect(),
+                files: files.map(|(file, path)| (path, file.shard.bytes)).collect(),
                 key,
             }
         };
@@ -141,7 +137,7 @@ impl ShardCache {
         })
     }
 
-    /// Bytes in the folder, downloads under way counted whole.
+    /// Bytes in the folder, downloads in progress counted in full.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -161,11 +157,8 @@ impl Shards for ShardCache {
 
     fn open(&self, index: usize) -> Result<OpenShard> {
         let shared = &self.shared;
-        let Some((entry, (path, _))) = shared
-            .entries
-            .get(index)
-            .and_then(|entry| Some((entry, entry.files.last()?)))
-        else {
+        let entry = shared.entries.get(index);
+        let Some((entry, (path, _))) = entry.and_then(|entry| Some((entry, entry.files.last()?))) else {
             let problem = format!("it has no file {index}, it has {}", shared.entries.len());
             return Err(CorpusError::source(&shared.source, problem));
         };
@@ -177,14 +170,12 @@ impl Shards for ShardCache {
             if let Some(lock) = lock {
                 state.failed.remove(&index);
                 *state.pins.entry(index).or_default() += 1;
-                return Ok(OpenShard::pinned(
-                    path.clone(),
-                    Pin {
-                        shared: shared.clone(),
-                        index,
-                        lock: Some(lock),
-                    },
-                ));
+                let pin = Pin {
+                    shared: shared.clone(),
+                    index,
+                    lock: Some(lock),
+                };
+                return Ok(OpenShard::pinned(path.clone(), pin));
             }
             if let Some(error) = state.failed.remove(&index) {
                 return Err(error);
@@ -214,7 +205,7 @@ impl Shards for ShardCache {
     }
 
     fn prefetch(&self, index: usize) {
-        // What cannot be had now is reported when it is really needed.
+        // A failure is reported when the file is opened.
         let _ = self.try_prefetch(index);
     }
 }
@@ -225,10 +216,8 @@ impl ShardCache {
         let Some(entry) = shared.entries.get(index) else {
             return Ok(());
         };
-        let is_known = {
-            let state = shared.state();
-            state.coming.contains_key(&index) || state.failed.contains_key(&index)
-        };
+        let known = |state: &State| state.coming.contains_key(&index) || state.failed.contains_key(&index);
+        let is_known = known(&shared.state());
         if is_known || !shared.prefetches || entry.is_whole() {
             return Ok(());
         }
@@ -245,46 +234,39 @@ impl ShardCache {
             shared: self.shared.clone(),
             index,
             lock: Some(lock),
-            is_whole: false,
-            error: None,
+            result: None,
         };
         let task = self.shared.client.spawn(async move {
-            let result = download.shared.download(index).await;
-            download.end(result);
+            download.result = Some(download.shared.download(index).await);
+            drop(download);
         });
         state.coming.insert(index, task);
     }
 }
 
-/// A file that is coming. Whatever ends it gives back what it does not need: an abort too.
+/// A download in progress. Unless it succeeds, dropping it (by an abort too) removes the entry.
 struct Download {
     shared: Arc<Shared>,
     index: usize,
     lock: Option<File>,
-    is_whole: bool,
-    error: Option<CorpusError>,
-}
-
-impl Download {
-    fn end(&mut self, result: Result<()>) {
-        self.is_whole = result.is_ok();
-        self.error = result.err();
-    }
+    /// `None` until the download has ended.
+    result: Option<Result<()>>,
 }
 
 impl Drop for Download {
     fn drop(&mut self) {
         let shared = &self.shared;
         let (entry, lock) = (shared.entries.get(self.index), self.lock.take());
-        if let (false, Some(entry), Some(lock)) = (self.is_whole, entry, lock)
+        if !matches!(self.result, Some(Ok(())))
+            && let (Some(entry), Some(lock)) = (entry, lock)
             && let Ok(held) = shared.folder.hold()
         {
-            // What cannot be removed counts as the entry's until it is claimed again, or makes room.
+            // What cannot be removed counts as the entry's until it is claimed again or evicted.
             let _ = held.remove(entry, lock);
         }
         let mut state = shared.state();
         state.coming.remove(&self.index);
-        if let Some(error) = self.error.take() {
+        if let Some(Err(error)) = self.result.take() {
             state.failed.insert(self.index, error);
         }
         drop(state);
@@ -293,17 +275,14 @@ impl Drop for Download {
 }
 
 impl Drop for ShardCache {
-    /// Ends the downloads under way. When it returns their locks are given up and their unfinished files gone; whole
+    /// Aborts downloads in progress, and waits until their locks are released and their partial files removed. Complete
     /// files stay for the next run.
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.coming.values().for_each(AbortHandle::abort);
         while !state.coming.is_empty() {
-            state = self
-                .shared
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = self.shared.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -325,16 +304,16 @@ impl Shared {
         Ok(())
     }
 
-    /// Waiting helps only while others use the room.
+    /// Fails if this handle's own pins leave too little room, so that waiting cannot help.
     fn check_own_pins(&self, state: &State, wanted: &Entry) -> Result<()> {
         let pinned = state.pins.keys().filter_map(|index| self.entries.get(*index));
         let needed = pinned.fold(wanted.bytes, |sum, entry| sum.saturating_add(entry.bytes));
         if needed <= self.folder.most_bytes() {
             return Ok(());
         }
+        let bytes = self.folder.most_bytes();
         let problem = format!(
-            "the cache of {} bytes is full of files in use; raise its size to hold all that are open at once",
-            self.folder.most_bytes()
+            "the cache of {bytes} bytes is full of files in use; raise its size to hold all that are open at once"
         );
         Err(CorpusError::source(&self.source, problem))
     }

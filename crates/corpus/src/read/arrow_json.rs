@@ -1,10 +1,9 @@
-//! Arrow arrays as JSON values: what the same rows have as JSON lines, with null for what is absent.
+//! Arrow arrays as JSON values: the same as from JSON lines, with null for absent fields.
 //!
-//! A recursion of its own rather than the `arrow-json` crate: that one writes text to be parsed again.
+//! Rejected: the `arrow-json` crate, which writes text to be parsed again.
 //!
-//! Structs keep all their fields, absent ones as null, in the order of the schema: which of them a row had is
-//! not in the file, and whoever reads the rows says what null means. `float32` widens to the nearest `f64`,
-//! digits and all, as in Python. What each type becomes: [`super::open_values`].
+//! Structs keep all fields in the order of the schema, absent ones as null: the file does not say which of them a row had.
+//! `float32` widens to the nearest `f64`, as in Python. For the mapping of types see [`super::open_values`].
 
 use std::collections::HashSet;
 
@@ -22,14 +21,14 @@ use serde_json::{Map, Number, Value};
 
 use super::{Columns, Replaced};
 
-/// Why a schema or a value has no JSON form, with the path of its column.
+/// Why a schema or a value has no JSON form, with its column's path.
 type Problem = String;
 
-/// Stands for a number that JSON does not have until [`rows`] counts those of each row. Text never is made of
-/// these characters alone: Unicode has none for them.
+/// Placeholder for a number that JSON cannot represent, until [`rows`] counts those of each row. These are noncharacters of
+/// Unicode, so no text consists of them alone.
 const NO_NUMBER: &str = "\u{fdd0}\u{fdd1}";
 
-/// Decimals of so many digits are the nearest float's own digits.
+/// Decimals of at most this many digits survive the conversion to a float.
 const FLOAT_DIGITS: usize = 15;
 
 /// Whether all of `columns` have a JSON form.
@@ -108,11 +107,8 @@ pub(super) fn rows(batch: &RecordBatch, fields: &Fields) -> Result<Replacing, Pr
         let mut row = Value::Object(row);
         let numbers = if has_floats { without_numbers(&mut row) } else { 0 };
         if numbers > 0 {
-            let found = Replaced {
-                numbers,
-                ..Replaced::default()
-            };
-            replaced.push((index, found));
+            let surrogates = 0;
+            replaced.push((index, Replaced { surrogates, numbers }));
         }
         rows.push(row);
     }
@@ -130,7 +126,7 @@ fn holds_floats(kind: &DataType) -> bool {
     }
 }
 
-/// Makes null of each [`NO_NUMBER`]; how many there are.
+/// Replaces each [`NO_NUMBER`] by null and counts them.
 fn without_numbers(value: &mut Value) -> u64 {
     match value {
         Value::String(text) if text == NO_NUMBER => {
@@ -143,7 +139,7 @@ fn without_numbers(value: &mut Value) -> u64 {
     }
 }
 
-/// One value a row. Nested arrays are converted whole and then dealt out to the rows.
+/// One value per row. Nested arrays are converted as a whole and then distributed to the rows.
 fn values(array: &dyn Array, path: &str) -> Result<Vec<Value>, Problem> {
     match array.data_type() {
         DataType::Null => Ok(vec![Value::Null; array.len()]),
@@ -163,18 +159,16 @@ fn values(array: &dyn Array, path: &str) -> Result<Vec<Value>, Problem> {
         DataType::Float64 => Ok(floats::<Float64Type>(array, |value| value)),
         DataType::Decimal128(..) => Ok(decimals::<Decimal128Type>(array)),
         DataType::Decimal256(..) => Ok(decimals::<Decimal256Type>(array)),
-        DataType::Date32 => printed::<Date32Type>(array, path, |day| {
-            as_date::<Date32Type>(i64::from(day)).map(|date| date.to_string())
-        }),
-        DataType::Time32(_) => printed::<Time32MillisecondType>(array, path, |time| {
-            as_time::<Time32MillisecondType>(i64::from(time)).map(|time| time.to_string())
-        }),
-        DataType::Time64(TimeUnit::Nanosecond) => printed::<Time64NanosecondType>(array, path, |time| {
-            as_time::<Time64NanosecondType>(time).map(|time| time.to_string())
-        }),
-        DataType::Time64(_) => printed::<Time64MicrosecondType>(array, path, |time| {
-            as_time::<Time64MicrosecondType>(time).map(|time| time.to_string())
-        }),
+        DataType::Date32 => printed::<Date32Type, _>(array, path, as_date::<Date32Type>),
+        DataType::Time32(_) => {
+            printed::<Time32MillisecondType, _>(array, path, as_time::<Time32MillisecondType>)
+        }
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            printed::<Time64NanosecondType, _>(array, path, as_time::<Time64NanosecondType>)
+        }
+        DataType::Time64(_) => {
+            printed::<Time64MicrosecondType, _>(array, path, as_time::<Time64MicrosecondType>)
+        }
         DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
             moments::<TimestampNanosecondType>(array, path, zone.is_some())
         }
@@ -233,7 +227,7 @@ fn decimals<T: DecimalType + ArrowPrimitiveType>(array: &dyn Array) -> Vec<Value
     (0..array.len()).map(decimal).collect()
 }
 
-/// A number, unless that loses digits.
+/// A number, or text if a float would lose digits.
 fn decimal(text: String) -> Value {
     if let Ok(integer) = text.parse::<i64>() {
         return Value::from(integer);
@@ -246,29 +240,29 @@ fn decimal(text: String) -> Value {
     }
 }
 
-/// Values as `print` writes them, which it cannot where they are beyond the calendar.
-fn printed<T: ArrowPrimitiveType>(
+/// Values as text; those outside the calendar are errors.
+fn printed<T: ArrowPrimitiveType<Native: Into<i64>>, P: ToString>(
     array: &dyn Array,
     path: &str,
-    print: impl Fn(T::Native) -> Option<String>,
+    read: impl Fn(i64) -> Option<P>,
 ) -> Result<Vec<Value>, Problem> {
-    let value = |value: Option<T::Native>| match value {
+    let value = |value: Option<T::Native>| match value.map(Into::into) {
         None => Ok(Value::Null),
-        Some(value) => print(value)
-            .map(Value::String)
-            .ok_or_else(|| format!("its column `{path}` holds {value:?}, which is no time")),
+        Some(value) => read(value)
+            .map(|read| Value::String(read.to_string()))
+            .ok_or_else(|| format!("its column `{path}` holds {value}, which is not a time")),
     };
     array.as_primitive::<T>().iter().map(value).collect()
 }
 
-/// Moments as Python prints them; those of a zone are kept in UTC.
+/// Timestamps as Python prints them; those with a time zone are stored in UTC.
 fn moments<T: ArrowPrimitiveType<Native = i64>>(
     array: &dyn Array,
     path: &str,
     has_zone: bool,
 ) -> Result<Vec<Value>, Problem> {
     let zone = if has_zone { "+00:00" } else { "" };
-    printed::<T>(array, path, |value| {
+    printed::<T, _>(array, path, |value| {
         let moment = as_datetime::<T>(value)?;
         let form = match moment.and_utc().timestamp_subsec_nanos() {
             0 => "%Y-%m-%d %H:%M:%S",
@@ -287,10 +281,10 @@ fn structs(array: &StructArray, path: &str) -> Result<Vec<Value>, Problem> {
         columns.push((field.name(), values.into_iter()));
     }
     let row = |row| {
-        let mut object = Map::with_capacity(columns.len());
-        for (name, column) in &mut columns {
-            object.insert((*name).clone(), column.next().unwrap_or_default());
-        }
+        let entries = columns.iter_mut();
+        let object = entries
+            .map(|(name, column)| ((*name).clone(), column.next().unwrap_or_default()))
+            .collect();
         match array.is_null(row) {
             true => Value::Null,
             false => Value::Object(object),
@@ -308,7 +302,7 @@ fn lists<O: OffsetSizeTrait>(
     Ok(deal(array, |row| list.value_length(row).as_usize(), all))
 }
 
-/// Objects where all keys are text, else lists of `[key, value]`.
+/// Objects if all keys are text, else lists of `[key, value]`.
 fn maps(map: &MapArray, path: &str) -> Result<Vec<Value>, Problem> {
     let entries = covered(map.entries(), map.value_offsets());
     let mut columns = entries.as_struct().columns().iter();
@@ -333,24 +327,21 @@ fn object(pairs: Value) -> Value {
     let Value::Array(pairs) = pairs else {
         return pairs;
     };
-    let entry = |pair: Value| match pair {
-        Value::Array(pair) => match <[Value; 2]>::try_from(pair) {
-            Ok([Value::String(key), value]) => Some((key, value)),
-            _ => None,
-        },
+    let entry = |mut pair: Value| match (pair[0].take(), pair[1].take()) {
+        (Value::String(key), value) => Some((key, value)),
         _ => None,
     };
     Value::Object(pairs.into_iter().filter_map(entry).collect())
 }
 
-/// The part of the items that the lists cover: a list array may begin in the middle of its items.
+/// The items that the lists cover: a sliced list array may start in the middle of its items.
 fn covered<O: OffsetSizeTrait>(all: &dyn Array, offsets: &[O]) -> ArrayRef {
     let start = offsets.first().map_or(0, |offset| offset.as_usize());
     let end = offsets.last().map_or(start, |offset| offset.as_usize());
     all.slice(start, end - start)
 }
 
-/// Deals `all` out to the rows of `array`, which take `length` each; null rows drop theirs.
+/// Distributes `all` to the rows of `array`, `length` each; null rows drop theirs.
 fn deal(array: &dyn Array, length: impl Fn(usize) -> usize, all: Vec<Value>) -> Vec<Value> {
     let mut all = all.into_iter();
     let row = |row| {

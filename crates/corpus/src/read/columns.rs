@@ -1,11 +1,11 @@
-//! Which columns of rows are read.
+//! Selection of columns.
 
 use std::sync::Arc;
 
-/// The columns that somebody reads. The others stay null in a row, so that messages can name them.
+/// The columns to read. The others are null in a row, so that messages can name them.
 #[derive(Debug, Clone)]
 pub enum Columns {
-    /// Every one.
+    /// All.
     All,
     /// Those of these names.
     Named(Arc<[String]>),

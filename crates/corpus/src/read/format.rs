@@ -1,14 +1,16 @@
-//! How a file of rows is stored. Its name says whether it holds rows, its first bytes how: names lie
-//! (`wget` unpacks a `.gz` and keeps the name), magic numbers do not.
+//! The format of a file of rows. Its name says whether it holds rows, its first bytes how: names lie (`wget` unpacks a `.gz`
+//! and keeps the name), magic numbers do not.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use smollm3_files::io;
+
 use super::json::without_mark;
 use crate::error::{CorpusError, Result};
 
-/// How the rows of a file are stored.
+/// The format of a file of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowFormat {
     /// Apache Parquet.
@@ -27,12 +29,12 @@ pub(super) enum Compression {
     Xz,
 }
 
-/// Names a corpus file may end in, for messages.
+/// The supported file extensions, for messages.
 pub const ROW_FILE_NAMES: &str =
     ".parquet, .jsonl, .ndjson or .json, the last three also with .gz, .zst, .bz2 or .xz";
 
-/// Endings of compressed files. Those that are not read count too: a file must not be passed over in
-/// silence because of how it is compressed.
+/// Extensions of compressed files. Unsupported ones are included, so that such files are refused rather than silently
+/// skipped.
 const PACKED: [&str; 13] = [
     ".gz", ".gzip", ".zst", ".zstd", ".bz2", ".xz", ".lzma", ".lz4", ".br", ".sz", ".snappy", ".zip", ".7z",
 ];
@@ -46,40 +48,32 @@ pub fn is_row_file(name: &str) -> bool {
         .any(|ending| stem.ends_with(ending))
 }
 
-/// A name without the ending of a compressed file, and that ending.
+/// Splits off the extension of a compressed file.
 fn split(name: &str) -> (&str, Option<&'static str>) {
-    let found = PACKED
-        .iter()
-        .find_map(|ending| Some((name.strip_suffix(ending)?, *ending)));
-    match found {
-        Some((stem, ending)) => (stem, Some(ending)),
-        None => (name, None),
-    }
+    let mut endings = PACKED.iter();
+    let found = endings.find_map(|ending| Some((name.strip_suffix(ending)?, Some(*ending))));
+    found.unwrap_or((name, None))
 }
 
-/// What files begin with that are read.
+/// Magic numbers of supported formats.
 const MAGIC: [(&[u8], RowFormat); 6] = [
     (b"PAR1", RowFormat::Parquet),
     (b"\x1f\x8b", RowFormat::Json(Compression::Gzip)),
     (b"\x28\xb5\x2f\xfd", RowFormat::Json(Compression::Zstd)),
     (b"BZh", RowFormat::Json(Compression::Bzip2)),
     (b"\xfd7zXZ\0", RowFormat::Json(Compression::Xz)),
-    // An encrypted footer, on which the Parquet reader has its own words.
+    // An encrypted footer, which the Parquet reader refuses in its own words.
     (b"PARE", RowFormat::Parquet),
 ];
 
-/// What files begin with that are not read, and the remedy.
+const LZ4: &str = "it is compressed with lz4; unpack it (`lz4 -d`)";
+
+/// Magic numbers of formats that are not supported, and the remedy.
 const REFUSED: [(&[u8], &str); 9] = [
     (b"PK\x03\x04", "it is a zip archive; unpack it (`unzip`)"),
     (b"7z\xbc\xaf\x27\x1c", "it is a 7z archive; unpack it (`7z x`)"),
-    (
-        b"\x04\x22\x4d\x18",
-        "it is compressed with lz4; unpack it (`lz4 -d`)",
-    ),
-    (
-        b"\x02\x21\x4c\x18",
-        "it is compressed with lz4; unpack it (`lz4 -d`)",
-    ),
+    (b"\x04\x22\x4d\x18", LZ4),
+    (b"\x02\x21\x4c\x18", LZ4),
     (
         b"\xff\x06\0\0sNaPpY",
         "it is compressed with Snappy; unpack it (`snzip -d`)",
@@ -96,23 +90,20 @@ const REFUSED: [(&[u8], &str); 9] = [
     ),
 ];
 
-/// The format of the file at `path`. `name` stands in messages: a cached copy has another path.
+/// The format of the file at `path`. `name` is for messages: a cached copy has another path.
 ///
 /// # Errors
-/// A file that cannot be opened, or whose name or first bytes are those of another kind of file, with the
-/// remedy.
+/// The file cannot be opened, or its name or first bytes are those of an unsupported format; the message has the remedy.
 pub(super) fn detect(path: &Path, name: &str) -> Result<RowFormat> {
     let refuse = |problem: &str| Err(CorpusError::source(name, problem));
     if !is_row_file(name) {
-        let problem = format!("its name does not tell the format; it must end in {ROW_FILE_NAMES}");
-        return refuse(&problem);
+        return refuse(&format!(
+            "its name does not tell the format; it must end in {ROW_FILE_NAMES}"
+        ));
     }
     let mut head = Vec::with_capacity(64);
-    let file = File::open(path).map_err(CorpusError::io("open", path))?;
-    file.take(64)
-        .read_to_end(&mut head)
-        .map_err(CorpusError::io("read", path))?;
-
+    let file = File::open(path).map_err(io("open", path))?;
+    file.take(64).read_to_end(&mut head).map_err(io("read", path))?;
     if let Some((_, remedy)) = REFUSED.iter().find(|(magic, _)| head.starts_with(magic)) {
         return refuse(remedy);
     }
@@ -124,7 +115,7 @@ pub(super) fn detect(path: &Path, name: &str) -> Result<RowFormat> {
     }
     let known = MAGIC.iter().find(|(magic, _)| head.starts_with(magic));
     let known = known.map(|(_, format)| *format).or_else(|| {
-        // Skippable frames, which some tools write first.
+        // Skippable frames, with which some tools begin.
         let skippable = matches!(head.as_slice(), [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
         skippable.then_some(RowFormat::Json(Compression::Zstd))
     });
@@ -134,7 +125,7 @@ pub(super) fn detect(path: &Path, name: &str) -> Result<RowFormat> {
         }
         Some(format) => Ok(format),
         None if stem.ends_with(".parquet") => Ok(RowFormat::Parquet),
-        // Unless somebody unpacked it and kept the name.
+        // Unless it was unpacked under the same name.
         None if packed.is_some() && !is_json(&head) => {
             let ending = packed.unwrap_or_default();
             refuse(&format!(
@@ -145,7 +136,7 @@ pub(super) fn detect(path: &Path, name: &str) -> Result<RowFormat> {
     }
 }
 
-/// Whether a file begins as one of JSON does; an empty one has no rows.
+/// Whether a file begins like JSON; an empty one has no rows.
 fn is_json(head: &[u8]) -> bool {
     let text = without_mark(head).trim_ascii_start();
     matches!(text.first(), None | Some(b'{' | b'['))

@@ -1,9 +1,8 @@
-//! One row of JSON: one field of its object without building the object, or the object with the fields that
-//! are wanted.
+//! One row of JSON: one field of its object without building the object, or the object with selected fields.
 //!
-//! Other fields are walked over, not stored, and text without escapes is borrowed from the line: this runs at
-//! several hundred megabytes a second a core, far faster than tokenising. What stands in those fields is never
-//! in the way, neither bytes that are no UTF-8 nor what only Python takes for JSON (see `mend.rs`).
+//! Other fields are skipped, not stored, and text without escapes is borrowed from the line: this runs at several hundred
+//! megabytes a second per core, far faster than tokenising. The contents of skipped fields never matter, neither invalid
+//! UTF-8 nor what only Python accepts as JSON (see `mend.rs`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +14,7 @@ use serde_json::{Map, Value as Json};
 use super::mend::{Replaced, mend};
 use super::{Columns, RowProblem, RowText};
 
-/// The text under `column` in `line`; `None` for a line of white space.
+/// The text of `column` in `line`; `None` for a blank line.
 pub(super) fn text_of<'a>(line: &'a [u8], column: &str) -> Result<Option<RowText<'a>>, RowProblem> {
     let line = Line::new(line);
     if line.text.is_empty() {
@@ -32,8 +31,8 @@ pub(super) fn text_of<'a>(line: &'a [u8], column: &str) -> Result<Option<RowText
                     (Found::Text(Cow::Owned(text)), halves)
                 }
                 Ok(Found::Nothing) => (Found::Nothing, 0),
-                Ok(Found::Null) => (Found::Null, 0),
-                Ok(Found::Other(kind)) => (Found::Other(kind), 0),
+                Ok(Found::Null) => return Err(RowProblem::Null),
+                Ok(Found::Other(kind)) => return Err(RowProblem::NotText(kind)),
                 Err(error) => return Err(line.problem(&error, mended.column(error.column()))),
             }
         }
@@ -49,8 +48,7 @@ pub(super) fn text_of<'a>(line: &'a [u8], column: &str) -> Result<Option<RowText
     }
 }
 
-/// The object in `line` with its `columns`, the others null, and what was replaced in it; `None` for a line
-/// of white space.
+/// The object in `line` with its `columns`, the others null, and the replacements in it; `None` for a blank line.
 pub(super) fn object_of(line: &[u8], columns: &Columns) -> Result<Option<(Json, Replaced)>, RowProblem> {
     let line = Line::new(line);
     if line.text.is_empty() {
@@ -74,7 +72,7 @@ pub(super) fn is_blank(line: &[u8]) -> bool {
     Line::new(line).text.is_empty()
 }
 
-/// A text without the byte order mark that some tools begin files with.
+/// A text without a leading byte order mark.
 pub(super) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
@@ -94,7 +92,7 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn new(line: &'a [u8]) -> Self {
-        // Of joined files, every one may begin with a mark.
+        // In concatenated files, each may begin with a mark.
         let text = without_mark(line).trim_ascii_start();
         Line {
             indent: line.len() - text.len(),
@@ -102,7 +100,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// What is wrong with it, in the words of the parser, which stopped in `column` (in bytes, from 1).
+    /// The problem in the parser's words; it stopped in `column` (in bytes, from 1).
     fn problem(&self, error: &serde_json::Error, column: usize) -> RowProblem {
         if std::str::from_utf8(self.text).is_err() {
             return RowProblem::NotUtf8;
@@ -132,7 +130,7 @@ impl<'a> Line<'a> {
         RowProblem::BrokenJson(format!("{words} {place}{remedy}"))
     }
 
-    /// What a value that is no object is.
+    /// The kind of a valid value that is not an object.
     fn other_value(&self) -> Option<&'static str> {
         let kind = match self.text.first()? {
             b'[' => "a list",
@@ -142,13 +140,12 @@ impl<'a> Line<'a> {
             b'-' | b'0'..=b'9' => "a number",
             _ => return None,
         };
-        serde_json::from_slice::<IgnoredAny>(self.text)
-            .is_ok()
-            .then_some(kind)
+        let is_valid = serde_json::from_slice::<IgnoredAny>(self.text).is_ok();
+        is_valid.then_some(kind)
     }
 }
 
-/// An object, of which the fields of `columns` are kept; the last one where one is given twice.
+/// Keeps the fields of `columns`; of duplicates the last.
 struct Fields<'c> {
     columns: &'c Columns,
 }
@@ -188,7 +185,7 @@ enum Found<'a> {
     Text(Cow<'a, str>),
 }
 
-/// An object, of which only `column` is kept; the last one where it is given twice.
+/// Keeps only `column`; of duplicates the last.
 struct TextField<'c> {
     column: &'c str,
 }
@@ -230,7 +227,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        // As bytes, which need not be UTF-8: another key is never in the way either.
+        // As bytes: other keys need not be UTF-8 either.
         deserializer.deserialize_bytes(self)
     }
 }

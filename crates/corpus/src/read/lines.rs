@@ -1,9 +1,7 @@
-//! Files of JSON as runs of rows that are not parsed yet: the lines of a file of lines, the elements of a
-//! file that is one list.
+//! Files of JSON as batches of unparsed rows: the lines of a file of lines, the elements of a file that is one list.
 //!
-//! One thread cuts the (unpacked) stream into batches of whole rows. To go on in the middle of a file the
-//! bytes before are skipped: at once in a plain file, by unpacking in a compressed one, which is still some
-//! twenty times faster than tokenising them was.
+//! One thread cuts the (unpacked) stream into batches of whole rows. To resume in the middle of a file, the bytes before are
+//! skipped: by seeking in a plain file, by unpacking in a compressed one, which is some twenty times faster than tokenising.
 
 use std::fs::File;
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
@@ -13,25 +11,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memchr2;
 
+use smollm3_files::io;
+
 use super::format::Compression;
 use super::json::without_mark;
-use super::list::List;
-use super::ready::ready;
+use super::list::{List, ready};
 use super::unpack::unpack;
 use super::{BATCH_BYTES, Position};
 use crate::error::{CorpusError, Result};
 
-/// A longer row is taken for a file that holds none.
+/// A longer row means that the file holds none.
 const LONGEST_ROW: usize = 1 << 30;
 
-/// Bytes that tell lines from a list and UTF-8 from other encodings.
+/// Bytes from which layout and encoding are detected.
 const HEAD: u64 = 4096;
 
 /// A run of rows of one file.
 pub(super) struct LineBatch {
     /// Where its first row begins.
     pub(super) start: Position,
-    /// Bytes of the file, as it lies on disk, read when the batch was done.
+    /// Bytes of the file, as stored, read when the batch was complete.
     pub(super) file_bytes: u64,
     pub(super) lines: Lines,
 }
@@ -41,7 +40,7 @@ pub(super) struct LineBatch {
 pub(super) struct Lines {
     buffer: Vec<u8>,
     ends: Vec<usize>,
-    /// What one is called in messages.
+    /// The word for a row in messages.
     pub(super) unit: &'static str,
 }
 
@@ -57,20 +56,18 @@ impl Lines {
 
     /// Row `line`; nothing past the last one.
     pub(super) fn line(&self, line: usize) -> &[u8] {
-        let start = line
-            .checked_sub(1)
-            .and_then(|before| self.ends.get(before))
-            .copied()
-            .unwrap_or(0);
-        let end = self.ends.get(line).copied().unwrap_or(start);
-        self.buffer.get(start..end).unwrap_or_default()
+        let end = |line: usize| self.ends.get(line).copied();
+        let start = line.checked_sub(1).and_then(end).unwrap_or(0);
+        self.buffer
+            .get(start..end(line).unwrap_or(start))
+            .unwrap_or_default()
     }
 }
 
 pub(super) fn open(path: &Path, name: &str, compression: Compression, from: Position) -> Result<LineBatches> {
     let read = Arc::new(AtomicU64::new(0));
-    let trouble = |error: io::Error| damaged(name, "line", from.rows, &error);
-    let open = || File::open(path).map_err(CorpusError::io("open", path));
+    let trouble = |error| damaged(name, "line", from.rows, &error);
+    let open = || File::open(path).map_err(io("open", path));
     let mut stream = unpack(open()?, compression, read.clone()).map_err(trouble)?;
 
     let mut head = Vec::new();
@@ -81,8 +78,7 @@ pub(super) fn open(path: &Path, name: &str, compression: Compression, from: Posi
         Box::new(Cursor::new(head).chain(stream))
     } else if compression == Compression::Plain {
         let mut file = open()?;
-        file.seek(SeekFrom::Start(from.bytes))
-            .map_err(CorpusError::io("read", path))?;
+        file.seek(SeekFrom::Start(from.bytes)).map_err(io("read", path))?;
         read.store(from.bytes, Ordering::Relaxed);
         unpack(file, compression, read.clone()).map_err(trouble)?
     } else {
@@ -125,7 +121,7 @@ enum Layout {
 }
 
 impl Layout {
-    /// What a file that begins with `head` is, or the remedy for what is no UTF-8.
+    /// The layout of a file that begins with `head`, or the remedy if it is not UTF-8.
     fn of(head: &[u8]) -> Result<Self, String> {
         let encoding = match head {
             [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
@@ -139,9 +135,8 @@ impl Layout {
                 "it is {encoding}, not UTF-8; convert it (`iconv -f {encoding} -t UTF-8`)"
             ));
         }
-        let text = without_mark(head).trim_ascii_start();
-        Ok(match text.first() {
-            Some(b'[') => Layout::List,
+        Ok(match without_mark(head).trim_ascii_start() {
+            [b'[', ..] => Layout::List,
             _ => Layout::Lines,
         })
     }
@@ -150,7 +145,7 @@ impl Layout {
 /// The batches of a file, in order.
 pub(super) struct LineBatches {
     name: String,
-    /// Where in its list a file is that is one.
+    /// The position in the list, for a file that is one.
     list: Option<List>,
     /// `None` after the end or an error.
     stream: Option<Box<dyn BufRead + Send>>,
@@ -211,8 +206,7 @@ impl Iterator for LineBatches {
     }
 }
 
-/// Appends a line with its end, which is LF, CR LF or CR, to `buffer`; false at the end of the stream. It
-/// stops at `most` bytes.
+/// Appends a line with its end (LF, CR LF or CR) to `buffer`; false at the end of the stream. Stops at `most` bytes.
 fn read_line(stream: &mut dyn BufRead, buffer: &mut Vec<u8>, most: usize) -> io::Result<bool> {
     let before = buffer.len();
     loop {

@@ -1,35 +1,32 @@
-//! A file that is one JSON list, cut into its elements as they come.
+//! A file that is one JSON list, streamed as its elements.
 //!
-//! Only brackets and strings are told apart; the elements are parsed later, as lines are. What belongs to the
-//! list itself (its brackets and commas) becomes a space, so that each element with the bytes around it
-//! stands where a line would.
+//! Only brackets and strings are recognised; the elements are parsed later, as lines are. The brackets and commas of the
+//! list itself become spaces, so that each element with the bytes around it takes the place of a line.
 
 use std::io::{self, BufRead};
 
 use memchr::memchr2;
 
-use super::ready::ready;
-
-/// Where in a list a reader is.
+/// The position of a reader in a list.
 #[derive(Debug, Default)]
 pub(super) struct List {
-    /// Open brackets, that of the list included.
+    /// Open brackets, including the list's.
     depth: u64,
     in_string: bool,
     /// The last byte was a backslash in a string.
     escaped: bool,
-    /// The list is over, and nothing follows it.
+    /// After the list, which nothing follows.
     ended: bool,
 }
 
-/// Why scanning ends.
+/// Why scanning stops.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// More bytes are needed.
     Bytes,
-    /// Behind the bracket that opens the list.
+    /// After the bracket that opens the list.
     Opening,
-    /// Behind the comma that follows an element.
+    /// After the comma that follows an element.
     Comma,
     /// Before the bracket that closes the list.
     Closing,
@@ -47,7 +44,7 @@ impl List {
     /// Appends the next element to `buffer`; false at the end of the list. It stops at `most` bytes.
     ///
     /// # Errors
-    /// Those of `stream`; a list without an end, or with something behind it.
+    /// Those of `stream`; a list without an end, or with something after it.
     pub(super) fn read_element(
         &mut self,
         stream: &mut dyn BufRead,
@@ -76,7 +73,7 @@ impl List {
             }
             match end {
                 End::Comma => return Ok(true),
-                // The bracket is left for the next call: to go on behind the last element is then as elsewhere.
+                // The bracket is left for the next call, so that resuming after the last element is no special case.
                 End::Closing if buffer.len() > before => return Ok(true),
                 End::Closing => {
                     nothing_follows(stream)?;
@@ -88,7 +85,7 @@ impl List {
         }
     }
 
-    /// How many of `bytes` come before the next thing of the list itself, and which that is.
+    /// How many of `bytes` come before the next bracket or comma of the list itself, and which that is.
     fn scan(&mut self, bytes: &[u8]) -> (usize, End) {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
@@ -114,7 +111,7 @@ impl List {
                         }
                     }
                     b']' if self.depth == 1 => return (at - 1, End::Closing),
-                    // Those of the list are never closed by what an element has too many of.
+                    // Surplus closing brackets of an element never close the list.
                     b']' | b'}' => self.depth = self.depth.saturating_sub(1).max(1),
                     b',' if self.depth == 1 => return (at, End::Comma),
                     _ => {}
@@ -125,7 +122,7 @@ impl List {
     }
 }
 
-/// Passes over the closing bracket and the white space behind it.
+/// Skips the closing bracket; only white space may follow.
 fn nothing_follows(stream: &mut dyn BufRead) -> io::Result<()> {
     stream.consume(1);
     loop {
@@ -140,4 +137,14 @@ fn nothing_follows(stream: &mut dyn BufRead) -> io::Result<()> {
         let blank = bytes.len();
         stream.consume(blank);
     }
+}
+
+/// The bytes that a stream has ready; none at its end.
+pub(super) fn ready(stream: &mut dyn BufRead) -> io::Result<&[u8]> {
+    while let Err(error) = stream.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    stream.fill_buf()
 }

@@ -1,31 +1,30 @@
-//! What Python's `json` writes and reads and JSON does not have, made readable.
+//! Makes Python's extensions of JSON parseable.
 //!
-//! `NaN`, `Infinity` and numbers beyond the range of `f64` become a string of one stand-in character, halves
-//! of surrogate pairs another. Whoever parses the line then sees where they are: in a field that nobody reads
-//! they are no obstacle, in one that is read they are replaced and counted. This runs on lines that `serde_json`
-//! refused, so it costs the others nothing; everything else that is wrong with a line stays wrong.
+//! `NaN`, `Infinity` and numbers beyond the range of `f64` become a string of one stand-in character, halves of surrogate
+//! pairs another. Fields that are not read may contain them; in fields that are read they are replaced and counted. This
+//! runs only on lines that `serde_json` refused; any other error remains.
 
 use serde_json::{Map, Value};
 
-/// Characters that Unicode keeps out of texts (U+FDD0 to U+FDEF), of which a line has not all.
+/// Noncharacters of Unicode (U+FDD0 to U+FDEF), of which no line has all.
 const STAND_INS: std::ops::RangeInclusive<char> = '\u{fdd0}'..='\u{fdef}';
 
-/// What was replaced in the fields of a row that are read.
+/// Replacements in the fields of a row that are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Replaced {
     /// Halves of surrogate pairs, read as U+FFFD.
     pub surrogates: u64,
-    /// Numbers that JSON does not have (NaN, infinities), read as null.
+    /// Numbers that JSON cannot represent (NaN, infinities), read as null.
     pub numbers: u64,
 }
 
 impl Replaced {
-    /// Whether anything was.
+    /// Whether there are any.
     pub fn any(&self) -> bool {
         *self != Replaced::default()
     }
 
-    /// The kinds, in words, for counting rows by.
+    /// Descriptions of the kinds, by which rows are counted.
     pub fn kinds(self) -> impl Iterator<Item = &'static str> {
         let surrogates = (self.surrogates > 0).then_some("with halves of surrogate pairs, read as U+FFFD");
         let numbers = (self.numbers > 0).then_some("with NaN or infinities, read as null");
@@ -33,12 +32,12 @@ impl Replaced {
     }
 }
 
-/// A line that can be parsed.
+/// A line made parseable.
 pub(super) struct Mended {
     pub(super) line: Vec<u8>,
     surrogate: char,
     number: char,
-    /// Where it became longer, each time by two bytes.
+    /// Where it grew, by two bytes each.
     longer: Vec<usize>,
 }
 
@@ -56,7 +55,7 @@ pub(super) fn mend(line: &[u8]) -> Option<Mended> {
     let mut at = 0;
     while let Some(byte) = line.get(at) {
         let rest = line.get(at..).unwrap_or_default();
-        let taken = match byte {
+        at += match byte {
             b'"' => mended.string(rest, &mut changed),
             b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => mended.word(rest, &mut changed),
             _ => {
@@ -64,23 +63,20 @@ pub(super) fn mend(line: &[u8]) -> Option<Mended> {
                 1
             }
         };
-        at += taken;
     }
     changed.then_some(mended)
 }
 
 /// Whether a character is in a line, as itself or escaped.
 fn holds(line: &[u8], character: char) -> bool {
-    let mut utf8 = [0; 4];
     let escaped = format!("\\u{:04x}", u32::from(character));
-    memchr::memmem::find(line, character.encode_utf8(&mut utf8).as_bytes()).is_some()
-        || line
-            .windows(escaped.len())
-            .any(|part| part.eq_ignore_ascii_case(escaped.as_bytes()))
+    let mut windows = line.windows(escaped.len());
+    memchr::memmem::find(line, character.to_string().as_bytes()).is_some()
+        || windows.any(|part| part.eq_ignore_ascii_case(escaped.as_bytes()))
 }
 
 impl Mended {
-    /// Takes over a string, with a stand-in for each half of a pair; how long it is.
+    /// Copies a string, with a stand-in for each half of a pair; returns its length.
     fn string(&mut self, rest: &[u8], changed: &mut bool) -> usize {
         self.line.push(b'"');
         let mut at = 1;
@@ -109,13 +105,13 @@ impl Mended {
         at
     }
 
-    /// Takes over a word or a number; how long it is.
+    /// Copies a word or a number, or writes a stand-in; returns its length.
     fn word(&mut self, rest: &[u8], changed: &mut bool) -> usize {
         let is_part = |byte: &&u8| matches!(byte, b'+' | b'-' | b'.') || byte.is_ascii_alphanumeric();
         let length = rest.iter().take_while(is_part).count().max(1);
         let word = rest.get(..length).unwrap_or_default();
         let behind = rest.get(length..).unwrap_or_default().trim_ascii_start();
-        // As a key it is no JSON to Python either.
+        // As a key it is invalid in Python too.
         if !has_no_json_form(word) || behind.starts_with(b":") {
             self.line.extend_from_slice(word);
             return length;
@@ -123,9 +119,7 @@ impl Mended {
         *changed = true;
         let start = self.line.len();
         self.line.push(b'"');
-        let mut utf8 = [0; 4];
-        self.line
-            .extend_from_slice(self.number.encode_utf8(&mut utf8).as_bytes());
+        self.line.extend_from_slice(self.number.to_string().as_bytes());
         self.line.push(b'"');
         if self.line.len() > start + length {
             self.longer.push(start);
@@ -135,25 +129,24 @@ impl Mended {
         length
     }
 
-    /// The column, from 1, that was `column` in the line as it came.
+    /// The column, from 1, in the original line.
     pub(super) fn column(&self, column: usize) -> usize {
         let grown = self.longer.iter().filter(|start| **start + 3 < column).count();
         column.saturating_sub(2 * grown).max(1)
     }
 
-    /// Whether a string stands for a number that JSON does not have.
+    /// Whether a string is the stand-in of a number.
     pub(super) fn is_number(&self, text: &str) -> bool {
-        let mut characters = text.chars();
-        characters.next() == Some(self.number) && characters.next().is_none()
+        text.chars().eq([self.number])
     }
 
-    /// A text with U+FFFD for halves of pairs, and how many those are.
+    /// A text with U+FFFD for halves of pairs, and their number.
     pub(super) fn text(&self, text: &str) -> (String, u64) {
         let halves = text.matches(self.surrogate).count() as u64;
         (text.replace(self.surrogate, "\u{fffd}"), halves)
     }
 
-    /// A value with U+FFFD for halves of pairs and null for numbers that JSON does not have.
+    /// A value with U+FFFD for halves of pairs and null for stand-ins of numbers.
     pub(super) fn value(&self, value: Value, replaced: &mut Replaced) -> Value {
         match value {
             Value::String(text) if self.is_number(&text) => {

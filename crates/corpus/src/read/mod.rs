@@ -1,15 +1,13 @@
 //! Files of rows: Parquet and JSON (lines or a list), plain or compressed, as batches of text or of whole rows.
 //!
-//! A reader hands out batches of a few megabytes in the order of the file, and nothing more than a few
-//! batches exists at any time, whatever the size of the file. What a row means (JSON to parse, UTF-8 to
-//! check) is decided by [`Batch::text`], which any thread may call: that work belongs to the many
-//! threads that tokenise, not to the one that reads.
+//! A reader yields batches of a few megabytes in file order; only a few exist at a time, whatever the size of the file. Rows
+//! are parsed by [`Batch::text`], which any thread may call: that work belongs to the many threads that tokenise, not to the
+//! one that reads.
 //!
-//! A row that cannot be used is a [`RowProblem`], to be skipped or not as the caller likes; a file that
-//! cannot be read (damaged, no such column) is an error.
+//! An unusable row is a [`RowProblem`], which the caller may skip; an unreadable file (damaged, no such column) is an error.
 //!
-//! [`open`] gives the text of one column, for pretraining; [`open_values`] and [`rows_of`] rows as JSON, for
-//! fine-tuning. What nobody reads is never in the way: other columns are neither decoded nor checked.
+//! [`open`] gives the text of one column, for pretraining; [`open_values`] and [`rows_of`] give rows as JSON, for
+//! fine-tuning. Other columns are neither decoded nor checked.
 
 mod arrow_json;
 mod columns;
@@ -19,7 +17,6 @@ mod lines;
 mod list;
 mod mend;
 mod parquet;
-mod ready;
 mod row_groups;
 mod sample;
 mod schema;
@@ -43,12 +40,12 @@ pub use sample::sample_rows;
 pub use values::{ValueBatch, ValueBatches, count_rows, open_values, rows_of};
 
 use format::{RowFormat, detect};
-use lines::{LineBatch, Lines};
+use lines::Lines;
 
-/// Text a batch holds at most, give or take one row.
+/// Maximum bytes of text per batch, give or take one row.
 pub(crate) const BATCH_BYTES: usize = 4 << 20;
 
-/// How far a reader is: where the next row begins.
+/// The position of a reader: where the next row begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
@@ -63,13 +60,13 @@ pub struct Position {
 pub enum RowProblem {
     /// Bytes that are not UTF-8.
     NotUtf8,
-    /// A line that is not one JSON object; with the parser's words.
+    /// A line that is not one JSON object, with the parser's message.
     BrokenJson(String),
     /// An object without the column.
     NoColumn,
-    /// Null in place of text.
+    /// Null instead of text.
     Null,
-    /// A value of another type in place of text.
+    /// A value of another type instead of text.
     NotText(&'static str),
 }
 
@@ -85,7 +82,7 @@ impl RowProblem {
         }
     }
 
-    /// What is wrong with the row, given the column that was looked for.
+    /// The problem in words; `column` is the one that was to be read.
     pub fn describe(&self, column: &str) -> String {
         match self {
             RowProblem::NotUtf8 => "is not valid UTF-8".to_owned(),
@@ -100,9 +97,9 @@ impl RowProblem {
 /// The text of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowText<'a> {
-    /// What it says.
+    /// The text.
     pub text: Cow<'a, str>,
-    /// Halves of surrogate pairs in it that are now U+FFFD: Python writes and reads them, UTF-8 has none.
+    /// Halves of surrogate pairs, replaced by U+FFFD: Python writes and reads them, UTF-8 cannot.
     pub lone_surrogates: u64,
 }
 
@@ -119,7 +116,7 @@ impl Deref for RowText<'_> {
 pub struct Batch {
     /// Where its first row begins.
     pub start: Position,
-    /// Bytes of the file, as it lies on disk, read when the batch was done; for progress.
+    /// Bytes of the file, as stored, read when the batch was complete; for progress.
     pub file_bytes: u64,
     rows: Rows,
 }
@@ -162,7 +159,7 @@ impl Batch {
         }
     }
 
-    /// What messages call row `row`: "line 3", or "row 3" where rows are no lines.
+    /// Row `row` in messages: "line 3", or "row 3" if rows are not lines.
     pub fn place(&self, row: usize) -> String {
         let unit = match &self.rows {
             Rows::Lines { lines, .. } => lines.unit,
@@ -187,8 +184,8 @@ impl Batch {
 /// The batches of a file, in order.
 pub type Batches = Box<dyn Iterator<Item = Result<Batch>> + Send>;
 
-/// Opens `path` at `from`. `name` must be that of a file of rows and stands in messages (a cached copy of a
-/// remote file has another path); the first bytes decide the format.
+/// Opens `path` at `from`. `name` must be that of a file of rows and is used in messages (a cached copy of a remote file has
+/// another path); the first bytes decide the format.
 ///
 /// # Errors
 /// Another kind of file, one that cannot be opened, or a Parquet file without a text column `column`.
@@ -199,16 +196,14 @@ pub fn open(path: &Path, name: &str, column: &str, from: Position) -> Result<Bat
             let column: Arc<str> = Arc::from(column);
             let batches = lines::open(path, name, compression, from)?;
             Ok(Box::new(batches.map(move |batch| {
-                let LineBatch {
-                    start,
-                    file_bytes,
-                    lines,
-                } = batch?;
-                let column = column.clone();
+                let batch = batch?;
                 Ok(Batch {
-                    start,
-                    file_bytes,
-                    rows: Rows::Lines { lines, column },
+                    start: batch.start,
+                    file_bytes: batch.file_bytes,
+                    rows: Rows::Lines {
+                        lines: batch.lines,
+                        column: column.clone(),
+                    },
                 })
             })))
         }

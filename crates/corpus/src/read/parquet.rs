@@ -1,5 +1,5 @@
-//! The text column of a Parquet file, as arrow record batches. It is decoded as bytes (see `schema.rs`), and
-//! every row is checked on its own.
+//! The text column of a Parquet file, as arrow record batches. It is decoded as bytes (see `schema.rs`), and each row is
+//! checked separately.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, BinaryArray, RecordBatch};
 use arrow_schema::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
-use parquet::schema::types::SchemaDescriptor;
+
+use smollm3_files::io;
 
 use super::row_groups::{self, Plan, RowGroups, Source};
 use super::{Batch, Batches, Columns, Position, Rows};
@@ -22,16 +23,17 @@ const BATCH_ROWS: u64 = 8192;
 
 pub(super) fn open(path: &Path, name: &str, column: &str, from: Position) -> Result<Batches> {
     let metadata = row_groups::metadata(path, name, &Columns::named([column]))?;
-    let bytes = fs::metadata(path).map_err(CorpusError::io("read", path))?.len();
+    let bytes = fs::metadata(path).map_err(io("read", path))?.len();
     check_text(metadata.schema(), column).map_err(|problem| CorpusError::source(name, problem))?;
-    let leaf = leaf_of(metadata.parquet_schema(), column);
+    let mut leaves = metadata.parquet_schema().columns().iter();
+    let leaf = leaves
+        .position(|leaf| leaf.path().parts() == [column])
+        .unwrap_or(0);
 
     let rows = row_groups::rows(metadata.metadata());
     let decode = move |batch: &RecordBatch, row: u64| {
         let texts = batch.columns().first().and_then(|column| texts(column));
-        let Some(texts) = texts else {
-            return Err("the column came back as another type".to_owned());
-        };
+        let texts = texts.ok_or("the column came back as another type")?;
         let end = row + batch.num_rows() as u64;
         Ok(Batch {
             start: Position { rows: row, bytes: 0 },
@@ -60,16 +62,7 @@ pub(super) fn open(path: &Path, name: &str, column: &str, from: Position) -> Res
     Ok(Box::new(RowGroups::new(source, &plan)))
 }
 
-/// The number of a top-level column among all leaves.
-fn leaf_of(schema: &SchemaDescriptor, column: &str) -> usize {
-    let leaf = schema
-        .columns()
-        .iter()
-        .position(|leaf| leaf.path().parts() == [column]);
-    leaf.unwrap_or(0)
-}
-
-/// Makes sure that there is a top-level column of text.
+/// Checks that there is a top-level column of text.
 fn check_text(schema: &Schema, column: &str) -> Result<(), String> {
     let Ok(field) = schema.field_with_name(column) else {
         let names = schema.fields().iter().map(|field| format!("`{}`", field.name()));

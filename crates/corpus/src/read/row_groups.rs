@@ -1,8 +1,7 @@
 //! The row groups of a Parquet file, decoded in parallel and handed out in order.
 //!
-//! Each row group is decoded by a thread of its own into a channel, a few row groups at a time. Memory is
-//! a few batches whatever the size of a row group, and a decoder that panics on a damaged file costs its
-//! thread, not the program.
+//! Each row group is decoded by its own thread into a channel, a few row groups at a time. Memory is a few batches whatever
+//! the size of a row group, and a decoder that panics on a damaged file ends its thread, not the program.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,14 +18,16 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
+use smollm3_files::io;
+
 use super::{BATCH_BYTES, Columns, schema};
 use crate::contained::contained;
 use crate::error::{CorpusError, Result};
 
-/// What a run of rows becomes; the number is that of its first row, from 0. `Err` says what is wrong.
+/// Converts a batch of rows, given the index of its first row; `Err` is the problem in words.
 type Decode<T> = Box<dyn Fn(&RecordBatch, u64) -> Result<T, String> + Send + Sync>;
 
-/// A Parquet file and what is wanted of it.
+/// A Parquet file and how it is read.
 pub(super) struct Source<T> {
     pub(super) path: PathBuf,
     /// For messages.
@@ -38,13 +39,13 @@ pub(super) struct Source<T> {
 
 /// Which rows, and how many at a time.
 pub(super) struct Plan<'a> {
-    /// Rows to leave out at the start of the file.
+    /// Rows to skip at the start of the file.
     pub(super) from: u64,
     /// Row groups decoded at once.
     pub(super) at_once: usize,
     /// Rows a batch holds at most, however short they are.
     pub(super) batch_rows: u64,
-    /// Bytes that are wanted of a row group, uncompressed.
+    /// Uncompressed bytes of the selected columns of a row group.
     pub(super) bytes: &'a dyn Fn(&RowGroupMetaData) -> i64,
 }
 
@@ -61,7 +62,7 @@ pub(super) struct RowGroups<T> {
     source: Arc<Source<T>>,
     at_once: usize,
     waiting: VecDeque<Group>,
-    /// Row groups being decoded, the first of which is handed out.
+    /// Row groups being decoded; the first is being yielded.
     open: VecDeque<Decoding<T>>,
 }
 
@@ -71,19 +72,17 @@ struct Decoding<T> {
     batches: Receiver<Result<(u64, T)>>,
 }
 
-/// What the footer of a file says.
+/// The footer of a file.
 ///
 /// # Errors
-/// Where there is none, or no sense in it.
+/// There is none, or it is invalid.
 pub(super) fn footer(path: &Path, name: &str) -> Result<(File, ParquetMetaData)> {
-    let file = File::open(path).map_err(CorpusError::io("open", path))?;
-    let footer = ParquetMetaDataReader::new()
-        .parse_and_finish(&file)
-        .map_err(|error| not_readable(name, &error))?;
-    Ok((file, footer))
+    let file = File::open(path).map_err(io("open", path))?;
+    let footer = ParquetMetaDataReader::new().parse_and_finish(&file);
+    Ok((file, footer.map_err(|error| not_readable(name, &error))?))
 }
 
-/// The same for decoding `columns` (see `schema.rs`).
+/// The metadata for decoding `columns` (see `schema.rs`).
 ///
 /// # Errors
 /// As [`footer`].
@@ -159,7 +158,7 @@ impl<T: Send + 'static> Iterator for RowGroups<T> {
                     rows_left: group.rows,
                     batches,
                 });
-                // It ends with its row group, or at the next batch after this iterator is dropped.
+                // The thread ends with its row group, or at the next batch after this iterator is dropped.
                 thread::spawn(move || {
                     // The decoder panics on some damaged files.
                     if let Err(panic) = contained(|| read_group(&source, &group, &sender)) {
@@ -200,55 +199,42 @@ impl<T: Send + 'static> Iterator for RowGroups<T> {
 }
 
 fn read_group<T>(source: &Source<T>, group: &Group, batches: &SyncSender<Result<(u64, T)>>) {
-    let trouble = |error: String| {
-        let problem = format!("row group {} cannot be read: {error}", group.index);
-        CorpusError::source(&source.name, problem)
-    };
-    let reader = match open_group(source, group, &trouble) {
-        Ok(reader) => reader,
-        Err(error) => {
-            let _ = batches.send(Err(error));
-            return;
-        }
-    };
-    let mut row = group.first_row;
-    for batch in reader {
-        let batch = match batch {
-            Ok(batch) => {
-                let rows = batch.num_rows() as u64;
-                let decoded = (source.decode)(&batch, row);
-                row += rows;
-                decoded.map(|decoded| (rows, decoded)).map_err(&trouble)
+    let send_all = || -> Result<(), String> {
+        let mut row = group.first_row;
+        for batch in open_group(source, group)? {
+            let batch = batch.map_err(|error| error.to_string())?;
+            let rows = batch.num_rows() as u64;
+            let decoded = (source.decode)(&batch, row)?;
+            row += rows;
+            if batches.send(Ok((rows, decoded))).is_err() {
+                break;
             }
-            Err(error) => Err(trouble(error.to_string())),
-        };
-        let failed = batch.is_err();
-        if batches.send(batch).is_err() || failed {
-            return;
         }
+        Ok(())
+    };
+    if let Err(error) = send_all() {
+        let problem = format!("row group {} cannot be read: {error}", group.index);
+        let _ = batches.send(Err(CorpusError::source(&source.name, problem)));
     }
 }
 
-fn open_group<T>(
-    source: &Source<T>,
-    group: &Group,
-    trouble: &dyn Fn(String) -> CorpusError,
-) -> Result<ParquetRecordBatchReader> {
-    if let Some(column) = nowhere(source, group.index) {
-        return Err(trouble(format!("its column `{column}` lies before the file")));
+fn open_group<T>(source: &Source<T>, group: &Group) -> Result<ParquetRecordBatchReader, String> {
+    if let Some(column) = column_before_file(source, group.index) {
+        return Err(format!("its column `{column}` lies before the file"));
     }
-    let file = File::open(&source.path).map_err(CorpusError::io("open", &source.path))?;
+    let opened = File::open(&source.path).map_err(io("open", &source.path));
+    let file = opened.map_err(|error| error.to_string())?;
     ParquetRecordBatchReaderBuilder::new_with_metadata(file, source.metadata.clone())
         .with_row_groups(vec![group.index])
         .with_projection(source.columns.clone())
         .with_batch_size(group.batch_rows)
         .with_offset(group.skip)
         .build()
-        .map_err(|error| trouble(error.to_string()))
+        .map_err(|error| error.to_string())
 }
 
-/// A column that is read and that the footer puts at a negative place, at which the decoder would panic.
-fn nowhere<T>(source: &Source<T>, group: usize) -> Option<String> {
+/// A selected column with a negative offset in the footer, on which the decoder would panic.
+fn column_before_file<T>(source: &Source<T>, group: usize) -> Option<String> {
     let group = source.metadata.metadata().row_groups().get(group)?;
     let mut columns = group.columns().iter().enumerate();
     let (_, column) = columns.find(|(leaf, column)| {

@@ -1,17 +1,17 @@
-//! Some text out of files of any size.
+//! Samples of text from files of any size.
 
 use super::{Position, open};
 use crate::error::{CorpusError, Result};
 use crate::shards::Shards;
 
-/// Files that a sample is taken from at most: each one may have to be fetched whole.
+/// Maximum number of files sampled: each may have to be fetched whole.
 const FILES: usize = 16;
 
-/// The first rows of up to sixteen files spread evenly over the source, together about `bytes` of text: what a
-/// tokenizer is trained on. Rows without usable text are passed over.
+/// The first rows of up to sixteen files spread evenly over the source, about `bytes` of text together, to train a tokenizer
+/// on. Rows without usable text are skipped.
 ///
 /// # Errors
-/// A file that cannot be had or read, or no text at all.
+/// A file that cannot be fetched or read, or no text at all.
 pub fn sample_rows(files: &dyn Shards, column: &str, bytes: u64) -> Result<Vec<String>> {
     let all = files.shards().len();
     let taken = all.min(FILES);
@@ -19,7 +19,7 @@ pub fn sample_rows(files: &dyn Shards, column: &str, bytes: u64) -> Result<Vec<S
     let mut left = bytes;
     for number in 0..taken {
         let index = number * all / taken;
-        // What short files leave over falls to those behind them.
+        // What short files leave is shared by the files after them.
         let mut share = left / (taken - number) as u64;
         let Some(shard) = files.shards().get(index) else {
             continue;
@@ -45,43 +45,4 @@ pub fn sample_rows(files: &dyn Shards, column: &str, bytes: u64) -> Result<Vec<S
         return Err(CorpusError::source(files.name(), "it holds no text to train on"));
     }
     Ok(texts)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::shards::LocalShards;
-
-    fn files(contents: &[&str]) -> (tempfile::TempDir, LocalShards) {
-        let folder = tempfile::tempdir().unwrap();
-        for (number, text) in contents.iter().enumerate() {
-            fs::write(folder.path().join(format!("{number}.jsonl")), text).unwrap();
-        }
-        let shards = LocalShards::find("s", &[folder.path().to_string_lossy()]).unwrap();
-        (folder, shards)
-    }
-
-    #[test]
-    fn every_file_gives_its_part_and_short_ones_leave_theirs_to_others() {
-        let long = "{\"text\":\"abcd\"}\n".repeat(100);
-        let (_folder, shards) = files(&[&long, "{\"text\":\"xy\"}\nbroken\n{\"text\":\"\"}\n", &long]);
-        let texts = sample_rows(&shards, "text", 62).unwrap();
-        // 20 of 62 bytes from the first, 2 there are in the second, the other 40 from the third.
-        assert_eq!(texts.iter().filter(|text| *text == "abcd").count(), 15);
-        assert_eq!(texts.get(5).map(String::as_str), Some("xy"));
-        assert_eq!(texts.len(), 16);
-    }
-
-    #[test]
-    fn no_text_is_an_error() {
-        let (_folder, shards) = files(&["{\"text\":null}\n"]);
-        assert!(
-            sample_rows(&shards, "text", 10)
-                .unwrap_err()
-                .to_string()
-                .contains("no text")
-        );
-    }
 }

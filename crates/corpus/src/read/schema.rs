@@ -1,11 +1,10 @@
-//! The schema by which a Parquet file is decoded, which is not quite the one in its footer.
+//! The schema with which a Parquet file is decoded, which differs from the one in its footer.
 //!
-//! Text is decoded as bytes: arrow checks UTF-8 for whole pages and fails them whole, without the name of the
-//! column, and one broken row must not cost a page. Columns that nobody reads lose what marks they have, so
-//! that a type newer than this reader, or one that is put together wrongly, is not in the way.
+//! Text is decoded as bytes: arrow checks UTF-8 per page and fails the whole page without the column's name, and one broken
+//! row must not cost a page. Columns that are not read lose their logical types, so that a type that is newer than this
+//! reader, or invalid, does no harm.
 //!
-//! What `pyarrow` leaves in the footer about its own types is not used either: it adds nothing that has a
-//! form in JSON.
+//! The types that `pyarrow` records in the footer are ignored: they add nothing that has a form in JSON.
 
 use std::sync::Arc;
 
@@ -24,15 +23,17 @@ pub(super) fn decoded(
     columns: &Columns,
 ) -> Result<SchemaDescriptor, ParquetError> {
     let root = schema.root_schema();
-    let fields = root.get_fields().iter();
-    let fields = fields.map(|field| rebuilt(field, columns.holds(field.name())));
+    let fields = root
+        .get_fields()
+        .iter()
+        .map(|field| rebuilt(field, columns.holds(field.name())));
     let root = Type::group_type_builder(root.name())
         .with_fields(fields.collect::<Result<_, _>>()?)
         .build()?;
     Ok(SchemaDescriptor::new(Arc::new(root)))
 }
 
-/// The same type without marks of text or, where it is not read, without any.
+/// The same type without the logical type of text or, if it is not read, without any.
 fn rebuilt(field: &TypePtr, is_read: bool) -> Result<TypePtr, ParquetError> {
     let info = field.get_basic_info();
     match field.as_ref() {
@@ -64,7 +65,7 @@ fn rebuilt(field: &TypePtr, is_read: bool) -> Result<TypePtr, ParquetError> {
     }
 }
 
-/// Whether a primitive type is one of text, marked or not.
+/// Whether a primitive type is text, annotated or not.
 fn is_text(field: &Type) -> bool {
     let info = field.get_basic_info();
     field.is_primitive()

@@ -1,5 +1,4 @@
-//! Compressed files as streams of bytes: every member, frame or stream of a file, one after another, and an
-//! error where the file ends too soon.
+//! Compressed files as streams of bytes: all members, frames or streams in order, and an error if the file is truncated.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,7 +13,7 @@ use super::format::Compression;
 
 const READ_BYTES: usize = 1 << 20;
 
-/// Windows of Zstandard up to 2 GiB, which `zstd --long=31` makes; its own limit is 128 MiB.
+/// Zstandard windows of up to 2 GiB, as `zstd --long=31` writes; the default limit is 128 MiB.
 const WINDOW_LOG: u32 = 31;
 
 /// The bytes of `file`, unpacked. `read` counts those of the file itself.
@@ -26,9 +25,7 @@ pub(super) fn unpack(
     let file = BufReader::with_capacity(READ_BYTES, Counted { file, read });
     Ok(match compression {
         Compression::Plain => Box::new(file),
-        Compression::Gzip => buffered(GzipMembers {
-            member: Some(GzDecoder::new(file)),
-        }),
+        Compression::Gzip => buffered(GzipMembers(Some(GzDecoder::new(file)))),
         Compression::Zstd => {
             let mut frames = zstd::Decoder::with_buffer(file)?;
             frames.window_log_max(WINDOW_LOG)?;
@@ -43,7 +40,7 @@ fn buffered(stream: impl Read + Send + 'static) -> Box<dyn BufRead + Send> {
     Box::new(BufReader::with_capacity(READ_BYTES, stream))
 }
 
-/// A file that tells how much of it was read.
+/// A file that counts the bytes read.
 struct Counted {
     file: File,
     read: Arc<AtomicU64>,
@@ -57,32 +54,29 @@ impl Read for Counted {
     }
 }
 
-/// The members of a gzip file, one after another. Zeros behind one are padding, as gzip and Python take
-/// them; `flate2`'s own reader of members takes them for a broken one.
-struct GzipMembers<R> {
-    /// `None` after the end of the file.
-    member: Option<GzDecoder<R>>,
-}
+/// The members of a gzip file in order. Zeros after a member are padding, as in gzip and Python; `flate2`'s own reader takes
+/// them for a broken member.
+///
+/// `None` after the end of the file.
+struct GzipMembers<R>(Option<GzDecoder<R>>);
 
 impl<R: BufRead> Read for GzipMembers<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let Some(member) = &mut self.member else {
-                return Ok(0);
+            let bytes = match &mut self.0 {
+                Some(member) => member.read(buffer)?,
+                None => 0,
             };
-            let bytes = member.read(buffer)?;
-            if bytes > 0 || buffer.is_empty() {
+            let Some(member) = self.0.take_if(|_| bytes == 0 && !buffer.is_empty()) else {
                 return Ok(bytes);
-            }
-            self.member = match self.member.take().map(GzDecoder::into_inner) {
-                Some(mut file) => skip_zeros(&mut file)?.then(|| GzDecoder::new(file)),
-                None => None,
             };
+            let mut file = member.into_inner();
+            self.0 = skip_zeros(&mut file)?.then(|| GzDecoder::new(file));
         }
     }
 }
 
-/// Whether anything follows.
+/// Skips padding; whether anything follows.
 fn skip_zeros(file: &mut impl BufRead) -> io::Result<bool> {
     loop {
         let rest = file.fill_buf()?;

@@ -1,9 +1,8 @@
-//! Rows as JSON objects, for data that are more than one column of text: conversations, tools, pairs of
-//! answers.
+//! Rows as JSON objects, for data with more than one column of text: conversations, tools, preference pairs.
 //!
-//! The same batches of lines and row groups as for text (see `lines.rs` and `row_groups.rs`), each turned
-//! into at most a thousand [`Value`]s at a time, so memory does not grow with the file. Nothing is passed
-//! over but blank lines: a row that cannot be read is an error, for such sets are small and mended by hand.
+//! Reads the same batches of lines and row groups as for text (see `lines.rs` and `row_groups.rs`), at most a thousand
+//! [`Value`]s at a time, so memory does not grow with the file. Only blank lines are skipped: an unreadable row is an error,
+//! because such data sets are small and repaired by hand.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +39,7 @@ pub struct ValueBatch {
 /// Where the rows of a batch are in their file, from 1.
 #[derive(Debug, Clone)]
 enum Numbers {
-    /// Blank lines between them are no rows, so each has a number of its own. What one is called.
+    /// The number of each, as blank lines may lie between them, and the word for a row.
     Each(Vec<u64>, &'static str),
     /// The first one.
     First(u64),
@@ -65,30 +64,27 @@ impl ValueBatch {
         format!("{unit} {} of `{}`", self.number(row), self.file)
     }
 
-    /// What was replaced in row `row`, because JSON or UTF-8 has no form for it.
+    /// Replacements in row `row` of what JSON or UTF-8 cannot represent.
     pub fn replaced(&self, row: usize) -> Replaced {
         let found = self.replaced.binary_search_by_key(&row, |(index, _)| *index);
         let found = found.ok().and_then(|at| self.replaced.get(at));
-        found.map_or_else(Replaced::default, |(_, replaced)| *replaced)
+        found.map(|(_, replaced)| *replaced).unwrap_or_default()
     }
 }
 
 /// Batches of rows in order; after an error, none.
 pub type ValueBatches = Box<dyn Iterator<Item = Result<ValueBatch>> + Send>;
 
-/// Opens `path` for reading the `columns` of its rows; the others are null. `name` must be that of a file of
-/// rows and stands in messages (a cached copy of a remote file has another path); the first bytes decide the
-/// format.
+/// Opens `path` for reading the `columns` of its rows; the others are null. `name` must be that of a file of rows and is
+/// used in messages (a cached copy of a remote file has another path); the first bytes decide the format.
 ///
-/// Parquet values become what the same rows have in JSON, with null for fields of structs that are absent. Maps
-/// with keys of text are objects, others lists of `[key, value]`. Times, dates and decimals of more digits than a
-/// float keeps are text as Python prints them; bytes are text. NaN and infinities are null (see
-/// [`ValueBatch::replaced`]).
+/// Parquet values become what the same rows have in JSON, with null for absent fields of structs. Maps with keys of text are
+/// objects, others lists of `[key, value]`. Times, dates, and decimals of more digits than a float keeps are text as Python
+/// prints them; bytes are text. NaN and infinities are null (see [`ValueBatch::replaced`]).
 ///
 /// # Errors
-/// Another kind of file, one that cannot be opened, or a column of `columns` that has no form in JSON. While
-/// reading: a damaged file; a line that is not one JSON object, with its number; bytes that are not text, with
-/// their column.
+/// An unsupported or unreadable file, or a selected column without a form in JSON. While reading: a damaged file; a line
+/// that is not one JSON object, with its number; bytes that are not text, with their column.
 pub fn open_values(path: &Path, name: &str, columns: &Columns) -> Result<ValueBatches> {
     let file: Arc<str> = Arc::from(name);
     Ok(match detect(path, name)? {
@@ -102,8 +98,8 @@ pub fn open_values(path: &Path, name: &str, columns: &Columns) -> Result<ValueBa
     })
 }
 
-/// How many rows [`open_values`] gives, without decoding them: from the footer of a Parquet file; lines
-/// that are not blank are counted, which reads (and decompresses) the file.
+/// The number of rows that [`open_values`] gives, without decoding them: from the footer of a Parquet file; nonblank lines
+/// are counted, which reads (and decompresses) the file.
 ///
 /// # Errors
 /// An unknown kind of file, or one that cannot be read.
@@ -125,11 +121,11 @@ pub fn count_rows(path: &Path, name: &str) -> Result<u64> {
     }
 }
 
-/// The rows of all files of a source, one file after another; the next one is fetched while one is read.
-/// No batch holds rows of two files.
+/// The rows of all files of a source, in order; while one file is read, the next is prefetched. No batch holds rows of two
+/// files.
 ///
 /// # Errors
-/// As [`Shards::open`] and [`open_values`], as items; the first one is the last item.
+/// As [`Shards::open`] and [`open_values`], as items; an error is the last item.
 pub fn rows_of<'a>(
     files: &'a dyn Shards,
     columns: &Columns,
@@ -145,11 +141,11 @@ pub fn rows_of<'a>(
 fn parquet_values(path: &Path, file: Arc<str>, columns: &Columns) -> Result<RowGroups<ValueBatch>> {
     let metadata = row_groups::metadata(path, &file, columns)?;
     let fields = metadata.schema().fields().clone();
-    let read = (0..fields.len()).filter(|index| {
-        let field = fields.get(*index);
-        field.is_some_and(|field| columns.holds(field.name()))
-    });
-    let read = ProjectionMask::roots(metadata.parquet_schema(), read);
+    let read = fields
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| columns.holds(field.name()));
+    let read = ProjectionMask::roots(metadata.parquet_schema(), read.map(|(index, _)| index));
     arrow_json::check(&fields, columns).map_err(|problem| CorpusError::source(&*file, problem))?;
     let name = file.to_string();
     let decode = move |batch: &RecordBatch, row: u64| {
@@ -188,7 +184,7 @@ struct LineValues {
     columns: Columns,
     /// `None` after the end or an error.
     batches: Option<LineBatches>,
-    /// Lines that were read, and how many of them are done.
+    /// The current lines, and how many of them are done.
     current: Option<(LineBatch, usize)>,
 }
 
@@ -201,7 +197,7 @@ impl LineValues {
         while rows.len() < BATCH_ROWS {
             let (batch, done) = match &mut self.current {
                 Some((batch, done)) if *done < batch.lines.len() => (batch, done),
-                // Not on to the next lines with rows in hand: memory stays at one batch of lines.
+                // Rows are yielded before the next lines are read: memory stays at one batch of lines.
                 _ if !rows.is_empty() => break,
                 current => match self.batches.as_mut().and_then(Iterator::next) {
                     Some(batch) => {
@@ -214,7 +210,7 @@ impl LineValues {
             let number = batch.start.rows + *done as u64 + 1;
             unit = batch.lines.unit;
             let row = json::object_of(batch.lines.line(*done), &self.columns).map_err(|problem| {
-                // The column's name is for problems of one column, of which there are none here.
+                // Only problems of a single column name it, and there are none here.
                 CorpusError::source(&*self.file, format!("{unit} {number} {}", problem.describe("")))
             })?;
             *done += 1;
@@ -253,7 +249,7 @@ struct ShardValues<'a> {
     files: &'a dyn Shards,
     columns: Columns,
     next: usize,
-    /// The file that is read; its [`OpenShard`] keeps it in the cache.
+    /// The open file; its [`OpenShard`] pins it in the cache.
     open: Option<(ValueBatches, OpenShard)>,
 }
 
@@ -270,7 +266,6 @@ impl ShardValues<'_> {
                 return Ok(None);
             };
             if self.next + 1 < self.files.shards().len() {
-                // It may come from afar while this one is read.
                 self.files.prefetch(self.next + 1);
             }
             let file = self.files.open(self.next)?;

@@ -1,7 +1,7 @@
-//! One remote file to local disk, whole or not at all.
+//! Downloads one remote file, complete or not at all.
 //!
-//! The bytes go to a hidden temporary file, which is renamed once it has the listed size and is synced.
-//! After a fault the transfer goes on where it stopped.
+//! The bytes go to a hidden temporary file, which is renamed once it has the listed size and is synced. After a fault the
+//! transfer resumes where it stopped.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
 use smollm3_files::atomic_file::{partial_name, sync_parent};
+use smollm3_files::io;
 
 use super::retry::{Attempts, Fault};
 use super::{RemoteClient, RemoteFile};
 use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
 
-/// Progress below this does not count as progress: a store that sends a little and fails each time
-/// would never be given up.
+/// Fewer bytes are no progress: otherwise a store that sends a little and fails each time would be retried forever.
 const PROGRESS: u64 = 1 << 20;
 
-/// Bytes of a file that is read into memory.
+/// Maximum bytes of a file that is read into memory.
 const MOST_TEXT: u64 = 1 << 20;
 
-/// Removes the temporary file unless the transfer ended well.
+/// Removes the temporary file unless the transfer succeeded.
 struct Partial {
     path: PathBuf,
     keep: bool,
@@ -37,11 +37,11 @@ impl Drop for Partial {
 }
 
 impl RemoteClient {
-    /// Brings `file` to `target`. `progress` gets the number of bytes as they come.
+    /// Downloads `file` to `target`. `progress` gets the number of bytes as they arrive.
     ///
     /// # Errors
-    /// With the source's name: what the store answered, after the attempts the policy grants; a file that
-    /// changed since it was listed; a full disk.
+    /// With the source's name: the store's answer, after all attempts of the policy; a file that changed since it was listed;
+    /// a full disk.
     pub fn download(
         &self,
         source: &str,
@@ -60,19 +60,17 @@ impl RemoteClient {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<()> {
         let folder = target.parent().unwrap_or_else(|| Path::new("."));
-        fs::create_dir_all(folder).map_err(CorpusError::io("create", folder))?;
+        fs::create_dir_all(folder).map_err(io("create", folder))?;
         let mut partial = Partial {
             path: partial_name(target)?,
             keep: false,
         };
-        let mut output = File::create(&partial.path).map_err(CorpusError::io("create", &partial.path))?;
+        let mut output = File::create(&partial.path).map_err(io("create", &partial.path))?;
 
         self.copy(source, file, &mut output, &partial.path, progress)
             .await?;
-        output
-            .sync_all()
-            .map_err(CorpusError::io("write", &partial.path))?;
-        fs::rename(&partial.path, target).map_err(CorpusError::io("write", target))?;
+        output.sync_all().map_err(io("write", &partial.path))?;
+        fs::rename(&partial.path, target).map_err(io("write", target))?;
         partial.keep = true;
         Ok(sync_parent(target)?)
     }
@@ -80,7 +78,7 @@ impl RemoteClient {
     /// The contents of a small text file.
     ///
     /// # Errors
-    /// As [`RemoteClient::download`]; a file that is too large to be one, or no text.
+    /// As [`RemoteClient::download`]; a file that is too large, or not UTF-8.
     pub(crate) fn text(&self, source: &str, file: &RemoteFile) -> Result<String> {
         let Shard { name, bytes, .. } = &file.shard;
         if *bytes > MOST_TEXT {
@@ -113,15 +111,13 @@ impl RemoteClient {
                 attempts.progress();
                 have_at_progress = have;
             }
-            attempts
-                .after(&what, fault)
-                .await
-                .map_err(|problem| CorpusError::source(source, problem))?;
+            let waited = attempts.after(&what, fault).await;
+            waited.map_err(|problem| CorpusError::source(source, problem))?;
         }
         Ok(())
     }
 
-    /// One request's worth. The outer error is ours (the disk), the inner fault the store's.
+    /// One request. The error is of the local disk, the fault the store's.
     async fn transfer(
         &self,
         file: &RemoteFile,
@@ -155,7 +151,7 @@ impl RemoteClient {
                 );
                 return Ok(Some(Fault::Lasting(message)));
             }
-            output.write_all(&bytes).map_err(CorpusError::io("write", path))?;
+            output.write_all(&bytes).map_err(io("write", path))?;
             *have += bytes.len() as u64;
             progress(bytes.len() as u64);
         }

@@ -1,8 +1,7 @@
 //! Repositories on the Hugging Face Hub: which files they hold, and where those are served.
 //!
-//! Two calls of its HTTP interface: the commit a revision stands for, and the files of that commit. The
-//! commit is fixed at listing, so a branch that moves on does not change a run under way. `smollm3-hub` has
-//! models: there a folder is made of several files.
+//! Two HTTP requests: the commit of a revision, and the files of that commit. The commit is fixed at listing, so a branch
+//! that moves does not change a run in progress. `smollm3-hub` downloads models, as folders of several files.
 
 use std::path::PathBuf;
 
@@ -14,29 +13,6 @@ use super::retry::Fault;
 use super::token::HubToken;
 use super::{Place, RemoteClient, RemoteFile};
 use crate::shards::Shard;
-
-impl HubKind {
-    fn api(self) -> &'static str {
-        match self {
-            HubKind::Dataset => "datasets",
-            HubKind::Model => "models",
-        }
-    }
-
-    fn resolve_prefix(self) -> &'static str {
-        match self {
-            HubKind::Dataset => "datasets/",
-            HubKind::Model => "",
-        }
-    }
-
-    fn address_prefix(self) -> &'static str {
-        match self {
-            HubKind::Dataset => "hf://datasets/",
-            HubKind::Model => "hf://",
-        }
-    }
-}
 
 #[derive(Deserialize)]
 struct Revision {
@@ -65,33 +41,31 @@ impl RemoteClient {
         let base = self.hub_endpoint()?;
         let token = self.hub_token().map(|secret| HubToken::new(secret, &base));
         let base = base.as_str().trim_end_matches('/');
-        let api = format!("{base}/api/{}/{repo}", kind.api());
+        // The kind in addresses of the API, and before the repository's name elsewhere.
+        let (api, prefix) = match kind {
+            HubKind::Dataset => ("datasets", "datasets/"),
+            HubKind::Model => ("models", ""),
+        };
+        let api = format!("{base}/api/{api}/{repo}");
         let url = parse(&format!("{api}/revision/{}", encode(revision, false)))?;
         let (body, _) = self.page(&url, token.as_ref()).await?;
         let Revision { sha } = decode(&body)?;
 
-        let tail = if folder.is_empty() {
-            String::new()
-        } else {
-            format!("/{}", encode(folder, true))
+        let tail = match folder {
+            "" => String::new(),
+            folder => format!("/{}", encode(folder, true)),
         };
         let mut next = Some(parse(&format!("{api}/tree/{sha}{tail}?recursive=true"))?);
         let mut files = Vec::new();
         while let Some(url) = next {
             let (body, following) = self.page(&url, token.as_ref()).await?;
-            for entry in decode::<Vec<Entry>>(&body)?
-                .into_iter()
-                .filter(|entry| entry.kind == "file")
-            {
+            let entries = decode::<Vec<Entry>>(&body)?.into_iter();
+            for entry in entries.filter(|entry| entry.kind == "file") {
                 let path = encode(&entry.path, true);
-                let url = parse(&format!(
-                    "{base}/{}{repo}/resolve/{sha}/{path}",
-                    kind.resolve_prefix()
-                ))?;
-                let name = format!("{}{repo}@{sha}/{}", kind.address_prefix(), entry.path);
+                let url = parse(&format!("{base}/{prefix}{repo}/resolve/{sha}/{path}"))?;
                 files.push(RemoteFile {
                     shard: Shard {
-                        name,
+                        name: format!("hf://{prefix}{repo}@{sha}/{}", entry.path),
                         bytes: entry.size,
                         version: format!("oid {}", entry.oid),
                     },
@@ -117,7 +91,7 @@ impl RemoteClient {
             .map_err(|error| Fault::Lasting(format!("HF_ENDPOINT `{endpoint}` is not a URL: {error}")))
     }
 
-    /// `HF_TOKEN`, or the file that logging in leaves.
+    /// `HF_TOKEN`, or the token file that logging in creates.
     pub fn hub_token(&self) -> Option<String> {
         let from_file = || {
             let file = match self.variable("HF_TOKEN_PATH") {
@@ -130,7 +104,7 @@ impl RemoteClient {
         Some(token.trim().to_owned()).filter(|token| !token.is_empty())
     }
 
-    /// The folder of Hugging Face's programs: `HF_HOME`, else `huggingface` in the user's cache.
+    /// Hugging Face's folder: `HF_HOME`, else `huggingface` in the user's cache.
     pub fn hub_home(&self) -> Option<PathBuf> {
         if let Some(home) = self.variable("HF_HOME") {
             return Some(PathBuf::from(home));
@@ -149,10 +123,10 @@ fn parse(url: &str) -> Result<Url, Fault> {
 
 fn decode<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Fault> {
     serde_json::from_str(body)
-        .map_err(|error| Fault::Lasting(format!("the Hub's answer is not understood: {error}")))
+        .map_err(|error| Fault::Lasting(format!("cannot parse the Hub's answer: {error}")))
 }
 
-/// Percent-encodes a path; slashes stay where `folders`.
+/// Percent-encodes a path; slashes are kept if `folders`.
 pub fn encode(path: &str, folders: bool) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {

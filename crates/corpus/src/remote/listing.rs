@@ -13,8 +13,7 @@ use crate::glob::{compile_glob, has_glob, literal_root};
 use crate::shards::Shard;
 
 impl RemoteClient {
-    /// Lists what remote `addresses` name, sorted by name; of folders and globs only files that `wanted`
-    /// takes, given their path.
+    /// Lists the files that remote `addresses` name, sorted by name; in folders and globs, only those whose path is `wanted`.
     ///
     /// # Errors
     /// An address that is not remote, cannot be read or matches nothing, with the source's name.
@@ -52,24 +51,16 @@ impl RemoteClient {
         };
         let pattern = match location {
             Location::Local(_) => {
-                return Err(CorpusError::source(
-                    source,
-                    format!("`{address}` is not a remote address"),
-                ));
+                let problem = format!("`{address}` is not a remote address");
+                return Err(CorpusError::source(source, problem));
             }
             Location::Bucket { key, .. } => key.as_str(),
             Location::Hub { path, .. } => path.as_str(),
             Location::Http(_) => "",
         };
-        let glob = if has_glob(pattern) {
-            Some(compile_glob(source, pattern)?)
-        } else {
-            None
-        };
-        let folder = if glob.is_some() {
-            literal_root(pattern)
-        } else {
-            pattern.trim_end_matches('/')
+        let (glob, folder) = match has_glob(pattern) {
+            true => (Some(compile_glob(source, pattern)?), literal_root(pattern)),
+            false => (None, pattern.trim_end_matches('/')),
         };
 
         let listed = self.block_on(async {
@@ -84,35 +75,27 @@ impl RemoteClient {
                     } => self.hub_folder_or_file(*kind, repo, revision, folder).await,
                 };
                 match listed {
-                    Ok(listed) => return Ok::<_, CorpusError>(listed),
-                    Err(fault) => attempts
-                        .after(&format!("cannot list `{address}`"), fault)
-                        .await
-                        .map_err(|problem| CorpusError::source(source, problem))?,
+                    Ok(listed) => return Ok(listed),
+                    Err(fault) => attempts.after(&format!("cannot list `{address}`"), fault).await?,
                 }
             }
-        })?;
+        });
+        let listed = listed.map_err(|problem: String| CorpusError::source(source, problem))?;
 
         if let Location::Http(_) = location {
             return Ok(listed);
         }
-        let exact = |file: &RemoteFile| glob.is_none() && file.relative == folder;
-        let keep = |file: &RemoteFile| {
-            exact(file)
-                || (wanted(&file.relative) && glob.as_ref().is_none_or(|glob| glob.is_match(&file.relative)))
+        let keep = |file: &RemoteFile| match &glob {
+            Some(glob) => wanted(&file.relative) && glob.is_match(&file.relative),
+            None => wanted(&file.relative) || file.relative == folder,
         };
         let mut kept: Vec<_> = listed.into_iter().filter(keep).collect();
         for file in &mut kept {
-            let below = file
-                .relative
-                .strip_prefix(folder)
-                .unwrap_or(&file.relative)
-                .trim_start_matches('/');
-            let base = file.relative.rsplit('/').next().unwrap_or(&file.relative);
-            file.relative = if below.is_empty() {
-                base.to_owned()
-            } else {
-                below.to_owned()
+            let path = &file.relative;
+            let below = path.strip_prefix(folder).unwrap_or(path).trim_start_matches('/');
+            file.relative = match below {
+                "" => path.rsplit('/').next().unwrap_or_default().to_owned(),
+                below => below.to_owned(),
             };
         }
         Ok(kept)
@@ -120,15 +103,11 @@ impl RemoteClient {
 
     async fn http_file(&self, url: &Url) -> Result<Vec<RemoteFile>, Fault> {
         let described = self.describe_url(url).await?;
-        let base = url
-            .path_segments()
-            .and_then(|mut parts| parts.next_back())
-            .unwrap_or_default();
-        if base.is_empty() {
-            let problem =
-                "the address of a folder; web servers do not list files, so name each one".to_owned();
-            return Err(Fault::Lasting(problem));
-        }
+        let base = url.path_segments().and_then(|mut parts| parts.next_back());
+        let Some(base) = base.filter(|base| !base.is_empty()) else {
+            let problem = "the address of a folder; web servers do not list files, so name each one";
+            return Err(Fault::Lasting(problem.to_owned()));
+        };
         let version = described.version.unwrap_or_else(|| "unknown".to_owned());
         Ok(vec![RemoteFile {
             shard: Shard {
@@ -150,18 +129,13 @@ impl RemoteClient {
         bucket: &str,
         folder: &str,
     ) -> Result<Vec<RemoteFile>, Fault> {
-        let opened = self
-            .bucket(store, bucket)
-            .map_err(|error| Fault::Lasting(error.to_string()))?;
-        let prefix =
-            object_store::path::Path::parse(folder).map_err(|error| Fault::Lasting(error.to_string()))?;
-        let mut found: Vec<_> = opened
-            .list(Some(&prefix))
-            .try_collect()
-            .await
-            .map_err(bucket_fault)?;
+        let opened = self.bucket(store, bucket)?;
+        let prefix = object_store::path::Path::parse(folder);
+        let prefix = prefix.map_err(|error| Fault::Lasting(error.to_string()))?;
+        let listed = opened.list(Some(&prefix)).try_collect().await;
+        let mut found: Vec<_> = listed.map_err(bucket_fault)?;
         if found.is_empty() && !folder.is_empty() {
-            // Listing goes by whole path segments, so the name of one object finds nothing.
+            // Listing matches whole path segments, so the name of an object finds nothing.
             match object_store::ObjectStoreExt::head(&*opened, &prefix).await {
                 Ok(object) => found.push(object),
                 Err(object_store::Error::NotFound { .. }) => {}
@@ -211,8 +185,8 @@ impl RemoteClient {
     }
 }
 
-/// An address as it may be shown: of one behind `http` or `https` the user, the password and the query, which may be a
-/// signature, are left out. Any other text stays as it is.
+/// An address without secrets: of an `http` or `https` URL, user, password and query (which may be a signature) are removed.
+/// Any other text is unchanged.
 pub fn without_secrets(address: &str) -> String {
     match Url::parse(address) {
         Ok(mut url) if matches!(url.scheme(), "http" | "https") => {

@@ -1,4 +1,4 @@
-//! What a source's address means.
+//! Addresses of sources.
 //!
 //! | written | means |
 //! | --- | --- |
@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::error::{CorpusError, Result};
 
-/// An address, taken apart.
+/// A parsed address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// A path or glob on local disk.
@@ -60,10 +60,10 @@ pub enum HubKind {
 }
 
 impl Location {
-    /// Takes an address apart. `source` is the source's name, for messages.
+    /// Parses an address. `source` is the source's name, for messages.
     ///
     /// # Errors
-    /// An address of a known scheme whose rest does not fit it, or an unknown scheme.
+    /// An unknown scheme, or an address that does not fit its scheme.
     pub fn parse(source: &str, address: &str) -> Result<Self> {
         let bad = |problem: &str| CorpusError::source(source, format!("`{address}`: {problem}"));
         let Some((scheme, rest)) = address.split_once("://") else {
@@ -71,10 +71,9 @@ impl Location {
         };
         match scheme {
             "s3" | "gs" => {
-                let store = if scheme == "s3" {
-                    BucketStore::S3
-                } else {
-                    BucketStore::Gcs
+                let store = match scheme {
+                    "s3" => BucketStore::S3,
+                    _ => BucketStore::Gcs,
                 };
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
                 if bucket.is_empty() {

@@ -1,13 +1,12 @@
 //! Files in object stores, behind URLs and on the Hugging Face Hub.
 //!
-//! [`RemoteClient::list`] turns addresses into a numbered list of files, [`crate::cache`] and
-//! [`crate::fetch`] bring them to local disk. Buckets go through `object_store`; plain URLs and the Hub
-//! through `reqwest` (which `object_store` brings anyway), because only there can redirects, queries and
-//! servers without ranges be dealt with.
+//! [`RemoteClient::list`] turns addresses into a numbered list of files; [`crate::cache`] and [`crate::fetch`] download
+//! them. Buckets are read with `object_store`; plain URLs and the Hub with `reqwest` (a dependency of `object_store`), which
+//! handles redirects, queries and servers without ranges.
 //!
-//! Credentials come from the usual variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-//! `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_SKIP_SIGNATURE` …; `GOOGLE_APPLICATION_CREDENTIALS`;
-//! `HF_TOKEN` or the file `huggingface-cli login` leaves, `HF_ENDPOINT`.
+//! Credentials come from the usual variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
+//! `AWS_ENDPOINT_URL`, `AWS_SKIP_SIGNATURE` …; `GOOGLE_APPLICATION_CREDENTIALS`; `HF_TOKEN` or the file that
+//! `huggingface-cli login` creates, `HF_ENDPOINT`.
 //!
 //! The rest of the program is synchronous; the client owns a small runtime and hides it.
 
@@ -38,7 +37,7 @@ pub use location::{BucketStore, HubKind, Location};
 pub use retry::{Attempts, Fault, RetryPolicy};
 pub use token::{HubToken, authorize};
 
-/// A file that lies elsewhere.
+/// A remote file.
 #[derive(Debug, Clone)]
 pub struct RemoteFile {
     /// Name, size and version.
@@ -61,7 +60,7 @@ enum Place {
     },
 }
 
-/// Talks to stores. Cheap to clone; all clones share connections.
+/// A client for stores. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct RemoteClient {
     inner: Arc<Inner>,
@@ -75,8 +74,7 @@ struct Inner {
     buckets: Mutex<HashMap<(BucketStore, String), Arc<dyn ObjectStore>>>,
 }
 
-/// The runtime. The last owner of a client may be a task of this very runtime, which must not wait for
-/// itself to end, so ending it never waits.
+/// The runtime. The last owner of a client may be one of its tasks, so dropping it must not wait for them.
 struct Background {
     handle: Handle,
     runtime: Option<Runtime>,
@@ -102,7 +100,7 @@ impl RemoteClient {
     /// A client with this policy, and the process's environment for credentials.
     ///
     /// # Errors
-    /// Where the system refuses threads, or has no certificates to trust.
+    /// The system refuses threads, or has no trusted certificates.
     pub fn new(policy: RetryPolicy) -> Result<Self> {
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
@@ -117,7 +115,7 @@ impl RemoteClient {
         policy: RetryPolicy,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self> {
-        // Fails only when another part of the program chose a provider before: then that one holds.
+        // Fails only if a provider is installed already, which then stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let failed = |problem: String| CorpusError::source("remote", problem);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -143,13 +141,13 @@ impl RemoteClient {
         })
     }
 
-    /// What all requests have in common.
+    /// The settings of all requests.
     pub fn settings(policy: &RetryPolicy) -> reqwest::ClientBuilder {
         reqwest::Client::builder()
             .user_agent(concat!("smollm3/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(policy.stall)
             .read_timeout(policy.stall)
-            // The address that redirects may hold a signature.
+            // The redirecting address may contain a signature.
             .referer(false)
     }
 
@@ -158,34 +156,34 @@ impl RemoteClient {
         self.inner.runtime.handle.spawn(task).abort_handle()
     }
 
-    /// A variable of the environment that it was given.
+    /// A variable of the client's environment.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.inner.environment.get(name).map(String::as_str)
     }
 
-    /// How it treats failing stores.
+    /// The retry policy.
     pub fn policy(&self) -> &RetryPolicy {
         &self.inner.policy
     }
 
-    /// What it makes requests with; follows redirects.
+    /// The HTTP client; it follows redirects.
     pub fn http(&self) -> &reqwest::Client {
         &self.inner.http
     }
 
-    /// Waits for a future that makes requests.
+    /// Runs a future on the client's runtime.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.inner.runtime.handle.block_on(future)
     }
 
-    fn bucket(&self, store: BucketStore, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
+    fn bucket(&self, store: BucketStore, bucket: &str) -> Result<Arc<dyn ObjectStore>, Fault> {
         let mut buckets = self.inner.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (store, bucket.to_owned());
         if let Some(known) = buckets.get(&key) {
             return Ok(known.clone());
         }
         let opened = object::open_bucket(store, bucket, &self.inner.policy, &self.inner.environment)
-            .map_err(|error| CorpusError::source(bucket, format!("cannot open the bucket: {error}")))?;
+            .map_err(|error| Fault::Lasting(format!("source `{bucket}`: cannot open the bucket: {error}")))?;
         buckets.insert(key, opened.clone());
         Ok(opened)
     }

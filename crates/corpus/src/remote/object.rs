@@ -1,4 +1,4 @@
-//! One object as a stream of bytes from a given offset.
+//! A remote file as a stream of bytes from a given offset.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::retry::{Fault, RetryPolicy, with_causes};
 use super::token::{HubToken, authorize};
 use super::{BucketStore, Place, RemoteClient, RemoteFile};
 
-/// A stream of the object's bytes from the offset that was asked for.
+/// A stream of bytes from the requested offset.
 pub(super) type Bytes = BoxStream<'static, Result<Vec<u8>, Fault>>;
 
-/// What a server says of an object.
+/// Size and version of a file, as the server states them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Described {
     pub(super) bytes: u64,
@@ -32,7 +32,7 @@ pub(super) fn open_bucket(
     policy: &RetryPolicy,
     environment: &HashMap<String, String>,
 ) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
-    // Waiting and asking again is done in one place, our own.
+    // Retries are handled by `retry.rs`.
     let retry = RetryConfig {
         max_retries: 0,
         ..RetryConfig::default()
@@ -83,18 +83,15 @@ impl RemoteClient {
         let (described, bytes) = match &file.place {
             Place::Url { url, token } => self.open_url(url, token.as_ref(), from).await?,
             Place::Object { store, bucket, path } => {
-                let store = self
-                    .bucket(*store, bucket)
-                    .map_err(|error| Fault::Lasting(error.to_string()))?;
+                let store = self.bucket(*store, bucket)?;
                 open_object(&*store, path, from).await?
             }
         };
         if described.bytes != file.shard.bytes {
-            let problem = format!(
-                "it has {} bytes, it was listed with {}",
-                described.bytes, file.shard.bytes
-            );
-            return Err(Fault::Lasting(problem));
+            let (now, listed) = (described.bytes, file.shard.bytes);
+            return Err(Fault::Lasting(format!(
+                "it has {now} bytes, it was listed with {listed}"
+            )));
         }
         match described.version {
             Some(version) if file.shard.version.starts_with("etag ") && version != file.shard.version => {
@@ -114,7 +111,7 @@ impl RemoteClient {
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
-        let response = request.send().await.map_err(Fault::from)?;
+        let response = request.send().await?;
         check_status(response.status(), response.headers(), url)?;
         let version = etag(response.headers());
         let (bytes, skip) = match response.status() {
@@ -129,13 +126,11 @@ impl RemoteClient {
                 }
                 (bytes, 0)
             }
-            // A server without ranges sends everything: what is there already is read past.
+            // A server without ranges sends everything; the first bytes are skipped.
             _ => {
-                let bytes = response.content_length();
-                (
-                    bytes.ok_or_else(|| Fault::Lasting("the server does not tell the size".to_owned()))?,
-                    from,
-                )
+                let size = response.content_length();
+                let size = size.ok_or_else(|| Fault::Lasting("the server does not tell the size".to_owned()));
+                (size?, from)
             }
         };
         let stream = response
@@ -144,38 +139,32 @@ impl RemoteClient {
         Ok((Described { bytes, version }, skip_bytes(stream.boxed(), skip)))
     }
 
-    /// Size and version of what lies behind a URL.
+    /// Size and version of the file at a URL.
     pub(super) async fn describe_url(&self, url: &Url) -> Result<Described, Fault> {
-        let response = self
-            .inner
-            .http
-            .head(url.clone())
-            .send()
-            .await
-            .map_err(Fault::from)?;
-        let told = response.headers().get(reqwest::header::CONTENT_LENGTH);
-        let told = told.and_then(|length| length.to_str().ok()?.parse().ok());
-        match (response.status().is_success(), told) {
+        let response = self.inner.http.head(url.clone()).send().await?;
+        let length = response.headers().get(reqwest::header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        match (response.status().is_success(), length) {
             (true, Some(bytes)) => Ok(Described {
                 bytes,
                 version: etag(response.headers()),
             }),
-            // Not every server knows HEAD, or gives a size with it: the answer to GET counts.
+            // Some servers do not support HEAD, or give no size with it.
             _ => Ok(self.open_url(url, None, 0).await?.0),
         }
     }
 
-    /// The body of a small answer, and the address of the next page if there is one.
+    /// The body of a small response, and the URL of the next page, if any.
     pub(super) async fn page(
         &self,
         url: &Url,
         token: Option<&HubToken>,
     ) -> Result<(String, Option<Url>), Fault> {
         let request = authorize(self.inner.http.get(url.clone()), url, token);
-        let response = request.send().await.map_err(Fault::from)?;
+        let response = request.send().await?;
         check_status(response.status(), response.headers(), url)?;
         let next = next_page(response.headers()).and_then(|next| url.join(&next).ok());
-        Ok((response.text().await.map_err(Fault::from)?, next))
+        Ok((response.text().await?, next))
     }
 }
 
@@ -258,14 +247,8 @@ fn etag(headers: &HeaderMap) -> Option<String> {
 
 /// `bytes 5-99/100` → first byte and size of the whole.
 fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
-    let text = headers
-        .get(CONTENT_RANGE)?
-        .to_str()
-        .ok()?
-        .trim()
-        .strip_prefix("bytes")?
-        .trim();
-    let (range, bytes) = text.split_once('/')?;
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?.trim();
+    let (range, bytes) = text.strip_prefix("bytes")?.trim().split_once('/')?;
     let (start, _) = range.split_once('-')?;
     Some((start.trim().parse().ok()?, bytes.trim().parse().ok()?))
 }
@@ -276,12 +259,6 @@ fn next_page(headers: &HeaderMap) -> Option<String> {
     links.split(',').find_map(|link| {
         let (address, relation) = link.split_once(';')?;
         let next = relation.contains("rel=\"next\"") || relation.contains("rel=next");
-        next.then(|| {
-            address
-                .trim()
-                .trim_start_matches('<')
-                .trim_end_matches('>')
-                .to_owned()
-        })
+        next.then(|| address.trim().trim_matches(['<', '>']).to_owned())
     })
 }

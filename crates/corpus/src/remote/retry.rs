@@ -1,9 +1,8 @@
-//! When to ask again, and when to give up.
+//! When to retry, and when to give up.
 //!
-//! Stalls, cut connections, and answers 408, 429 and 5xx pass by waiting; a wrong address or missing
-//! rights do not. Waiting doubles from half a second to half a minute, with jitter so that many ranks do
-//! not return together. What counts is attempts in a row without progress: a slow link that keeps
-//! delivering is not given up.
+//! Stalls, dropped connections and the statuses 408, 429 and 5xx are retried; a wrong address or missing rights are not. The
+//! wait doubles from half a second to half a minute, with jitter so that many ranks do not retry together. Only consecutive
+//! attempts without progress count: a slow link that keeps delivering is not given up.
 
 use std::time::Duration;
 
@@ -11,10 +10,10 @@ use rand::RngExt;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// How a failing store is treated.
+/// How failing requests are retried.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
-    /// Attempts in a row without progress before giving up.
+    /// Consecutive attempts without progress before giving up.
     pub attempts: u32,
     /// Wait after the first failure; doubles with each further one.
     pub first_wait: Duration,
@@ -52,27 +51,26 @@ impl RetryPolicy {
 /// Why a request failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// Asking again would give the same.
+    /// Retrying cannot help.
     Lasting(String),
-    /// It may pass; with the wait the server asked for.
+    /// Retrying may help; with the wait that the server asked for.
     Passing(String, Option<Duration>),
 }
 
 impl From<reqwest::Error> for Fault {
     fn from(error: reqwest::Error) -> Self {
         let lasting = error.is_builder() || error.is_redirect();
-        // The address is in the message's frame already, and may hold a signature.
+        // The address is in the surrounding message already, and may contain a signature.
         let message = with_causes(&error.without_url());
-        if lasting {
-            Fault::Lasting(message)
-        } else {
-            Fault::Passing(message, None)
+        match lasting {
+            true => Fault::Lasting(message),
+            false => Fault::Passing(message, None),
         }
     }
 }
 
 impl Fault {
-    /// An answer that is no success.
+    /// The fault of an unsuccessful response.
     pub fn of_status(message: String, status: StatusCode, headers: &HeaderMap) -> Self {
         let passing = status.is_server_error()
             || status == StatusCode::TOO_MANY_REQUESTS
@@ -80,28 +78,26 @@ impl Fault {
         if !passing {
             return Fault::Lasting(message);
         }
-        let seconds = headers
-            .get(RETRY_AFTER)
-            .and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+        let seconds = headers.get(RETRY_AFTER);
+        let seconds = seconds.and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
         let seconds =
             seconds.or_else(|| until_reset(headers).filter(|_| status == StatusCode::TOO_MANY_REQUESTS));
         Fault::Passing(message, seconds.map(Duration::from_secs))
     }
 }
 
-/// Seconds until requests are free again, where none is left: `RateLimit: "api";r=0;t=55`
+/// Seconds until the quota resets, if none is left: `RateLimit: "api";r=0;t=55`
 /// (draft-ietf-httpapi-ratelimit-headers-09), which the Hub sends.
 fn until_reset(headers: &HeaderMap) -> Option<u64> {
     let limit = headers.get("ratelimit")?.to_str().ok()?;
     let value = |name: &str| {
-        limit
-            .split(';')
-            .find_map(|part| part.trim().strip_prefix(name)?.parse::<u64>().ok())
+        let mut parts = limit.split(';');
+        parts.find_map(|part| part.trim().strip_prefix(name)?.parse::<u64>().ok())
     };
     value("t=").filter(|_| value("r=") == Some(0))
 }
 
-/// The message and what is behind it: "error sending request" alone says nothing.
+/// The message with its causes: "error sending request" alone says nothing.
 pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
@@ -115,7 +111,7 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     message
 }
 
-/// Counts failures in a row.
+/// Counts consecutive failures.
 #[derive(Debug)]
 pub struct Attempts<'a> {
     policy: &'a RetryPolicy,
@@ -123,12 +119,12 @@ pub struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// None yet.
+    /// No failures yet.
     pub fn new(policy: &'a RetryPolicy) -> Self {
         Attempts { policy, failures: 0 }
     }
 
-    /// Something arrived: failures so far are forgiven.
+    /// Resets the count after progress.
     pub fn progress(&mut self) {
         self.failures = 0;
     }
@@ -136,7 +132,7 @@ impl<'a> Attempts<'a> {
     /// Waits before the next attempt at `what`.
     ///
     /// # Errors
-    /// Why there is none: the fault lasts, or there have been too many in a row.
+    /// The fault is lasting, or there were too many consecutive ones.
     pub async fn after(&mut self, what: &str, fault: Fault) -> Result<(), String> {
         let (message, asked) = match fault {
             Fault::Lasting(message) => return Err(format!("{what}: {message}")),
@@ -144,9 +140,9 @@ impl<'a> Attempts<'a> {
         };
         self.failures += 1;
         if self.failures >= self.policy.attempts {
+            let failures = self.failures;
             return Err(format!(
-                "{what}: {message}; given up after {} attempts in a row",
-                self.failures
+                "{what}: {message}; given up after {failures} attempts in a row"
             ));
         }
         let wait = self.policy.wait(self.failures, asked);

@@ -1,8 +1,8 @@
-//! The Hub's token, which goes to the Hub and nowhere else.
+//! The Hub's token, which is sent to the Hub only.
 //!
-//! A listing can name a next page anywhere, and a file be redirected to a store of another company. So a token
-//! remembers its origin (scheme, host and port), and requests to others go without it. Redirects are followed by
-//! `reqwest`, which drops the header on the way to another origin.
+//! A listing can name any address as its next page, and a file can be redirected to another company's store. So a token has
+//! an origin (scheme, host and port), and requests to other origins go without it. `reqwest` follows redirects and drops the
+//! header on the way to another origin.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl fmt::Debug for HubToken {
     }
 }
 
-/// `request`, which goes to `url`, with the token if it is meant for there.
+/// Adds the token to `request` if `url` has its origin.
 pub fn authorize(request: RequestBuilder, url: &Url, token: Option<&HubToken>) -> RequestBuilder {
     match token {
         Some(token) if url.origin() == token.origin => request.bearer_auth(&token.secret),

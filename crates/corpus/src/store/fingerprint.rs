@@ -1,9 +1,8 @@
 //! The fingerprint of a store: blake3 over the tokens and document ends of its files, in order.
 //!
-//! Names, folders and the metadata text do not enter, so a store may be moved or renamed. Hashing runs
-//! on all cores at the speed of the disk, and happens once: `X.ds.blake3` keeps the result with the
-//! sizes and times of the files it was taken from. The writer leaves that file itself. A file whose
-//! size or time differs is hashed again, which is how a changed file under an old fingerprint is found.
+//! Names, folders and the metadata are not hashed, so a store may be moved or renamed. Hashing runs on all cores at
+//! the speed of the disk, and happens once: `X.ds.blake3` caches the result with the sizes and modification times of
+//! the files. The writer creates it. A file whose size or time differs is hashed again, so a change is detected.
 
 use std::fmt;
 use std::fs;
@@ -11,13 +10,14 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
-use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::atomic_file::write_json;
+use smollm3_files::io;
 
 use super::format::beside;
 use super::reader::{TokenFile, TokenStore};
 use crate::error::{CorpusError, Result};
 
-/// 32 bytes that stand for the contents of a store; shown as 64 hexadecimal digits.
+/// A hash of the contents of a store or a source; shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint(blake3::Hash);
@@ -31,8 +31,15 @@ impl From<Fingerprint> for String {
 impl TryFrom<String> for Fingerprint {
     type Error = CorpusError;
 
+    /// Reads back what [`Fingerprint::to_hex`] wrote.
     fn try_from(text: String) -> Result<Self> {
-        Fingerprint::from_hex(&text)
+        let hash = blake3::Hash::from_hex(&text);
+        hash.map(Fingerprint).map_err(|_| {
+            CorpusError::argument(
+                "fingerprint",
+                format!("must be 64 hexadecimal digits, got `{text}`"),
+            )
+        })
     }
 }
 
@@ -40,19 +47,6 @@ impl Fingerprint {
     /// The hexadecimal digits, for logs and `state.json`.
     pub fn to_hex(&self) -> String {
         self.0.to_hex().to_string()
-    }
-
-    /// Reads back what [`Fingerprint::to_hex`] wrote.
-    ///
-    /// # Errors
-    /// Where `text` is not 64 hexadecimal digits.
-    pub fn from_hex(text: &str) -> Result<Self> {
-        blake3::Hash::from_hex(text)
-            .map(Fingerprint)
-            .map_err(|_| CorpusError::Argument {
-                name: "fingerprint",
-                problem: format!("must be 64 hexadecimal digits, got `{text}`"),
-            })
     }
 
     pub(crate) fn from_hash(hash: blake3::Hash) -> Self {
@@ -84,7 +78,7 @@ struct Record {
     index: Hashed,
 }
 
-/// One file's hash, and by what to see that it is still the same file.
+/// One file's hash, with the size and time by which a change is detected.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Hashed {
@@ -109,24 +103,20 @@ impl Hashed {
 }
 
 fn size_and_time(path: &Path) -> Result<(u64, u64)> {
-    let metadata = fs::metadata(path).map_err(CorpusError::io("read", path))?;
-    let modified = metadata
-        .modified()
-        .map_err(CorpusError::io("read the time of", path))?;
+    let metadata = fs::metadata(path).map_err(io("read", path))?;
+    let modified = metadata.modified().map_err(io("read the time of", path))?;
     let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok((metadata.len(), since.as_nanos() as u64))
 }
 
-/// Leaves the record of freshly written files.
+/// Writes the record of freshly written files.
 pub(super) fn record(tokens: &Path, tokens_hash: blake3::Hash, index_hash: blake3::Hash) -> Result<()> {
     let index = beside(tokens, "index");
     let record = Record {
         tokens: Hashed::of(tokens, tokens_hash)?,
         index: Hashed::of(&index, index_hash)?,
     };
-    let text =
-        serde_json::to_string(&record).map_err(|error| CorpusError::store(tokens, error.to_string()))?;
-    Ok(write_atomically(&beside(tokens, "blake3"), text.as_bytes())?)
+    Ok(write_json(&beside(tokens, "blake3"), &record)?)
 }
 
 impl TokenFile {
@@ -146,16 +136,16 @@ impl TokenFile {
         }
         self.verify()?;
         let (tokens_hash, index_hash) = (hash(self.token_bytes()), hash(self.index_bytes()));
-        // A store on a read-only disk has nowhere to keep the record; it is hashed anew each time.
+        // On a read-only disk the record cannot be kept, and the store is hashed each time.
         if let Err(error) = record(self.path(), tokens_hash, index_hash) {
-            tracing::debug!(%error, "the fingerprint is not remembered");
+            tracing::debug!(%error, "cannot cache the fingerprint");
         }
         Ok((tokens_hash, index_hash))
     }
 }
 
 impl TokenStore {
-    /// The fingerprint of all files; reads everything the first time, three small files later.
+    /// The fingerprint of all files. The first call reads everything, later ones only the cached hashes.
     ///
     /// # Errors
     /// A damaged index (the whole of it is checked), or a file that cannot be read.
@@ -168,21 +158,5 @@ impl TokenStore {
             hasher.update(index.as_bytes());
         }
         Ok(Fingerprint(hasher.finalize()))
-    }
-
-    /// Refuses a store whose contents are not those on record.
-    ///
-    /// # Errors
-    /// [`CorpusError::Changed`] with both fingerprints.
-    pub fn expect_fingerprint(&self, expected: &Fingerprint) -> Result<()> {
-        let found = self.fingerprint()?;
-        if found == *expected {
-            return Ok(());
-        }
-        Err(CorpusError::Changed {
-            path: self.path().to_owned(),
-            expected: expected.to_hex(),
-            found: found.to_hex(),
-        })
     }
 }

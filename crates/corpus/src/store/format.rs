@@ -1,6 +1,5 @@
 //! Token widths and the metadata text of a `.ds` file.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{CorpusError, Result};
@@ -17,10 +16,9 @@ pub enum TokenWidth {
 impl TokenWidth {
     /// The narrowest width whose ids reach `vocab_size - 1`; datatrove's rule.
     pub fn for_vocab(vocab_size: u64) -> Self {
-        if vocab_size <= 1 << 16 {
-            TokenWidth::U16
-        } else {
-            TokenWidth::U32
+        match vocab_size <= 1 << 16 {
+            true => TokenWidth::U16,
+            false => TokenWidth::U32,
         }
     }
 
@@ -64,32 +62,18 @@ impl Metadata {
     /// Reads the first two lines; the third repeats the second for people. A tokenizer's name may hold
     /// a `|` itself, so the width is what follows the last one.
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self> {
+        let wrong = |problem: String| CorpusError::damaged(path, format!("its metadata {problem}"));
         let mut lines = text.lines();
         let first = lines.next().unwrap_or_default();
-        let (tokenizer, width) = first.rsplit_once('|').ok_or_else(|| {
-            CorpusError::damaged(
-                path,
-                format!("its metadata begins `{first}`, not `tokenizer|bytes per token`"),
-            )
-        })?;
-        let width = width
-            .trim()
-            .parse()
-            .ok()
-            .and_then(TokenWidth::from_bytes)
-            .ok_or_else(|| {
-                CorpusError::damaged(
-                    path,
-                    format!("its metadata gives `{width}` bytes per token, not 2 or 4"),
-                )
-            })?;
+        let (tokenizer, width) = first
+            .rsplit_once('|')
+            .ok_or_else(|| wrong(format!("begins `{first}`, not `tokenizer|bytes per token`")))?;
+        let parsed = width.trim().parse().ok().and_then(TokenWidth::from_bytes);
+        let width = parsed.ok_or_else(|| wrong(format!("gives `{width}` bytes per token, not 2 or 4")))?;
         let second = lines.next().unwrap_or_default().trim();
-        let tokens = second.parse().map_err(|_| {
-            CorpusError::damaged(
-                path,
-                format!("its metadata gives `{second}` for the number of tokens"),
-            )
-        })?;
+        let tokens = second
+            .parse()
+            .map_err(|_| wrong(format!("gives `{second}` for the number of tokens")))?;
         Ok(Metadata {
             tokenizer: tokenizer.to_owned(),
             width,
@@ -100,8 +84,8 @@ impl Metadata {
 
 /// A token count with three digits and a metric prefix: `1.23 MT`.
 ///
-/// The third line of the metadata, in the form Python's `humanize.metric(count, unit="T")` gives, so
-/// that the whole file equals datatrove's.
+/// The third line of the metadata, as Python's `humanize.metric(count, unit="T")` writes it, so that the file equals
+/// datatrove's.
 pub fn human_count(tokens: u64) -> String {
     let exponent_of = |value: u64| value.checked_ilog10().unwrap_or(0) as usize;
     let mut exponent = exponent_of(tokens);
@@ -116,15 +100,14 @@ pub fn human_count(tokens: u64) -> String {
     }
     let prefix = ["", "k", "M", "G", "T", "P", "E"]
         .get(exponent / 3)
-        .copied()
-        .unwrap_or("");
+        .unwrap_or(&"");
     format!("{value:.*} {prefix}T", digits(exponent))
 }
 
 /// `X.ds` → `X.ds.<suffix>`.
 pub(crate) fn beside(tokens: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(tokens.as_os_str());
+    let mut name = tokens.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);
-    PathBuf::from(name)
+    name.into()
 }

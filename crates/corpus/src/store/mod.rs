@@ -1,11 +1,11 @@
-//! The token store: datatrove's format on disk, so the original's files and ours go both ways.
+//! The token store in datatrove's format, so the original's files and ours are interchangeable.
 //!
-//! Three files stand for one piece of a source `X`:
+//! One piece `X` of a source is three files:
 //!
 //! | file | contents |
 //! | --- | --- |
 //! | `X.ds` | the tokens, little-endian `u16` or `u32`, no header |
-//! | `X.ds.index` | one little-endian `u64` a document: where it ends, in tokens, its end-of-text included |
+//! | `X.ds.index` | one little-endian `u64` per document: its end, in tokens, including its end-of-text |
 //! | `X.ds.metadata` | text: `tokenizer\|bytes per token`, the number of tokens, the same for people |
 //!
 //! (Source: datatrove, `pipeline/tokens/tokenizer.py`, class `TokenizedFile`.) We add `X.ds.blake3`, the
@@ -14,9 +14,9 @@
 //! A folder of `.ds` files, sorted by name, is one store. A window of `S + 1` tokens never straddles two
 //! files, as in the original, so each file drops a tail of at most `S` tokens.
 //!
-//! Reading is by memory map: opening costs a few system calls whatever the size, and the page cache is
-//! shared by all processes of a machine. Keeping document ends beside the tokens (8 bytes a document)
-//! lets one tokenised corpus serve every sequence length and every masking of documents.
+//! Files are memory-mapped: opening costs a few system calls whatever the size, and all processes of a machine share the
+//! page cache. With the document ends (8 bytes a document), one tokenised corpus serves every sequence length and every
+//! masking of documents.
 
 mod fingerprint;
 mod format;
@@ -30,4 +30,4 @@ pub use format::{TokenWidth, human_count};
 pub use reader::{OpenOptions, TokenFile, TokenStore, Window};
 pub use streamed::{StreamedShard, StreamedStore};
 pub use tokens::Tokens;
-pub use writer::{StoreWriter, StoreWritten};
+pub use writer::StoreWriter;

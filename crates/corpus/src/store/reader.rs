@@ -1,9 +1,8 @@
 //! Opening and reading token stores.
 //!
-//! Opening checks what can be checked without reading the contents: sizes, the last entry of the index,
-//! the metadata. [`TokenFile::verify`] reads the whole index (the fingerprint does so too, once, and
-//! remembers it); every read of the index checks the entries it uses, so a damaged one is never
-//! silently followed. This keeps opening a store of terabytes a matter of milliseconds on every rank.
+//! Opening checks what can be checked without reading the contents: sizes, the last entry of the index, the metadata.
+//! So opening terabytes takes milliseconds on every rank. [`TokenFile::verify`] reads the whole index, as computing the
+//! fingerprint does once; every read of the index checks the entries it uses, so damage is never silently followed.
 
 use std::fs::{self, File};
 use std::ops::Range;
@@ -12,56 +11,37 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use rayon::prelude::*;
 
+use smollm3_files::{io, plain_files, read_if_present};
+
 use super::format::{Metadata, TokenWidth, beside};
 use super::tokens::Tokens;
 use crate::error::{CorpusError, Result};
 
 /// How a store is opened.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct OpenOptions {
-    width: Option<TokenWidth>,
-    ignore_index: bool,
+    /// The token width, for files without metadata.
+    pub width: Option<TokenWidth>,
+    /// Does not look for `.ds.index`: the original's window-shuffled files have none, and their documents start after
+    /// each end-of-text token instead.
+    pub ignore_index: bool,
 }
 
 impl OpenOptions {
-    /// Takes the token width from here instead of the metadata, for files that came without it.
-    pub fn width(mut self, width: TokenWidth) -> Self {
-        self.width = Some(width);
-        self
-    }
-
-    /// Does not look for `.ds.index`: the original's window-shuffled files have none, and their
-    /// document starts come from the end-of-text token instead.
-    pub fn without_index(mut self) -> Self {
-        self.ignore_index = true;
-        self
-    }
-
-    pub(super) fn given_width(&self) -> Option<TokenWidth> {
-        self.width
-    }
-
-    pub(super) fn ignores_index(&self) -> bool {
-        self.ignore_index
-    }
-
     /// Opens one `.ds` file, or every `.ds` file of a folder (not of its subfolders) sorted by name.
     ///
     /// # Errors
-    /// Names the file where one is missing, empty, truncated, or disagrees with its index or metadata.
+    /// A file is missing, empty or truncated, or contradicts its index or metadata; the message names it.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<TokenStore> {
         let path = path.as_ref();
-        let kind = fs::metadata(path).map_err(CorpusError::io("open", path))?;
-        let names = if kind.is_dir() {
-            token_files_in(path)?
-        } else {
-            vec![path.to_owned()]
+        let kind = fs::metadata(path).map_err(io("open", path))?;
+        let names = match kind.is_dir() {
+            true => token_files_in(path)?,
+            false => vec![path.to_owned()],
         };
         if names.is_empty() {
-            return Err(CorpusError::store(
-                path,
-                "the folder holds no `.ds` file; tokenise a source into it",
-            ));
+            let problem = "the folder holds no `.ds` file; tokenise a source into it";
+            return Err(CorpusError::store(path, problem));
         }
         let files = names
             .iter()
@@ -82,28 +62,18 @@ impl OpenOptions {
             files,
         };
         if store.len_tokens() == 0 {
-            return Err(CorpusError::store(
-                path,
-                "it holds no token; check the source it was made from",
-            ));
+            let problem = "it holds no token; check the source it was made from";
+            return Err(CorpusError::store(path, problem));
         }
         Ok(store)
     }
 }
 
+/// The `.ds` files of a folder that are not hidden, sorted.
 fn token_files_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(CorpusError::io("list", folder))? {
-        let name = entry.map_err(CorpusError::io("list", folder))?.path();
-        let hidden = name
-            .file_name()
-            .is_some_and(|file| file.as_encoded_bytes().starts_with(b"."));
-        if name.extension().is_some_and(|extension| extension == "ds") && name.is_file() && !hidden {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
+    let mut files = plain_files(folder)?;
+    files.retain(|name| name.ends_with(".ds") && !name.starts_with('.'));
+    Ok(files.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// One `.ds` file with its index.
@@ -112,99 +82,100 @@ pub struct TokenFile {
     path: PathBuf,
     width: TokenWidth,
     tokenizer: Option<String>,
-    tokens: Option<Mmap>,
-    index: Index,
+    tokens: Mapped,
+    /// `None` if the index is ignored.
+    index: Option<Mapped>,
     len_tokens: u64,
 }
 
-/// The index of a file: absent on request, otherwise mapped (`None` inside: zero documents).
+/// The contents of a file; `None` for an empty one, which cannot be mapped.
 #[derive(Debug)]
-enum Index {
-    Ignored,
-    Ends(Option<Mmap>),
+struct Mapped(Option<Mmap>);
+
+impl Mapped {
+    fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(io("open", path))?;
+        if file.metadata().map_err(io("open", path))?.len() == 0 {
+            return Ok(Self(None));
+        }
+        // SAFETY: the map is read-only, and stores are written under another name and renamed, so a complete file is
+        // never changed in place by this program. Truncation by another program while we read would end the process, as
+        // it does for every reader of mapped files.
+        let map = unsafe { Mmap::map(&file) }.map_err(io("map", path))?;
+        Ok(Self(Some(map)))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
 }
 
 impl TokenFile {
     fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let tokens = map(path)?;
-        let bytes = tokens.as_ref().map_or(0, |map| map.len() as u64);
-
-        let index = if options.ignore_index {
-            Index::Ignored
-        } else {
+        let damaged = |problem: String| Err(CorpusError::damaged(path, problem));
+        let tokens = Mapped::open(path)?;
+        let bytes = tokens.bytes().len() as u64;
+        let (mut index, mut last_end) = (None, None);
+        if !options.ignore_index {
             let name = beside(path, "index");
             if !name.exists() {
-                let problem = format!(
-                    "`{}` is missing; put it beside the tokens, or take document starts from the \
-                     end-of-text token (documents = \"eos\")",
-                    name.display()
-                );
+                let problem = format!("`{}` is missing; put it next to the tokens", name.display());
                 return Err(CorpusError::store(path, problem));
             }
-            Index::Ends(map(&name)?)
-        };
-        let last_end = match &index {
-            Index::Ignored => None,
-            Index::Ends(None) => Some(0),
-            Index::Ends(Some(map)) => {
-                let (ends, rest) = map.as_chunks::<8>();
-                if !rest.is_empty() {
-                    let problem = format!("its index has {} bytes, not a multiple of 8", map.len());
-                    return Err(CorpusError::damaged(path, problem));
-                }
-                Some(ends.last().map_or(0, |end| u64::from_le_bytes(*end)))
+            let map = Mapped::open(&name)?;
+            let (ends, rest) = map.bytes().as_chunks::<8>();
+            if !rest.is_empty() {
+                return damaged(format!(
+                    "its index has {} bytes, not a multiple of 8",
+                    map.bytes().len()
+                ));
             }
-        };
+            last_end = Some(ends.last().map_or(0, |end| u64::from_le_bytes(*end)));
+            index = Some(map);
+        }
 
-        let name = beside(path, "metadata");
-        let metadata = if name.exists() {
-            let text = fs::read_to_string(&name).map_err(CorpusError::io("read", &name))?;
-            Some(Metadata::parse(path, &text)?)
-        } else {
-            None
-        };
-        let told = options.width.or(metadata.as_ref().map(|metadata| metadata.width));
-        let width = told
+        let metadata = read_if_present(&beside(path, "metadata"))?;
+        let metadata = metadata.map(|text| Metadata::parse(path, &text)).transpose()?;
+        let given = options.width.or(metadata.as_ref().map(|metadata| metadata.width));
+        let width = given
             .or_else(|| width_from_sizes(bytes, last_end))
             .ok_or_else(|| {
-                let problem =
-                    "nothing tells the token width: `.ds.metadata` is missing; give it (2 or 4 bytes)";
+                let problem = "the token width is unknown: `.ds.metadata` is missing; give it (2 or 4 bytes)";
                 CorpusError::store(path, problem)
             })?;
 
         if !bytes.is_multiple_of(width.bytes()) {
-            let problem = format!(
+            return damaged(format!(
                 "{bytes} bytes are not a multiple of {} bytes a token",
                 width.bytes()
-            );
-            return Err(CorpusError::damaged(path, problem));
+            ));
         }
         let len_tokens = bytes / width.bytes();
         if let Some(end) = last_end.filter(|end| *end != len_tokens) {
-            let problem = format!("it holds {len_tokens} tokens, its index ends at {end}");
-            return Err(CorpusError::damaged(path, problem));
+            return damaged(format!("it holds {len_tokens} tokens, its index ends at {end}"));
         }
-        if let Some(told) = metadata.as_ref().filter(|metadata| metadata.tokens != len_tokens) {
-            let problem = format!("it holds {len_tokens} tokens, its metadata says {}", told.tokens);
-            return Err(CorpusError::damaged(path, problem));
+        if let Some(other) = metadata.as_ref().filter(|metadata| metadata.tokens != len_tokens) {
+            return damaged(format!(
+                "it holds {len_tokens} tokens, its metadata says {}",
+                other.tokens
+            ));
         }
-        let tokenizer = metadata.map(|metadata| metadata.tokenizer);
         Ok(TokenFile {
             path: path.to_owned(),
             width,
-            tokenizer,
+            tokenizer: metadata.map(|metadata| metadata.tokenizer),
             tokens,
             index,
             len_tokens,
         })
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The tokenizer's name in the metadata, where there is one.
+    /// The tokenizer's name in the metadata, if there is one.
     pub fn tokenizer(&self) -> Option<&str> {
         self.tokenizer.as_deref()
     }
@@ -227,60 +198,51 @@ impl TokenFile {
     /// The tokens of `range`, counted from the start of this file.
     ///
     /// # Errors
-    /// Where the range ends past the file.
+    /// The range ends past the file.
     pub fn tokens(&self, range: Range<u64>) -> Result<Tokens<'_>> {
         if range.start > range.end || range.end > self.len_tokens {
-            return Err(CorpusError::OutOfRange {
-                path: self.path.clone(),
-                what: format!("tokens {}..{}", range.start, range.end),
-                available: format!("{} tokens", self.len_tokens),
-            });
+            let available = format!("{} tokens", self.len_tokens);
+            let what = format!("tokens {}..{}", range.start, range.end);
+            return Err(CorpusError::beyond(&self.path, what, available));
         }
-        let all: &[u8] = self.tokens.as_deref().unwrap_or_default();
         let width = self.width.bytes();
-        let bytes = all.get((range.start * width) as usize..(range.end * width) as usize);
+        let bytes = self
+            .token_bytes()
+            .get((range.start * width) as usize..(range.end * width) as usize);
         Ok(Tokens::new(bytes.unwrap_or_default(), self.width))
     }
 
     /// The tokens of document `document`, its end-of-text included.
     ///
     /// # Errors
-    /// Without an index, past the last document, or where the index is damaged.
+    /// There is no index, or it is damaged, or `document` is past the end.
     pub fn document(&self, document: u64) -> Result<Tokens<'_>> {
         let ends = self.ends().ok_or_else(|| self.no_index())?;
-        let end = ends
-            .get(document as usize)
-            .ok_or_else(|| CorpusError::OutOfRange {
-                path: self.path.clone(),
-                what: format!("document {document}"),
-                available: format!("{} documents", ends.len()),
-            })?;
-        let start = match document.checked_sub(1) {
-            None => 0,
-            Some(before) => ends
-                .get(before as usize)
-                .map_or(0, |end| u64::from_le_bytes(*end)),
-        };
-        let end = u64::from_le_bytes(*end);
+        let end_of = |document: u64| ends.get(document as usize).map(|end| u64::from_le_bytes(*end));
+        let end = end_of(document).ok_or_else(|| {
+            let available = format!("{} documents", ends.len());
+            CorpusError::beyond(&self.path, format!("document {document}"), available)
+        })?;
+        let start = document.checked_sub(1).and_then(end_of).unwrap_or(0);
         if start > end || end > self.len_tokens {
             return Err(self.damaged_index());
         }
         self.tokens(start..end)
     }
 
-    /// Where documents start inside `range`, relative to its start, rising; O(log documents).
+    /// Where documents start inside `range`, relative to its start, in ascending order; O(log documents).
     ///
-    /// The start of the range itself is listed only if a document starts there.
+    /// The start of the range is listed only if a document starts there.
     ///
     /// # Errors
-    /// Without an index, or where the entries used are not rising.
+    /// Without an index, or if the entries used are not ascending.
     pub fn document_starts_in(&self, range: Range<u64>) -> Result<Vec<u64>> {
         let ends = self.ends().ok_or_else(|| self.no_index())?;
         let mut starts = Vec::new();
         if range.start == 0 && range.end > 0 && self.len_tokens > 0 {
             starts.push(0);
         }
-        // A document starts where the one before it ends; the last end starts nothing.
+        // A document starts at the end of its predecessor; the last end starts none.
         let first = ends.partition_point(|end| u64::from_le_bytes(*end) < range.start.max(1));
         let mut previous = 0;
         for end in ends.get(first..).unwrap_or_default() {
@@ -299,72 +261,51 @@ impl TokenFile {
         Ok(starts)
     }
 
-    /// Reads the whole index (8 bytes a document) and checks that it never falls.
+    /// Reads the whole index (8 bytes a document) and checks that it is ascending.
     ///
     /// # Errors
-    /// Names the first document whose end lies before the one before it.
+    /// Names the first document that ends before its predecessor.
     pub fn verify(&self) -> Result<()> {
-        let Some(ends) = self.ends() else { return Ok(()) };
+        let ends = self.ends().unwrap_or_default();
         let falls = |pair: &[[u8; 8]]| u64::from_le_bytes(pair[0]) > u64::from_le_bytes(pair[1]);
         match ends.par_windows(2).position_first(falls) {
             None => Ok(()),
             Some(before) => {
-                let problem = format!("its index falls at document {}", before + 1);
+                let problem = format!("its index descends at document {}", before + 1);
                 Err(CorpusError::damaged(&self.path, problem))
             }
         }
     }
 
     fn ends(&self) -> Option<&[[u8; 8]]> {
-        match &self.index {
-            Index::Ignored => None,
-            Index::Ends(map) => Some(map.as_deref().unwrap_or_default().as_chunks::<8>().0),
-        }
+        Some(self.index.as_ref()?.bytes().as_chunks::<8>().0)
     }
 
     pub(super) fn token_bytes(&self) -> &[u8] {
-        self.tokens.as_deref().unwrap_or_default()
+        self.tokens.bytes()
     }
 
     pub(super) fn index_bytes(&self) -> &[u8] {
-        match &self.index {
-            Index::Ignored | Index::Ends(None) => &[],
-            Index::Ends(Some(map)) => map,
-        }
+        self.index.as_ref().map_or(&[], Mapped::bytes)
     }
 
     fn damaged_index(&self) -> CorpusError {
-        CorpusError::damaged(&self.path, "its index does not rise inside the file")
+        CorpusError::damaged(&self.path, "its index is not ascending or ends past the file")
     }
 
     fn no_index(&self) -> CorpusError {
-        CorpusError::store(
-            &self.path,
-            "it was opened without its index, so document ends are not known",
-        )
+        let problem = "it was opened without its index, so document ends are unknown";
+        CorpusError::store(&self.path, problem)
     }
 }
 
-/// Without metadata the index still tells the width: it ends at the number of tokens.
+/// The width without metadata: the index ends at the number of tokens.
 fn width_from_sizes(bytes: u64, last_end: Option<u64>) -> Option<TokenWidth> {
     let tokens = last_end.filter(|end| *end > 0)?;
     if !bytes.is_multiple_of(tokens) {
         return None;
     }
     TokenWidth::from_bytes(bytes / tokens)
-}
-
-/// Maps a file; an empty one cannot be mapped and is `None`.
-fn map(path: &Path) -> Result<Option<Mmap>> {
-    let file = File::open(path).map_err(CorpusError::io("open", path))?;
-    if file.metadata().map_err(CorpusError::io("open", path))?.len() == 0 {
-        return Ok(None);
-    }
-    // SAFETY: the map is read-only, and stores are written under another name and renamed, so a
-    // complete file is never changed in place by this program. Truncation by others while we read
-    // would end the process, as it does for every reader of mapped files.
-    let map = unsafe { Mmap::map(&file) }.map_err(CorpusError::io("map", path))?;
-    Ok(Some(map))
 }
 
 /// One or more `.ds` files read as one.
@@ -397,11 +338,6 @@ impl<'a> Window<'a> {
     pub fn file(&self) -> &'a TokenFile {
         self.file
     }
-
-    /// The window's first token, counted from the start of its file.
-    pub fn start(&self) -> u64 {
-        self.start
-    }
 }
 
 impl AsRef<TokenStore> for TokenStore {
@@ -417,11 +353,6 @@ impl TokenStore {
     /// As [`OpenOptions::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         OpenOptions::default().open(path)
-    }
-
-    /// To say first how to open it.
-    pub fn options() -> OpenOptions {
-        OpenOptions::default()
     }
 
     /// The file or folder it was opened from.
@@ -470,11 +401,9 @@ impl TokenStore {
             }
             in_file -= windows;
         }
-        Err(CorpusError::OutOfRange {
-            path: self.path.clone(),
-            what: format!("window {window} of {sequence_length} + 1 tokens"),
-            available: format!("{} windows", self.windows(sequence_length)),
-        })
+        let what = format!("window {window} of {sequence_length} + 1 tokens");
+        let available = format!("{} windows", self.windows(sequence_length));
+        Err(CorpusError::beyond(&self.path, what, available))
     }
 
     /// The tokens of document `document`, counted over all files.
@@ -490,10 +419,11 @@ impl TokenStore {
             }
             in_file -= documents;
         }
-        Err(CorpusError::OutOfRange {
-            path: self.path.clone(),
-            what: format!("document {document}"),
-            available: format!("{} documents", document - in_file),
-        })
+        let available = format!("{} documents", document - in_file);
+        Err(CorpusError::beyond(
+            &self.path,
+            format!("document {document}"),
+            available,
+        ))
     }
 }

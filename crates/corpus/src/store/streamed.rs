@@ -1,10 +1,9 @@
-//! A token store that lies elsewhere, read shard by shard through a bounded cache.
+//! A remote token store, read shard by shard through a bounded cache.
 //!
-//! The list of files and their sizes tell how many tokens and windows there are, so nothing but the
-//! first metadata is fetched to open a store of terabytes. A shard comes whole, with its index, when
-//! one of its windows is needed: an order that stays inside a shard for a while and says which one comes
-//! next ([`StreamedStore::prefetch`]) reads each byte once; one that jumps between more shards than the
-//! cache holds fetches them again and again.
+//! The listing and its sizes give the numbers of tokens and windows, so opening terabytes fetches only one metadata file.
+//! A shard is fetched whole, with its index, when one of its windows is needed. An order that stays in a shard for a while
+//! and announces the next ([`StreamedStore::prefetch`]) reads each byte once; one that jumps between more shards than the
+//! cache holds fetches them repeatedly.
 
 use std::path::Path;
 
@@ -52,7 +51,9 @@ impl StreamedStore {
         client: RemoteClient,
     ) -> Result<Self> {
         let part = |name: &str| {
-            name.ends_with(".ds") || name.ends_with(".ds.index") || name.ends_with(".ds.metadata")
+            [".ds", ".ds.index", ".ds.metadata"]
+                .iter()
+                .any(|end| name.ends_with(end))
         };
         let (main, beside): (Vec<_>, Vec<_>) = client
             .list(source, addresses, &part)?
@@ -68,18 +69,16 @@ impl StreamedStore {
         let mut bundles = Vec::new();
         for file in main {
             let mut bundle = Bundle::from(file);
-            if !options.ignores_index() {
+            if !options.ignore_index {
                 bundle.beside.push(find(&bundle.main, ".index")?);
             }
-            if options.given_width().is_none() {
+            if options.width.is_none() {
                 bundle.beside.push(find(&bundle.main, ".metadata")?);
             }
             bundles.push(bundle);
         }
-        let width = match (
-            options.given_width(),
-            bundles.first().and_then(|bundle| bundle.beside.last()),
-        ) {
+        let metadata = bundles.first().and_then(|bundle| bundle.beside.last());
+        let width = match (options.width, metadata) {
             (Some(width), _) => width,
             (None, Some((_, metadata))) => {
                 let text = client.text(source, metadata)?;
@@ -95,7 +94,10 @@ impl StreamedStore {
         let cache = ShardCache::open(source, folder, cache.bytes, bundles, client)?;
         Ok(StreamedStore {
             cache,
-            options: options.clone().width(width),
+            options: OpenOptions {
+                width: Some(width),
+                ..*options
+            },
             tokens,
         })
     }
@@ -105,7 +107,7 @@ impl StreamedStore {
         self.cache.name()
     }
 
-    /// Stands for the files by their names, sizes and versions as the store tells them.
+    /// A fingerprint of the names, sizes and versions of the files, as the store lists them.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = blake3::Hasher::new_derive_key("smollm3 corpus: files of a streamed store, version 1");
         for shard in self.cache.shards() {
@@ -134,31 +136,27 @@ impl StreamedStore {
         self.tokens.iter().map(windows).collect()
     }
 
-    /// Shard `shard` as a store of its own; waits for it if it is not there yet.
+    /// Shard `shard` as a store; waits for its download if needed.
     ///
     /// # Errors
-    /// Where it cannot be had (with the source's name) or is damaged.
+    /// It cannot be fetched (with the source's name) or is damaged.
     pub fn shard(&self, shard: usize) -> Result<StreamedShard> {
         let open = self.cache.open(shard)?;
         let store = self.options.open(open.path())?;
         Ok(StreamedShard { store, _pin: open })
     }
 
-    /// Says that shard `shard` will be needed soon. Returns at once.
+    /// Starts fetching shard `shard` in the background. Returns at once.
     pub fn prefetch(&self, shard: usize) {
         self.cache.prefetch(shard);
     }
 }
 
 fn shard_tokens(source: &str, file: &RemoteFile, width: TokenWidth) -> Result<u64> {
-    let bytes = file.shard.bytes;
-    if bytes.is_multiple_of(width.bytes()) {
-        return Ok(bytes / width.bytes());
+    let (name, bytes, width) = (&file.shard.name, file.shard.bytes, width.bytes());
+    if bytes.is_multiple_of(width) {
+        return Ok(bytes / width);
     }
-    let problem = format!(
-        "`{}` has {bytes} bytes, not a multiple of {} bytes a token",
-        file.shard.name,
-        width.bytes()
-    );
+    let problem = format!("`{name}` has {bytes} bytes, not a multiple of {width} bytes a token");
     Err(CorpusError::source(source, problem))
 }

@@ -4,8 +4,7 @@ use super::format::TokenWidth;
 
 /// Tokens as they lie in the memory map, read as `u32`.
 ///
-/// Kept as bytes rather than cast to integers: the format is little-endian on every machine, and the
-/// conversion compiles to a plain widening copy (it runs at the speed of the page cache).
+/// Kept as bytes: the format is little-endian on every machine, and the conversion compiles to a widening copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tokens<'a> {
     bytes: &'a [u8],
@@ -46,37 +45,14 @@ impl<'a> Tokens<'a> {
             TokenWidth::U16 => (bytes, &bytes[..0]),
             TokenWidth::U32 => (&bytes[..0], bytes),
         };
-        let narrow = narrow
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|token| u32::from(u16::from_le_bytes(*token)));
-        narrow.chain(
-            wide.as_chunks::<4>()
-                .0
-                .iter()
-                .map(|token| u32::from_le_bytes(*token)),
-        )
-    }
-
-    /// Appends all tokens to `out`: the fast way to fill a batch.
-    pub fn extend_into(&self, out: &mut Vec<u32>) {
-        match self.width {
-            TokenWidth::U16 => {
-                let tokens = self.bytes.as_chunks::<2>().0;
-                out.extend(tokens.iter().map(|token| u32::from(u16::from_le_bytes(*token))));
-            }
-            TokenWidth::U32 => {
-                let tokens = self.bytes.as_chunks::<4>().0;
-                out.extend(tokens.iter().map(|token| u32::from_le_bytes(*token)));
-            }
-        }
+        let narrow = narrow.as_chunks::<2>().0.iter();
+        let narrow = narrow.map(|token| u32::from(u16::from_le_bytes(*token)));
+        let wide = wide.as_chunks::<4>().0.iter();
+        narrow.chain(wide.map(|token| u32::from_le_bytes(*token)))
     }
 
     /// All tokens as a vector.
     pub fn to_vec(&self) -> Vec<u32> {
-        let mut out = Vec::with_capacity(self.len());
-        self.extend_into(&mut out);
-        out
+        self.iter().collect()
     }
 }

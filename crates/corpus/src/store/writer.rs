@@ -1,4 +1,4 @@
-//! Writing token files: streaming, and whole or absent.
+//! Writing token files: streamed to disk, complete or absent.
 //!
 //! Tokens and document ends go to temporary files as they come, so memory does not grow with the file.
 //! `finish` renames the index first and the `.ds` last: a folder never shows a `.ds` without its index.
@@ -11,7 +11,7 @@ use super::fingerprint;
 use super::format::{Metadata, TokenWidth, beside};
 use crate::error::{CorpusError, Result};
 
-/// Bytes of tokens that are hashed and written at once: hashing is fastest in long runs.
+/// Bytes of tokens hashed and written at a time; hashing is fastest on long runs.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Writes one `.ds` file with its index, metadata and fingerprint.
@@ -27,17 +27,6 @@ pub struct StoreWriter {
     buffer: Vec<u8>,
 }
 
-/// What [`StoreWriter::finish`] wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreWritten {
-    /// The `.ds` file.
-    pub path: PathBuf,
-    /// Documents in it.
-    pub documents: u64,
-    /// Tokens in it.
-    pub tokens: u64,
-}
-
 impl StoreWriter {
     /// Starts `path` (which must end in `.ds`) for a tokenizer of `vocab_size` entries, whose name goes
     /// into the metadata. The width follows the vocabulary.
@@ -47,16 +36,12 @@ impl StoreWriter {
     pub fn create(path: impl AsRef<Path>, tokenizer: &str, vocab_size: u64) -> Result<Self> {
         let path = path.as_ref();
         if path.extension().is_none_or(|extension| extension != "ds") {
-            return Err(CorpusError::store(
-                path,
-                "the name of a token file must end in `.ds`",
-            ));
+            let problem = "the name of a token file must end in `.ds`";
+            return Err(CorpusError::store(path, problem));
         }
         if tokenizer.contains(['\n', '\r']) {
-            return Err(CorpusError::Argument {
-                name: "tokenizer",
-                problem: format!("must be one line to fit the metadata, got {tokenizer:?}"),
-            });
+            let problem = format!("must be one line to fit the metadata, got {tokenizer:?}");
+            return Err(CorpusError::argument("tokenizer", problem));
         }
         let width = TokenWidth::for_vocab(vocab_size);
         Ok(StoreWriter {
@@ -82,24 +67,23 @@ impl StoreWriter {
     pub fn push_document(&mut self, tokens: &[u32]) -> Result<()> {
         let wide = tokens.iter().find(|token| u16::try_from(**token).is_err());
         if let (TokenWidth::U16, Some(token)) = (self.metadata.width, wide) {
-            return Err(CorpusError::Tokenizer {
-                name: self.metadata.tokenizer.clone(),
-                problem: format!("token {token} lies past its vocabulary of at most 65536 entries"),
-            });
+            let problem = format!("token {token} lies past its vocabulary of at most 65536 entries");
+            return Err(CorpusError::tokenizer(&self.metadata.tokenizer, problem));
         }
         let start = self.buffer.len();
+        let width = self.metadata.width;
         self.buffer
-            .resize(start + self.metadata.width.bytes() as usize * tokens.len(), 0);
+            .resize(start + width.bytes() as usize * tokens.len(), 0);
         let buffer = self.buffer.get_mut(start..).unwrap_or_default();
-        match self.metadata.width {
+        match width {
             TokenWidth::U32 => {
-                for (bytes, token) in buffer.chunks_exact_mut(4).zip(tokens) {
-                    bytes.copy_from_slice(&token.to_le_bytes());
+                for (bytes, token) in buffer.as_chunks_mut::<4>().0.iter_mut().zip(tokens) {
+                    *bytes = token.to_le_bytes();
                 }
             }
             TokenWidth::U16 => {
-                for (bytes, token) in buffer.chunks_exact_mut(2).zip(tokens) {
-                    bytes.copy_from_slice(&(*token as u16).to_le_bytes());
+                for (bytes, token) in buffer.as_chunks_mut::<2>().0.iter_mut().zip(tokens) {
+                    *bytes = (*token as u16).to_le_bytes();
                 }
             }
         }
@@ -127,16 +111,11 @@ impl StoreWriter {
         self.documents
     }
 
-    /// Tokens so far.
-    pub fn tokens(&self) -> u64 {
-        self.metadata.tokens
-    }
-
-    /// Syncs everything and gives the files their names.
+    /// Syncs all files and renames them into place.
     ///
     /// # Errors
     /// A full disk; nothing is left then.
-    pub fn finish(mut self) -> Result<StoreWritten> {
+    pub fn finish(mut self) -> Result<()> {
         self.flush()?;
         let mut metadata = AtomicFile::create(&beside(&self.path, "metadata"))?;
         metadata.write(self.metadata.render().as_bytes())?;
@@ -147,15 +126,7 @@ impl StoreWriter {
         self.index.commit()?;
         metadata.commit()?;
         self.tokens.commit()?;
-        fingerprint::record(
-            &self.path,
-            self.tokens_hash.finalize(),
-            self.index_hash.finalize(),
-        )?;
-        Ok(StoreWritten {
-            path: self.path,
-            documents: self.documents,
-            tokens: self.metadata.tokens,
-        })
+        let (tokens_hash, index_hash) = (self.tokens_hash.finalize(), self.index_hash.finalize());
+        fingerprint::record(&self.path, tokens_hash, index_hash)
     }
 }

@@ -1,22 +1,20 @@
-//! Tens of megabytes of real prose and code that every machine which built this project already has:
-//! the Markdown and Rust files of the crates in `Cargo.lock`.
+//! Tens of megabytes of real prose and code that every machine that built this project already has: the Markdown and Rust
+//! files of the crates in `Cargo.lock`.
 //!
-//! `cargo metadata --locked` lists the packages of all platforms for the workspace's default features,
-//! whatever features the program itself was built with, so the list is the same everywhere; path
-//! dependencies (this workspace) are left out. Of several versions of a crate only the newest counts.
-//! Files are taken by crate name, then path, so their order is the same everywhere too.
+//! `cargo metadata --locked` lists the packages of all platforms for the workspace's default features, whatever features
+//! the program was built with, so the list is the same everywhere; path dependencies (this workspace) are left out. Of
+//! several versions of a crate only the newest is used. Files are ordered by crate name, then path.
 //!
-//! What is skipped, and how that is decided, from the file alone:
+//! Skipped, judged by the file alone:
 //! * not UTF-8, over 1 MB, under 64 bytes;
 //! * the same contents as an earlier file (licences and readmes repeat);
 //! * generated: one of [`GENERATED_MARKS`] in the first 20 lines;
 //! * minified or tabular: a line over 2,000 bytes, or fewer than 4 of 10 visible characters are letters;
-//! * what a crate has past 1 MB, its files taken in the order of a hash of their path. Without this
-//!   bound a few crates of bindings to operating systems were a third of all Rust text.
+//! * what a crate has past 1 MB, its files ordered by a hash of their path. Without this bound a few crates of bindings to
+//!   operating systems were a third of all Rust text.
 //!
-//! Finding the files reads each taken one once (page cache speed); later only paths are kept. The rejected
-//! alternative, a frozen text file in the repository, would be smaller than what this gives by two
-//! orders of magnitude, or bloat every clone.
+//! Finding the files reads each once; then only paths are kept. Rejected: a frozen text file in the repository, which would
+//! be two orders of magnitude smaller or bloat every clone.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -26,11 +24,13 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{Metadata, MetadataCommand};
 use rayon::prelude::*;
 
-use super::DocumentSource;
+use smollm3_files::{io, list};
+
+use super::{DocumentSource, no_document};
 use crate::error::{CorpusError, Result};
 use crate::store::Fingerprint;
 
-/// Phrases in the head of a file (compared in lower case) that mark it as made by a program.
+/// Phrases in the head of a file (compared in lower case) that mark it as generated.
 pub const GENERATED_MARKS: [&str; 7] = [
     "@generated",
     "automatically generated",
@@ -81,10 +81,10 @@ pub struct CargoSources {
     report: CargoReport,
 }
 
-/// What was found and what was left out.
+/// What was taken and what was skipped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CargoReport {
-    /// Crates looked into.
+    /// Crates searched.
     pub packages: u64,
     /// Files taken.
     pub files: u64,
@@ -97,11 +97,10 @@ pub struct CargoReport {
 impl CargoSources {
     /// Finds the files for the workspace whose `Cargo.toml` is `manifest`.
     ///
-    /// Asks cargo without the network first; only where a crate is missing (one for another platform
-    /// that was never built here) may cargo fetch it.
+    /// Runs cargo offline first; only if a crate is missing (one for a platform never built here) may cargo fetch it.
     ///
     /// # Errors
-    /// Where cargo cannot be run, `Cargo.lock` is missing or out of date, or no file fits.
+    /// Cargo cannot be run, `Cargo.lock` is missing or out of date, or no file fits.
     pub fn find(manifest: impl AsRef<Path>, text: CargoText) -> Result<Self> {
         let manifest = manifest.as_ref();
         let packages = newest_packages(&metadata(manifest)?);
@@ -133,11 +132,8 @@ impl CargoSources {
             }
         }
         if files.is_empty() {
-            let problem = format!(
-                "the crates of `{}` hold no usable .{} file",
-                manifest.display(),
-                text.extension()
-            );
+            let (manifest, extension) = (manifest.display(), text.extension());
+            let problem = format!("the crates of `{manifest}` hold no usable .{extension} file");
             return Err(CorpusError::source(text.source_name(), problem));
         }
         let fingerprint = Fingerprint::from_hash(hasher.finalize());
@@ -149,7 +145,7 @@ impl CargoSources {
         })
     }
 
-    /// What was found and what was left out.
+    /// What was taken and what was skipped.
     pub fn report(&self) -> &CargoReport {
         &self.report
     }
@@ -172,16 +168,9 @@ impl DocumentSource for CargoSources {
     fn document(&self, index: u64) -> Result<Cow<'_, str>> {
         let path = usize::try_from(index)
             .ok()
-            .and_then(|index| self.files.get(index))
-            .ok_or_else(|| {
-                CorpusError::source(
-                    self.name(),
-                    format!("no document {index}, it has {}", self.files.len()),
-                )
-            })?;
-        Ok(Cow::Owned(
-            fs::read_to_string(path).map_err(CorpusError::io("read", path))?,
-        ))
+            .and_then(|index| self.files.get(index));
+        let path = path.ok_or_else(|| no_document(self, index))?;
+        Ok(Cow::Owned(fs::read_to_string(path).map_err(io("read", path))?))
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -191,11 +180,11 @@ impl DocumentSource for CargoSources {
 
 fn metadata(manifest: &Path) -> Result<Metadata> {
     let ask = |options: &[&str]| {
-        let mut command = MetadataCommand::new();
-        command
+        let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
+        MetadataCommand::new()
             .manifest_path(manifest)
-            .other_options(options.iter().map(|o| o.to_string()).collect::<Vec<_>>());
-        command.exec()
+            .other_options(options)
+            .exec()
     };
     ask(&["--locked", "--offline"]).or_else(|_| ask(&["--locked"])).map_err(|error| {
         let problem = format!(
@@ -212,21 +201,15 @@ fn metadata(manifest: &Path) -> Result<Metadata> {
 fn newest_packages(metadata: &Metadata) -> Vec<(String, PathBuf)> {
     let mut newest = BTreeMap::new();
     for package in &metadata.packages {
-        let from_registry = package
-            .source
-            .as_ref()
-            .is_some_and(|source| source.repr.starts_with("registry+"));
-        let Some(folder) = package.manifest_path.parent() else {
-            continue;
-        };
-        if !from_registry {
-            continue;
-        }
-        let place = newest
-            .entry(package.name.as_str())
-            .or_insert((&package.version, folder));
-        if package.version > *place.0 {
-            *place = (&package.version, folder);
+        let source = package.source.as_ref();
+        if let Some(folder) = package.manifest_path.parent()
+            && source.is_some_and(|source| source.repr.starts_with("registry+"))
+        {
+            let found = (&package.version, folder);
+            let place = newest.entry(package.name.as_str()).or_insert(found);
+            if found.0 > place.0 {
+                *place = found;
+            }
         }
     }
     let label = |(name, (version, folder)): (&str, (&_, &cargo_metadata::camino::Utf8Path))| {
@@ -237,15 +220,15 @@ fn newest_packages(metadata: &Metadata) -> Vec<(String, PathBuf)> {
 
 /// Collects `(path relative to root with '/', path)` of the files with `extension` below `folder`.
 fn list_files(root: &Path, folder: &Path, extension: &str, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(CorpusError::io("list", folder))? {
-        let entry = entry.map_err(CorpusError::io("list", folder))?;
-        let path = entry.path();
-        let kind = entry.file_type().map_err(CorpusError::io("read", &path))?;
+    for path in list(folder)? {
+        let kind = fs::symlink_metadata(&path)
+            .map_err(io("read", &path))?
+            .file_type();
         if kind.is_dir() {
             list_files(root, &path, extension, found)?;
         } else if kind.is_file() && path.extension().is_some_and(|found| found == extension) {
             let relative = path.strip_prefix(root).unwrap_or(&path);
-            // A name that is not Unicode cannot be the same on every machine.
+            // A name that is not Unicode may differ between machines.
             if let Some(relative) = relative.to_str() {
                 found.push((relative.replace('\\', "/"), path.clone()));
             }
@@ -281,14 +264,14 @@ enum Verdict {
 }
 
 fn judge(path: &Path, text: CargoText) -> Result<Verdict> {
-    let bytes = fs::metadata(path).map_err(CorpusError::io("read", path))?.len();
+    let bytes = fs::metadata(path).map_err(io("read", path))?.len();
     if bytes > LARGEST {
         return Ok(Verdict::Skip("over 1 MB"));
     }
     if bytes < SMALLEST {
         return Ok(Verdict::Skip("under 64 bytes"));
     }
-    let contents = fs::read(path).map_err(CorpusError::io("read", path))?;
+    let contents = fs::read(path).map_err(io("read", path))?;
     let Ok(contents) = std::str::from_utf8(&contents) else {
         return Ok(Verdict::Skip("not UTF-8"));
     };
@@ -301,15 +284,11 @@ fn judge(path: &Path, text: CargoText) -> Result<Verdict> {
     })
 }
 
-/// Why a text is not worth learning from, if it is not.
+/// Why a text is skipped; `None` if it is not.
 fn reason_to_skip(contents: &str, text: CargoText) -> Option<&'static str> {
-    let head = contents
-        .lines()
-        .take(HEAD_LINES)
-        .collect::<Vec<_>>()
-        .join("\n")
-        .to_lowercase();
-    // Prose may speak of generated files; code that does so in its head is one.
+    let head: Vec<&str> = contents.lines().take(HEAD_LINES).collect();
+    let head = head.join("\n").to_lowercase();
+    // Prose may mention generated files; code whose head does so is generated.
     if text == CargoText::Rust && GENERATED_MARKS.iter().any(|mark| head.contains(mark)) {
         return Some("generated");
     }

@@ -1,7 +1,7 @@
-//! Where documents come from when nothing is downloaded.
+//! Documents that need no download.
 //!
-//! A source is a numbered list of documents that can be asked for in any order, by any thread. Both
-//! sources here are the same on every machine: one is pinned by `Cargo.lock`, the other by its seed.
+//! A source is a numbered list of documents, readable in any order by any thread. Both sources here are the same on every
+//! machine: one is pinned by `Cargo.lock`, the other by its seed.
 
 pub mod arithmetic;
 pub mod cargo_sources;
@@ -25,17 +25,22 @@ pub trait DocumentSource: Sync {
     /// The text of document `index`, below [`DocumentSource::documents`].
     ///
     /// # Errors
-    /// Past the end, or where it can no longer be read.
+    /// `index` is past the end, or the document can no longer be read.
     fn document(&self, index: u64) -> Result<Cow<'_, str>>;
 
-    /// Stands for all documents: the same value means the same texts in the same order.
+    /// Equal fingerprints mean the same texts in the same order.
     fn fingerprint(&self) -> Fingerprint;
+}
+
+/// The error for a document past the end.
+fn no_document(source: &dyn DocumentSource, index: u64) -> CorpusError {
+    let problem = format!("no document {index}, it has {}", source.documents());
+    CorpusError::source(source.name(), problem)
 }
 
 /// The numbers `0..documents` in an order fixed by `seed`: sorted by a keyed hash.
 ///
-/// Sorting hashes needs no random generator whose output might change between versions; it takes 16
-/// bytes a document, which is nothing beside the documents of an in-memory source.
+/// Hashes need no random generator whose output might change between versions. They take 16 bytes a document.
 pub fn shuffled(documents: u64, seed: u64) -> Vec<u64> {
     let key = *blake3::hash(&seed.to_le_bytes()).as_bytes();
     let mut keyed: Vec<([u8; 8], u64)> = (0..documents)
@@ -51,7 +56,7 @@ pub fn shuffled(documents: u64, seed: u64) -> Vec<u64> {
 /// The first documents of [`shuffled`] that together reach `bytes`: what a tokenizer is trained on.
 ///
 /// # Errors
-/// Where a document cannot be read, or the source is empty.
+/// A document cannot be read, or the source is empty.
 pub fn sample(source: &dyn DocumentSource, bytes: u64, seed: u64) -> Result<Vec<String>> {
     let mut texts = Vec::new();
     let mut total = 0;

@@ -1,8 +1,8 @@
 //! Numbered documents to one token store.
 //!
-//! Documents come in a shuffled order fixed by the seed, are tokenised in chunks, and each chunk is
-//! written in its order before the next is read: memory is one chunk, and the order of the threads
-//! never shows. There is no resuming: sources of this kind take seconds to minutes.
+//! Documents are shuffled by the seed and tokenised in chunks; each chunk is written in order before the next is read. So
+//! memory is one chunk, and the output does not depend on the threads. There is no resuming: such sources take seconds to
+//! minutes.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::store::{Fingerprint, StoreWriter};
 use crate::text::{DocumentSource, shuffled};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
-/// Documents a chunk holds: enough to keep many cores busy, little enough to forget about.
+/// Documents per chunk: enough to keep many cores busy.
 const CHUNK: usize = 512;
 
 const TOKENS: &str = "00000.ds";
@@ -24,17 +24,17 @@ const TOKENS: &str = "00000.ds";
 /// How a source is tokenised.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizeOptions {
-    /// Fixes the order of documents.
+    /// Seed of the order of documents.
     pub seed: u64,
     /// Share of the documents kept out of training, in `[0, 1)`.
     pub held_out: f64,
     /// Stop after this many bytes of text; `None`: the whole source.
     pub max_bytes: Option<u64>,
-    /// What special tokens spelt out in a document become.
+    /// How special tokens spelt out in a document are treated.
     pub special_tokens: SpecialTokens,
 }
 
-/// How far a tokenisation is.
+/// Progress of a tokenisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenizeProgress {
     /// Documents done.
@@ -47,11 +47,11 @@ pub struct TokenizeProgress {
     pub tokens: u64,
 }
 
-/// Tokenises `source` into `folder`. `progress` is called after each chunk; `false` from it stops.
+/// Tokenises `source` into `folder`. `progress` is called after each chunk; if it returns `false`, the work stops.
 ///
 /// # Errors
-/// An empty source, a document that cannot be read, a full disk, or [`CorpusError::Interrupted`]. No
-/// `.ds` of this call is left then.
+/// An empty source, a document that cannot be read, a full disk, or [`CorpusError::Interrupted`]. No `.ds` file of this call
+/// is left then.
 pub fn tokenize(
     source: &dyn DocumentSource,
     tokenizer: &Tokenizer,
@@ -69,10 +69,8 @@ pub fn tokenize(
     let vocab_size = u64::from(tokenizer.info().vocab_size);
     let open = |part: PathBuf| StoreWriter::create(part.join(TOKENS), tokenizer.name(), vocab_size);
     let mut train = open(train_folder(folder))?;
-    let mut held_out = match options.held_out > 0.0 {
-        true => Some(open(held_out_folder(folder))?),
-        false => None,
-    };
+    let holds_out = options.held_out > 0.0;
+    let mut held_out = holds_out.then(|| open(held_out_folder(folder))).transpose()?;
     let mut report = TokenizeReport::new(source.name(), inputs, tokenizer);
     let encoder = tokenizer.documents(options.special_tokens);
     let mut done = TokenizeProgress {
@@ -103,16 +101,12 @@ pub fn tokenize(
             }
             let count = tokens.len() as u64;
             done.tokens += count;
-            match held_out.as_mut().filter(|_| is_held_out) {
-                Some(writer) => {
-                    report.held_out.count(bytes, count);
-                    writer.push_document(&tokens)?;
-                }
-                None => {
-                    report.train.count(bytes, count);
-                    train.push_document(&tokens)?;
-                }
-            }
+            let (part, writer) = match held_out.as_mut().filter(|_| is_held_out) {
+                Some(writer) => (&mut report.held_out, writer),
+                None => (&mut report.train, &mut train),
+            };
+            part.count(bytes, count);
+            writer.push_document(&tokens)?;
         }
         if !progress(done) {
             return Err(CorpusError::Interrupted);

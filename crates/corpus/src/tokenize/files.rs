@@ -1,11 +1,11 @@
 //! Files of rows, of any size, to one token store.
 //!
-//! Three stages run at once: one thread reads batches, all cores parse and tokenise a few of them at a
-//! time, one thread writes, and another syncs what is written. Rows come out in the order they went in, so the output does not
-//! depend on the number of threads; memory is a handful of batches of a few megabytes. Pieces
-//! (see `pieces.rs`) make it resumable.
+//! The stages run concurrently: one thread reads batches, all cores parse and tokenise a few of them at a time, one thread
+//! writes, another syncs finished pieces. Rows keep their order, so the output does not depend on the number of threads;
+//! memory is a handful of batches of a few megabytes. Pieces (see `pieces.rs`) make it resumable.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -24,13 +24,13 @@ use crate::read::{self, Batch, Position, RowProblem};
 use crate::shards::Shards;
 use crate::tokenizer::{DocumentEncoder, SpecialTokens, Tokenizer};
 
-/// Batches being tokenised, or done and waiting for the writer.
+/// Batches being tokenised or waiting for the writer.
 const BATCHES_AHEAD: usize = 3;
 
-/// What becomes of a row without usable text.
+/// How rows without usable text are treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BadRows {
-    /// The first one ends the work with its file and line.
+    /// The first one is an error that names its file and line.
     #[default]
     Stop,
     /// They are left out, counted by reason, and the first few quoted in the report.
@@ -44,16 +44,15 @@ pub struct FilesOptions {
     pub column: String,
     /// Share of the documents kept out of training, in `[0, 1)`.
     pub held_out: f64,
-    /// What special tokens spelt out in a document become.
+    /// How special tokens spelt out in a document are treated.
     pub special_tokens: SpecialTokens,
-    /// What becomes of bad rows.
+    /// How bad rows are treated.
     pub bad_rows: BadRows,
-    /// Text a piece holds: at most twice this much is done again after a kill.
+    /// Bytes of text per piece; a killed job repeats at most twice this much.
     pub piece_bytes: u64,
-    /// Which of the files to take, where several workers share them; `None`: all.
+    /// Which worker this is, if several share the files; `None`: all files.
     pub worker: Option<Worker>,
-    /// Threads that tokenise; `None`: one a core, or what `RAYON_NUM_THREADS` says. Not part of the
-    /// job: the output is the same.
+    /// Threads that tokenise; `None`: `RAYON_NUM_THREADS`, else one per core. They do not change the output.
     pub threads: Option<usize>,
 }
 
@@ -71,14 +70,14 @@ impl Default for FilesOptions {
     }
 }
 
-/// How far a tokenisation is.
+/// Progress of a tokenisation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FilesProgress {
     /// Input files finished.
     pub files: u64,
     /// Input files in all.
     pub of_files: u64,
-    /// Bytes of the input files (as they lie on disk) done.
+    /// Bytes of the input files, as stored, done.
     pub file_bytes: u64,
     /// Bytes of all input files.
     pub of_file_bytes: u64,
@@ -95,12 +94,10 @@ pub struct FilesProgress {
 }
 
 impl FilesProgress {
-    /// Time left, judged by the bytes read in `elapsed` since this call began.
+    /// The time left, estimated from the bytes read in `elapsed` since the call began.
     pub fn time_left(&self, elapsed: Duration) -> Option<Duration> {
-        let done = self
-            .file_bytes
-            .checked_sub(self.file_bytes_before)
-            .filter(|bytes| *bytes > 0)?;
+        let done = self.file_bytes.checked_sub(self.file_bytes_before);
+        let done = done.filter(|bytes| *bytes > 0)?;
         let left = self.of_file_bytes.saturating_sub(self.file_bytes);
         Duration::try_from_secs_f64(elapsed.as_secs_f64() * left as f64 / done as f64).ok()
     }
@@ -113,13 +110,12 @@ impl FilesProgress {
     }
 }
 
-/// Tokenises the files of `shards` into `folder`, or goes on where an earlier call stopped. `progress`
-/// is called a few times a second; `false` from it stops.
+/// Tokenises the files of `shards` into `folder`, or resumes an earlier call. `progress` is called a few times a second;
+/// if it returns `false`, the work stops.
 ///
 /// # Errors
-/// A file that cannot be read or has no such column; a bad row under [`BadRows::Stop`]; a folder with
-/// other contents; a full disk; [`CorpusError::Interrupted`]. What is finished then stays, and the same
-/// call goes on from there.
+/// A file that cannot be read or lacks the column; a bad row under [`BadRows::Stop`]; a folder with other contents; a full
+/// disk; [`CorpusError::Interrupted`]. Finished pieces stay, and the same call resumes from them.
 pub fn tokenize_files(
     shards: &dyn Shards,
     tokenizer: &Tokenizer,
@@ -129,11 +125,7 @@ pub fn tokenize_files(
 ) -> Result<TokenizeReport> {
     check_share(options.held_out)?;
     if options.piece_bytes == 0 {
-        let problem = "must be at least 1".to_owned();
-        return Err(CorpusError::Argument {
-            name: "piece_bytes",
-            problem,
-        });
+        return Err(CorpusError::argument("piece_bytes", "must be at least 1"));
     }
     let job = FilesJob {
         format: FORMAT,
@@ -162,6 +154,7 @@ pub fn tokenize_files(
         .num_threads(options.threads.unwrap_or(0))
         .build()
         .map_err(|error| CorpusError::source(shards.name(), format!("no threads to tokenise: {error}")))?;
+    let file_bytes = files.iter().filter_map(|file| Some(job.files.get(*file)?.bytes));
     let (to_finisher, written) = sync_channel(0);
     let mut work = Work {
         shards,
@@ -171,11 +164,7 @@ pub fn tokenize_files(
         tokenizer,
         done: FilesProgress {
             of_files: files.len() as u64,
-            of_file_bytes: files
-                .iter()
-                .filter_map(|file| job.files.get(*file))
-                .map(|file| file.bytes)
-                .sum(),
+            of_file_bytes: file_bytes.sum(),
             ..FilesProgress::default()
         },
         pieces: BTreeMap::new(),
@@ -194,12 +183,10 @@ pub fn tokenize_files(
             to_finisher,
             ..
         } = work;
-        // The finisher ends when nobody can send to it.
+        // The finisher ends when its channel closes.
         drop(to_finisher);
-        let finished = finisher
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // Where pieces could not be finished, the work ended for that.
+        let finished = finisher.join().unwrap_or_else(|panic| resume_unwind(panic));
+        // An error of the finisher also ended the work, so it comes first.
         pieces.extend(finished?);
         worked.map(|()| pieces)
     })?;
@@ -249,19 +236,19 @@ struct Work<'a> {
     pieces: BTreeMap<PieceKey, PieceReport>,
     to_finisher: SyncSender<(PieceWriter<'a>, bool)>,
     progress: &'a mut (dyn FnMut(FilesProgress) -> bool + Send),
-    /// A pool of its own: the calling thread waits for it, and waiting inside a caller's pool of one
-    /// thread would never end.
+    /// A separate pool: the calling thread waits for it, which would deadlock inside a caller's pool of one thread.
     threads: ThreadPool,
 }
 
 impl Work<'_> {
-    /// Adds what is finished of a file, then does the rest. `next` is the file behind it.
+    /// Adds the finished pieces of a file, then does the rest. `next` is the file after it.
     fn file(&mut self, file: usize, next: Option<usize>) -> Result<()> {
         let finished = Piece::finished_of(self.folder, file)?;
         let number = finished.len();
         let (from, last) = finished
             .last()
-            .map_or_else(Default::default, |piece| (piece.end, piece.last));
+            .map(|piece| (piece.end, piece.last))
+            .unwrap_or_default();
         for (number, piece) in finished.into_iter().enumerate() {
             self.done.add(&piece);
             self.pieces.insert((file, number), piece);
@@ -283,7 +270,7 @@ impl Work<'_> {
         from: Position,
         next: Option<usize>,
     ) -> Result<()> {
-        // The next file may come from afar while this one is worked on.
+        // A remote file is fetched while this one is processed.
         if let Some(next) = next {
             self.shards.prefetch(next);
         }
@@ -296,14 +283,10 @@ impl Work<'_> {
         let batches = read::open(shard.path(), name, &self.options.column, from)?;
 
         let (to_encoder, from_reader) = sync_channel::<Result<Batch>>(1);
-        // What the writer gets are promises, in order: while it waits for the first batch, the next ones
-        // are already being worked on, and no core idles over the last long document of a batch.
+        // The writer receives promises in order: while it waits for the first batch, the next ones are being tokenised,
+        // so no core idles over the last long document of a batch.
         let (to_writer, promised) = sync_channel::<Receiver<Result<Encoded>>>(BATCHES_AHEAD);
-        let encoder = Encoder {
-            encoder: &self.encoder,
-            held_out: self.options.held_out,
-        };
-        let encoder = &encoder;
+        let (encoder, share) = (&self.encoder, self.options.held_out);
         let writer = Writer {
             piece: Piece {
                 folder: self.folder,
@@ -337,47 +320,35 @@ impl Work<'_> {
                         break;
                     }
                     tasks.spawn_fifo(move |_| {
-                        // The writer may be gone, after an error of its own.
-                        let _ = done.send(batch.and_then(|batch| encoder.encode(batch)));
+                        // The writer is gone after an error.
+                        let _ = done.send(batch.and_then(|batch| encode(encoder, share, batch)));
                     });
                 }
             });
             drop(to_writer);
-            writer
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            writer.join().unwrap_or_else(|panic| resume_unwind(panic))
         })?;
         Ok(())
     }
 }
 
-struct Encoder<'a> {
-    encoder: &'a DocumentEncoder,
-    held_out: f64,
-}
-
-impl Encoder<'_> {
-    fn encode(&self, batch: Batch) -> Result<Encoded> {
-        let rows = (0..batch.len())
-            .into_par_iter()
-            .map(|row| self.row(&batch, row))
-            .collect::<Result<_>>()?;
-        Ok(Encoded { batch, rows })
-    }
-
-    fn row(&self, batch: &Batch, row: usize) -> Result<Row> {
+/// Tokenises the rows of a batch; `share` of them are held out.
+fn encode(encoder: &DocumentEncoder, share: f64, batch: Batch) -> Result<Encoded> {
+    let row = |row| {
         Ok(match batch.text(row) {
             Ok(None) => Row::Blank,
             Ok(Some(text)) if text.is_empty() => Row::Empty,
             Ok(Some(text)) => Row::Document {
                 bytes: text.len() as u64,
-                held_out: self.held_out > 0.0 && is_held_out(&text, self.held_out),
-                tokens: self.encoder.encode(&text)?,
+                held_out: share > 0.0 && is_held_out(&text, share),
+                tokens: encoder.encode(&text)?,
                 replaced: text.lone_surrogates > 0,
             },
             Err(problem) => Row::Bad(problem),
         })
-    }
+    };
+    let rows = (0..batch.len()).into_par_iter().map(row).collect::<Result<_>>()?;
+    Ok(Encoded { batch, rows })
 }
 
 struct Writer<'a, 'p> {
@@ -400,7 +371,7 @@ impl<'a> Writer<'a, '_> {
     fn run(mut self, promised: Receiver<Receiver<Result<Encoded>>>) -> Result<FilesProgress> {
         let mut writer = self.open(self.from);
         for promise in promised {
-            // A promise is broken only when the tokenizer panicked; that panic is raised where it happened.
+            // A promise is broken only if the tokenizer panicked; the panic is raised on its own thread.
             let Ok(encoded) = promise.recv() else {
                 return Err(CorpusError::Interrupted);
             };
@@ -424,7 +395,7 @@ impl<'a> Writer<'a, '_> {
         Ok(self.done)
     }
 
-    /// The finisher is gone after an error of its own, which is told in the place of this one.
+    /// Sends a piece to the finisher. If it is gone, its own error is reported instead of this one.
     fn finish(&self, written: PieceWriter<'a>, last: bool) -> Result<()> {
         let sent = self.to_finisher.send((written, last));
         sent.map_err(|_| CorpusError::Interrupted)

@@ -1,20 +1,20 @@
 //! Documents to token stores, on all cores, the same bytes for any number of threads.
 //!
-//! Two ways in, one layout out:
-//! * [`tokenize()`] takes numbered documents ([`crate::text::DocumentSource`]), shuffled, in one go;
-//! * [`tokenize_files`] takes files of rows of any size, in their order, and can be killed and resumed.
+//! Two kinds of input, one layout of output:
+//! * [`tokenize()`] takes numbered documents ([`crate::text::DocumentSource`]) and shuffles them;
+//! * [`tokenize_files`] takes files of rows of any size, in order, and can be killed and resumed.
 //!
 //! ```text
 //! folder/train/*.ds      the training part, one store
-//! folder/held-out/*.ds   what is kept out of training (when something is)
-//! folder/report.json     written last: what the stores hold and what they were made from
+//! folder/held-out/*.ds   the held-out part, if any
+//! folder/report.json     written last: what the stores hold, and the fingerprint of the inputs
 //! ```
 //!
-//! Several machines can share the files of a source: each takes its part ([`Worker`]) into a folder of its own, and
-//! [`merge_stores`] makes of these what one machine would have made.
+//! Several machines can share the files of a source: each tokenises its part ([`Worker`]) into its own folder, and
+//! [`merge_stores`] merges them into what one machine would have written.
 //!
-//! A document is held out by the hash of its own text: the same one in every run, and copies of a text
-//! never sit on both sides. Where `report.json` tells of the same inputs, nothing is done again.
+//! A document is held out by the hash of its text: the choice is the same in every run, and copies of a text never fall on
+//! both sides. If `report.json` has the same inputs, nothing is repeated.
 
 mod documents;
 mod files;
@@ -32,7 +32,7 @@ pub use merge::merge_stores;
 pub use report::{PartReport, Skipped, TokenizeReport, held_out_folder, report, train_folder};
 pub use worker::Worker;
 
-/// Enters the fingerprint of the inputs; raised when the same settings would give other bytes.
+/// Part of the fingerprint of the inputs; raised when the same settings would give other bytes.
 const FORMAT: u32 = 2;
 
 /// Whether a text is kept out of training: its hash, as a number in `[0, 1)`, lies below `share`.
@@ -46,8 +46,8 @@ fn check_share(held_out: f64) -> Result<()> {
     if (0.0..1.0).contains(&held_out) {
         return Ok(());
     }
-    Err(CorpusError::Argument {
-        name: "held_out",
-        problem: format!("must lie in [0, 1), got {held_out}"),
-    })
+    Err(CorpusError::argument(
+        "held_out",
+        format!("must lie in [0, 1), got {held_out}"),
+    ))
 }

@@ -1,16 +1,14 @@
-//! Pieces: the unit in which a tokenisation of files is finished, and resumed.
+//! Pieces: the unit in which the tokenisation of files is finished and resumed.
 //!
-//! Each input file becomes one or more pieces of a fixed amount of text. A piece is one `.ds` a part and
-//! a small report that says where in the input it began and ended; the report is renamed into place
-//! after the stores, so a piece counts exactly if it is whole. Where a piece ends depends on the rows
-//! alone. A killed job therefore repeats at most two pieces, the one that is being synced and the one that is being
-//! written, and gives the same bytes.
+//! Each input file becomes one or more pieces of a fixed amount of text. A piece is one `.ds` per part (training, held
+//! out) and a small report of where in the input it ends; the report is renamed into place after the stores, so a piece
+//! counts only if it is complete. Where a piece ends depends on the rows alone. So a killed job repeats at most two pieces,
+//! the one being synced and the one being written, and gives the same bytes.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::atomic_file::write_json;
+use smollm3_files::read_if_present;
 
 use super::report::{PartReport, PieceReport, held_out_folder, train_folder};
 use crate::error::{CorpusError, Result};
@@ -34,7 +32,7 @@ pub(super) fn pieces_folder(folder: &Path) -> PathBuf {
 }
 
 impl<'a> Piece<'a> {
-    /// The pieces of a file that are whole, from the first on.
+    /// The reports of the finished pieces of a file, from the first on.
     pub(super) fn finished_of(folder: &'a Path, file: usize) -> Result<Vec<PieceReport>> {
         let mut pieces: Vec<PieceReport> = Vec::new();
         while pieces.last().is_none_or(|piece| !piece.last)
@@ -58,13 +56,11 @@ impl<'a> Piece<'a> {
         pieces_folder(self.folder).join(format!("{}.json", self.stem()))
     }
 
-    /// Its report, if it is whole.
+    /// Its report, if it is finished.
     fn finished(&self) -> Result<Option<PieceReport>> {
         let path = self.report_path();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(CorpusError::io("read", &path)(error)),
+        let Some(text) = read_if_present(&path)? else {
+            return Ok(None);
         };
         let report: PieceReport = serde_json::from_str(&text)
             .map_err(|error| CorpusError::store(&path, format!("it cannot be read: {error}; delete it")))?;
@@ -114,22 +110,14 @@ impl<'a> PieceWriter<'a> {
 
     /// Appends a document. Files appear with their first document: a piece may have none for a part.
     pub(super) fn push(&mut self, held_out: bool, bytes: u64, tokens: &[u32]) -> Result<()> {
-        let (part, counts, folder) = match held_out {
-            true => (
-                &mut self.held_out,
-                &mut self.report.held_out,
-                held_out_folder(self.piece.folder),
-            ),
-            false => (
-                &mut self.train,
-                &mut self.report.train,
-                train_folder(self.piece.folder),
-            ),
+        let (part, counts, folder): (_, _, fn(&Path) -> PathBuf) = match held_out {
+            true => (&mut self.held_out, &mut self.report.held_out, held_out_folder),
+            false => (&mut self.train, &mut self.report.train, train_folder),
         };
         let writer = match part {
             Some(writer) => writer,
             None => {
-                let path = folder.join(format!("{}.ds", self.piece.stem()));
+                let path = folder(self.piece.folder).join(format!("{}.ds", self.piece.stem()));
                 part.insert(StoreWriter::create(path, self.tokenizer, self.vocab_size)?)
             }
         };
@@ -143,10 +131,7 @@ impl<'a> PieceWriter<'a> {
         for writer in [self.train, self.held_out].into_iter().flatten() {
             writer.finish()?;
         }
-        let path = self.piece.report_path();
-        let text = serde_json::to_string(&self.report)
-            .map_err(|error| CorpusError::store(&path, error.to_string()))?;
-        write_atomically(&path, text.as_bytes())?;
+        write_json(&self.piece.report_path(), &self.report)?;
         Ok(self.report)
     }
 }

@@ -1,12 +1,11 @@
-//! What a tokenisation made, and from what: `report.json`.
+//! `report.json`: what a tokenisation produced, and from which inputs.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::atomic_file::write_json;
+use smollm3_files::{read_if_present, remove_if_present};
 
 use crate::error::{CorpusError, Result};
 use crate::read::Position;
@@ -18,7 +17,7 @@ const REPORT: &str = "report.json";
 /// Bad rows that are quoted in a report; the others are counted only.
 const QUOTED: usize = 20;
 
-/// What lies in one part of the output.
+/// The contents of one part of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartReport {
@@ -31,7 +30,7 @@ pub struct PartReport {
 }
 
 impl PartReport {
-    /// Bytes of text a token stands for; turns nats per token into bits per byte.
+    /// Bytes of text per token, which turn nats per token into bits per byte.
     pub fn bytes_per_token(&self) -> f64 {
         self.bytes as f64 / self.tokens.max(1) as f64
     }
@@ -82,8 +81,7 @@ impl Skipped {
         other
             .examples
             .iter()
-            .cloned()
-            .for_each(|example| self.quote(example));
+            .for_each(|example| self.quote(example.clone()));
     }
 }
 
@@ -94,13 +92,13 @@ fn add_counts(counts: &mut BTreeMap<String, u64>, others: &BTreeMap<String, u64>
     }
 }
 
-/// `report.json`: what was made, and from what.
+/// The contents of `report.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizeReport {
     /// The source's name.
     pub source: String,
-    /// Stands for source, tokenizer and options.
+    /// The fingerprint of source, tokenizer and options.
     pub inputs: Fingerprint,
     /// The training part.
     pub train: PartReport,
@@ -109,7 +107,7 @@ pub struct TokenizeReport {
     /// Documents in which something was replaced, by what.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replaced: BTreeMap<String, u64>,
-    /// What gave no document.
+    /// Rows that gave no document.
     pub skipped: Skipped,
     /// The component of the tokenizer for which text was encoded slowly (see [`Tokenizer::slow_because`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,12 +138,17 @@ impl TokenizeReport {
         add_counts(&mut self.replaced, &piece.replaced);
     }
 
-    /// Refuses an output nothing can be trained on or measured with.
+    /// Refuses an output with nothing to train on, or nothing held out where a share was asked for.
     pub(super) fn check(&self, held_out: f64) -> Result<()> {
         if self.train.documents == 0 {
             let skipped = match self.skipped.total() {
                 0 => String::new(),
-                rows => format!(" ({rows} rows were skipped: {})", reasons(&self.skipped)),
+                rows => {
+                    let reasons = self.skipped.rows.iter();
+                    let reasons: Vec<String> =
+                        reasons.map(|(reason, rows)| format!("{rows} {reason}")).collect();
+                    format!(" ({rows} rows were skipped: {})", reasons.join(", "))
+                }
             };
             let problem = format!("no document is left for training{skipped}");
             return Err(CorpusError::source(&self.source, problem));
@@ -160,20 +163,8 @@ impl TokenizeReport {
     }
 
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(REPORT);
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|error| CorpusError::store(&path, error.to_string()))?;
-        Ok(write_atomically(&path, text.as_bytes())?)
+        Ok(write_json(&folder.join(REPORT), self)?)
     }
-}
-
-fn reasons(skipped: &Skipped) -> String {
-    skipped
-        .rows
-        .iter()
-        .map(|(reason, rows)| format!("{rows} {reason}"))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 /// The report in `folder`: there once a tokenisation into it is finished, `None` before.
@@ -181,15 +172,10 @@ fn reasons(skipped: &Skipped) -> String {
 /// # Errors
 /// A report that cannot be read.
 pub fn report(folder: &Path) -> Result<Option<TokenizeReport>> {
-    let path = folder.join(REPORT);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(CorpusError::io("read", &path)(error)),
-    };
-    let report = serde_json::from_str(&text)
-        .map_err(|error| CorpusError::store(folder, format!("its report.json cannot be read: {error}")))?;
-    Ok(Some(report))
+    let text = read_if_present(&folder.join(REPORT))?;
+    text.map(|text| serde_json::from_str(&text))
+        .transpose()
+        .map_err(|error| CorpusError::store(folder, format!("its report.json cannot be read: {error}")))
 }
 
 /// The report of an earlier call with the same inputs, if what it wrote is still there.
@@ -205,24 +191,17 @@ pub(super) fn finished(folder: &Path, inputs: Fingerprint) -> Option<TokenizeRep
     whole.then_some(report)
 }
 
-/// Takes the report away, which must not vouch for files about to change.
+/// Removes the report, which must not vouch for files about to change.
 pub(super) fn withdraw(folder: &Path) -> Result<()> {
-    remove(&folder.join(REPORT))
+    Ok(remove_if_present(&folder.join(REPORT))?)
 }
 
-pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(CorpusError::io("replace", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Where the training part of `folder` lies.
+/// The folder of the training part.
 pub fn train_folder(folder: &Path) -> PathBuf {
     folder.join("train")
 }
 
-/// Where the held-out part of `folder` lies.
+/// The folder of the held-out part.
 pub fn held_out_folder(folder: &Path) -> PathBuf {
     folder.join("held-out")
 }

@@ -1,4 +1,4 @@
-//! Which files of a source one of several workers takes.
+//! How several workers share the files of a source.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,8 +20,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The numbers of its files, in their order. The largest file goes first, each to the worker with the fewest bytes so
-    /// far (longest processing time first): no worker gets more than 4/3 of what is best for the busiest one.
+    /// The indices of its files, ascending. The largest files are assigned first, each to the worker with the fewest bytes
+    /// so far (longest processing time first): no worker gets more than 4/3 of the optimal maximum.
     pub(super) fn files(self, files: &[Shard]) -> Vec<usize> {
         let mut largest: Vec<(usize, u64)> = files.iter().map(|file| file.bytes).enumerate().collect();
         largest.sort_by_key(|(index, bytes)| (Reverse(*bytes), *index));
@@ -35,7 +35,7 @@ impl Worker {
             if number == self.number {
                 own.push(index);
             }
-            // Opening a file takes time, too, so that many empty ones are shared out as well.
+            // Opening a file takes time, so empty ones are spread too.
             workers.push(Reverse((load.saturating_add(bytes.max(1)), number)));
         }
         own.sort_unstable();
@@ -47,7 +47,7 @@ impl FromStr for Worker {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        /// More are a slip.
+        /// A larger number is taken for a typing error.
         const MOST: u32 = 1 << 20;
         let numbers = text.split_once('/');
         let numbers = numbers.and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));

@@ -1,4 +1,4 @@
-//! What a `tokenizer_config.json` says beside `tokenizer.json`: how texts and prompts begin, as transformers does it.
+//! `tokenizer_config.json`, next to `tokenizer.json`: how texts and prompts begin, as in transformers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::{Tokenizer, trouble};
+use super::Tokenizer;
 use crate::encoder::Encoder;
 use crate::error::{CorpusError, Result};
 
-/// What is read of a `tokenizer_config.json`.
+/// The keys of a `tokenizer_config.json` that are used.
 #[derive(Deserialize)]
 struct TokenizerConfig {
     tokenizer_class: Option<String>,
     add_bos_token: Option<bool>,
     add_eos_token: Option<bool>,
-    /// `None` where it is absent.
+    /// `None` if it is absent.
     #[serde(default, deserialize_with = "present")]
     add_prefix_space: Option<Value>,
     bos_token: Option<Value>,
@@ -42,7 +42,7 @@ impl TokenizerConfig {
     }
 }
 
-/// Whether a prompt begins with a token of its own.
+/// Whether a prompt begins with an added token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Beginning {
     /// As the post-processor of `tokenizer.json` has it.
@@ -55,11 +55,11 @@ pub(super) enum Beginning {
 }
 
 impl Tokenizer {
-    /// Does what a `tokenizer_config.json` says.
+    /// Applies a `tokenizer_config.json`.
     pub(super) fn configure(&mut self, path: &Path, text: &str) -> Result<()> {
-        let refused = |problem: String| trouble(&path.display().to_string(), problem);
+        let refused = |problem: &str| CorpusError::tokenizer(path.display().to_string(), problem);
         let config: TokenizerConfig =
-            serde_json::from_str(text).map_err(|error| refused(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| refused(&error.to_string()))?;
         if let (Some(space), Some(mut level)) = (config.prefix_space(), self.byte_level())
             && level.add_prefix_space != space
         {
@@ -72,7 +72,7 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// The pre-tokenizer whose prefix space transformers sets: one inside a sequence keeps its own.
+    /// The pre-tokenizer whose prefix space transformers sets; one inside a sequence keeps its setting.
     fn byte_level(&self) -> Option<ByteLevel> {
         match self.inner().get_pre_tokenizer() {
             Some(PreTokenizerWrapper::ByteLevel(level)) => Some(*level),
@@ -110,12 +110,12 @@ impl Tokenizer {
     fn beginning_by(
         &self,
         config: &TokenizerConfig,
-        refused: impl Fn(String) -> CorpusError,
+        refused: impl Fn(&str) -> CorpusError,
     ) -> Result<Beginning> {
         if config.add_eos_token == Some(true) {
-            let problem =
-                "add_eos_token = true is not supported: a prompt that has ended is not continued; remove it";
-            return Err(refused(problem.to_owned()));
+            return Err(refused(
+                "add_eos_token = true is not supported: a prompt that has ended is not continued; remove it",
+            ));
         }
         let token = config.bos_token.as_ref();
         let token = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
@@ -125,7 +125,7 @@ impl Tokenizer {
             (Some(false), Some(id)) => Beginning::Without(id),
             (Some(true), None) => {
                 return Err(refused(
-                    "add_bos_token = true, but bos_token is no token of the tokenizer".to_owned(),
+                    "add_bos_token = true, but bos_token is no token of the tokenizer",
                 ));
             }
             _ => Beginning::PostProcessor,

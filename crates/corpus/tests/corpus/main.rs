@@ -4,6 +4,7 @@
 
 mod bench;
 mod cache;
+mod components;
 mod encoder;
 mod fetch;
 mod fixtures;

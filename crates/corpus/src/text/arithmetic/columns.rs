@@ -1,8 +1,8 @@
-//! The four operations as one does them on paper, one line a step.
+//! The four operations as done on paper, one line per step.
 
 use rand::{Rng, RngExt};
 
-use super::{Level, Worked, pick};
+use super::{Level, Worked, joined, pick};
 
 /// What the columns of a number are called, from the right.
 const PLACES: [&str; 5] = ["ones", "tens", "hundreds", "thousands", "ten thousands"];
@@ -23,16 +23,9 @@ pub(super) fn place(index: usize) -> &'static str {
 
 /// `407` → `[400, 7]`.
 fn parts(number: u64) -> Vec<u64> {
-    let digits = digits(number);
-    let units = (0..digits.len() as u32).map(|power| 10u64.pow(power));
-    let mut parts: Vec<u64> = digits
-        .iter()
-        .zip(units)
-        .map(|(digit, unit)| digit * unit)
-        .filter(|part| *part > 0)
-        .collect();
-    parts.reverse();
-    parts
+    let digits = digits(number).into_iter().enumerate().rev();
+    let parts = digits.map(|(power, digit)| digit * 10u64.pow(power as u32));
+    parts.filter(|part| *part > 0).collect()
 }
 
 /// A question in one of the usual forms; `words` is the sentence form.
@@ -46,31 +39,23 @@ fn ask(rng: &mut impl Rng, words: String, formula: String) -> String {
 }
 
 pub(super) fn addition(level: Level, rng: &mut impl Rng) -> Worked {
-    let (a, b) = (
-        rng.random_range(0..level.bound()),
-        rng.random_range(0..level.bound()),
-    );
+    let (a, b) = (level.number(rng), level.number(rng));
     let question = ask(rng, format!("Add {a} and {b}."), format!("{a} + {b}"));
     let (left, right) = (digits(a), digits(b));
     let mut steps = Vec::new();
     let mut carry = 0;
     if left.len() > 1 || right.len() > 1 {
         for index in 0..left.len().max(right.len()) {
-            let terms: Vec<u64> = [
-                left.get(index).copied(),
-                right.get(index).copied(),
-                (carry > 0).then_some(carry),
-            ]
-            .into_iter()
-            .flatten()
-            .collect();
+            let mut terms: Vec<u64> = [&left, &right]
+                .iter()
+                .filter_map(|digits| digits.get(index).copied())
+                .collect();
+            terms.extend((carry > 0).then_some(carry));
             let sum: u64 = terms.iter().sum();
-            let sum_text = terms.iter().map(u64::to_string).collect::<Vec<_>>().join(" + ");
             carry = sum / 10;
-            let shown = if terms.len() > 1 {
-                format!("{sum_text} = {sum}")
-            } else {
-                sum_text
+            let shown = match terms.len() {
+                0 | 1 => joined(&terms, ""),
+                _ => format!("{} = {sum}", joined(&terms, " + ")),
             };
             let rest = match carry {
                 0 => format!("write {sum}"),
@@ -87,7 +72,7 @@ pub(super) fn addition(level: Level, rng: &mut impl Rng) -> Worked {
 }
 
 pub(super) fn subtraction(level: Level, rng: &mut impl Rng) -> Worked {
-    let a = rng.random_range(0..level.bound());
+    let a = level.number(rng);
     let b = rng.random_range(0..=a);
     let question = ask(rng, format!("Subtract {b} from {a}."), format!("{a} - {b}"));
     let (left, right) = (digits(a), digits(b));
@@ -122,17 +107,12 @@ pub(super) fn multiplication(level: Level, rng: &mut impl Rng) -> Worked {
     let parts = parts(a);
     let mut steps = Vec::new();
     if parts.len() > 1 {
-        let split = parts.iter().map(u64::to_string).collect::<Vec<_>>().join(" + ");
-        steps.push(format!("{a} = {split}"));
-        for part in &parts {
-            steps.push(format!("{part} * {b} = {}", part * b));
+        steps.push(format!("{a} = {}", joined(&parts, " + ")));
+        let products: Vec<u64> = parts.iter().map(|part| part * b).collect();
+        for (part, product) in parts.iter().zip(&products) {
+            steps.push(format!("{part} * {b} = {product}"));
         }
-        let products = parts
-            .iter()
-            .map(|part| (part * b).to_string())
-            .collect::<Vec<_>>()
-            .join(" + ");
-        steps.push(format!("{products} = {}", a * b));
+        steps.push(format!("{} = {}", joined(&products, " + "), a * b));
     }
     steps.push(format!("{a} * {b} = {}", a * b));
     (question, steps, (a * b).to_string())
@@ -141,10 +121,9 @@ pub(super) fn multiplication(level: Level, rng: &mut impl Rng) -> Worked {
 pub(super) fn division(level: Level, rng: &mut impl Rng) -> Worked {
     let b = rng.random_range(2..=9u64);
     let quotient = rng.random_range(1..level.bound().max(20) / 2);
-    let rest = if rng.random_bool(0.5) {
-        0
-    } else {
-        rng.random_range(1..b)
+    let rest = match rng.random_bool(0.5) {
+        true => 0,
+        false => rng.random_range(1..b),
     };
     let a = quotient * b + rest;
     let question = match rng.random_range(0..3) {
@@ -154,22 +133,17 @@ pub(super) fn division(level: Level, rng: &mut impl Rng) -> Worked {
     };
     let mut steps = Vec::new();
     let mut left = a;
-    for part in parts(quotient) {
+    let parts = parts(quotient);
+    for part in &parts {
+        let product = b * part;
         steps.push(format!(
-            "{b} * {part} = {}, {left} - {} = {}",
-            b * part,
-            b * part,
-            left - b * part
+            "{b} * {part} = {product}, {left} - {product} = {}",
+            left - product
         ));
-        left -= b * part;
+        left -= product;
     }
-    if parts(quotient).len() > 1 {
-        let sum = parts(quotient)
-            .iter()
-            .map(u64::to_string)
-            .collect::<Vec<_>>()
-            .join(" + ");
-        steps.push(format!("{sum} = {quotient}"));
+    if parts.len() > 1 {
+        steps.push(format!("{} = {quotient}", joined(&parts, " + ")));
     }
     let answer = match rest {
         0 => {

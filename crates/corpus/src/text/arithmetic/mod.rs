@@ -1,12 +1,11 @@
 //! Arithmetic and word problems with worked steps, from a seeded generator.
 //!
-//! A source of mathematics for small models: it needs no download, never runs out, its answers are
-//! right by construction, and a model of a few million parameters visibly learns it. Every line that
-//! states an equation is true, which the tests check on many thousands of lines.
+//! A source of mathematics for small models: it needs no download, never runs out, its answers are correct by
+//! construction, and a model of a few million parameters visibly learns it. Every equation is true, which the tests check
+//! on many thousands of lines.
 //!
-//! Document `i` is a function of the seed and `i` alone (its own stream of ChaCha8), so any document
-//! is made on its own, in microseconds, by any thread. A document is a few problems of one level;
-//! levels run from one-digit to four-digit numbers, the easy ones more often.
+//! Document `i` is a function of the seed and `i` alone (its own stream of ChaCha8), so any thread can make any document in
+//! microseconds. A document is a few problems of one level, from one-digit to four-digit numbers, easy levels more often.
 
 mod columns;
 mod stories;
@@ -18,8 +17,8 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::DocumentSource;
-use crate::error::{CorpusError, Result};
+use super::{DocumentSource, no_document};
+use crate::error::Result;
 use crate::store::Fingerprint;
 
 /// Raised when the same seed would give other texts.
@@ -96,14 +95,19 @@ impl Level {
     /// All levels, easiest first.
     pub const ALL: [Level; 4] = [Level::First, Level::Second, Level::Third, Level::Fourth];
 
-    /// Numbers of this level lie below it.
+    /// Numbers of this level are below it.
     fn bound(self) -> u64 {
-        match self {
-            Level::First => 10,
-            Level::Second => 100,
-            Level::Third => 1_000,
-            Level::Fourth => 10_000,
-        }
+        10u64.pow(self as u32 + 1)
+    }
+
+    /// Any number of this level.
+    fn number(self, rng: &mut impl Rng) -> u64 {
+        rng.random_range(0..self.bound())
+    }
+
+    /// Any number of this level but 0.
+    fn positive(self, rng: &mut impl Rng) -> u64 {
+        rng.random_range(1..self.bound())
     }
 }
 
@@ -117,7 +121,7 @@ impl Arithmetic {
     pub fn text(&self, index: u64) -> String {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(index);
-        // Chances 4 : 3 : 2 : 1, so that a small model meets most what it can learn first.
+        // Weights 4 : 3 : 2 : 1, so that a small model sees most of what it can learn first.
         let level = match rng.random_range(0..10) {
             0..4 => Level::First,
             4..7 => Level::Second,
@@ -149,17 +153,18 @@ pub fn problem(kind: Kind, level: Level, rng: &mut impl Rng) -> Problem {
         Kind::Comparison => thinking::comparison(level, rng),
         Kind::Equation => thinking::equation(level, rng),
     };
-    let mut text = String::new();
-    for line in std::iter::once(&question).chain(&steps) {
-        text.push_str(line);
-        text.push('\n');
-    }
-    text.push_str(&format!("Answer: {answer}\n"));
+    let text = format!("{question}\n{}\nAnswer: {answer}\n", steps.join("\n"));
     Problem { text, answer }
 }
 
 /// Question, steps, answer.
 type Worked = (String, Vec<String>, String);
+
+/// Numbers with a separator between them.
+fn joined(numbers: &[u64], separator: &str) -> String {
+    let texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    texts.join(separator)
+}
 
 /// One of a fixed, non-empty list.
 fn pick<T: Copy, const N: usize>(rng: &mut impl Rng, of: &[T; N]) -> T {
@@ -178,8 +183,7 @@ impl DocumentSource for Arithmetic {
 
     fn document(&self, index: u64) -> Result<Cow<'_, str>> {
         if index >= self.documents {
-            let problem = format!("no document {index}, it has {}", self.documents);
-            return Err(CorpusError::source(self.name(), problem));
+            return Err(no_document(self, index));
         }
         Ok(Cow::Owned(self.text(index)))
     }
@@ -187,9 +191,8 @@ impl DocumentSource for Arithmetic {
     fn fingerprint(&self) -> Fingerprint {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"arithmetic").update(&VERSION.to_le_bytes());
-        hasher
-            .update(&self.seed.to_le_bytes())
-            .update(&self.documents.to_le_bytes());
+        hasher.update(&self.seed.to_le_bytes());
+        hasher.update(&self.documents.to_le_bytes());
         Fingerprint::from_hash(hasher.finalize())
     }
 }

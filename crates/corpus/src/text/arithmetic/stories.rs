@@ -9,46 +9,17 @@ const NAMES: [&str; 24] = [
     "Mina", "Noor", "Oskar", "Paula", "Quinn", "Rosa", "Samir", "Tara", "Uma", "Viktor", "Wanda", "Yusuf",
 ];
 
-/// Things one can have several of: one, many.
-const THINGS: [(&str, &str); 20] = [
-    ("apple", "apples"),
-    ("book", "books"),
-    ("marble", "marbles"),
-    ("stamp", "stamps"),
-    ("coin", "coins"),
-    ("pencil", "pencils"),
-    ("shell", "shells"),
-    ("card", "cards"),
-    ("button", "buttons"),
-    ("cookie", "cookies"),
-    ("sticker", "stickers"),
-    ("plum", "plums"),
-    ("nail", "nails"),
-    ("brick", "bricks"),
-    ("ticket", "tickets"),
-    ("bead", "beads"),
-    ("egg", "eggs"),
-    ("flower", "flowers"),
-    ("stone", "stones"),
-    ("pear", "pears"),
+/// Countable things whose plural ends in `s`.
+const THINGS: [&str; 20] = [
+    "apple", "book", "marble", "stamp", "coin", "pencil", "shell", "card", "button", "cookie", "sticker",
+    "plum", "nail", "brick", "ticket", "bead", "egg", "flower", "stone", "pear",
 ];
 
-const HOLDERS: [(&str, &str); 6] = [
-    ("box", "boxes"),
-    ("bag", "bags"),
-    ("basket", "baskets"),
-    ("jar", "jars"),
-    ("shelf", "shelves"),
-    ("crate", "crates"),
-];
+const HOLDERS: [&str; 6] = ["boxes", "bags", "baskets", "jars", "shelves", "crates"];
 
-/// A thing in the right number: `1 apple`, `2 apples`.
-fn count(number: u64, (one, many): (&str, &str)) -> String {
-    if number == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{number} {many}")
-    }
+/// A number of things: `1 apple`, `2 apples`.
+fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 pub(super) fn story(level: Level, rng: &mut impl Rng) -> Worked {
@@ -71,16 +42,12 @@ fn two_people(rng: &mut impl Rng) -> (&'static str, &'static str) {
 
 fn gains(level: Level, rng: &mut impl Rng) -> Worked {
     let (who, thing) = (pick(rng, &NAMES), pick(rng, &THINGS));
-    let (a, b) = (
-        rng.random_range(1..level.bound()),
-        rng.random_range(1..level.bound()),
-    );
+    let (a, b) = (level.positive(rng), level.positive(rng));
     let verb = pick(rng, &["finds", "gets", "buys", "collects"]);
     let total = a + b;
     let question = format!(
-        "{who} has {} and {verb} {b} more. How many {} does {who} have now?",
-        count(a, thing),
-        thing.1
+        "{who} has {} and {verb} {b} more. How many {thing}s does {who} have now?",
+        count(a, thing)
     );
     let steps = vec![
         format!("{a} + {b} = {total}"),
@@ -96,9 +63,8 @@ fn gives_away(level: Level, rng: &mut impl Rng) -> Worked {
     let b = rng.random_range(1..a);
     let left = a - b;
     let question = format!(
-        "{who} had {} and gave {b} of them to {other}. How many {} does {who} have left?",
-        count(a, thing),
-        thing.1
+        "{who} had {} and gave {b} of them to {other}. How many {thing}s does {who} have left?",
+        count(a, thing)
     );
     let steps = vec![
         format!("{a} - {b} = {left}"),
@@ -111,23 +77,17 @@ fn holders(level: Level, rng: &mut impl Rng) -> Worked {
     let (thing, holder) = (pick(rng, &THINGS), pick(rng, &HOLDERS));
     let boxes = rng.random_range(2..=9u64);
     let each = rng.random_range(2..level.bound().max(12) / 2);
-    let extra = rng.random_range(0..level.bound());
+    let extra = level.number(rng);
     let product = boxes * each;
-    let begin = format!("There are {boxes} {} with {each} {} in each", holder.1, thing.1);
+    let begin = format!("There are {boxes} {holder} with {each} {thing}s in each");
     let mut steps = vec![format!("{boxes} * {each} = {product}")];
     if extra == 0 {
-        return (
-            format!("{begin}. How many {} are there?", thing.1),
-            steps,
-            product.to_string(),
-        );
+        let question = format!("{begin}. How many {thing}s are there?");
+        return (question, steps, product.to_string());
     }
     let total = product + extra;
     steps.push(format!("{product} + {extra} = {total}"));
-    let question = format!(
-        "{begin}, and {extra} more on the floor. How many {} are there in all?",
-        thing.1
-    );
+    let question = format!("{begin}, and {extra} more on the floor. How many {thing}s are there in all?");
     (question, steps, total.to_string())
 }
 
@@ -135,10 +95,9 @@ fn shares(level: Level, rng: &mut impl Rng) -> Worked {
     let (who, thing) = (pick(rng, &NAMES), pick(rng, &THINGS));
     let people = rng.random_range(2..=9u64);
     let each = rng.random_range(1..level.bound().max(12) / 2);
-    let rest = if rng.random_bool(0.6) {
-        0
-    } else {
-        rng.random_range(1..people)
+    let rest = match rng.random_bool(0.6) {
+        true => 0,
+        false => rng.random_range(1..people),
     };
     let (even, total) = (people * each, people * each + rest);
     let question = format!(
@@ -156,15 +115,11 @@ fn shares(level: Level, rng: &mut impl Rng) -> Worked {
 fn more_than(level: Level, rng: &mut impl Rng) -> Worked {
     let (who, other) = two_people(rng);
     let thing = pick(rng, &THINGS);
-    let (a, b) = (
-        rng.random_range(1..level.bound()),
-        rng.random_range(1..level.bound()),
-    );
+    let (a, b) = (level.positive(rng), level.positive(rng));
     let (second, total) = (a + b, a + a + b);
     let question = format!(
-        "{who} has {}. {other} has {b} more than {who}. How many {} do they have together?",
-        count(a, thing),
-        thing.1
+        "{who} has {}. {other} has {b} more than {who}. How many {thing}s do they have together?",
+        count(a, thing)
     );
     let steps = vec![
         format!("{other} has {a} + {b} = {second}."),
@@ -177,7 +132,7 @@ fn buys(level: Level, rng: &mut impl Rng) -> Worked {
     let (who, thing) = (pick(rng, &NAMES), pick(rng, &THINGS));
     let number = rng.random_range(2..=9u64);
     let price = rng.random_range(1..level.bound().max(12) / 2);
-    let change = rng.random_range(0..level.bound());
+    let change = level.number(rng);
     let cost = number * price;
     let paid = cost + change;
     let question = format!(

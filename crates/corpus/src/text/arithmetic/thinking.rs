@@ -3,20 +3,18 @@
 use rand::{Rng, RngExt};
 
 use super::columns::{digits, place};
-use super::{Level, Worked, pick};
+use super::{Level, Worked, joined, pick};
 
 pub(super) fn sequence(level: Level, rng: &mut impl Rng) -> Worked {
-    let opening = pick(
-        rng,
-        &[
-            "What number comes next:",
-            "Continue the sequence:",
-            "Find the next number:",
-            "Which number follows:",
-        ],
-    );
+    const OPENINGS: [&str; 4] = [
+        "What number comes next:",
+        "Continue the sequence:",
+        "Find the next number:",
+        "Which number follows:",
+    ];
+    let opening = pick(rng, &OPENINGS);
     let step = rng.random_range(1..=level.bound() / 4);
-    let first = rng.random_range(0..level.bound());
+    let first = level.number(rng);
     let shrinking = rng.random_bool(0.25);
     let doubling = !shrinking && rng.random_bool(0.2);
     let mut terms = vec![if shrinking { first + 5 * step } else { first.max(1) }];
@@ -30,39 +28,42 @@ pub(super) fn sequence(level: Level, rng: &mut impl Rng) -> Worked {
     }
     let next = terms.pop().unwrap_or_default();
     let (before, last) = (terms[2], terms[3]);
-    let shown = terms.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    let question = format!("{opening} {shown}, ...");
-    let steps = match (shrinking, doubling) {
-        (true, _) => vec![
-            format!("{before} - {last} = {step}, so each number is {step} less than the one before."),
-            format!("{last} - {step} = {next}"),
-        ],
-        (_, true) => vec![
-            format!("{before} * 2 = {last}, so each number is twice the one before."),
-            format!("{last} * 2 = {next}"),
-        ],
-        _ => vec![
-            format!("{last} - {before} = {step}, so each number is {step} more than the one before."),
-            format!("{last} + {step} = {next}"),
-        ],
+    let question = format!("{opening} {}, ...", joined(&terms, ", "));
+    let (equation, relation, operation) = match (shrinking, doubling) {
+        (true, _) => (
+            format!("{before} - {last} = {step}"),
+            format!("{step} less than"),
+            format!("- {step}"),
+        ),
+        (_, true) => (
+            format!("{before} * 2 = {last}"),
+            "twice".to_owned(),
+            "* 2".to_owned(),
+        ),
+        _ => (
+            format!("{last} - {before} = {step}"),
+            format!("{step} more than"),
+            format!("+ {step}"),
+        ),
     };
+    let steps = vec![
+        format!("{equation}, so each number is {relation} the one before."),
+        format!("{last} {operation} = {next}"),
+    ];
     (question, steps, next.to_string())
 }
 
 pub(super) fn comparison(level: Level, rng: &mut impl Rng) -> Worked {
-    let a = rng.random_range(0..level.bound());
+    let a = level.number(rng);
     // Close numbers more often than chance gives: they are the ones worth explaining.
     let b = match rng.random_bool(0.5) {
         true => rng.random_range(a.saturating_sub(level.bound() / 10)..=a + level.bound() / 10),
-        false => rng.random_range(0..level.bound()),
+        false => level.number(rng),
     };
     if a == b {
+        let question = format!("Which is larger, {a} or {b}?");
         let steps = vec![format!("{a} = {b}, they are the same.")];
-        return (
-            format!("Which is larger, {a} or {b}?"),
-            steps,
-            "neither".to_owned(),
-        );
+        return (question, steps, "neither".to_owned());
     }
     let larger = rng.random_bool(0.5);
     let word = if larger { "larger" } else { "smaller" };
@@ -74,18 +75,11 @@ pub(super) fn comparison(level: Level, rng: &mut impl Rng) -> Worked {
     let (left, right) = (digits(a), digits(b));
     let mut steps = Vec::new();
     if left.len() != right.len() {
-        let count = |digits: usize| {
-            if digits == 1 {
-                "1 digit".to_owned()
-            } else {
-                format!("{digits} digits")
-            }
+        let count = |digits: &[u64]| match digits.len() {
+            1 => "1 digit".to_owned(),
+            digits => format!("{digits} digits"),
         };
-        steps.push(format!(
-            "{a} has {}, {b} has {}.",
-            count(left.len()),
-            count(right.len())
-        ));
+        steps.push(format!("{a} has {}, {b} has {}.", count(&left), count(&right)));
     } else {
         for index in (0..left.len()).rev() {
             let (x, y) = (left[index], right[index]);
@@ -98,20 +92,16 @@ pub(super) fn comparison(level: Level, rng: &mut impl Rng) -> Worked {
             break;
         }
     }
-    steps.push(if a > b {
-        format!("{a} > {b}")
-    } else {
-        format!("{a} < {b}")
-    });
+    steps.push(format!("{a} {} {b}", if a > b { ">" } else { "<" }));
     let answer = if larger { a.max(b) } else { a.min(b) };
     (question, steps, answer.to_string())
 }
 
 pub(super) fn equation(level: Level, rng: &mut impl Rng) -> Worked {
     let unknown = pick(rng, &["x", "y", "n"]);
-    let value = rng.random_range(0..level.bound());
-    let b = rng.random_range(1..level.bound());
-    let (left, steps) = match rng.random_range(0..4) {
+    let mut value = level.number(rng);
+    let b = level.positive(rng);
+    let (equation, steps) = match rng.random_range(0..4) {
         0 => {
             let sum = value + b;
             let steps = vec![
@@ -122,20 +112,14 @@ pub(super) fn equation(level: Level, rng: &mut impl Rng) -> Worked {
             (format!("{unknown} + {b} = {sum}"), steps)
         }
         1 => {
-            let value = value + b;
-            let difference = value - b;
+            let difference = value;
+            value += b;
             let steps = vec![
                 format!("Add {b} to both sides."),
                 format!("{unknown} = {difference} + {b} = {value}"),
                 format!("Check: {value} - {b} = {difference}"),
             ];
-            return solved(
-                rng,
-                unknown,
-                format!("{unknown} - {b} = {difference}"),
-                steps,
-                value,
-            );
+            (format!("{unknown} - {b} = {difference}"), steps)
         }
         2 => {
             let factor = rng.random_range(2..=9u64);
@@ -161,10 +145,6 @@ pub(super) fn equation(level: Level, rng: &mut impl Rng) -> Worked {
             (format!("{factor} * {unknown} + {b} = {sum}"), steps)
         }
     };
-    solved(rng, unknown, left, steps, value)
-}
-
-fn solved(rng: &mut impl Rng, unknown: &str, equation: String, steps: Vec<String>, value: u64) -> Worked {
     let question = match rng.random_range(0..3) {
         0 => format!("Solve {equation}."),
         1 => format!("Find {unknown} if {equation}."),

@@ -4,6 +4,7 @@ mod list;
 mod packed;
 mod parquet;
 mod python;
+mod sample;
 mod values;
 
 use std::path::Path;

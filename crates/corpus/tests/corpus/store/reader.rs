@@ -1,6 +1,7 @@
 use std::fs;
 
 use proptest::prelude::*;
+use smollm3_corpus::store::{OpenOptions, TokenWidth};
 use smollm3_corpus::{CorpusError, TokenStore};
 
 use super::write;
@@ -123,6 +124,10 @@ fn damage_is_found_and_named() {
             error.contains(expected) && error.contains("a.ds"),
             "{expected}: {error}"
         );
+        assert!(
+            !error.contains("documents ="),
+            "no setting makes up for it: {error}"
+        );
     }
 }
 
@@ -134,7 +139,7 @@ fn a_falling_index_is_found_by_verify_and_by_reading() {
     fs::write(folder.path().join("a.ds.index"), index).unwrap();
     let store = TokenStore::open(&path).unwrap();
     let error = store.files()[0].verify().unwrap_err().to_string();
-    assert!(error.contains("its index falls at document 1"), "{error}");
+    assert!(error.contains("its index descends at document 1"), "{error}");
     assert!(store.files()[0].document_starts_in(0..12).is_err());
     assert!(store.document(1).is_err());
     assert!(store.fingerprint().is_err());
@@ -174,13 +179,14 @@ fn without_metadata_the_index_tells_the_width_and_without_both_the_caller() {
     assert_eq!(store.window(2, 0).unwrap().tokens.to_vec(), [70_000, 2, 3]);
 
     fs::remove_file(folder.path().join("a.ds.index")).unwrap();
-    let unindexed = TokenStore::options().without_index();
+    let mut unindexed = OpenOptions {
+        ignore_index: true,
+        ..OpenOptions::default()
+    };
     let error = unindexed.open(&path).unwrap_err().to_string();
     assert!(error.contains("token width"), "{error}");
-    let store = unindexed
-        .width(smollm3_corpus::store::TokenWidth::U32)
-        .open(&path)
-        .unwrap();
+    unindexed.width = Some(TokenWidth::U32);
+    let store = unindexed.open(&path).unwrap();
     assert_eq!(store.window(2, 0).unwrap().tokens.to_vec(), [70_000, 2, 3]);
     assert_eq!(store.documents(), None);
     assert!(store.window(2, 0).unwrap().document_starts().is_err());

@@ -112,8 +112,11 @@ fn missing_companions_and_wrong_sizes_are_named() {
         "{error}"
     );
 
-    let unindexed = OpenOptions::default().without_index().width(TokenWidth::U16);
-    let store = open(&server, cache.path(), 800, &unindexed).unwrap();
+    let unindexed = |width| OpenOptions {
+        width: Some(width),
+        ignore_index: true,
+    };
+    let store = open(&server, cache.path(), 800, &unindexed(TokenWidth::U16)).unwrap();
     assert_eq!(
         store
             .shard(0)
@@ -126,6 +129,6 @@ fn missing_companions_and_wrong_sizes_are_named() {
         [1, 2, 3]
     );
     drop(store);
-    let error = open(&server, cache.path(), 800, &unindexed.width(TokenWidth::U32)).unwrap_err();
+    let error = open(&server, cache.path(), 800, &unindexed(TokenWidth::U32)).unwrap_err();
     assert!(error.contains("has 6 bytes, not a multiple of 4"), "{error}");
 }

@@ -23,7 +23,7 @@ impl DocumentSource for Given {
         Ok(Cow::Borrowed(self.0[index as usize]))
     }
     fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::from_hex(&"0".repeat(64)).unwrap()
+        Fingerprint::try_from("0".repeat(64)).unwrap()
     }
 }
 
