@@ -188,8 +188,8 @@ fn texts_that_name_nothing() {
         misspelt.err,
         format!(
             "note: there is no folder runs/demoo; looking for a model of this name on the Hub\n\
-             error: `runs/demoo`: there is no folder runs/demoo; taken for a Hub id: there is no model runs/demoo at \
-             {endpoint}, or it is private; compare the spelling, or set HF_TOKEN to a token that may read it\n"
+             error: `runs/demoo`: there is no folder runs/demoo; read as a Hub id: there is no model runs/demoo at \
+             {endpoint}, or it is private; check the spelling, or set HF_TOKEN to a token that may read it\n"
         )
     );
     let asked = fake.hub.requests().len();
@@ -362,8 +362,8 @@ fn a_recipe_names_the_key_of_what_cannot_be_had() {
         assert_eq!(
             error,
             format!(
-                "error: `model.checkpoint`: `owner/missing`: there is no folder tuned/owner/missing; taken for a Hub id: \
-                 there is no model owner/missing at {}, or it is private; compare the spelling, or set HF_TOKEN to a token \
+                "error: `model.checkpoint`: `owner/missing`: there is no folder tuned/owner/missing; read as a Hub id: \
+                 there is no model owner/missing at {}, or it is private; check the spelling, or set HF_TOKEN to a token \
                  that may read it\n",
                 fake.hub.address
             )

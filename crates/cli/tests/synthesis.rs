@@ -289,7 +289,7 @@ fn what_cannot_be_done_says_why() {
     );
     refused(
         &with(&["responses", "http://localhost:1/v1"]),
-        &["does not name a model"],
+        &["names no model"],
     );
     refused(
         &with(&[

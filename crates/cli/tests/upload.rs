@@ -164,11 +164,11 @@ fn what_cannot_be_uploaded() {
     for (arguments, message) in [
         (
             vec!["made/out", "owner/name"],
-            "made/out is no checkpoint: it has no config.json; ",
+            "made/out is not a checkpoint: it has no config.json; ",
         ),
         (
             vec!["made", "owner/name"],
-            "made is no checkpoint: it has no config.json",
+            "made is not a checkpoint: it has no config.json",
         ),
         (
             vec![step, "datasets/owner/name"],

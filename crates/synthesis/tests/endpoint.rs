@@ -230,8 +230,8 @@ fn addresses_that_are_none_are_refused() {
             .unwrap_err()
             .to_string()
     };
-    assert!(refused("http://localhost:8000/v1").contains("does not name a model"));
-    assert!(refused("http://localhost:8000/v1#").contains("does not name a model"));
+    assert!(refused("http://localhost:8000/v1").contains("names no model"));
+    assert!(refused("http://localhost:8000/v1#").contains("names no model"));
     assert!(refused("http://[::1/v1#m").contains("no address"));
     for secret in ["http://me:secret@host/v1#m", "http://host/v1?key=secret#m"] {
         let error = refused(secret);

@@ -74,10 +74,10 @@ fn rows_without_a_prompt_stop_the_work_or_are_counted() {
         (json!({"text": "x"}), "needs one of prompt, question, messages"),
         (json!({"prompt": " "}), "neither text nor a list"),
         (json!({"prompt": 3}), "neither text nor a list"),
-        (json!({"messages": []}), "user's words"),
+        (json!({"messages": []}), "needs one of the user"),
         (
             json!({"messages": [{"role": "assistant", "content": "a"}]}),
-            "user's words",
+            "needs one of the user",
         ),
         (
             json!({"messages": [{"role": "system", "content": "s"}]}),

@@ -483,7 +483,7 @@ fn repositories_that_are_something_else() {
         .to_string();
     assert!(
         error.contains(
-            "does not create the model owner/name (You already created this space): something else"
+            "refuses to create the model owner/name (You already created this space): the name is taken"
         ),
         "{error}"
     );
@@ -522,7 +522,7 @@ fn no_space_left() {
         assert_eq!(
             error.to_string(),
             format!(
-                "owner/name: the Hub takes no more (Private repository storage limit reached); remove what is not needed, or \
+                "owner/name: the Hub has no space left for it (Private repository storage limit reached); remove files, or \
                  see {}/settings/billing",
                 fake.hub.address
             )
@@ -556,15 +556,15 @@ fn folders_that_are_no_checkpoint() {
     checkpoint(&step, b"weights");
     fs::write(run.join("recipe.json"), "{}").unwrap();
     let hint = format!(
-        "is no checkpoint: it has no config.json; {} is one",
+        "is not a checkpoint: it has no config.json; {} is one",
         step.display()
     );
     assert!(error(&run).ends_with(&hint), "{}", error(&run));
     assert!(error(&run.join("sft")).ends_with(&hint));
     let none = folder.path().join("none");
-    assert!(error(&none).ends_with("none is no checkpoint: it has no config.json"));
+    assert!(error(&none).ends_with("none is not a checkpoint: it has no config.json"));
     fs::remove_file(step.join("model.safetensors")).unwrap();
-    assert!(error(&step).ends_with("is no checkpoint: it has no model.safetensors"));
+    assert!(error(&step).ends_with("is not a checkpoint: it has no model.safetensors"));
     let index = r#"{"weight_map": {"a": "model-00001-of-00001.safetensors"}}"#;
     fs::write(step.join("model.safetensors.index.json"), index).unwrap();
     assert!(error(&step).ends_with("it has no model-00001-of-00001.safetensors"));
