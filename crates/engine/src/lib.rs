@@ -8,6 +8,7 @@ pub mod bench;
 pub mod checkpoint;
 mod error;
 pub mod ranks;
+mod rewrite;
 mod run;
 mod step;
 pub mod training;
@@ -15,6 +16,7 @@ pub mod training;
 pub use burn_dataset::Dataset;
 pub use checkpoint::{ResumePoint, Retention, SaveJob, StageCheckpoints};
 pub use error::{EngineError, Result};
+pub use rewrite::{rewrite, rewrite_with_tokens};
 pub use run::{Run, dtype, locate_models, prepare, write_merged};
 pub use step::{
     AccumulatedGradients, AdamW, BATCH_NUMBERS, CrossEntropy, GlobalBatch, HeldOut, MicroBatch, Objective,

@@ -40,7 +40,10 @@ pub(crate) fn values(config: &ModelConfig, architecture: &str) -> Result<Vec<(St
     let mut values = prefixed(architecture, numbers);
     let floats = [
         ("rope.freq_base", Value::F32(config.rope_theta as f32)),
-        ("attention.layer_norm_rms_epsilon", Value::F32(config.rms_norm_eps as f32)),
+        (
+            "attention.layer_norm_rms_epsilon",
+            Value::F32(config.rms_norm_eps as f32),
+        ),
     ];
     values.extend(prefixed(architecture, floats));
     if let Some(yarn) = &config.rope_scaling {

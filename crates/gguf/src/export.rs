@@ -101,10 +101,15 @@ fn text_values(folder: &Path, config: &ModelConfig) -> Result<Vec<(String, Value
     let ids = [
         ("eos_token_id", end),
         // The end of a turn, if texts end otherwise.
-        ("eot_token_id", tokenizer.info().im_end.filter(|turn| Some(*turn) != end)),
+        (
+            "eot_token_id",
+            tokenizer.info().im_end.filter(|turn| Some(*turn) != end),
+        ),
         ("padding_token_id", config.pad_token_id),
     ];
-    let ids = ids.into_iter().filter_map(|(key, id)| Some((key, Value::U32(id?))));
+    let ids = ids
+        .into_iter()
+        .filter_map(|(key, id)| Some((key, Value::U32(id?))));
     values.extend(prefixed("tokenizer.ggml", ids));
     if let Some(template) = Template::of_checkpoint(folder)? {
         let source = Value::Text(template.source().to_owned());

@@ -17,7 +17,9 @@ pub(crate) fn values(tokenizer: &Tokenizer, rows: usize) -> Result<Vec<(String, 
     let json = serde_json::to_value(tokenizer.inner()).map_err(|error| error.to_string())?;
     let splits = splits(&json)?;
     let (tokens, kinds) = entries(tokenizer, rows)?;
-    let added = tokenizer.with_added(Vec::new()).map_err(|error| error.to_string())?;
+    let added = tokenizer
+        .with_added(Vec::new())
+        .map_err(|error| error.to_string())?;
     let (adds_begin, begin) = match added.as_slice() {
         [] => (false, tokenizer.info().begin_of_text),
         [begin] => (true, Some(*begin)),
@@ -41,7 +43,10 @@ pub(crate) fn values(tokenizer: &Tokenizer, rows: usize) -> Result<Vec<(String, 
 fn splits(tokenizer: &Json) -> Result<&'static str, String> {
     let model = &tokenizer["model"];
     if model["type"] != "BPE" {
-        return Err(format!("its tokenizer is a {}, not a byte-level BPE", model["type"]));
+        return Err(format!(
+            "its tokenizer is a {}, not a byte-level BPE",
+            model["type"]
+        ));
     }
     if let Some(kind) = normalizer(tokenizer) {
         return Err(format!("its tokenizer normalises text ({kind})"));

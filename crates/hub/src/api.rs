@@ -187,7 +187,11 @@ impl<'a> Api<'a> {
         struct Sibling {
             rfilename: String,
         }
-        let url = self.url(&format!("{}/revision/{}", self.of_repository(), encode(revision, false)))?;
+        let url = self.url(&format!(
+            "{}/revision/{}",
+            self.of_repository(),
+            encode(revision, false)
+        ))?;
         let request = authorize(self.asking.get(url.clone()), &url, self.token.as_ref());
         let response = request.send().await?;
         self.check(&response, revision)?;
@@ -228,9 +232,8 @@ impl<'a> Api<'a> {
             self.check(&response, commit)?;
         }
         let headers = response.headers();
-        let strange = |problem: &str| {
-            HubError::Request(format!("{}/{name}: the server {problem}", self.repository))
-        };
+        let strange =
+            |problem: &str| HubError::Request(format!("{}/{name}: the server {problem}", self.repository));
         if let Some(other) = text(headers, &COMMIT).filter(|other| *other != commit) {
             return Err(strange(&format!("sent it at commit {other} instead of {commit}")).into());
         }
@@ -260,7 +263,8 @@ impl<'a> Api<'a> {
 
     /// Bytes `from..to` of a file.
     pub(crate) async fn range(&self, file: &FileInfo, from: u64, to: u64) -> Result<Part> {
-        self.retried(&self.fetching(file), || self.ask_range(file, from, to)).await
+        self.retried(&self.fetching(file), || self.ask_range(file, from, to))
+            .await
     }
 
     /// What fetching a file is called in messages, after "cannot".
@@ -315,13 +319,19 @@ impl<'a> Api<'a> {
 
 impl FileInfo {
     pub(crate) fn too_long(&self) -> Trouble {
-        Trouble::lasting(format!("the server sent more than the {} bytes it announced", self.bytes))
+        Trouble::lasting(format!(
+            "the server sent more than the {} bytes it announced",
+            self.bytes
+        ))
     }
 }
 
 /// Waits before the next attempt.
 pub(crate) async fn after(attempts: &mut Attempts<'_>, what: &str, fault: Fault) -> Result<()> {
-    attempts.after(&format!("cannot {what}"), fault).await.map_err(HubError::Request)
+    attempts
+        .after(&format!("cannot {what}"), fault)
+        .await
+        .map_err(HubError::Request)
 }
 
 pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {

@@ -32,12 +32,7 @@ const POLL: Duration = Duration::from_millis(200);
 pub(crate) type Kept<'a> = dyn Fn(u64) -> bool + 'a;
 
 /// Downloads a file into the cache unless it is there; returns the number of bytes downloaded.
-pub(crate) async fn fetch(
-    api: &Api<'_>,
-    cache: &Cache,
-    file: &FileInfo,
-    kept: &Kept<'_>,
-) -> Result<u64> {
+pub(crate) async fn fetch(api: &Api<'_>, cache: &Cache, file: &FileInfo, kept: &Kept<'_>) -> Result<u64> {
     let blob = cache.blob(&file.etag);
     let lock_path = cache.lock(&file.etag);
     create_parent(&blob)?;
@@ -48,7 +43,10 @@ pub(crate) async fn fetch(
             break lock;
         }
         if !reported {
-            tracing::info!(file = file.name, "waiting for another process that is fetching it");
+            tracing::info!(
+                file = file.name,
+                "waiting for another process that is fetching it"
+            );
             reported = true;
         }
         proceed(kept(0))?;
@@ -64,7 +62,11 @@ pub(crate) async fn fetch(
         && let Some(found) = &problem
     {
         // What another program left was not a prefix of this file.
-        tracing::warn!(file = file.name, problem = found, "fetching it again from its first byte");
+        tracing::warn!(
+            file = file.name,
+            problem = found,
+            "fetching it again from its first byte"
+        );
         fs::remove_file(&draft).map_err(io("remove", &draft))?;
         let kept = &|_| kept(0);
         problem = Transfer { kept, ..transfer }.write_draft(&draft).await?.problem;

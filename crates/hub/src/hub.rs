@@ -224,8 +224,8 @@ impl Fetch<'_> {
                 true => {
                     let index = self.local(INDEX);
                     let text = fs::read_to_string(&index).map_err(io("read", &index))?;
-                    let names = shards(&text)
-                        .ok_or_else(|| self.lacks(format!("has a malformed {INDEX}")))?;
+                    let names =
+                        shards(&text).ok_or_else(|| self.lacks(format!("has a malformed {INDEX}")))?;
                     names.iter().map(|name| self.path(name)).collect()
                 }
             };

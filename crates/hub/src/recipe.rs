@@ -138,8 +138,16 @@ impl Locator<'_> {
         let pinned = self.pins.get(&model).or_else(|| self.commits.get(&model));
         let tell = &mut self.report;
         let report: &mut Report<'_> = &mut |progress| tell(text, progress);
-        let snapshot = fetched(hub, text, &self.directory, &id, pinned.map(String::as_str), wanted, report)
-            .map_err(|error| in_recipe(key, error))?;
+        let snapshot = fetched(
+            hub,
+            text,
+            &self.directory,
+            &id,
+            pinned.map(String::as_str),
+            wanted,
+            report,
+        )
+        .map_err(|error| in_recipe(key, error))?;
         (self.located)(text, &Located::Hub(snapshot.clone()));
         self.commits.insert(model, snapshot.commit);
         Ok(snapshot.folder)

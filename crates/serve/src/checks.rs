@@ -12,8 +12,7 @@ impl Shared {
         match prompts.saturating_mul(n) {
             0 => Err(Refusal::field(field, "is empty; give at least one")),
             rows if rows > most => {
-                let problem =
-                    format!("asks for {rows} texts with `n` = {n}; a request has at most {most}");
+                let problem = format!("asks for {rows} texts with `n` = {n}; a request has at most {most}");
                 Err(Refusal::field(field, problem))
             }
             _ => Ok(()),
@@ -47,8 +46,9 @@ impl Shared {
         let context = self.context();
         let wanted = longest.saturating_add(new_tokens);
         if wanted > context {
-            let problem =
-                format!("is {new_tokens} after a prompt of {longest} tokens, but the model's context is {context}");
+            let problem = format!(
+                "is {new_tokens} after a prompt of {longest} tokens, but the model's context is {context}"
+            );
             return Err(Refusal::field("max_tokens", problem));
         }
         let rows = prompts.len() * n;

@@ -119,7 +119,10 @@ fn compute(model: &TextModel, job: &Job, budget: Budget, stop: &AtomicBool) -> R
     }
     if how.max_new_tokens == 0 {
         for row in 0..prompts.len() * job.work.n {
-            job.send(Event::End { row, end: End::Length });
+            job.send(Event::End {
+                row,
+                end: End::Length,
+            });
         }
     } else if !(job.work.score_prompts && how.max_new_tokens == 1) {
         let prompt = |row: usize| &prompts[row / job.work.n];

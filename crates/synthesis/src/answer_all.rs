@@ -73,7 +73,8 @@ pub fn answer_all(
             })
             .partition(|(model, _)| matches!(model, Model::Checkpoint(_)));
         drop(found);
-        let in_turn = |works: Vec<(&Model, Work<'_>)>| works.iter().try_for_each(|(model, work)| model.answer(work));
+        let in_turn =
+            |works: Vec<(&Model, Work<'_>)>| works.iter().try_for_each(|(model, work)| model.answer(work));
         let workers: Vec<_> = elsewhere
             .into_iter()
             .map(|work| vec![work])

@@ -69,8 +69,12 @@ struct Usage {
 /// Reads a successful answer.
 pub(crate) fn read(body: &[u8]) -> Result<Answer, Fault> {
     let unusable = |problem: String| remote::Fault::Passing(problem, None);
-    let completion: Completion = serde_json::from_slice(body)
-        .map_err(|error| unusable(format!("the answer is not a chat completion ({error}): {}", words(body))))?;
+    let completion: Completion = serde_json::from_slice(body).map_err(|error| {
+        unusable(format!(
+            "the answer is not a chat completion ({error}): {}",
+            words(body)
+        ))
+    })?;
     let Some(choice) = completion.choices.into_iter().next() else {
         return Err(unusable("the answer has no choices".to_owned()).into());
     };
@@ -102,9 +106,9 @@ pub(crate) fn fault(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Fau
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
             "{said}; name the environment variable with its key by --key-env (--strong-key-env, --weak-key-env)"
         ),
-        StatusCode::NOT_FOUND => format!(
-            "{said}; the address must end in /v1, followed by # and the server's name for the model"
-        ),
+        StatusCode::NOT_FOUND => {
+            format!("{said}; the address must end in /v1, followed by # and the server's name for the model")
+        }
         _ => said,
     };
     remote::Fault::of_status(said, status, headers).into()

@@ -86,15 +86,19 @@ impl Endpoint {
         let refused = |problem: String| {
             SynthesisError::Refused(format!("{problem}; write it as http://localhost:8000/v1#MODEL"))
         };
-        let parts = address.split_once('#').filter(|(_, model)| !model.trim().is_empty());
+        let parts = address
+            .split_once('#')
+            .filter(|(_, model)| !model.trim().is_empty());
         let Some((base, model)) = parts else {
             return Err(refused(format!("`{address}` names no model of the endpoint")));
         };
-        let url = Url::parse(base).map_err(|error| refused(format!("`{base}` is not an address ({error})")))?;
+        let url =
+            Url::parse(base).map_err(|error| refused(format!("`{base}` is not an address ({error})")))?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
             // Not shown: it may be the secret.
             return Err(refused(
-                "the address of an endpoint has a user name or a query; keys come from environment variables".to_owned(),
+                "the address of an endpoint has a user name or a query; keys come from environment variables"
+                    .to_owned(),
             ));
         }
         // Fails only if another part of the program has chosen a provider, which then stays.

@@ -305,7 +305,10 @@ fn first_line(reader: &mut impl BufRead, path: &Path) -> Result<Option<(Settings
     let mut line = Vec::new();
     let length = reader.read_until(b'\n', &mut line);
     let length = length.map_err(io("read", path))?;
-    let begins = line.iter().zip(br#"{"settings":"#).all(|(found, due)| found == due);
+    let begins = line
+        .iter()
+        .zip(br#"{"settings":"#)
+        .all(|(found, due)| found == due);
     if begins && line.last() != Some(&b'\n') {
         return Ok(None);
     }

@@ -107,7 +107,10 @@ impl LfsStore<'_> {
         let taken = Taken::of(self.taken);
         if let Some(upload) = actions.upload {
             match upload.header.get("chunk_size").map(number) {
-                None => drop(self.put(file, &upload, &upload.href, (0, file.size()), &taken).await?),
+                None => drop(
+                    self.put(file, &upload, &upload.href, (0, file.size()), &taken)
+                        .await?,
+                ),
                 Some(chunk) => self.in_parts(file, &upload, chunk, &taken).await?,
             }
         }

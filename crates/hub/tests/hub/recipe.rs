@@ -107,7 +107,10 @@ fn models_are_located_as_deep_as_is_needed_and_pinned() {
     assert_eq!(read_pins(&run).unwrap(), pins);
     fs::write(run.join("hub.json"), "{").unwrap();
     let error = read_pins(&run).unwrap_err().to_string();
-    assert!(error.starts_with("cannot read `") && error.contains("hub.json`: "), "{error}");
+    assert!(
+        error.starts_with("cannot read `") && error.contains("hub.json`: "),
+        "{error}"
+    );
 }
 
 #[test]

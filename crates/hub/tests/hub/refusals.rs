@@ -193,7 +193,10 @@ fn a_cache_that_cannot_be_written_to() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let error = model(&hub_at(&fake.hub.address, &file, &[]), "owner/name").unwrap_err();
-    assert!(matches!(&error, HubError::Files(FilesError::Io { action: "create", .. })), "{error}");
+    assert!(
+        matches!(&error, HubError::Files(FilesError::Io { action: "create", .. })),
+        "{error}"
+    );
     let nobody = smollm3_corpus::remote::RemoteClient::with_environment(crate::policy(), []).unwrap();
     assert_eq!(
         Hub::of(nobody).err().unwrap().to_string(),

@@ -43,7 +43,11 @@ impl ChatRequest {
         options.max_tokens = newer.or(options.max_tokens);
         for name in ["logprobs", "top_logprobs"] {
             let asks_nothing = |value: &Value| *value == Value::Bool(false) || value.as_u64() == Some(0);
-            fields.refuse(name, "is not supported for chats; use /v1/completions", asks_nothing)?;
+            fields.refuse(
+                name,
+                "is not supported for chats; use /v1/completions",
+                asks_nothing,
+            )?;
         }
         fields.unsupported("response_format", is_text)?;
         fields.unsupported("parallel_tool_calls", |parallel| *parallel == Value::Bool(true))?;
@@ -52,7 +56,9 @@ impl ChatRequest {
         let older = "is an older form; write `tools` and `tool_choice`";
         let is_empty = |functions: &Value| functions.as_array().is_some_and(Vec::is_empty);
         fields.refuse("functions", older, is_empty)?;
-        fields.refuse("function_call", older, |choice| choice == "auto" || choice == "none")?;
+        fields.refuse("function_call", older, |choice| {
+            choice == "auto" || choice == "none"
+        })?;
         let thinking =
             "is not known here; write \"chat_template_kwargs\": {\"enable_thinking\": true} or false";
         fields.refuse("reasoning_effort", thinking, |_| false)?;
@@ -81,7 +87,10 @@ fn may_call(fields: &mut Fields) -> Checked<bool> {
     match choice.as_deref() {
         None | Some("auto") => Ok(true),
         Some("none") => Ok(false),
-        Some(other) => Err(Refusal::field("tool_choice", format!("is `{other}`; it must be {expected}"))),
+        Some(other) => Err(Refusal::field(
+            "tool_choice",
+            format!("is `{other}`; it must be {expected}"),
+        )),
     }
 }
 

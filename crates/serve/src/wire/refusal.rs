@@ -43,7 +43,10 @@ impl Refusal {
         Self {
             status: StatusCode::NOT_FOUND,
             code: Some("model_not_found"),
-            ..Self::field("model", format!("is `{asked}`, which is not served here; write `{served}`"))
+            ..Self::field(
+                "model",
+                format!("is `{asked}`, which is not served here; write `{served}`"),
+            )
         }
     }
 
