@@ -1,4 +1,4 @@
-//! A model on the Hub wherever a folder of a checkpoint does: every command, and runs that keep to their commits.
+//! Models on the Hub in every command, and runs that keep their commits.
 
 mod hub_commands;
 mod tiny;
@@ -148,7 +148,7 @@ fn every_command_takes_a_model_of_the_hub() {
         "",
     );
     assert!(asked.done, "{}", asked.err);
-    // The weights came once for all of it.
+    // The weights were downloaded once for all of it.
     assert_eq!(fake.store.requests().len(), 1);
     assert!(fake.asked().iter().all(|path| !path.contains(".bin")));
 }
@@ -329,7 +329,7 @@ weight = 0.5
     assert_eq!(json(&merged.join("hub.json"))["owner/name"], commit());
     assert_eq!(json(&merged.join("merge.json"))["parents"][0]["commit"], commit());
 
-    // A new run takes what the branch stands for now.
+    // A new run uses the branch's current commit.
     let fresh = format!("run.output={}", home.join("fresh").display());
     let third = command(&["run", "tuned", "--until", "first", "--set", &fresh]);
     assert!(third.done, "{}", third.err);

@@ -1,5 +1,4 @@
-//! `smollm3 init`: what it writes for data that it has looked at is planned and run as it is; wrong data are refused with
-//! what was found.
+//! `smollm3 init`: its recipes can be planned and run unchanged; unusable data are refused with what was found.
 
 mod checkpoint;
 

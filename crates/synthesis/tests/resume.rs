@@ -1,4 +1,4 @@
-//! The file of answers: torn, damaged, of other settings, in use; and that whatever remained of it leads to the same end.
+//! The file of answers when torn, damaged, with other settings or in use; whatever remains of it, the result is the same.
 
 mod support;
 

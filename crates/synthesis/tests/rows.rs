@@ -1,4 +1,4 @@
-//! Which prompts are asked, and which answers become rows.
+//! Which rows become prompts, and which answers become rows.
 
 mod support;
 
@@ -112,7 +112,7 @@ fn rows_without_a_prompt_stop_the_work_or_are_counted() {
     assert_eq!(bench.prompts().iter().count(), 0);
 }
 
-/// What is to be said is written in the prompt, a line for each model or sample.
+/// The prompt has the answers, a line for each model or sample.
 fn scripted() -> Server {
     let turn = std::sync::Mutex::new(BTreeMap::<String, usize>::new());
     Server::start(move |request, _| {

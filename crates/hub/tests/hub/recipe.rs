@@ -1,4 +1,4 @@
-//! What a recipe names, and which commits its run keeps to.
+//! The models that a recipe names, and the commits that its run keeps.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What the Hub refuses, what a repository has not, and what is no id: each with what to do.
+//! Refusals of the Hub, incomplete repositories and invalid ids, with what to do.
 
 use std::fs;
 use std::path::Path;

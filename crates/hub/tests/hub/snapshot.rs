@@ -1,4 +1,4 @@
-//! What is fetched, where it lies, and when nothing has to be asked.
+//! Snapshots: what is downloaded, where it is stored, and when no request is needed.
 
 use std::fs;
 

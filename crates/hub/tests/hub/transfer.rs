@@ -1,4 +1,4 @@
-//! Bytes on their way: ranges, kills, faults, hashes, tokens, several processes.
+//! Downloads: ranges, kills, faults, hashes, tokens, several processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Folders that go to the Hub.
+//! Uploads.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -98,7 +98,7 @@ fn a_folder_becomes_a_model_in_one_commit() {
         assert_eq!((steps(step).bytes, steps(step).of_bytes), (3_000_000, 3_000_000));
     }
 
-    // Back again, as anybody gets it.
+    // Downloaded again, as anyone gets it.
     let found = model(&hub, "owner/name").unwrap();
     assert_eq!(fs::read(found.folder.join("model.safetensors")).unwrap(), weights);
 
@@ -609,6 +609,6 @@ fn adapters_go_along_where_others_can_have_their_base() {
         names("owner/base"),
         ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
     );
-    // A folder of this machine.
+    // A local folder.
     assert!(names("../../step-3").is_empty());
 }
