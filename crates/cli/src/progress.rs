@@ -2,6 +2,7 @@
 
 mod header;
 
+use std::cmp::Ordering;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,6 @@ pub struct Progress {
     /// The latest news, below the stages.
     news: String,
     pipeline: Vec<PipelineStage>,
-    /// Tokens of each stage, if known.
-    tokens: Vec<Option<u64>>,
     stage: Option<StageInfo>,
     /// Held-out losses of one evaluation, which arrive one by one.
     held_out: Option<(String, Vec<String>)>,
@@ -40,8 +39,9 @@ impl Progress {
     /// The progress of a run with these stages, each with its tokens if known in advance.
     pub fn of_run(stages: Vec<(String, Option<u64>)>) -> Self {
         let bar = stderr().is_terminal().then(|| ProgressBar::new(0));
-        let waiting = |(name, _): &(String, Option<u64>)| PipelineStage {
-            name: name.clone(),
+        let waiting = |(name, tokens)| PipelineStage {
+            name,
+            tokens,
             state: State::Waiting,
             left: None,
         };
@@ -50,8 +50,7 @@ impl Progress {
             width: 0,
             shown: String::new(),
             news: String::new(),
-            pipeline: stages.iter().map(waiting).collect(),
-            tokens: stages.into_iter().map(|(_, tokens)| tokens).collect(),
+            pipeline: stages.into_iter().map(waiting).collect(),
             stage: None,
             held_out: None,
             tokens_per_second: 0.0,
@@ -132,12 +131,12 @@ impl Progress {
         let Some(present) = self.pipeline.iter().position(|known| known.name == stage.name) else {
             return;
         };
-        self.tokens[present] = Some(stage.steps * stage.tokens_per_step);
+        self.pipeline[present].tokens = Some(stage.steps * stage.tokens_per_step);
         for (index, known) in self.pipeline.iter_mut().enumerate() {
-            known.state = match index {
-                _ if index < present => State::Done,
-                _ if index == present => State::Running,
-                _ => State::Waiting,
+            known.state = match index.cmp(&present) {
+                Ordering::Less => State::Done,
+                Ordering::Equal => State::Running,
+                Ordering::Greater => State::Waiting,
             };
         }
     }
@@ -153,11 +152,11 @@ impl Progress {
     fn estimate(&mut self, left: Duration) {
         let at_this_speed =
             |tokens: u64| Duration::try_from_secs_f64(tokens as f64 / self.tokens_per_second).ok();
-        for (stage, tokens) in self.pipeline.iter_mut().zip(&self.tokens) {
+        for stage in &mut self.pipeline {
             stage.left = match stage.state {
                 State::Done => None,
                 State::Running => Some(left),
-                State::Waiting => tokens.and_then(at_this_speed),
+                State::Waiting => stage.tokens.and_then(at_this_speed),
             };
         }
     }

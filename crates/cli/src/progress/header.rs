@@ -12,6 +12,8 @@ const LINES: usize = 3;
 pub struct PipelineStage {
     /// Its name.
     pub name: String,
+    /// Its tokens, if known.
+    pub tokens: Option<u64>,
     /// Its state.
     pub state: State,
     /// The time left of its training, if known.
@@ -133,6 +135,7 @@ mod tests {
     fn stage(name: &str, state: State, left: Option<u64>) -> PipelineStage {
         PipelineStage {
             name: name.to_owned(),
+            tokens: None,
             state,
             left: left.map(Duration::from_secs),
         }
