@@ -1,7 +1,7 @@
-//! Adapters (PEFT) on the command line: merged into the model that they are of by `export`, refused elsewhere.
+//! Adapters (PEFT) on the command line: `export` merges them into their base, other commands refuse them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use smollm3_engine::write_merged;
@@ -11,17 +11,19 @@ use tempfile::TempDir;
 
 use crate::hub::local_folder;
 
-/// The adapter in `folder` and its base as one model, in a folder beside `out` that goes when this is dropped; `None` where
-/// the folder holds no adapter.
+/// The adapter in `folder` merged into its base, in a temporary folder next to `out`; `None` if it is not an adapter.
 ///
 /// # Errors
-/// Its base cannot be found or fetched, or the adapter does not fit it.
+/// Its base cannot be found or downloaded, or the adapter does not fit it.
 pub fn merged(folder: &Path, out: &Path) -> Result<Option<TempDir>> {
     if !PeftConfig::is_adapter(folder) {
         return Ok(None);
     }
-    let base = base(folder)?;
-    eprintln!("{}: an adapter of {}", folder.display(), base.display());
+    let base = match adapter_base(folder)? {
+        AdapterBase::Folder(folder) => folder,
+        AdapterBase::Hub(id) => local_folder(Path::new(&id), Wanted::MODEL)?,
+    };
+    eprintln!("{} is an adapter of {}", folder.display(), base.display());
     let beside = out.parent().filter(|parent| !parent.as_os_str().is_empty());
     let beside = beside.unwrap_or(Path::new("."));
     fs::create_dir_all(beside).with_context(|| format!("{}: cannot create", beside.display()))?;
@@ -37,13 +39,6 @@ pub fn merged(folder: &Path, out: &Path) -> Result<Option<TempDir>> {
     Ok(Some(merged))
 }
 
-fn base(folder: &Path) -> Result<PathBuf> {
-    match adapter_base(folder)? {
-        AdapterBase::Folder(folder) => Ok(folder),
-        AdapterBase::Hub(id) => local_folder(Path::new(&id), Wanted::MODEL),
-    }
-}
-
 /// Refuses an adapter where a whole model is needed.
 ///
 /// # Errors
@@ -51,8 +46,7 @@ fn base(folder: &Path) -> Result<PathBuf> {
 pub fn refuse_adapter(typed: &Path, folder: &Path) -> Result<()> {
     if PeftConfig::is_adapter(folder) {
         bail!(
-            "{typed} is an adapter (PEFT), no whole model; `smollm3 export {typed} --out MERGED` merges it into the model that \
-             it is of",
+            "{typed} is an adapter (PEFT), not a whole model; `smollm3 export {typed} --out MERGED` merges it into its base",
             typed = typed.display()
         );
     }

@@ -1,7 +1,9 @@
-//! What can be typed.
+//! The command line.
 
 mod bench;
 mod checkpoint;
+mod choices;
+mod compute;
 mod data;
 mod eval;
 mod init;
@@ -12,27 +14,31 @@ mod sweep;
 mod synthesis;
 mod text;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use smollm3_recipe::Recipe;
 
 pub use bench::{BenchCommand, BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
 pub use checkpoint::{AddChatTokensArgs, CardArgs, ExportArgs, MergeArgs, TokenizerCommand, UploadArgs};
-pub use data::{DataCommand, ExplainArgs, FetchArgs, MergeStoresArgs, OrderArgs, PrepareArgs, TokenizeArgs};
-pub use eval::{EvalArgs, Kind as EvalKind};
+pub use compute::{ComputeArgs, DeviceArgs};
+pub use data::{DataCommand, ExplainArgs, FetchArgs, MergeStoresArgs, OrderArgs, TokenizeArgs};
+pub use eval::{EvalArgs, Suite};
 pub use init::{InitArgs, InitKind};
 pub use model::CheckpointArg;
-pub use rows::{BadRows, CacheArgs};
+pub use rows::CacheArgs;
 pub use run::{PlanArgs, ReportArgs, RunArgs, StatusArgs};
 pub use sweep::SweepArgs;
-pub use synthesis::{AnswerArgs, KeepArg, PairsArgs, ResponsesArgs};
+pub use synthesis::{AnswerArgs, OF_CHECKPOINTS, OF_ENDPOINTS, PairsArgs, ResponsesArgs};
 pub use text::{ChatArgs, GenerateArgs, SamplingArgs, ServeArgs};
 
-/// Reruns the SmolLM3 training recipe from TOML files.
+/// Train, evaluate and serve language models with the SmolLM3 recipe, from TOML files.
 #[derive(Debug, Parser)]
 #[command(name = "smollm3", version, about, max_term_width = 100)]
 pub struct Args {
-    /// How log lines look; `json` also tells every step, in the place of progress bars
+    /// Format of the log; `json` also logs every step, instead of progress bars
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// What to do.
@@ -40,83 +46,84 @@ pub struct Args {
     pub command: Command,
 }
 
-/// How log lines look.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Text
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Look at data, and write a short recipe for it
+    /// Inspect data and write a short recipe for it
     Init(InitArgs),
-    /// Run a recipe's stages, going on where an earlier run stopped
+    /// Run the stages of a recipe, resuming where an earlier run stopped
     Run(RunArgs),
     /// Show what a recipe will do, without data or device
     Plan(PlanArgs),
-    /// Run variations of a recipe over seeds, and compare them
+    /// Run variations of a recipe over seeds and compare them
     Sweep(SweepArgs),
-    /// Say where a run is, when it ends, its checkpoints and incidents
+    /// Show the progress of a run, its checkpoints and incidents
     Status(StatusArgs),
-    /// Draw a run, or several side by side, as one HTML page
+    /// Write an HTML report of one run, or of several side by side
     Report(ReportArgs),
     /// Continue a prompt with a checkpoint
     Generate(GenerateArgs),
-    /// Talk with a checkpoint
+    /// Chat with a checkpoint
     Chat(ChatArgs),
-    /// Answer programs that speak OpenAI's HTTP interface
+    /// Serve a checkpoint with OpenAI's HTTP API
     Serve(ServeArgs),
-    /// Change a checkpoint's tokenizer
+    /// Change the tokenizer of a checkpoint
     #[command(subcommand)]
     Tokenizer(TokenizerCommand),
-    /// Write the weighted mean of checkpoints
+    /// Merge checkpoints into their weighted mean
     Merge(MergeArgs),
-    /// Write a checkpoint in another dtype, or for a longer context by YaRN
+    /// Convert a checkpoint: another dtype, a longer context by YaRN, GGUF
     Export(ExportArgs),
     /// Upload a checkpoint to the Hugging Face Hub, with a model card
     Upload(UploadArgs),
     /// Print the model card of a checkpoint
     Card(CardArgs),
-    /// Measure what a checkpoint can do
+    /// Evaluate a checkpoint
     Eval(Box<EvalArgs>),
-    /// Prepare data, and look at the order it is read in
+    /// Prepare, inspect and generate data
     #[command(subcommand)]
     Data(DataCommand),
-    /// Time the hot paths on this machine
+    /// Benchmark this machine
     #[command(subcommand)]
     Bench(BenchCommand),
 }
 
-/// Type of matrix products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionArg {
-    /// Single precision
-    F32,
-    /// bfloat16
-    Bf16,
-}
-
-/// A recipe with changes.
+/// A recipe with overrides.
 #[derive(Debug, ClapArgs)]
 pub struct RecipeArgs {
-    /// The recipe's folder (or its recipe.toml)
+    /// Folder of the recipe, or its recipe.toml
     pub recipe: PathBuf,
-    /// Change a setting, e.g. --set run.seed=3 or --set stage.pretrain.optimizer.learning_rate=1e-3
+    /// Override a setting, e.g. --set run.seed=3 or --set stage.pretrain.optimizer.learning_rate=1e-3
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 }
 
-/// What computes.
-#[derive(Debug, ClapArgs)]
-pub struct DeviceArgs {
-    /// flex (pure Rust, CPU), tch (LibTorch; on a GPU never run so far) or wgpu (any GPU, f32; tested on Vulkan in software)
-    #[arg(long)]
-    pub backend: Option<String>,
-    /// Device of the backend: of tch cpu, cuda:1 or mps; of wgpu discrete:1, integrated or cpu
-    #[arg(long)]
-    pub device: Option<String>,
+impl RecipeArgs {
+    /// The recipe.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn load(&self) -> anyhow::Result<Recipe> {
+        Ok(Recipe::load(&self.recipe, &self.overrides)?)
+    }
+}
+
+/// The options that were typed for the innermost command, such as `--max-new-tokens`.
+pub fn typed(mut matches: &ArgMatches) -> BTreeSet<String> {
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    let ids = matches.ids().map(|id| id.as_str());
+    ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
+        .map(|id| format!("--{}", id.replace('_', "-")))
+        .collect()
 }

@@ -1,7 +1,6 @@
-//! `smollm3 bench …`: what this machine does.
+//! `smollm3 bench …`.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -10,8 +9,7 @@ use smollm3_corpus::read::sample_rows;
 use smollm3_corpus::shards::LocalShards;
 use smollm3_corpus::{StoreWriter, TokenStore, Tokenizer, bench as corpus_bench};
 use smollm3_engine::bench::{StepBench, StepProfile, StepSettings, bits as bits_bench, step as step_bench};
-use smollm3_engine::dtype;
-use smollm3_estimate::Memory;
+use smollm3_estimate::{Memory, store_rate};
 use smollm3_hub::Wanted;
 use smollm3_kernels::{FreedMemory, peak_memory, set_deterministic};
 use smollm3_mixer::{Documents, WindowReader, bench as mixer_bench};
@@ -19,15 +17,14 @@ use smollm3_model::bench::generation;
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{DeviceInit, ModelConfig, SmolLm3};
 use smollm3_pretrain::stage_order;
-use smollm3_recipe::{Recipe, Recompute};
+use smollm3_recipe::Recompute;
 
 use crate::args::{BenchGenerateArgs, BenchMixerArgs, BenchStepArgs, BenchTokenizeArgs};
 use crate::data::{store_folder, training_stage};
-use crate::date::date;
+use crate::date;
 use crate::hub::local_folder;
-use crate::rates;
 
-/// How long each throughput is measured.
+/// Duration of each measurement of throughput.
 const DURATION: Duration = Duration::from_secs(3);
 const REPETITIONS: usize = 21;
 
@@ -41,7 +38,7 @@ struct MixerBench {
     build_milliseconds: f64,
     addressing: Vec<StepTime>,
     ordered_sequences_per_second: f64,
-    /// Of the process after all of the ordering; absent where the system does not tell.
+    /// Peak memory of the process after the ordering, if the system reports it.
     peak_megabytes: Option<f64>,
     served_gigabytes_per_second: f64,
     served_windows_per_second: f64,
@@ -55,14 +52,14 @@ struct StepTime {
 }
 
 /// `smollm3 bench mixer`.
-pub fn mixer(args: &BenchMixerArgs) -> Result<ExitCode> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+pub fn mixer(args: &BenchMixerArgs) -> Result<()> {
+    let recipe = args.recipe.load()?;
     let (stage, training) = training_stage(&recipe, args.stage.as_deref())?;
     let begin = Instant::now();
     let mixer = stage_order(&recipe, &training, |_| None)?;
     let built = begin.elapsed();
     let steps = mixer.steps();
-    // Both ends, the middle, and either side of each boundary between phases.
+    // Both ends, the middle, and both sides of each boundary between phases.
     let mut places = vec![1, steps / 2, steps];
     for phase in &training.phases {
         let end = training.end_step(phase);
@@ -83,10 +80,10 @@ pub fn mixer(args: &BenchMixerArgs) -> Result<ExitCode> {
     let ordering = mixer_bench::ordering(&mixer, 1, DURATION)?;
     let peak_megabytes = peak_memory().map(|bytes| bytes as f64 / 1e6);
 
-    let made_up = tempfile::tempdir()?;
+    let random = tempfile::tempdir()?;
     let store = match &args.store {
         Some(path) => TokenStore::open(store_folder(path))?,
-        None => made_up_store(made_up.path())?,
+        None => random_store(random.path())?,
     };
     let reader = WindowReader::new(store, training.sequence_length.0, u32::MAX, Documents::Index)?;
     let serving = mixer_bench::serving(&reader, DURATION)?;
@@ -103,8 +100,7 @@ pub fn mixer(args: &BenchMixerArgs) -> Result<ExitCode> {
         served_windows_per_second: serving.sequences_per_second(),
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&result)?);
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&result);
     }
     println!(
         "{}, {}: {} steps of {} sources",
@@ -118,23 +114,23 @@ pub fn mixer(args: &BenchMixerArgs) -> Result<ExitCode> {
         );
     }
     println!(
-        "  {:.0} sequences ordered a second",
+        "  {:.0} sequences ordered per second",
         result.ordered_sequences_per_second
     );
     if let Some(peak) = result.peak_megabytes {
-        println!("  {peak:.0} MB of memory at most until here");
+        println!("  {peak:.0} MB of peak memory so far");
     }
     println!(
-        "  windows served at {:.2} GB/s, {:.0} a second",
+        "  windows read at {:.2} GB/s, {:.0} per second",
         result.served_gigabytes_per_second, result.served_windows_per_second
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-/// 64 million tokens in documents of a thousand.
-fn made_up_store(folder: &Path) -> Result<TokenStore> {
+/// A store of 64 million random tokens in documents of a thousand.
+fn random_store(folder: &Path) -> Result<TokenStore> {
     const VOCABULARY: u64 = 128_256;
-    let file = folder.join("made-up.ds");
+    let file = folder.join("random.ds");
     let mut writer = StoreWriter::create(&file, "none", VOCABULARY)?;
     let mut token = 1u32;
     let mut document = vec![0; 1000];
@@ -150,15 +146,14 @@ fn made_up_store(folder: &Path) -> Result<TokenStore> {
 }
 
 /// `smollm3 bench tokenize`.
-pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
+pub fn tokenize(args: &BenchTokenizeArgs) -> Result<()> {
     let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let files = LocalShards::find("bench", &args.inputs)?;
     let texts = sample_rows(&files, &args.column, args.bytes.0)?;
     let work = tempfile::tempdir()?;
     let result = corpus_bench::tokenize(&texts, &tokenizer, args.rounds, work.path())?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&result)?);
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&result);
     }
     println!(
         "{} documents, {:.1} MB, {} tokens; {} threads, {} rounds",
@@ -169,7 +164,7 @@ pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
         result.rounds
     );
     println!(
-        "  MB/s of text                 all of it   reading   parsing   (reading and parsing on one thread)"
+        "  MB/s of text                     total   reading   parsing   (reading and parsing on one thread)"
     );
     for file in &result.files {
         println!(
@@ -186,15 +181,14 @@ pub fn tokenize(args: &BenchTokenizeArgs) -> Result<ExitCode> {
     println!("  tokenizers 0.22 alone     {:>12.1}", result.slow_alone);
     println!("  JSON lines over 0.22, median of rounds: {:.1}", result.ratio);
     if let Some(component) = &result.slow_because {
-        println!("  encoded by tokenizers 0.22, for tokenizers 1.0 could give other ids for {component}");
+        println!("  encoded by tokenizers 0.22, because tokenizers 1.0 could give other ids for {component}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// `smollm3 bench generate`.
-pub fn generate(args: &BenchGenerateArgs) -> Result<ExitCode> {
-    let precision = dtype(args.device.precision(args.precision)?);
-    let device = args.device.open()?;
+pub fn generate(args: &BenchGenerateArgs) -> Result<()> {
+    let (device, precision) = args.compute.open()?;
     let longest = args.prompt.0.saturating_add(args.new.max(2) as u64);
     let named = local_folder(&args.model, Wanted::MODEL)?;
     let model = match named.is_dir() {
@@ -211,33 +205,31 @@ pub fn generate(args: &BenchGenerateArgs) -> Result<ExitCode> {
     };
     let result = generation(&model, [args.rows, args.prompt.0 as usize, args.new], args.rounds)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&result)?);
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&result);
     }
     println!(
         "prompt  {:>10.1} tokens/s\nnew     {:>10.1} tokens/s",
         result.prefill_tokens_per_second, result.decode_tokens_per_second
     );
     if let Some(peak) = result.peak_megabytes {
-        println!("memory  {:>10.2} GB at most", peak / 1e3);
+        println!("memory  {:>10.2} GB peak", peak / 1e3);
     }
     if let Some(peak) = result.device_megabytes {
-        println!("on GPU  {:>10.2} GB at most", peak / 1e3);
+        println!("on GPU  {:>10.2} GB peak", peak / 1e3);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn architecture(file: &Path) -> Result<ModelConfig> {
-    if !file.is_file() {
-        let folder = local_folder(file, Wanted::CONFIG)?;
-        return Ok(ModelConfig::from_hf_file(&folder.join("config.json"))?);
-    }
-    Ok(
-        match file.extension().is_some_and(|extension| extension == "json") {
-            true => ModelConfig::from_hf_file(file)?,
-            false => ModelConfig::from_toml_file(file)?,
-        },
-    )
+    let is_json = file.extension().is_some_and(|extension| extension == "json");
+    Ok(match (file.is_file(), is_json) {
+        (true, true) => ModelConfig::from_hf_file(file)?,
+        (true, false) => ModelConfig::from_toml_file(file)?,
+        (false, _) => {
+            let folder = local_folder(file, Wanted::CONFIG)?;
+            ModelConfig::from_hf_file(&folder.join("config.json"))?
+        }
+    })
 }
 
 fn step_settings(args: &BenchStepArgs) -> Result<StepSettings> {
@@ -247,7 +239,7 @@ fn step_settings(args: &BenchStepArgs) -> Result<StepSettings> {
         sequence_length: args.sequence_length.0 as usize,
         micro_batch: args.micro_batch,
         documents: args.documents,
-        precision: args.device.precision(args.precision)?,
+        precision: args.compute.precision()?,
         recompute: match args.recompute {
             true => Recompute::Layers,
             false => Recompute::None,
@@ -258,21 +250,21 @@ fn step_settings(args: &BenchStepArgs) -> Result<StepSettings> {
 }
 
 /// `smollm3 bench bits`.
-pub fn bits(args: &BenchStepArgs) -> Result<ExitCode> {
+pub fn bits(args: &BenchStepArgs) -> Result<()> {
     if args.profile {
-        bail!("--profile: bench bits shows no operations; write bench step --profile");
+        bail!("--profile is not for bench bits; write bench step --profile");
     }
     let settings = step_settings(args)?;
-    let result = bits_bench(&step_model(args)?, &settings, &args.device.open()?)?;
-    match (args.json, result.equal) {
-        (true, _) => println!("{}", serde_json::to_string_pretty(&result)?),
-        (false, true) => println!("{} steps, twice: the same bits", settings.steps),
-        (false, false) => println!("{} steps, twice: other bits", settings.steps),
+    let result = bits_bench(&step_model(args)?, &settings, &args.compute.device.open()?)?;
+    if args.json {
+        print_json(&result)?;
+    } else if result.equal {
+        println!("{} steps, twice: the same bits", settings.steps);
     }
-    Ok(match result.equal {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+    match result.equal {
+        true => Ok(()),
+        false => bail!("{} steps, twice: different bits", settings.steps),
+    }
 }
 
 fn step_model(args: &BenchStepArgs) -> Result<ModelConfig> {
@@ -284,30 +276,22 @@ fn step_model(args: &BenchStepArgs) -> Result<ModelConfig> {
 struct PlannedBench<'b> {
     #[serde(flatten)]
     result: &'b StepBench,
-    /// The memory that the plan expects on top of `base_megabytes`, in 10⁶ bytes.
+    /// Planned memory on top of `base_megabytes`, in 10⁶ bytes.
     planned_megabytes: f64,
 }
 
 /// `smollm3 bench step`.
-pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
+pub fn step(args: &BenchStepArgs) -> Result<()> {
     let settings = step_settings(args)?;
-    let (config, device) = (step_model(args)?, args.device.open()?);
+    let (config, device) = (step_model(args)?, args.compute.device.open()?);
     let result = step_bench(&config, &settings, &device)?;
-    let (backend, named) = (args.device.backend(), args.device.device.as_deref());
-    let today = date(None)?.to_string();
-    match rates::keep(
-        &config,
-        &settings,
-        !args.not_deterministic,
-        backend,
-        named,
-        &result,
-        today,
-    ) {
-        Ok(Some(file)) => eprintln!("kept for `smollm3 plan` in {}", file.display()),
+    let backend = args.compute.device.backend();
+    let of = (backend, args.compute.device.device.as_deref());
+    let today = date::or_today(None)?.to_string();
+    match store_rate(&config, &settings, !args.not_deterministic, of, &result, today) {
+        Ok(Some(file)) => eprintln!("stored for `smollm3 plan` in {}", file.display()),
         Ok(None) => {}
-        // What was measured is shown all the same.
-        Err(error) => eprintln!("note: not kept for `smollm3 plan`: {error:#}"),
+        Err(error) => eprintln!("note: not stored for `smollm3 plan`: {error}"),
     }
     let planned = Memory::of_device(
         &config,
@@ -319,21 +303,18 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
     );
     let planned_megabytes = planned.total as f64 / 1e6;
     if args.json {
-        let result = PlannedBench {
+        return print_json(&PlannedBench {
             result: &result,
             planned_megabytes,
-        };
-        println!("{}", serde_json::to_string_pretty(&result)?);
-        return Ok(ExitCode::SUCCESS);
+        });
     }
     println!(
-        "{:.1}M parameters, {} tokens a step, {}",
+        "{:.1}M parameters, {} tokens per step, {backend}",
         result.parameters as f64 / 1e6,
-        result.tokens,
-        args.device.backend()
+        result.tokens
     );
     println!(
-        "  {:.0} tokens/s, {:.1} ms a step",
+        "  {:.0} tokens/s, {:.1} ms per step",
         result.tokens_per_second, result.step_milliseconds
     );
     println!(
@@ -345,14 +326,13 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
     if let Some(peak) = result.peak_megabytes {
         let base = result.base_megabytes.unwrap_or(0.0);
         println!(
-            "  {:.0} MB of memory at most, beside {base:.0} MB of the program; the plan expects \
-             {planned_megabytes:.0} MB",
+            "  {:.0} MB of peak memory, besides {base:.0} MB of the program; the plan expects {planned_megabytes:.0} MB",
             peak - base
         );
     }
     if let Some(memory) = result.device_megabytes {
         println!(
-            "  {:.0} MB of tensors on the GPU at most, for which {:.0} MB were taken",
+            "  {:.0} MB of tensors on the GPU at the peak, {:.0} MB reserved",
             memory.tensors, memory.reserved
         );
     }
@@ -366,11 +346,16 @@ pub fn step(args: &BenchStepArgs) -> Result<ExitCode> {
         Some(StepProfile::Missing { error }) => println!("  no profile: {error}"),
         Some(StepProfile::Found(profile)) => {
             let (span, busy) = (profile.span_milliseconds, profile.busy_milliseconds);
-            println!("  a step of {span:.1} ms, {busy:.1} of them busy:");
+            println!("  a step of {span:.1} ms, {busy:.1} ms of them busy:");
             for (name, calls, milliseconds) in profile.operations.iter().take(40) {
                 println!("  {milliseconds:>10.2} ms {calls:>6} × {name}");
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn print_json(result: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(result)?);
+    Ok(())
 }

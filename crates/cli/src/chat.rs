@@ -1,45 +1,40 @@
-//! `smollm3 chat`: a conversation on the terminal, or of the lines of standard input.
+//! `smollm3 chat`: a conversation on the terminal, or with the lines of standard input.
 
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use smollm3_chat::tokens::check_tokens;
 use smollm3_chat::{Conversation, Template};
-use smollm3_engine::dtype;
-use smollm3_inference::{Continuation, TextModel};
+use smollm3_inference::Continuation;
 use smollm3_model::hf::GenerationConfig;
 
 use crate::args::ChatArgs;
-use crate::date::date;
+use crate::date;
 
 const HELP: &str =
-    "/think, /no_think: think before answering or not · /clear: begin anew · /exit or Ctrl-D: end";
+    "/think, /no_think: think before answering or not · /clear: start over · /exit or Ctrl-D: quit";
 
 /// `smollm3 chat`.
-pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
-    let device = args.device.open()?;
-    let precision = args.device.precision(args.precision)?;
-    let date = date(args.date.as_deref())?;
-    let sampling = args
-        .sampling
-        .over(&GenerationConfig::of_checkpoint(args.checkpoint.folder()?)?.sampling)?;
+pub fn chat(args: &ChatArgs) -> Result<()> {
+    let date = date::or_today(args.date)?;
+    let checkpoint = GenerationConfig::of_checkpoint(args.checkpoint.folder()?)?;
+    let sampling = args.sampling.over(&checkpoint.sampling)?;
     let mut talk = Conversation {
         messages: first(args.system.as_deref()),
         tools: args.tools.as_deref().map(tools).transpose()?,
         ..Conversation::default()
     };
     set_thinking(&mut talk, !args.no_think);
-    // With a message, as it will be: tools are checked before anything is asked.
+    // Checks the tools, which takes a message.
     let mut asked = talk.clone();
     asked.messages.push(user("?"));
     asked.validate()?;
-    let mut model = TextModel::open(args.checkpoint.folder()?, dtype(precision), &device)?;
+    let mut model = args.compute.text_model(&args.checkpoint)?;
     check_tokens(&model.tokenizer)?;
     if model.template.is_none() {
-        eprintln!("note: the checkpoint has no chat template; SmolLM3's is used");
+        eprintln!("note: the checkpoint has no chat template; using SmolLM3's");
         model.template = Some(Template::smollm3());
     }
     let how = Continuation {
@@ -79,16 +74,16 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
                         .messages
                         .push(json!({"role": "assistant", "content": answer})),
                     Err(error) if terminal => {
-                        // The conversation stays as it was.
+                        // The conversation continues without the message.
                         talk.messages.pop();
-                        eprintln!("error: {error:#}; /clear begins anew");
+                        eprintln!("error: {error:#}; /clear starts over");
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn user(message: &str) -> Value {
@@ -107,7 +102,7 @@ fn set_thinking(talk: &mut Conversation, think: bool) {
 
 fn tools(path: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
-    // Windows begins files with a mark.
+    // Windows programs write a byte order mark.
     let text = text.trim_start_matches('\u{feff}');
     match serde_json::from_str(text).with_context(|| format!("{}: not JSON", path.display()))? {
         Value::Array(tools) => Ok(tools),

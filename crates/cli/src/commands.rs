@@ -1,4 +1,4 @@
-//! One function a command.
+//! `smollm3 run`, `status`, `report`, `plan`, `generate`.
 
 use std::fmt::Display;
 use std::io::{Write, stdout};
@@ -9,39 +9,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use smollm3_corpus::Tokenizer;
-use smollm3_engine::dtype;
 use smollm3_estimate::{Machine, estimate};
 use smollm3_files::atomic_file::write_atomically;
 use smollm3_hub::Depth;
-use smollm3_inference::{Continuation, TextModel};
+use smollm3_inference::Continuation;
 use smollm3_model::hf::GenerationConfig;
 use smollm3_monitor::{Prometheus, RunFiles, TensorBoard, Watch, closing_table, report};
-use smollm3_pipeline::{open_as, prepared_data, run_stages};
-use smollm3_recipe::{
-    Facts, Recipe, Source, SourceKind, Stage, StageData, Tokenizer as TokenizerSpec, TokenizerFacts,
-};
+use smollm3_pipeline::{facts, open_as, run_stages};
+use smollm3_recipe::{Recipe, Stage, StageData};
 use smollm3_records::{Listeners, Metrics};
-use smollm3_sources::SourceStore;
 
-use crate::args::{
-    DeviceArgs, GenerateArgs, LogFormat, PlanArgs, RecipeArgs, ReportArgs, RunArgs, StatusArgs,
-};
-use crate::data::found_data;
+use crate::args::{GenerateArgs, LogFormat, PlanArgs, ReportArgs, RunArgs, StatusArgs};
 use crate::hub::locate;
 use crate::interrupt::{EndsPreparing, flag};
 use crate::logs::{self, Logs, RankLog};
 use crate::progress::Progress;
 use crate::ranks::Rank;
-use crate::rates::measured;
 use crate::sample;
-
-fn load(args: &RecipeArgs, device: &DeviceArgs) -> Result<Recipe> {
-    let mut overrides = args.overrides.clone();
-    overrides.extend(device.backend.iter().map(|name| format!("run.backend={name}")));
-    overrides.extend(device.device.iter().map(|name| format!("run.device={name}")));
-    Ok(Recipe::load(&args.recipe, &overrides)?)
-}
 
 pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
     let rank = Rank::start(Duration::from_secs(args.rank_timeout))?;
@@ -52,7 +36,7 @@ pub fn run(args: &RunArgs, logs: LogFormat) -> Result<ExitCode> {
         }
         _ => Some(logs::init_rank(logs, rank.all.rank())),
     };
-    let stop = flag("stopping at the next safe point; what is done is kept")?;
+    let stop = flag("stopping at the next safe point; the work so far is kept")?;
     let outcome = run_as(&rank, args, logs, log.as_ref(), &stop);
     rank.end(outcome, &stop)
 }
@@ -64,14 +48,19 @@ fn run_as(
     log: Option<&RankLog>,
     stop: &Arc<AtomicBool>,
 ) -> Result<ExitCode> {
-    let recipe = load(&args.recipe, &args.device)?;
+    let mut overrides = args.recipe.overrides.clone();
+    overrides.extend(
+        args.device
+            .backend
+            .iter()
+            .map(|name| format!("run.backend={name}")),
+    );
+    overrides.extend(args.device.device.iter().map(|name| format!("run.device={name}")));
+    let recipe = Recipe::load(&args.recipe.recipe, &overrides)?;
     let position = |name: &str| -> Result<usize> {
         recipe.stage(name)?;
-        Ok(recipe
-            .stages
-            .iter()
-            .position(|stage| stage.name == name)
-            .unwrap_or(0))
+        let is_it = |stage: &Stage| stage.name == name;
+        Ok(recipe.stages.iter().position(is_it).unwrap_or(0))
     };
     let first = args.from.as_deref().map_or(Ok(0), position)?;
     let last = args
@@ -79,10 +68,8 @@ fn run_as(
         .as_deref()
         .map_or(Ok(recipe.stages.len() - 1), position)?;
     if first > last {
-        bail!(
-            "--from comes after --until; the recipe's order is {}",
-            names(&recipe)
-        );
+        let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
+        bail!("--from comes after --until; the stages are {}", names.join(", "));
     }
 
     let mut listeners = Listeners::default();
@@ -111,7 +98,7 @@ fn run_as(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who writes down and shows what happens in the stages.
+/// The listeners that record and show the stages.
 fn shown(stages: &[Stage], args: &RunArgs, logs: LogFormat) -> Result<Listeners> {
     let mut listeners = Listeners::default()
         .with(Metrics::default())
@@ -139,29 +126,29 @@ fn shown(stages: &[Stage], args: &RunArgs, logs: LogFormat) -> Result<Listeners>
     Ok(listeners)
 }
 
-pub fn status(args: &StatusArgs) -> Result<ExitCode> {
+pub fn status(args: &StatusArgs) -> Result<()> {
     print!("{}", smollm3_monitor::status::status(&RunFiles::read(&args.run)?));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-pub fn report(args: &ReportArgs) -> Result<ExitCode> {
+pub fn report(args: &ReportArgs) -> Result<()> {
     if args.watch {
         return watch(args);
     }
     let runs = args.runs.iter().map(|run| RunFiles::read(run));
     let page = report::report(&runs.collect::<Result<Vec<_>, _>>()?);
-    // As it is: this may be a pipe.
+    // Not atomically: it may be a pipe.
     std::fs::write(&args.output, page)
         .with_context(|| format!("{}: cannot write the report", args.output.display()))?;
     println!("wrote {}", args.output.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-/// Serves the report until it is stopped, which is how it ends.
-fn watch(args: &ReportArgs) -> Result<ExitCode> {
+/// Serves the report until it is stopped.
+fn watch(args: &ReportArgs) -> Result<()> {
     if let Some(absent) = args.runs.iter().find(|run| !run.is_dir()) {
         bail!(
-            "{}: no such folder; give the one that `run.output` names",
+            "{}: no such folder; write the one in `run.output`",
             absent.display()
         );
     }
@@ -169,33 +156,28 @@ fn watch(args: &ReportArgs) -> Result<ExitCode> {
     let stop = flag("stopping")?;
     println!("The report is at http://{}/ until Ctrl-C", served.address);
     served.run(&stop, || report::live_report(&args.runs));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-fn names(recipe: &Recipe) -> String {
-    recipe
-        .stages
-        .iter()
-        .map(|stage| stage.name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-pub fn plan(args: &PlanArgs) -> Result<ExitCode> {
-    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    // A folder of that name is no model on the Hub.
+pub fn plan(args: &PlanArgs) -> Result<()> {
+    let mut recipe = args.recipe.load()?;
     if !locate(&mut recipe, Depth::Config)?.is_empty() {
-        eprintln!("note: of models on the Hub, only config.json was read; `smollm3 run` fetches the rest");
+        eprintln!(
+            "note: only config.json of models on the Hub was downloaded; `smollm3 run` downloads the rest"
+        );
     }
     let facts = facts(&recipe)?;
     match (args.devices, &args.device) {
-        (Some(devices), Some(device)) => show(&estimate(&recipe, &facts, devices, device)?, args.json)?,
-        _ => show(
-            &smollm3_estimate::plan(&recipe, &facts, &machine(&recipe, &facts))?,
-            args.json,
-        )?,
+        (Some(devices), Some(device)) => show(&estimate(&recipe, &facts, devices, device)?, args.json),
+        _ => {
+            let machine = facts
+                .architecture
+                .as_ref()
+                .map(|config| Machine::this(&recipe, config));
+            let machine = machine.unwrap_or_default();
+            show(&smollm3_estimate::plan(&recipe, &facts, &machine)?, args.json)
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn show(found: &(impl Display + Serialize), json: bool) -> Result<()> {
@@ -206,80 +188,14 @@ fn show(found: &(impl Display + Serialize), json: bool) -> Result<()> {
     Ok(())
 }
 
-/// What is at hand to check the plan against: the architecture, tokenizers on disk, and what an earlier run prepared.
-fn facts(recipe: &Recipe) -> Result<Facts> {
-    let mut facts = Facts {
-        architecture: Some(recipe.architecture()?),
-        ..Facts::default()
-    };
-    if let TokenizerSpec::File(file) = &recipe.tokenizer {
-        facts.tokenizer = Some(tokenizer_facts(&Tokenizer::load(recipe.tokenizer_file(file))?));
-    }
-    for stage in &recipe.stages {
-        if let Some(folder) = recipe.checkpoint_folder(&stage.from) {
-            let file = folder.join("tokenizer.json");
-            if file.is_file() {
-                let found = tokenizer_facts(&Tokenizer::load(file)?);
-                facts.checkpoint_tokenizers.insert(stage.name.clone(), found);
-            }
-        }
-    }
-    if smollm3_records::belongs(recipe)? {
-        for stage in &recipe.stages {
-            let found = prepared_data(recipe, stage)?;
-            facts
-                .prepared
-                .extend(found.map(|data| (stage.name.clone(), data)));
-        }
-    }
-    let remote =
-        |source: &Source| matches!(&source.kind, SourceKind::Tokens(tokens) if tokens.folder.contains("://"));
-    if !recipe.sources.values().any(remote)
-        && let Some(data) = found_data(recipe)?
-    {
-        facts.tokenizer = Some(tokenizer_facts(&data.tokenizer));
-        let tokens = |(name, store): (String, SourceStore)| (name, store.tokens);
-        facts.stores = data.stores.into_iter().map(tokens).collect();
-    }
-    Ok(facts)
-}
-
-/// The cores of this machine, and the rates that were measured on it.
-fn machine(recipe: &Recipe, facts: &Facts) -> Machine {
-    let rate = |stage: &Stage| {
-        let rate = measured(recipe, facts.architecture.as_ref()?, stage)?;
-        Some((stage.name.clone(), rate))
-    };
-    Machine {
-        cores: std::thread::available_parallelism()
-            .ok()
-            .map(|cores| cores.get() as u64),
-        rates: recipe.stages.iter().filter_map(rate).collect(),
-    }
-}
-
-fn tokenizer_facts(tokenizer: &Tokenizer) -> TokenizerFacts {
-    let info = tokenizer.info();
-    TokenizerFacts {
-        vocab_size: u64::from(info.vocab_size),
-        bos_token_id: info.begin_of_text,
-        eos_token_id: Some(info.end_of_text),
-        end_of_turn: info.im_end,
-    }
-}
-
-pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
-    let device = args.device.open()?;
-    let precision = args.device.precision(args.precision)?;
-    let sampling = args
-        .sampling
-        .over(&GenerationConfig::of_checkpoint(args.checkpoint.folder()?)?.sampling)?;
-    let model = TextModel::open(args.checkpoint.folder()?, dtype(precision), &device)?;
+pub fn generate(args: &GenerateArgs) -> Result<()> {
+    let checkpoint = GenerationConfig::of_checkpoint(args.checkpoint.folder()?)?;
     let how = Continuation {
         max_new_tokens: args.max_new_tokens,
         stop: args.stop.clone(),
-        sampling,
+        sampling: args.sampling.over(&checkpoint.sampling)?,
     };
+    let model = args.compute.text_model(&args.checkpoint)?;
     let prompt = model.tokenizer.prompt(&args.prompt)?;
     let mut out = stdout().lock();
     write!(out, "{}", args.prompt)?;
@@ -288,5 +204,5 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
         write!(out, "{piece}").and_then(|()| out.flush())
     })?;
     writeln!(out)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,57 +1,45 @@
-//! `smollm3 data …`: text to tokens, remote files to disk, and the order they are read in.
+//! `smollm3 data …`: tokenizes, downloads, prepares data, and shows their order.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar};
 use serde::Serialize;
+use smollm3_corpus::Tokenizer;
 use smollm3_corpus::fetch::fetch;
 use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
-use smollm3_corpus::shards::{CacheOptions, open_rows};
-use smollm3_corpus::tokenize::{
-    BadRows, FilesOptions, FilesProgress, TokenizeReport, merge_stores, tokenize_files,
-};
-use smollm3_corpus::{CorpusError, Tokenizer};
+use smollm3_corpus::shards::open_rows;
+use smollm3_corpus::tokenize::{FilesOptions, FilesProgress, TokenizeReport, merge_stores, tokenize_files};
 use smollm3_engine::RankSlice;
 use smollm3_hub::Wanted;
 use smollm3_mixer::{Mixer, Pick};
-use smollm3_pipeline::prepare;
+use smollm3_pipeline::{found_data, prepare};
 use smollm3_pretrain::{MixedRows, stage_order};
 use smollm3_recipe::{Recipe, Stage, Training};
 use smollm3_records::Listeners;
-use smollm3_sources::Data;
 
-use crate::args::{self, FetchArgs, LogFormat, MergeStoresArgs, OrderArgs, PrepareArgs, TokenizeArgs};
+use crate::args::{FetchArgs, LogFormat, MergeStoresArgs, OrderArgs, RecipeArgs, TokenizeArgs};
 use crate::hub::{BYTES_BAR, local_folder};
-use crate::interrupt::{EndsPreparing, STOPPED, flag};
+use crate::interrupt::{EndsPreparing, flag};
 use crate::logs::Logs;
 use crate::progress::{Progress, style};
 
-const STOPPING: &str = "stopping; what is finished stays";
+const STOPPING: &str = "stopping; finished work is kept";
 
 /// `smollm3 data tokenize`.
-pub fn tokenize(args: &TokenizeArgs) -> Result<ExitCode> {
+pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     let name = args.name.clone().unwrap_or_else(|| {
         let folder = args.out.file_name().unwrap_or(args.out.as_os_str());
         folder.to_string_lossy().into_owned()
     });
     let tokenizer = Tokenizer::load(local_folder(&args.tokenizer, Wanted::TOKENIZER)?)?;
-    let cache = CacheOptions {
-        folder: args.cache.cache.clone().unwrap_or_else(|| args.out.join("cache")),
-        bytes: args.cache.cache_size.0,
-        retry: RetryPolicy::default(),
-    };
-    let files = open_rows(&name, &args.inputs, &cache)?;
+    let files = open_rows(&name, &args.inputs, &args.cache.options(args.out.join("cache")))?;
     let options = FilesOptions {
         column: args.column.clone(),
         held_out: args.held_out.fraction(),
-        bad_rows: match args.bad_rows {
-            args::BadRows::Stop => BadRows::Stop,
-            args::BadRows::Skip => BadRows::Skip,
-        },
+        bad_rows: args.bad_rows,
         threads: args.threads,
         worker: args.shard,
         ..FilesOptions::default()
@@ -63,71 +51,58 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<ExitCode> {
         !stop.load(Ordering::Relaxed)
     });
     bar.bar.finish_and_clear();
-    match report {
-        Ok(report) => println!("{}", describe(&report, &args.out)),
-        Err(CorpusError::Interrupted) => return Ok(stopped()),
-        Err(error) => return Err(error.into()),
-    }
-    Ok(ExitCode::SUCCESS)
+    println!("{}", describe(&report?, &args.out));
+    Ok(())
 }
 
 /// `smollm3 data merge-stores`.
-pub fn merge(args: &MergeStoresArgs) -> Result<ExitCode> {
+pub fn merge(args: &MergeStoresArgs) -> Result<()> {
     let report = merge_stores(&args.folders, &args.out)?;
     println!("{}", describe(&report, &args.out));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn stopped() -> ExitCode {
-    eprintln!("stopped; the same command goes on from there");
-    ExitCode::from(STOPPED)
+    Ok(())
 }
 
 fn describe(report: &TokenizeReport, folder: &Path) -> String {
-    let mut text = format!(
-        "{}: {} documents, {} tokens, {:.3} bytes a token",
+    let mut lines = vec![format!(
+        "{}: {} documents, {} tokens, {:.3} bytes per token",
         folder.display(),
         report.train.documents,
         report.train.tokens,
         report.train.bytes_per_token()
-    );
-    if report.held_out.documents > 0 {
-        text.push_str(&format!(
-            "\n  kept out: {} documents, {} tokens",
-            report.held_out.documents, report.held_out.tokens
+    )];
+    let held_out = &report.held_out;
+    if held_out.documents > 0 {
+        lines.push(format!(
+            "  held out: {} documents, {} tokens",
+            held_out.documents, held_out.tokens
         ));
     }
     if let Some(component) = &report.slow_because {
-        text.push_str(&format!(
-            "\n  slow: encoded by tokenizers 0.22, for tokenizers 1.0 could give other ids for {component}"
+        lines.push(format!(
+            "  slow: encoded by tokenizers 0.22, because tokenizers 1.0 could give other ids for {component}"
         ));
     }
-    for (what, documents) in &report.replaced {
-        text.push_str(&format!("\n  replaced: in {documents} documents, {what}"));
-    }
-    for (reason, rows) in &report.skipped.rows {
-        text.push_str(&format!("\n  skipped: {rows} rows, {reason}"));
-    }
-    for example in &report.skipped.examples {
-        text.push_str(&format!("\n    {example}"));
-    }
-    text
+    let replaced = report.replaced.iter();
+    lines.extend(replaced.map(|(what, documents)| format!("  replaced: in {documents} documents, {what}")));
+    let skipped = report.skipped.rows.iter();
+    lines.extend(skipped.map(|(reason, rows)| format!("  skipped: {rows} rows, {reason}")));
+    let examples = report.skipped.examples.iter();
+    lines.extend(examples.map(|example| format!("    {example}")));
+    lines.join("\n")
 }
 
-/// Documents and megabytes a second, and the time left.
+/// A bar with documents and megabytes per second, and the time left.
 struct TokenizeBar {
     bar: ProgressBar,
     begin: Instant,
-    /// Documents and bytes of text done before this call.
+    /// Documents and bytes of text that earlier calls have done.
     before: Option<(u64, u64)>,
 }
 
 impl TokenizeBar {
     fn new() -> Self {
         let bar = ProgressBar::no_length();
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent}%  {wide_msg}") {
-            bar.set_style(style);
-        }
+        style(&bar, "{bar:24} {percent}%  {wide_msg}");
         Self {
             bar,
             begin: Instant::now(),
@@ -160,7 +135,7 @@ impl TokenizeBar {
 }
 
 /// `smollm3 data fetch`.
-pub fn fetch_files(args: &FetchArgs) -> Result<ExitCode> {
+pub fn fetch_files(args: &FetchArgs) -> Result<()> {
     const SOURCE: &str = "fetch";
     let client = RemoteClient::new(RetryPolicy::default())?;
     let files = client.list(SOURCE, &args.addresses, &|_| true)?;
@@ -172,38 +147,29 @@ pub fn fetch_files(args: &FetchArgs) -> Result<ExitCode> {
         !stop.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();
-    match fetched {
-        Ok(done) => {
-            println!(
-                "{}: {} files, {} bytes",
-                args.to.display(),
-                done.files,
-                done.bytes
-            );
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(CorpusError::Interrupted) => Ok(stopped()),
-        Err(error) => Err(error.into()),
-    }
+    let done = fetched?;
+    println!(
+        "{}: {} files, {} bytes",
+        args.to.display(),
+        done.files,
+        done.bytes
+    );
+    Ok(())
 }
 
 /// `smollm3 data prepare`.
-pub fn prepare_data(args: &PrepareArgs, logs: LogFormat) -> Result<ExitCode> {
-    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+pub fn prepare_data(args: &RecipeArgs, logs: LogFormat) -> Result<()> {
+    let mut recipe = args.load()?;
     let stop = flag(STOPPING)?;
     let listeners = Listeners::default().with(EndsPreparing(stop));
     let mut listeners = match logs {
         LogFormat::Text => listeners.with(Progress::of_run(Vec::new())),
         LogFormat::Json => listeners.with(Logs),
     };
-    match prepare(&mut recipe, &mut listeners) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) if error.is_interrupted() => Ok(stopped()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(prepare(&mut recipe, &mut listeners)?)
 }
 
-/// One step's sequences, as `data order --json` prints them.
+/// The sequences of a step, as printed by `data order --json`.
 #[derive(Serialize)]
 struct StepOrder<'a> {
     stage: &'a str,
@@ -214,10 +180,10 @@ struct StepOrder<'a> {
 
 #[derive(Serialize)]
 struct SequenceOrder<'a> {
-    /// Position in the step's batch.
+    /// Position in the global batch.
     index: u64,
     source: &'a str,
-    /// Sequences taken from the source before, over the whole stage.
+    /// Number of earlier sequences from the source in the stage.
     ordinal: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
@@ -228,28 +194,27 @@ struct SequenceOrder<'a> {
 }
 
 /// `smollm3 data order`.
-pub fn order(args: &OrderArgs) -> Result<ExitCode> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+pub fn order(args: &OrderArgs) -> Result<()> {
+    let recipe = args.recipe.load()?;
     let (stage, training) = training_stage(&recipe, args.stage.as_deref())?;
     let data = found_data(&recipe)?;
     let rows = data
         .as_ref()
         .map(|data| MixedRows::new(&recipe, &training, data, RankSlice::whole(&training)))
         .transpose()?;
-    let without = match &rows {
-        Some(_) => None,
-        None => Some(stage_order(&recipe, &training, |_| None)?),
-    };
-    let mixer = match (&rows, &without) {
-        (Some(rows), _) => rows.order(),
-        (None, Some(mixer)) => mixer,
-        (None, None) => unreachable!("one of the two was made"),
+    let without_data;
+    let mixer = match &rows {
+        Some(rows) => rows.order(),
+        None => {
+            without_data = stage_order(&recipe, &training, |_| None)?;
+            &without_data
+        }
     };
     let text = match (args.text, &rows, &data) {
         (false, ..) => None,
         (true, Some(rows), Some(data)) => Some((rows, &data.tokenizer)),
         (true, ..) => bail!(
-            "--text needs the data, which {} does not hold yet; run `smollm3 data prepare {}` first",
+            "--text needs the data, which are not in {}; run `smollm3 data prepare {}` first",
             recipe.run.output.display(),
             args.recipe.recipe.display()
         ),
@@ -296,10 +261,10 @@ pub fn order(args: &OrderArgs) -> Result<ExitCode> {
             false => print_order(&order, mixer.steps()),
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-/// The stage of this name, or the first; it must be one that trains.
+/// The stage of this name, or the first; it must train on token stores.
 pub fn training_stage<'a>(recipe: &'a Recipe, name: Option<&str>) -> Result<(&'a Stage, Training)> {
     let stage = match name {
         Some(name) => recipe.stage(name)?,
@@ -311,15 +276,7 @@ pub fn training_stage<'a>(recipe: &'a Recipe, name: Option<&str>) -> Result<(&'a
     Ok((stage, training))
 }
 
-/// The prepared data of a recipe, if its output folder is its own and they are there.
-pub fn found_data(recipe: &Recipe) -> Result<Option<Data>> {
-    match smollm3_records::belongs(recipe)? {
-        true => Ok(Data::found(recipe, &recipe.run.output)?),
-        false => Ok(None),
-    }
-}
-
-/// The picks of a step with their positions in the batch: all of them, or those of a rank.
+/// The picks of a step, or of one rank in it, with their positions in the global batch.
 fn picks(mixer: &Mixer, training: &Training, step: u64, args: &OrderArgs) -> Result<Vec<(u64, Pick)>> {
     let batch = mixer.batch(step)?;
     let numbered: Vec<(u64, Pick)> = (0..).zip(batch).collect();
@@ -332,7 +289,7 @@ fn picks(mixer: &Mixer, training: &Training, step: u64, args: &OrderArgs) -> Res
     }
 }
 
-/// The texts of a window's documents, the first and last of them mostly cut.
+/// The texts of a window's documents; the first and the last are usually cut.
 fn documents(sequence: &smollm3_mixer::Sequence, tokenizer: &Tokenizer) -> Result<Vec<String>> {
     let ids = sequence.inputs();
     let starts = sequence.document_starts();
@@ -361,7 +318,7 @@ fn print_order(order: &StepOrder<'_>, steps: u64) {
     for sequence in &order.sequences {
         let place = match (sequence.epoch, sequence.window) {
             (Some(epoch), Some(window)) => format!("epoch {epoch}, window {window}"),
-            _ => format!("its sequence {}", sequence.ordinal),
+            _ => format!("sequence {} of the source", sequence.ordinal),
         };
         println!("{:>6}  {:width$}  {place}", sequence.index, sequence.source);
         for document in sequence.documents.iter().flatten() {
@@ -380,7 +337,7 @@ fn excerpt(document: &str) -> String {
     }
 }
 
-/// The token store folder of a path given on the command line: itself, or its `train`.
+/// The folder of a token store: the path itself, or its `train`.
 pub fn store_folder(path: &Path) -> PathBuf {
     let train = smollm3_corpus::tokenize::train_folder(path);
     if train.is_dir() { train } else { path.to_owned() }

@@ -1,11 +1,11 @@
-//! `smollm3 eval`: what a checkpoint can do, as tables, as JSON, and item by item.
+//! `smollm3 eval`: evaluates a checkpoint, with results as tables, as JSON, and by item.
 
 mod choice;
 mod long_context;
 mod loss;
 mod problems;
 
-use std::process::ExitCode;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,35 +15,26 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use smollm3_corpus::read::Columns;
-use smollm3_engine::dtype;
 use smollm3_eval::{DataRow, EvalError, ItemLog, data_hash, read_rows};
-use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::atomic_file::write_json;
 use smollm3_inference::{TextModel, checkpoint_hash};
 
-use crate::args::{EvalArgs, EvalKind};
-use crate::interrupt::{STOPPED, flag};
+use crate::args::{EvalArgs, Suite};
+use crate::interrupt::flag;
 use crate::progress::style;
 
 /// `smollm3 eval`.
-pub fn eval(args: &EvalArgs) -> Result<ExitCode> {
-    args.check()?;
-    let done = match args.suite.kind() {
-        EvalKind::LongContext => return long_context::long_context(args),
-        EvalKind::Loss => loss::loss(args),
-        EvalKind::Choice(task) => choice::choice(args, task),
-        EvalKind::Problems(task) => problems::problems(args, task),
-    };
-    match done {
-        Err(error) if matches!(error.downcast_ref(), Some(EvalError::Interrupted { .. })) => {
-            eprintln!("{error}");
-            Ok(ExitCode::from(STOPPED))
-        }
-        Err(error) => Err(error),
-        Ok(()) => Ok(ExitCode::SUCCESS),
+pub fn eval(args: &EvalArgs, typed: &BTreeSet<String>) -> Result<()> {
+    args.check(typed)?;
+    match args.suite {
+        Suite::LongContext => long_context::long_context(args),
+        Suite::Loss => loss::loss(args),
+        Suite::Choice(task) => choice::choice(args, task),
+        Suite::Problems(task) => problems::problems(args, task),
     }
 }
 
-/// An evaluation at work: its model, what it was asked, its log and its progress.
+/// A running evaluation.
 struct Work<'a, R> {
     args: &'a EvalArgs,
     model: TextModel,
@@ -52,7 +43,7 @@ struct Work<'a, R> {
     progress: Progress,
 }
 
-/// Shows how far the work is, and ends it when the user asks for that.
+/// The progress bar, which also stops the work when the user asks for it.
 struct Progress {
     bar: ProgressBar,
     stop: Arc<AtomicBool>,
@@ -60,7 +51,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn tell(&self, done: u64, total: u64) -> smollm3_eval::Result<()> {
+    fn report(&self, done: u64, total: u64) -> smollm3_eval::Result<()> {
         self.bar.set_length(total);
         self.bar.set_position(done);
         match self.stop.load(Ordering::Relaxed) {
@@ -74,7 +65,7 @@ impl Progress {
 }
 
 impl<'a, R: Serialize + DeserializeOwned> Work<'a, R> {
-    /// Opens the log of an evaluation that is described by the suite's own settings.
+    /// Opens the log of an evaluation with the suite's own settings.
     fn begin(args: &'a EvalArgs, model: TextModel, own: Value) -> Result<Self> {
         let settings = settings_of(args, own)?;
         let log = match &args.out {
@@ -83,7 +74,7 @@ impl<'a, R: Serialize + DeserializeOwned> Work<'a, R> {
         };
         let known = log.records().len();
         if known > 0 {
-            eprintln!("{known} items are there already");
+            eprintln!("resuming after {known} items");
         }
         Ok(Self {
             args,
@@ -98,7 +89,7 @@ impl<'a, R: Serialize + DeserializeOwned> Work<'a, R> {
         })
     }
 
-    /// Shows the results and writes them where they were asked for.
+    /// Prints the results and writes them to `--json` and `--out`.
     fn finish(self, title: &str, results: Value, table: &str) -> Result<()> {
         self.progress.bar.finish_and_clear();
         println!("{title}\n\n{table}");
@@ -108,11 +99,10 @@ impl<'a, R: Serialize + DeserializeOwned> Work<'a, R> {
             "settings": self.settings,
             "results": results,
         });
-        write_json(self.args, &all)?;
+        write_results(self.args, &all)?;
         if let Some(folder) = &self.args.out {
-            let markdown = format!(
-                "# {title}\n\n{table}\n`items.jsonl` has each item, `settings.json` what was asked.\n"
-            );
+            let markdown =
+                format!("# {title}\n\n{table}\n`items.jsonl` has the items, `settings.json` the settings.\n");
             self.log.finish(&all, &markdown)?;
             println!("wrote {}", folder.display());
         }
@@ -120,18 +110,15 @@ impl<'a, R: Serialize + DeserializeOwned> Work<'a, R> {
     }
 }
 
-/// What decides the figures: the suite's settings, what computes, and, for a folder that is gone on with, the files by their
-/// contents.
+/// What the figures depend on: the suite's settings, the backend and, for a folder to resume from, hashes of the files.
 fn settings_of(args: &EvalArgs, own: Value) -> Result<Map<String, Value>> {
     let mut settings = Map::new();
     let mut set = |key: &str, value: Value| settings.insert(key.to_owned(), value);
     set("smollm3", json!(env!("CARGO_PKG_VERSION")));
     set("suite", json!(args.suite.name()));
     if args.out.is_some() {
-        set(
-            "checkpoint_blake3",
-            json!(checkpoint_hash(args.checkpoint.folder()?)?),
-        );
+        let hash = checkpoint_hash(args.checkpoint.folder()?)?;
+        set("checkpoint_blake3", json!(hash));
         let files = [
             ("data", &args.data),
             ("shots_from", &args.shots_from),
@@ -142,34 +129,23 @@ fn settings_of(args: &EvalArgs, own: Value) -> Result<Map<String, Value>> {
         }
     }
     set("limit", json!(args.limit));
-    set("backend", json!(args.device.backend()));
-    set("precision", json!(format!("{:?}", args.precision).to_lowercase()));
+    set("backend", json!(args.compute.device.backend()));
+    set("precision", json!(args.compute.precision()?));
     if let Value::Object(own) = own {
         settings.extend(own);
     }
     Ok(settings)
 }
 
-/// The checkpoint with tokenizer and template.
-fn open(args: &EvalArgs) -> Result<TextModel> {
-    let device = args.device.open()?;
-    let precision = args.device.precision(args.precision)?;
-    Ok(TextModel::open(
-        args.checkpoint.folder()?,
-        dtype(precision),
-        &device,
-    )?)
-}
-
 /// Rows of `--data` with their `columns`.
 fn data_rows(args: &EvalArgs, columns: &Columns) -> Result<Vec<DataRow>> {
     if args.data.is_empty() {
-        bail!("--suite {} needs questions: write --data FILE", args.suite.name());
+        bail!("--suite {} needs questions; write --data FILE", args.suite.name());
     }
     Ok(read_rows(&args.data, columns)?)
 }
 
-/// The solved examples before each item, and how many of them: from `--shots-from`, or from the data themselves.
+/// The number of solved examples before each item, and the rows that they are taken from.
 fn examples<T: Clone>(
     args: &EvalArgs,
     all: &[T],
@@ -179,22 +155,22 @@ fn examples<T: Clone>(
     let shots = args.shots.unwrap_or(0);
     let examples = match (shots, args.shots_from.as_slice()) {
         (0, []) => Vec::new(),
-        (0, _) => bail!("--shots-from with --shots 0: no example would be taken; leave one out"),
+        (0, _) => bail!("--shots-from has no effect with --shots 0; leave one out"),
         (_, []) => all.to_vec(),
         (_, files) => read(&read_rows(files, columns)?)?,
     };
     Ok((shots, examples))
 }
 
-/// The first items, as many as `--limit` says.
+/// The first `--limit` items.
 fn limited<T: Clone>(args: &EvalArgs, items: &[T]) -> Vec<T> {
     let most = args.limit.map_or(usize::MAX, |limit| limit as usize);
     items.iter().take(most).cloned().collect()
 }
 
-fn write_json(args: &EvalArgs, found: &Value) -> Result<()> {
+fn write_results(args: &EvalArgs, results: &Value) -> Result<()> {
     if let Some(path) = &args.json {
-        write_atomically(path, format!("{found:#}\n").as_bytes())?;
+        write_json(path, results)?;
         println!("\nwrote {}", path.display());
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Models of the Hub on the command line: what is taken for one, and the bar while it comes.
+//! Models on the Hub on the command line, with a progress bar.
 
 use std::path::{Path, PathBuf};
 
@@ -11,19 +11,18 @@ use smollm3_records::{Event, Listener};
 
 use crate::progress::style;
 
-/// How bytes that come are shown.
+/// Progress bar of transfers.
 pub const BYTES_BAR: &str =
     "{prefix}{bar:24} {percent}%  {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
 
-/// As long as it lives, a connection that the other side closes is an error, also in commands that end with the reader of
-/// their output.
+/// While it lives, a closed connection is an error even in commands that end with the reader of their output.
 pub struct QuietSockets {
     #[cfg(unix)]
     before: libc::sighandler_t,
 }
 
 impl QuietSockets {
-    /// Until it is dropped.
+    /// Ignores SIGPIPE until dropped.
     pub fn new() -> Self {
         Self {
             // SAFETY: ignoring a signal runs no code of ours.
@@ -35,7 +34,7 @@ impl QuietSockets {
 
 impl Drop for QuietSockets {
     fn drop(&mut self) {
-        // SAFETY: what was there before, the default action or none.
+        // SAFETY: restores the default action, or none.
         #[cfg(unix)]
         unsafe {
             libc::signal(libc::SIGPIPE, self.before)
@@ -43,16 +42,16 @@ impl Drop for QuietSockets {
     }
 }
 
-/// Finds or fetches what a recipe names on the Hub, for commands that show it; returns the commits of its models there.
+/// Locates or downloads the models on the Hub that a recipe names; returns their commits.
 ///
 /// # Errors
-/// One of the models cannot be had.
+/// A model cannot be found or downloaded.
 pub fn locate(recipe: &mut Recipe, depth: Depth) -> Result<Pins> {
     let _quiet = QuietSockets::new();
     Ok(locate_models(recipe, depth, &mut NotesOnStderr)?)
 }
 
-/// Says what has to be said before a report on standard output.
+/// Prints notes to standard error, apart from a report on standard output.
 struct NotesOnStderr;
 
 impl Listener for NotesOnStderr {
@@ -64,11 +63,11 @@ impl Listener for NotesOnStderr {
     }
 }
 
-/// The folder of a checkpoint, fetched where it is a model of the Hub; a text that is neither is given back, for the error of
-/// whoever reads the folder.
+/// The folder of a checkpoint, downloaded if it is a model on the Hub. A path that does not exist is returned, for the error
+/// of whoever reads it.
 ///
 /// # Errors
-/// The Hub does not have it, or it cannot be fetched.
+/// The Hub does not have it, or it cannot be downloaded.
 pub fn local_folder(typed: &Path, wanted: Wanted) -> Result<PathBuf> {
     let Some(text) = typed.to_str() else {
         return Ok(typed.to_owned());
@@ -79,7 +78,7 @@ pub fn local_folder(typed: &Path, wanted: Wanted) -> Result<PathBuf> {
             && Hub::new().is_ok_and(|hub| hub.cache(&id).folder().is_dir())
         {
             eprintln!(
-                "note: {text} is a folder here; for the model of this name on the Hub write hf://{text}"
+                "note: {text} is a local folder; for the model of this name on the Hub write hf://{text}"
             );
         }
         return Ok(typed.to_owned());

@@ -1,24 +1,29 @@
-//! Ctrl-C and SIGTERM: once to end cleanly, twice to end at once. SIGUSR1, as a scheduler sends it before a job's time is
-//! up: as the first of them, however often.
+//! Signals: the first Ctrl-C or SIGTERM stops cleanly, the second at once. SIGUSR1, which schedulers send before the time of a
+//! job is up, always stops cleanly.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
+use smollm3_corpus::CorpusError;
 use smollm3_engine::EngineError;
+use smollm3_eval::EvalError;
+use smollm3_hub::HubError;
 use smollm3_pipeline::PipelineError;
 use smollm3_records::{Event, Listener, RecordError};
+use smollm3_synthesis::SynthesisError;
 
-/// Exit code of work that was stopped and can go on (the shell's code for Ctrl-C).
+/// Exit code of work that was stopped and can be resumed (the shell's code for Ctrl-C).
 pub const STOPPED: u8 = 130;
 
-/// A flag that the first signal sets, saying `message`; the second ends the process.
+/// A flag that the first signal sets, printing `message`; the second signal ends the process.
 pub fn flag(message: &'static str) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     #[cfg(unix)]
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&stop))?;
     let set = Arc::clone(&stop);
-    // Of its own: a scheduler's notice is no first request.
+    // A separate flag, so that SIGUSR1 does not count as the first signal.
     let asked = AtomicBool::new(false);
     ctrlc::set_handler(move || {
         set.store(true, Ordering::Relaxed);
@@ -30,7 +35,7 @@ pub fn flag(message: &'static str) -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// The listener that ends the preparation of data when the flag is set.
+/// A listener that ends the preparation of data once the flag is set.
 pub struct EndsPreparing(pub Arc<AtomicBool>);
 
 impl Listener for EndsPreparing {
@@ -42,9 +47,26 @@ impl Listener for EndsPreparing {
     }
 }
 
-/// Whether an error means that the work was stopped and can go on.
-pub fn is_interrupted(error: &anyhow::Error) -> bool {
-    of_engine(error).is_some_and(EngineError::is_interrupted)
+/// Work that was stopped and can be resumed, where no library has an error for it.
+#[derive(Debug)]
+pub struct Stopped(pub String);
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// Whether an error means that work was stopped and can be resumed.
+pub fn is_stopped(error: &anyhow::Error) -> bool {
+    error.is::<Stopped>()
+        || of_engine(error).is_some_and(EngineError::is_interrupted)
+        || matches!(error.downcast_ref(), Some(CorpusError::Interrupted))
+        || matches!(error.downcast_ref(), Some(EvalError::Interrupted { .. }))
+        || matches!(error.downcast_ref(), Some(HubError::UploadInterrupted))
+        || matches!(error.downcast_ref(), Some(SynthesisError::Interrupted))
 }
 
 /// The engine's error, whichever crate passed it on.

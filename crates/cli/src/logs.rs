@@ -1,4 +1,4 @@
-//! Log lines, for people or for machines; and with several ranks, a file of them for each.
+//! The log, as text or JSON; with several ranks, also a file for each.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,12 +14,12 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::args::LogFormat;
 
-/// Sends log lines to standard error. `RUST_LOG` chooses which; without it warnings, and as JSON every step.
+/// Logs to standard error. `RUST_LOG` sets the level; the default is warnings, for JSON also every step.
 pub fn init(format: LogFormat) {
     init_with(format, true, None);
 }
 
-/// [`init`] for one of several ranks: all lines from `info` on go to its file, and to standard error only those of rank 0.
+/// [`init`] for one of several ranks: levels from `info` go to its file; only rank 0 logs to standard error.
 pub fn init_rank(format: LogFormat, rank: usize) -> RankLog {
     let file = RankLog(Arc::new(Mutex::new(Lines::Kept(Vec::new()))));
     init_with(format, rank == 0, Some(file.clone()));
@@ -53,7 +53,7 @@ fn init_with(format: LogFormat, is_shown: bool, file: Option<RankLog>) {
         .init();
 }
 
-/// The log of a rank. Lines are kept until the run's folder is there.
+/// The log of a rank. Lines are buffered until the run's folder exists.
 #[derive(Debug, Clone)]
 pub struct RankLog(Arc<Mutex<Lines>>);
 
@@ -64,7 +64,7 @@ enum Lines {
 }
 
 impl RankLog {
-    /// Goes on in `run/logs/rank-N.log`.
+    /// Continues in `run/logs/rank-N.log`.
     ///
     /// # Errors
     /// The file cannot be opened.
@@ -98,7 +98,7 @@ impl Write for RankLog {
     }
 }
 
-/// The listener that tells events as log lines.
+/// The listener that logs events.
 pub struct Logs;
 
 impl Listener for Logs {

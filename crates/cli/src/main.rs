@@ -1,4 +1,4 @@
-//! `smollm3`: the whole SmolLM3 recipe from TOML files.
+//! `smollm3`: the SmolLM3 recipe, from TOML files.
 
 mod adapter;
 mod args;
@@ -7,7 +7,6 @@ mod chat;
 mod commands;
 mod data;
 mod date;
-mod device;
 mod eval;
 mod explain;
 mod export;
@@ -18,7 +17,6 @@ mod logs;
 mod merge;
 mod progress;
 mod ranks;
-mod rates;
 mod sample;
 mod sampling;
 mod serve;
@@ -27,13 +25,16 @@ mod synthesis;
 mod tokenizer;
 mod upload;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::Result;
+use clap::{CommandFactory, FromArgMatches};
 
-use crate::args::{Args, BenchCommand, Command, DataCommand, TokenizerCommand};
+use crate::args::{Args, BenchCommand, Command, DataCommand, LogFormat, TokenizerCommand, typed};
+use crate::interrupt::{STOPPED, is_stopped};
 
-/// An error with its causes, each said once: many messages already end with their cause.
+/// An error with its causes, without repetition: many messages already end with their cause.
 fn in_full(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for message in error.chain().map(ToString::to_string) {
@@ -46,8 +47,22 @@ fn in_full(error: &anyhow::Error) -> String {
     text
 }
 
-/// Lets `smollm3 plan … | head` end quietly, as other programs do. Not where sockets are written to: their closing must
-/// stay an error.
+/// Prints an error; returns the exit code.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    match is_stopped(error) {
+        true => {
+            eprintln!("{error}");
+            ExitCode::from(STOPPED)
+        }
+        false => {
+            eprintln!("error: {}", in_full(error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lets `smollm3 plan … | head` end silently, like other programs. Not for commands that write to sockets: a closed one
+/// must stay an error.
 #[cfg(unix)]
 fn end_with_the_reader(command: &Command) {
     let offline = match command {
@@ -71,15 +86,21 @@ fn end_with_the_reader(command: &Command) {
 fn end_with_the_reader(_: &Command) {}
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let matches = Args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     end_with_the_reader(&args.command);
-    // A run is one of several ranks, perhaps, and begins its log by itself.
+    // A run may be one of several ranks, and sets up its log itself.
     if !matches!(args.command, Command::Run(_)) {
         logs::init(args.log_format);
     }
-    let outcome = match args.command {
+    let outcome = run(args.command, args.log_format, &typed(&matches));
+    outcome.unwrap_or_else(|error| failed(&error))
+}
+
+fn run(command: Command, format: LogFormat, typed: &BTreeSet<String>) -> Result<ExitCode> {
+    let done = match command {
         Command::Init(args) => init::init(&args),
-        Command::Run(run) => commands::run(&run, args.log_format),
+        Command::Run(args) => return commands::run(&args, format),
         Command::Status(args) => commands::status(&args),
         Command::Report(args) => commands::report(&args),
         Command::Plan(args) => commands::plan(&args),
@@ -92,16 +113,16 @@ fn main() -> ExitCode {
         Command::Export(args) => export::export(&args),
         Command::Upload(args) => upload::upload(&args),
         Command::Card(args) => upload::print_card(&args),
-        Command::Eval(args) => eval::eval(&args),
+        Command::Eval(args) => eval::eval(&args, typed),
         Command::Data(command) => match command {
             DataCommand::Tokenize(args) => data::tokenize(&args),
             DataCommand::MergeStores(args) => data::merge(&args),
             DataCommand::Fetch(args) => data::fetch_files(&args),
-            DataCommand::Prepare(prepare) => data::prepare_data(&prepare, args.log_format),
+            DataCommand::Prepare(recipe) => data::prepare_data(&recipe, format),
             DataCommand::Order(args) => data::order(&args),
             DataCommand::Explain(args) => explain::explain(&args),
-            DataCommand::Responses(args) => synthesis::responses(&args),
-            DataCommand::Pairs(args) => synthesis::pairs(&args),
+            DataCommand::Responses(args) => synthesis::responses(&args, typed),
+            DataCommand::Pairs(args) => synthesis::pairs(&args, typed),
         },
         Command::Bench(command) => match command {
             BenchCommand::Mixer(args) => bench::mixer(&args),
@@ -111,11 +132,5 @@ fn main() -> ExitCode {
             BenchCommand::Generate(args) => bench::generate(&args),
         },
     };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {}", in_full(&error));
-            ExitCode::FAILURE
-        }
-    }
+    done.map(|()| ExitCode::SUCCESS)
 }

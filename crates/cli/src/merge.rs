@@ -1,8 +1,7 @@
-//! `smollm3 merge`: a weighted mean of checkpoints.
+//! `smollm3 merge`.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +16,7 @@ use crate::interrupt::flag;
 use crate::progress::style;
 
 /// `smollm3 merge`.
-pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
+pub fn merge(args: &MergeArgs) -> Result<()> {
     let mut asked = match &args.config {
         Some(file) => Configuration::read(file)?,
         None => Configuration {
@@ -32,9 +31,7 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
     if args.as_given {
         asked.settings.normalise = false;
     }
-    if let Some(dtype) = args.dtype {
-        asked.settings.dtype = Some(dtype.into());
-    }
+    asked.settings.dtype = args.dtype.or(asked.settings.dtype);
     if let Some(folder) = &args.tokenizer_from {
         asked.settings.tokenizer_from = TokenizerFrom::Folder(folder.clone());
     }
@@ -42,13 +39,9 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
         *folder = local_folder(folder, Wanted::MODEL)?;
     }
     if let TokenizerFrom::Folder(folder) = &mut asked.settings.tokenizer_from {
-        let texts = Wanted {
-            weights: false,
-            ..Wanted::MODEL
-        };
-        *folder = local_folder(folder, texts)?;
+        *folder = local_folder(folder, Wanted::TEXT)?;
     }
-    let stop = flag("stopping; nothing is left behind")?;
+    let stop = flag("stopping; the output is removed")?;
     let bar = ProgressBar::new(0);
     style(&bar, "merging {bar:24} {bytes}/{total_bytes}  {eta} left");
     let report = merge_folders(&asked.parents, &asked.settings, &args.out, &mut |done, total| {
@@ -61,21 +54,21 @@ pub fn merge(args: &MergeArgs) -> Result<ExitCode> {
     })?;
     bar.finish_and_clear();
     println!(
-        "wrote {}: {} parameters as {}; README.md and merge.json say of what",
+        "wrote {}: {} parameters as {}; README.md and merge.json describe it",
         args.out.display(),
         report.parameters,
         report.dtype
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// `CHECKPOINT=WEIGHT`.
 fn parent(text: &str) -> Result<(PathBuf, f64)> {
     let Some((folder, weight)) = text.rsplit_once('=') else {
-        bail!("--model {text}: write a checkpoint and its weight, as --model runs/apo=0.9");
+        bail!("--model {text}: write a checkpoint and its weight, such as --model runs/apo=0.9");
     };
     let weight = weight
         .parse()
-        .with_context(|| format!("--model {text}: `{weight}` is no weight; write a number such as 0.9"))?;
+        .with_context(|| format!("--model {text}: `{weight}` is not a weight; write a number such as 0.9"))?;
     Ok((folder.into(), weight))
 }

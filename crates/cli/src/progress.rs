@@ -1,7 +1,8 @@
-//! A run on the terminal: the pipeline and one bar below it, drawn in place; plain lines elsewhere.
+//! The progress of a run: on a terminal, the stages with a bar below them, redrawn in place; elsewhere, lines.
 
 mod header;
 
+use std::cmp::Ordering;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
@@ -10,38 +11,37 @@ use header::{PipelineStage, State, header, place, time_left};
 use indicatif::{ProgressBar, ProgressStyle};
 use smollm3_records::{Event, Listener, Result, StageInfo, StepRecord, ended_early};
 
-/// How often a plain line is written.
+/// How often a line is printed without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Letters of a line where the terminal does not say.
+/// Default width of the terminal.
 const WIDTH: u16 = 80;
 
 /// The listener that shows progress on standard error.
 pub struct Progress {
     /// The bar, if standard error is a terminal.
     bar: Option<ProgressBar>,
-    /// Letters of a line of the terminal that it is drawn for.
+    /// The width of the terminal that it is drawn for.
     width: usize,
-    /// What the bar shows now.
+    /// The name of what the bar shows.
     shown: String,
-    /// What happened last, below the pipeline.
+    /// The latest news, below the stages.
     news: String,
     pipeline: Vec<PipelineStage>,
-    /// Tokens of the stages of the pipeline, where they are known.
-    tokens: Vec<Option<u64>>,
     stage: Option<StageInfo>,
-    /// Held-out losses of one measurement, which come one after the other.
+    /// Held-out losses of one evaluation, which arrive one by one.
     held_out: Option<(String, Vec<String>)>,
     tokens_per_second: f64,
     last_line: Option<Instant>,
 }
 
 impl Progress {
-    /// Of a run of these stages, each with its tokens where they are known before their data are.
+    /// The progress of a run with these stages, each with its tokens if known in advance.
     pub fn of_run(stages: Vec<(String, Option<u64>)>) -> Self {
         let bar = stderr().is_terminal().then(|| ProgressBar::new(0));
-        let waiting = |(name, _): &(String, Option<u64>)| PipelineStage {
-            name: name.clone(),
+        let waiting = |(name, tokens)| PipelineStage {
+            name,
+            tokens,
             state: State::Waiting,
             left: None,
         };
@@ -50,8 +50,7 @@ impl Progress {
             width: 0,
             shown: String::new(),
             news: String::new(),
-            pipeline: stages.iter().map(waiting).collect(),
-            tokens: stages.into_iter().map(|(_, tokens)| tokens).collect(),
+            pipeline: stages.into_iter().map(waiting).collect(),
             stage: None,
             held_out: None,
             tokens_per_second: 0.0,
@@ -59,7 +58,7 @@ impl Progress {
         }
     }
 
-    /// Moves the bar, which is that of `what`, and draws the pipeline above it anew.
+    /// Moves the bar of `what` and redraws the stages above it.
     fn draw(&mut self, what: &str, done: u64, total: u64, message: String) {
         let Some(bar) = &self.bar else { return };
         if self.shown != what {
@@ -83,16 +82,16 @@ impl Progress {
         bar.set_message(message);
     }
 
-    /// Something that stays to be read.
+    /// Prints a permanent line.
     fn line(&mut self, text: &str) {
         match &self.bar {
-            // Above the pipeline. A terminal that cannot be written to shows nothing either way.
+            // Above the stages. Errors of the terminal are ignored.
             Some(bar) => bar.println(text),
             None => eprintln!("{text}"),
         }
     }
 
-    /// Something that the run's files keep: on a terminal it is shown until the next, elsewhere as a line.
+    /// Shows what the run's files also record: on a terminal until the next news, elsewhere as a line.
     fn news(&mut self, text: String) {
         match self.bar.is_some() && self.pipeline.len() > 1 {
             true => self.news = text,
@@ -100,14 +99,14 @@ impl Progress {
         }
     }
 
-    /// Says the held-out losses that have come, as one.
-    fn tell_held_out(&mut self) {
+    /// Shows the collected held-out losses.
+    fn show_held_out(&mut self) {
         if let Some((phase, losses)) = self.held_out.take() {
             self.news(format!("{phase} held out: {}", losses.join(", ")));
         }
     }
 
-    /// Whether enough time has passed for another plain line.
+    /// Whether it is time for another line.
     fn due(&mut self, last: bool) -> bool {
         let due = last || self.last_line.is_none_or(|time| time.elapsed() >= LINE_EVERY);
         if due {
@@ -116,7 +115,7 @@ impl Progress {
         due
     }
 
-    /// `[3/7] `, where there are several stages.
+    /// `[3/7] ` if there are several stages.
     fn place(&self) -> String {
         match place(&self.pipeline) {
             Some(place) if self.pipeline.len() > 1 => format!("[{place}/{}] ", self.pipeline.len()),
@@ -124,20 +123,20 @@ impl Progress {
         }
     }
 
-    /// A stage begins or goes on: those before it are done.
+    /// Marks a stage as running and earlier ones as done.
     fn begin(&mut self, stage: &StageInfo) {
         self.stage = Some(stage.clone());
-        // Of another length of rows, another speed.
+        // The speed depends on the sequence length.
         self.tokens_per_second = 0.0;
         let Some(present) = self.pipeline.iter().position(|known| known.name == stage.name) else {
             return;
         };
-        self.tokens[present] = Some(stage.steps * stage.tokens_per_step);
+        self.pipeline[present].tokens = Some(stage.steps * stage.tokens_per_step);
         for (index, known) in self.pipeline.iter_mut().enumerate() {
-            known.state = match index {
-                _ if index < present => State::Done,
-                _ if index == present => State::Running,
-                _ => State::Waiting,
+            known.state = match index.cmp(&present) {
+                Ordering::Less => State::Done,
+                Ordering::Equal => State::Running,
+                Ordering::Greater => State::Waiting,
             };
         }
     }
@@ -149,15 +148,15 @@ impl Progress {
         }
     }
 
-    /// What the stages will take at the present speed, of which the running one has `left`.
+    /// Estimates the time left of each stage at the current speed; the running one has `left`.
     fn estimate(&mut self, left: Duration) {
         let at_this_speed =
             |tokens: u64| Duration::try_from_secs_f64(tokens as f64 / self.tokens_per_second).ok();
-        for (stage, tokens) in self.pipeline.iter_mut().zip(&self.tokens) {
+        for stage in &mut self.pipeline {
             stage.left = match stage.state {
                 State::Done => None,
                 State::Running => Some(left),
-                State::Waiting => tokens.and_then(at_this_speed),
+                State::Waiting => stage.tokens.and_then(at_this_speed),
             };
         }
     }
@@ -189,7 +188,7 @@ impl Progress {
                 100.0 * self.tokens_per_second * flops_per_token / peak
             )
         });
-        // Reading is hidden behind the step before; what is waited for all the same is worth seeing.
+        // Data are prefetched, so a noticeable wait is worth showing.
         let waited = match record.data_seconds / record.seconds.max(1e-9) {
             part if part > 0.02 => format!("  data wait {:.0}%", 100.0 * part),
             _ => String::new(),
@@ -209,7 +208,7 @@ impl Progress {
         let (loss, left) = (record.loss, clock(left));
         let phase = &record.phase;
         if self.bar.is_some() {
-            // What is cut off on a narrow terminal comes last.
+            // Narrow terminals cut off the end.
             let message = format!(
                 "{name} {}/{steps}  loss {loss:.3}  {left} left{margin}  {phase}  {details}",
                 record.step
@@ -230,7 +229,7 @@ impl Progress {
 impl Listener for Progress {
     fn on(&mut self, event: &Event) -> Result<()> {
         if !matches!(event, Event::HeldOut(_)) {
-            self.tell_held_out();
+            self.show_held_out();
         }
         match event {
             Event::Preparing { what, done, total } => {
@@ -251,11 +250,11 @@ impl Listener for Progress {
                 self.begin(stage);
                 let (name, steps) = (&stage.name, stage.steps);
                 if steps == 0 {
-                    // A merge: what it does is told as it prepares.
+                    // A merge, which reports its preparation.
                 } else if *done == steps {
                     self.line(&format!("{name}: complete ({steps} steps)"));
                 } else if *done > 0 {
-                    self.line(&format!("{name}: going on after step {done} of {steps}"));
+                    self.line(&format!("{name}: resuming after step {done} of {steps}"));
                 }
                 self.draw(name, *done, steps, name.clone());
             }
@@ -268,7 +267,7 @@ impl Listener for Progress {
                 match &mut self.held_out {
                     Some((phase, losses)) if *phase == record.phase => losses.push(loss),
                     _ => {
-                        self.tell_held_out();
+                        self.show_held_out();
                         self.held_out = Some((record.phase.clone(), vec![loss]));
                     }
                 }
@@ -298,7 +297,7 @@ impl Listener for Progress {
     }
 }
 
-/// How the bars of all commands look.
+/// The style of all progress bars.
 pub fn style(bar: &ProgressBar, template: &str) {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("━╸ "));
@@ -307,14 +306,14 @@ pub fn style(bar: &ProgressBar, template: &str) {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.tell_held_out();
+        self.show_held_out();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 }
 
-/// A time to wait, in words.
+/// A duration in words.
 pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {

@@ -1,4 +1,4 @@
-//! This process as one of the ranks of a run: its place, its device, its threads, how it ends.
+//! This process as a rank of a run: its device, its threads, its end.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use smollm3_engine::EngineError;
 use smollm3_kernels::{limit_threads, threads_of_rank, visible_gpus};
 use smollm3_recipe::{Backend, Recipe};
 
-use crate::in_full;
-use crate::interrupt::{STOPPED, is_interrupted, of_engine};
+use crate::interrupt::{STOPPED, is_stopped, of_engine};
+use crate::{failed, in_full};
 
-/// One of the ranks.
+/// A rank.
 pub struct Rank {
-    /// All of them.
+    /// All ranks.
     pub all: Arc<dyn Collective>,
     placement: Placement,
 }
 
 impl Rank {
-    /// The rank that the launcher says this is, with its part of the machine's cores.
+    /// The rank that the launcher assigns to this process, with its share of the cores.
     ///
     /// # Errors
-    /// The launcher's variables make no sense, or the ranks cannot reach each other.
+    /// The launcher's variables are inconsistent, or the ranks cannot reach each other.
     pub fn start(limit: Duration) -> Result<Self> {
         let placement = Placement::from_environment()?;
         if placement.local_world > 1 {
@@ -35,12 +35,12 @@ impl Rank {
         Ok(Self { all, placement })
     }
 
-    /// Whether this is the one that shows and writes.
+    /// Whether this is rank 0, which prints and writes.
     pub fn is_first(&self) -> bool {
         self.all.rank() == 0
     }
 
-    /// The device to compute on: the recipe's, and of several GPUs this rank's.
+    /// The recipe's device; of several GPUs, the one of this rank.
     ///
     /// # Errors
     /// This node has fewer GPUs than ranks.
@@ -58,10 +58,10 @@ impl Rank {
         Ok(Some(format!("{any_gpu}:{}", self.placement.device(gpus)?)))
     }
 
-    /// Ends the run on all ranks: together where all end here, at once where this one cannot go on.
+    /// Ends the run on all ranks: together if all have ended, else by aborting the others.
     ///
     /// # Errors
-    /// What ended it, where this is the only rank; one that others cannot be reached.
+    /// The error of this rank, or the others cannot be reached.
     pub fn end(&self, outcome: Result<ExitCode>, stop: &AtomicBool) -> Result<ExitCode> {
         let error = match outcome {
             Ok(code) => {
@@ -74,28 +74,24 @@ impl Rank {
             self.all.abort(&in_full(&error));
             return Err(error);
         }
-        // Said before the others are let go: mpirun ends all at the first that fails.
-        let code = match is_interrupted(&error) || stop.load(Ordering::Relaxed) {
-            true => ExitCode::from(STOPPED),
-            false => ExitCode::FAILURE,
-        };
+        // Printed before the others are released: mpirun ends all ranks once one fails.
         if self.is_first() {
-            match is_interrupted(&error) {
-                true => eprintln!("{error}"),
-                false => eprintln!("error: {}", in_full(&error)),
-            }
+            failed(&error);
         }
         self.all.finish()?;
-        Ok(code)
+        Ok(match is_stopped(&error) || stop.load(Ordering::Relaxed) {
+            true => ExitCode::from(STOPPED),
+            false => ExitCode::FAILURE,
+        })
     }
 }
 
-/// Whether every rank has this error, or one that comes of it.
+/// Whether all ranks end with this error, or one that follows from it.
 fn ends_on_all(error: &anyhow::Error) -> bool {
     let is_shared = match of_engine(error) {
         Some(EngineError::FirstEnded) => true,
         Some(EngineError::Collective(error)) => matches!(**error, CollectiveError::Disagreement(_)),
         _ => false,
     };
-    is_shared || is_interrupted(error)
+    is_shared || is_stopped(error)
 }

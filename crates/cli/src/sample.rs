@@ -1,4 +1,4 @@
-//! What a run shows of its checkpoints when it ends.
+//! What a run prints about its checkpoints at its end.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use smollm3_inference::{Continuation, TextModel};
 use smollm3_recipe::Stage;
 use smollm3_records::stage_result;
 
-/// What a run's last checkpoint is asked to continue: a sum and a piece of documentation.
+/// Prompts for the last checkpoint: a sum and a piece of documentation.
 const PROMPTS: [&str; 2] = ["Question: What is 27 + 15?\n", "# Installation\n\n"];
 
-/// What the run's last checkpoint of plain text makes of a few prompts, and how to use the last of all.
+/// Continuations by the last checkpoint trained on plain text, and how to use the last checkpoint.
 pub fn closing_sample(run: &Run) -> Result<String> {
     let newest = |stage: &Stage| -> Result<Option<PathBuf>> {
         Ok(stage_result(stage, &run.stage_folder(&stage.name))?)
@@ -23,7 +23,7 @@ pub fn closing_sample(run: &Run) -> Result<String> {
         && let Some(folder) = newest(stage)?
     {
         let model = TextModel::open(&folder, DType::F32, &run.device)?;
-        text.push_str(&format!("\nText continued after {}:\n", stage.name));
+        text.push_str(&format!("\nContinuations after {}:\n", stage.name));
         let how = Continuation {
             max_new_tokens: 60,
             ..Continuation::default()

@@ -1,28 +1,15 @@
-//! How tokens are drawn, as it is typed.
+//! Sampling options.
 
 use anyhow::{Result, bail};
 use smollm3_model::Sampling;
 
-use crate::args::{AnswerArgs, SamplingArgs};
-
-impl From<&AnswerArgs> for Sampling {
-    fn from(wanted: &AnswerArgs) -> Self {
-        Self {
-            temperature: wanted.temperature,
-            top_k: wanted.top_k,
-            top_p: wanted.top_p,
-            min_p: wanted.min_p,
-            repetition_penalty: wanted.repetition_penalty,
-            seed: wanted.seed,
-        }
-    }
-}
+use crate::args::SamplingArgs;
 
 impl SamplingArgs {
-    /// How tokens are drawn: as the options say, else as the checkpoint does.
+    /// The options, with the checkpoint's defaults.
     ///
     /// # Errors
-    /// The option that is out of its range, or that has no effect where the most probable token is taken.
+    /// Names an option that is out of range, or that has no effect at temperature 0.
     pub fn over(&self, checkpoint: &Sampling) -> Result<Sampling> {
         let temperature = self.temperature.unwrap_or(checkpoint.temperature);
         let of_draws = [
@@ -33,10 +20,10 @@ impl SamplingArgs {
         ];
         if let Some((option, _)) = of_draws.iter().find(|(_, given)| *given && temperature == 0.0) {
             bail!(
-                "{option} has no effect at temperature 0, where the most probable token is taken; write --temperature too"
+                "{option} has no effect at temperature 0, which takes the most probable token; write --temperature too"
             );
         }
-        drawn(Sampling {
+        checked(Sampling {
             temperature,
             top_k: self.top_k.unwrap_or(checkpoint.top_k),
             top_p: self.top_p.unwrap_or(checkpoint.top_p),
@@ -47,11 +34,11 @@ impl SamplingArgs {
     }
 }
 
-/// The same, if tokens can be drawn that way.
+/// Checks sampling options.
 ///
 /// # Errors
-/// The option that is out of its range.
-pub fn drawn(sampling: Sampling) -> Result<Sampling> {
+/// Names an option that is out of range.
+pub fn checked(sampling: Sampling) -> Result<Sampling> {
     match sampling.problem() {
         None => Ok(sampling),
         Some((name, value, due)) => bail!("--{} {value}: write {due}", name.replace('_', "-")),

@@ -1,22 +1,20 @@
-//! `smollm3 sweep`: this program runs itself, once for each variation and seed.
+//! `smollm3 sweep`: this program runs itself for each variation and seed.
 
-use std::process::ExitCode;
-
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use smollm3_sweep::{Outcome, Request, Results, Slot, Sweep, run};
 
 use crate::args::SweepArgs;
-use crate::interrupt::{STOPPED, flag};
+use crate::interrupt::{Stopped, flag};
 
-/// Plans, runs what is not finished, and writes what is.
-pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
+/// `smollm3 sweep`.
+pub fn sweep(args: &SweepArgs) -> Result<()> {
     let sweep = Sweep::plan(&request(args))?;
     if args.dry_run {
         print!("{}", sweep.overview()?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
-    let program = std::env::current_exe().context("cannot tell where this program is")?;
-    let stop = flag("stopping the runs at their next safe point; what is done is kept")?;
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let stop = flag("stopping the runs at their next safe point; the work so far is kept")?;
     let outcome = run(&sweep, &program, &slots(args), &stop, &mut |progress| {
         eprintln!("{progress}");
     })?;
@@ -24,7 +22,7 @@ pub fn sweep(args: &SweepArgs) -> Result<ExitCode> {
     let page = results.write(&sweep)?;
     println!("{}", results.markdown());
     println!("Report: {}", page.display());
-    Ok(ended(&sweep, &outcome))
+    check(&sweep, &outcome)
 }
 
 fn request(args: &SweepArgs) -> Request {
@@ -50,22 +48,21 @@ fn slots(args: &SweepArgs) -> Vec<Slot> {
     args.devices.iter().map(slot).collect()
 }
 
-/// Says what is left, and how to go on.
-fn ended(sweep: &Sweep, outcome: &Outcome) -> ExitCode {
+/// Checks that all runs have finished.
+fn check(sweep: &Sweep, outcome: &Outcome) -> Result<()> {
     for (run, reason) in &outcome.failed {
         let log = sweep.output.join("logs").join(format!("{run}.log"));
         eprintln!("{run} failed: {reason} (log: {})", log.display());
     }
-    if !outcome.stopped.is_empty() {
-        eprintln!(
-            "{} runs are not finished ({}); the same command goes on with them",
-            outcome.stopped.len(),
-            outcome.stopped.join(", ")
-        );
-    }
-    match (outcome.failed.is_empty(), outcome.stopped.is_empty()) {
-        (true, true) => ExitCode::SUCCESS,
-        (true, false) => ExitCode::from(STOPPED),
-        (false, _) => ExitCode::FAILURE,
+    let unfinished = format!(
+        "{} runs are not finished ({}); the same command resumes them",
+        outcome.stopped.len(),
+        outcome.stopped.join(", ")
+    );
+    match (outcome.failed.len(), outcome.stopped.is_empty()) {
+        (0, true) => Ok(()),
+        (0, false) => Err(Stopped(unfinished).into()),
+        (failed, true) => bail!("{failed} runs failed"),
+        (failed, false) => bail!("{failed} runs failed; {unfinished}"),
     }
 }

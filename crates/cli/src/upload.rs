@@ -1,24 +1,23 @@
-//! `smollm3 upload`: a checkpoint to the Hub; `smollm3 card`: what its page will say.
+//! `smollm3 upload` and `smollm3 card`.
 
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
 use indicatif::ProgressBar;
 use smollm3_card::{About, README, card, publication};
 use smollm3_engine::checkpoint::read_state;
-use smollm3_hub::{Content, Hub, HubError, Upload, UploadFile, UploadStep};
+use smollm3_hub::{Content, Hub, Upload, UploadFile, UploadStep};
 use smollm3_recipe::{HubId, is_license};
 
 use crate::args::{CardArgs, UploadArgs};
 use crate::hub::{BYTES_BAR, QuietSockets};
-use crate::interrupt::{STOPPED, flag};
+use crate::interrupt::flag;
 use crate::progress::style;
 
 /// `smollm3 upload`.
-pub fn upload(args: &UploadArgs) -> Result<ExitCode> {
+pub fn upload(args: &UploadArgs) -> Result<()> {
     let to = destination(&args.repository, &args.revision)?;
     check_license(args.license.as_deref())?;
     let folder = args.checkpoint.folder()?;
@@ -31,7 +30,7 @@ pub fn upload(args: &UploadArgs) -> Result<ExitCode> {
     let own_card = |file: &UploadFile| file.name == README && matches!(file.content, Content::Text(_));
     if args.license.is_some() && files.iter().any(own_card) {
         bail!(
-            "--license: {} goes up as it is; write the licence into it, or leave --license out",
+            "--license: {} is uploaded as it is; write the licence there, or leave --license out",
             folder.join(README).display()
         );
     }
@@ -41,11 +40,11 @@ pub fn upload(args: &UploadArgs) -> Result<ExitCode> {
             println!("{:>14}  {}", size(file), file.name);
         }
         println!("{} files, {:.1} MB, to {to}", files.len(), bytes as f64 / 1e6);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let message = args.message.clone().unwrap_or_else(|| message_for(folder));
     let _quiet = QuietSockets::new();
-    let stop = flag("stopping; the same command goes on")?;
+    let stop = flag("stopping; the same command uploads the rest")?;
     let bar = ProgressBar::new(bytes);
     style(&bar, BYTES_BAR);
     let upload = Upload {
@@ -64,15 +63,9 @@ pub fn upload(args: &UploadArgs) -> Result<ExitCode> {
         !stop.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();
-    let done = match done {
-        Err(error @ HubError::UploadInterrupted) => {
-            eprintln!("{error}");
-            return Ok(ExitCode::from(STOPPED));
-        }
-        done => done?,
-    };
+    let done = done?;
     for name in &done.kept {
-        eprintln!("note: {name} on the Hub has been edited; it stays as it is");
+        eprintln!("note: {name} was edited on the Hub, and is kept");
     }
     match done.is_new {
         true => println!(
@@ -81,13 +74,13 @@ pub fn upload(args: &UploadArgs) -> Result<ExitCode> {
             done.commit,
             done.sent as f64 / 1e6
         ),
-        false => println!("{} (commit {}) has all of it already", done.url, done.commit),
+        false => println!("{} (commit {}) is up to date", done.url, done.commit),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// `smollm3 card`.
-pub fn print_card(args: &CardArgs) -> Result<ExitCode> {
+pub fn print_card(args: &CardArgs) -> Result<()> {
     check_license(args.license.as_deref())?;
     let about = About {
         repository: args.repository.as_deref(),
@@ -95,7 +88,7 @@ pub fn print_card(args: &CardArgs) -> Result<ExitCode> {
         ..About::default()
     };
     print!("{}", card(args.checkpoint.folder()?, &about)?);
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// A branch of a model.
@@ -103,13 +96,13 @@ fn destination(repository: &str, revision: &str) -> Result<HubId> {
     let plain = repository.strip_prefix("hf://").unwrap_or(repository);
     for kind in ["datasets", "spaces"] {
         if plain.starts_with(&format!("{kind}/")) {
-            bail!("`{repository}` is not a model: a checkpoint goes to owner/name");
+            bail!("`{repository}` is not a model; write owner/name");
         }
     }
     match HubId::parse(&format!("{plain}@{revision}")) {
         Some(id) if id.repository == plain => Ok(id),
         _ => bail!(
-            "`{repository}` with --revision {revision} is no branch of a model; write owner/name, and a branch's name"
+            "`{repository}` with --revision {revision} is not a branch of a model; write owner/name, and the name of a branch"
         ),
     }
 }
@@ -117,20 +110,22 @@ fn destination(repository: &str, revision: &str) -> Result<HubId> {
 fn check_license(license: Option<&str>) -> Result<()> {
     match license {
         Some(license) if !is_license(license) => {
-            bail!("`{license}` is no licence's name on the Hub; write it as apache-2.0, or other")
+            bail!(
+                "`{license}` is not the name of a licence on the Hub; write for example apache-2.0, or other"
+            )
         }
         _ => Ok(()),
     }
 }
 
-/// The stage and the step, where the folder tells; else its name.
+/// The default commit message: stage and step if known, else the folder.
 fn message_for(folder: &Path) -> String {
     match read_state(folder) {
         Ok(state) => format!("{}: step {}", state.stage, state.step),
-        Err(_) => match folder.file_name() {
-            Some(name) => format!("Upload of {}", name.to_string_lossy()),
-            None => "Upload of a checkpoint".to_owned(),
-        },
+        Err(_) => {
+            let name = folder.file_name().unwrap_or("a checkpoint".as_ref());
+            format!("Upload of {}", name.to_string_lossy())
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a person gets for a mistake: one clear message, an exit code that is not 0, nothing half-written.
+//! Mistakes give one clear message, a non-zero exit code, and no partial output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -264,7 +264,7 @@ fn counts_and_lengths_out_of_range_are_refused() {
     );
 }
 
-/// A tokenizer that is cut short, as a download leaves it, in the middle of its decoder.
+/// A tokenizer truncated in the middle of its decoder, as by an incomplete download.
 #[test]
 fn a_tokenizer_that_is_cut_short_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Commands on conversations, as they are typed: `chat`, `data explain`, `tokenizer add-chat-tokens`, `merge`.
+//! Commands on conversations: `chat`, `data explain`, `tokenizer add-chat-tokens`, `merge`.
 
 use std::fs;
 use std::io::Write;
@@ -377,7 +377,7 @@ fn the_same_rows_give_the_same_tokens_from_every_kind_of_file() {
     let rows = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/corpus/rows");
     let lines = fs::read_to_string(rows.join("tools.jsonl")).unwrap();
     let list = format!("[{}]", lines.trim().replace('\n', ",\n"));
-    // What Python writes in columns that nobody reads, and line ends of Windows.
+    // What Python writes in unused columns, and Windows line ends.
     let odd = lines.replace(
         "{\"messages\"",
         "{\"note\": \"cut \\ud83d\", \"score\": NaN, \"messages\"",

@@ -1,4 +1,4 @@
-//! `smollm3 data …` as a person types it: files in, tokens and an order out.
+//! `smollm3 data …`, through the command line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Writes `documents` lines of JSON, each with words of its own.
+/// Writes `documents` lines of JSON, each with its own words.
 fn jsonl(path: &Path, topic: &str, documents: usize) {
     let line = |i: usize| {
         let words: Vec<String> = (0..30)
@@ -29,7 +29,7 @@ fn jsonl(path: &Path, topic: &str, documents: usize) {
     fs::write(path, (0..documents).map(line).collect::<String>()).unwrap();
 }
 
-/// A recipe of two JSONL sources, its tokenizer trained on them, in a folder of its own.
+/// A recipe of two JSONL sources, its tokenizer trained on them, in its own folder.
 fn recipe() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     jsonl(&folder.path().join("web.jsonl"), "page", 60);
@@ -157,7 +157,7 @@ fn the_order_needs_no_data_and_with_data_names_windows_and_shows_documents() {
         assert!(shown.contains(topic), "{shown}");
     }
 
-    // What the ranks take together is the batch.
+    // The sequences of all ranks together are the batch.
     let mut union: Vec<Value> = (0..4)
         .flat_map(|rank| {
             let rank = rank.to_string();
@@ -204,7 +204,7 @@ fn the_plan_refuses_a_stage_that_its_stores_cannot_feed() {
         .success();
     let file = folder.path().join("recipe.toml");
     let toml = fs::read_to_string(&file).unwrap();
-    // Nothing was trained there, so the folder goes on under the changed recipe, which its stores cannot feed.
+    // Nothing was trained there, so the folder accepts the changed recipe, for which its stores do not suffice.
     fs::write(&file, toml.replace("10 steps", "4000 steps")).unwrap();
     let refused = smollm3().arg("run").arg(folder.path()).assert().failure();
     let message = text(&refused.get_output().stderr);

@@ -1,4 +1,4 @@
-//! `smollm3 eval`, as it is typed.
+//! `smollm3 eval`, through the command line.
 
 #[path = "../../inference/tests/checkpoint/mod.rs"]
 mod files;
@@ -181,7 +181,7 @@ fn multiple_choice_is_kept_item_by_item_and_goes_on() {
             .starts_with("# arc-easy")
     );
 
-    // Stopped in the middle of a line: what is missing is done again, to the same bits.
+    // Stopped in the middle of a line: what is missing is repeated, to the same bits.
     let cut = log.lines().take(3).map(str::len).sum::<usize>() + 3 + 10;
     fs::write(out.join("items.jsonl"), &log[..cut]).unwrap();
     let (done, _, error) = run(&checkpoint, &options);

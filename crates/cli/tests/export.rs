@@ -1,4 +1,4 @@
-//! A checkpoint written for a longer context, and in other dtypes.
+//! `smollm3 export`: a longer context, and other dtypes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

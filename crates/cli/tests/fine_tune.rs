@@ -1,4 +1,4 @@
-//! `recipes/fine-tune` as it is written, on a tiny checkpoint; what it leaves is read and merged again.
+//! `recipes/fine-tune` on a tiny checkpoint; its adapters are read and merged again.
 
 mod checkpoint;
 
@@ -88,7 +88,7 @@ fn the_recipe_for_fine_tuning_runs_as_it_is_on_a_small_checkpoint() {
         "{error}"
     );
 
-    // What `bench step` measures is what the plan counts with.
+    // The plan uses what `bench step` measured.
     assert!(plan.contains("no time: run `smollm3 bench step`"), "{plan}");
     let config = here.join("base/config.json");
     let config = config.to_str().unwrap();

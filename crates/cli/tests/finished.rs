@@ -1,4 +1,4 @@
-//! A start of a run whose stages are finished, all or some: what they left is looked at, not read.
+//! Starts of runs with complete stages, whose weights are not read.
 
 mod tiny;
 
@@ -93,7 +93,7 @@ fn weights_of_a_finished_stage_are_read_by_the_stage_that_needs_them_and_by_no_o
     let folder = folder.path();
     write_recipe(folder);
     succeeds(folder, &["--until", "second"]);
-    // Nobody needs the first stage any more: neither its weights nor its moments are read.
+    // The first stage is no longer needed: neither its weights nor its moments are read.
     let damaged = damage(&last(folder, "first"));
     fs::remove_file(last(folder, "first").join("optimizer.safetensors")).unwrap();
     let evaluation = fs::read(folder.join("out/first/evaluation.json")).unwrap();
@@ -111,11 +111,11 @@ fn weights_of_a_finished_stage_are_read_by_the_stage_that_needs_them_and_by_no_o
         fs::read(folder.join("out/first/evaluation.json")).unwrap(),
         evaluation
     );
-    // All of them finished: nothing is trained or measured again.
+    // All are complete: nothing is trained or evaluated again.
     let again = succeeds(folder, &[]);
     assert!(again.contains("third: complete (3 steps)"), "{again}");
 
-    // Another question does need them, and is not answered with what is damaged.
+    // Another evaluation needs them, and does not use damaged weights.
     let output = run(folder, &["--set", "evaluation.held_out.rows=3"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());

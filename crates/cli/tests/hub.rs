@@ -1,4 +1,4 @@
-//! A model on the Hub wherever a folder of a checkpoint does: every command, and runs that keep to their commits.
+//! Models on the Hub in every command, and runs that keep their commits.
 
 mod hub_commands;
 mod tiny;
@@ -148,7 +148,7 @@ fn every_command_takes_a_model_of_the_hub() {
         "",
     );
     assert!(asked.done, "{}", asked.err);
-    // The weights came once for all of it.
+    // The weights were downloaded once for all of it.
     assert_eq!(fake.store.requests().len(), 1);
     assert!(fake.asked().iter().all(|path| !path.contains(".bin")));
 }
@@ -188,8 +188,8 @@ fn texts_that_name_nothing() {
         misspelt.err,
         format!(
             "note: there is no folder runs/demoo; looking for a model of this name on the Hub\n\
-             error: `runs/demoo`: there is no folder runs/demoo; taken for a Hub id: there is no model runs/demoo at \
-             {endpoint}, or it is private; compare the spelling, or set HF_TOKEN to a token that may read it\n"
+             error: `runs/demoo`: there is no folder runs/demoo; read as a Hub id: there is no model runs/demoo at \
+             {endpoint}, or it is private; check the spelling, or set HF_TOKEN to a token that may read it\n"
         )
     );
     let asked = fake.hub.requests().len();
@@ -329,7 +329,7 @@ weight = 0.5
     assert_eq!(json(&merged.join("hub.json"))["owner/name"], commit());
     assert_eq!(json(&merged.join("merge.json"))["parents"][0]["commit"], commit());
 
-    // A new run takes what the branch stands for now.
+    // A new run uses the branch's current commit.
     let fresh = format!("run.output={}", home.join("fresh").display());
     let third = command(&["run", "tuned", "--until", "first", "--set", &fresh]);
     assert!(third.done, "{}", third.err);
@@ -362,8 +362,8 @@ fn a_recipe_names_the_key_of_what_cannot_be_had() {
         assert_eq!(
             error,
             format!(
-                "error: `model.checkpoint`: `owner/missing`: there is no folder tuned/owner/missing; taken for a Hub id: \
-                 there is no model owner/missing at {}, or it is private; compare the spelling, or set HF_TOKEN to a token \
+                "error: `model.checkpoint`: `owner/missing`: there is no folder tuned/owner/missing; read as a Hub id: \
+                 there is no model owner/missing at {}, or it is private; check the spelling, or set HF_TOKEN to a token \
                  that may read it\n",
                 fake.hub.address
             )

@@ -1,5 +1,4 @@
-//! `smollm3 init`: what it writes for data that it has looked at is planned and run as it is; wrong data are refused with
-//! what was found.
+//! `smollm3 init`: its recipes can be planned and run unchanged; unusable data are refused with what was found.
 
 mod checkpoint;
 
@@ -53,9 +52,9 @@ fn conversations_and_pairs_become_a_recipe_that_runs_as_it_is() {
     ];
     let said = printed(here, &init);
     for words in [
-        "chats.jsonl: conversations, 150 rows read; half of them up to",
-        "columns that are not read: id",
-        "pairs.json: pairs of answers, 40 rows read",
+        "chats.jsonl: conversations, read 150 rows; median length",
+        "unused columns: id",
+        "pairs.json: pairs of answers, read 40 rows",
         "wrote mine/recipe.toml",
         "smollm3 plan mine",
         "smollm3 run mine",
@@ -139,7 +138,7 @@ fn text_becomes_a_recipe_for_pretraining_and_a_sweep() {
         &["init", "pretrain", "--data", "texts.jsonl", "--backend", "flex"],
     );
     for words in [
-        "texts.jsonl: text, 300 rows read",
+        "texts.jsonl: text, read 300 rows",
         "the text is in the column `content`",
         "smollm3 run pretrain",
     ] {
@@ -216,7 +215,7 @@ fn wrong_data_are_refused_with_what_was_found() {
             "fine-tune",
             "texts.jsonl",
             vec![
-                "rows of text",
+                "the rows are text",
                 "columns text",
                 "needs conversations",
                 "init pretrain",
@@ -232,20 +231,16 @@ fn wrong_data_are_refused_with_what_was_found() {
             "numbers.jsonl",
             vec![
                 "line 1 of",
-                "the columns x, y, of which none is text",
+                "none of the columns is text (x, y)",
                 "chosen and rejected",
             ],
         ),
         ("fine-tune", "broken.jsonl", vec!["line 1 of", "robot"]),
-        (
-            "fine-tune",
-            "none.jsonl",
-            vec!["none.jsonl: there is no row in it"],
-        ),
+        ("fine-tune", "none.jsonl", vec!["none.jsonl has no rows"]),
         (
             "fine-tune",
             "rows.csv",
-            vec!["rows.csv: tables of this kind are not read", "orient=\"records\""],
+            vec!["rows.csv: tables are not read", "orient=\"records\""],
         ),
         ("fine-tune", "gone.jsonl", vec!["`gone.jsonl` does not exist"]),
     ] {
@@ -341,11 +336,7 @@ fn recipes_for_every_backend_can_be_read_and_have_the_same_rows() {
     for (kind, options, words) in [
         ("fine-tune", "--backend cuda", "write flex, tch or wgpu"),
         ("fine-tune", "--backend tch --device cuda", "--memory is missing"),
-        (
-            "pretrain",
-            "--backend flex --memory 8GB",
-            "only fine-tuning is fitted",
-        ),
+        ("pretrain", "--backend flex --memory 8GB", "for fine-tuning only"),
     ] {
         let error = refused(here, &init(kind, options));
         assert!(error.contains(words), "{options}: {error}");

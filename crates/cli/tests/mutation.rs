@@ -1,5 +1,5 @@
-//! Every command on files with random changes: it does its work or says what is wrong; it neither panics nor
-//! hangs. A few seconds here, minutes by `scripts/verify/mutation.sh`.
+//! Every command on randomly mutated files: it succeeds or reports the problem; it neither panics nor hangs. This takes a
+//! few seconds here, minutes with `scripts/verify/mutation.sh`.
 
 #![cfg(unix)]
 
@@ -20,10 +20,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-/// A command takes a second or two; a file must not make it take minutes.
+/// A command takes a second or two; no file may make it take minutes.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Bytes that a command may have: a number in a file must not make it ask for more than there is.
+/// Memory limit of a command: no number in a file may make it allocate more.
 const MEMORY: u64 = 16 << 30;
 
 const RECIPE: &str = r#"
@@ -136,7 +136,7 @@ set = ["stage.pretrain.optimizer.learning_rate=2e-2"]
     let source = fs::read_to_string(&template).unwrap();
     let tools = "{% for tool in tools or [] %}{{ tool.function.name }}\n{% endfor %}";
     fs::write(&template, format!("{tools}{source}")).unwrap();
-    // So that the run goes on from the one before.
+    // So that the run resumes from the previous one.
     fs::remove_dir_all(last).unwrap();
 }
 
@@ -266,7 +266,7 @@ const TARGETS: [(&[&str], &[&str]); 15] = [
     ),
 ];
 
-/// The exit code, none if a signal ended it, and what was said.
+/// The exit code, `None` if a signal ended it, and the output.
 fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let here = folder.to_str().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_smollm3"));

@@ -1,4 +1,4 @@
-//! `run.push`: checkpoints that go to the Hub while a run goes on.
+//! `run.push`: uploads during a run.
 
 mod hub_commands;
 mod tiny;
@@ -171,7 +171,7 @@ fn a_push_that_fails_does_not_end_the_run() {
     );
     assert_eq!(fs::read(out.join("recipe.json")).unwrap(), before);
 
-    // What cannot work at all is said before anything else is done.
+    // What cannot work is reported before anything else is done.
     let fresh = ["run", "made", "--set", PUSH, "--set", "run.output=fresh"];
     let none = smollm3(&fake.hub.address, home, &fresh, "");
     assert!(
@@ -227,7 +227,7 @@ fn training_does_not_wait_for_a_slow_hub() {
     let run = with_token(&fake, home, &["run", "made"]);
     assert!(run.done, "{}", run.err);
     assert!(met.load(Ordering::Relaxed), "the run waited for its upload");
-    // The last one is there, also the files of one that the run has removed meanwhile; what was passed over is written down.
+    // The last one is there, also the files of one that the run has removed meanwhile; skipped ones are recorded.
     let weights = fs::read(last.join("model.safetensors")).unwrap();
     assert!(fake.files("first-step-6")["model.safetensors"] == weights);
     let incidents = fs::read_to_string(home.join("made/out/first/incidents.jsonl")).unwrap();
@@ -344,7 +344,7 @@ fn another_checkpoint_in_the_place_of_one_is_pushed() {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text + "\n").unwrap();
     }
-    // Links that a process which was killed has left.
+    // Links left by a killed process.
     let stale = first.join(".step-00000002.push-1.part");
     fs::create_dir(&stale).unwrap();
     fs::write(stale.join("model.safetensors"), "half").unwrap();

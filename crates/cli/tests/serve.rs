@@ -1,4 +1,4 @@
-//! `smollm3 serve`, as it is typed: it says where it is, answers, and ends by Ctrl-C.
+//! `smollm3 serve`, through the command line: it prints its address, answers, and ends with Ctrl-C.
 
 #[path = "../../inference/tests/checkpoint/mod.rs"]
 mod files;

@@ -1,4 +1,4 @@
-//! The command itself is killed, stopped and locked out; the run ends in the same bits.
+//! The command is killed, stopped and locked out; the run gives the same bits.
 
 mod tiny;
 
@@ -130,12 +130,12 @@ fn finish(folder: &Path) {
     assert!(status.success(), "{status}");
 }
 
-/// When a run is killed.
+/// The time of a kill.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// So long after the line of a step is in the metrics.
+    /// This long after the line of a step is in the metrics.
     AfterStep(u64, Duration),
-    /// So long after the draft of a step's checkpoint has appeared.
+    /// This long after the draft of a step's checkpoint has appeared.
     WhileSaving(u64, Duration),
 }
 
@@ -205,7 +205,7 @@ fn a_killed_run_ends_in_the_same_bits_wherever_it_was_killed() {
             let mut child = start(broken.path());
             moment.wait(broken.path(), &mut child);
             killed += u32::from(child.try_wait().unwrap().is_none());
-            // SIGKILL: nothing can be tidied up.
+            // SIGKILL: nothing can be cleaned up.
             child.kill().unwrap();
             child.wait().unwrap();
             finish(broken.path());
@@ -306,7 +306,7 @@ fn plain_and_fused_operations_give_one_loss_curve() {
     }
 }
 
-/// What a failing command says on standard error.
+/// The standard error of a failing command.
 fn refused(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(!output.status.success());
@@ -350,7 +350,7 @@ fn a_checkpoint_of_another_shape_is_refused() {
     write_recipe(folder.path(), "flex");
     finish(folder.path());
     let last = stage(folder.path()).join(format!("step-{STEPS:08}"));
-    // Somebody puts a smaller model there, with a manifest that fits it.
+    // A smaller model is put there, with a matching manifest.
     let config = fs::read_to_string(last.join("config.json")).unwrap();
     let changed = config.replace("\"intermediate_size\": 128", "\"intermediate_size\": 64");
     assert_ne!(config, changed);

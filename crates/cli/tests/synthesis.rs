@@ -1,4 +1,4 @@
-//! `smollm3 data responses` and `smollm3 data pairs` as they are typed, stopped and killed.
+//! `smollm3 data responses` and `smollm3 data pairs`, also stopped and killed.
 
 #![cfg(unix)]
 
@@ -108,7 +108,7 @@ fn signalled(arguments: &[&str], answers: &Path, signal: &str) -> Output {
 
 #[test]
 fn pairs_of_two_endpoints_stopped_and_killed_on_the_way() {
-    // So many requests are answered; the others wait, so that no run ends before its signal.
+    // This many requests are answered; the others wait, so that no run ends before its signal.
     let allowed = Arc::new(AtomicUsize::new(1_000));
     let gate = Arc::clone(&allowed);
     let server = Server::start(move |request, _| {
@@ -289,7 +289,7 @@ fn what_cannot_be_done_says_why() {
     );
     refused(
         &with(&["responses", "http://localhost:1/v1"]),
-        &["does not name a model"],
+        &["names no model"],
     );
     refused(
         &with(&[
@@ -330,7 +330,7 @@ fn what_cannot_be_done_says_why() {
         &with(&["responses", "http://localhost:1/v1#m", "--think", "--no-think"]),
         &["--no-think"],
     );
-    // What no model would heed.
+    // Options that no model has.
     for (option, value) in [
         ("--batch", "2"),
         ("--precision", "f32"),

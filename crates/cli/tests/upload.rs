@@ -1,4 +1,4 @@
-//! Checkpoints that go to the Hub: `upload` and `card`.
+//! `smollm3 upload` and `smollm3 card`.
 
 mod hub_commands;
 mod tiny;
@@ -108,7 +108,7 @@ fn a_checkpoint_goes_up_and_comes_back() {
         "{card}"
     );
 
-    // What comes back says the same.
+    // The downloaded model gives the same.
     let said = |from: &str| {
         let tokens = ["--prompt", "What is 2 + 2?", "--max-new-tokens", "8"];
         with_token(&fake, home, &[&["generate", from], &tokens[..]].concat())
@@ -164,11 +164,11 @@ fn what_cannot_be_uploaded() {
     for (arguments, message) in [
         (
             vec!["made/out", "owner/name"],
-            "made/out is no checkpoint: it has no config.json; ",
+            "made/out is not a checkpoint: it has no config.json; ",
         ),
         (
             vec!["made", "owner/name"],
-            "made is no checkpoint: it has no config.json",
+            "made is not a checkpoint: it has no config.json",
         ),
         (
             vec![step, "datasets/owner/name"],
@@ -210,7 +210,7 @@ fn an_upload_that_is_killed_goes_on() {
     trained(home);
     let reached = Arc::new(AtomicBool::new(false));
     let first = Arc::clone(&reached);
-    // The weights are there, and the commit does not come about.
+    // The weights are uploaded, but the commit fails.
     let fake = FakeHub::empty_intercepted(
         move |request, _| {
             let stalls = request.path.contains("/commit/") && !first.swap(true, Ordering::Relaxed);

@@ -9,6 +9,7 @@ pub mod checkpoint;
 mod error;
 mod held_out;
 pub mod ranks;
+mod rewrite;
 mod run;
 mod step;
 pub mod training;
@@ -17,6 +18,7 @@ pub use burn_dataset::Dataset;
 pub use checkpoint::{ResumePoint, Retention, SaveJob, StageCheckpoints};
 pub use error::{EngineError, Result};
 pub use held_out::{HeldOut, held_out_by_category, held_out_loss, spread, token_bytes, token_losses};
+pub use rewrite::{rewrite, rewrite_with_tokens};
 pub use run::{Run, dtype, locate_models, prepare, write_merged};
 pub use step::{
     AccumulatedGradients, AdamW, BATCH_NUMBERS, CrossEntropy, GlobalBatch, MicroBatch, Objective,

@@ -17,6 +17,7 @@ mod phases_text;
 mod plan;
 mod plan_text;
 mod preparation;
+mod rates;
 mod step_time;
 mod too_much;
 mod traffic;
@@ -27,6 +28,7 @@ pub use estimate::{Estimate, OriginalEstimate, StageEstimate, WholeStep, estimat
 pub use memory::Memory;
 pub use plan::{ConversationCost, Machine, MeasuredRate, RunCost, StageCost, Unplanned, plan};
 pub use preparation::Preparation;
+pub use rates::store_rate;
 pub use step_time::StepTime;
 pub use too_much::TooMuchMemory;
 pub use traffic::{StepTraffic, Trained};

@@ -1,28 +1,28 @@
-//! The architecture in llama.cpp's keys.
+//! The architecture under llama.cpp's keys.
 
 use smollm3_model::{ModelConfig, Yarn};
 
-use crate::file::Value;
+use crate::file::{Value, prefixed};
 
-/// llama.cpp's SmolLM3 leaves RoPE out of every fourth layer, whatever a file says (`src/models/smollm3.cpp`).
+/// llama.cpp's SmolLM3 has no RoPE in every fourth layer, whatever the file says (`src/models/smollm3.cpp`).
 const WITHOUT_ROPE: usize = 4;
 
-/// Its name for the architecture, or what it cannot run.
+/// llama.cpp's name for the architecture, or what it does not support.
 pub(crate) fn name(config: &ModelConfig) -> Result<&'static str, String> {
     match config.no_rope_layer_interval() {
-        // Without such layers, a SmolLM3 is a Llama.
+        // With RoPE in all layers, a SmolLM3 is a Llama.
         Some(0) => Ok("llama"),
         Some(WITHOUT_ROPE) if config.attention_bias || config.mlp_bias => {
             Err("a SmolLM3 with biases; llama.cpp's has none".to_owned())
         }
         Some(WITHOUT_ROPE) => Ok("smollm3"),
         _ => Err(format!(
-            "its layers without RoPE are not every {WITHOUT_ROPE}th, which llama.cpp takes for granted"
+            "its layers without RoPE are not every {WITHOUT_ROPE}th, as llama.cpp assumes"
         )),
     }
 }
 
-/// The keys of a model, or what llama.cpp cannot run.
+/// The keys of a model, or what llama.cpp does not support.
 pub(crate) fn values(config: &ModelConfig, architecture: &str) -> Result<Vec<(String, Value)>, String> {
     let numbers = [
         ("vocab_size", config.vocab_size),
@@ -36,22 +36,20 @@ pub(crate) fn values(config: &ModelConfig, architecture: &str) -> Result<Vec<(St
         ("attention.value_length", config.head_dim),
         ("rope.dimension_count", config.head_dim),
     ];
-    let mut values: Vec<(&str, Value)> = numbers
-        .into_iter()
-        .map(|(key, number)| (key, Value::U32(number as u32)))
-        .collect();
-    values.push(("rope.freq_base", Value::F32(config.rope_theta as f32)));
-    values.push((
-        "attention.layer_norm_rms_epsilon",
-        Value::F32(config.rms_norm_eps as f32),
-    ));
+    let numbers = numbers.map(|(key, number)| (key, Value::U32(number as u32)));
+    let mut values = prefixed(architecture, numbers);
+    let floats = [
+        ("rope.freq_base", Value::F32(config.rope_theta as f32)),
+        (
+            "attention.layer_norm_rms_epsilon",
+            Value::F32(config.rms_norm_eps as f32),
+        ),
+    ];
+    values.extend(prefixed(architecture, floats));
     if let Some(yarn) = &config.rope_scaling {
-        values.extend(scaling(yarn)?);
+        values.extend(prefixed(architecture, scaling(yarn)?));
     }
-    Ok(values
-        .into_iter()
-        .map(|(key, value)| (format!("{architecture}.{key}"), value))
-        .collect())
+    Ok(values)
 }
 
 fn scaling(yarn: &Yarn) -> Result<[(&'static str, Value); 5], String> {
@@ -61,7 +59,7 @@ fn scaling(yarn: &Yarn) -> Result<[(&'static str, Value); 5], String> {
         ..Yarn::new(yarn.factor, yarn.original_max_position_embeddings)
     };
     if yarn.attention_scaling() != plain.attention_scaling() || yarn.truncate == Some(false) {
-        return Err("YaRN with an attention factor of its own or without truncation".to_owned());
+        return Err("YaRN with its own attention factor or without truncation".to_owned());
     }
     Ok([
         ("rope.scaling.type", Value::Text("yarn".to_owned())),

@@ -1,8 +1,8 @@
-//! Numbers as GGUF stores them.
+//! The tensor types of GGUF.
 
 use half::f16;
 
-/// Numbers that share one scale in Q8_0.
+/// Size of a block with one scale in Q8_0.
 pub(crate) const BLOCK: usize = 32;
 
 /// How matrices are stored. Vectors are always `f32`, as llama.cpp expects.
@@ -10,11 +10,11 @@ pub(crate) const BLOCK: usize = 32;
 pub enum Precision {
     /// 16 bits a number.
     F16,
-    /// 8.5 bits a number: blocks of 32 signed bytes with one `f16` scale. Rows that are no multiple of 32 stay `f16`.
+    /// 8.5 bits a number: blocks of 32 signed bytes with an `f16` scale. Rows whose length is not a multiple of 32 stay `f16`.
     Q8_0,
 }
 
-/// The type of one tensor; the numbers are GGML's.
+/// The type of a tensor, with GGML's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TensorType {
     F32 = 0,
@@ -32,7 +32,7 @@ impl TensorType {
         }
     }
 
-    /// Bytes of so many numbers.
+    /// Size of `numbers` in bytes.
     pub(crate) fn bytes(self, numbers: u64) -> u64 {
         match self {
             Self::F32 => 4 * numbers,
@@ -41,7 +41,7 @@ impl TensorType {
         }
     }
 
-    /// Little-endian bytes; `None` where a number has no finite `f16`, of itself or as its block's scale.
+    /// Little-endian bytes; `None` if a number or the scale of a block has no finite `f16`.
     pub(crate) fn encode(self, values: &[f32]) -> Option<Vec<u8>> {
         let half = |value: f32| {
             let half = f16::from_f32(value);
@@ -58,7 +58,7 @@ impl TensorType {
             Self::Q8_0 => {
                 for block in values.chunks(BLOCK) {
                     let largest = block.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-                    // `max` skips what is not a number.
+                    // `max` ignores NaN.
                     if block.iter().any(|value| value.is_nan()) {
                         return None;
                     }

@@ -1,27 +1,29 @@
+//! Errors of the conversion.
+
 use std::path::PathBuf;
 
 use smollm3_chat::ChatError;
 use smollm3_corpus::CorpusError;
 use smollm3_model::hf::CheckpointError;
 
-/// A checkpoint cannot be written as GGUF.
+/// A checkpoint cannot be converted to GGUF.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
-    /// The weights or their configuration.
+    /// The weights or their configuration cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The tokenizer.
+    /// The tokenizer cannot be read.
     #[error(transparent)]
     Tokenizer(#[from] CorpusError),
-    /// The chat template.
+    /// The chat template cannot be read.
     #[error(transparent)]
     Template(#[from] ChatError),
-    /// llama.cpp has no form for something of the checkpoint, or would compute it differently.
+    /// llama.cpp does not support the checkpoint, or would compute it differently.
     #[error("{folder}: llama.cpp cannot run this checkpoint: {problem}", folder = .folder.display())]
     Unsupported {
         /// The checkpoint.
         folder: PathBuf,
-        /// What it is.
+        /// Why.
         problem: String,
     },
     /// A weight does not fit into 16 bits.
@@ -32,18 +34,13 @@ pub enum GgufError {
         /// The tensor.
         name: String,
     },
-    /// There is a file of that name.
-    #[error("{path} exists; write another --out, or remove it", path = .path.display())]
+    /// The output exists.
+    #[error("{path} exists; use another --out, or remove it", path = .path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The file cannot be written.
-    #[error("{path}: cannot write: {source}", path = .path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Files(#[from] smollm3_files::FilesError),
 }

@@ -1,22 +1,21 @@
-//! From a folder to a file.
+//! Converts a checkpoint's folder to a GGUF file.
 
-use std::fs;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use smollm3_chat::Template;
 use smollm3_corpus::Tokenizer;
+use smollm3_files::atomic_file::AtomicFile;
 use smollm3_model::ModelConfig;
 use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig, to_f32};
 
 use crate::blocks::{Precision, TensorType};
-use crate::file::{TensorInfo, Value, padding, write_header};
+use crate::file::{TensorInfo, Value, header, padding, prefixed};
 use crate::{GgufError, Result, architecture, tensors, vocabulary};
 
-/// Writes the checkpoint of `folder` to `out`, whole or not at all. `config` is the checkpoint's, or the same with YaRN.
+/// Writes the checkpoint of `folder` to `out`, whole or not at all. `config` is the checkpoint's, perhaps with YaRN added.
 ///
 /// # Errors
-/// The checkpoint cannot be read, llama.cpp cannot run it, `out` exists or cannot be written.
+/// The checkpoint cannot be read, llama.cpp does not support it, `out` exists or cannot be written.
 pub fn export(
     folder: &Path,
     checkpoint: &Checkpoint,
@@ -24,9 +23,11 @@ pub fn export(
     out: &Path,
     precision: Precision,
 ) -> Result<()> {
-    if out.exists() {
-        return Err(GgufError::Exists { path: out.to_owned() });
-    }
+    let check_absent = || match out.exists() {
+        true => Err(GgufError::Exists { path: out.to_owned() }),
+        false => Ok(()),
+    };
+    check_absent()?;
     let unsupported = |problem: String| GgufError::Unsupported {
         folder: folder.to_owned(),
         problem,
@@ -46,17 +47,8 @@ pub fn export(
         });
     }
 
-    let written = |source| GgufError::Write {
-        path: out.to_owned(),
-        source,
-    };
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent).map_err(written)?;
-    let mut file = BufWriter::new(tempfile::NamedTempFile::new_in(parent).map_err(written)?);
-    write_header(&mut file, &values, &infos).map_err(written)?;
+    let mut file = AtomicFile::create(out)?;
+    file.write(&header(&values, &infos))?;
     for ((name, shape), info) in shapes.iter().zip(&infos) {
         let (stored, bytes) = checkpoint
             .tensors
@@ -71,26 +63,11 @@ pub fn export(
             folder: folder.to_owned(),
             name: name.clone(),
         })?;
-        file.write_all(&bytes).map_err(written)?;
-        file.write_all(&vec![0; padding(bytes.len() as u64) as usize])
-            .map_err(written)?;
+        file.write(&bytes)?;
+        file.write(&vec![0; padding(bytes.len() as u64) as usize])?;
     }
-    let file = file.into_inner().map_err(|error| written(error.into_error()))?;
-    file.as_file().sync_all().map_err(written)?;
-    readable(file.as_file()).map_err(written)?;
-    file.persist_noclobber(out)
-        .map_err(|error| written(error.error))?;
-    Ok(())
-}
-
-/// A temporary file is its owner's alone; a model is for all who may read the folder.
-fn readable(file: &fs::File) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    }
-    Ok(())
+    check_absent()?;
+    Ok(file.commit()?)
 }
 
 fn general(out: &Path, architecture: &str, precision: Precision) -> Vec<(String, Value)> {
@@ -99,22 +76,17 @@ fn general(out: &Path, architecture: &str, precision: Precision) -> Vec<(String,
         Precision::Q8_0 => 7,
     };
     let name = out.file_stem().unwrap_or_default().to_string_lossy();
-    let mut values = vec![
-        ("general.architecture", Value::Text(architecture.to_owned())),
-        ("general.type", Value::Text("model".to_owned())),
-        ("general.name", Value::Text(name.into_owned())),
-        ("general.file_type", Value::U32(file_type)),
+    let values = [
+        ("architecture", Value::Text(architecture.to_owned())),
+        ("type", Value::Text("model".to_owned())),
+        ("name", Value::Text(name.into_owned())),
+        ("file_type", Value::U32(file_type)),
     ];
-    if precision == Precision::Q8_0 {
-        values.push(("general.quantization_version", Value::U32(2)));
-    }
-    values
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+    let version = (precision == Precision::Q8_0).then_some(("quantization_version", Value::U32(2)));
+    prefixed("general", values.into_iter().chain(version))
 }
 
-/// The tokenizer, the tokens that end a text, the chat template.
+/// The tokenizer, the end tokens, the chat template.
 fn text_values(folder: &Path, config: &ModelConfig) -> Result<Vec<(String, Value)>> {
     let tokenizer = Tokenizer::load(folder)?;
     let vocabulary = vocabulary::values(&tokenizer, config.vocab_size);
@@ -122,20 +94,23 @@ fn text_values(folder: &Path, config: &ModelConfig) -> Result<Vec<(String, Value
         folder: folder.to_owned(),
         problem,
     })?;
-    let mut id = |key: &str, id: Option<u32>| {
-        values.extend(id.map(|id| (format!("tokenizer.ggml.{key}"), Value::U32(id))));
-    };
     let ends = GenerationConfig::of_checkpoint(folder)
         .map_err(CheckpointError::from)?
         .end_tokens;
     let end = ends.first().copied().or(config.eos_token_id);
-    id("eos_token_id", end);
-    // The end of a turn, where a text ends otherwise.
-    id(
-        "eot_token_id",
-        tokenizer.info().im_end.filter(|turn| Some(*turn) != end),
-    );
-    id("padding_token_id", config.pad_token_id);
+    let ids = [
+        ("eos_token_id", end),
+        // The end of a turn, if texts end otherwise.
+        (
+            "eot_token_id",
+            tokenizer.info().im_end.filter(|turn| Some(*turn) != end),
+        ),
+        ("padding_token_id", config.pad_token_id),
+    ];
+    let ids = ids
+        .into_iter()
+        .filter_map(|(key, id)| Some((key, Value::U32(id?))));
+    values.extend(prefixed("tokenizer.ggml", ids));
     if let Some(template) = Template::of_checkpoint(folder)? {
         let source = Value::Text(template.source().to_owned());
         values.push(("tokenizer.chat_template".to_owned(), source));

@@ -1,8 +1,8 @@
-//! Writes a Hugging Face checkpoint as one GGUF file, which llama.cpp and what is built on it read: architecture,
-//! weights, tokenizer and chat template.
+//! Converts a Hugging Face checkpoint to one GGUF file for llama.cpp and tools built on it: architecture, weights,
+//! tokenizer and chat template.
 //!
-//! What llama.cpp would compute differently is refused by name, because a model that answers a little wrong is worse than
-//! none: other layers without RoPE than every fourth, biases in a SmolLM3, a tokenizer that it splits otherwise.
+//! What llama.cpp would compute differently is refused by name, because a slightly wrong model is worse than none: layers
+//! without RoPE other than every fourth, biases in a SmolLM3, a different pre-tokenizer.
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Names of keys and tensors: llama.cpp's
 //! `gguf-py/gguf/constants.py`.

@@ -1,8 +1,8 @@
-//! Weights under llama.cpp's names, in its order of rows.
+//! llama.cpp's names of tensors, and its order of rows.
 
 use smollm3_model::ModelConfig;
 
-/// llama.cpp's name of a tensor. `None` for one that it has no place for.
+/// llama.cpp's name of a tensor; `None` if it has none.
 pub(crate) fn name(name: &str) -> Option<String> {
     let (path, kind) = name.rsplit_once('.')?;
     let fixed = match path {
@@ -30,7 +30,7 @@ pub(crate) fn name(name: &str) -> Option<String> {
     Some(format!("blk.{layer}.{part}.{kind}"))
 }
 
-/// The heads of a projection whose rows llama.cpp has in another order: `Some` for queries and keys of layers with RoPE.
+/// Number of heads of a projection whose rows llama.cpp orders differently: queries and keys of layers with RoPE.
 ///
 /// Hugging Face rotates element `i` of a head with `i + head_dim / 2`, llama.cpp `2i` with `2i + 1`.
 pub(crate) fn rotated_heads(name: &str, config: &ModelConfig) -> Option<usize> {

@@ -1,10 +1,10 @@
-//! The tokenizer in llama.cpp's keys: its entries, merges, and the name that llama.cpp has for its way to split text.
+//! The tokenizer under llama.cpp's keys: its tokens, merges, and llama.cpp's name for its pre-tokenizer.
 
 use serde_json::Value as Json;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::tokenizer::components::{normalizer, pre_tokenizers, splits_as_llama};
 
-use crate::file::Value;
+use crate::file::{Value, prefixed};
 
 /// llama.cpp's kinds of token.
 const NORMAL: i32 = 1;
@@ -12,12 +12,20 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 
-/// The keys of a tokenizer whose model has `rows` embeddings, or what llama.cpp cannot do.
+/// The keys of a tokenizer whose model has `rows` embeddings, or what llama.cpp does not support.
 pub(crate) fn values(tokenizer: &Tokenizer, rows: usize) -> Result<Vec<(String, Value)>, String> {
     let json = serde_json::to_value(tokenizer.inner()).map_err(|error| error.to_string())?;
     let splits = splits(&json)?;
     let (tokens, kinds) = entries(tokenizer, rows)?;
-    let mut values = vec![
+    let added = tokenizer
+        .with_added(Vec::new())
+        .map_err(|error| error.to_string())?;
+    let (adds_begin, begin) = match added.as_slice() {
+        [] => (false, tokenizer.info().begin_of_text),
+        [begin] => (true, Some(*begin)),
+        more => return Err(format!("its tokenizer adds {} tokens to a text", more.len())),
+    };
+    let values = [
         ("model", Value::Text("gpt2".to_owned())),
         ("pre", Value::Text(splits.to_owned())),
         ("tokens", Value::Texts(tokens)),
@@ -25,27 +33,13 @@ pub(crate) fn values(tokenizer: &Tokenizer, rows: usize) -> Result<Vec<(String, 
         ("merges", Value::Texts(merges(&json["model"]["merges"])?)),
         ("add_eos_token", Value::Bool(false)),
         ("add_space_prefix", Value::Bool(false)),
+        ("add_bos_token", Value::Bool(adds_begin)),
     ];
-    // What a prompt begins with.
-    let added = tokenizer
-        .with_added(Vec::new())
-        .map_err(|error| error.to_string())?;
-    let (adds, begin) = match added.as_slice() {
-        [] => (false, tokenizer.info().begin_of_text),
-        [begin] => (true, Some(*begin)),
-        more => return Err(format!("its tokenizer adds {} tokens to a text", more.len())),
-    };
-    values.push(("add_bos_token", Value::Bool(adds)));
-    if let Some(id) = begin {
-        values.push(("bos_token_id", Value::U32(id)));
-    }
-    Ok(values
-        .into_iter()
-        .map(|(key, value)| (format!("tokenizer.ggml.{key}"), value))
-        .collect())
+    let begin = begin.map(|id| ("bos_token_id", Value::U32(id)));
+    Ok(prefixed("tokenizer.ggml", values.into_iter().chain(begin)))
 }
 
-/// llama.cpp's name for how text is cut before merging (`llm_tokenizer_bpe` in its `llama-vocab.cpp`).
+/// llama.cpp's name for the pre-tokenizer (`llm_tokenizer_bpe` in its `llama-vocab.cpp`).
 fn splits(tokenizer: &Json) -> Result<&'static str, String> {
     let model = &tokenizer["model"];
     if model["type"] != "BPE" {
@@ -55,7 +49,7 @@ fn splits(tokenizer: &Json) -> Result<&'static str, String> {
         ));
     }
     if let Some(kind) = normalizer(tokenizer) {
-        return Err(format!("its tokenizer changes text before it splits it ({kind})"));
+        return Err(format!("its tokenizer normalises text ({kind})"));
     }
     let bytes = |step: &Json, regex: bool| {
         step["type"] == "ByteLevel" && step["add_prefix_space"] == false && step["use_regex"] == regex
@@ -68,13 +62,13 @@ fn splits(tokenizer: &Json) -> Result<&'static str, String> {
         [split, level] if digits(split) && bytes(level, true) && !whole_words => Ok("smollm"),
         [level] if bytes(level, true) && !whole_words => Ok("gpt-2"),
         _ => Err(format!(
-            "its tokenizer splits text in a way that has no name there: {}",
+            "llama.cpp does not have the tokenizer's way to split text: {}",
             tokenizer["pre_tokenizer"]
         )),
     }
 }
 
-/// A text and a kind for each row of the embedding.
+/// The text and kind of each row of the embedding.
 fn entries(tokenizer: &Tokenizer, rows: usize) -> Result<(Vec<String>, Vec<i32>), String> {
     let mut texts: Vec<String> = (0..rows).map(|id| format!("[PAD{id}]")).collect();
     let mut kinds = vec![UNUSED; rows];
@@ -100,7 +94,7 @@ fn entries(tokenizer: &Tokenizer, rows: usize) -> Result<(Vec<String>, Vec<i32>)
     Ok((texts, kinds))
 }
 
-/// Merges as llama.cpp parts them, at a space; byte-level entries have none of their own.
+/// Merges, separated by a space as in llama.cpp; byte-level tokens contain none.
 fn merges(merges: &Json) -> Result<Vec<String>, String> {
     let merge = |merge: &Json| match merge {
         Json::String(text) => Some(text.clone()),
@@ -110,5 +104,5 @@ fn merges(merges: &Json) -> Result<Vec<String>, String> {
         }
     };
     let all: Option<Vec<String>> = merges.as_array().into_iter().flatten().map(merge).collect();
-    all.ok_or_else(|| "its tokenizer has merges that are no pairs".to_owned())
+    all.ok_or_else(|| "its tokenizer has merges that are not pairs".to_owned())
 }

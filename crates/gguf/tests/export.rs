@@ -1,4 +1,4 @@
-//! Files read back by a reader of their own, against the checkpoints that they are of.
+//! Exported files, compared with their checkpoints by an independent reader.
 
 mod reader;
 

@@ -1,4 +1,4 @@
-//! The model that an adapter of PEFT is of, as its `adapter_config.json` names it.
+//! The base model of a PEFT adapter, named in its `adapter_config.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,12 @@ use crate::error::Result;
 pub enum AdapterBase {
     /// A folder on this machine.
     Folder(PathBuf),
-    /// A model of the Hub, as it is typed.
+    /// A model on the Hub, as typed.
     Hub(String),
 }
 
-/// The base of the adapter in `folder`. A path is tried from that folder, as this project writes it, and then from the
-/// current one, as PEFT does; an adapter from the Hub names a model there.
+/// The base of the adapter in `folder`. A path is resolved from that folder, as this project writes it, then from the
+/// current one, as PEFT does. An adapter from the Hub names a model there.
 ///
 /// # Errors
 /// `adapter_config.json` cannot be used or names no base that can be found.
@@ -28,7 +28,7 @@ pub fn adapter_base(folder: &Path) -> Result<AdapterBase> {
         Err(PeftError { path, message }.into())
     };
     let Some(base) = config.base else {
-        return refuse("base_model_name_or_path is empty; write the model that the adapter is of".to_owned());
+        return refuse("base_model_name_or_path is empty; write the adapter's base model".to_owned());
     };
     let is_here = |path: &PathBuf| path.join("config.json").is_file();
     if Origin::of(folder).is_none()
@@ -40,8 +40,8 @@ pub fn adapter_base(folder: &Path) -> Result<AdapterBase> {
     }
     if HubId::parse(&base).is_none() {
         return refuse(format!(
-            "base_model_name_or_path is \"{base}\", where there is no model; write the folder or the Hub id of the model that \
-             the adapter is of"
+            "base_model_name_or_path is \"{base}\", where there is no model; write the folder or the Hub id of the adapter's \
+             base model"
         ));
     }
     Ok(AdapterBase::Hub(match config.revision {

@@ -1,8 +1,8 @@
-//! The three requests of a download: what a revision stands for, what a file is, and bytes of it. Those of an upload:
-//! `upload/`.
+//! The three requests of a download: the commit of a revision, the metadata of a file, and bytes of it. The requests of an
+//! upload are in `upload/`.
 //!
-//! A file is asked for at its commit. The Hub answers with its bytes or sends to a store of another host, which gets no
-//! token; so what a file is (size, hash) is asked without following to there.
+//! A file is requested at its commit. The Hub answers with its bytes or redirects to a store on another host, which gets no
+//! token. Size and hash are therefore requested without following redirects to other hosts.
 
 use std::time::Duration;
 
@@ -20,16 +20,46 @@ const LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
 const LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-size");
 const COMMIT: HeaderName = HeaderName::from_static("x-repo-commit");
 
-/// How long a question may take whose answer is not needed, as in Python (`HF_HUB_ETAG_TIMEOUT`).
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of a request whose answer is not needed, as in Python (`HF_HUB_ETAG_TIMEOUT`).
+const OPTIONAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A failed request.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// The Hub's last word.
+    /// The Hub's final answer, or an error on this side.
     Refused(HubError),
-    /// Something that may pass, or a transfer that cannot go on.
+    /// A fault that may pass, or one that ends the transfer.
     Fault(Fault),
+}
+
+/// The answer to one request.
+pub(crate) type Asked<T> = std::result::Result<T, Trouble>;
+
+impl Trouble {
+    /// A fault that may pass.
+    pub(crate) fn passing(message: String) -> Self {
+        Self::Fault(Fault::Passing(message, None))
+    }
+
+    /// A fault that asking again does not mend.
+    pub(crate) fn lasting(message: String) -> Self {
+        Self::Fault(Fault::Lasting(message))
+    }
+}
+
+impl From<HubError> for Trouble {
+    fn from(error: HubError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Trouble> for HubError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Refused(error) => error,
+            Trouble::Fault(Fault::Lasting(problem) | Fault::Passing(problem, _)) => Self::Request(problem),
+        }
+    }
 }
 
 impl From<reqwest::Error> for Trouble {
@@ -50,13 +80,13 @@ pub(crate) struct Listing {
 pub(crate) struct FileInfo {
     /// Its path in the repository.
     pub(crate) name: String,
-    /// SHA-256 of a large file, SHA-1 of a git blob otherwise; also the name of its blob.
+    /// SHA-256 of a large file, SHA-1 of a git blob otherwise; also its name in the cache.
     pub(crate) etag: String,
     pub(crate) bytes: u64,
     url: Url,
 }
 
-/// What a range was answered with.
+/// The answer to the request for a range.
 pub(crate) enum Part {
     Bytes(Vec<u8>),
     /// The server sends whole files only.
@@ -66,14 +96,14 @@ pub(crate) enum Part {
 /// One repository at the Hub.
 pub(crate) struct Api<'a> {
     pub(crate) remote: &'a RemoteClient,
-    /// Follows redirects of the Hub to itself only.
+    /// Follows redirects within the Hub only.
     pub(crate) asking: &'a Client,
     pub(crate) endpoint: &'a Url,
     pub(crate) token: Option<HubToken>,
     pub(crate) repository: &'a str,
 }
 
-/// A client that stops where the Hub sends to another host.
+/// A client that follows no redirect to another host.
 pub(crate) fn asking(policy: &RetryPolicy) -> Result<Client> {
     let own = Policy::custom(|attempt| {
         let same = attempt
@@ -105,11 +135,27 @@ impl<'a> Api<'a> {
         }
     }
 
+    /// Repeats a request after faults that may pass; `what` completes "cannot …" in messages.
+    pub(crate) async fn retried<T, F: Future<Output = Asked<T>>>(
+        &self,
+        what: &str,
+        ask: impl Fn() -> F,
+    ) -> Result<T> {
+        let mut attempts = Attempts::new(self.remote.policy());
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(Trouble::Refused(error)) => return Err(error),
+                Err(Trouble::Fault(fault)) => after(&mut attempts, what, fault).await?,
+            }
+        }
+    }
+
     pub(crate) fn base(&self) -> &str {
         self.endpoint.as_str().trim_end_matches('/')
     }
 
-    /// The address below which it is asked about.
+    /// The repository's address in the API.
     pub(crate) fn of_repository(&self) -> String {
         format!("{}/api/models/{}", self.base(), self.repository)
     }
@@ -118,34 +164,19 @@ impl<'a> Api<'a> {
         Url::parse(text).map_err(|error| HubError::Request(format!("`{text}` is not a URL: {error}")))
     }
 
-    /// The commit that a revision stands for now, and its files. `once`: one attempt only, because the cache can answer too.
-    pub(crate) async fn listing(&self, revision: &str, once: bool) -> std::result::Result<Listing, Trouble> {
-        let url = format!("{}/revision/{}", self.of_repository(), encode(revision, false));
-        let url = self.url(&url).map_err(Trouble::Refused)?;
-        let mut attempts = Attempts::new(self.remote.policy());
-        loop {
-            let asked = self.ask_listing(&url, revision);
-            let answer = match once {
-                true => tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
-                    let message = format!("nothing came for {PATIENCE:?}");
-                    Err(Trouble::Fault(Fault::Passing(message, None)))
-                }),
-                false => asked.await,
-            };
-            match answer {
-                Err(Trouble::Fault(fault)) if !once => {
-                    let what = format!("cannot ask {} about {}", self.base(), self.repository);
-                    attempts
-                        .after(&what, fault)
-                        .await
-                        .map_err(|problem| Trouble::Refused(HubError::Request(problem)))?;
-                }
-                answer => return answer,
-            }
-        }
+    /// The commit of a revision, and its files.
+    pub(crate) async fn listing(&self, revision: &str) -> Result<Listing> {
+        let what = format!("ask {} about {}", self.base(), self.repository);
+        self.retried(&what, || self.ask_listing(revision)).await
     }
 
-    async fn ask_listing(&self, url: &Url, revision: &str) -> std::result::Result<Listing, Trouble> {
+    /// As [`listing`](Self::listing), in one short attempt, for when the cache can answer too.
+    pub(crate) async fn listing_once(&self, revision: &str) -> Asked<Listing> {
+        let asked = tokio::time::timeout(OPTIONAL_TIMEOUT, self.ask_listing(revision)).await;
+        asked.unwrap_or_else(|_| Err(Trouble::passing(format!("no answer within {OPTIONAL_TIMEOUT:?}"))))
+    }
+
+    async fn ask_listing(&self, revision: &str) -> Asked<Listing> {
         #[derive(Deserialize)]
         struct Revision {
             sha: String,
@@ -156,20 +187,24 @@ impl<'a> Api<'a> {
         struct Sibling {
             rfilename: String,
         }
-        let request = authorize(self.asking.get(url.clone()), url, self.token.as_ref());
+        let url = self.url(&format!(
+            "{}/revision/{}",
+            self.of_repository(),
+            encode(revision, false)
+        ))?;
+        let request = authorize(self.asking.get(url.clone()), &url, self.token.as_ref());
         let response = request.send().await?;
         self.check(&response, revision)?;
         let text = response.text().await?;
         let strange = |problem: String| {
-            let message = format!(
-                "{} answered something else than a model's files: {problem}",
+            HubError::Request(format!(
+                "{} did not answer with a model's files: {problem}",
                 self.base()
-            );
-            Trouble::Refused(HubError::Request(message))
+            ))
         };
         let found: Revision = serde_json::from_str(&text).map_err(|error| strange(error.to_string()))?;
         if !is_commit(&found.sha) {
-            return Err(strange(format!("`{}` is no commit", found.sha)));
+            return Err(strange(format!("`{}` is not a commit", found.sha)).into());
         }
         Ok(Listing {
             commit: found.sha,
@@ -186,34 +221,21 @@ impl<'a> Api<'a> {
             encode(name, true)
         );
         let url = self.url(&path)?;
-        let mut attempts = Attempts::new(self.remote.policy());
-        loop {
-            match self.ask_info(&url, commit, name).await {
-                Ok(info) => return Ok(info),
-                Err(Trouble::Refused(error)) => return Err(error),
-                Err(Trouble::Fault(fault)) => attempts
-                    .after(&format!("cannot ask for {}/{name}", self.repository), fault)
-                    .await
-                    .map_err(HubError::Request)?,
-            }
-        }
+        let what = format!("ask for {}/{name}", self.repository);
+        self.retried(&what, || self.ask_info(&url, commit, name)).await
     }
 
-    async fn ask_info(&self, url: &Url, commit: &str, name: &str) -> std::result::Result<FileInfo, Trouble> {
+    async fn ask_info(&self, url: &Url, commit: &str, name: &str) -> Asked<FileInfo> {
         let request = authorize(self.asking.head(url.clone()), url, self.token.as_ref());
         let response = request.header(ACCEPT_ENCODING, "identity").send().await?;
         if !response.status().is_redirection() {
             self.check(&response, commit)?;
         }
         let headers = response.headers();
-        let strange = |problem: &str| {
-            let message = format!("{}/{name}: the server {problem}", self.repository);
-            Trouble::Refused(HubError::Request(message))
-        };
+        let strange =
+            |problem: &str| HubError::Request(format!("{}/{name}: the server {problem}", self.repository));
         if let Some(other) = text(headers, &COMMIT).filter(|other| *other != commit) {
-            return Err(strange(&format!(
-                "sends it of commit {other}, asked for was {commit}"
-            )));
+            return Err(strange(&format!("sent it at commit {other} instead of {commit}")).into());
         }
         let bytes = match text(headers, &LINKED_SIZE) {
             None if response.status().is_redirection() => None,
@@ -222,7 +244,7 @@ impl<'a> Api<'a> {
         };
         let bytes = bytes
             .and_then(|bytes| bytes.parse().ok())
-            .ok_or_else(|| strange("does not tell its size"))?;
+            .ok_or_else(|| strange("does not give its size"))?;
         let etag = text(headers, &LINKED_ETAG)
             .or_else(|| text(headers, &ETAG))
             .map(|etag| etag.trim_start_matches("W/").trim_matches('"'))
@@ -230,7 +252,7 @@ impl<'a> Api<'a> {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
                 !etag.is_empty() && !etag.starts_with('.') && etag.bytes().all(plain)
             })
-            .ok_or_else(|| strange("does not tell its ETag"))?;
+            .ok_or_else(|| strange("does not give its ETag"))?;
         Ok(FileInfo {
             name: name.to_owned(),
             etag: etag.to_owned(),
@@ -241,61 +263,45 @@ impl<'a> Api<'a> {
 
     /// Bytes `from..to` of a file.
     pub(crate) async fn range(&self, file: &FileInfo, from: u64, to: u64) -> Result<Part> {
-        let mut attempts = Attempts::new(self.remote.policy());
-        loop {
-            match self.ask_range(file, from, to).await {
-                Ok(part) => return Ok(part),
-                Err(Trouble::Refused(error)) => return Err(error),
-                Err(Trouble::Fault(fault)) => self.after(&mut attempts, file, fault).await?,
-            }
-        }
+        self.retried(&self.fetching(file), || self.ask_range(file, from, to))
+            .await
     }
 
-    /// Waits before a file is asked for again.
-    pub(crate) async fn after(
-        &self,
-        attempts: &mut Attempts<'_>,
-        file: &FileInfo,
-        fault: Fault,
-    ) -> Result<()> {
-        let what = format!("cannot fetch {}/{}", self.repository, file.name);
-        attempts.after(&what, fault).await.map_err(HubError::Request)
+    /// What fetching a file is called in messages, after "cannot".
+    pub(crate) fn fetching(&self, file: &FileInfo) -> String {
+        format!("fetch {}/{}", self.repository, file.name)
     }
 
-    async fn ask_range(&self, file: &FileInfo, from: u64, to: u64) -> std::result::Result<Part, Trouble> {
+    async fn ask_range(&self, file: &FileInfo, from: u64, to: u64) -> Asked<Part> {
         let mut response = self.open(file, Some((from, to))).await?;
         if response.status() != StatusCode::PARTIAL_CONTENT {
             if (from, to) != (0, file.bytes) {
                 return Ok(Part::NoRanges);
             }
         } else if first_byte(response.headers()) != Some(from) {
-            let problem = format!("asked for byte {from}, the server sent others");
-            return Err(Trouble::Fault(Fault::Lasting(problem)));
+            return Err(Trouble::lasting(format!(
+                "the server did not send the range from byte {from}"
+            )));
         }
         let due = (to - from) as usize;
         let mut bytes = Vec::with_capacity(due);
         while let Some(chunk) = response.chunk().await? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > due {
-                let problem = format!("the server sent more than the {} bytes it announced", file.bytes);
-                return Err(Trouble::Fault(Fault::Lasting(problem)));
+                return Err(file.too_long());
             }
         }
         match bytes.len() == due {
             true => Ok(Part::Bytes(bytes)),
-            false => {
-                let message = format!("the connection ended after {} of {due} bytes", bytes.len());
-                Err(Trouble::Fault(Fault::Passing(message, None)))
-            }
+            false => Err(Trouble::passing(format!(
+                "the connection ended after {} of {due} bytes",
+                bytes.len()
+            ))),
         }
     }
 
-    /// Begins a transfer; redirects are followed, without the token where they leave the Hub.
-    pub(crate) async fn open(
-        &self,
-        file: &FileInfo,
-        range: Option<(u64, u64)>,
-    ) -> std::result::Result<Response, Trouble> {
+    /// Begins a transfer. Redirects are followed, without the token where they leave the Hub.
+    pub(crate) async fn open(&self, file: &FileInfo, range: Option<(u64, u64)>) -> Asked<Response> {
         let mut request = authorize(
             self.remote.http().get(file.url.clone()),
             &file.url,
@@ -309,6 +315,23 @@ impl<'a> Api<'a> {
         self.check(&response, "")?;
         Ok(response)
     }
+}
+
+impl FileInfo {
+    pub(crate) fn too_long(&self) -> Trouble {
+        Trouble::lasting(format!(
+            "the server sent more than the {} bytes it announced",
+            self.bytes
+        ))
+    }
+}
+
+/// Waits before the next attempt.
+pub(crate) async fn after(attempts: &mut Attempts<'_>, what: &str, fault: Fault) -> Result<()> {
+    attempts
+        .after(&format!("cannot {what}"), fault)
+        .await
+        .map_err(HubError::Request)
 }
 
 pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {

@@ -1,8 +1,8 @@
-//! One file into the cache: locked, resumed, in ranges, verified.
+//! Downloads one file into the cache: locked, resumable, in ranges, verified.
 //!
-//! Ranges are fetched several at a time and appended in order, so `ETAG.incomplete` is at every moment the beginning of the
-//! file: after a kill its length says where to go on, Python's library can go on with ours and we with its. The price is
-//! the memory of the ranges under way. The hash is computed as bytes are appended; what was there before is read once.
+//! Several ranges are fetched at a time and appended in order, so `ETAG.incomplete` is always a prefix of the file. After a
+//! kill, its length is where to continue, for us and for Python's library alike. The cost is the memory of the ranges in
+//! flight. The hash is updated as bytes are appended; a prefix found on disk is read once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -11,96 +11,78 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
-use smollm3_corpus::remote::{Attempts, Fault, RetryPolicy};
+use smollm3_corpus::remote::Attempts;
+use smollm3_files::io;
 use smollm3_files::locked_file::open_locked;
 
-use crate::api::{Api, FileInfo, Part, Trouble};
+use crate::api::{Api, Asked, FileInfo, Part, Trouble, after};
 use crate::cache::{Cache, create_parent};
-use crate::error::{HubError, Result, io};
+use crate::error::{HubError, Result};
 
 /// Bytes of a range.
 const RANGE: u64 = 16 << 20;
 
-/// Ranges of a file under way at once.
+/// Maximum number of ranges of a file in flight.
 const AT_ONCE: usize = 4;
 
-/// How often a file that another process is fetching is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often the lock of another process is tried.
+const POLL: Duration = Duration::from_millis(200);
 
-/// Told of bytes as they are kept; `false` stops the transfer.
+/// Called with the number of bytes that were written; `false` stops the transfer.
 pub(crate) type Kept<'a> = dyn Fn(u64) -> bool + 'a;
 
-/// Brings a file into the cache, unless it is there; returns the bytes that it cost.
-pub(crate) async fn fetch(
-    api: &Api<'_>,
-    cache: &Cache,
-    file: &FileInfo,
-    policy: &RetryPolicy,
-    kept: &Kept<'_>,
-) -> Result<u64> {
+/// Downloads a file into the cache unless it is there; returns the number of bytes downloaded.
+pub(crate) async fn fetch(api: &Api<'_>, cache: &Cache, file: &FileInfo, kept: &Kept<'_>) -> Result<u64> {
     let blob = cache.blob(&file.etag);
     let lock_path = cache.lock(&file.etag);
     create_parent(&blob)?;
     create_parent(&lock_path)?;
-    let mut told = false;
+    let mut reported = false;
     let _lock = loop {
         if let Some(lock) = open_locked(&lock_path).map_err(io("lock", &lock_path))? {
             break lock;
         }
-        if !told {
-            tracing::info!(file = file.name, "another process is fetching it; waiting");
-            told = true;
+        if !reported {
+            tracing::info!(
+                file = file.name,
+                "waiting for another process that is fetching it"
+            );
+            reported = true;
         }
         proceed(kept(0))?;
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     };
     if is_whole(&blob, file) {
         return proceed(kept(file.bytes)).map(|()| 0);
     }
     let draft = blob.with_file_name(format!("{}.incomplete", file.etag));
-    let resumed = Transfer {
-        api,
-        file,
-        policy,
-        kept,
-    }
-    .write_draft(&draft)
-    .await?;
-    if let Some(problem) = resumed.problem {
-        fs::remove_file(&draft).map_err(io("remove", &draft))?;
-        if resumed.before == 0 {
-            return Err(HubError::Damaged {
-                file: file.name.clone(),
-                problem,
-            });
-        }
-        // What another program left was no beginning of this file.
+    let transfer = Transfer { api, file, kept };
+    let Done { before, mut problem } = transfer.write_draft(&draft).await?;
+    if before > 0
+        && let Some(found) = &problem
+    {
+        // What another program left was not a prefix of this file.
         tracing::warn!(
             file = file.name,
-            problem,
-            "fetching it once more, from its first byte"
+            problem = found,
+            "fetching it again from its first byte"
         );
-        let again = Transfer {
-            api,
-            file,
-            policy,
-            kept: &|_| kept(0),
-        };
-        if let Some(problem) = again.write_draft(&draft).await?.problem {
-            fs::remove_file(&draft).map_err(io("remove", &draft))?;
-            return Err(HubError::Damaged {
-                file: file.name.clone(),
-                problem,
-            });
-        }
+        fs::remove_file(&draft).map_err(io("remove", &draft))?;
+        let kept = &|_| kept(0);
+        problem = Transfer { kept, ..transfer }.write_draft(&draft).await?.problem;
+    }
+    if let Some(problem) = problem {
+        fs::remove_file(&draft).map_err(io("remove", &draft))?;
+        let file = file.name.clone();
+        return Err(HubError::Damaged { file, problem });
     }
     match fs::rename(&draft, &blob) {
-        // Where locks do not hold, as on some file systems of clusters: another process has written the same bytes, and was
-        // quicker.
+        // Locks do not hold on some cluster file systems: another process has written the same bytes first.
         Err(_) if is_whole(&blob, file) => Ok(0),
-        done => done
-            .map_err(io("write", &blob))
-            .map(|()| file.bytes - resumed.before),
+        done => {
+            done.map_err(io("write", &blob))?;
+            Ok(file.bytes - before)
+        }
     }
 }
 
@@ -111,13 +93,12 @@ fn is_whole(blob: &Path, file: &FileInfo) -> bool {
 struct Transfer<'a> {
     api: &'a Api<'a>,
     file: &'a FileInfo,
-    policy: &'a RetryPolicy,
     kept: &'a Kept<'a>,
 }
 
-/// A draft with all its bytes.
+/// A complete draft.
 struct Done {
-    /// Bytes that were there before.
+    /// Bytes that were there already.
     before: u64,
     /// Why it is not the file.
     problem: Option<String>,
@@ -143,11 +124,11 @@ impl Transfer<'_> {
         }
         proceed((self.kept)(have))?;
 
-        let mut ends = stream::iter(ranges(have, self.file.bytes))
+        let mut parts = stream::iter(ranges(have, self.file.bytes))
             .map(|(from, to)| async move { self.api.range(self.file, from, to).await })
             .buffered(AT_ONCE);
         let mut whole = false;
-        while let Some(part) = ends.next().await {
+        while let Some(part) = parts.next().await {
             match part? {
                 Part::Bytes(bytes) => self.append(&mut output, &mut hash, &bytes, draft)?,
                 Part::NoRanges => {
@@ -156,7 +137,7 @@ impl Transfer<'_> {
                 }
             }
         }
-        drop(ends);
+        drop(parts);
         if whole {
             self.whole(&mut output, &mut hash, draft).await?;
         }
@@ -173,61 +154,42 @@ impl Transfer<'_> {
         proceed((self.kept)(bytes.len() as u64))
     }
 
-    /// From a server without ranges: all of it, what is there already passed over.
+    /// Fetches all of it from a server without ranges, skipping what is there already.
     async fn whole(&self, output: &mut File, hash: &mut Hash, draft: &Path) -> Result<()> {
-        let mut attempts = Attempts::new(self.policy);
+        let mut attempts = Attempts::new(self.api.remote.policy());
         while hash.bytes < self.file.bytes {
             let before = hash.bytes;
             let fault = match self.once(output, hash, draft).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(fault)) => fault,
-                Err(error) => return Err(error),
+                Ok(()) => return Ok(()),
+                Err(Trouble::Refused(error)) => return Err(error),
+                Err(Trouble::Fault(fault)) => fault,
             };
             if hash.bytes > before {
                 attempts.progress();
             }
-            self.api.after(&mut attempts, self.file, fault).await?;
+            after(&mut attempts, &self.api.fetching(self.file), fault).await?;
         }
         Ok(())
     }
 
-    /// The outer error is ours or the Hub's last word.
-    async fn once(
-        &self,
-        output: &mut File,
-        hash: &mut Hash,
-        draft: &Path,
-    ) -> Result<std::result::Result<(), Fault>> {
-        let mut response = match self.api.open(self.file, None).await {
-            Ok(response) => response,
-            Err(Trouble::Refused(error)) => return Err(error),
-            Err(Trouble::Fault(fault)) => return Ok(Err(fault)),
-        };
+    async fn once(&self, output: &mut File, hash: &mut Hash, draft: &Path) -> Asked<()> {
+        let mut response = self.api.open(self.file, None).await?;
         let mut skip = hash.bytes;
-        loop {
-            let chunk = match response.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) if hash.bytes == self.file.bytes => return Ok(Ok(())),
-                Ok(None) => {
-                    let message = format!(
-                        "the connection ended after {} of {} bytes",
-                        hash.bytes, self.file.bytes
-                    );
-                    return Ok(Err(Fault::Passing(message, None)));
-                }
-                Err(error) => return Ok(Err(error.into())),
-            };
-            let passed = skip.min(chunk.len() as u64);
-            skip -= passed;
-            let bytes = chunk.get(passed as usize..).unwrap_or_default();
+        while let Some(chunk) = response.chunk().await? {
+            let skipped = skip.min(chunk.len() as u64);
+            skip -= skipped;
+            let bytes = chunk.get(skipped as usize..).unwrap_or_default();
             if hash.bytes + bytes.len() as u64 > self.file.bytes {
-                let message = format!(
-                    "the server sent more than the {} bytes it announced",
-                    self.file.bytes
-                );
-                return Ok(Err(Fault::Lasting(message)));
+                return Err(self.file.too_long());
             }
             self.append(output, hash, bytes, draft)?;
+        }
+        match hash.bytes == self.file.bytes {
+            true => Ok(()),
+            false => Err(Trouble::passing(format!(
+                "the connection ended after {} of {} bytes",
+                hash.bytes, self.file.bytes
+            ))),
         }
     }
 }
@@ -247,7 +209,7 @@ fn ranges(from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
-/// The beginning of the name that git gives to contents of so many bytes.
+/// The hash of a git blob of this length, before its contents.
 pub(crate) fn git_blob(bytes: u64) -> Context {
     let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     context.update(format!("blob {bytes}\0").as_bytes());
@@ -259,7 +221,7 @@ pub(crate) fn hex(context: Context) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The hash that an ETag is, as bytes come.
+/// The hash in an ETag, computed as bytes arrive.
 struct Hash {
     context: Option<Context>,
     bytes: u64,
@@ -271,13 +233,13 @@ impl Hash {
         let context = match file.etag.len() {
             64 if is_hex => Some(Context::new(&SHA256)),
             40 if is_hex => Some(git_blob(file.bytes)),
-            // Of another kind of server: only the size can be compared.
+            // Another kind of server: only the size can be compared.
             _ => None,
         };
         Self { context, bytes: 0 }
     }
 
-    /// What a file has, to its end.
+    /// Hashes a file to its end.
     fn read(&mut self, file: &mut File) -> std::io::Result<u64> {
         file.seek(SeekFrom::Start(0))?;
         let mut buffer = vec![0; 1 << 20];
@@ -298,13 +260,10 @@ impl Hash {
 
     fn differs(self, file: &FileInfo) -> Option<String> {
         if self.bytes != file.bytes {
-            return Some(format!(
-                "{} bytes came, {} were announced",
-                self.bytes, file.bytes
-            ));
+            return Some(format!("{} of {} bytes arrived", self.bytes, file.bytes));
         }
         let found = hex(self.context?);
         (found != file.etag.to_ascii_lowercase())
-            .then(|| format!("its hash is {found}, the Hub announced {}", file.etag))
+            .then(|| format!("its hash is {found}, but the Hub announced {}", file.etag))
     }
 }

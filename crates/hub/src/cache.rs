@@ -1,9 +1,9 @@
-//! The cache of Hugging Face's Python library, file for file.
+//! The cache of Hugging Face's Python library, in its layout.
 //!
 //! ```text
 //! models--owner--name/
-//!   blobs/ETAG                        the bytes, each once; ETAG.incomplete while they come
-//!   refs/main                         the commit that a branch or tag stood for
+//!   blobs/ETAG                        contents, each once; ETAG.incomplete during the download
+//!   refs/main                         the commit of a branch or tag when last seen
 //!   snapshots/COMMIT/config.json      a relative link to its blob
 //!   .no_exist/COMMIT/vocab.json       an empty file: the commit has no file of this name
 //! .locks/models--owner--name/ETAG.lock
@@ -14,21 +14,22 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use smollm3_files::io;
 use smollm3_recipe::{HubId, PEFT_CONFIG};
 
-use crate::error::{HubError, Result, io};
+use crate::error::Result;
 use crate::wanted::{ADAPTER, CONFIG, INDEX, SINGLE, TOKENIZER, Wanted, shards};
 
 const PREFIX: &str = "models--";
 
-/// The part of the cache that one repository has.
+/// The cache of one repository.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
     name: String,
 }
 
-/// Where a folder of the cache is from.
+/// The repository and commit of a folder in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// `owner/name`.
@@ -38,7 +39,7 @@ pub struct Origin {
 }
 
 impl Cache {
-    /// That of `repository` below `root`.
+    /// The cache of `repository` below `root`.
     pub fn new(root: &Path, repository: &str) -> Self {
         Self {
             root: root.to_owned(),
@@ -65,7 +66,7 @@ impl Cache {
             .collect()
     }
 
-    /// Where a blob lies once it is whole.
+    /// The path of a complete blob.
     pub(crate) fn blob(&self, etag: &str) -> PathBuf {
         self.folder().join("blobs").join(etag)
     }
@@ -77,7 +78,7 @@ impl Cache {
             .join(format!("{etag}.lock"))
     }
 
-    /// The commit of a revision as it was last seen; a commit is its own.
+    /// The commit of a revision when last seen; a commit stands for itself.
     pub fn commit_of(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -86,14 +87,14 @@ impl Cache {
         Some(found.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Remembers what a revision stands for. A cache that cannot be written to is left as it is: it costs a question again.
+    /// Records the commit of a revision. A read-only cache is left as it is, at the cost of another request.
     pub(crate) fn remember(&self, revision: &str, commit: &str) {
         if revision != commit && self.commit_of(revision).as_deref() != Some(commit) {
             note(&self.folder().join("refs").join(revision), commit);
         }
     }
 
-    /// Remembers that a commit has no file of this name, as [`remember`](Self::remember).
+    /// Records that a commit has no file of this name, as [`remember`](Self::remember) does.
     pub(crate) fn mark_absent(&self, commit: &str, name: &str) {
         let path = self.absent(commit, name);
         if !path.exists() {
@@ -105,7 +106,7 @@ impl Cache {
         self.folder().join(".no_exist").join(commit).join(name)
     }
 
-    /// Whether all that is wanted of a commit is there, as far as the commit has it.
+    /// Whether the cache has everything `wanted` that the commit has.
     pub(crate) fn is_complete(&self, id: &HubId, commit: &str, wanted: Wanted) -> bool {
         let known = |name: &str| {
             let name = inside(&id.folder, name);
@@ -114,7 +115,7 @@ impl Cache {
         self.missing(id, commit, wanted).is_none() && wanted.names().into_iter().all(known)
     }
 
-    /// The first file without which nothing works that is not there. Which other files the commit has is not known here.
+    /// The first indispensable file that is missing. Whether the commit has optional files is not known here.
     pub(crate) fn missing(&self, id: &HubId, commit: &str, wanted: Wanted) -> Option<String> {
         let folder = self.folder_of(id, commit);
         let absent = |name: &str| !folder.join(name).exists();
@@ -163,17 +164,16 @@ impl Cache {
                 },
                 done => done,
             };
-            linked.map_err(io("link", &path))
+            linked.map_err(io("link", &path))?;
         }
         #[cfg(not(unix))]
-        fs::copy(self.blob(etag), &path)
-            .map(|_| ())
-            .map_err(io("copy", &path))
+        fs::copy(self.blob(etag), &path).map_err(io("copy", &path))?;
+        Ok(())
     }
 }
 
 impl Origin {
-    /// That of a folder, if it is one of the cache's snapshots or inside one.
+    /// The origin of a folder that is a snapshot in the cache, or inside one.
     pub fn of(folder: &Path) -> Option<Self> {
         let whole = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
         let names: Vec<&str> = whole
@@ -209,19 +209,17 @@ pub(crate) fn is_commit(revision: &str) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Writes what another call can find out again.
+/// Writes what could also be requested again.
 fn note(path: &Path, text: &str) {
-    let written = create_parent(path).and_then(|()| fs::write(path, text).map_err(io("write", path)));
+    let written = create_parent(path).and_then(|()| Ok(fs::write(path, text).map_err(io("write", path))?));
     if let Err(error) = written {
-        tracing::debug!(%error, "not remembered");
+        tracing::debug!(%error, "not cached");
     }
 }
 
 pub(crate) fn create_parent(path: &Path) -> Result<()> {
-    match path.parent() {
-        Some(folder) => fs::create_dir_all(folder).map_err(io("create", folder)),
-        None => Err(HubError::NoHome),
-    }
+    let folder = path.parent().unwrap_or(path);
+    Ok(fs::create_dir_all(folder).map_err(io("create", folder))?)
 }
 
 #[cfg(test)]

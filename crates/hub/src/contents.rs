@@ -1,23 +1,24 @@
-//! Which files of a folder make a model that others can load.
+//! The files of a checkpoint's folder to upload.
 //!
-//! Weights, configuration, tokenizer and templates: what transformers and vLLM read. The state of training stays. Adapters go
-//! where they have a folder of their own and a base on the Hub; beside the weights, which have them in them, transformers would
-//! take the repository for adapters alone.
+//! They are what transformers and vLLM read: weights, configuration, tokenizer and templates; not the training state. Adapters
+//! are included if they have their own folder and a base on the Hub. Next to the merged weights, transformers would load the
+//! repository as an adapter only.
 
 use std::fs;
 use std::path::Path;
 
+use smollm3_files::io;
 use smollm3_recipe::{ADAPTER_FOLDER, ModelConfig, PEFT_CONFIG};
 
 use crate::adapter::{AdapterBase, adapter_base};
-use crate::error::{HubError, Result, io};
+use crate::error::{HubError, Result};
 use crate::upload::{Content, UploadFile};
 use crate::wanted::{ADAPTER, CONFIG, INDEX, SINGLE, Wanted, shards};
 
-/// The files of a checkpoint's folder that are uploaded.
+/// The files of a checkpoint's folder to upload.
 ///
 /// # Errors
-/// The folder is no checkpoint, is of another architecture, or lacks weights.
+/// The folder is not a checkpoint, has another architecture, or lacks weights.
 pub fn checkpoint_files(folder: &Path) -> Result<Vec<UploadFile>> {
     let no_checkpoint = |problem: String| HubError::NoCheckpoint {
         folder: folder.to_owned(),
@@ -35,7 +36,7 @@ pub fn checkpoint_files(folder: &Path) -> Result<Vec<UploadFile>> {
         false => vec![SINGLE.to_owned()],
         true => {
             let text = fs::read_to_string(&index).map_err(io("read", &index))?;
-            let shards = shards(&text).ok_or_else(|| no_checkpoint(format!("its {INDEX} names no files")))?;
+            let shards = shards(&text).ok_or_else(|| no_checkpoint(format!("its {INDEX} is malformed")))?;
             shards.into_iter().chain([INDEX.to_owned()]).collect()
         }
     };
@@ -58,7 +59,7 @@ pub fn checkpoint_files(folder: &Path) -> Result<Vec<UploadFile>> {
     Ok(names.into_iter().map(file).collect())
 }
 
-/// The newest checkpoint in a stage's folder, or in a stage of a run's.
+/// The newest checkpoint in the folder of a stage or of a run.
 fn newest_step(folder: &Path) -> Option<String> {
     let below = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();

@@ -1,25 +1,24 @@
-//! Why a model of the Hub is not at hand, or a folder not on the Hub.
+//! Errors of downloads from the Hub and uploads to it.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use smollm3_corpus::CorpusError;
 
-/// What can go wrong between a Hub id and a folder.
+/// A download or an upload failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// Neither reading of a text leads anywhere.
-    #[error("`{text}`: there is no folder {folder}; taken for a Hub id: {cause}", folder = .folder.display())]
+    /// Neither a folder nor a model on the Hub.
+    #[error("`{text}`: there is no folder {folder}; read as a Hub id: {cause}", folder = .folder.display())]
     Neither {
         /// As it was typed.
         text: String,
-        /// Where a folder was looked for.
+        /// The folder it would be.
         folder: PathBuf,
-        /// What the Hub had to say.
+        /// Why the Hub has no such model.
         cause: Box<HubError>,
     },
-    /// In a recipe.
+    /// A model that a recipe names.
     #[error("`{key}`: {cause}")]
     Recipe {
         /// The key that names it.
@@ -27,9 +26,9 @@ pub enum HubError {
         /// Why.
         cause: Box<HubError>,
     },
-    /// 404, or 401 without a token: the Hub does not tell private repositories from missing ones.
+    /// 404, or 401 without a token: the Hub does not distinguish private repositories from missing ones.
     #[error(
-        "there is no model {repository} at {endpoint}, or it is private; compare the spelling, or set HF_TOKEN to a token \
+        "there is no model {repository} at {endpoint}, or it is private; check the spelling, or set HF_TOKEN to a token \
          that may read it"
     )]
     NoRepository {
@@ -50,8 +49,8 @@ pub enum HubError {
         /// The Hub.
         endpoint: String,
     },
-    /// Access has to be asked for.
-    #[error("{repository} is gated; ask for access at {endpoint}/{repository}, {then}")]
+    /// Access must be requested first.
+    #[error("{repository} is gated; request access at {endpoint}/{repository}, {then}")]
     Gated {
         /// `owner/name`.
         repository: String,
@@ -60,7 +59,7 @@ pub enum HubError {
         /// What to do about the token.
         then: String,
     },
-    /// A token that is wrong, or may not read this.
+    /// The token is invalid or may not read this.
     #[error(
         "{endpoint} answered {status} for {repository}: the token ({token}) is not valid or may not read it; make one at \
          {endpoint}/settings/tokens"
@@ -70,9 +69,9 @@ pub enum HubError {
         repository: String,
         /// The Hub.
         endpoint: String,
-        /// Its answer.
+        /// The HTTP status.
         status: u16,
-        /// Where the token is from.
+        /// Where the token comes from.
         token: &'static str,
     },
     /// `HF_HUB_OFFLINE`, and the cache does not have it.
@@ -80,61 +79,51 @@ pub enum HubError {
     Offline {
         /// The id.
         id: String,
-        /// Where it was looked for.
+        /// Its folder in the cache.
         cache: PathBuf,
-        /// What is not there.
+        /// What is missing.
         missing: String,
     },
     /// A request failed for good.
     #[error("{0}")]
     Request(String),
-    /// The repository has not what is needed.
+    /// The repository lacks what is needed.
     #[error("{repository} {problem}")]
     Content {
         /// `owner/name`, with its folder.
         repository: String,
-        /// What it has not, and what to do.
+        /// What it lacks, and what to do.
         problem: String,
     },
     /// The bytes are not those that the Hub announced.
-    #[error("{file}: {problem}; nothing is kept of it")]
+    #[error("{file}: {problem}; it was deleted")]
     Damaged {
         /// The file.
         file: String,
         /// What differs.
         problem: String,
     },
-    /// There is nowhere to put files.
-    #[error("no home folder to keep models in; set HF_HOME")]
+    /// There is no folder for the cache.
+    #[error("there is no home folder to store models in; set HF_HOME")]
     NoHome,
-    /// `config.json` is not that of a model which this project has.
+    /// `config.json` is not of an architecture that this project implements.
     #[error(transparent)]
     Architecture(#[from] smollm3_recipe::ModelConfigError),
-    /// `adapter_config.json` is not that of an adapter that can be used.
+    /// `adapter_config.json` is not of an adapter that can be used.
     #[error(transparent)]
     Adapter(#[from] smollm3_recipe::PeftError),
-    /// The disk.
-    #[error("{path}: cannot {action}: {source}", path = .path.display())]
-    Io {
-        /// A verb.
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// A file that is written whole, locked or hashed.
+    /// A file or folder cannot be read or written.
     #[error(transparent)]
     Files(#[from] smollm3_files::FilesError),
-    /// The client could not be set up.
+    /// HTTP cannot be set up.
     #[error(transparent)]
     Client(#[from] CorpusError),
-    /// A place on the Hub that nothing can be uploaded to.
+    /// Not a branch of a model.
     #[error(
-        "`{0}`: an upload goes to a branch of a model: write owner/name, and --revision for another branch than main"
+        "`{0}`: uploads go to a branch of a model; write owner/name, and --revision for a branch other than main"
     )]
     Destination(String),
-    /// `HF_HUB_OFFLINE`, and something is to be uploaded.
+    /// `HF_HUB_OFFLINE` is set.
     #[error("HF_HUB_OFFLINE is set; unset it to upload")]
     UploadOffline,
     /// No token.
@@ -146,26 +135,26 @@ pub enum HubError {
         /// The Hub.
         endpoint: String,
     },
-    /// A token that is wrong, or may not write here.
+    /// The token is invalid or may not write here.
     #[error(
         "{endpoint} answered {status}{} to an upload to {repository}: the token ({token}) is not valid or has no write \
-         permission there; make one that has at {endpoint}/settings/tokens", in_brackets(.message)
+         permission there; make one that does at {endpoint}/settings/tokens", in_brackets(.message)
     )]
     MayNotWrite {
         /// `owner/name`.
         repository: String,
         /// The Hub.
         endpoint: String,
-        /// Its answer.
+        /// The HTTP status.
         status: u16,
-        /// Where the token is from.
+        /// Where the token comes from.
         token: &'static str,
-        /// What the Hub says besides.
+        /// What the Hub says.
         message: String,
     },
-    /// The account has no space left.
+    /// The storage quota is used up.
     #[error(
-        "{repository}: the Hub takes no more{}; remove what is not needed, or see {endpoint}/settings/billing",
+        "{repository}: the Hub has no space left for it{}; remove files, or see {endpoint}/settings/billing",
         in_brackets(.message)
     )]
     NoSpace {
@@ -187,10 +176,10 @@ pub enum HubError {
         /// The Hub.
         endpoint: String,
     },
-    /// The name belongs to something that this token does not see as a model.
+    /// The name is taken by something that the token cannot see as a model.
     #[error(
-        "{endpoint} does not create the model {repository}{}: something else has this name, or a model that the token may \
-         not see; take another name", in_brackets(.message)
+        "{endpoint} refuses to create the model {repository}{}: the name is taken, perhaps by a model that the token may not \
+         see; choose another", in_brackets(.message)
     )]
     Taken {
         /// `owner/name`.
@@ -201,18 +190,18 @@ pub enum HubError {
         message: String,
     },
     /// A folder that cannot be uploaded as a model.
-    #[error("{folder} is no checkpoint: {problem}", folder = .folder.display())]
+    #[error("{folder} is not a checkpoint: {problem}", folder = .folder.display())]
     NoCheckpoint {
         /// The folder.
         folder: PathBuf,
         /// What is missing, and what to do.
         problem: String,
     },
-    /// Progress of an upload said stop.
-    #[error("stopped; the same command sends what is missing")]
+    /// The report of an upload stopped it.
+    #[error("stopped; the same command uploads the rest")]
     UploadInterrupted,
-    /// Progress said stop.
-    #[error("stopped; what has come is kept, and the same command goes on from there")]
+    /// The report of a download stopped it.
+    #[error("stopped; what was fetched is kept, and the same command continues from there")]
     Interrupted,
 }
 
@@ -225,10 +214,4 @@ pub(crate) fn in_brackets(message: &str) -> String {
         "" => String::new(),
         message => format!(" ({message})"),
     }
-}
-
-/// For `map_err` on file operations.
-pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {
-    let path = path.to_owned();
-    move |source| HubError::Io { action, path, source }
 }

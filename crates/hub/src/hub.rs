@@ -1,4 +1,4 @@
-//! From an id to a folder.
+//! Models on the Hub as folders on this machine.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -7,21 +7,22 @@ use std::path::PathBuf;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Client;
 use smollm3_corpus::fetch::FetchProgress;
-use smollm3_corpus::remote::{Fault, RemoteClient, RetryPolicy};
+use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
+use smollm3_files::io;
 use smollm3_recipe::{HubId, ModelConfig, PEFT_CONFIG};
 use url::Url;
 
 use crate::api::{Api, FileInfo, Listing, Trouble, asking};
 use crate::blob;
 use crate::cache::{Cache, inside, is_commit};
-use crate::error::{HubError, Result, io};
+use crate::error::{HubError, Result};
 use crate::wanted::{ADAPTER, CONFIG, INDEX, SINGLE, TOKENIZER, Wanted, shards};
 
-/// Small files under way at once, and files of weights, each of which has several ranges under way.
+/// Maximum number of small files in flight, and of weight files, each of which has several ranges in flight.
 const SMALL_AT_ONCE: usize = 8;
 const LARGE_AT_ONCE: usize = 2;
 
-/// The Hub as the environment names it, and the cache.
+/// The Hub and the cache, as the environment names them.
 pub struct Hub {
     remote: RemoteClient,
     asking: Client,
@@ -35,35 +36,33 @@ pub struct Hub {
 pub struct Snapshot {
     /// Its folder.
     pub folder: PathBuf,
-    /// What it is of.
+    /// The model.
     pub id: HubId,
-    /// The commit that the revision stood for.
+    /// The commit of the revision.
     pub commit: String,
-    /// Bytes that were fetched for it now.
+    /// Number of bytes fetched now.
     pub fetched: u64,
 }
 
-/// Told how far a fetch is; `false` stops it.
+/// Called with the progress of a download; `false` stops it.
 pub type Report<'a> = dyn FnMut(FetchProgress) -> bool + 'a;
 
 impl Hub {
-    /// The Hub and the cache of the process's environment: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME`,
+    /// Reads the environment of the process: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME`,
     /// `HF_HUB_CACHE`, `HF_HUB_OFFLINE`.
     ///
     /// # Errors
-    /// HTTP cannot be set up, `HF_ENDPOINT` is no URL, or there is no home folder.
+    /// HTTP cannot be set up, `HF_ENDPOINT` is not a URL, or there is no home folder.
     pub fn new() -> Result<Self> {
         Self::of(RemoteClient::new(RetryPolicy::default())?)
     }
 
-    /// Those of a client's environment.
+    /// Reads the environment of `remote`.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn of(remote: RemoteClient) -> Result<Self> {
-        let endpoint = remote.hub_endpoint().map_err(|fault| match fault {
-            Fault::Lasting(message) | Fault::Passing(message, _) => HubError::Request(message),
-        })?;
+        let endpoint = remote.hub_endpoint().map_err(Trouble::Fault)?;
         let named = remote
             .variable("HF_HUB_CACHE")
             .or_else(|| remote.variable("HUGGINGFACE_HUB_CACHE"));
@@ -96,18 +95,18 @@ impl Hub {
         self.offline
     }
 
-    /// The part of the cache that a model has.
+    /// The cache of a model's repository.
     pub fn cache(&self, id: &HubId) -> Cache {
         Cache::new(&self.root, &id.repository)
     }
 
-    /// The folder of a model with what is wanted of it, fetched where it is not in the cache; of the commit `pinned` if that
-    /// is given, else of the one that its revision stands for now. Where the Hub cannot be reached, what the revision stood
-    /// for last is taken if it is there.
+    /// The folder of a model with the files `wanted`, downloaded if they are not in the cache: at the commit `pinned` if
+    /// given, else at the current commit of its revision. If the Hub cannot be reached, the commit when last seen is used,
+    /// provided that the cache has it.
     ///
     /// # Errors
-    /// The Hub refuses or cannot be reached, the repository has not what is wanted, a file is damaged, or the cache cannot
-    /// be written to. What has come stays.
+    /// The Hub refuses or cannot be reached, the repository lacks what is wanted, a file is damaged, or the cache cannot
+    /// be written. What was downloaded is kept.
     pub fn snapshot(
         &self,
         id: &HubId,
@@ -128,14 +127,14 @@ impl Hub {
             return Ok(found(revision, 0));
         }
         let missing = match &known {
-            None => Some(format!("`{revision}` was never fetched")),
+            None => Some(format!("`{revision}` has never been fetched")),
             Some(commit) => cache.missing(id, commit, wanted).map(|name| format!("no {name}")),
         };
         let usable = known.as_deref().filter(|_| missing.is_none());
         if self.offline {
-            return match (usable, missing) {
-                (Some(commit), _) => Ok(found(commit, 0)),
-                (None, missing) => Err(HubError::Offline {
+            return match usable {
+                Some(commit) => Ok(found(commit, 0)),
+                None => Err(HubError::Offline {
                     id: id.to_string(),
                     cache: cache.folder(),
                     missing: missing.unwrap_or_default(),
@@ -144,21 +143,20 @@ impl Hub {
         }
         let api = self.api(&id.repository);
         self.remote.block_on(async {
-            let listing = match (api.listing(revision, usable.is_some()).await, usable) {
-                (Ok(listing), _) => listing,
-                (Err(Trouble::Fault(fault)), Some(commit)) => {
-                    let (Fault::Lasting(problem) | Fault::Passing(problem, _)) = fault;
-                    tracing::warn!(
-                        problem,
-                        commit,
-                        "the Hub cannot be asked; taking the commit that {id} was when last fetched"
-                    );
-                    return Ok(found(commit, 0));
-                }
-                (Err(Trouble::Refused(error)), _) => return Err(error),
-                (Err(Trouble::Fault(Fault::Lasting(problem) | Fault::Passing(problem, _))), None) => {
-                    return Err(HubError::Request(problem));
-                }
+            let listing = match usable {
+                None => api.listing(revision).await?,
+                Some(commit) => match api.listing_once(revision).await {
+                    Err(Trouble::Fault(fault)) => {
+                        let problem = HubError::from(Trouble::Fault(fault)).to_string();
+                        tracing::warn!(
+                            problem,
+                            commit,
+                            "the Hub cannot be reached; using {id} at the commit when last fetched"
+                        );
+                        return Ok(found(commit, 0));
+                    }
+                    answer => answer?,
+                },
             };
             let commit = listing.commit.clone();
             let mut fetched = 0;
@@ -166,7 +164,6 @@ impl Hub {
                 let fetch = Fetch {
                     api: &api,
                     cache: &cache,
-                    policy: self.remote.policy(),
                     id,
                     wanted,
                     listing: &listing,
@@ -177,18 +174,17 @@ impl Hub {
                 fetch.run().await?;
                 fetched = fetch.fetched.get();
             }
-            // Last: what a branch stood for before stays usable until the new is whole.
+            // Last, so that the old commit of a branch stays usable until the new one is complete.
             cache.remember(revision, &commit);
             Ok(found(&commit, fetched))
         })
     }
 }
 
-/// A snapshot on its way.
+/// The download of a snapshot.
 struct Fetch<'a> {
     api: &'a Api<'a>,
     cache: &'a Cache,
-    policy: &'a RetryPolicy,
     id: &'a HubId,
     wanted: Wanted,
     listing: &'a Listing,
@@ -218,7 +214,7 @@ impl Fetch<'_> {
         }
         self.files(&names, SMALL_AT_ONCE).await?;
         if self.wanted.config && !is_adapter {
-            // Before gigabytes come.
+            // Before gigabytes are downloaded.
             ModelConfig::from_hf_file(&self.local(CONFIG))?;
         }
         if self.wanted.weights {
@@ -228,8 +224,8 @@ impl Fetch<'_> {
                 true => {
                     let index = self.local(INDEX);
                     let text = fs::read_to_string(&index).map_err(io("read", &index))?;
-                    let names = shards(&text)
-                        .ok_or_else(|| self.lacks(format!("has a {INDEX} that names no files")))?;
+                    let names =
+                        shards(&text).ok_or_else(|| self.lacks(format!("has a malformed {INDEX}")))?;
                     names.iter().map(|name| self.path(name)).collect()
                 }
             };
@@ -244,7 +240,7 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// Brings files of the commit into the cache, several at a time.
+    /// Downloads files of the commit into the cache, several at a time.
     async fn files(&self, names: &[String], at_once: usize) -> Result<()> {
         let missing: Vec<&String> = names
             .iter()
@@ -267,7 +263,7 @@ impl Fetch<'_> {
         };
         stream::iter(&infos)
             .map(|info| async move {
-                let came = blob::fetch(self.api, self.cache, info, self.policy, &kept).await?;
+                let came = blob::fetch(self.api, self.cache, info, &kept).await?;
                 self.cache.link(&self.listing.commit, &info.name, &info.etag)?;
                 let mut progress = self.progress.get();
                 progress.files += 1;
@@ -280,26 +276,25 @@ impl Fetch<'_> {
             .await
     }
 
-    /// Whether it is an adapter of PEFT, whose base is another model.
+    /// Whether it is a PEFT adapter, whose base is another model.
     fn is_adapter(&self) -> bool {
         let model = self.wanted.config || self.wanted.weights;
         model && self.has(PEFT_CONFIG) && !self.has(SINGLE) && !self.has(INDEX)
     }
 
-    /// What cannot be done without.
+    /// Checks that indispensable files are there.
     fn check(&self) -> Result<()> {
         if self.is_adapter() {
-            let complete = !self.wanted.weights || self.has(ADAPTER);
-            return match complete {
+            return match !self.wanted.weights || self.has(ADAPTER) {
                 true => Ok(()),
                 false => Err(self.lacks(format!(
-                    "is an adapter without {ADAPTER}; save it again in Python with a newer PEFT, which writes safetensors"
+                    "is an adapter without {ADAPTER}; save it again with a newer PEFT, which writes safetensors"
                 ))),
             };
         }
         if self.wanted.config && !self.has(CONFIG) {
             return Err(self.lacks(format!(
-                "has no {CONFIG}: it is no checkpoint that transformers reads"
+                "has no {CONFIG}: it is not a checkpoint that transformers can load"
             )));
         }
         if self.wanted == Wanted::TOKENIZER && !self.has(TOKENIZER) {

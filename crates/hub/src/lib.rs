@@ -1,4 +1,4 @@
-//! Models on the Hugging Face Hub, as folders on this machine; folders of this machine, as models there.
+//! Downloads models from the Hugging Face Hub, and uploads checkpoints to it.
 //!
 //! ```text
 //! owner/name@revision ─ api ─ commit, names ─ wanted ─ blob ─ ranges, hash ─ cache ─ snapshots/COMMIT
@@ -6,12 +6,11 @@
 //!                              recipe ─ hub_folders, hub.json ─────────────────┘
 //! ```
 //!
-//! The cache is the one of Python's `huggingface_hub`, file for file: what one has fetched, the other finds. Fetched is
-//! what this project reads: configuration, tokenizer, templates, safetensors. All files are of the commit that the
-//! revision stood for at the beginning; a commit that is complete in the cache costs no request.
+//! The cache has the layout of Python's `huggingface_hub`: each finds what the other has downloaded. Only what this project
+//! reads is downloaded: configuration, tokenizer, templates, safetensors. All files are from the commit of the revision at
+//! the start; a commit that is complete in the cache costs no request.
 //!
-//! The other way: [`checkpoint_files`] are those of a folder that make a model, [`Hub::upload`] brings them to a branch as one
-//! commit.
+//! Uploads: [`checkpoint_files`] lists the files of a folder that make a model, [`Hub::upload`] commits them to a branch.
 //!
 //! Why not the `hf-hub` crate: docs/decisions.md.
 

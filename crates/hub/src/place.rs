@@ -1,6 +1,6 @@
-//! What is typed where a folder of a checkpoint goes.
+//! Arguments that name a checkpoint's folder or a model on the Hub.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use smollm3_recipe::HubId;
 
@@ -8,8 +8,8 @@ use crate::error::{HubError, Result};
 use crate::hub::{Hub, Report, Snapshot};
 use crate::wanted::Wanted;
 
-/// The model on the Hub that `text` names, unless there is a folder or a file of this name below `base`: that is taken
-/// first, as Python's libraries do.
+/// The model on the Hub that `text` names, unless a folder or file of this name exists below `base`: paths take precedence,
+/// as in Python's libraries.
 pub fn folder_or_hub(text: &str, base: &Path) -> Option<HubId> {
     match !HubId::is_explicit(text) && base.join(text).exists() {
         true => None,
@@ -17,10 +17,10 @@ pub fn folder_or_hub(text: &str, base: &Path) -> Option<HubId> {
     }
 }
 
-/// The folder of the model that `text` names, which [`folder_or_hub`] has taken for an id.
+/// The folder of the model that `text` names, fetched if need be; `id` is from [`folder_or_hub`].
 ///
 /// # Errors
-/// As [`Hub::snapshot`]. Where `text` can be a path that is misspelt, the message has both readings.
+/// As [`Hub::snapshot`]. Where `text` may be a misspelt path, the message gives both readings.
 pub fn fetched(
     hub: &Hub,
     text: &str,
@@ -33,25 +33,18 @@ pub fn fetched(
     hub.snapshot(id, pinned, wanted, report)
         .map_err(|error| match error {
             HubError::Interrupted => error,
-            // It is a model of the Hub, beyond doubt.
+            // Certainly a model on the Hub.
             error if HubId::is_explicit(text) || pinned.is_some() => error,
             error @ (HubError::Gated { .. }
             | HubError::NoRevision { .. }
             | HubError::Content { .. }
             | HubError::Damaged { .. }
             | HubError::Architecture(_)
-            | HubError::Io { .. }) => error,
+            | HubError::Files(_)) => error,
             cause => HubError::Neither {
                 text: text.to_owned(),
-                folder: folder(base, text),
+                folder: base.strip_prefix(".").unwrap_or(base).join(text),
                 cause: Box::new(cause),
             },
         })
-}
-
-fn folder(base: &Path, text: &str) -> PathBuf {
-    match base.as_os_str().is_empty() || base == Path::new(".") {
-        true => PathBuf::from(text),
-        false => base.join(text),
-    }
 }

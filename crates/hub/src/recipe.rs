@@ -1,21 +1,22 @@
-//! What a recipe names on the Hub, found or fetched, and pinned.
+//! The models on the Hub that a recipe names: located, fetched, pinned.
 //!
-//! The commits that a run began with are in `hub.json` of its folder, by model (`owner/name@revision`). The same run
-//! goes on with them wherever the branches have moved; each of its checkpoints has a copy of the file.
+//! `hub.json` in a run's folder has the commits that it began with, by model (`owner/name@revision`). The run continues with
+//! them even if the branches have moved; each checkpoint has a copy of the file.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use smollm3_corpus::fetch::FetchProgress;
-use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::atomic_file::write_json;
+use smollm3_files::io;
 use smollm3_recipe::{
     AdapterFolders, Model, PeftConfig, Recipe, StageData, Start, TemplateChoice, Tokenizer,
 };
 
 use crate::adapter::{AdapterBase, adapter_base};
 use crate::cache::Origin;
-use crate::error::{HubError, Result, io};
+use crate::error::{HubError, Result};
 use crate::hub::{Hub, Report, Snapshot};
 use crate::place::{fetched, folder_or_hub};
 use crate::wanted::Wanted;
@@ -26,31 +27,32 @@ pub const PINS: &str = "hub.json";
 /// Commits by model, `owner/name` or `owner/name@revision`.
 pub type Pins = BTreeMap<String, String>;
 
-/// How much of the models a command needs.
+/// What a command needs of the models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Their architecture: `plan`.
+    /// Their architecture (`plan`).
     Config,
-    /// Architecture, tokenizer and templates: `data prepare`.
+    /// Architecture, tokenizer and templates (`data prepare`).
     Text,
-    /// All: `run`.
+    /// Everything (`run`).
     Weights,
 }
 
-/// What became of one text.
+/// Where a named model was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Located {
-    /// A folder of this name, which comes first.
+    /// A folder of this name, which takes precedence.
     Folder(PathBuf),
-    /// A model of the Hub.
+    /// A model on the Hub.
     Hub(Snapshot),
 }
 
-/// Puts the folders of all models of the Hub that `recipe` names into its `hub_folders`, and returns their commits. `hub`
-/// is opened if it is needed, also for the models that adapters (PEFT) are of; `report` gets each model's name with its progress, `located` what each text turned out to be.
+/// Sets the recipe's `hub_folders` to the folders of all models on the Hub that it names, base models of adapters (PEFT)
+/// included, and returns their commits. `hub` is called if a model is needed; `report` gets the progress of each model,
+/// `located` where each was found.
 ///
 /// # Errors
-/// One of them cannot be had, with the key that names it.
+/// A model cannot be found or fetched; the error has the key that names it.
 pub fn locate(
     recipe: &mut Recipe,
     depth: Depth,
@@ -61,10 +63,7 @@ pub fn locate(
 ) -> Result<Pins> {
     let most = match depth {
         Depth::Config => Wanted::CONFIG,
-        Depth::Text => Wanted {
-            weights: false,
-            ..Wanted::MODEL
-        },
+        Depth::Text => Wanted::TEXT,
         Depth::Weights => Wanted::MODEL,
     };
     let mut found = Locator {
@@ -100,19 +99,18 @@ pub fn locate(
     Ok(found.commits)
 }
 
-/// Checkpoints that may turn out to be adapters, by text, and the key that names each.
+/// Checkpoints that may be adapters, each with the first key that names it.
 fn adapters(recipe: &Recipe) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for (key, start) in recipe.outside_checkpoints() {
         if let Some(text) = start.outside() {
-            // The first key that names it is the one to tell of.
             found.entry(text.to_owned()).or_insert(key);
         }
     }
     found
 }
 
-/// What models of a recipe are found with.
+/// Locates the models of a recipe.
 struct Locator<'a> {
     pins: &'a Pins,
     hub: &'a dyn Fn() -> Result<Hub>,
@@ -124,7 +122,7 @@ struct Locator<'a> {
 }
 
 impl Locator<'_> {
-    /// The folder of what `text` names, fetched where it is not on this machine.
+    /// The folder of the model that `text` names, fetched if it is not on this machine.
     fn folder(&mut self, text: &str, key: &str, wanted: Wanted) -> Result<PathBuf> {
         let Some(id) = folder_or_hub(text, &self.directory) else {
             let folder = self.directory.join(text);
@@ -135,17 +133,21 @@ impl Locator<'_> {
             Some(hub) => hub,
             None => self.opened.insert((self.hub)()?),
         };
-        // Other spellings of the same model are of the same commit.
+        // Other spellings of the same model get the same commit.
         let model = id.model();
-        let pinned = self
-            .pins
-            .get(&model)
-            .or_else(|| self.commits.get(&model))
-            .cloned();
+        let pinned = self.pins.get(&model).or_else(|| self.commits.get(&model));
         let tell = &mut self.report;
         let report: &mut Report<'_> = &mut |progress| tell(text, progress);
-        let snapshot = fetched(hub, text, &self.directory, &id, pinned.as_deref(), wanted, report)
-            .map_err(|error| in_recipe(key, error))?;
+        let snapshot = fetched(
+            hub,
+            text,
+            &self.directory,
+            &id,
+            pinned.map(String::as_str),
+            wanted,
+            report,
+        )
+        .map_err(|error| in_recipe(key, error))?;
         (self.located)(text, &Located::Hub(snapshot.clone()));
         self.commits.insert(model, snapshot.commit);
         Ok(snapshot.folder)
@@ -162,7 +164,7 @@ fn in_recipe(key: &str, error: HubError) -> HubError {
     }
 }
 
-/// What a recipe names on the Hub: by text, the first key that names it and what is wanted of it.
+/// The models on the Hub that a recipe names: the first key that names each, and what is wanted of it.
 fn names(recipe: &Recipe) -> BTreeMap<String, (String, Wanted)> {
     let mut names: BTreeMap<String, (String, Wanted)> = BTreeMap::new();
     let mut add = |text: &str, key: String, wanted: Wanted| {
@@ -202,39 +204,39 @@ fn names(recipe: &Recipe) -> BTreeMap<String, (String, Wanted)> {
     names
 }
 
-/// The commits that a run's folder or a checkpoint has on record.
+/// The commits recorded in the folder of a run or a checkpoint.
 ///
 /// # Errors
-/// The file is there and cannot be read.
+/// The file exists and cannot be read.
 pub fn read_pins(folder: &Path) -> Result<Pins> {
     let path = folder.join(PINS);
     match std::fs::read(&path) {
-        // A file in the place of the folder is named by whoever writes there.
+        // That the folder is a file is reported when something is written there.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(Pins::new())
         }
-        Err(error) => Err(io("read", &path)(error)),
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| io("read", &path)(error.into())),
+        read => {
+            let pins = read.and_then(|text| Ok(serde_json::from_slice(&text)?));
+            Ok(pins.map_err(io("read", &path))?)
+        }
     }
 }
 
-/// Records commits in a folder; nothing where there are none.
+/// Records commits in a folder; writes nothing if there are none.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_pins(folder: &Path, pins: &Pins) -> Result<()> {
-    if pins.is_empty() {
-        return Ok(());
+    if !pins.is_empty() {
+        write_json(&folder.join(PINS), pins)?;
     }
-    // Strings by strings: JSON holds them.
-    let text = serde_json::to_string_pretty(pins).unwrap_or_default() + "\n";
-    Ok(write_atomically(&folder.join(PINS), text.as_bytes())?)
+    Ok(())
 }
 
-/// The commits that a checkpoint was made from: of a snapshot in the cache its own, else those on record in its folder.
+/// The commits that a checkpoint was made from: its own if it is a snapshot in the cache, else those recorded in its folder.
 ///
 /// # Errors
-/// What is on record cannot be read.
+/// The record cannot be read.
 pub fn commits_of(folder: &Path) -> Result<Pins> {
     match Origin::of(folder) {
         Some(origin) => Ok(Pins::from([(origin.repository, origin.commit)])),

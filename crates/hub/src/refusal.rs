@@ -1,21 +1,21 @@
-//! What the Hub means by an answer that is none, and what to do about it.
+//! What an HTTP error of the Hub means, and what to do about it.
 //!
-//! Source: `hf_raise_for_status` of `huggingface_hub`. The header `X-Error-Code` tells cases apart that share a status; to a
-//! request without a token, a model that is missing and one that is private look the same.
+//! Source: `hf_raise_for_status` of `huggingface_hub`. The header `X-Error-Code` distinguishes cases that share a status. To a
+//! request without a token, a missing model and a private one look the same.
 
 use reqwest::Response;
 use reqwest::header::HeaderName;
 use smollm3_corpus::remote::Fault;
 
-use crate::api::{Api, Trouble, text};
-use crate::error::HubError;
+use crate::api::{Api, Asked, Trouble, text};
+use crate::error::{HubError, in_brackets};
 
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
 pub(crate) const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
 
 impl Api<'_> {
-    /// What an answer that is none means, and what to do.
-    pub(crate) fn check(&self, response: &Response, revision: &str) -> Result<(), Trouble> {
+    /// Turns an HTTP error into its meaning.
+    pub(crate) fn check(&self, response: &Response, revision: &str) -> Asked<()> {
         let status = response.status();
         if status.is_success() {
             return Ok(());
@@ -58,10 +58,7 @@ impl Api<'_> {
 
     fn fault(&self, response: &Response, message: &str) -> Trouble {
         let host = response.url().host_str().unwrap_or_default();
-        let mut text = format!("{host} answered {}", response.status());
-        if !message.is_empty() {
-            text = format!("{text} ({message})");
-        }
+        let text = format!("{host} answered {}{}", response.status(), in_brackets(message));
         Trouble::Fault(Fault::of_status(text, response.status(), response.headers()))
     }
 
@@ -69,8 +66,8 @@ impl Api<'_> {
         let given = |name| self.remote.variable(name).is_some();
         match (given("HF_TOKEN"), given("HF_TOKEN_PATH")) {
             (true, _) => "HF_TOKEN",
-            (false, true) => "the file that HF_TOKEN_PATH names",
-            (false, false) => "the file `token` of Hugging Face's folder",
+            (false, true) => "the file at HF_TOKEN_PATH",
+            (false, false) => "the file `token` in Hugging Face's folder",
         }
     }
 }

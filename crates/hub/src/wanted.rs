@@ -1,9 +1,8 @@
-//! Which files of a repository this project reads.
+//! The files of a repository that this project reads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde_json::Value;
 use smollm3_recipe::{ADAPTER_FOLDER, PEFT_CONFIG, TOKENIZER_FILES};
 use smollm3_records::WRITTEN_RECIPE;
 
@@ -16,7 +15,7 @@ pub(crate) const SINGLE: &str = "model.safetensors";
 /// The weights of an adapter.
 pub(crate) const ADAPTER: &str = "adapter_model.safetensors";
 
-/// Kinds of files.
+/// Which files of a model are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// `config.json`.
@@ -34,20 +33,25 @@ impl Wanted {
         tokenizer: false,
         weights: false,
     };
-    /// The tokenizer and templates alone.
+    /// Tokenizer and templates.
     pub const TOKENIZER: Self = Self {
         config: false,
         tokenizer: true,
         weights: false,
     };
-    /// A model that can be used.
+    /// `config.json`, tokenizer and templates.
+    pub const TEXT: Self = Self {
+        weights: false,
+        ..Self::MODEL
+    };
+    /// A complete model.
     pub const MODEL: Self = Self {
         config: true,
         tokenizer: true,
         weights: true,
     };
 
-    /// What either wants.
+    /// The union.
     pub fn or(self, other: Self) -> Self {
         Self {
             config: self.config || other.config,
@@ -56,7 +60,7 @@ impl Wanted {
         }
     }
 
-    /// What both want.
+    /// The intersection.
     pub fn and(self, other: Self) -> Self {
         Self {
             config: self.config && other.config,
@@ -65,7 +69,7 @@ impl Wanted {
         }
     }
 
-    /// The files with fixed names, weights apart; a repository has some of them.
+    /// The files with fixed names, without the weights. A repository may lack some.
     pub(crate) fn names(self) -> Vec<&'static str> {
         let mut names = Vec::new();
         if self.config {
@@ -82,8 +86,8 @@ impl Wanted {
     }
 }
 
-/// Whether a file of a repository is one that a checkpoint consists of, or tells how it was made: of two checkpoints' such
-/// files no model can be made. Adapters count where transformers looks for them as well as in their folder.
+/// Whether a file belongs to one checkpoint, as its weights, configuration, tokenizer or recipe do: such files of two
+/// checkpoints must not mix. Adapters count in their folder and where transformers looks for them.
 pub(crate) fn is_of_checkpoint(name: &str) -> bool {
     let is_shard = name.starts_with("model-") && name.contains("-of-") && name.ends_with(".safetensors");
     let in_adapter = name
@@ -97,21 +101,13 @@ pub(crate) fn is_of_checkpoint(name: &str) -> bool {
 
 #[derive(Deserialize)]
 struct Index {
-    weight_map: std::collections::BTreeMap<String, Value>,
+    weight_map: BTreeMap<String, String>,
 }
 
-/// The files that `model.safetensors.index.json` names; `None` where it is none, or leads out of its folder.
+/// The files that `model.safetensors.index.json` names; `None` if it is malformed or points outside its folder.
 pub(crate) fn shards(index: &str) -> Option<BTreeSet<String>> {
     let index: Index = serde_json::from_str(index).ok()?;
-    let names: Option<BTreeSet<String>> = index
-        .weight_map
-        .into_values()
-        .map(|name| match name {
-            Value::String(name) if !name.contains(['/', '\\']) && name.ends_with(".safetensors") => {
-                Some(name)
-            }
-            _ => None,
-        })
-        .collect();
-    names.filter(|names| !names.is_empty())
+    let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    let is_plain = |name: &String| !name.contains(['/', '\\']) && name.ends_with(".safetensors");
+    (!names.is_empty() && names.iter().all(is_plain)).then_some(names)
 }

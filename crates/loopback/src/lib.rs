@@ -1,12 +1,12 @@
-//! Which names a server for this machine alone answers to.
+//! The host names that a server for this machine answers to.
 //!
-//! A web page can let its own name point to 127.0.0.1 once it is loaded, and then reads whatever is served there as its
-//! own (DNS rebinding). The browser still sends the page's name in the header `Host`, so a server for this machine alone
-//! refuses all names but this machine's.
+//! A web page can make its own name resolve to 127.0.0.1 once it is loaded, and then read what is served there (DNS
+//! rebinding). The browser still sends the page's name in the `Host` header, so a server for this machine refuses all other
+//! names.
 
 use std::net::IpAddr;
 
-/// The name in a `Host` header, without port and brackets.
+/// The name in a `Host` header, without its port and brackets.
 pub fn name_of(host: &str) -> &str {
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let name = match host.rsplit_once(':') {

@@ -20,11 +20,15 @@
 //! A job of several ranks opens its run by [`open_as`] and gives it to [`run_stages`] on each of them.
 
 mod error;
+mod explain;
+mod facts;
 mod prepare;
 mod push;
 mod run;
 mod uploader;
 
 pub use error::{PipelineError, Result};
-pub use prepare::{prepare, prepared_data};
+pub use explain::{ExplainedRow, explain_row};
+pub use facts::{facts, found_data};
+pub use prepare::prepare;
 pub use run::{open_as, run, run_stages};

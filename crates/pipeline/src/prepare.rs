@@ -45,7 +45,7 @@ pub fn prepare(recipe: &mut Recipe, listener: &mut dyn Listener) -> Result<()> {
 ///
 /// # Errors
 /// The data are damaged.
-pub fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedData>> {
+pub(crate) fn prepared_data(recipe: &Recipe, stage: &Stage) -> Result<Option<PreparedData>> {
     Ok(match &stage.data {
         StageData::MidTrain(_) | StageData::Sft(_) => smollm3_sft::prepared_data(recipe, stage)?,
         StageData::Apo(_) => smollm3_apo::prepared_data(recipe, stage),

@@ -1,12 +1,12 @@
-//! An answer taken apart as it comes: what was thought, what is said, which functions are called.
+//! An incremental parser that splits an answer into thought, content and tool calls.
 //!
-//! Tags may be cut anywhere between pieces, so text is held back while it may be the beginning of one. White space around
-//! thoughts and calls belongs to the format, not to the text, and is dropped; all else comes out as it went in.
+//! A tag may be split between pieces, so text is held back while it may be the start of one. White space around thoughts and
+//! calls is part of the format and dropped; all other text passes unchanged.
 
 use crate::tool_call;
 use crate::wire::ToolCall;
 
-/// Begins a thought.
+/// The start of a thought.
 pub(crate) const THINK: &str = "<think>";
 const END_THINK: &str = "</think>";
 
@@ -20,29 +20,29 @@ pub(crate) enum Part {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing was said yet.
+    /// Nothing but white space so far.
     Start,
     Thinking,
     Saying,
     Calling,
 }
 
-/// An answer as it grows.
+/// The state of the parser.
 #[derive(Debug)]
 pub(crate) struct Answer {
     state: State,
-    /// Whether functions may be called.
+    /// Whether there are tools to call.
     may_call: bool,
     calls: usize,
-    /// Whether white space that comes next is part of the format.
+    /// Whether white space at this point is part of the format.
     fresh: bool,
-    /// Whether nothing was shown yet.
+    /// Whether nothing was emitted so far.
     silent: bool,
     held: String,
 }
 
 impl Answer {
-    /// An answer after a prompt that has opened a thought already, or not.
+    /// `thinking`: whether the prompt has opened a thought.
     pub fn new(thinking: bool, may_call: bool) -> Self {
         Self {
             state: if thinking { State::Thinking } else { State::Start },
@@ -54,12 +54,12 @@ impl Answer {
         }
     }
 
-    /// How many functions were called so far.
+    /// Number of tool calls so far.
     pub fn calls(&self) -> usize {
         self.calls
     }
 
-    /// Adds text; returns what is certain now.
+    /// Adds text; returns the parts that are certain now.
     pub fn push(&mut self, piece: &str) -> Vec<Part> {
         self.held.push_str(piece);
         let mut parts = Vec::new();
@@ -67,7 +67,7 @@ impl Answer {
         parts
     }
 
-    /// The answer has ended: what was held back is all there is. An answer without anything is an empty text.
+    /// Ends the answer and returns what was held back; empty content if the answer was empty.
     pub fn finish(&mut self) -> Vec<Part> {
         let mut parts = Vec::new();
         let held = std::mem::take(&mut self.held);
@@ -82,7 +82,7 @@ impl Answer {
         parts
     }
 
-    /// Takes the next step; whether another may follow.
+    /// Takes one step; returns whether another may follow.
     fn advance(&mut self, parts: &mut Vec<Part>) -> bool {
         match self.state {
             State::Start => {
@@ -136,7 +136,7 @@ impl Answer {
         self.fresh = true;
     }
 
-    /// Shows text, white space at a fresh beginning left out.
+    /// Emits text without the white space of the format.
     fn show(&mut self, parts: &mut Vec<Part>, text: &str, part: fn(String) -> Part) {
         let text = if self.fresh { text.trim_start() } else { text };
         if !text.is_empty() {
@@ -146,7 +146,7 @@ impl Answer {
         }
     }
 
-    /// Shows what neither belongs to `tag` nor is white space before it. No further step follows.
+    /// Emits what is neither a prefix of `tag` nor white space before it. No further step follows.
     fn show_certain(&mut self, parts: &mut Vec<Part>, tag: &str, part: fn(String) -> Part) -> bool {
         let begun = (1..tag.len())
             .rev()
@@ -158,7 +158,7 @@ impl Answer {
         false
     }
 
-    /// A call, or the text as it stands if it is none.
+    /// Emits a call, or the text itself if it is not one.
     fn call(&mut self, parts: &mut Vec<Part>, body: &str, close: &str) {
         self.silent = false;
         match tool_call::parse(body, self.calls) {

@@ -1,19 +1,19 @@
-//! The rows of a request in batches: what is computed at once is bounded, and little of it is padding.
+//! Splits the rows of a request into batches of bounded size with little padding.
 //!
-//! The rows of a batch are padded to the longest prompt and kept to the last token, so a batch costs its number of rows times its
-//! longest row. Rows go by length, the shortest first, until the next one would cost too much.
+//! The rows of a batch are padded to the longest prompt and kept until the last token, so a batch costs its number of rows
+//! times its longest row. Rows are sorted by length and added until the next one would exceed the budget.
 
-/// What a batch may have.
+/// The limits of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
     /// Rows.
     pub rows: usize,
-    /// Rows times the longest of them, prompt and new tokens together; a single row may have more.
+    /// Rows times the longest of them, prompt and new tokens; a single row may exceed it.
     pub tokens: usize,
 }
 
-/// The rows with prompts of these `lengths` in batches, each row `new_tokens` longer in the end. At most half of the
-/// tokens of a batch's prompts are padding.
+/// Batches of rows with prompts of these `lengths`, to which `new_tokens` are added. At most half of the prompt tokens of a
+/// batch are padding.
 pub(crate) fn batches(lengths: &[usize], new_tokens: usize, budget: Budget) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|row| lengths[*row]);

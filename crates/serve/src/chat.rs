@@ -1,4 +1,4 @@
-//! `/v1/chat/completions`: the assistant's next turn, its thoughts and calls apart from what it says.
+//! `/v1/chat/completions`: the assistant's next turn, split into thought, content and tool calls.
 
 use std::sync::Arc;
 
@@ -8,22 +8,21 @@ use smollm3_inference::Continuation;
 
 use crate::answer::{Answer, Part, THINK};
 use crate::messages::{conversation, refused};
-use crate::reply::Reply;
-use crate::shared::{Shared, now, response_id};
+use crate::reply::{Head, Reply};
+use crate::shared::Shared;
 use crate::wire::{
-    ChatChoice, ChatCompletion, ChatDelta, ChatPiece, ChatRequest, Checked, Fields, FinishReason, Options,
-    Refusal, Usage,
+    ChatChoice, ChatDelta, ChatPiece, ChatRequest, Checked, Fields, FinishReason, Options, Refusal, Usage,
 };
 use crate::worker::{Event, Work};
 
-/// What is computed for a request, and how it is answered.
+/// Reads a request: what to compute, and how to reply.
 pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, ChatReply)> {
     let request = ChatRequest::read(fields, &shared.sampling())?;
     shared.check_model(request.model.as_deref())?;
     let Some(template) = &shared.model.template else {
         return Err(Refusal::field(
             "messages",
-            "cannot be used: the checkpoint has no chat template; ask /v1/completions, or put a chat_template.jinja into it",
+            "cannot be used: the checkpoint has no chat template; use /v1/completions, or add a chat_template.jinja",
         ));
     };
     let conversation = conversation(&request)?;
@@ -35,10 +34,8 @@ pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, Ch
     let n = request.options.n;
     let prompts = vec![prompt];
     shared.check_prompts("messages", &prompts, n)?;
-    let max_new_tokens = match request.options.max_tokens {
-        Some(asked) => asked,
-        None => shared.room(&prompts, n),
-    };
+    let max_new_tokens = request.options.max_tokens;
+    let max_new_tokens = max_new_tokens.unwrap_or_else(|| shared.room(&prompts, n));
     shared.check_new_tokens(&prompts, n, max_new_tokens)?;
 
     // Some templates open the thought themselves.
@@ -46,9 +43,7 @@ pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, Ch
     let kwargs = &conversation.template_kwargs;
     let may_call = conversation.tools.is_some() || kwargs.contains_key("xml_tools");
     let reply = ChatReply {
-        shared: Arc::clone(shared),
-        id: response_id("chatcmpl"),
-        created: now(),
+        head: Head::new(shared, "chatcmpl"),
         prompt_tokens: prompts.iter().map(Vec::len).sum(),
         answers: (0..n).map(|_| Answer::new(thinking, may_call)).collect(),
         options: request.options.clone(),
@@ -68,30 +63,10 @@ pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, Ch
 }
 
 pub(crate) struct ChatReply {
-    shared: Arc<Shared>,
-    id: String,
-    created: u64,
+    head: Head,
     prompt_tokens: usize,
     answers: Vec<Answer>,
     options: Options,
-}
-
-impl ChatReply {
-    fn completion<C: Serialize>(
-        &self,
-        object: &'static str,
-        choices: Vec<C>,
-        usage: Option<Usage>,
-    ) -> impl Serialize {
-        ChatCompletion {
-            id: &self.id,
-            object,
-            created: self.created,
-            model: &self.shared.name,
-            choices,
-            usage,
-        }
-    }
 }
 
 impl Reply for ChatReply {
@@ -106,52 +81,47 @@ impl Reply for ChatReply {
     }
 
     fn opening(&mut self) -> Vec<ChatPiece> {
+        let delta = ChatDelta {
+            role: Some("assistant"),
+            ..ChatDelta::default()
+        };
         let role = |index| ChatPiece {
             index,
-            delta: ChatDelta {
-                role: Some("assistant"),
-                ..ChatDelta::default()
-            },
+            delta: delta.clone(),
             finish_reason: None,
         };
         (0..self.answers.len()).map(role).collect()
     }
 
     fn pieces(&mut self, event: Event) -> Vec<ChatPiece> {
-        let (index, parts, end) = match event {
-            Event::Token { row, piece, .. } => match self.answers.get_mut(row) {
-                Some(answer) => (row, answer.push(&piece), None),
-                None => return Vec::new(),
-            },
-            Event::End { row, end } => match self.answers.get_mut(row) {
-                Some(answer) => (row, answer.finish(), Some((end.into(), answer.calls()))),
-                None => return Vec::new(),
-            },
+        let (row, piece, end) = match event {
+            Event::Token { row, piece, .. } => (row, piece, None),
+            Event::End { row, end } => (row, String::new(), Some(end)),
             Event::Prompt { .. } | Event::Done | Event::Failed(_) => return Vec::new(),
         };
-        let mut pieces: Vec<ChatPiece> = parts
-            .into_iter()
-            .map(|part| ChatPiece {
-                index,
-                delta: delta(part),
-                finish_reason: None,
-            })
-            .collect();
-        if let Some((reason, calls)) = end {
-            pieces.push(ChatPiece {
-                index,
-                delta: ChatDelta::default(),
-                finish_reason: Some(match (reason, calls) {
-                    (FinishReason::Stop, 1..) => FinishReason::ToolCalls,
-                    (reason, _) => reason,
-                }),
-            });
-        }
-        pieces
+        let Some(answer) = self.answers.get_mut(row) else {
+            return Vec::new();
+        };
+        let parts = match end {
+            None => answer.push(&piece),
+            Some(_) => answer.finish(),
+        };
+        let reason = end.map(|end| match (FinishReason::from(end), answer.calls()) {
+            (FinishReason::Stop, 1..) => FinishReason::ToolCalls,
+            (reason, _) => reason,
+        });
+        let piece = |delta, finish_reason| ChatPiece {
+            index: row,
+            delta,
+            finish_reason,
+        };
+        let last = reason.map(|reason| piece(ChatDelta::default(), Some(reason)));
+        let pieces = parts.into_iter().map(|part| piece(delta(part), None));
+        pieces.chain(last).collect()
     }
 
     fn chunk(&self, pieces: Vec<ChatPiece>, usage: Option<Usage>) -> impl Serialize {
-        self.completion("chat.completion.chunk", pieces, usage)
+        self.head.with("chat.completion.chunk", pieces, usage)
     }
 
     fn whole(&self, pieces: Vec<ChatPiece>, usage: Usage) -> impl Serialize {
@@ -166,7 +136,7 @@ impl Reply for ChatReply {
                 choice.extend(piece);
             }
         }
-        self.completion("chat.completion", choices, Some(usage))
+        self.head.with("chat.completion", choices, Some(usage))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/completions`: texts continued, and how probable texts are.
+//! `/v1/completions`: continuations of texts, and log-probabilities.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use smollm3_inference::{Continuation, TokenScore};
 
-use crate::reply::Reply;
-use crate::shared::{Shared, now, response_id};
+use crate::reply::{Head, Reply};
+use crate::shared::Shared;
 use crate::token_text::TextOffset;
 use crate::wire::{
-    Checked, Completion, CompletionChoice, CompletionRequest, Fields, FinishReason, Logprobs, Options,
-    Prompts, Refusal, Usage,
+    Checked, CompletionChoice, CompletionRequest, Fields, FinishReason, Logprobs, Options, Prompts, Refusal,
+    Usage,
 };
 use crate::worker::{Event, Work};
 
-/// Tokens of a continuation where the request does not say: OpenAI's number.
+/// OpenAI's default number of new tokens.
 const MAX_TOKENS: usize = 16;
 
-/// What is computed for a request, and how it is answered.
+/// Reads a request: what to compute, and how to reply.
 pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, CompletionReply)> {
     let request = CompletionRequest::read(fields, &shared.sampling())?;
     shared.check_model(request.model.as_deref())?;
@@ -56,9 +56,7 @@ pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, Co
         prompts: prompts.clone(),
     };
     let reply = CompletionReply {
-        shared: Arc::clone(shared),
-        id: response_id("cmpl"),
-        created: now(),
+        head: Head::new(shared, "cmpl"),
         offsets: vec![TextOffset::default(); prompts.len() * request.options.n],
         echoed,
         prompts,
@@ -69,20 +67,18 @@ pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, Co
 }
 
 pub(crate) struct CompletionReply {
-    shared: Arc<Shared>,
-    id: String,
-    created: u64,
+    head: Head,
     prompts: Vec<Vec<u32>>,
-    /// What comes before the continuations; nothing if that was not asked for.
+    /// The prompts as text if they are to be echoed, else empty.
     echoed: Vec<String>,
-    /// Where the next token of each row begins.
+    /// The offset of the next token of each row.
     offsets: Vec<TextOffset>,
     logprobs: bool,
     options: Options,
 }
 
 impl CompletionReply {
-    /// The prompt as the beginning of each of its rows.
+    /// The prompt as the start of each of its rows.
     fn echo(&mut self, prompt: usize, scores: Option<&[TokenScore]>) -> Vec<CompletionChoice> {
         let (Some(text), Some(ids)) = (self.echoed.get(prompt), self.prompts.get(prompt)) else {
             return Vec::new();
@@ -101,20 +97,20 @@ impl CompletionReply {
         .collect()
     }
 
-    /// The scores of tokens that follow those of `row` so far.
+    /// The scores of the next tokens of `row`.
     fn log_probs<'s>(
         &mut self,
         row: usize,
         tokens: impl Iterator<Item = (u32, Option<&'s TokenScore>)>,
         generated: bool,
     ) -> Logprobs {
-        let texts = &self.shared.texts;
+        let texts = &self.head.shared.texts;
         let mut found = Logprobs::default();
         let mut nowhere = TextOffset::default();
         let offset = self.offsets.get_mut(row).unwrap_or(&mut nowhere);
         for (token, score) in tokens {
             let name = texts.name(token);
-            // What ends a text is a token of it, but not shown.
+            // The end of a text counts as a token, but has no text.
             let shown = match generated && texts.is_special(token) {
                 true => &[],
                 false => texts.bytes(token),
@@ -123,7 +119,7 @@ impl CompletionReply {
             found.token_logprobs.push(score.map(|score| score.log_prob));
             found.top_logprobs.push(score.map(|score| {
                 let mut top = IndexMap::new();
-                // Two tokens may have one name; the most probable comes first and stays.
+                // Two tokens may have the same name; the more probable one comes first and stays.
                 for (token, log_prob) in &score.top {
                     top.entry(texts.name(*token)).or_insert(*log_prob);
                 }
@@ -149,7 +145,7 @@ impl Reply for CompletionReply {
 
     fn opening(&mut self) -> Vec<CompletionChoice> {
         match self.logprobs {
-            // Comes with its scores.
+            // Sent with its scores later.
             true => Vec::new(),
             false => (0..self.prompts.len())
                 .flat_map(|prompt| self.echo(prompt, None))
@@ -175,7 +171,7 @@ impl Reply for CompletionReply {
                     text: piece,
                     index: row,
                     logprobs,
-                    finish_reason: None,
+                    ..CompletionChoice::default()
                 }]
             }
             Event::End { row, end } => vec![CompletionChoice {
@@ -188,14 +184,7 @@ impl Reply for CompletionReply {
     }
 
     fn chunk(&self, choices: Vec<CompletionChoice>, usage: Option<Usage>) -> impl Serialize {
-        Completion {
-            id: &self.id,
-            object: "text_completion",
-            created: self.created,
-            model: &self.shared.name,
-            choices,
-            usage,
-        }
+        self.head.with("text_completion", choices, usage)
     }
 
     fn whole(&self, pieces: Vec<CompletionChoice>, usage: Usage) -> impl Serialize {

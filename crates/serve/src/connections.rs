@@ -1,6 +1,6 @@
-//! Connections: how many are open, how long a client may take, and how they end.
+//! Connections: their number, their timeouts, their shutdown.
 //!
-//! [`axum::serve()`] bounds neither, so connections are accepted here and handed to hyper one by one.
+//! [`axum::serve()`] limits neither, so connections are accepted here and passed to hyper.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::Limits;
 
-/// Serves `router` until `stopped`, then closes what is idle and waits for the answers that are under way.
+/// Serves `router` until `stopped`, then closes idle connections and waits for the answers in progress.
 pub(crate) async fn serve(
     mut listener: TcpListener,
     router: Router,
@@ -23,7 +23,7 @@ pub(crate) async fn serve(
     stopped: impl Future<Output = ()>,
 ) {
     let mut http = http1::Builder::new();
-    // The time also runs between two requests.
+    // The timeout also applies between two requests.
     http.timer(TokioTimer::new()).header_read_timeout(limits.sending);
     let places = Arc::new(Semaphore::new(limits.connections));
     let (running, ends) = watch::channel(());
@@ -31,7 +31,7 @@ pub(crate) async fn serve(
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            // Logs and goes on where a connection cannot be had.
+            // Logs failures and continues.
             let (stream, _) = Listener::accept(&mut listener).await;
             (place, stream)
         };
@@ -44,7 +44,7 @@ pub(crate) async fn serve(
         let mut ends = ends.clone();
         tokio::spawn(async move {
             let mut connection = pin!(connection);
-            // A client that leaves is no error of the server's.
+            // A client that leaves is not an error.
             let done = tokio::select! {
                 _ = connection.as_mut() => true,
                 _ = ends.changed() => false,

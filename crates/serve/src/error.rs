@@ -1,4 +1,4 @@
-//! What keeps a server from serving. What is wrong with a request is a [`crate::wire::Refusal`].
+//! Errors of the server. Those of requests are [`crate::wire::Refusal`]s.
 
 use std::io;
 
@@ -8,7 +8,7 @@ pub type Result<T> = std::result::Result<T, ServeError>;
 /// The server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is taken, not this machine's, or not allowed.
+    /// The address is in use, not of this machine, or not permitted.
     #[error("cannot listen on {address}: {source}; choose another --host or --port")]
     Listen {
         /// The address asked for.
@@ -16,7 +16,7 @@ pub enum ServeError {
         /// The system's answer.
         source: io::Error,
     },
-    /// No thread or socket could be had.
-    #[error("the server cannot go on: {0}")]
+    /// The system refused a thread or a socket.
+    #[error("the server cannot continue: {0}")]
     System(#[from] io::Error),
 }

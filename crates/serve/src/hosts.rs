@@ -1,6 +1,4 @@
-//! The names that requests may call the server by.
-//!
-//! `smollm3_loopback` says why not every name is.
+//! The host names that requests may use; `smollm3_loopback` explains why they are checked.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,8 +20,8 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// Those of a server at `address`: this machine's and `further` ones. Other machines may use any name of a server
-    /// that listens to them, unless there are further ones.
+    /// The names of a server at `address`: this machine's and `further` ones. Any name is allowed if the server listens to
+    /// other machines and there are no further ones.
     pub fn new(address: IpAddr, further: Vec<String>) -> Self {
         Self {
             any: !address.to_canonical().is_loopback() && further.is_empty(),
@@ -38,7 +36,7 @@ impl Hosts {
     }
 }
 
-/// Passes on what calls the server by an allowed name, or by none: every browser sends one.
+/// Passes requests with an allowed name, or with none, since every browser sends one.
 pub(crate) async fn check(
     State(hosts): State<Arc<Hosts>>,
     request: Request,
@@ -53,8 +51,8 @@ pub(crate) async fn check(
         None => Ok(next.run(request).await),
         Some(other) => {
             let problem = format!(
-                "`{other}` in the header `Host` is no name of this server; if it is one, start the server with --allow-host \
-                 and the name without its port"
+                "`{other}` in the header `Host` is not an allowed name of this server; to allow it, start the server with \
+                 --allow-host and the name without its port"
             );
             Err(Refusal::new(StatusCode::FORBIDDEN, problem))
         }

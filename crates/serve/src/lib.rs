@@ -1,12 +1,12 @@
-//! A checkpoint behind OpenAI's HTTP interface, so that programs written for it (lm-evaluation-harness, lighteval, the
-//! `openai` packages) measure and use what was trained here without a change.
+//! Serves a checkpoint with OpenAI's HTTP API, for programs written for it: lm-evaluation-harness, lighteval, the `openai`
+//! packages.
 //!
 //! ```text
 //! request ── wire ── completion, chat ── Queue ── worker (one thread, the model) ── events ── reply ── response
 //! ```
 //!
-//! Axum on tokio carries it: a client that leaves is noticed at once, which ends its generation, and streams cost no
-//! thread. The model computes one request at a time, its texts in batches; what waits and what is kept is bounded.
+//! It is built on axum and tokio: a client that leaves is detected at once, which ends its generation, and streams need no
+//! thread. The model processes one request at a time, its texts in batches; queue and memory are bounded.
 
 mod answer;
 mod batches;

@@ -1,26 +1,25 @@
-//! What a request may ask for: so much that it fits the model's context and the machine's memory.
+//! Limits that keep requests within the machine's memory.
 
 use std::time::Duration;
 
-/// What a server takes on.
+/// Limits on requests and connections.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Requests at once, those that wait included; more get a 503.
+    /// Concurrent requests, including those in the queue; more get a 503.
     pub requests: usize,
-    /// Bytes of a request.
+    /// Bytes of a request's body.
     pub body: usize,
     /// Prompts of a request times continuations of each.
     pub rows: usize,
-    /// Tokens that are kept at once: rows of a batch times the longest of them, prompt and what is asked for together. A
-    /// single row may fill the context.
+    /// Tokens of a batch: its rows times the longest of them, prompt and new tokens. A single row may fill the context.
     pub batch_tokens: usize,
-    /// Open connections; further ones wait in the system's queue.
+    /// Open connections; more wait in the system's backlog.
     pub connections: usize,
-    /// How long a client may take to send the head of a request, and its body; also how long a connection may be idle.
+    /// Timeout for sending the head of a request, for its body, and for idle connections.
     pub sending: Duration,
 }
 
-/// Tokens of a request, in batches.
+/// Maximum number of full batches of a request.
 const BATCHES: usize = 8;
 
 impl Default for Limits {
@@ -37,7 +36,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Tokens of all rows of a request, prompts and what is asked for; a single row may fill the context.
+    /// Tokens of all rows of a request, prompts and new tokens; a single row may fill the context.
     pub(crate) fn request_tokens(&self) -> usize {
         self.batch_tokens.saturating_mul(BATCHES)
     }

@@ -1,4 +1,4 @@
-//! Messages as OpenAI's clients write them, read as rows of a data set are.
+//! Messages of requests, read like rows of a data set.
 
 use smollm3_chat::{ChatError, Conversation};
 
@@ -16,7 +16,7 @@ pub(crate) fn conversation(request: &ChatRequest) -> Checked<Conversation> {
     read.map_err(|error| refused(&error))
 }
 
-/// A conversation that cannot be answered, by the field that is at fault.
+/// Refuses a conversation by the field at fault.
 pub(crate) fn refused(error: &ChatError) -> Refusal {
     let field = match error {
         ChatError::Tool { .. } => "tools",

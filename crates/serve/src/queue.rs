@@ -1,10 +1,9 @@
-//! What waits for the model, in order of arrival.
+//! The queue of requests, in order of arrival.
 //!
-//! A list under a lock instead of a channel, because what is no longer wanted must leave it at once: its place belongs to
-//! somebody who still waits.
+//! A list under a lock instead of a channel, because abandoned requests must leave at once to free their places.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Work in order of arrival.
 #[derive(Debug)]
@@ -30,9 +29,13 @@ impl<T> Queue<T> {
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds work, and drops what is no longer `wanted`. After [`Queue::close`] the new work is dropped too.
     pub fn push(&self, work: T, wanted: impl Fn(&T) -> bool) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         if !waiting.closed {
             waiting.work.retain(wanted);
             waiting.work.push_back(work);
@@ -40,18 +43,18 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The next work once there is some; `None` once the queue is closed.
+    /// Waits for the next work; `None` once the queue is closed.
     pub fn pop(&self) -> Option<T> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         while !waiting.closed && waiting.work.is_empty() {
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         waiting.work.pop_front()
     }
 
-    /// Drops what waits, and all that comes.
+    /// Drops all waiting and future work.
     pub fn close(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         waiting.closed = true;
         waiting.work.clear();
         self.changed.notify_all();

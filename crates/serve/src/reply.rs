@@ -1,9 +1,10 @@
-//! From what the model finds to a response, whole or in pieces.
+//! Turns the model's events into a response, whole or streamed.
 //!
-//! Both come from the same pieces: a whole response is its pieces put together, so a stream cannot say anything else.
+//! Both are built from the same pieces: a whole response is its pieces joined, so the two cannot differ.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -13,79 +14,123 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::wire::{Checked, Json, Options, Refusal, Usage};
+use crate::shared::{Shared, now};
+use crate::wire::{Checked, Envelope, Json, Options, Refusal, Usage};
 use crate::worker::Event;
 
 /// How one kind of request is answered.
 pub(crate) trait Reply: Send + 'static {
     /// A piece of a choice.
     type Piece: Send;
-    /// What was asked.
+    /// The options of the request.
     fn options(&self) -> &Options;
-    /// Tokens of the prompts.
+    /// Number of tokens of the prompts.
     fn prompt_tokens(&self) -> usize;
-    /// What is said before anything is computed.
+    /// The pieces before anything is computed.
     fn opening(&mut self) -> Vec<Self::Piece>;
-    /// What an event adds.
+    /// The pieces that an event adds.
     fn pieces(&mut self, event: Event) -> Vec<Self::Piece>;
-    /// Pieces as they go over the wire.
+    /// A chunk of a stream.
     fn chunk(&self, pieces: Vec<Self::Piece>, usage: Option<Usage>) -> impl Serialize;
-    /// All pieces as they go over the wire.
+    /// The whole response.
     fn whole(&self, pieces: Vec<Self::Piece>, usage: Usage) -> impl Serialize;
+}
+
+/// What all chunks of a response have in common.
+pub(crate) struct Head {
+    pub shared: Arc<Shared>,
+    id: String,
+    created: u64,
+}
+
+impl Head {
+    /// The head of a new response, whose id begins with `kind`.
+    pub fn new(shared: &Arc<Shared>, kind: &str) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            id: format!("{kind}-{:032x}", rand::random::<u128>()),
+            created: now(),
+        }
+    }
+
+    /// A response or a chunk.
+    pub fn with<C: Serialize>(
+        &self,
+        object: &'static str,
+        choices: Vec<C>,
+        usage: Option<Usage>,
+    ) -> impl Serialize {
+        Envelope {
+            id: &self.id,
+            object,
+            created: self.created,
+            model: &self.shared.name,
+            choices,
+            usage,
+        }
+    }
 }
 
 /// A request that is being computed.
 pub(crate) struct Running<R> {
-    pub reply: R,
-    pub events: UnboundedReceiver<Event>,
-    /// Its place among those that wait, free again when this is dropped.
-    pub _place: OwnedSemaphorePermit,
+    reply: R,
+    events: UnboundedReceiver<Event>,
+    new_tokens: usize,
+    /// Its place in the queue, freed on drop.
+    _place: OwnedSemaphorePermit,
 }
 
 impl<R: Reply> Running<R> {
-    /// The response; to a stream it begins at once.
-    pub async fn respond(self) -> Checked<Response> {
-        match self.reply.options().stream {
-            true => Ok(self.stream().into_response()),
-            false => self.collect().await,
+    pub fn new(reply: R, events: UnboundedReceiver<Event>, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            reply,
+            events,
+            new_tokens: 0,
+            _place: place,
         }
     }
 
-    async fn collect(mut self) -> Checked<Response> {
+    /// The response, once whole; a stream begins at once.
+    pub async fn respond(mut self) -> Checked<Response> {
         let mut pieces = self.reply.opening();
-        let mut new_tokens = 0;
-        loop {
-            match self.events.recv().await {
-                Some(Event::Done) => {
-                    let usage = Usage::new(self.reply.prompt_tokens(), new_tokens);
-                    return Ok(Json(self.reply.whole(pieces, usage)).into_response());
-                }
-                Some(Event::Failed(refusal)) => return Err(refusal),
-                None => return Err(Refusal::stopping()),
-                Some(event) => {
-                    new_tokens += usize::from(matches!(event, Event::Token { .. }));
-                    pieces.extend(self.reply.pieces(event));
-                }
+        if self.reply.options().stream {
+            return Ok(self.stream(pieces).into_response());
+        }
+        while let Some(more) = self.next().await? {
+            pieces.extend(more);
+        }
+        Ok(Json(self.reply.whole(pieces, self.usage())).into_response())
+    }
+
+    /// The pieces of the next event; `None` once everything was computed.
+    async fn next(&mut self) -> Checked<Option<Vec<R::Piece>>> {
+        match self.events.recv().await {
+            Some(Event::Done) => Ok(None),
+            Some(Event::Failed(refusal)) => Err(refusal),
+            None => Err(Refusal::stopping()),
+            Some(event) => {
+                self.new_tokens += usize::from(matches!(event, Event::Token { .. }));
+                Ok(Some(self.reply.pieces(event)))
             }
         }
     }
 
-    fn stream(mut self) -> impl IntoResponse {
-        let opening = self.reply.opening();
-        let streaming = Streaming {
-            ready: opening
-                .into_iter()
-                .map(|piece| data(&self.reply.chunk(vec![piece], None)))
-                .collect(),
+    fn usage(&self) -> Usage {
+        Usage::new(self.reply.prompt_tokens(), self.new_tokens)
+    }
+
+    fn stream(self, opening: Vec<R::Piece>) -> impl IntoResponse {
+        let mut streaming = Streaming {
             running: self,
-            new_tokens: 0,
+            ready: VecDeque::new(),
             ended: false,
         };
+        streaming.push(opening);
         let events = stream::unfold(streaming, |mut streaming| async {
             let event = streaming.next().await?;
             Some((Ok::<_, Infallible>(event), streaming))
         });
-        // A comment now and then also finds out who has left.
+        // The comments that keep it alive also detect clients that have left.
         Sse::new(events).keep_alive(KeepAlive::default())
     }
 }
@@ -93,49 +138,40 @@ impl<R: Reply> Running<R> {
 struct Streaming<R> {
     running: Running<R>,
     ready: VecDeque<sse::Event>,
-    new_tokens: usize,
     ended: bool,
 }
 
 impl<R: Reply> Streaming<R> {
+    fn push(&mut self, pieces: Vec<R::Piece>) {
+        let chunk = |piece| data(&self.running.reply.chunk(vec![piece], None));
+        self.ready.extend(pieces.into_iter().map(chunk));
+    }
+
     async fn next(&mut self) -> Option<sse::Event> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
-            }
-            if self.ended {
-                return None;
-            }
-            let reply = &mut self.running.reply;
-            match self.running.events.recv().await {
-                Some(Event::Done) => {
+        while self.ready.is_empty() && !self.ended {
+            match self.running.next().await {
+                Ok(Some(pieces)) => self.push(pieces),
+                Ok(None) => {
+                    let reply = &self.running.reply;
                     if reply.options().include_usage {
-                        let usage = Usage::new(reply.prompt_tokens(), self.new_tokens);
-                        self.ready.push_back(data(&reply.chunk(Vec::new(), Some(usage))));
+                        let usage = Some(self.running.usage());
+                        self.ready.push_back(data(&reply.chunk(Vec::new(), usage)));
                     }
                     self.ready.push_back(sse::Event::default().data("[DONE]"));
                     self.ended = true;
                 }
-                Some(Event::Failed(refusal)) => self.fail(&refusal),
-                None => self.fail(&Refusal::stopping()),
-                Some(event) => {
-                    self.new_tokens += usize::from(matches!(event, Event::Token { .. }));
-                    for piece in reply.pieces(event) {
-                        self.ready.push_back(data(&reply.chunk(vec![piece], None)));
-                    }
+                Err(refusal) => {
+                    self.ready.push_back(data(&refusal.body()));
+                    self.ended = true;
                 }
             }
         }
-    }
-
-    fn fail(&mut self, refusal: &Refusal) {
-        self.ready.push_back(data(&refusal.body()));
-        self.ended = true;
+        self.ready.pop_front()
     }
 }
 
 fn data(chunk: &impl Serialize) -> sse::Event {
-    // Strings and numbers can always be written.
+    // Strings and numbers always serialise.
     let json = serde_json::to_string(chunk).unwrap_or_else(|_| Value::Null.to_string());
     sse::Event::default().data(json)
 }

@@ -1,4 +1,4 @@
-//! The server: what it listens to, what it bounds, and how it ends.
+//! The server: routes, limits on requests, shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,31 +31,31 @@ use crate::wire::{Checked, Fields, Json, Models, Refusal};
 use crate::worker::{Job, Work, work};
 use crate::{Limits, Result, ServeError, chat, completion};
 
-/// How long answers may take to reach their clients after the server was told to stop.
-const LEAVING: Duration = Duration::from_secs(5);
+/// How long answers may take to reach their clients after a stop.
+const GRACE: Duration = Duration::from_secs(5);
 
-/// How often the flag that stops the server is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often the stop flag is checked.
+const POLL: Duration = Duration::from_millis(50);
 
-/// How a model is served.
+/// The settings of a server.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Address to listen on, `127.0.0.1` for this machine alone.
+    /// Address to listen on; `127.0.0.1` accepts only this machine.
     pub host: String,
-    /// Port; 0 takes any that is free.
+    /// Port; 0 for any free one.
     pub port: u16,
-    /// What requests call the model.
+    /// The model's name in requests.
     pub name: String,
-    /// The date that templates may tell.
+    /// The current date for templates.
     pub date: NaiveDate,
-    /// Names, without a port, that requests may call this machine by, besides `localhost` and its loopback addresses. If
-    /// there are none and the address is no loopback one, any name is allowed.
+    /// Host names, without a port, that requests may use besides `localhost` and loopback addresses. If there are none and
+    /// the address is not a loopback one, any name is allowed.
     pub allowed_hosts: Vec<String>,
-    /// What it takes on.
+    /// Limits on requests and connections.
     pub limits: Limits,
 }
 
-/// A server that listens already.
+/// A listening server.
 pub struct Server {
     runtime: Runtime,
     listener: TcpListener,
@@ -68,7 +68,7 @@ impl Server {
     /// Listens for requests to `model`; [`Server::run`] answers them.
     ///
     /// # Errors
-    /// The address cannot be listened on.
+    /// It cannot listen on the address.
     pub fn bind(model: TextModel, settings: Settings) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -101,16 +101,16 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers requests until `stop` is set. Then what is being computed is cut, who waits for it is told so, and a
-    /// computation that cannot be cut at once is left behind.
+    /// Answers requests until `stop` is set. The current request is then interrupted, and its client is told; a computation
+    /// that does not end at once is abandoned.
     ///
     /// # Errors
-    /// No thread can be had.
+    /// No thread can be started.
     pub fn run(self, stop: &Arc<AtomicBool>) -> Result<()> {
         let Self {
             runtime,
@@ -129,14 +129,14 @@ impl Server {
                 let (stop, shared) = (Arc::clone(stop), Arc::clone(&shared));
                 async move {
                     while !stop.load(Ordering::Relaxed) {
-                        sleep(LOOK).await;
+                        sleep(POLL).await;
                     }
                     shared.queue.close();
                 }
             };
             tokio::select! {
                 () = serve(listener, router, &shared.limits, stopped()) => {},
-                () = async { stopped().await; sleep(LEAVING).await } => {},
+                () = async { stopped().await; sleep(GRACE).await } => {},
             }
         });
         shared.queue.close();
@@ -155,12 +155,12 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/completions", post(completions))
         .route("/v1/chat/completions", post(chats))
         .fallback(async || {
-            let known = "there is /v1/completions, /v1/chat/completions, /v1/models and /health";
-            Refusal::new(StatusCode::NOT_FOUND, format!("no such address; {known}"))
+            let known = "the paths are /v1/completions, /v1/chat/completions, /v1/models and /health";
+            Refusal::new(StatusCode::NOT_FOUND, format!("no such path; {known}"))
         })
         .method_not_allowed_fallback(async || {
-            let other = "another method is meant: POST to complete, GET for /v1/models and /health";
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, other)
+            let methods = "wrong method; use POST for completions, GET for /v1/models and /health";
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, methods)
         })
         .with_state(shared)
 }
@@ -175,10 +175,10 @@ async fn model(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> C
     Ok(Json(shared.card()).into_response())
 }
 
-/// What is computed for a request of one kind, and how it is answered.
+/// Reads a request of one kind: what to compute, and how to reply.
 type Prepare<R> = fn(&Arc<Shared>, Fields) -> Checked<(Work, R)>;
 
-/// Answers a request of one kind: a place among those that wait, the body, what it asks for, and then the model.
+/// Answers a request of one kind: takes a place in the queue, reads the body, checks it, and runs the model.
 async fn respond<R: Reply>(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -189,7 +189,7 @@ async fn respond<R: Reply>(
     let body = body(request, &shared.limits).await?;
     let reading = shared.reading.acquire().await;
     let preparing = Arc::clone(&shared);
-    // Reading a long text takes a core for a while, which others need to be heard.
+    // Parsing a long text blocks a thread for a while.
     let prepared = tokio::task::spawn_blocking(move || prepare(&preparing, Fields::parse(&body)?)).await;
     drop(reading);
     let (work, reply) = prepared.map_err(|_| Refusal::internal("the request could not be read"))??;
@@ -201,19 +201,14 @@ async fn respond<R: Reply>(
     );
     let job = Job { work, events: sender };
     shared.queue.push(job, Job::is_wanted);
-    let running = Running {
-        reply,
-        events,
-        _place: place,
-    };
-    running.respond().await
+    Running::new(reply, events, place).respond().await
 }
 
 async fn body(request: Request, limits: &Limits) -> Checked<Bytes> {
     let (most, sending) = (limits.body, limits.sending);
     let kind = request.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    // A web page can send anything else to this machine without being asked whether it may.
+    // Browsers let any web page send other content types without a preflight request.
     if !kind.to_ascii_lowercase().starts_with("application/json") {
         let problem = "the header `Content-Type` must be `application/json`";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
@@ -221,7 +216,7 @@ async fn body(request: Request, limits: &Limits) -> Checked<Bytes> {
     match timeout(sending, to_bytes(request.into_body(), most)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => {
-            let problem = format!("the body is cut short, or longer than {most} bytes");
+            let problem = format!("the body is incomplete, or longer than {most} bytes");
             Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, problem))
         }
         Err(_) => {

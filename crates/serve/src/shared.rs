@@ -1,4 +1,4 @@
-//! What all requests share: the model, the queue, the limits.
+//! State shared by all requests: the model, the queue, the limits.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use crate::token_text::TokenTexts;
 use crate::wire::{Checked, Model, Refusal};
 use crate::worker::Job;
 
-/// What all requests share.
+/// State shared by all requests.
 pub(crate) struct Shared {
     pub model: Arc<TextModel>,
     pub name: String,
@@ -24,12 +24,12 @@ pub(crate) struct Shared {
     pub created: u64,
     pub queue: Queue<Job>,
     pub places: Arc<Semaphore>,
-    /// Held while a body is taken apart, which takes some forty times its bytes.
+    /// Held while a body is parsed, which takes about forty times its size.
     pub reading: Semaphore,
 }
 
 impl Shared {
-    /// What clients are told of the model.
+    /// The model in `/v1/models`.
     pub fn card(&self) -> Model<'_> {
         Model {
             id: &self.name,
@@ -40,15 +40,15 @@ impl Shared {
         }
     }
 
-    /// Tokens of the model's context.
+    /// The model's context in tokens.
     pub fn context(&self) -> usize {
         self.model.model.max_positions()
     }
 
-    /// How tokens are chosen where a request does not say: as the checkpoint draws them, else as OpenAI does.
+    /// The default sampling: the checkpoint's, else OpenAI's.
     pub fn sampling(&self) -> Sampling {
         let own = &self.model.generation.sampling;
-        // A checkpoint that is not meant to be drawn from has no temperature.
+        // Checkpoints that are not to be sampled have temperature 0.
         match own.temperature > 0.0 {
             true => own.clone(),
             false => Sampling {
@@ -58,7 +58,7 @@ impl Shared {
         }
     }
 
-    /// Refuses requests that are meant for another model.
+    /// Refuses requests for another model.
     pub fn check_model(&self, asked: Option<&str>) -> Checked<()> {
         match asked {
             Some(asked) if asked != self.name => Err(Refusal::no_such_model(asked, &self.name)),
@@ -71,9 +71,4 @@ impl Shared {
 pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
-}
-
-/// A name that no other response has.
-pub(crate) fn response_id(kind: &str) -> String {
-    format!("{kind}-{:032x}", rand::random::<u128>())
 }

@@ -1,7 +1,7 @@
-//! What single tokens are called, and where they begin in a text.
+//! The names of tokens, and their offsets in a text.
 //!
-//! A token of a byte-level tokenizer may be a part of a character. Such a token is called `bytes:\xe6\xbc`, as OpenAI's
-//! completions do, so that the names of different tokens differ.
+//! A token of a byte-level tokenizer may be part of a character. Its name is then `bytes:\xe6\xbc`, as in OpenAI's
+//! completions, so that different tokens have different names.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use smollm3_corpus::{Tokenizer, byte_alphabet};
 #[derive(Debug)]
 pub(crate) struct TokenTexts {
     bytes: Vec<Vec<u8>>,
-    /// Tokens that decoding leaves out.
+    /// Tokens that decoding skips.
     special: HashSet<u32>,
 }
 
@@ -25,7 +25,7 @@ impl TokenTexts {
             }
             let spelt = tokenizer.inner().id_to_token(id).unwrap_or_default();
             let bytes = spelt.chars().map(|letter| alphabet.get(&letter).copied());
-            // Not of this alphabet: a tokenizer of another kind, whose tokens are whole characters.
+            // A tokenizer of another kind, whose tokens are whole characters.
             let decoded = || tokenizer.decode(&[id], false).unwrap_or_default().into_bytes();
             bytes.collect::<Option<Vec<u8>>>().unwrap_or_else(decoded)
         };
@@ -50,25 +50,25 @@ impl TokenTexts {
         }
     }
 
-    /// Whether a token is left out of generated text.
+    /// Whether generated text omits the token.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
     }
 
-    /// The bytes that a token stands for; none where the model has more tokens than the tokenizer.
+    /// The bytes of a token; none if the model has more tokens than the tokenizer.
     pub fn bytes(&self, id: u32) -> &[u8] {
         self.bytes.get(id as usize).map_or(&[], Vec::as_slice)
     }
 }
 
-/// Where the next token begins, in characters.
+/// The offset of the next token, in characters.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TextOffset {
     begun: usize,
 }
 
 impl TextOffset {
-    /// Where `bytes` begin; what follows begins after them. A part of a character begins where the character does.
+    /// The offset of `bytes`, and advances past them. A part of a character has the character's offset.
     pub fn advance(&mut self, bytes: &[u8]) -> usize {
         let continues = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
         let inside = bytes.first().is_some_and(continues);

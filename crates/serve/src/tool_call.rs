@@ -1,16 +1,16 @@
-//! Calls of functions as the model writes them: `{"name": …, "arguments": {…}}` between two tags.
+//! Tool calls as the model writes them: `{"name": …, "arguments": {…}}` between two tags.
 
 use serde_json::{Map, Value};
 pub(crate) use smollm3_chat::fit::{END_TOOL_CALL as CLOSE, TOOL_CALL as OPEN};
 
 use crate::wire::{FunctionCall, ToolCall};
 
-/// The call that stands between the tags; `None` if it is none.
+/// Parses the text between the tags; `None` if it is not a call.
 pub(crate) fn parse(body: &str, index: usize) -> Option<ToolCall> {
     let mut call: Map<String, Value> = serde_json::from_str(body.trim()).ok()?;
     let arguments = match call.shift_remove("arguments") {
         None | Some(Value::Null) => "{}".to_owned(),
-        // It must be an object, also where it is written out as text: that is what clients read and send back.
+        // It must be an object even if written as text: clients parse it and send it back.
         Some(Value::String(written)) if serde_json::from_str::<Map<String, Value>>(&written).is_ok() => {
             written
         }

@@ -1,6 +1,6 @@
-//! The thread that computes: one request at a time, in batches that fit the memory, token by token to whoever asked.
+//! The thread that runs the model: one request at a time, in batches that fit the memory, sending each token.
 //!
-//! It never waits for a client: what it finds goes into a channel without bound, which holds one request's tokens at most.
+//! It never waits for a client: events go to an unbounded channel, which holds at most the tokens of one request.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,32 +14,32 @@ use crate::batches::{Budget, batches};
 use crate::queue::Queue;
 use crate::wire::Refusal;
 
-/// What is to be computed.
+/// What to compute for a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Work {
-    /// Tokens to continue.
+    /// Token ids.
     pub prompts: Vec<Vec<u32>>,
-    /// Continuations of each; number `i` of prompt `p` is row `p · n + i`.
+    /// Continuations of each prompt; number `i` of prompt `p` is row `p · n + i`.
     pub n: usize,
-    /// How they go on.
+    /// Length, stop texts and sampling.
     pub how: Continuation,
-    /// Ask how probable the prompts' own tokens are.
+    /// Whether to score the prompts' own tokens.
     pub score_prompts: bool,
-    /// Ask how probable new tokens are, with so many of the most probable.
+    /// Score new tokens, with this many of the most probable.
     pub log_probs: Option<usize>,
 }
 
-/// Work, and where what is found goes.
+/// Work, and the channel for its events.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub work: Work,
     pub events: UnboundedSender<Event>,
 }
 
-/// What is found.
+/// A result of the model.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// How probable a prompt's tokens are, the first left out.
+    /// The scores of a prompt's tokens but the first.
     Prompt { prompt: usize, scores: Vec<TokenScore> },
     /// The next token of a row.
     Token {
@@ -50,37 +50,37 @@ pub(crate) enum Event {
     },
     /// A row's end.
     End { row: usize, end: End },
-    /// All of it was found.
+    /// Everything was computed.
     Done,
-    /// It was not.
+    /// The computation failed.
     Failed(Refusal),
 }
 
 impl Job {
-    /// Whether somebody still listens.
+    /// Whether the client is still connected.
     pub fn is_wanted(&self) -> bool {
         !self.events.is_closed()
     }
 
-    /// Who no longer listens is noticed by [`Job::is_wanted`].
-    fn tell(&self, event: Event) {
+    /// [`Job::is_wanted`] detects clients that have left.
+    fn send(&self, event: Event) {
         let _ = self.events.send(event);
     }
 }
 
-/// Numbers of the scores that exist at once, 64 MB of `f32`, twice; a single row may have more.
+/// Maximum number of scores in memory, 64 MB of `f32`, twice; a single row may exceed it.
 const SCORES: usize = 1 << 24;
 
-/// Computes what comes until the queue is closed. `stop` cuts what is being computed.
+/// Processes the queue until it is closed. `stop` interrupts the current request.
 pub(crate) fn work(model: &TextModel, limits: &Limits, queue: &Queue<Job>, stop: &AtomicBool) {
     let budget = Budget {
         rows: (SCORES / model.config.vocab_size.max(1)).max(1),
         tokens: limits.batch_tokens,
     };
     while let Some(job) = queue.pop() {
-        // A request that brings the model down must not take the server with it.
+        // A panic in the model must not end the server.
         let outcome = catch_unwind(AssertUnwindSafe(|| compute(model, &job, budget, stop)));
-        job.tell(match outcome {
+        job.send(match outcome {
             Ok(Ok(())) if stop.load(Ordering::Relaxed) => Event::Failed(Refusal::stopping()),
             Ok(Ok(())) => Event::Done,
             Ok(Err(error)) => Event::Failed(Refusal::internal(error.to_string())),
@@ -102,11 +102,11 @@ fn compute(model: &TextModel, job: &Job, budget: Budget, stop: &AtomicBool) -> R
         let top = job.work.log_probs.unwrap_or(0);
         let mut chosen = Ok(());
         score(&model.model, prompts, top, |prompt, scored| {
-            job.tell(Event::Prompt {
+            job.send(Event::Prompt {
                 prompt,
                 scores: scored.tokens,
             });
-            // One more token is known already, and a log-likelihood asks for no more.
+            // The scores of one new token are there already, and a log-likelihood needs no more.
             if how.max_new_tokens == 1 {
                 chosen = next_tokens(model, job, prompt, &scored.next);
             }
@@ -119,8 +119,10 @@ fn compute(model: &TextModel, job: &Job, budget: Budget, stop: &AtomicBool) -> R
     }
     if how.max_new_tokens == 0 {
         for row in 0..prompts.len() * job.work.n {
-            let end = End::Length;
-            job.tell(Event::End { row, end });
+            job.send(Event::End {
+                row,
+                end: End::Length,
+            });
         }
     } else if !(job.work.score_prompts && how.max_new_tokens == 1) {
         let prompt = |row: usize| &prompts[row / job.work.n];
@@ -132,11 +134,11 @@ fn compute(model: &TextModel, job: &Job, budget: Budget, stop: &AtomicBool) -> R
                 return Ok(());
             }
             let batch: Vec<Vec<u32>> = rows.iter().map(|row| prompt(*row).clone()).collect();
-            // Random numbers are those of a row's place in the request.
+            // The random numbers of a row depend on its place in the request.
             let streams: Vec<u64> = rows.iter().map(|row| *row as u64).collect();
             model.continue_texts(&batch, &streams, how, |step| {
                 let row = rows[step.row];
-                tell_token(job, row, step.token, (step.piece, step.end), step.scores);
+                send_token(job, row, step.token, (step.piece, step.end), step.scores);
                 go_on()
             })?;
         }
@@ -144,7 +146,7 @@ fn compute(model: &TextModel, job: &Job, budget: Budget, stop: &AtomicBool) -> R
     Ok(())
 }
 
-/// The only new token of each of a prompt's rows, chosen from `scores`.
+/// The only new token of each row of a prompt, sampled from `scores`.
 fn next_tokens(model: &TextModel, job: &Job, prompt: usize, scores: &[f32]) -> Result<()> {
     let Some(ids) = job.work.prompts.get(prompt) else {
         return Ok(());
@@ -156,20 +158,20 @@ fn next_tokens(model: &TextModel, job: &Job, prompt: usize, scores: &[f32]) -> R
             .sampling
             .choose(scores, ids, &mut how.sampling.rng(row as u64))?;
         let added = Growing::new(model, ids.len(), how, &end_tokens).push(token);
-        tell_token(job, row, token, added, scores);
+        send_token(job, row, token, added, scores);
     }
     Ok(())
 }
 
-fn tell_token(job: &Job, row: usize, token: u32, (piece, end): (String, Option<End>), scores: &[f32]) {
+fn send_token(job: &Job, row: usize, token: u32, (piece, end): (String, Option<End>), scores: &[f32]) {
     let score = job.work.log_probs.map(|top| TokenScore::of(token, scores, top));
-    job.tell(Event::Token {
+    job.send(Event::Token {
         row,
         token,
         piece,
         score,
     });
     if let Some(end) = end {
-        job.tell(Event::End { row, end });
+        job.send(Event::End { row, end });
     }
 }

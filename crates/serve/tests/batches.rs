@@ -1,4 +1,4 @@
-//! Prompts of all lengths in one request: each gets its own answer, and together they take no more memory than is allowed.
+//! Prompts of all lengths in one request: each gets its own answer, within the memory limit.
 
 mod support;
 
@@ -11,7 +11,7 @@ use support::{CONTEXT, Served, random, served_with};
 
 const PATH: &str = "/v1/completions";
 
-/// The system's allocator, with a count of the bytes in use and the most there were.
+/// The system's allocator, counting the bytes in use and their peak.
 struct Counted;
 
 static USED: AtomicUsize = AtomicUsize::new(0);
@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// The most bytes that were in use beyond what was before.
+/// The peak of the bytes in use, relative to before.
 fn peak(work: impl FnOnce()) -> usize {
     let before = USED.load(Ordering::Relaxed);
     MOST.store(before, Ordering::Relaxed);
@@ -75,7 +75,7 @@ fn uneven_prompts_are_answered_as_if_alone_in_little_memory() {
         "{uneven} bytes, {even} for four full rows"
     );
 
-    // Bodies are taken apart one at a time: a number of two bytes becomes one of 72.
+    // Bodies are parsed one at a time: a number of two bytes becomes one of 72.
     let body = json!({"prompt": vec![5; 500_000]}).to_string();
     let one = peak(|| {
         assert_eq!(
@@ -136,14 +136,14 @@ fn uneven_prompts_are_answered_as_if_alone_in_little_memory() {
         assert_eq!(*place as usize, index);
         assert_eq!((text, tokens), (&alone[0].1, &alone[0].2), "prompt {index}");
     }
-    // What is drawn for a row does not depend on which rows share its batch.
+    // The sampling of a row does not depend on its batch.
     let drawn = asked(&json!({"temperature": 1.0, "seed": 7, "n": 3}));
     let one_by_one = served(170);
     assert_eq!(
         texts(&server.done(PATH, &drawn)),
         texts(&one_by_one.done(PATH, &drawn))
     );
-    // A stream says the same.
+    // A stream gives the same.
     let mut streamed = vec![String::new(); 24];
     for piece in one_by_one.streamed(PATH, &drawn) {
         for choice in piece["choices"].as_array().unwrap() {

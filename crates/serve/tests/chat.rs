@@ -1,4 +1,4 @@
-//! `/v1/chat/completions`, with a model that says what it is told to.
+//! `/v1/chat/completions`, with a scripted model.
 
 mod support;
 

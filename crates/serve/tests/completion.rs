@@ -1,4 +1,4 @@
-//! `/v1/completions`: what it says about texts is what the model says.
+//! `/v1/completions` gives the model's continuations and scores.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! What clients can do to a server without asking it anything: be slow, be many, and be led to it under another name.
+//! Slow clients, many clients, and clients that use another host name.
 
 mod support;
 

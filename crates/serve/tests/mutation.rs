@@ -1,5 +1,5 @@
-//! Requests with random changes in their bytes and numbers: each is answered or refused, and none is the server's fault.
-//! A few seconds here, minutes by `scripts/verify/mutation.sh`.
+//! Requests with randomly mutated bytes and numbers are answered or refused, never with a server error. This takes a few
+//! seconds here, minutes with `scripts/verify/mutation.sh`.
 
 #[path = "../../corpus/tests/mutation/mutate.rs"]
 mod mutate;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use smollm3_chat::Template;
 use support::{random, served};
 
-/// Requests that are answered as they are.
+/// Requests that are answered unchanged.
 fn requests() -> Vec<(&'static str, Value)> {
     let tool = json!({"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {
         "type": "object", "properties": {"a": {"type": "integer", "minimum": 0}}, "required": ["a"]}}});

@@ -1,4 +1,4 @@
-//! Whatever is sent, the answer is an answer or a refusal that names what is wrong.
+//! Every request gets an answer, or a refusal that names the problem.
 
 mod support;
 

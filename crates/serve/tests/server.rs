@@ -1,4 +1,4 @@
-//! Many clients, clients that leave, and the end.
+//! Many clients, clients that leave, and shutdown.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn endless(requests: usize) -> Served {
     )
 }
 
-/// Asks for more tokens than anybody waits for.
+/// Asks for far too many tokens to wait for.
 fn asked(served: &Served, stream: bool) -> TcpStream {
     let request = json!({"prompt": "a", "max_tokens": 190_000, "temperature": 0, "stream": stream});
     served.send("POST", PATH, "application/json", request.to_string().as_bytes())

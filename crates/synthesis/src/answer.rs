@@ -1,8 +1,8 @@
-//! One answer: its text with the thought before it, and how it ended.
+//! An answer: its text after the thought, and why it ended.
 //!
-//! Thoughts come in three ways: inside the text between `<think>` and `</think>`; apart from it, from servers that split
-//! them off; and inside the text without the opening tag, where the template had written that already. All become the
-//! first, because that is what the templates of SmolLM3 are trained on.
+//! Thoughts come in three forms: in the text between `<think>` and `</think>`; separate, from servers that split them off;
+//! and in the text without the opening tag, if the template has written that. All are stored in the first form, which
+//! SmolLM3's templates are trained on.
 
 use serde::{Deserialize, Serialize};
 use smollm3_chat::spoken;
@@ -10,42 +10,42 @@ use smollm3_chat::spoken;
 const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";
 
-/// What a model said.
+/// An answer of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The thought, if there is one, and the answer; the reason where nothing was said ([`Finish::Refused`]).
+    /// The thought, if any, and the answer; the reason if refused ([`Finish::Refused`]).
     pub text: String,
-    /// How it ended.
+    /// Why it ended.
     pub finish: Finish,
-    /// Tokens that were generated, the thought's among them; 0 where the endpoint does not tell.
+    /// Number of generated tokens, including the thought; 0 if the endpoint does not report it.
     pub tokens: u64,
 }
 
-/// How an answer ended.
+/// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finish {
-    /// By the end of its turn.
+    /// The end of the turn.
     Stop,
-    /// Cut off, by the number of tokens allowed or the model's context.
+    /// Cut off by the maximum number of tokens or the model's context.
     Length,
-    /// The model cannot be asked this, or its operator withholds the answer.
+    /// The model cannot process the prompt, or its operator withholds the answer.
     Refused,
 }
 
 impl Answer {
-    /// What stands behind the thought, without white space around it; nothing if the thought never ends.
+    /// The text after the thought, trimmed; empty if the thought never ends.
     pub fn said(&self) -> &str {
         spoken(&self.text).unwrap_or_default().trim()
     }
 }
 
-/// A text with its thought at the beginning, in tags.
+/// The text with its thought in tags at the start.
 pub fn with_thought(thought: Option<&str>, text: &str) -> String {
     match thought.map(str::trim).filter(|thought| !thought.is_empty()) {
         Some(thought) => format!("{OPEN}\n{thought}\n{CLOSE}\n\n{}", text.trim_start()),
         None => match (text.find(OPEN), text.find(CLOSE)) {
-            // The template opened the thought, so the model did not.
+            // The template, not the model, has opened the thought.
             (open, Some(close)) if open.is_none_or(|open| close < open) => {
                 format!("{OPEN}\n{}", text.trim_start())
             }

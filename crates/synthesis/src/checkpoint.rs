@@ -1,9 +1,8 @@
-//! A checkpoint that answers, many prompts at once.
+//! Answers of a checkpoint, in batches.
 //!
-//! Prompts are taken by windows, sorted by length inside one and cut into batches, so that little is padding. Which rows
-//! share a batch is a function of the prompts alone, not of what was answered before: products of matrices may
-//! round differently in another batch, and a resumed run must end in the same bits. A batch of which anything is missing is
-//! therefore computed whole.
+//! The prompts of a window are sorted by length and cut into batches, so that there is little padding. Which rows share a
+//! batch depends on the prompts alone, not on earlier answers: matrix products may round differently in another batch, and a
+//! resumed run must give the same bits. A batch with any missing answer is therefore computed whole.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -19,27 +18,27 @@ use crate::prompt::Prompt;
 use crate::work::Work;
 use crate::{Answer, Finish, Result, SynthesisError};
 
-/// Prompts that are sorted by length together.
+/// Number of prompts that are sorted together.
 const WINDOW: usize = 256;
 
-/// A folder with a model that answers.
+/// A checkpoint that generates answers.
 #[derive(Debug, Clone)]
 pub struct CheckpointModel {
     /// The folder.
     pub folder: PathBuf,
-    /// Hash of what decides its answers: weights, architecture, tokenizer, template.
+    /// Hash of what determines its answers: weights, architecture, tokenizer, template.
     pub files: String,
-    /// Type of its matrices.
+    /// Type of its weights and matrix products.
     pub precision: DType,
-    /// Where it computes.
+    /// Its device.
     pub device: Device,
-    /// Answers that are generated at once; each takes the memory of a row of prompt and answer.
+    /// Number of answers generated at once; each takes the memory of a row of prompt and answer.
     pub batch: usize,
-    /// What its template takes for today.
+    /// The current date for its template.
     pub date: NaiveDate,
 }
 
-/// An answer to be generated.
+/// An answer to generate.
 struct Row<'a> {
     prompt: &'a Prompt,
     tokens: &'a Vec<u32>,
@@ -47,7 +46,7 @@ struct Row<'a> {
 }
 
 impl CheckpointModel {
-    /// A checkpoint, whose files are hashed here and read when it is asked.
+    /// Hashes the files of a checkpoint, which is loaded when the first answer is missing.
     ///
     /// # Errors
     /// A file cannot be read, or there is no model.
@@ -119,7 +118,7 @@ impl CheckpointModel {
         Ok(())
     }
 
-    /// A prompt as tokens, or why it cannot be asked.
+    /// A prompt as tokens, or why it cannot be processed.
     fn encode(&self, model: &TextModel, prompt: &Prompt) -> Result<Result<Vec<u32>, String>> {
         let context = model.config.max_position_embeddings;
         match model.prompt(&prompt.conversation, Some(self.date)) {
@@ -151,7 +150,7 @@ fn answer_batch(model: &TextModel, batch: &[Row<'_>], work: &Work<'_>) -> Result
         }
     });
     let answers = answers.map_err(InferenceError::from)?;
-    // What was broken off is no answer.
+    // Answers that were cut off by a stop are discarded.
     if work.halted() {
         return Err(SynthesisError::Interrupted);
     }

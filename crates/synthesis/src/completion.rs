@@ -1,27 +1,37 @@
-//! What a server says: a chat completion, or why there is none.
+//! The answer of a server: a chat completion, or an error.
 //!
-//! Refusals are told apart by what can be done about them: wait, leave the prompt out, or give up.
-
-use std::time::Duration;
+//! Errors are classified by what to do: retry, leave the prompt out, or give up.
 
 use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
+use smollm3_corpus::remote;
 
 use crate::answer::with_thought;
 use crate::{Answer, Finish};
 
-/// Characters of a server's words that are shown.
+/// Maximum number of characters shown of a server's message.
 const SHOWN: usize = 400;
 
 /// Why a request failed.
 pub(crate) enum Fault {
-    /// It may pass; with the wait the server asked for.
-    Passing(String, Option<Duration>),
-    /// This prompt cannot be asked.
+    /// The prompt cannot be processed.
     Prompt(String),
-    /// Nothing can be asked.
-    Lasting(String),
+    /// Any other reason.
+    Request(remote::Fault),
+}
+
+impl From<remote::Fault> for Fault {
+    fn from(fault: remote::Fault) -> Self {
+        Self::Request(fault)
+    }
+}
+
+impl From<reqwest::Error> for Fault {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Request(error.into())
+    }
 }
 
 #[derive(Deserialize)]
@@ -56,17 +66,17 @@ struct Usage {
     completion_tokens: u64,
 }
 
-/// A server's good answer.
+/// Reads a successful answer.
 pub(crate) fn read(body: &[u8]) -> Result<Answer, Fault> {
+    let unusable = |problem: String| remote::Fault::Passing(problem, None);
     let completion: Completion = serde_json::from_slice(body).map_err(|error| {
-        let words = words(body);
-        Fault::Passing(
-            format!("what came is no chat completion ({error}): {words}"),
-            None,
-        )
+        unusable(format!(
+            "the answer is not a chat completion ({error}): {}",
+            words(body)
+        ))
     })?;
     let Some(choice) = completion.choices.into_iter().next() else {
-        return Err(Fault::Passing("an answer without choices came".to_owned(), None));
+        return Err(unusable("the answer has no choices".to_owned()).into());
     };
     let Message {
         content,
@@ -86,26 +96,25 @@ pub(crate) fn read(body: &[u8]) -> Result<Answer, Fault> {
     })
 }
 
-/// What a refusal means.
-pub(crate) fn fault(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Fault {
+/// Interprets an HTTP error.
+pub(crate) fn fault(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Fault {
     let said = format!("the server answered {status}: {}", words(body));
-    match status {
+    let said = match status {
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-            Fault::Prompt(said)
+            return Fault::Prompt(said);
         }
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Fault::Passing(said, wait),
-        status if status.is_server_error() => Fault::Passing(said, wait),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Fault::Lasting(format!(
-            "{said}; name the environment variable that holds its key by --key-env (--strong-key-env, --weak-key-env)"
-        )),
-        StatusCode::NOT_FOUND => Fault::Lasting(format!(
-            "{said}; the address ends in /v1, and behind the # stands the name that the server gives the model"
-        )),
-        _ => Fault::Lasting(said),
-    }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
+            "{said}; name the environment variable with its key by --key-env (--strong-key-env, --weak-key-env)"
+        ),
+        StatusCode::NOT_FOUND => {
+            format!("{said}; the address must end in /v1, followed by # and the server's name for the model")
+        }
+        _ => said,
+    };
+    remote::Fault::of_status(said, status, headers).into()
 }
 
-/// What a server says in its error, or the beginning of what it sent.
+/// The message of a server's error, or the beginning of the body.
 fn words(body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body).ok().and_then(|body| {
         let error = body.get("error").unwrap_or(&body);
@@ -118,19 +127,4 @@ fn words(body: &[u8]) -> String {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line,
     }
-}
-
-/// A connection that failed. The address is in the message's frame already.
-pub(crate) fn broken(error: reqwest::Error) -> Fault {
-    if error.is_builder() {
-        return Fault::Lasting(error.without_url().to_string());
-    }
-    let error = error.without_url();
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        message = format!("{message}: {inner}");
-        cause = inner.source();
-    }
-    Fault::Passing(message, None)
 }

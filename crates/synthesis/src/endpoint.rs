@@ -1,8 +1,7 @@
-//! An OpenAI-compatible server that answers, such as vLLM: many requests at once, each asked again where it may help.
+//! Answers of an OpenAI-compatible server such as vLLM, from concurrent requests with retries.
 //!
-//! One request is one answer, with a seed of its own: a server that heeds seeds gives the same answer again. A plain
-//! answer is waited for rather than a stream of pieces, because nobody watches; so a server that hangs is noticed only
-//! after the whole time allowed.
+//! One request is one answer, with its own seed: a server that supports seeds repeats the answer. Answers are not streamed,
+//! because no one watches; so a server that hangs is noticed only after the full timeout.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -10,21 +9,21 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use rand::RngExt;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect;
 use serde_json::{Value, json};
-use smollm3_corpus::remote::RetryPolicy;
+use smollm3_corpus::remote::{self, RetryPolicy};
 use url::Url;
 
-use crate::completion::{Fault, broken, fault, read};
+use crate::completion::{Fault, fault, read};
 use crate::prompt::Prompt;
 use crate::work::Work;
 use crate::{Answer, Result, SynthesisError};
 
-/// How often it is looked whether to stop.
+/// How often the stop flag is checked.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A secret that is sent to its endpoint and shown to nobody.
+/// A secret that is sent to its endpoint only, and never shown.
 #[derive(Clone)]
 pub struct Key(String);
 
@@ -32,12 +31,12 @@ impl Key {
     /// The key in the environment variable `name`.
     ///
     /// # Errors
-    /// It is not set, or is no text that a request can carry.
+    /// It is not set.
     pub fn from_env(name: &str) -> Result<Self> {
         match std::env::var(name) {
             Ok(key) if !key.trim().is_empty() => Ok(Self(key.trim().to_owned())),
             _ => Err(SynthesisError::Refused(format!(
-                "the environment variable {name}, which is to hold the key, is not set"
+                "the environment variable {name} for the key is not set"
             ))),
         }
     }
@@ -55,23 +54,23 @@ impl fmt::Debug for Key {
     }
 }
 
-/// How long a server is waited for.
+/// Timeout and retries.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Patience {
-    /// For one answer.
+    /// Timeout of one answer.
     pub timeout: Duration,
-    /// Between attempts, and how many there are.
+    /// Number of attempts, and the waits between them.
     pub retry: RetryPolicy,
 }
 
-/// A model behind an address.
+/// A model of a server.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// The address, up to and with its `/v1`.
+    /// The address, including `/v1`.
     pub url: Url,
-    /// The model's name there.
+    /// The server's name for the model.
     pub model: String,
-    /// Requests at once.
+    /// Maximum number of concurrent requests.
     pub concurrency: usize,
     key: Option<Key>,
     patience: Patience,
@@ -82,33 +81,33 @@ impl Endpoint {
     /// Reads `http://host:port/v1#MODEL`.
     ///
     /// # Errors
-    /// It is no such address, it holds a password, or HTTP cannot be set up.
+    /// It is not such an address, it contains a password, or HTTP cannot be set up.
     pub fn new(address: &str, key: Option<Key>, concurrency: usize, patience: Patience) -> Result<Self> {
         let refused = |problem: String| {
             SynthesisError::Refused(format!("{problem}; write it as http://localhost:8000/v1#MODEL"))
         };
-        let Some((base, model)) = address
+        let parts = address
             .split_once('#')
-            .filter(|(_, model)| !model.trim().is_empty())
-        else {
-            return Err(refused(format!(
-                "`{address}` does not name a model of the endpoint"
-            )));
+            .filter(|(_, model)| !model.trim().is_empty());
+        let Some((base, model)) = parts else {
+            return Err(refused(format!("`{address}` names no model of the endpoint")));
         };
-        let url = Url::parse(base).map_err(|error| refused(format!("`{base}` is no address ({error})")))?;
+        let url =
+            Url::parse(base).map_err(|error| refused(format!("`{base}` is not an address ({error})")))?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-            // Not repeated here: it may be the secret.
+            // Not shown: it may be the secret.
             return Err(refused(
-                "the address of an endpoint holds a user name or a query; keys come from environment variables".to_owned(),
+                "the address of an endpoint has a user name or a query; keys come from environment variables"
+                    .to_owned(),
             ));
         }
-        // Fails only when another part of the program chose a provider before: then that one holds.
+        // Fails only if another part of the program has chosen a provider, which then stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .user_agent(concat!("smollm3/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(patience.retry.stall)
             .timeout(patience.timeout)
-            // A key goes nowhere but where it was meant to go.
+            // Sends the key to no other address.
             .redirect(redirect::Policy::none())
             .build();
         Ok(Self {
@@ -143,7 +142,7 @@ impl Endpoint {
             let mut answers = std::pin::pin!(asked.buffer_unordered(self.concurrency));
             while !work.halted() {
                 match tokio::time::timeout(POLL, answers.next()).await {
-                    // Nothing yet; those under way go on.
+                    // Nothing yet; requests in flight continue.
                     Err(_) => {}
                     Ok(None) => return Ok(()),
                     Ok(Some(found)) => {
@@ -158,7 +157,7 @@ impl Endpoint {
 
     async fn ask(&self, prompt: &Prompt, sample: u32, work: &Work<'_>) -> Result<Answer> {
         let stream = work.place(prompt, sample).stream();
-        // 31 bits: servers disagree about the sign of more.
+        // 31 bits: servers disagree on the sign of larger numbers.
         let seed = work.sampling.rng(stream).random::<u32>() >> 1;
         let body = self.body(prompt, work, seed).to_string();
         let mut failures = 0;
@@ -172,8 +171,8 @@ impl Endpoint {
             };
             let (message, wait) = match fault {
                 Fault::Prompt(message) => return work.refused(prompt, self.without_key(message)),
-                Fault::Lasting(message) => return Err(self.failed(message)),
-                Fault::Passing(message, wait) => (message, wait),
+                Fault::Request(remote::Fault::Lasting(message)) => return Err(self.failed(message)),
+                Fault::Request(remote::Fault::Passing(message, wait)) => (message, wait),
             };
             failures += 1;
             if failures >= self.patience.retry.attempts {
@@ -181,7 +180,7 @@ impl Endpoint {
             }
             let wait = self.patience.retry.wait(failures, wait);
             let message = self.without_key(message);
-            // Many requests fail together: the first few times are nobody's concern.
+            // Many requests fail together, so the first failures are not worth a warning.
             match failures {
                 0..=2 => {
                     tracing::debug!(endpoint = %self.url, message, ?wait, "waiting before the next attempt")
@@ -192,7 +191,7 @@ impl Endpoint {
         }
     }
 
-    /// The request: what every server knows, and what only some know where it is asked for.
+    /// The request. Options that only some servers know are sent only if set.
     fn body(&self, prompt: &Prompt, work: &Work<'_>, seed: u32) -> Value {
         let sampling = work.sampling;
         let mut body = json!({
@@ -225,17 +224,16 @@ impl Endpoint {
         let address = format!("{}/chat/completions", self.url.as_str().trim_end_matches('/'));
         let mut request = self.http.post(address).header(CONTENT_TYPE, "application/json");
         if let Some(key) = &self.key {
-            let unusable = || Fault::Lasting("the key holds characters that no request can carry".to_owned());
+            let problem = "the key has characters that a request cannot carry";
+            let unusable = || remote::Fault::Lasting(problem.to_owned());
             request = request.header(AUTHORIZATION, key.header().ok_or_else(unusable)?);
         }
-        let response = request.body(body).send().await.map_err(broken)?;
-        let status = response.status();
-        let wait = response.headers().get(RETRY_AFTER);
-        let wait = wait.and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
-        let body = response.bytes().await.map_err(broken)?;
+        let response = request.body(body).send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await?;
         match status.is_success() {
             true => read(&body),
-            false => Err(fault(status, wait.map(Duration::from_secs), &body)),
+            false => Err(fault(status, &headers, &body)),
         }
     }
 
@@ -246,7 +244,7 @@ impl Endpoint {
         }
     }
 
-    /// Some servers repeat the key that they refuse.
+    /// Removes the key from a message: some servers repeat a key that they refuse.
     fn without_key(&self, message: String) -> String {
         match &self.key {
             Some(Key(key)) => message.replace(key.as_str(), "…"),

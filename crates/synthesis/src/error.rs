@@ -1,28 +1,27 @@
-//! What can go wrong between a prompt and a row with its answer.
+//! Errors of generating data.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use smollm3_chat::ChatError;
 use smollm3_corpus::CorpusError;
 use smollm3_inference::InferenceError;
 
-/// A result, with a [`SynthesisError`] where nothing else is said.
+/// The result of most functions here.
 pub type Result<T, E = SynthesisError> = std::result::Result<T, E>;
 
-/// Answers cannot be had or kept.
+/// Data cannot be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum SynthesisError {
-    /// The files of prompts.
+    /// The files of prompts cannot be read.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
-    /// A file that is written whole, locked or hashed.
+    /// A file cannot be read or written.
     #[error(transparent)]
     Files(#[from] smollm3_files::FilesError),
-    /// A checkpoint.
+    /// A checkpoint cannot be used.
     #[error(transparent)]
     Inference(#[from] InferenceError),
-    /// A prompt that cannot be asked.
+    /// A prompt cannot be used.
     #[error("{place}: {problem}")]
     Prompt {
         /// File and row.
@@ -30,7 +29,7 @@ pub enum SynthesisError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A prompt that holds no conversation.
+    /// A row holds no conversation.
     #[error("{place}: {source}")]
     Row {
         /// File and row.
@@ -38,26 +37,26 @@ pub enum SynthesisError {
         /// What is wrong with it.
         source: ChatError,
     },
-    /// An endpoint that does not answer.
+    /// An endpoint does not answer.
     #[error("{address}: {problem}")]
     Endpoint {
         /// Its address.
         address: String,
-        /// What it said last, and what to do.
+        /// Its last answer, and what to do.
         problem: String,
     },
-    /// Answers of another command.
+    /// The file of answers has other settings.
     #[error(
-        "{} was begun with other settings:\n{differences}\nask with the same, or write another --out",
+        "{} was begun with other settings:\n{differences}\nuse the same, or another --out",
         path.display()
     )]
     Differs {
         /// The file of answers.
         path: PathBuf,
-        /// A line a setting.
+        /// One line for each setting.
         differences: String,
     },
-    /// A file that is not what it should be.
+    /// A file is not what it should be.
     #[error("{}: {problem}", path.display())]
     File {
         /// The file.
@@ -65,20 +64,10 @@ pub enum SynthesisError {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// Anything that was asked for and cannot be had.
+    /// An option cannot be honoured.
     #[error("{0}")]
     Refused(String),
     /// The user stopped the work; the answers so far are kept.
     #[error("stopped")]
     Interrupted,
-}
-
-impl SynthesisError {
-    /// An operation on `path` that the system refused.
-    pub(crate) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
-        move |error| Self::File {
-            path: path.to_owned(),
-            problem: format!("cannot {action}: {error}"),
-        }
-    }
 }

@@ -1,8 +1,8 @@
-//! Every answer as it comes, in a file beside the rows.
+//! The file next to the rows that stores every answer as it arrives.
 //!
-//! The first line says how was asked, each further one is an answer with its place: prompt, model, sample. Lines come in
-//! any order. A line that was cut off by the end of the process is dropped when the file is opened again, and a damaged
-//! one counts as none: what they held is asked again. In memory there is only where each answer stands.
+//! The first line has the settings; each further line is an answer with its place: prompt, model, sample. Lines are in any
+//! order. A line that was cut off by a kill is dropped when the file is reopened, and a damaged one is ignored: those answers
+//! are generated again. Only the positions of the lines are kept in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -11,23 +11,24 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use smollm3_files::locked_file::open_locked;
+use smollm3_files::{io, line};
 
 use crate::prompt::Prompt;
 use crate::{Answer, Result, Settings, SynthesisError};
 
-/// Which answer it is.
+/// The identity of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Number of the prompt.
     pub prompt: u64,
     /// Number of the model.
     pub model: u8,
-    /// Which of the model's answers to the prompt, from 0.
+    /// Number of the model's answer to the prompt, from 0.
     pub sample: u32,
 }
 
 impl Place {
-    /// The stream of random numbers it is drawn from, its own in every file of fewer than 2^36 prompts.
+    /// The stream of random numbers that it is sampled from, unique among fewer than 2^36 prompts.
     pub fn stream(self) -> u64 {
         (self.prompt << 28) | (u64::from(self.sample & 0xff_ffff) << 4) | u64::from(self.model & 0xf)
     }
@@ -38,7 +39,7 @@ impl Place {
 #[serde(deny_unknown_fields)]
 struct Line {
     prompt: u64,
-    /// Hash of the prompt, in hex: JSON's readers do not all keep 64 bits of a number.
+    /// Hash of the prompt, in hexadecimal digits: not all JSON readers keep 64 bits of a number.
     asked: String,
     model: u8,
     sample: u32,
@@ -47,46 +48,46 @@ struct Line {
     text: String,
 }
 
-/// An open file of answers, which no other process writes to.
+/// An open file of answers, locked against other processes.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
-    /// Where the next line begins.
+    /// Offset of the next line.
     end: u64,
-    /// Where answers stand: first byte and length of their lines.
+    /// Offset and length of the lines of answers.
     places: HashMap<Place, (u64, usize)>,
     /// Hashes of the prompts.
     asked: HashMap<u64, u64>,
-    /// Tokens of each model's answers.
+    /// Number of tokens of each model's answers.
     tokens: BTreeMap<u8, u64>,
 }
 
 impl Journal {
-    /// Where the answers for the rows of `out` are.
+    /// The file of answers for the rows of `out`.
     pub fn path_of(out: &Path) -> PathBuf {
         let mut name = out.as_os_str().to_owned();
         name.push(".answers");
         name.into()
     }
 
-    /// How was asked for the rows of `out`, if they were begun.
+    /// The settings of the answers for the rows of `out`, if there are any.
     ///
     /// # Errors
-    /// There is a file, and it is no journal or cannot be read.
+    /// The file is not a file of answers, or cannot be read.
     pub fn settings_of(out: &Path) -> Result<Option<Settings>> {
         let path = Self::path_of(out);
         match File::open(&path) {
             Ok(file) => Ok(first_line(&mut BufReader::new(file), &path)?.map(|(settings, _)| settings)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(SynthesisError::io("read", &path)(error)),
+            Err(error) => Err(io("read", &path)(error).into()),
         }
     }
 
-    /// Opens the answers for the rows of `out`, or begins them.
+    /// Opens or creates the file of answers for the rows of `out`.
     ///
     /// # Errors
-    /// They were asked for otherwise, another process writes them, or `out` is there without them.
+    /// It has other settings, another process writes to it, or `out` exists without it.
     pub fn open(out: &Path, settings: &Settings) -> Result<Self> {
         let path = Self::path_of(out);
         let new = !path.exists();
@@ -94,16 +95,16 @@ impl Journal {
             return Err(SynthesisError::File {
                 path: out.to_owned(),
                 problem: format!(
-                    "exists, without the answers it is made of ({}); remove it or write another --out",
+                    "exists, without the answers it is made from ({}); remove it, or use another --out",
                     path.display()
                 ),
             });
         }
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(SynthesisError::io("create", folder))?;
+            std::fs::create_dir_all(folder).map_err(io("create", folder))?;
         }
-        let Some(file) = open_locked(&path).map_err(SynthesisError::io("open", &path))? else {
-            let problem = "is being written by another command; wait for it, or write another --out";
+        let Some(file) = open_locked(&path).map_err(io("open", &path))? else {
+            let problem = "is being written by another process; wait for it, or use another --out";
             return Err(SynthesisError::File {
                 path,
                 problem: problem.to_owned(),
@@ -123,12 +124,12 @@ impl Journal {
 
     fn load(&mut self, settings: &Settings) -> Result<()> {
         let path = self.path.clone();
-        let file = self.file.try_clone().map_err(SynthesisError::io("read", &path))?;
+        let file = self.file.try_clone().map_err(io("read", &path))?;
         let mut reader = BufReader::with_capacity(1 << 20, file);
         match first_line(&mut reader, &path)? {
             None => {
                 self.cut()?;
-                self.push(&to_line(&path, settings)?)
+                self.push(line(settings).as_bytes())
             }
             Some((there, length)) => {
                 self.end = length;
@@ -137,11 +138,11 @@ impl Journal {
                 if differences.is_empty() {
                     return self.cut();
                 }
-                // Nothing was answered that way, so nothing speaks against another.
+                // Without answers, other settings may take their place.
                 if self.places.is_empty() {
                     self.end = 0;
                     self.cut()?;
-                    return self.push(&to_line(&path, settings)?);
+                    return self.push(line(settings).as_bytes());
                 }
                 let differences = differences.join("\n");
                 Err(SynthesisError::Differs { path, differences })
@@ -155,7 +156,7 @@ impl Journal {
         loop {
             bytes.clear();
             let length = reader.read_until(b'\n', &mut bytes);
-            let length = length.map_err(SynthesisError::io("read", &self.path))?;
+            let length = length.map_err(io("read", &self.path))?;
             let Some(line) = bytes.strip_suffix(b"\n") else {
                 return Ok(());
             };
@@ -168,11 +169,9 @@ impl Journal {
         }
     }
 
-    /// Drops what stands behind the last whole line.
+    /// Drops what follows the last whole line.
     fn cut(&mut self) -> Result<()> {
-        self.file
-            .set_len(self.end)
-            .map_err(SynthesisError::io("shorten", &self.path))
+        Ok(self.file.set_len(self.end).map_err(io("truncate", &self.path))?)
     }
 
     fn note(&mut self, line: &Line, asked: u64, at: u64, length: usize) {
@@ -192,12 +191,12 @@ impl Journal {
             .file
             .seek(SeekFrom::Start(self.end))
             .and_then(|_| self.file.write_all(line));
-        written.map_err(SynthesisError::io("write", &self.path))?;
+        written.map_err(io("write", &self.path))?;
         self.end += line.len() as u64;
         Ok(())
     }
 
-    /// Adds an answer to the prompt with this hash; one that is there already stays.
+    /// Adds an answer to the prompt with this hash, unless it is there already.
     ///
     /// # Errors
     /// It cannot be written.
@@ -215,21 +214,19 @@ impl Journal {
             tokens,
             text,
         };
-        let bytes = to_line(&self.path, &line)?;
+        let bytes = smollm3_files::line(&line).into_bytes();
         let at = self.end;
         self.push(&bytes)?;
         self.note(&line, asked, at, bytes.len());
         Ok(())
     }
 
-    /// Brings all answers to the disk.
+    /// Flushes all answers to the disk.
     ///
     /// # Errors
-    /// The system cannot keep them.
+    /// They cannot be written.
     pub fn sync(&self) -> Result<()> {
-        self.file
-            .sync_data()
-            .map_err(SynthesisError::io("write", &self.path))
+        Ok(self.file.sync_data().map_err(io("write", &self.path))?)
     }
 
     /// Whether the answer is there.
@@ -242,17 +239,17 @@ impl Journal {
         self.places.is_empty()
     }
 
-    /// All answers that are there.
+    /// The places of all answers.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         self.places.keys().copied()
     }
 
-    /// Tokens of a model's answers.
+    /// Number of tokens of a model's answers.
     pub fn tokens(&self, model: u8) -> u64 {
         self.tokens.get(&model).copied().unwrap_or(0)
     }
 
-    /// The answer of a place, if it is there.
+    /// The answer at a place, if there is one.
     ///
     /// # Errors
     /// The file changed or cannot be read.
@@ -264,7 +261,7 @@ impl Journal {
         self.file
             .seek(SeekFrom::Start(at))
             .and_then(|_| self.file.read_exact(&mut bytes))
-            .map_err(SynthesisError::io("read", &self.path))?;
+            .map_err(io("read", &self.path))?;
         let line: Line = serde_json::from_slice(&bytes).map_err(|error| SynthesisError::File {
             path: self.path.clone(),
             problem: format!("changed while it was in use: {error}"),
@@ -276,16 +273,16 @@ impl Journal {
         }))
     }
 
-    /// Makes sure that the answers are to this prompt.
+    /// Checks that the answers are to this prompt.
     ///
     /// # Errors
-    /// They are to another.
+    /// They are to another one.
     pub fn check(&self, prompt: &Prompt) -> Result<()> {
         match self.asked.get(&prompt.index) {
             Some(asked) if *asked != prompt.hash => Err(SynthesisError::Prompt {
                 place: prompt.place.clone(),
                 problem: format!(
-                    "is another prompt than the one answered in {}; restore the files, or write another --out",
+                    "differs from the prompt that was answered in {}; restore the files, or use another --out",
                     self.path.display()
                 ),
             }),
@@ -295,7 +292,7 @@ impl Journal {
 }
 
 impl Drop for Journal {
-    /// A file of settings without answers is of no use to anybody; one that was found to be no such file stays.
+    /// Removes a file that has settings but no answers. One that turned out not to be a file of answers is kept.
     fn drop(&mut self) {
         if self.end > 0 && self.places.is_empty() {
             let _ = std::fs::remove_file(&self.path);
@@ -303,20 +300,11 @@ impl Drop for Journal {
     }
 }
 
-fn to_line(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(value).map_err(|error| SynthesisError::File {
-        path: path.to_owned(),
-        problem: error.to_string(),
-    })?;
-    line.push(b'\n');
-    Ok(line)
-}
-
-/// The settings, with the length of their line; `None` where the process ended before they were written.
+/// The settings, with the length of their line; `None` if a kill cut it off.
 fn first_line(reader: &mut impl BufRead, path: &Path) -> Result<Option<(Settings, u64)>> {
     let mut line = Vec::new();
     let length = reader.read_until(b'\n', &mut line);
-    let length = length.map_err(SynthesisError::io("read", path))?;
+    let length = length.map_err(io("read", path))?;
     let begins = line
         .iter()
         .zip(br#"{"settings":"#)
@@ -328,7 +316,7 @@ fn first_line(reader: &mut impl BufRead, path: &Path) -> Result<Option<(Settings
         Ok(settings) => Ok(Some((settings, length as u64))),
         Err(error) => Err(SynthesisError::File {
             path: path.to_owned(),
-            problem: format!("is no file of answers ({error}); remove it or write another --out"),
+            problem: format!("is not a file of answers ({error}); remove it, or use another --out"),
         }),
     }
 }

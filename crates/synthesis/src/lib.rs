@@ -1,18 +1,18 @@
-//! Prompts in, rows with answers of models out: conversations to fine-tune on, pairs to prefer by.
+//! Generates training data from checkpoints and OpenAI-compatible endpoints: conversations and preference pairs.
 //!
 //! ```text
 //! prompts ── answer_all ── OUT.answers ── write_rows ── OUT
 //!               │ checkpoints, endpoints
 //! ```
 //!
-//! * [`prompt`]: rows of files as conversations that wait for an answer.
-//! * [`model`]: who answers and how it is asked; [`endpoint`]: an OpenAI-compatible server, [`checkpoint`]: a folder.
-//! * [`journal`]: every answer as it comes, in a file beside the rows. Work that is stopped or killed goes on from there
-//!   and ends in the same bytes: what is drawn for an answer depends on the seed and its place alone.
-//! * [`mod@answer_all`]: all models at work; [`rows`]: the answers that are good enough, in the order of the prompts.
+//! * [`prompt`]: rows of files as prompts.
+//! * [`model`]: models and their sampling; [`endpoint`]: an OpenAI-compatible server, [`checkpoint`]: a folder.
+//! * [`journal`]: every answer as it arrives, in a file next to the rows. Work that was stopped or killed resumes from there
+//!   and gives the same bytes: the sampling of an answer depends only on the seed and its place.
+//! * [`mod@answer_all`]: runs all models; [`rows`]: writes the usable answers, in the order of the prompts.
 //!
-//! Answers go to a journal rather than to the rows themselves because they come in any order: an endpoint works on many
-//! at once and some take a hundred times as long as others, and none that was paid for may be lost.
+//! Answers go to a journal first because they arrive in any order: an endpoint works on many at once, some take a hundred
+//! times as long as others, and none that was paid for may be lost.
 
 pub mod answer;
 pub mod answer_all;

@@ -1,11 +1,12 @@
-//! Who answers, and how it is asked.
+//! Models, and how they are sampled.
 
 use serde_json::{Value, json};
 use smollm3_model::Sampling;
 
-use crate::{CheckpointModel, Endpoint, Settings};
+use crate::work::Work;
+use crate::{CheckpointModel, Endpoint, Result, Settings};
 
-/// Whoever answers.
+/// A model that generates answers.
 #[derive(Debug)]
 pub enum Model {
     /// A folder on this machine.
@@ -14,21 +15,30 @@ pub enum Model {
     Endpoint(Endpoint),
 }
 
-/// A model with the way it is asked.
+impl Model {
+    pub(crate) fn answer(&self, work: &Work<'_>) -> Result<()> {
+        match self {
+            Self::Checkpoint(checkpoint) => checkpoint.answer(work),
+            Self::Endpoint(endpoint) => endpoint.answer(work),
+        }
+    }
+}
+
+/// A model with its sampling settings.
 #[derive(Debug)]
 pub struct Asked {
-    /// What messages and the file of answers call it: "model", "strong", "weak".
+    /// Its name in messages and in the file of answers: "model", "strong", "weak".
     pub name: &'static str,
-    /// Who answers.
+    /// The model.
     pub model: Model,
-    /// How tokens are chosen. An endpoint is sent what is not neutral, and a seed drawn from this one.
+    /// How tokens are sampled. An endpoint gets the options that are not neutral, and a seed derived from this one.
     pub sampling: Sampling,
-    /// Tokens of an answer, its thought among them.
+    /// Maximum number of tokens of an answer, including its thought.
     pub max_new_tokens: usize,
 }
 
 impl Asked {
-    /// Writes down what the answers depend on.
+    /// Adds what the answers depend on to `settings`.
     pub fn describe(&self, settings: &mut Settings) {
         let Sampling {
             temperature,

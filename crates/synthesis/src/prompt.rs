@@ -1,42 +1,33 @@
-//! Rows of files as conversations that wait for the assistant.
+//! Rows of files as prompts.
 //!
-//! A prompt is known by its number over all files and by a hash of what is asked, so that answers are never taken for
-//! those to another question: files may grow between two calls, but not change.
+//! A prompt is identified by its number over all files and by a hash of its conversation, so that answers are never
+//! attributed to another prompt: files may grow between two calls, but not change.
 
 use serde_json::{Map, Value, json};
 use smollm3_chat::Conversation;
 use smollm3_chat::conversation::in_one_form;
 use smollm3_corpus::read::{Columns, ValueBatch, rows_of};
 use smollm3_corpus::shards::{CacheOptions, Shards, open_rows};
+pub use smollm3_corpus::tokenize::BadRows;
 
 use crate::{Result, SynthesisError};
-
-/// What becomes of prompts that cannot be asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum BadRows {
-    /// The first one ends the work.
-    #[default]
-    Stop,
-    /// They are left out and counted.
-    Skip,
-}
 
 /// How rows become prompts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asking {
-    /// What the model is told where the row has no system message of its own.
+    /// The system message for rows without one.
     pub system: Option<String>,
-    /// The template's `enable_thinking`; the row's own where left out.
+    /// The template's `enable_thinking`; by default the row's.
     pub think: Option<bool>,
     /// The column with the right answer.
     pub expected: Option<String>,
-    /// Only so many rows.
+    /// Maximum number of rows.
     pub limit: Option<u64>,
-    /// Rows without a prompt, and prompts that a model refuses.
+    /// How to treat rows without a prompt, and prompts that a model refuses.
     pub bad_rows: BadRows,
 }
 
-/// A conversation that waits for the assistant.
+/// A conversation that ends before the assistant's turn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
     /// Number of its row over all files, from 0.
@@ -47,7 +38,7 @@ pub struct Prompt {
     pub conversation: Conversation,
     /// The right answer.
     pub expected: Option<String>,
-    /// Of the conversation.
+    /// Hash of the conversation.
     pub hash: u64,
 }
 
@@ -58,14 +49,14 @@ pub struct Prompts {
     pub asking: Asking,
 }
 
-/// What the files hold.
+/// The number of prompts in the files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Prompts.
     pub prompts: u64,
-    /// Rows that hold none.
+    /// Rows without one.
     pub bad_rows: u64,
-    /// The first of those, with what is wrong.
+    /// The first of those, and what is wrong with it.
     pub example: Option<String>,
 }
 
@@ -79,7 +70,7 @@ impl Prompts {
         Ok(Self { files, asking })
     }
 
-    /// All rows in order, with what is wrong with each that is no prompt.
+    /// All rows in order; those without a prompt as errors.
     fn rows(&self) -> impl Iterator<Item = Result<Prompt>> {
         let mut index = 0;
         let limit = self.asking.limit.unwrap_or(u64::MAX);
@@ -101,7 +92,7 @@ impl Prompts {
     /// The prompts in order.
     ///
     /// # Errors
-    /// As items: a file that cannot be read; a row without a prompt, unless those are skipped.
+    /// Items are errors if a file cannot be read, or a row has no prompt and such rows are not skipped.
     pub fn iter(&self) -> impl Iterator<Item = Result<Prompt>> {
         self.rows().filter(|prompt| !self.skipped(prompt))
     }
@@ -114,7 +105,7 @@ impl Prompts {
         no_prompt && self.asking.bad_rows == BadRows::Skip
     }
 
-    /// Reads all of them once and gives each to `check`.
+    /// Reads all prompts once and passes each to `check`.
     ///
     /// # Errors
     /// As [`Prompts::iter`], or `check` fails.
@@ -134,15 +125,15 @@ impl Prompts {
     }
 }
 
-/// The columns that may hold what is asked; the first that is there does.
+/// Columns that may hold the prompt; the first present is used.
 const ASKING: [&str; 4] = ["prompt", "question", "messages", "conversations"];
-/// What the template gets beside the messages.
+/// Columns for the template besides the messages.
 const SETTING: [&str; 3] = ["tools", "functions", "chat_template_kwargs"];
-/// A text that goes before what is asked, as [`Conversation::from_row`] has it: not where that is in `messages`.
+/// A system message, as in [`Conversation::from_row`]: not read next to `messages`.
 const SYSTEM: &str = "system";
 
 impl Asking {
-    /// The columns that are read.
+    /// The columns to read.
     fn columns(&self) -> Columns {
         let expected = self.expected.as_deref();
         Columns::named(ASKING.into_iter().chain(SETTING).chain([SYSTEM]).chain(expected))
@@ -174,7 +165,7 @@ impl Asking {
         })?;
         if conversation.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
             return Err(wrong(
-                "has `tools`; calls of tools are not sampled, remove the column or the row".to_owned(),
+                "has `tools`; tool calls are not supported, remove the column or the row".to_owned(),
             ));
         }
         conversation.tools = None;
@@ -205,7 +196,7 @@ impl Asking {
     }
 }
 
-/// The messages of a row up to the last words of the user or a tool, or what is wrong with it.
+/// The messages of a row up to the last one of the user or a tool, or what is wrong with it.
 fn messages(row: &Value) -> Result<Vec<Value>, String> {
     let column = |name: &str| row.get(name).filter(|value| !value.is_null());
     let found = ASKING.iter().find_map(|name| Some((*name, column(name)?)));
@@ -228,16 +219,16 @@ fn messages(row: &Value) -> Result<Vec<Value>, String> {
     {
         messages.insert(0, json!({"role": "system", "content": system}));
     }
-    // What an assistant said already is what is to be said anew.
+    // The assistant's last message is to be generated anew.
     if messages.last().map(role) == Some("assistant") {
         messages.pop();
     }
     match messages.last().map(role) {
         Some("user" | "tool") => Ok(messages),
         Some(other) => Err(format!(
-            "ends with the role `{other}`; a prompt ends with the words of the user"
+            "ends with the role `{other}`; a prompt ends with a message of the user"
         )),
-        None => Err("has no messages before the assistant's; a prompt needs the user's words".to_owned()),
+        None => Err("has no messages before the assistant's; a prompt needs one of the user".to_owned()),
     }
 }
 

@@ -1,7 +1,7 @@
-//! The answers that are good enough, as rows in the order of the prompts.
+//! Writes the usable answers as rows, in the order of the prompts.
 //!
-//! Rows have the columns that stages and other trainers read and no others; what they were made by stands in the file of
-//! answers. The file of rows is made anew from those each time and appears whole or not at all.
+//! Rows have only the columns that stages and other trainers read; the settings are in the file of answers. The file of rows
+//! is rewritten from the answers each time, and appears whole or not at all.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,25 +12,25 @@ use smollm3_files::atomic_file::AtomicFile;
 
 use crate::{Answer, Finish, Journal, Place, Prompt, Prompts, Result, SynthesisError};
 
-/// What becomes of answers.
+/// How answers become rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Each answer of the one model is a row of `messages`.
+    /// Each answer of the only model is a row of `messages`.
     Responses,
-    /// The first model's answers are chosen over the second's, sample by sample.
+    /// The first model's answers are preferred to the second's, sample by sample.
     StrongOverWeak,
-    /// Of the one model's answers to a prompt, the first right one is chosen over the first wrong one.
+    /// Of the only model's answers to a prompt, the first right one is preferred to the first wrong one.
     RightOverWrong,
 }
 
-/// Why something is no row.
+/// Why a row is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeftOut {
-    /// The model could not be asked, or its operator withheld the answer.
+    /// The model could not process the prompt, or its operator withheld the answer.
     Refused,
-    /// An answer was cut off by the number of tokens or the context.
+    /// An answer was cut off by the maximum number of tokens or the context.
     CutOff,
-    /// Nothing was said, or nothing after the thought.
+    /// An answer has no text after the thought.
     Empty,
     /// Both answers are the same.
     Equal,
@@ -41,7 +41,7 @@ pub enum LeftOut {
 }
 
 impl LeftOut {
-    /// In words, for the count of them.
+    /// In words, after their number.
     pub fn words(self) -> &'static str {
         match self {
             Self::Refused => "refused by a model",
@@ -54,25 +54,25 @@ impl LeftOut {
     }
 }
 
-/// What was written.
+/// The number of rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Rows.
+    /// Rows written.
     pub rows: u64,
     /// Rows that wait for an answer.
     pub waiting: u64,
-    /// Rows that are none, by reason.
+    /// Rows left out, by reason.
     pub left_out: BTreeMap<LeftOut, u64>,
 }
 
-/// What becomes of one place in the file.
+/// A row of the file, or why there is none.
 enum Row {
     Written(Value),
     Waiting,
     LeftOut(LeftOut),
 }
 
-/// Writes the rows of all answers in `journal` to `out`; of the reasons to leave one out, those of `keep` do not count.
+/// Writes the rows of all answers in `journal` to `out`. Rows are kept despite the reasons in `keep`.
 ///
 /// # Errors
 /// A prompt or an answer cannot be read, or the file cannot be written.
@@ -162,7 +162,7 @@ impl Answers<'_> {
             .as_deref()
             .ok_or_else(|| SynthesisError::Prompt {
                 place: self.prompt.place.clone(),
-                problem: "has no right answer to judge by".to_owned(),
+                problem: "has no right answer to compare with".to_owned(),
             })?;
         let (mut right, mut wrong, mut problems) = (None, None, Vec::new());
         for sample in 0..samples {
@@ -186,7 +186,7 @@ impl Answers<'_> {
     /// Why an answer cannot be used.
     fn problem(&self, answer: &Answer) -> Option<LeftOut> {
         let found = match answer.finish {
-            // There is no text that could be kept.
+            // There is no text to keep.
             Finish::Refused => return Some(LeftOut::Refused),
             Finish::Length if !self.keeps(LeftOut::CutOff) => LeftOut::CutOff,
             Finish::Stop | Finish::Length if answer.said().is_empty() => LeftOut::Empty,
@@ -216,7 +216,7 @@ impl Answers<'_> {
             .into_iter()
             .collect();
         let kwargs = &self.prompt.conversation.template_kwargs;
-        // Columnar formats have no type for an object that is empty in every row.
+        // Columnar formats have no type for a column of empty objects.
         if !kwargs.is_empty() {
             row.insert("chat_template_kwargs".to_owned(), json!(kwargs));
         }

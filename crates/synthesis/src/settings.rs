@@ -1,25 +1,25 @@
-//! How answers were asked for, as the first line of their file keeps it.
+//! The settings in the first line of a file of answers.
 //!
-//! What an answer depends on is kept apart from circumstances: a server may move and a batch may shrink, but answers at
-//! another temperature belong into another file.
+//! What an answer depends on is separate from circumstances: a server may move and a batch may shrink, but answers at
+//! another temperature belong in another file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How was asked.
+/// The settings of a file of answers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// What an answer depends on.
     pub settings: BTreeMap<String, Value>,
-    /// What else is worth knowing: it may be otherwise in the next call.
+    /// What may differ in the next call.
     pub circumstances: BTreeMap<String, Value>,
 }
 
 impl Settings {
-    /// A line for each setting that is another in `there`.
+    /// A line for each setting that differs in `there`.
     pub(crate) fn differences(&self, there: &Self) -> Vec<String> {
         let keys: BTreeSet<&String> = self.settings.keys().chain(there.settings.keys()).collect();
         let text =

@@ -1,4 +1,4 @@
-//! What one model has to do, and its answers on their way.
+//! The work of one model.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use smollm3_model::Sampling;
 use crate::prompt::{BadRows, Prompt, Prompts};
 use crate::{Answer, Finish, Place, Result, SynthesisError};
 
-/// An answer on its way to the journal.
+/// An answer for the journal.
 pub(crate) struct Found {
     pub place: Place,
     /// Hash of the prompt.
@@ -17,21 +17,21 @@ pub(crate) struct Found {
     pub answer: Answer,
 }
 
-/// What one model has to do.
+/// The work of one model.
 pub(crate) struct Work<'a> {
     /// The model's number.
     pub number: u8,
-    /// What messages call it.
+    /// The model's name in messages.
     pub name: &'static str,
     pub sampling: &'a Sampling,
     pub max_new_tokens: usize,
     pub prompts: &'a Prompts,
     pub samples: u32,
-    /// Answers that are there already.
+    /// Answers in the journal.
     pub done: &'a HashSet<Place>,
-    /// The user's wish, and another model's failure.
+    /// Set when the user stops the work, and when another model fails.
     pub halts: [&'a AtomicBool; 2],
-    /// Counts new tokens, for those who watch.
+    /// Counts new tokens, for progress.
     pub tokens: &'a AtomicU64,
     pub found: SyncSender<Found>,
 }
@@ -59,11 +59,11 @@ impl Work<'_> {
             asked: prompt.hash,
             answer,
         };
-        // Nobody listens any more once the journal has failed.
+        // The receiver is gone once the journal has failed.
         self.found.send(found).map_err(|_| SynthesisError::Interrupted)
     }
 
-    /// A prompt that this model cannot be asked: an answer that says so, or the end.
+    /// A prompt that this model cannot process: recorded as an answer, or an error.
     pub fn refused(&self, prompt: &Prompt, problem: String) -> Result<Answer> {
         match self.prompts.asking.bad_rows {
             BadRows::Skip => Ok(Answer {
@@ -74,10 +74,10 @@ impl Work<'_> {
             BadRows::Stop => Err(SynthesisError::Prompt {
                 place: prompt.place.clone(),
                 problem: format!(
-                    "the {} cannot be asked this: {problem}; --bad-rows skip leaves such prompts out",
+                    "the {}model cannot process it: {problem}; --bad-rows skip leaves such prompts out",
                     match self.name {
-                        "model" => "model".to_owned(),
-                        name => format!("{name} model"),
+                        "model" => String::new(),
+                        name => format!("{name} "),
                     }
                 ),
             }),

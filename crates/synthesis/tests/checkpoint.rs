@@ -1,4 +1,4 @@
-//! A checkpoint's answers depend on seed and place, not on what was answered before.
+//! A checkpoint's answers depend on seed and place, not on earlier answers.
 
 mod support;
 
@@ -83,7 +83,7 @@ fn a_wish_to_stop_is_heeded_within_an_answer() {
         &mut |_| (),
     );
     assert!(matches!(outcome, Err(SynthesisError::Interrupted)), "{outcome:?}");
-    // What was broken off is not taken for an answer.
+    // An interrupted answer is not recorded.
     assert!(!stopped.answers().exists());
 }
 

@@ -1,4 +1,4 @@
-//! What is sent to an endpoint, what is made of its answers, and what becomes of its moods.
+//! Requests to an endpoint, its answers and its failures.
 
 mod support;
 
@@ -166,7 +166,7 @@ fn what_does_not_pass_is_said_and_nothing_is_left_behind() {
         bench.refused(&[endpoint("model", &server.address, "m")], &words);
         assert!(!bench.out().exists() && !bench.answers().exists());
     }
-    // Nobody listens there.
+    // Nothing listens there.
     Bench::of_numbers(1).refused(
         &[endpoint("model", "http://127.0.0.1:1", "m")],
         &["127.0.0.1:1", "attempts"],
@@ -186,7 +186,7 @@ fn a_prompt_that_is_refused_can_be_left_out() {
     let written = bench.done(&models);
     assert_eq!(written.rows, 2);
     assert_eq!(written.left_out.get(&LeftOut::Refused), Some(&2));
-    // It is known now, and not asked again.
+    // It is recorded now, and not requested again.
     bench.done(&models);
     assert_eq!(server.requests().len(), 4);
 }
@@ -230,8 +230,8 @@ fn addresses_that_are_none_are_refused() {
             .unwrap_err()
             .to_string()
     };
-    assert!(refused("http://localhost:8000/v1").contains("does not name a model"));
-    assert!(refused("http://localhost:8000/v1#").contains("does not name a model"));
+    assert!(refused("http://localhost:8000/v1").contains("names no model"));
+    assert!(refused("http://localhost:8000/v1#").contains("names no model"));
     assert!(refused("http://[::1/v1#m").contains("no address"));
     for secret in ["http://me:secret@host/v1#m", "http://host/v1?key=secret#m"] {
         let error = refused(secret);

@@ -1,4 +1,4 @@
-//! The file of answers: torn, damaged, of other settings, in use; and that whatever remained of it leads to the same end.
+//! The file of answers when torn, damaged, with other settings or in use; whatever remains of it, the result is the same.
 
 mod support;
 
@@ -133,13 +133,13 @@ fn answers_to_other_questions_are_refused() {
         &["strong.model: \"strong\" there, \"other\" now", "--out"],
     );
     bench.asking.system = Some("Be brief.".to_owned());
-    bench.refused(&pair_of_models(), &["line 1", "another prompt"]);
+    bench.refused(&pair_of_models(), &["line 1", "differs from the prompt"]);
     bench.asking.system = None;
     write_lines(
         &bench.folder.path().join("prompts.jsonl"),
         &[json!({"prompt": "Say 0."}), json!({"prompt": "New"})],
     );
-    bench.refused(&pair_of_models(), &["line 2", "another prompt"]);
+    bench.refused(&pair_of_models(), &["line 2", "differs from the prompt"]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn files_that_are_not_ours_stay_as_they_are() {
     fs::remove_file(bench.out()).unwrap();
     for precious in ["precious", "{\"a\": 1}\n", "precious\nlines\n"] {
         fs::write(bench.answers(), precious).unwrap();
-        bench.refused(&pair_of_models(), &["is no file of answers"]);
+        bench.refused(&pair_of_models(), &["is not a file of answers"]);
         assert_eq!(fs::read_to_string(bench.answers()).unwrap(), precious);
     }
 }

@@ -1,4 +1,4 @@
-//! Which prompts are asked, and which answers become rows.
+//! Which rows become prompts, and which answers become rows.
 
 mod support;
 
@@ -74,10 +74,10 @@ fn rows_without_a_prompt_stop_the_work_or_are_counted() {
         (json!({"text": "x"}), "needs one of prompt, question, messages"),
         (json!({"prompt": " "}), "neither text nor a list"),
         (json!({"prompt": 3}), "neither text nor a list"),
-        (json!({"messages": []}), "user's words"),
+        (json!({"messages": []}), "needs one of the user"),
         (
             json!({"messages": [{"role": "assistant", "content": "a"}]}),
-            "user's words",
+            "needs one of the user",
         ),
         (
             json!({"messages": [{"role": "system", "content": "s"}]}),
@@ -112,7 +112,7 @@ fn rows_without_a_prompt_stop_the_work_or_are_counted() {
     assert_eq!(bench.prompts().iter().count(), 0);
 }
 
-/// What is to be said is written in the prompt, a line for each model or sample.
+/// The prompt has the answers, a line for each model or sample.
 fn scripted() -> Server {
     let turn = std::sync::Mutex::new(BTreeMap::<String, usize>::new());
     Server::start(move |request, _| {

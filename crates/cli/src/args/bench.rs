@@ -7,9 +7,9 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args as ClapArgs, Subcommand};
 use smollm3_recipe::{Bytes, ContextLength};
 
-use super::{DeviceArgs, PrecisionArg, RecipeArgs};
+use super::{ComputeArgs, RecipeArgs};
 
-/// More of anything is a slip, and may not be countable.
+/// A larger count is a mistake, and may overflow.
 const MOST: u64 = 1 << 20;
 
 fn counts(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
@@ -19,15 +19,15 @@ fn counts(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
 /// `smollm3 bench …`.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Addressing steps of a recipe, and serving windows of a token store
+    /// Addressing the steps of a recipe, and reading windows of a token store
     Mixer(BenchMixerArgs),
-    /// Tokenising JSON lines and Parquet, and where the time goes
+    /// Tokenizing JSON lines and Parquet, by phase
     Tokenize(BenchTokenizeArgs),
-    /// A training step of a model with random weights, and where its time goes
+    /// A training step of a model with random weights, by part
     Step(BenchStepArgs),
-    /// Whether training the same steps twice gives the same bits on this device
+    /// Check that training the same steps twice gives the same bits on this device
     Bits(BenchStepArgs),
-    /// Reading a prompt and continuing it
+    /// Processing a prompt and continuing it
     Generate(BenchGenerateArgs),
 }
 
@@ -36,10 +36,10 @@ pub enum BenchCommand {
 pub struct BenchMixerArgs {
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// The stage; the recipe's first when left out
+    /// Stage [default: the recipe's first]
     #[arg(long)]
     pub stage: Option<String>,
-    /// A folder of .ds files to serve windows from; 256 MB of made-up tokens when left out
+    /// Folder of .ds files to read windows from [default: 256 MB of random tokens]
     #[arg(long)]
     pub store: Option<PathBuf>,
     /// Print JSON
@@ -50,19 +50,19 @@ pub struct BenchMixerArgs {
 /// `smollm3 bench tokenize`.
 #[derive(Debug, ClapArgs)]
 pub struct BenchTokenizeArgs {
-    /// Parquet files or JSON lines to take text from
+    /// Parquet or JSON lines with text
     #[arg(required = true)]
     pub inputs: Vec<String>,
-    /// A tokenizer.json, or the folder that holds it
+    /// A tokenizer.json, or its folder
     #[arg(long)]
     pub tokenizer: PathBuf,
-    /// The column or field that holds the text
+    /// Column of the text
     #[arg(long, default_value = "text")]
     pub column: String,
-    /// How much text
+    /// Amount of text
     #[arg(long, default_value = "20MB")]
     pub bytes: Bytes,
-    /// Rounds of each side
+    /// Number of rounds
     #[arg(long, default_value_t = 5, value_parser = counts(0..=MOST))]
     pub rounds: usize,
     /// Print JSON
@@ -76,35 +76,32 @@ pub struct BenchStepArgs {
     /// A file of configs/, a checkpoint's folder or config.json, or a model on the Hub
     #[arg(long)]
     pub config: PathBuf,
-    /// Tokens of a row, e.g. 1024 or 4k
+    /// Sequence length in tokens, e.g. 1024 or 4k
     #[arg(long, default_value = "1024")]
     pub sequence_length: ContextLength,
-    /// Rows of a step
+    /// Rows per step
     #[arg(long, default_value_t = 4, value_parser = counts(1..=MOST))]
     pub micro_batch: usize,
-    /// Documents of a row
+    /// Documents per row
     #[arg(long, default_value_t = 4, value_parser = counts(1..=MOST))]
     pub documents: usize,
-    /// Type of the matrix products: f32 or bf16
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    pub precision: PrecisionArg,
-    /// Compute layers again on the way back instead of keeping what they computed
+    /// Recompute activations in the backward pass instead of storing them
     #[arg(long)]
     pub recompute: bool,
-    /// Steps that are timed, or trained twice
+    /// Number of steps to time, or to train twice
     #[arg(long, default_value_t = 7, value_parser = counts(1..=MOST))]
     pub steps: usize,
     /// As run.deterministic = false: attention on CUDA may sum in any order
     #[arg(long)]
     pub not_deterministic: bool,
-    /// Also show a step operation by operation (LibTorch; on CUDA its kernels)
+    /// Also profile a step by operation (LibTorch; by kernel on CUDA)
     #[arg(long)]
     pub profile: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub compute: ComputeArgs,
 }
 
 /// `smollm3 bench generate`.
@@ -112,24 +109,21 @@ pub struct BenchStepArgs {
 pub struct BenchGenerateArgs {
     /// Folder of a checkpoint, a model on the Hub, or a file of configs/ for random weights
     pub model: PathBuf,
-    /// Tokens of a prompt, e.g. 512 or 32k
+    /// Prompt length in tokens, e.g. 512 or 32k
     #[arg(long, default_value = "512")]
     pub prompt: ContextLength,
-    /// Tokens it is continued by
+    /// Number of new tokens
     #[arg(long, default_value_t = 64, value_parser = counts(0..=MOST))]
     pub new: usize,
-    /// Rows that are continued at once
+    /// Batch size
     #[arg(long, default_value_t = 1, value_parser = counts(1..=MOST))]
     pub rows: usize,
-    /// Rounds that are timed, after one that is not; 0 times the only one
+    /// Number of timed rounds, after a warm-up; 0 times a single round
     #[arg(long, default_value_t = 3, value_parser = counts(0..=MOST))]
     pub rounds: usize,
-    /// Type of the weights and matrix products: f32 or bf16
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    pub precision: PrecisionArg,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub compute: ComputeArgs,
 }

@@ -8,35 +8,35 @@ use smollm3_recipe::Bytes;
 /// `smollm3 init`.
 #[derive(Debug, ClapArgs)]
 pub struct InitArgs {
-    /// What the recipe is for
+    /// Purpose of the recipe
     #[arg(value_enum)]
     pub kind: InitKind,
-    /// The data to read: files, folders or globs of JSON (lines or a list) or Parquet; may be given several times
+    /// Data: files, folders or globs of JSON (lines or a list) or Parquet; repeatable
     #[arg(long, value_name = "PATH")]
     pub data: Vec<String>,
-    /// The folder to write the recipe to; named after what it is for when left out
+    /// Output folder [default: named after the purpose]
     #[arg(long, short, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
-    /// The checkpoint to start from: a folder, or a model on the Hub (owner/name). Merge takes several
+    /// Checkpoint to start from: a folder, or a model on the Hub (owner/name); several for a merge
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: Vec<String>,
-    /// Memory of the device that fine-tuning is fitted to, e.g. 24GB; that of this machine when left out and the device is the CPU
+    /// Memory of the device to fit fine-tuning to, e.g. 24GB [default on the CPU: that of this machine]
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<Bytes>,
-    /// What computes: flex, tch or wgpu; the fastest that this program has when left out
+    /// Backend: flex, tch or wgpu [default: the fastest compiled in]
     #[arg(long)]
     pub backend: Option<String>,
-    /// Device of the backend, e.g. cuda; the first GPU of LibTorch, where there is one, when left out
+    /// Device of the backend, e.g. cuda [default: the first GPU of LibTorch, if any]
     #[arg(long)]
     pub device: Option<String>,
 }
 
-/// What a recipe is for.
+/// Purpose of a recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum InitKind {
-    /// Teach a checkpoint conversations, and preferences where there are pairs of answers
+    /// Fine-tune a checkpoint on conversations, and on preferences if there are pairs of answers
     FineTune,
-    /// Train a small model on text from the beginning, or a checkpoint further
+    /// Train a small model on text from scratch, or continue from a checkpoint
     Pretrain,
     /// Compare variations of a small pretraining recipe over seeds
     Ablation,
@@ -45,7 +45,7 @@ pub enum InitKind {
 }
 
 impl InitKind {
-    /// Its name, as it is typed.
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::FineTune => "fine-tune",

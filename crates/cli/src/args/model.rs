@@ -1,4 +1,4 @@
-//! A checkpoint where one is typed: a folder, or a model on the Hub.
+//! A checkpoint on the command line: a folder, or a model on the Hub.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,7 +12,7 @@ use smollm3_hub::Wanted;
 use crate::adapter::refuse_adapter;
 use crate::hub::local_folder;
 
-/// As it was typed, and the folder that it turned out to be.
+/// A checkpoint as typed, and its folder once located.
 #[derive(Debug, Clone)]
 pub struct CheckpointArg {
     typed: PathBuf,
@@ -20,26 +20,26 @@ pub struct CheckpointArg {
 }
 
 impl CheckpointArg {
-    /// The folder of a whole model, fetched from the Hub where it is not on this machine.
+    /// The folder of a whole model, downloaded from the Hub if it is not on this machine.
     ///
     /// # Errors
-    /// It is an adapter, or the Hub does not have it, or it cannot be fetched.
+    /// It is an adapter, the Hub does not have it, or it cannot be downloaded.
     pub fn folder(&self) -> Result<&Path> {
         let folder = self.model_or_adapter()?;
         refuse_adapter(&self.typed, folder)?;
         Ok(folder)
     }
 
-    /// As [`folder`](Self::folder); it may hold an adapter.
+    /// As [`folder`](Self::folder), but it may be an adapter.
     ///
     /// # Errors
     /// As `folder`.
     pub fn model_or_adapter(&self) -> Result<&Path> {
-        if self.folder.get().is_none() {
-            let found = local_folder(&self.typed, Wanted::MODEL)?;
-            return Ok(self.folder.get_or_init(|| found));
+        if let Some(folder) = self.folder.get() {
+            return Ok(folder);
         }
-        Ok(self.folder.get_or_init(|| self.typed.clone()))
+        let found = local_folder(&self.typed, Wanted::MODEL)?;
+        Ok(self.folder.get_or_init(|| found))
     }
 }
 

@@ -1,26 +1,30 @@
-//! What commands that read files of rows have in common.
+//! Options of commands that read files of rows.
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
+use smollm3_corpus::remote::RetryPolicy;
+use smollm3_corpus::shards::CacheOptions;
 use smollm3_recipe::Bytes;
 
-/// What becomes of rows without usable text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BadRows {
-    /// The first one ends the work, naming its file and line
-    Stop,
-    /// They are left out and counted
-    Skip,
-}
-
-/// Where remote files lie while they are read.
+/// The cache of remote files.
 #[derive(Debug, ClapArgs)]
 pub struct CacheArgs {
-    /// Folder for remote files while they are read; beside the output when left out
+    /// Folder for remote files while they are read [default: next to the output]
     #[arg(long)]
-    pub cache: Option<PathBuf>,
-    /// Bytes they may take there
+    cache: Option<PathBuf>,
+    /// Maximum size of that folder
     #[arg(long, default_value = "50GB")]
-    pub cache_size: Bytes,
+    cache_size: Bytes,
+}
+
+impl CacheArgs {
+    /// The cache, by default in `folder`.
+    pub fn options(&self, folder: PathBuf) -> CacheOptions {
+        CacheOptions {
+            folder: self.cache.clone().unwrap_or(folder),
+            bytes: self.cache_size.0,
+            retry: RetryPolicy::default(),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Arguments of the commands on runs and recipes.
+//! Commands on runs and recipes.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,16 @@ pub struct RunArgs {
     pub recipe: RecipeArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// First stage to run (those before must have their checkpoints)
+    /// First stage to run (earlier ones must have checkpoints)
     #[arg(long, value_name = "STAGE")]
     pub from: Option<String>,
     /// Last stage to run
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
-    /// Serve the present state as Prometheus text on this port of 127.0.0.1 (0: any that is free)
+    /// Serve Prometheus metrics on this port of 127.0.0.1 (0: any free one)
     #[arg(long, value_name = "PORT")]
     pub metrics_port: Option<u16>,
-    /// With several ranks (mpirun, srun), how many seconds they wait for one that does not come before the job is ended
+    /// With several ranks (mpirun, srun), end the job after waiting this many seconds for a rank
     #[arg(long, value_name = "SECONDS", default_value_t = RANK_TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
     pub rank_timeout: u64,
 }
@@ -37,12 +37,12 @@ pub struct PlanArgs {
     /// Print the plan as JSON
     #[arg(long)]
     pub json: bool,
-    /// Estimate the run on so many devices instead: time of a step by its parts, memory, days
+    /// Estimate the run on this many devices instead: step time by part, memory, days
     #[arg(long, value_name = "N", requires = "device", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub devices: Option<u64>,
-    /// Their kind: h100, h200, a100-80g; with figures of your own, e.g. h100,network=25GB/s,products=60%; or
+    /// Type of device: h100, h200, a100-80g; with your own figures, e.g. h100,network=25GB/s,products=60%; or
     /// cpu,peak=400GFLOP/s,memory=16GB,bandwidth=20GB/s. Figures: peak, memory, bandwidth, link, bus, host, node, network;
-    /// parts of them that are reached: products, attention, transfers
+    /// achieved fractions: products, attention, transfers
     #[arg(long, value_name = "DEVICE", requires = "devices")]
     pub device: Option<Device>,
 }
@@ -50,7 +50,7 @@ pub struct PlanArgs {
 /// `smollm3 status`.
 #[derive(Debug, ClapArgs)]
 pub struct StatusArgs {
-    /// The run's folder, as `run.output` names it
+    /// Folder of the run, as in `run.output`
     pub run: PathBuf,
 }
 
@@ -60,13 +60,13 @@ pub struct ReportArgs {
     /// Folders of runs
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
-    /// The file to write
+    /// Output file
     #[arg(long, short, default_value = "report.html")]
     pub output: PathBuf,
-    /// Write no file, but serve the page on this machine while the runs go on; Ctrl-C ends it
+    /// Serve the live report on this machine instead, until Ctrl-C
     #[arg(long, conflicts_with = "output")]
     pub watch: bool,
-    /// With --watch, the port of 127.0.0.1 (0: any that is free)
+    /// With --watch, port of 127.0.0.1 (0: any free one)
     #[arg(long, value_name = "PORT", default_value_t = 8001, requires = "watch")]
     pub port: u16,
 }

@@ -1,4 +1,4 @@
-//! Arguments of `smollm3 sweep`.
+//! `smollm3 sweep`.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -9,33 +9,33 @@ use smollm3_sweep::Axis;
 /// `smollm3 sweep`.
 #[derive(Debug, ClapArgs)]
 pub struct SweepArgs {
-    /// A folder with a sweep.toml (or that file), or a recipe to go with --grid or --seeds
+    /// Folder with a sweep.toml, or that file; or a recipe, with --grid or --seeds
     pub sweep: PathBuf,
-    /// Change a setting of all runs, before what a variation changes
+    /// Override a setting of all runs, before their variation
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// Seeds, in the place of the file's; each variation is run with each
+    /// Seeds, instead of the file's; each variation runs with each seed
     #[arg(long, value_name = "SEED,…", value_delimiter = ',')]
     pub seeds: Vec<u64>,
-    /// Values that a setting takes in turn; given several times, every combination is run
+    /// Values of a setting to try; repeatable, to run all combinations
     #[arg(long, value_name = "KEY=V1,V2,…")]
     pub grid: Vec<Axis>,
-    /// Run these variations only
+    /// Run only these variations
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// The folder to write to
+    /// Output folder
     #[arg(long, short, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
-    /// flex (pure Rust, CPU), tch (LibTorch; on a GPU never run so far) or wgpu (any GPU, f32; tested on Vulkan in software)
+    /// Backend: flex (pure Rust, CPU), tch (LibTorch; on a GPU never run so far) or wgpu (any GPU, f32; tested on Vulkan in software)
     #[arg(long)]
     pub backend: Option<String>,
-    /// Devices to spread the runs over, one run at a time on each, e.g. cuda:0,cuda:1
+    /// Devices, with one run at a time on each, e.g. cuda:0,cuda:1
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', conflicts_with = "jobs")]
     pub devices: Vec<String>,
-    /// How many runs go on at a time; they share the cores
+    /// Number of concurrent runs, which share the cores
     #[arg(long, value_name = "N", default_value = "1")]
     pub jobs: NonZeroUsize,
-    /// Show the runs, their parameters and tokens, and run nothing
+    /// Only show the runs, their parameters and tokens
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -2,19 +2,23 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
+use smollm3_chat::NaiveDate;
+use smollm3_synthesis::{BadRows, LeftOut};
 
-use super::{BadRows, CacheArgs, DeviceArgs, PrecisionArg};
+use super::choices::{BAD_ROWS, Choice, one_of};
+use super::{CacheArgs, ComputeArgs};
+use crate::date;
 
 /// `smollm3 data responses`.
 #[derive(Debug, ClapArgs)]
 pub struct ResponsesArgs {
     /// Folder of a checkpoint, a model on the Hub (owner/name), or an OpenAI-compatible endpoint: http://localhost:8000/v1#MODEL
     pub model: String,
-    /// Environment variable with the endpoint's key; none is sent when left out
+    /// Environment variable with the endpoint's key
     #[arg(long, value_name = "NAME")]
     pub key_env: Option<String>,
-    /// Answers to each prompt
+    /// Number of answers to each prompt
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: u32,
     #[command(flatten)]
@@ -24,140 +28,115 @@ pub struct ResponsesArgs {
 /// `smollm3 data pairs`.
 #[derive(Debug, ClapArgs)]
 pub struct PairsArgs {
-    /// The one model: its right answers are chosen over its wrong ones
+    /// A single model, whose right answers are preferred to its wrong ones
     #[arg(conflicts_with_all = ["strong", "weak"], requires = "right")]
     pub model: Option<String>,
-    /// Column with the right answer, by which one model's answers are told apart
+    /// Column with the right answer, to judge the answers of a single model
     #[arg(long, value_name = "COLUMN", requires = "model")]
     pub right: Option<String>,
-    /// The model whose answers are chosen: a checkpoint's folder, a model on the Hub, or
-    /// http://localhost:8000/v1#MODEL
+    /// Model of the chosen answers: folder of a checkpoint, a model on the Hub, or http://localhost:8000/v1#MODEL
     #[arg(long, value_name = "MODEL", requires = "weak")]
     pub strong: Option<String>,
-    /// The model whose answers are rejected
+    /// Model of the rejected answers
     #[arg(long, value_name = "MODEL", requires = "strong")]
     pub weak: Option<String>,
-    /// Environment variable with the key of the one model's endpoint; none is sent when left out
+    /// Environment variable with the key of the single model's endpoint
     #[arg(long, value_name = "NAME", requires = "model")]
     pub key_env: Option<String>,
-    /// The same for the strong model
+    /// Environment variable with the key of the strong model's endpoint
     #[arg(long, value_name = "NAME", requires = "strong")]
     pub strong_key_env: Option<String>,
-    /// The same for the weak model
+    /// Environment variable with the key of the weak model's endpoint
     #[arg(long, value_name = "NAME", requires = "weak")]
     pub weak_key_env: Option<String>,
-    /// Temperature of the weak model, where it is another
+    /// Sampling temperature of the weak model, if different
     #[arg(long, requires = "weak")]
     pub weak_temperature: Option<f64>,
-    /// Answers of each model to each prompt; when left out 1 of two models, 4 of one
+    /// Number of answers of each model to each prompt [default: 1 of two models, 4 of one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: Option<u32>,
     #[command(flatten)]
     pub answers: AnswerArgs,
 }
 
-/// How prompts are answered.
+/// How answers are generated.
 #[derive(Debug, ClapArgs)]
 pub struct AnswerArgs {
-    /// Files of prompts: rows with `prompt`, `question` or `messages`, whose last answer is left out; may be given
-    /// several times, as files, folders, globs or addresses
+    /// Files, folders, globs or addresses of prompts: rows with `prompt`, `question` or `messages`, whose last answer is ignored;
+    /// repeatable
     #[arg(long, required = true, value_name = "FILE")]
     pub prompts: Vec<String>,
-    /// The file to write, .jsonl; every answer is kept in a file beside it, from which the same command goes on
+    /// Output file, .jsonl; all answers are kept in a file next to it, from which the same command resumes
     #[arg(long)]
     pub out: PathBuf,
-    /// Only so many prompts; more can follow later
+    /// Maximum number of prompts; can be raised later
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// Ask for thoughts (`enable_thinking`); the prompts' own wish when left out
+    /// Ask for thinking (`enable_thinking`) [default: as each prompt says]
     #[arg(long, conflicts_with = "no_think")]
     pub think: bool,
-    /// Ask for none
+    /// Ask for no thinking
     #[arg(long)]
     pub no_think: bool,
-    /// What the model is told where a prompt has no system message; becomes part of the rows
+    /// System message for prompts without one; becomes part of the rows
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
-    /// Stop an answer, with its thought, after so many tokens
+    /// Maximum number of new tokens of an answer, including its thought
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_new_tokens: u32,
-    /// 0 takes the most probable token, 1 leaves probabilities as they are
+    /// Sampling temperature; 0 takes the most probable token
     #[arg(long, default_value_t = 0.6)]
     pub temperature: f64,
-    /// Consider so many of the most probable tokens (0: all)
+    /// Sample from this many of the most probable tokens (0: all)
     #[arg(long, default_value_t = 0)]
     pub top_k: usize,
-    /// Consider the most probable tokens that make up this part
+    /// Sample from the most probable tokens with this total probability
     #[arg(long, default_value_t = 0.95)]
     pub top_p: f64,
-    /// Consider tokens with at least this part of the largest probability
+    /// Sample from tokens with at least this fraction of the largest probability
     #[arg(long, default_value_t = 0.0)]
     pub min_p: f64,
-    /// Divide the scores of tokens that are there already by this
+    /// Divide the scores of tokens that occurred before by this
     #[arg(long, default_value_t = 1.0)]
     pub repetition_penalty: f64,
-    /// The same seed gives the same answers, of checkpoints and of endpoints that heed it
+    /// Random seed; the same seed gives the same answers, also of endpoints that support it
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Write these too, which are left out otherwise
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub keep: Vec<KeepArg>,
-    /// What becomes of rows without a prompt, and of prompts that a model refuses
-    #[arg(long, value_enum, default_value_t = BadRows::Stop)]
+    /// Keep rows that are left out by default
+    #[arg(long, value_parser = one_of(KEEP), value_delimiter = ',')]
+    pub keep: Vec<LeftOut>,
+    /// Rows without a prompt, and prompts that a model refuses
+    #[arg(long, value_parser = one_of(BAD_ROWS), default_value = "stop")]
     pub bad_rows: BadRows,
-    /// Requests to an endpoint at once; 32 when left out
-    #[arg(long)]
-    pub concurrency: Option<usize>,
-    /// Seconds that an endpoint may take for one answer; 3600 when left out
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub timeout: Option<u64>,
-    /// Attempts in a row before an endpoint is given up; 8 when left out
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    pub attempts: Option<u32>,
-    /// Answers that a checkpoint writes at once; 8 when left out
-    #[arg(long)]
-    pub batch: Option<usize>,
-    /// Type of a checkpoint's weights and matrix products: f32 (when left out) or bf16
-    #[arg(long, value_enum)]
-    pub precision: Option<PrecisionArg>,
-    /// The date that a checkpoint's template may tell, YYYY-MM-DD; today when left out
-    #[arg(long)]
-    pub date: Option<String>,
+    /// Maximum number of concurrent requests to an endpoint
+    #[arg(long, default_value_t = 32)]
+    pub concurrency: usize,
+    /// Timeout of an endpoint for one answer, in seconds
+    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+    /// Give up an endpoint after this many failed attempts in a row
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempts: u32,
+    /// Number of answers that a checkpoint generates at once
+    #[arg(long, default_value_t = 8)]
+    pub batch: usize,
+    /// Current date for a checkpoint's template, YYYY-MM-DD [default: today]
+    #[arg(long, value_parser = date::parse)]
+    pub date: Option<NaiveDate>,
     #[command(flatten)]
     pub cache: CacheArgs,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub compute: ComputeArgs,
 }
 
-/// What is left out of rows unless it is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum KeepArg {
-    /// Answers that were cut off
-    CutOff,
-    /// Answers with nothing after the thought
-    Empty,
-    /// Pairs of the same answer
-    Equal,
-}
+/// Reasons to leave rows out that can be overridden.
+const KEEP: &[Choice<LeftOut>] = &[
+    ("cut-off", LeftOut::CutOff, "Answers that were cut off"),
+    ("empty", LeftOut::Empty, "Answers without text after the thought"),
+    ("equal", LeftOut::Equal, "Pairs of equal answers"),
+];
 
-impl AnswerArgs {
-    /// Options that only endpoints heed, and whether they are given.
-    pub fn of_endpoints(&self) -> [(&'static str, bool); 3] {
-        [
-            ("--concurrency", self.concurrency.is_some()),
-            ("--timeout", self.timeout.is_some()),
-            ("--attempts", self.attempts.is_some()),
-        ]
-    }
-
-    /// The same for checkpoints.
-    pub fn of_checkpoints(&self) -> [(&'static str, bool); 5] {
-        [
-            ("--batch", self.batch.is_some()),
-            ("--precision", self.precision.is_some()),
-            ("--date", self.date.is_some()),
-            ("--backend", self.device.backend.is_some()),
-            ("--device", self.device.device.is_some()),
-        ]
-    }
-}
+/// Options that only endpoints have.
+pub const OF_ENDPOINTS: &[&str] = &["--concurrency", "--timeout", "--attempts"];
+/// Options that only checkpoints have.
+pub const OF_CHECKPOINTS: &[&str] = &["--batch", "--precision", "--date", "--backend", "--device"];

@@ -1,119 +1,112 @@
-//! Arguments of the commands that let a checkpoint write.
+//! `smollm3 generate`, `smollm3 chat`, `smollm3 serve`.
 
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use smollm3_chat::NaiveDate;
 use smollm3_recipe::ContextLength;
 
-use super::{CheckpointArg, DeviceArgs, PrecisionArg};
+use super::{CheckpointArg, ComputeArgs};
+use crate::date;
 
 /// `smollm3 generate`.
 #[derive(Debug, ClapArgs)]
 pub struct GenerateArgs {
-    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    /// Folder of a checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
     pub checkpoint: CheckpointArg,
-    /// The text to continue; special tokens in it are parsed, for there is no template
+    /// Text to continue, without a template; special tokens in it are parsed
     #[arg(long)]
     pub prompt: String,
-    /// Stop after so many tokens
+    /// Maximum number of new tokens
     #[arg(long, default_value_t = 128)]
     pub max_new_tokens: usize,
-    /// Stop at this text, which is not shown; may be given several times
+    /// Stop at this text, which is not shown; repeatable
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// Type of the weights and matrix products: f32 or bf16
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    pub precision: PrecisionArg,
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub compute: ComputeArgs,
 }
 
 /// `smollm3 chat`.
 #[derive(Debug, ClapArgs)]
 pub struct ChatArgs {
-    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    /// Folder of a checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
     pub checkpoint: CheckpointArg,
-    /// What the model is told before the first message
+    /// System message
     #[arg(long)]
     pub system: Option<String>,
-    /// Begin in /no_think mode
+    /// Start in /no_think mode
     #[arg(long)]
     pub no_think: bool,
-    /// A JSON file with a list of functions that the model may call
+    /// JSON file with a list of functions that the model may call
     #[arg(long, value_name = "FILE")]
     pub tools: Option<PathBuf>,
-    /// The date that the template may tell, YYYY-MM-DD; today when left out
-    #[arg(long)]
-    pub date: Option<String>,
-    /// Stop an answer after so many tokens
+    /// Current date for the template, YYYY-MM-DD [default: today]
+    #[arg(long, value_parser = date::parse)]
+    pub date: Option<NaiveDate>,
+    /// Maximum number of new tokens of an answer
     #[arg(long, default_value_t = 1024)]
     pub max_new_tokens: usize,
-    /// Type of the weights and matrix products: f32 or bf16
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    pub precision: PrecisionArg,
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub compute: ComputeArgs,
 }
 
 /// `smollm3 serve`.
 #[derive(Debug, ClapArgs)]
 pub struct ServeArgs {
-    /// Folder of the checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
+    /// Folder of a checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
     pub checkpoint: CheckpointArg,
-    /// Address to listen on; 0.0.0.0 lets other machines in, unasked
+    /// Address to listen on; 0.0.0.0 accepts other machines, without authentication
     #[arg(long, default_value = "127.0.0.1")]
     pub host: String,
-    /// Port to listen on (0: any that is free)
+    /// Port to listen on (0: any free one)
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
-    /// What requests call the model; the checkpoint as it is typed when left out
+    /// Name of the model in requests [default: the checkpoint as typed]
     #[arg(long)]
     pub name: Option<String>,
-    /// Requests at once, those that wait included; more are sent away
+    /// Maximum number of concurrent requests, including those in the queue; more are refused
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub requests: u16,
-    /// Tokens of a request that are kept at once, e.g. 64k; it may have eight times as many in all
+    /// Maximum number of tokens in a batch, e.g. 64k; a request may have eight times as many
     #[arg(long, default_value = "64k")]
     pub batch_tokens: ContextLength,
-    /// Open connections at most
+    /// Maximum number of open connections
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub connections: u16,
-    /// A name (without port) that requests may call this machine by, besides localhost; may be given several times
+    /// Host name (without port) that requests may use besides localhost; repeatable
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
-    /// The date that the template may tell, YYYY-MM-DD; today when left out
-    #[arg(long)]
-    pub date: Option<String>,
-    /// Type of the weights and matrix products: f32 or bf16
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    pub precision: PrecisionArg,
+    /// Current date for the template, YYYY-MM-DD [default: today]
+    #[arg(long, value_parser = date::parse)]
+    pub date: Option<NaiveDate>,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub compute: ComputeArgs,
 }
 
-/// How each token is chosen; what is left out is taken from the checkpoint's generation_config.json.
+/// Sampling; defaults are from the checkpoint's generation_config.json.
 #[derive(Debug, ClapArgs)]
 pub struct SamplingArgs {
-    /// 0 takes the most probable token, 1 leaves probabilities as they are; 0 if the checkpoint does not sample
+    /// Sampling temperature; 0 takes the most probable token
     #[arg(long)]
     pub temperature: Option<f64>,
-    /// Consider this many of the most probable tokens (0: all)
+    /// Sample from this many of the most probable tokens (0: all)
     #[arg(long)]
     pub top_k: Option<usize>,
-    /// Consider the most probable tokens that make up this part
+    /// Sample from the most probable tokens with this total probability
     #[arg(long)]
     pub top_p: Option<f64>,
-    /// Consider tokens with at least this part of the largest probability
+    /// Sample from tokens with at least this fraction of the largest probability
     #[arg(long)]
     pub min_p: Option<f64>,
-    /// Divide the scores of tokens that are there already by this
+    /// Divide the scores of tokens that occurred before by this
     #[arg(long)]
     pub repetition_penalty: Option<f64>,
-    /// The same seed gives the same text
+    /// Random seed; the same seed gives the same text
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }

@@ -1,33 +1,30 @@
 //! `--suite long-context`: probes after RULER, and loss by position in long documents.
 
-use std::process::ExitCode;
-
 use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
 use serde_json::json;
 use smollm3_corpus::{TokenStore, Tokenizer};
-use smollm3_engine::dtype;
 use smollm3_eval::{loss_by_position, probe_scores, table};
 use smollm3_model::hf::Checkpoint;
 use smollm3_recipe::{ContextLength, LongContextProbes};
 use smollm3_records::PositionLoss;
 
-use super::{bar, write_json};
+use super::{bar, write_results};
 use crate::args::EvalArgs;
 
-/// Lengths where none are given.
+/// Default lengths.
 const LENGTHS: [u64; 3] = [1 << 10, 2 << 10, 4 << 10];
 
-/// Scores by task and length, and loss by position where there is a store.
-pub fn long_context(args: &EvalArgs) -> Result<ExitCode> {
+/// Scores by task and length, and loss by position with `--store`.
+pub fn long_context(args: &EvalArgs) -> Result<()> {
     if args.store.is_empty() && args.documents.is_some() {
-        bail!("--documents is of --store FOLDER, which is not given");
+        bail!("--documents needs --store FOLDER");
     }
-    let device = args.device.open()?;
-    let precision = args.device.precision(args.precision)?;
+    let (device, dtype) = args.compute.open()?;
     let folder = args.checkpoint.folder()?;
     let mut checkpoint = Checkpoint::open(folder)?;
     let tokenizer = Tokenizer::load(folder.join("tokenizer.json"))
-        .context("a checkpoint needs its tokenizer.json to read probes")?;
+        .context("long-context probes need the checkpoint's tokenizer.json")?;
     let asked = match args.lengths.is_empty() {
         true => LENGTHS.map(ContextLength).to_vec(),
         false => args.lengths.clone(),
@@ -39,69 +36,65 @@ pub fn long_context(args: &EvalArgs) -> Result<ExitCode> {
     let context = checkpoint.config.max_position_embeddings;
     if longest > context {
         eprintln!(
-            "note: the model's context is {context}; what it does at {longest} is measured beyond it. `smollm3 export \
-             --context` stretches it by YaRN."
+            "note: length {longest} exceeds the model's context of {context}; `smollm3 export --context` extends it by YaRN"
         );
         checkpoint.config = checkpoint.config.with_positions(longest as u64, folder)?;
     }
-    let model = checkpoint.model_in(dtype(precision), &device)?;
+    let model = checkpoint.model_in(dtype, &device)?;
     let probes = LongContextProbes {
         lengths: asked,
         tasks: match args.tasks.is_empty() {
             true => LongContextProbes::all_tasks(),
-            false => args.tasks.iter().map(|task| (*task).into()).collect(),
+            false => args.tasks.clone(),
         },
         items: args.items.unwrap_or(20),
         seed: args.seed.unwrap_or(0),
     };
-    let bar = bar("probes");
-    let scores = probe_scores(&model, &tokenizer, &probes, &mut |done, total| {
+    let progress = |bar: &ProgressBar, done, total| {
         bar.set_length(total);
         bar.set_position(done);
         Ok(())
+    };
+    let probes_bar = bar("probes");
+    let scores = probe_scores(&model, &tokenizer, &probes, &mut |done, total| {
+        progress(&probes_bar, done, total)
     })?;
-    bar.finish_and_clear();
-    println!("Long-context probes, part of the answers found (± standard error)\n");
+    probes_bar.finish_and_clear();
+    println!("Long-context probes, fraction of answers found (± standard error)\n");
     print!("{}", table(&scores));
 
     let mut losses = Vec::new();
     if !args.store.is_empty() {
-        let bar = super::bar("loss by position");
+        let bar = bar("loss by position");
         let stores: Vec<TokenStore> = args
             .store
             .iter()
             .map(TokenStore::open)
             .collect::<Result<_, _>>()?;
+        let documents = args.documents.unwrap_or(64);
         losses = loss_by_position(
             &model,
             &stores,
             &lengths,
-            args.documents.unwrap_or(64),
+            documents,
             &device,
-            &mut |done, total| {
-                bar.set_length(total);
-                bar.set_position(done);
-                Ok(())
-            },
+            &mut |done, total| progress(&bar, done, total),
         )?;
         bar.finish_and_clear();
         println!("\n{}", positions(&losses, longest));
     }
-    write_json(
-        args,
-        &json!({
-            "checkpoint": args.checkpoint,
-            "asked": probes,
-            "long_context": scores,
-            "loss_by_position": losses,
-        }),
-    )?;
-    Ok(ExitCode::SUCCESS)
+    let results = json!({
+        "checkpoint": args.checkpoint,
+        "asked": probes,
+        "long_context": scores,
+        "loss_by_position": losses,
+    });
+    write_results(args, &results)
 }
 
 fn positions(losses: &[PositionLoss], longest: usize) -> String {
     let Some(documents) = losses.first().map(|part| part.documents) else {
-        return format!("No document of the store has {longest} tokens; give shorter --lengths.\n");
+        return format!("No document of the store has {longest} tokens; use shorter --lengths.\n");
     };
     let mut text = format!("Loss by position, nats/token, on {documents} documents (± standard error)\n\n");
     for part in losses {

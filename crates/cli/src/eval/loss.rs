@@ -1,4 +1,4 @@
-//! `--suite loss`: nats a token and bits a byte, by source.
+//! `--suite loss`: nats per token and bits per byte, by source.
 
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -6,19 +6,19 @@ use smollm3_corpus::TokenStore;
 use smollm3_corpus::shards::LocalShards;
 use smollm3_eval::{DocumentLoss, LossSettings, LossSource, report, source_losses, text_loss};
 
-use super::{Work, open};
+use super::Work;
 use crate::args::EvalArgs;
 
-/// Tokens of a row where nothing else is asked for.
+/// Default number of tokens of a packed row.
 const TOKENS_AT_ONCE: usize = 4096;
 
 /// Loss on stores and on text.
 pub fn loss(args: &EvalArgs) -> Result<()> {
     if args.store.is_empty() && args.text.is_empty() {
-        bail!("--suite loss needs text: write --store FOLDER or --text FILE");
+        bail!("--suite loss needs text; write --store FOLDER or --text FILE");
     }
     if args.text.is_empty() && args.column.is_some() {
-        bail!("--column is of --text FILE, which is not given");
+        bail!("--column needs --text FILE");
     }
     let column = args.column.as_deref().unwrap_or("text");
     let mut sources = Vec::new();
@@ -41,7 +41,7 @@ pub fn loss(args: &EvalArgs) -> Result<()> {
         "column": column,
         "piece": args.piece.map(|piece| piece.0),
     });
-    let model = open(args)?;
+    let model = args.compute.text_model(&args.checkpoint)?;
     let context = model.model.max_positions();
     if let Some(piece) = args.piece.filter(|piece| piece.0 as usize > context) {
         bail!(
@@ -60,7 +60,7 @@ pub fn loss(args: &EvalArgs) -> Result<()> {
         &sources,
         settings,
         &mut work.log,
-        &mut |done, total| work.progress.tell(done, total),
+        &mut |done, total| work.progress.report(done, total),
     )?;
     let losses = source_losses(work.log.records().values());
     let title = format!("Loss (± standard error over documents): {}", args.checkpoint);

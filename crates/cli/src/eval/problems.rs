@@ -1,4 +1,4 @@
-//! Problems whose solution is written: `--suite gsm8k`, `math`.
+//! Problems with written solutions: `--suite gsm8k`, `math`.
 
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -9,16 +9,16 @@ use smollm3_inference::InferenceError;
 use smollm3_model::Sampling;
 use smollm3_records::Mode;
 
-use super::{Work, data_rows, examples, limited, open};
+use super::{Work, data_rows, examples, limited};
 use crate::args::EvalArgs;
-use crate::sampling::drawn;
+use crate::sampling::checked;
 
-/// Tokens of the solutions that are written together where nothing else is asked for.
+/// Default number of tokens of solutions generated together.
 const TOKENS_AT_ONCE: usize = 32_768;
-/// Tokens of a solution where nothing else is asked for.
+/// Default maximum number of new tokens.
 const LONGEST: u64 = 1024;
 
-/// Exact match on a set.
+/// Exact match on a data set.
 pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
     let problems = |rows: &[DataRow]| -> Result<Vec<Problem>> {
         Ok(rows
@@ -31,7 +31,7 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
     let (shots, examples) = examples(args, &all, &columns, problems)?;
     let asked = limited(args, &all);
     let sampling = sampling(args)?;
-    let model = open(args)?;
+    let model = args.compute.text_model(&args.checkpoint)?;
     let mode = match (args.think, args.no_think, args.plain) {
         (true, _, _) => Mode::Think,
         (_, true, _) => Mode::NoThink,
@@ -43,9 +43,7 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
         return Err(InferenceError::NoTemplate { folder: model.folder }.into());
     }
     if mode == Mode::Plain && args.instruction.is_some() {
-        bail!(
-            "--instruction stands in conversations only; leave it out, or ask for one by --no-think or --think"
-        );
+        bail!("--instruction is for conversations only; leave it out, or add --no-think or --think");
     }
     let asking = Asking {
         task,
@@ -75,7 +73,7 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
         &asking,
         args.tokens_at_once(TOKENS_AT_ONCE),
         &mut work.log,
-        &mut |done, total| work.progress.tell(done, total),
+        &mut |done, total| work.progress.report(done, total),
     )?;
     let score = problem_score(work.log.records().values());
     let title = format!("{}, {mode}, {shots}-shot: {}", task.name(), args.checkpoint);
@@ -83,11 +81,11 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
     work.finish(&title, json!(score), &table)
 }
 
-/// One solution is the most probable one; several are drawn as SmolLM3's model card recommends.
+/// Greedy for one solution; for several, sampling as SmolLM3's model card recommends.
 fn sampling(args: &EvalArgs) -> Result<Sampling> {
     let several = args.samples.unwrap_or(1) > 1;
     let temperature = args.temperature.unwrap_or(if several { 0.6 } else { 0.0 });
-    let sampling = drawn(Sampling {
+    let sampling = checked(Sampling {
         temperature,
         top_p: args.top_p.unwrap_or(if several { 0.95 } else { 1.0 }),
         seed: args.seed.unwrap_or(0),
@@ -95,13 +93,12 @@ fn sampling(args: &EvalArgs) -> Result<Sampling> {
     })?;
     let random = temperature > 0.0;
     if several && !random {
-        bail!("--samples with --temperature 0 would write the same solution again; write --temperature 0.6");
+        bail!("--samples with --temperature 0 would repeat the same solution; write --temperature 0.6");
     }
-    if args.top_p.is_some() && !random {
-        bail!("--top-p says nothing at temperature 0; write --temperature 0.6 too");
-    }
-    if args.seed.is_some() && !random {
-        bail!("--seed says nothing at temperature 0; write --temperature 0.6 too");
+    for (option, is_given) in [("--top-p", args.top_p.is_some()), ("--seed", args.seed.is_some())] {
+        if is_given && !random {
+            bail!("{option} has no effect at temperature 0; write --temperature 0.6 too");
+        }
     }
     Ok(sampling)
 }

@@ -1,4 +1,4 @@
-//! What the memory of a device holds, as `smollm3 plan` counts it.
+//! Fits a stage to the memory of a device, as `smollm3 plan` estimates it.
 
 use std::fs;
 
@@ -9,12 +9,12 @@ use smollm3_recipe::{Facts, ModelConfig, Recipe};
 use super::MICRO_BATCH_TOKENS;
 use super::text::{Head, Shape};
 
-/// What a plan may take of the device's memory. Allocators take more than it counts; how much more has not been measured.
+/// Fraction of the memory to plan with. Allocators take more than the estimate; how much has not been measured.
 const USABLE: f64 = 0.8;
-/// Parameters from which adapters are trained in the place of the weights, whatever the memory is.
+/// Number of parameters from which only adapters are trained, whatever the memory.
 const ADAPTED: u64 = 500_000_000;
 
-/// The largest shape for rows of `longest` tokens that the device's memory holds, as the plan counts it.
+/// The largest shape for rows of up to `longest` tokens that fits the device.
 pub fn fitting(
     head: &Head,
     config: Option<&ModelConfig>,
@@ -22,10 +22,7 @@ pub fn fitting(
     text: impl Fn(Shape) -> String,
 ) -> Result<Shape> {
     let context = config.map_or(4_096, |config| config.max_position_embeddings as u64);
-    let wanted = longest
-        .next_power_of_two()
-        .clamp(256, context.max(256))
-        .min(context);
+    let wanted = longest.next_power_of_two().max(256).min(context);
     let adapted = config.is_none_or(|config| config.parameters() >= ADAPTED);
     let usable = (head.memory as f64 * USABLE) as u64;
     let fits = |shape: Shape| match config {
@@ -41,7 +38,7 @@ pub fn fitting(
                 recompute,
                 lora,
             };
-            // The most rows at once: fewer, larger products.
+            // As many rows as possible: fewer, larger matrix products.
             for rows in [8, 4, 2, 1] {
                 if rows * length <= MICRO_BATCH_TOKENS.max(length) && fits(shape(rows))? {
                     return Ok(shape(rows));
@@ -49,7 +46,7 @@ pub fn fitting(
             }
         }
         if length <= 256 {
-            // Nothing does: the plan says how much is missing.
+            // Nothing fits; the plan says how much is missing.
             return Ok(Shape {
                 sequence_length: length,
                 ..Shape::SMALLEST
@@ -59,7 +56,7 @@ pub fn fitting(
     }
 }
 
-/// The memory of the largest stage of a recipe, as `smollm3 plan` counts it.
+/// The memory of the largest stage of a recipe.
 fn memory(text: &str, config: &ModelConfig) -> Result<u64> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("recipe.toml"), text)?;

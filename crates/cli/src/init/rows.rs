@@ -1,4 +1,4 @@
-//! A look at files of rows: what they hold, and how long they are.
+//! Inspects files of rows: their kind, and the lengths of rows.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,19 +10,19 @@ use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::{Columns, open_values};
 use smollm3_corpus::shards::{LocalShards, Shards};
 
-/// Rows that are looked at, spread over the files.
+/// Maximum number of rows to read, spread over the files.
 const MOST_ROWS: usize = 20_000;
-/// Characters that a token is taken to stand for where there is no tokenizer.
+/// Assumed characters per token without a tokenizer.
 const CHARACTERS: usize = 4;
-/// Tokens that a template writes around a message, about.
+/// Approximate tokens that a template adds to a message.
 const TURN: usize = 6;
 
-/// What rows hold.
+/// The kind of rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RowKind {
     /// Conversations, or questions with answers.
     Conversations,
-    /// Pairs of answers.
+    /// Preference pairs.
     Pairs,
     /// Text in this column.
     Text(String),
@@ -31,48 +31,44 @@ pub enum RowKind {
 /// Files of one kind.
 #[derive(Debug)]
 pub struct Found {
-    /// What they hold.
+    /// Their kind.
     pub kind: RowKind,
-    /// As they are named in a recipe: whole paths.
+    /// Absolute paths, as in a recipe.
     pub paths: Vec<PathBuf>,
-    /// Their bytes.
+    /// Their size.
     pub bytes: u64,
     /// Columns of the first row.
     pub columns: Vec<String>,
-    /// Tokens of each row that was looked at, sorted; of pairs, of the prompt with the longer answer.
+    /// Tokens of each row read, sorted; for pairs, of the prompt with the longer answer.
     pub lengths: Vec<usize>,
-    /// Whether there are more rows than were looked at.
+    /// Whether there are more rows than were read.
     pub more: bool,
-    /// Rows that are not what the first of their file is, and why the first of them is not.
+    /// Number of rows of another kind than the first of their file, and the first problem.
     pub unlike: Option<(usize, String)>,
 }
 
 impl Found {
-    /// The length that a part of the rows does not exceed.
+    /// The quantile of the lengths.
     pub fn quantile(&self, part: f64) -> usize {
         let last = self.lengths.len().saturating_sub(1);
         let place = (part * last as f64).round() as usize;
         self.lengths.get(place).copied().unwrap_or(0)
     }
 
-    /// Tokens of all rows that were looked at.
-    pub fn tokens(&self) -> u64 {
-        self.lengths.iter().map(|length| *length as u64).sum()
-    }
-
-    /// About how many tokens all of it has: the rows that were looked at, or as much more as the files are larger.
+    /// Approximate number of tokens in the files.
     pub fn all_tokens(&self) -> u64 {
+        let read = self.lengths.iter().map(|length| *length as u64).sum();
         match self.more {
-            false => self.tokens(),
-            true => self.tokens().max(self.bytes / (CHARACTERS as u64 + 1)),
+            false => read,
+            true => read.max(self.bytes / (CHARACTERS as u64 + 1)),
         }
     }
 }
 
-/// Looks at the files that `paths` name.
+/// Inspects the files of `paths`.
 ///
 /// # Errors
-/// There is none, a file cannot be read, has no rows, or rows that nothing here reads.
+/// There are none, a file cannot be read, or has no rows of a known kind.
 pub fn look(paths: &[String], tokenizer: Option<&Tokenizer>) -> Result<Vec<Found>> {
     let is_table = |path: &&String| {
         let lower = path.to_ascii_lowercase();
@@ -82,7 +78,7 @@ pub fn look(paths: &[String], tokenizer: Option<&Tokenizer>) -> Result<Vec<Found
     };
     if let Some(path) = paths.iter().find(is_table) {
         bail!(
-            "{path}: tables of this kind are not read; write JSON lines or Parquet, such as Python's \
+            "{path}: tables are not read; convert it to JSON lines or Parquet, for example with Python's \
              pandas.read_csv(\"{path}\").to_json(\"rows.jsonl\", orient=\"records\", lines=True)"
         );
     }
@@ -92,13 +88,8 @@ pub fn look(paths: &[String], tokenizer: Option<&Tokenizer>) -> Result<Vec<Found
     for (index, shard) in files.shards().iter().enumerate() {
         let file = files.open(index)?;
         let path = std::path::absolute(file.path()).with_context(|| shard.name.clone())?;
-        let one = look_at(
-            path,
-            &shard.name,
-            shard.bytes,
-            MOST_ROWS.div_ceil(count),
-            tokenizer,
-        )?;
+        let most = MOST_ROWS.div_ceil(count);
+        let one = look_at(path, &shard.name, shard.bytes, most, tokenizer)?;
         match found.iter_mut().find(|other| other.kind == one.kind) {
             None => found.push(one),
             Some(other) => {
@@ -162,7 +153,7 @@ fn look_at(
     }
     match found {
         Some(found) => Ok(found),
-        None => bail!("{name}: there is no row in it"),
+        None => bail!("{name} has no rows"),
     }
 }
 
@@ -171,7 +162,7 @@ fn columns(row: &Value) -> Vec<String> {
     keys.map(|(key, _)| key.clone()).collect()
 }
 
-/// What a row is, by what can be read of it.
+/// The kind of a row.
 fn kind(row: &Value) -> Result<RowKind, String> {
     let has = |name: &str| row.get(name).is_some_and(|value| !value.is_null());
     if has("chosen") && has("rejected") {
@@ -179,31 +170,28 @@ fn kind(row: &Value) -> Result<RowKind, String> {
             .map(|_| RowKind::Pairs)
             .map_err(|error| error.to_string());
     }
-    let is_conversation = match Conversation::from_row(row) {
-        Ok(_) => return Ok(RowKind::Conversations),
-        Err(error) => error.to_string(),
+    let Err(error) = Conversation::from_row(row) else {
+        return Ok(RowKind::Conversations);
     };
-    // What looks like one and is not is named by what is wrong with it.
-    if ["messages", "conversations", "completion", "instruction"]
-        .iter()
-        .any(|name| has(name))
-    {
-        return Err(is_conversation);
+    // A malformed conversation.
+    let of_conversations = ["messages", "conversations", "completion", "instruction"];
+    if of_conversations.iter().any(|name| has(name)) {
+        return Err(error.to_string());
     }
     text_column(row).map(RowKind::Text).ok_or_else(|| {
         let columns = columns(row);
         let found = match columns.as_slice() {
-            [] => "a row without columns".to_owned(),
-            columns => format!("the columns {}", columns.join(", ")),
+            [] => "the row has no columns".to_owned(),
+            columns => format!("none of the columns is text ({})", columns.join(", ")),
         };
         format!(
-            "{found}, of which none is text; conversations have messages, conversations, prompt and completion, or \
-             instruction and output; pairs have chosen and rejected; text is in a column such as `text`"
+            "{found}; conversations have messages, conversations, prompt and completion, or instruction and output; pairs have \
+             chosen and rejected; text is in a column such as `text`"
         )
     })
 }
 
-/// The column that holds the text: `text`, or `content`, or the longest.
+/// The column of the text: `text`, `content`, or the one with the longest text.
 fn text_column(row: &Value) -> Option<String> {
     let texts: Vec<(&String, &str)> = row
         .as_object()?
@@ -217,7 +205,7 @@ fn text_column(row: &Value) -> Option<String> {
     named.or_else(longest).map(|(key, _)| (*key).clone())
 }
 
-/// About how many tokens a row has.
+/// Approximate number of tokens of a row.
 fn length(kind: &RowKind, row: &Value, tokenizer: Option<&Tokenizer>) -> Result<usize, String> {
     let tokens = |text: &str| match tokenizer.map(|tokenizer| tokenizer.encode(text)) {
         Some(Ok(ids)) => ids.len(),
@@ -251,7 +239,7 @@ fn length(kind: &RowKind, row: &Value, tokenizer: Option<&Tokenizer>) -> Result<
     }
 }
 
-/// Columns that a row has besides those that are read.
+/// Columns that are not read.
 pub fn unused(found: &Found) -> BTreeSet<&str> {
     let read: Vec<&str> = match &found.kind {
         RowKind::Conversations => Conversation::COLUMNS.to_vec(),

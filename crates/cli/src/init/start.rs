@@ -1,6 +1,5 @@
-//! The checkpoint that a recipe starts from, and what of it is on this machine.
+//! The checkpoint that a recipe starts from.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -12,7 +11,7 @@ use smollm3_recipe::{HubId, ModelConfig};
 
 use crate::hub::local_folder;
 
-/// A checkpoint as a recipe names it, and what of it is on this machine.
+/// A checkpoint and what was found of it.
 pub struct Start {
     /// As a recipe names it.
     pub text: String,
@@ -24,28 +23,23 @@ pub struct Start {
 }
 
 impl Start {
-    /// That of what is typed. What cannot be had is left out, and said.
+    /// The checkpoint as typed. If it cannot be downloaded, a note is added to `notes`.
     ///
     /// # Errors
-    /// There is a folder of this name, and no checkpoint in it.
-    pub fn of(typed: &str, said: &mut String) -> Result<Self> {
+    /// The folder exists, but is not a checkpoint.
+    pub fn of(typed: &str, notes: &mut Vec<String>) -> Result<Self> {
         let path = Path::new(typed);
         let is_local = path.is_dir() || HubId::parse(typed).is_none();
         let text = match is_local {
             true => std::path::absolute(path)?.display().to_string(),
             false => typed.to_owned(),
         };
-        let wanted = Wanted {
-            weights: false,
-            ..Wanted::MODEL
-        };
-        let folder = match local_folder(path, wanted) {
+        let folder = match local_folder(path, Wanted::TEXT) {
             Ok(folder) => folder,
             Err(error) => {
-                let _ = writeln!(
-                    said,
-                    "{typed}: {error:#}; lengths are in characters, four to a token"
-                );
+                notes.push(format!(
+                    "{typed}: {error:#}; lengths are estimated, at four characters per token"
+                ));
                 return Ok(Self {
                     text,
                     folder: None,
@@ -57,7 +51,7 @@ impl Start {
         if is_local && !folder.join("config.json").is_file() && !folder.join("adapter_config.json").is_file()
         {
             bail!(
-                "{typed}: there is no config.json in this folder; give the folder of a checkpoint, or owner/name on the Hub"
+                "{typed}: there is no config.json in this folder; write the folder of a checkpoint, or owner/name on the Hub"
             );
         }
         Ok(Self {
@@ -68,23 +62,19 @@ impl Start {
         })
     }
 
-    /// The template that marks what is learned: the checkpoint's own, or one of this project.
-    pub fn template(&self, said: &mut String) -> &'static str {
+    /// The template: the checkpoint's own if it marks the learned tokens, else one of this project.
+    pub fn template(&self, notes: &mut Vec<String>) -> &'static str {
         let own = self
             .folder
             .as_deref()
             .and_then(|folder| Template::of_checkpoint(folder).ok().flatten());
-        if self
-            .tokenizer
-            .as_ref()
-            .is_some_and(|tokenizer| check_tokens(tokenizer).is_err())
-        {
-            let _ = writeln!(
-                said,
-                "the tokenizer has no tokens for turns; first: smollm3 tokenizer add-chat-tokens {} --out CHAT, then take CHAT as \
-                 the checkpoint",
+        let tokenizer = self.tokenizer.as_ref();
+        if tokenizer.is_some_and(|tokenizer| check_tokens(tokenizer).is_err()) {
+            notes.push(format!(
+                "the tokenizer has no tokens for turns; first run smollm3 tokenizer add-chat-tokens {} --out CHAT, then use CHAT \
+                 as the checkpoint",
                 self.text
-            );
+            ));
         }
         match own {
             Some(template) if template.marks_assistant() => "checkpoint",

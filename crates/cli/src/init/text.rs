@@ -1,20 +1,20 @@
-//! The recipes that `smollm3 init` writes: short, with what one would change first, and a comment on each.
+//! The recipes that `smollm3 init` writes: short, with the settings to change first, and comments.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// What all of them begin with.
+/// The settings that all recipes begin with.
 #[derive(Debug, Clone)]
 pub struct Head {
     /// Name of the run and of its folder.
     pub name: String,
-    /// What computes.
+    /// The backend.
     pub backend: &'static str,
-    /// Its device, where it is not the backend's first choice.
+    /// Its device, if not the backend's default.
     pub device: Option<String>,
     /// `f32` or `bf16`.
     pub precision: &'static str,
-    /// Bytes of the device.
+    /// The device's memory in bytes.
     pub memory: u64,
 }
 
@@ -37,40 +37,34 @@ pub fn head(head: &Head, title: &str) -> String {
 [run]
 name = "{name}"
 seed = 1
-output = "runs/{name}"         # from the folder in which the command is given
+output = "runs/{name}"         # relative to the working directory
 backend = "{backend}"
 {device}precision = "{precision}"
 
 [plan]
-memory = "{gigabytes}GB"              # of the device: `smollm3 plan` compares with it
+memory = "{gigabytes}GB"              # of the device; `smollm3 plan` checks it
 "#
     )
 }
 
-/// A stage's data.
-#[derive(Debug, Clone)]
-pub struct DataText {
-    /// Its name.
-    pub name: &'static str,
-    /// Its files.
-    pub paths: Vec<PathBuf>,
-}
+/// Sequences of a step.
+pub const BATCH: u64 = 16;
 
-/// How a stage on rows is divided.
+/// The settings of a stage that its memory depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Tokens of a row.
+    /// Tokens per row.
     pub sequence_length: u64,
-    /// Rows at once.
+    /// Rows per micro-batch.
     pub micro_batch: u64,
-    /// Whether layers are computed again.
+    /// Whether activations are recomputed.
     pub recompute: bool,
-    /// Whether adapters are trained.
+    /// Whether only adapters are trained.
     pub lora: bool,
 }
 
 impl Shape {
-    /// Takes the least memory.
+    /// The least memory.
     pub const SMALLEST: Self = Self {
         sequence_length: 256,
         micro_batch: 1,
@@ -79,7 +73,7 @@ impl Shape {
     };
 }
 
-/// `[model]` and what is held out.
+/// `[model]` and `[data]`.
 pub fn model(checkpoint: &str, held_out: &str) -> String {
     let checkpoint = toml_string(checkpoint);
     format!(
@@ -88,21 +82,21 @@ pub fn model(checkpoint: &str, held_out: &str) -> String {
 checkpoint = {checkpoint}
 
 [data]
-held_out = "{held_out}"              # of the rows: they are measured, and not trained on
+held_out = "{held_out}"              # of the rows, for evaluation
 "#
     )
 }
 
-/// Adapters; all weights are trained at the other rate.
+/// Adapters, with the learning rate for training all weights.
 fn lora(rate_without: &str) -> String {
     format!(
-        "lora = {{ rank = 16, alpha = 32 }}   # leave it out to train all weights, at a learning rate of {rate_without}\n"
+        "lora = {{ rank = 16, alpha = 32 }}   # remove it to train all weights, at a learning rate of {rate_without}\n"
     )
 }
 
 /// A stage on conversations.
-pub fn sft(data: &DataText, template: &str, shape: Shape, epochs: u64, measured: bool) -> String {
-    let mut text = stage("sft", "sft", shape, 16, "sequences");
+pub fn sft(paths: &[PathBuf], template: &str, shape: Shape, epochs: u64, measured: bool) -> String {
+    let mut text = stage("sft", shape);
     let _ = writeln!(text, "epochs = {epochs}");
     let _ = writeln!(text, "template = \"{template}\"{}", comment_of(template));
     if shape.lora {
@@ -112,70 +106,70 @@ pub fn sft(data: &DataText, template: &str, shape: Shape, epochs: u64, measured:
         text += "# validation = { every = \"50 steps\", best = \"load\", stop_early = { patience = 3 } }\n";
     }
     let rate = if shape.lora { "2e-4" } else { "2e-5" };
-    text + &optimiser(rate, "3%") + &rows(data)
+    text + &optimizer(rate, "3%") + &rows("chats", paths)
 }
 
 /// A stage on pairs of answers.
-pub fn apo(data: &DataText, from: Option<&str>, template: &str, shape: Shape) -> String {
+pub fn apo(paths: &[PathBuf], from: Option<&str>, template: &str, shape: Shape) -> String {
     let mut text = String::from("\n[[stage]]\nname = \"apo\"\nkind = \"apo\"\n");
     if let Some(from) = from {
         let _ = writeln!(
             text,
-            "from = \"{from}\"                   # also what it is compared with"
+            "from = \"{from}\"                   # also the reference model"
         );
     }
     let _ = writeln!(
         text,
-        "sequence_length = {}         # of a prompt with an answer; longer pairs are left out and counted",
+        "sequence_length = {}         # of a prompt with an answer; longer pairs are left out and counted\n\
+         global_batch = \"{BATCH} pairs\"",
         shape.sequence_length
     );
-    text += "global_batch = \"16 pairs\"\n";
-    if shape.recompute {
-        text += "recompute = \"layers\"         # a third more time, and memory for one layer\n";
-    }
+    text += recompute(shape);
     text += "epochs = 1\nloss = { kind = \"apo-zero\", beta = 0.05 }\n";
     let _ = writeln!(text, "template = \"{template}\"{}", comment_of(template));
     if shape.lora {
         text += &lora("1e-6");
     }
     let rate = if shape.lora { "2e-5" } else { "1e-6" };
-    text + &optimiser(rate, "10%") + &rows(data)
+    text + &optimizer(rate, "10%") + &rows("pairs", paths)
 }
 
 fn comment_of(template: &str) -> &'static str {
     match template {
         "checkpoint" => "        # the checkpoint's own",
         "smollm3" => "           # with /think and /no_think",
-        _ => "     # ChatML; the answers are learned",
+        _ => "     # ChatML; trains on the answers",
     }
 }
 
-fn stage(name: &str, kind: &str, shape: Shape, batch: u64, unit: &str) -> String {
+fn recompute(shape: Shape) -> &'static str {
+    match shape.recompute {
+        true => "recompute = \"layers\"         # a third more time, and the memory of one layer\n",
+        false => "",
+    }
+}
+
+fn stage(kind: &str, shape: Shape) -> String {
     let Shape {
         sequence_length,
         micro_batch,
-        recompute,
         ..
     } = shape;
-    let batch = batch.max(micro_batch);
     let rows = if micro_batch == 1 { "sequence" } else { "sequences" };
-    let recompute = match recompute {
-        true => "recompute = \"layers\"         # a third more time, and memory for one layer\n",
-        false => "",
-    };
+    let recompute = recompute(shape);
     format!(
         r#"
 [[stage]]
-name = "{name}"
+name = "{kind}"
 kind = "{kind}"
 sequence_length = {sequence_length}
-global_batch = "{batch} {unit}"
-micro_batch = "{micro_batch} {rows}"   # at once on the device: less for less memory
+global_batch = "{BATCH} sequences"
+micro_batch = "{micro_batch} {rows}"   # at once on the device; fewer need less memory
 {recompute}"#
     )
 }
 
-fn optimiser(rate: &str, warmup: &str) -> String {
+fn optimizer(rate: &str, warmup: &str) -> String {
     format!(
         r#"
 [stage.optimizer]
@@ -189,15 +183,14 @@ min_ratio = 0.1
     )
 }
 
-fn rows(data: &DataText) -> String {
+fn rows(name: &str, paths: &[PathBuf]) -> String {
     format!(
-        "\n[[stage.data]]\nname = \"{}\"\npaths = {}\n# fraction = 0.5              # or rows = 1000: the same rows each time\n",
-        data.name,
-        listed(&data.paths)
+        "\n[[stage.data]]\nname = \"{name}\"\npaths = {}\n# fraction = 0.5              # or rows = 1000; always the same rows\n",
+        listed(paths)
     )
 }
 
-/// Paths as TOML, one a line where there are several.
+/// Paths as TOML, one per line if there are several.
 fn listed(paths: &[PathBuf]) -> String {
     let quoted: Vec<String> = paths
         .iter()
@@ -222,19 +215,19 @@ pub struct SourceText {
     pub name: String,
     /// Its files.
     pub paths: Vec<PathBuf>,
-    /// Its column.
+    /// The column of the text.
     pub column: String,
     /// Whether they are Parquet.
     pub is_parquet: bool,
 }
 
-/// A small model, or a checkpoint that is trained further.
+/// A small model, or a checkpoint to continue from.
 pub fn pretrained_model(checkpoint: Option<&str>, length: u64, vocabulary: u64) -> String {
     match checkpoint {
         Some(checkpoint) => format!("\n[model]\ncheckpoint = {}\n", toml_string(checkpoint)),
         None => format!(
             r#"
-[model.config]                 # some 2 million parameters; every fourth layer without RoPE, as SmolLM3
+[model.config]                 # about 2 million parameters; no RoPE in every fourth layer, as in SmolLM3
 vocab_size = {vocabulary}
 hidden_size = 192
 intermediate_size = 512
@@ -247,8 +240,8 @@ no_rope_layer_interval = 4
 tie_word_embeddings = true
 
 [tokenizer.train]
-vocab_size = {vocabulary}              # as many as the model's embedding has rows
-bytes = "8MB"                  # of text, to learn it from
+vocab_size = {vocabulary}              # the rows of the model's embedding
+bytes = "8MB"                  # of text to train it on
 "#
         ),
     }
@@ -257,7 +250,7 @@ bytes = "8MB"                  # of text, to learn it from
 /// `[data]` and the sources.
 pub fn sources(sources: &[SourceText], epochs: u64) -> String {
     let mut text = format!(
-        "\n[data]\nheld_out = \"1%\"\nmax_epochs = {epochs}                 # how often a document may be seen\n"
+        "\n[data]\nheld_out = \"1%\"\nmax_epochs = {epochs}                 # how often a document may be repeated\n"
     );
     for source in sources {
         let kind = if source.is_parquet { "parquet" } else { "jsonl" };
@@ -273,12 +266,12 @@ pub fn sources(sources: &[SourceText], epochs: u64) -> String {
 }
 
 /// The stage of a pretraining recipe.
-pub fn pretrain(shape: Shape, batch: u64, steps: u64, rate: &str, sources: &[SourceText]) -> String {
+pub fn pretrain(shape: Shape, steps: u64, rate: &str, sources: &[SourceText]) -> String {
     let weights: Vec<String> = sources
         .iter()
         .map(|source| format!("{} = 1", source.name))
         .collect();
-    stage("pretrain", "pretrain", shape, batch, "sequences")
+    stage("pretrain", shape)
         + &format!(
             r#"
 [stage.optimizer]
@@ -301,7 +294,7 @@ mixture = {{ sources = {{ {} }} }}
 /// A sweep over a pretraining recipe.
 pub fn sweep(name: &str) -> String {
     format!(
-        r#"# What is compared with the recipe beside this file: one setting changed at a time, over seeds.
+        r#"# Variations of the recipe in this folder, each with one setting changed, over seeds.
 
 base = "recipe.toml"
 output = "runs/{name}-sweep"
@@ -312,7 +305,7 @@ name = "rate-doubled"
 set = ["stage.pretrain.optimizer.learning_rate=4e-3"]
 
 [[variation]]
-name = "rope-everywhere"       # RoPE in every layer, as Llama
+name = "rope-everywhere"       # RoPE in every layer, as in Llama
 set = ["model.config.no_rope_layer_interval=0"]
 "#
     )
@@ -328,7 +321,7 @@ pub fn merge(checkpoints: &[String]) -> String {
     for checkpoint in checkpoints {
         let _ = write!(
             text,
-            "\n[[stage.model]]\ncheckpoint = {}\nweight = 1.0                   # divided by the sum of all\n",
+            "\n[[stage.model]]\ncheckpoint = {}\nweight = 1.0                   # divided by the sum of weights\n",
             toml_string(checkpoint)
         );
     }

@@ -1,10 +1,10 @@
-//! The pipeline above the bar: each stage with its state and the time left, in a few lines of any width.
+//! The stages above the bar, each with its state and time left, in a few lines.
 
 use std::time::Duration;
 
 use super::clock;
 
-/// Lines that the stages may take; of more, those far from the present one are counted only.
+/// Maximum number of lines; if stages do not fit, those far from the current one are only counted.
 const LINES: usize = 3;
 
 /// A stage of the run.
@@ -12,24 +12,26 @@ const LINES: usize = 3;
 pub struct PipelineStage {
     /// Its name.
     pub name: String,
-    /// How far it is.
+    /// Its tokens, if known.
+    pub tokens: Option<u64>,
+    /// Its state.
     pub state: State,
-    /// Time that its training still takes, where that can be said.
+    /// The time left of its training, if known.
     pub left: Option<Duration>,
 }
 
-/// How far a stage is.
+/// The state of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// All of it is done.
+    /// Complete.
     Done,
-    /// It is under way.
+    /// In progress.
     Running,
-    /// It has not begun.
+    /// Not started.
     Waiting,
 }
 
-/// The pipeline in lines of at most `width` letters; none for fewer than two stages.
+/// The stages in lines of at most `width` characters; none for fewer than two stages.
 pub fn header(stages: &[PipelineStage], width: usize) -> Vec<String> {
     if stages.len() < 2 {
         return Vec::new();
@@ -51,7 +53,7 @@ pub fn header(stages: &[PipelineStage], width: usize) -> Vec<String> {
     [first].into_iter().chain(lines).collect()
 }
 
-/// Time that the whole run still trains, as far as it can be said.
+/// The known time left of the run.
 pub fn time_left(stages: &[PipelineStage]) -> Option<String> {
     let open = || stages.iter().filter(|stage| stage.state != State::Done);
     let known: Vec<Duration> = open().filter_map(|stage| stage.left).collect();
@@ -65,7 +67,7 @@ pub fn time_left(stages: &[PipelineStage]) -> Option<String> {
     (!sum.is_zero()).then(|| format!("{words} {} of training left", clock(sum)))
 }
 
-/// The number of the stage that is under way, from 1; between two stages, of the one that ended.
+/// The number of the running stage, from 1; between two stages, of the earlier one.
 pub fn place(stages: &[PipelineStage]) -> Option<usize> {
     let running = stages.iter().position(|stage| stage.state == State::Running);
     let done = || stages.iter().rposition(|stage| stage.state == State::Done);
@@ -84,7 +86,7 @@ fn item(stage: &PipelineStage) -> String {
     }
 }
 
-/// The present stage and the next; the others as numbers.
+/// The current stage and the next; the others as counts.
 fn around_the_present(stages: &[PipelineStage]) -> Vec<String> {
     let count = |state| stages.iter().filter(|stage| stage.state == state).count();
     let of = |state| stages.iter().filter(move |stage| stage.state == state).map(item);
@@ -100,7 +102,7 @@ fn around_the_present(stages: &[PipelineStage]) -> Vec<String> {
     done.into_iter().chain(present).chain(more).collect()
 }
 
-/// Items after one another, in lines of `width` where they fit.
+/// Joins items into lines of `width` if they fit.
 fn flow(items: &[String], width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for item in items {
@@ -133,6 +135,7 @@ mod tests {
     fn stage(name: &str, state: State, left: Option<u64>) -> PipelineStage {
         PipelineStage {
             name: name.to_owned(),
+            tokens: None,
             state,
             left: left.map(Duration::from_secs),
         }

@@ -1,4 +1,4 @@
-//! How far the answers are.
+//! The progress of generated answers.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use smollm3_synthesis::Progress;
 
 use crate::progress::{clock, style};
 
-/// How often a plain line is written where there is no terminal.
+/// How often a line is printed without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Answers and tokens a second, and the time left; plain lines where there is no terminal.
+/// A bar with answers and tokens per second, and the time left; lines without a terminal.
 pub struct AnswerBar {
     bar: ProgressBar,
     begin: Instant,
@@ -19,7 +19,7 @@ pub struct AnswerBar {
 }
 
 impl AnswerBar {
-    /// Before the first answer.
+    /// Starts the clock.
     pub fn new() -> Self {
         let bar = ProgressBar::no_length();
         style(&bar, "answers {bar:24} {pos}/{len}  {wide_msg}");
@@ -30,7 +30,7 @@ impl AnswerBar {
         }
     }
 
-    /// How far the work is now.
+    /// Shows progress.
     pub fn show(&mut self, progress: Progress) {
         let elapsed = self.begin.elapsed().as_secs_f64().max(1e-3);
         let answers = progress.new_answers as f64 / elapsed;
@@ -56,7 +56,7 @@ impl AnswerBar {
         }
     }
 
-    /// Leaves the terminal as it was.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

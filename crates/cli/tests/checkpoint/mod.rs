@@ -1,4 +1,4 @@
-//! A checkpoint with random weights and a tokenizer that knows turns: small enough to be trained in seconds.
+//! A checkpoint with random weights and a tokenizer with chat tokens, small enough to train in seconds.
 
 #![allow(dead_code)]
 
@@ -48,7 +48,7 @@ pub fn smollm3(folder: &Path, words: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What a command that must succeed prints.
+/// The output of a command that must succeed.
 pub fn printed(folder: &Path, words: &[&str]) -> String {
     let output = smollm3(folder, words);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -56,7 +56,7 @@ pub fn printed(folder: &Path, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command that must fail says.
+/// The error of a command that must fail.
 pub fn refused(folder: &Path, words: &[&str]) -> String {
     let output = smollm3(folder, words);
     assert!(!output.status.success(), "{words:?}");

@@ -1,6 +1,6 @@
-//! The commands beside a server that answers as the Hub does.
+//! Commands with a fake Hub.
 
-// Each test file is a crate of its own and uses a part of this one.
+// Each test file is a separate crate and uses a part of this one.
 #![allow(dead_code)]
 
 #[path = "../../../hub/tests/hub/fake_hub.rs"]
@@ -19,7 +19,7 @@ use crate::tiny::MODEL_AND_DATA;
 /// The number of the first commit.
 pub const COMMIT: u64 = 0xabc0;
 
-/// What a command says; where it succeeds, else what it complains about.
+/// The output of a command.
 pub struct Said {
     pub out: String,
     pub err: String,

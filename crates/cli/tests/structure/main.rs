@@ -1,6 +1,6 @@
-//! The house is built as docs/architecture.md draws it: who may import whom, between crates and between files.
+//! Imports between crates and files follow docs/architecture.md.
 //!
-//! What crates need for their tests alone (`[dev-dependencies]`) is not looked at.
+//! Dependencies of tests only (`[dev-dependencies]`) are not checked.
 
 mod imports;
 
@@ -41,7 +41,7 @@ fn crates() -> BTreeSet<String> {
         .collect()
 }
 
-/// What a crate's manifest lists, by its full name.
+/// The dependencies in a crate's manifest, by full name.
 fn dependencies(name: &str) -> BTreeSet<String> {
     let file = workspace().join("crates").join(name).join("Cargo.toml");
     let manifest: Table = fs::read_to_string(file).unwrap().parse().unwrap();

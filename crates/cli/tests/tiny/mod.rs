@@ -1,4 +1,4 @@
-//! A model small enough to be trained many times.
+//! A model that is small enough to train many times.
 
 /// Its part of a recipe, with a tokenizer that is trained on the sources.
 pub const MODEL_AND_DATA: &str = r#"

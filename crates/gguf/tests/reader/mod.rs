@@ -1,4 +1,4 @@
-//! A GGUF file as its specification reads, independent of the writer.
+//! A GGUF reader after the specification, independent of the writer.
 
 use std::collections::HashMap;
 

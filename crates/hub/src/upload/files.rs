@@ -1,4 +1,4 @@
-//! Files on this side: their sizes, hashes and bytes.
+//! The files to upload: their sizes, hashes and bytes.
 
 use std::cell::OnceCell;
 use std::fs::{self, File};
@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::stream;
 use reqwest::Body;
 use ring::digest::{Context, SHA256};
+use smollm3_files::io as io_error;
 
 use crate::blob::{git_blob, hex};
-use crate::error::{HubError, Result, io};
+use crate::error::{HubError, Result};
 
 /// Bytes read at once.
 const CHUNK: usize = 256 << 10;
 
-/// What the Hub looks at to tell text from anything else.
+/// Bytes from which the Hub tells text from binary.
 const SAMPLE: u64 = 512;
 
 /// A file to upload.
@@ -29,24 +30,23 @@ pub struct UploadFile {
     pub content: Content,
 }
 
-/// Where bytes are.
+/// The contents of a file to upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// On disk.
     File(PathBuf),
-    /// Here.
+    /// In memory.
     Text(String),
-    /// Here, made by a program. It takes the place of a file that has `marker` in it; one without has been edited, and
-    /// stays.
+    /// In memory, generated. It replaces a file that contains `marker`; one without it has been edited, and is kept.
     Generated {
-        /// The text, `marker` in it.
+        /// The text, which contains `marker`.
         text: String,
-        /// What whoever edits it removes.
+        /// A line that editors of the file remove.
         marker: &'static str,
     },
 }
 
-/// A file that can be read.
+/// An open file.
 pub(super) struct LocalFile<'a> {
     file: &'a UploadFile,
     size: u64,
@@ -56,7 +56,7 @@ pub(super) struct LocalFile<'a> {
 impl<'a> LocalFile<'a> {
     pub(super) fn open(file: &'a UploadFile) -> Result<Self> {
         let size = match &file.content {
-            Content::File(path) => fs::metadata(path).map_err(io("read", path))?.len(),
+            Content::File(path) => fs::metadata(path).map_err(io_error("read", path))?.len(),
             Content::Text(text) | Content::Generated { text, .. } => text.len() as u64,
         };
         Ok(Self {
@@ -86,7 +86,7 @@ impl<'a> LocalFile<'a> {
         self.read(0, SAMPLE)
     }
 
-    /// All of it; regular files are small.
+    /// All of it, for regular files, which are small.
     pub(super) fn bytes(&self) -> Result<Vec<u8>> {
         self.read(0, self.size)
     }
@@ -102,8 +102,8 @@ impl<'a> LocalFile<'a> {
     fn reader(&self, from: u64, length: u64) -> Result<Box<dyn Read + Send>> {
         Ok(match &self.file.content {
             Content::File(path) => {
-                let mut file = File::open(path).map_err(io("read", path))?;
-                file.seek(SeekFrom::Start(from)).map_err(io("read", path))?;
+                let mut file = File::open(path).map_err(io_error("read", path))?;
+                file.seek(SeekFrom::Start(from)).map_err(io_error("read", path))?;
                 Box::new(file.take(length))
             }
             Content::Text(text) | Content::Generated { text, .. } => {
@@ -118,14 +118,14 @@ impl<'a> LocalFile<'a> {
             Content::File(path) => path.clone(),
             Content::Text(_) | Content::Generated { .. } => PathBuf::from(self.name()),
         };
-        io("read", &path)(error)
+        io_error("read", &path)(error).into()
     }
 
     pub(super) fn is_hashed(&self) -> bool {
         self.sha256.get().is_some()
     }
 
-    /// Reads it for its hash; `counted` is told of bytes as they are read.
+    /// Reads it for its hash; `counted` gets the number of bytes as they are read.
     pub(super) fn hash(&self, counted: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
         let mut reader = self.reader(0, u64::MAX)?;
         let mut context = Context::new(&SHA256);
@@ -141,10 +141,10 @@ impl<'a> LocalFile<'a> {
             counted(count as u64)?;
         }
         if all != self.size {
-            let changed = io::Error::other("it changes while it is being uploaded");
+            let changed = io::Error::other("it changed during the upload");
             return Err(self.unreadable(changed));
         }
-        // Nobody else sets it.
+        // Set here only.
         let _ = self.sha256.set(hex(context));
         Ok(())
     }
@@ -157,7 +157,7 @@ impl<'a> LocalFile<'a> {
         Ok(self.sha256.get().map_or("", String::as_str))
     }
 
-    /// `length` bytes from `from` on as the body of a request, counted in `taken` as the connection takes them.
+    /// `length` bytes from offset `from` as the body of a request, counted in `taken` as they are sent.
     pub(super) fn body(&self, from: u64, length: u64, taken: &Taken) -> Result<Body> {
         let reader = self.reader(from, length)?;
         let (own, all) = (Arc::clone(&taken.own), Arc::clone(&taken.all));
@@ -181,7 +181,7 @@ impl<'a> LocalFile<'a> {
     }
 }
 
-/// Bytes that one request has taken, counted among all until it turns out that they have to be sent again.
+/// The number of bytes that one request has sent, included in the total unless they must be sent again.
 pub(super) struct Taken {
     pub(super) own: Arc<AtomicU64>,
     all: Arc<AtomicU64>,
@@ -197,7 +197,7 @@ impl Taken {
         }
     }
 
-    /// They need not be sent again; returns how many they are.
+    /// Keeps them in the total; returns their number.
     pub(super) fn keep(mut self) -> u64 {
         self.is_kept = true;
         self.own.load(Ordering::Relaxed)
@@ -213,7 +213,7 @@ impl Drop for Taken {
     }
 }
 
-/// The name that git gives to contents.
+/// The hash of a git blob.
 pub(super) fn git_hash(bytes: &[u8]) -> String {
     let mut context = git_blob(bytes.len() as u64);
     context.update(bytes);

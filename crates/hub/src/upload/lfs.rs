@@ -1,9 +1,8 @@
-//! Large files to the Hub's LFS store.
+//! Uploads large files to the Hub's LFS store.
 //!
-//! The batch API says for each object whether the store has it, else where it goes: to one address, or in parts to the
-//! addresses that the action's header holds under the parts' numbers. These addresses are signed for a while and get no
-//! token. Source: git-lfs's docs/api/batch.md, and `lfs.py` of `huggingface_hub` for the parts. Why not Xet:
-//! docs/decisions.md.
+//! The batch API says for each object whether the store has it, or else where to send it: to one address, or in parts to
+//! the addresses in the action's header, keyed by part number. The addresses are signed for a limited time and get no token.
+//! Source: git-lfs's docs/api/batch.md, and `lfs.py` of `huggingface_hub` for the parts. Why not Xet: docs/decisions.md.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -22,21 +21,18 @@ use url::Url;
 
 use super::files::{LocalFile, Taken};
 use super::requests::{Written, decode, is_about_space, strange, written};
-use super::retried;
-use crate::api::{Api, Trouble, text};
+use crate::api::{Api, Asked, Trouble, after, text};
 use crate::error::{HubError, Result, in_brackets};
-
-type Asked<T> = std::result::Result<T, Trouble>;
 
 const LFS: &str = "application/vnd.git-lfs+json";
 
-/// Parts of a file under way at once.
+/// Maximum number of parts of a file in flight.
 const PARTS_AT_ONCE: usize = 4;
 
-/// Attempts at one address in a row; then the Hub is asked for another.
+/// Attempts at one address before the Hub is asked for a new one.
 const SAME_ADDRESS: u32 = 3;
 
-/// The Hub's own address, where another endpoint passes it on as it is.
+/// The Hub's own address, which mirrors pass on unchanged.
 const PUBLIC: &str = "https://huggingface.co";
 
 /// The store of a repository.
@@ -44,7 +40,7 @@ pub(super) struct LfsStore<'a> {
     pub(super) api: &'a Api<'a>,
     pub(super) writer: &'a Client,
     pub(super) revision: &'a str,
-    /// Bytes that it has taken, or had.
+    /// Bytes that it has received, or had already.
     pub(super) taken: &'a Arc<AtomicU64>,
 }
 
@@ -79,9 +75,9 @@ struct Action {
     header: Map<String, Value>,
 }
 
-/// Why bytes were not taken.
+/// Why an upload to an address failed.
 enum Untaken {
-    /// The address does not hold any more.
+    /// The address has expired.
     Expired(String),
     Trouble(Trouble),
 }
@@ -95,8 +91,12 @@ impl From<Trouble> for Untaken {
 impl LfsStore<'_> {
     /// Sends a file unless the store has it; returns the bytes that were sent.
     pub(super) async fn send(&self, file: &LocalFile<'_>) -> Result<u64> {
-        let what = format!("{} to {}", file.name(), self.api.repository);
-        retried(self.api.remote, what, || self.attempt(file)).await
+        let what = self.uploading(file);
+        self.api.retried(&what, || self.attempt(file)).await
+    }
+
+    fn uploading(&self, file: &LocalFile<'_>) -> String {
+        format!("upload {} to {}", file.name(), self.api.repository)
     }
 
     async fn attempt(&self, file: &LocalFile<'_>) -> Asked<u64> {
@@ -107,21 +107,21 @@ impl LfsStore<'_> {
         let taken = Taken::of(self.taken);
         if let Some(upload) = actions.upload {
             match upload.header.get("chunk_size").map(number) {
-                None => self.whole(file, &upload, &taken).await?,
+                None => drop(
+                    self.put(file, &upload, &upload.href, (0, file.size()), &taken)
+                        .await?,
+                ),
                 Some(chunk) => self.in_parts(file, &upload, chunk, &taken).await?,
             }
         }
         if let Some(verify) = actions.verify {
-            self.post(
-                &verify.href,
-                &json!({ "oid": file_oid(file)?, "size": file.size() }),
-            )
-            .await?;
+            let asked = json!({ "oid": file.sha256()?, "size": file.size() });
+            self.post(&verify.href, &asked).await?;
         }
         Ok(taken.keep())
     }
 
-    /// What to do with a file; nothing if the store has it.
+    /// What to do with a file; `None` if the store has it.
     async fn batch(&self, file: &LocalFile<'_>) -> Asked<Option<Actions>> {
         #[derive(Deserialize)]
         struct Batch {
@@ -135,7 +135,7 @@ impl LfsStore<'_> {
         let asked = json!({
             "operation": "upload",
             "transfers": ["basic", "multipart"],
-            "objects": [{ "oid": file_oid(file)?, "size": file.size() }],
+            "objects": [{ "oid": file.sha256()?, "size": file.size() }],
             "hash_algo": "sha256",
             "ref": { "name": self.revision },
         });
@@ -155,23 +155,13 @@ impl LfsStore<'_> {
                 message: error.message,
             }),
             false => {
-                let message = format!(
-                    "{endpoint} does not take it: {status}{}",
-                    in_brackets(&error.message)
-                );
+                let message = format!("{endpoint} refuses it: {status}{}", in_brackets(&error.message));
                 Trouble::Fault(Fault::of_status(message, status, &Default::default()))
             }
         })
     }
 
-    /// All bytes to one address.
-    async fn whole(&self, file: &LocalFile<'_>, action: &Action, all: &Taken) -> Asked<()> {
-        self.put(file, action, &action.href, (0, file.size()), all)
-            .await
-            .map(|_| ())
-    }
-
-    /// The bytes in parts of `chunk`, each to an address, and then word that all are there.
+    /// Sends the bytes in parts of `chunk`, each to its address, then reports that all are there.
     async fn in_parts(
         &self,
         file: &LocalFile<'_>,
@@ -201,12 +191,11 @@ impl LfsStore<'_> {
             .buffered(PARTS_AT_ONCE)
             .try_collect()
             .await?;
-        self.post(&action.href, &json!({ "oid": file_oid(file)?, "parts": etags }))
-            .await?;
-        Ok(())
+        let asked = json!({ "oid": file.sha256()?, "parts": etags });
+        self.post(&action.href, &asked).await.map(drop)
     }
 
-    /// Bytes to an address, several times if need be; returns its ETag.
+    /// Sends bytes to an address, repeatedly if need be; returns their ETag.
     async fn put(
         &self,
         file: &LocalFile<'_>,
@@ -224,7 +213,7 @@ impl LfsStore<'_> {
                     all.own.fetch_add(taken.keep(), Ordering::Relaxed);
                     return Ok(etag);
                 }
-                Err(Untaken::Expired(message)) => return Err(Trouble::Fault(Fault::Passing(message, None))),
+                Err(Untaken::Expired(message)) => return Err(Trouble::passing(message)),
                 Err(Untaken::Trouble(Trouble::Fault(fault))) => fault,
                 Err(Untaken::Trouble(refused)) => return Err(refused),
             };
@@ -233,11 +222,7 @@ impl LfsStore<'_> {
             if failures >= SAME_ADDRESS {
                 return Err(Trouble::Fault(fault));
             }
-            let what = format!("cannot upload {} to {}", file.name(), self.api.repository);
-            attempts
-                .after(&what, fault)
-                .await
-                .map_err(|problem| Trouble::Refused(HubError::Request(problem)))?;
+            after(&mut attempts, &self.uploading(file), fault).await?;
         }
     }
 
@@ -250,7 +235,7 @@ impl LfsStore<'_> {
         taken: &Taken,
     ) -> std::result::Result<Option<String>, Untaken> {
         let url = self.address(url)?;
-        let body = file.body(from, length, taken).map_err(Trouble::Refused)?;
+        let body = file.body(from, length, taken).map_err(Trouble::from)?;
         let mut request = authorize(self.writer.put(url.clone()), &url, self.api.token.as_ref());
         if !action.header.contains_key("chunk_size") {
             for (name, value) in &action.header {
@@ -264,8 +249,7 @@ impl LfsStore<'_> {
         let response = match select(pin!(sending), pin!(idle(&taken.own, stall))).await {
             Either::Left((response, _)) => response.map_err(Trouble::from)?,
             Either::Right(_) => {
-                let message = format!("nothing was taken for {stall:?}");
-                return Err(Trouble::Fault(Fault::Passing(message, None)).into());
+                return Err(Trouble::passing(format!("nothing was sent for {stall:?}")).into());
             }
         };
         self.check(&response)?;
@@ -291,15 +275,13 @@ impl LfsStore<'_> {
             Some(rest) => &format!("{}/{rest}", self.api.base()),
             None => text,
         };
-        self.api.url(text).map_err(Trouble::Refused)
+        Ok(self.api.url(text)?)
     }
 
-    /// A question in the words of LFS, asked again after faults.
+    /// An LFS request, repeated after faults.
     async fn post(&self, url: &str, body: &Value) -> Asked<String> {
-        let what = format!("to {}", self.api.repository);
-        retried(self.api.remote, what, || self.post_once(url, body))
-            .await
-            .map_err(Trouble::Refused)
+        let what = format!("upload to {}", self.api.repository);
+        Ok(self.api.retried(&what, || self.post_once(url, body)).await?)
     }
 
     async fn post_once(&self, url: &str, body: &Value) -> Asked<String> {
@@ -310,20 +292,13 @@ impl LfsStore<'_> {
             .body(body.to_string());
         match written(self.api, request).await? {
             Written::Done(text) => Ok(text),
-            Written::Conflict(message) => Err(Trouble::Fault(Fault::Passing(
-                format!(
-                    "{} answered that it is busy{}",
-                    self.api.base(),
-                    in_brackets(&message)
-                ),
-                None,
+            Written::Conflict(message) => Err(Trouble::passing(format!(
+                "{} answered that it is busy{}",
+                self.api.base(),
+                in_brackets(&message)
             ))),
         }
     }
-}
-
-fn file_oid<'f>(file: &'f LocalFile<'_>) -> Asked<&'f str> {
-    file.sha256().map_err(Trouble::Refused)
 }
 
 fn number(value: &Value) -> Option<u64> {
@@ -333,7 +308,7 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// Returns once a count has stood still for `stall` at least.
+/// Returns once a count has not changed for at least `stall`.
 async fn idle(count: &AtomicU64, stall: Duration) {
     let mut before = None;
     loop {

@@ -1,14 +1,13 @@
-//! Files to a branch of a model on the Hub, as one commit.
+//! Uploads files to a branch of a model on the Hub, as one commit.
 //!
 //! ```text
 //! repository and branch, created where they are missing
 //!   └► head ─► preupload: regular or LFS, and what the branch has ─► LFS objects that the Hub lacks ─► commit on head
 //! ```
 //!
-//! After a fault, or where another commit came between, all of it is asked again: what the branch has is not committed
-//! again, and what the store has is not sent again. So nothing has to be remembered on this side, and an upload that was
-//! killed goes on; a file that was on its way begins again. The commit names the head that it was made for, since files
-//! that are the same there are left out of it.
+//! After a fault, or if another commit came in between, all steps are repeated: what the branch has is not committed again,
+//! and what the store has is not sent again. So there is no local state, and a killed upload can be resumed; a file in
+//! flight starts again. The commit names its parent, because it leaves out files that are unchanged there.
 
 mod files;
 mod lfs;
@@ -23,10 +22,10 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Client;
-use smollm3_corpus::remote::{Attempts, Fault, RemoteClient};
+use smollm3_corpus::remote::RemoteClient;
 use smollm3_recipe::HubId;
 
-use crate::api::{Api, Trouble};
+use crate::api::{Api, Asked, Listing, Trouble};
 use crate::cache::is_commit;
 use crate::error::{HubError, Result};
 use crate::hub::Hub;
@@ -38,56 +37,56 @@ use files::LocalFile;
 use lfs::LfsStore;
 use requests::{Change, Mode};
 
-/// LFS files under way at once; a large one has several parts under way.
+/// Maximum number of LFS files in flight; a large one has several parts in flight.
 const AT_ONCE: usize = 2;
 
-/// How often progress is reported, and a stop is heeded.
+/// How often progress is reported, which may stop the upload.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Longer than any answer takes: bodies that are being sent are watched instead.
+/// Longer than any answer takes: the progress of request bodies is watched instead.
 const ANSWER: Duration = Duration::from_secs(3600);
 
-/// What goes where.
+/// What to upload, and where.
 #[derive(Debug, Clone, Copy)]
 pub struct Upload<'a> {
     /// The repository, and the branch as its revision.
     pub to: &'a HubId,
-    /// Whether nobody else is to see the repository: it is created so, and one that is public is refused.
+    /// Whether the repository must be private: it is created so, and a public one is refused.
     pub private: bool,
-    /// What the commit says.
+    /// The commit message.
     pub message: &'a str,
     /// The files.
     pub files: &'a [UploadFile],
 }
 
-/// What became of it.
+/// The result of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uploaded {
-    /// The commit that the branch stands for now.
+    /// The head of the branch.
     pub commit: String,
     /// The branch's page.
     pub url: String,
-    /// Whether anything was different from what the branch had.
+    /// Whether anything differed from what the branch had.
     pub is_new: bool,
     /// Bytes that were sent to the LFS store.
     pub sent: u64,
-    /// Files of the branch that somebody has edited, and that were left as they are.
+    /// Files that were edited on the Hub, and left as they are.
     pub kept: Vec<String>,
 }
 
-/// What is being done.
+/// A step of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadStep {
-    /// Large files are read once for their hashes.
+    /// Large files are read for their hashes.
     Hashing,
-    /// They are sent; what the Hub has already counts as sent.
+    /// They are sent; what the Hub has counts as sent.
     Sending,
 }
 
-/// How far an upload is.
+/// The progress of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadProgress {
-    /// What is being done.
+    /// The step.
     pub step: UploadStep,
     /// Bytes done.
     pub bytes: u64,
@@ -95,16 +94,16 @@ pub struct UploadProgress {
     pub of_bytes: u64,
 }
 
-/// Told how far an upload is; `false` stops it.
+/// Called with the progress of an upload; `false` stops it.
 pub type UploadReport<'a> = dyn FnMut(UploadProgress) -> bool + 'a;
 
 impl Hub {
-    /// Uploads files as one commit. Files of a checkpoint that the branch has and `upload` has not are removed, so that it
-    /// holds one checkpoint and not parts of two; other files stay.
+    /// Uploads files as one commit. Files of a checkpoint that are on the branch but not in `upload` are removed, so that
+    /// parts of two checkpoints never mix; other files are kept.
     ///
     /// # Errors
-    /// No token, or one that may not write; a repository that is public and should not be; no space; offline; what cannot
-    /// be read; a Hub that cannot be reached, after several attempts.
+    /// There is no token, or it may not write; the repository is public and should not be; the quota is used up; offline; a
+    /// file cannot be read; the Hub cannot be reached after several attempts.
     pub fn upload(&self, upload: &Upload<'_>, report: &mut UploadReport<'_>) -> Result<Uploaded> {
         let writer = self.writer(upload.to)?;
         let files: Vec<LocalFile<'_>> = upload.files.iter().map(LocalFile::open).collect::<Result<_>>()?;
@@ -122,41 +121,41 @@ impl Hub {
             .block_on(while_wanted(run.to_the_end(), &|| run.go_on()))
     }
 
-    /// Whether anything can be uploaded at all, as far as that is known without asking.
+    /// Checks that an upload is possible, as far as is known without a request.
     ///
     /// # Errors
-    /// No token, offline, or a place that is no branch.
+    /// There is no token, `HF_HUB_OFFLINE` is set, or `to` is not a branch.
     pub fn check_upload(&self, to: &HubId) -> Result<()> {
         self.writer(to).map(|_| ())
     }
 
-    /// Makes sure that the repository is there and that this token may see it; `go_on` is asked while that takes.
+    /// Creates the repository unless it exists, and checks that the token may see it. `go_on` is polled meanwhile.
     ///
     /// # Errors
     /// As [`upload`](Self::upload).
     pub fn create(&self, to: &HubId, private: bool, go_on: &dyn Fn() -> bool) -> Result<()> {
         let writer = self.writer(to)?;
         let api = self.api(&to.repository);
-        let asked = retried(self.remote(), format!("to {}", to.repository), || {
-            requests::ensure_repository(&api, &writer, private)
-        });
+        let what = format!("upload to {}", to.repository);
+        let asked = api.retried(&what, || requests::ensure_repository(&api, &writer, private));
         self.remote().block_on(while_wanted(asked, go_on))
     }
 
-    /// Creates a branch at a commit; `false` if there is one of this name. `go_on` is asked while that takes.
+    /// Creates a branch at a commit; `false` if it exists. `go_on` is polled meanwhile.
     ///
     /// # Errors
     /// As [`upload`](Self::upload).
     pub fn create_branch(&self, to: &HubId, commit: &str, go_on: &dyn Fn() -> bool) -> Result<bool> {
         let writer = self.writer(to)?;
         let api = self.api(&to.repository);
-        let asked = retried(self.remote(), format!("to {}", to.repository), || {
+        let what = format!("upload to {}", to.repository);
+        let asked = api.retried(&what, || {
             requests::create_branch(&api, &writer, &to.revision, commit)
         });
         self.remote().block_on(while_wanted(asked, go_on))
     }
 
-    /// A client for what changes a repository, if the environment allows for one.
+    /// A client for requests that change a repository, if the environment permits any.
     fn writer(&self, to: &HubId) -> Result<Client> {
         let endpoint = self.api(&to.repository).base().to_owned();
         if !to.folder.is_empty() || is_commit(&to.revision) {
@@ -175,26 +174,7 @@ impl Hub {
     }
 }
 
-/// Asks again after faults that may pass; `what` is uploaded, and where to.
-async fn retried<T, F: Future<Output = std::result::Result<T, Trouble>>>(
-    remote: &RemoteClient,
-    what: String,
-    ask: impl Fn() -> F,
-) -> Result<T> {
-    let mut attempts = Attempts::new(remote.policy());
-    loop {
-        match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(Trouble::Refused(error)) => return Err(error),
-            Err(Trouble::Fault(fault)) => attempts
-                .after(&format!("cannot upload {what}"), fault)
-                .await
-                .map_err(HubError::Request)?,
-        }
-    }
-}
-
-/// Does something, and asks every [`TICK`] whether to go on with it: waiting for the next attempt may take minutes.
+/// Runs `work`, and polls `go_on` every [`TICK`]: the wait for the next attempt may take minutes.
 async fn while_wanted<T>(work: impl Future<Output = Result<T>>, go_on: &dyn Fn() -> bool) -> Result<T> {
     let mut work = pin!(work);
     loop {
@@ -206,36 +186,36 @@ async fn while_wanted<T>(work: impl Future<Output = Result<T>>, go_on: &dyn Fn()
     }
 }
 
-/// An upload on its way.
+/// An upload in progress.
 struct Run<'a> {
     api: Api<'a>,
     writer: &'a Client,
     upload: &'a Upload<'a>,
     files: &'a [LocalFile<'a>],
-    /// Bytes of LFS files that have been taken, in this attempt.
+    /// Bytes of LFS files that the store has received in this attempt.
     taken: Arc<AtomicU64>,
     /// Bytes that were sent, in all attempts.
     sent: Cell<u64>,
-    /// What is being done, and its bytes in all.
+    /// The step, and its bytes in all.
     progress: Cell<(UploadStep, u64)>,
     report: RefCell<&'a mut UploadReport<'a>>,
 }
 
 impl Run<'_> {
     async fn to_the_end(&self) -> Result<Uploaded> {
-        let what = format!("to {}", self.upload.to.repository);
-        retried(self.api.remote, what.clone(), || async {
+        let what = format!("upload to {}", self.upload.to.repository);
+        let ensured = self.api.retried(&what, || async {
             requests::ensure_repository(&self.api, self.writer, self.upload.private).await?;
             requests::ensure_branch(&self.api, self.writer, &self.upload.to.revision).await
-        })
-        .await?;
-        retried(self.api.remote, what, || self.attempt()).await
+        });
+        ensured.await?;
+        self.api.retried(&what, || self.attempt()).await
     }
 
-    /// From the branch's head to a commit on it.
-    async fn attempt(&self) -> std::result::Result<Uploaded, Trouble> {
+    /// Commits to the branch's current head.
+    async fn attempt(&self) -> Asked<Uploaded> {
         let revision = &self.upload.to.revision;
-        let head = self.api.listing(revision, false).await?;
+        let head = self.api.listing(revision).await?;
         let mut kept = Vec::new();
         let mut files = Vec::new();
         for file in self.files {
@@ -249,7 +229,7 @@ impl Run<'_> {
         for (file, found) in files.iter().zip(&modes) {
             match found.mode {
                 Mode::Regular => {
-                    let bytes = file.bytes().map_err(Trouble::Refused)?;
+                    let bytes = file.bytes()?;
                     if found.oid.as_deref() != Some(files::git_hash(&bytes).as_str()) {
                         regular.push((file.name(), bytes));
                     }
@@ -257,11 +237,10 @@ impl Run<'_> {
                 Mode::Lfs => large.push((*file, found.oid.as_deref())),
             }
         }
-        self.hash(large.iter().map(|(file, _)| *file))
-            .map_err(Trouble::Refused)?;
+        self.hash(large.iter().map(|(file, _)| *file))?;
         let mut changed = Vec::new();
         for (file, oid) in large {
-            if oid != Some(file.sha256().map_err(Trouble::Refused)?) {
+            if oid != Some(file.sha256()?) {
                 changed.push(file);
             }
         }
@@ -272,7 +251,7 @@ impl Run<'_> {
         for file in changed {
             changes.push(Change::Lfs {
                 name: file.name(),
-                oid: file.sha256().map_err(Trouble::Refused)?,
+                oid: file.sha256()?,
                 bytes: file.size(),
             });
         }
@@ -299,26 +278,16 @@ impl Run<'_> {
         })
     }
 
-    /// Whether the branch has another text in the place of one that was generated.
-    async fn is_edited(
-        &self,
-        file: &LocalFile<'_>,
-        head: &crate::api::Listing,
-    ) -> std::result::Result<bool, Trouble> {
-        let Some(marker) = file
-            .marker()
-            .filter(|_| head.names.iter().any(|name| name == file.name()))
-        else {
-            return Ok(false);
-        };
-        let info = self
-            .api
-            .info(&head.commit, file.name())
-            .await
-            .map_err(Trouble::Refused)?;
-        let response = self.api.open(&info, None).await?;
-        let text = response.text().await?;
-        Ok(!text.contains(marker))
+    /// Whether a generated file was edited on the branch.
+    async fn is_edited(&self, file: &LocalFile<'_>, head: &Listing) -> Asked<bool> {
+        match file.marker() {
+            Some(marker) if head.names.iter().any(|name| name == file.name()) => {
+                let info = self.api.info(&head.commit, file.name()).await?;
+                let text = self.api.open(&info, None).await?.text().await?;
+                Ok(!text.contains(marker))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Reads large files once.
@@ -335,8 +304,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Sends what the store has not; returns the bytes that it took.
-    async fn send(&self, files: &[&LocalFile<'_>]) -> std::result::Result<u64, Trouble> {
+    /// Sends what the store lacks; returns the number of bytes sent.
+    async fn send(&self, files: &[&LocalFile<'_>]) -> Result<u64> {
         self.taken.store(0, Ordering::Relaxed);
         let of_bytes = files.iter().map(|file| file.size()).sum();
         let store = LfsStore {
@@ -350,14 +319,12 @@ impl Run<'_> {
             .map(|file| store.send(file))
             .buffer_unordered(AT_ONCE)
             .try_fold(0, |sent, more| async move { Ok(sent + more) })
-            .await
-            .map_err(Trouble::Refused)?;
-        self.reported(UploadStep::Sending, self.taken.load(Ordering::Relaxed), of_bytes)
-            .map_err(Trouble::Refused)?;
+            .await?;
+        self.reported(UploadStep::Sending, self.taken.load(Ordering::Relaxed), of_bytes)?;
         Ok(sent)
     }
 
-    /// Whether to go on, where bytes are being sent or something is waited for.
+    /// Reports progress; whether to continue.
     fn go_on(&self) -> bool {
         let (step, of_bytes) = self.progress.get();
         let bytes = self.taken.load(Ordering::Relaxed);
@@ -387,10 +354,7 @@ impl Run<'_> {
     }
 }
 
-/// The branch was moved by somebody else.
+/// Someone else moved the branch.
 fn moved(message: &str) -> Trouble {
-    Trouble::Fault(Fault::Passing(
-        format!("another commit came between ({message})"),
-        None,
-    ))
+    Trouble::passing(format!("another commit came in between ({message})"))
 }

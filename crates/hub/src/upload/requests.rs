@@ -12,16 +12,14 @@ use smollm3_corpus::remote::{Fault, authorize, encode};
 
 use super::files::LocalFile;
 use super::moved;
-use crate::api::{Api, Trouble, text};
+use crate::api::{Api, Asked, Trouble, text};
 use crate::error::{HubError, in_brackets};
 use crate::refusal::ERROR_MESSAGE;
 
-type Asked<T> = Result<T, Trouble>;
-
-/// Files of one `preupload`, as Python's library asks.
+/// Files of one `preupload`, as in Python's library.
 const FILES_AT_ONCE: usize = 256;
 
-/// How a file goes up.
+/// How a file is uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// In the commit itself.
@@ -30,14 +28,14 @@ pub(super) enum Mode {
     Lfs,
 }
 
-/// What the Hub says of a file before it comes.
+/// What the Hub says about a file before the upload.
 pub(super) struct Preuploaded {
     pub(super) mode: Mode,
     /// What the branch has under this name: SHA-256 of an LFS file, else the SHA-1 of git.
     pub(super) oid: Option<String>,
 }
 
-/// A line of a commit.
+/// A change of a commit.
 pub(super) enum Change<'a> {
     File { name: &'a str, bytes: &'a [u8] },
     Lfs { name: &'a str, oid: &'a str, bytes: u64 },
@@ -60,16 +58,16 @@ impl Change<'_> {
     }
 }
 
-/// What a request that changes something was answered with.
+/// The answer to a request that changes something.
 pub(super) enum Written {
     Done(String),
-    /// 409 or 412: something of this name is there, or the branch has moved.
+    /// 409 or 412: the name exists, or the branch has moved.
     Conflict(String),
 }
 
-/// The repository, created where it is missing.
+/// Creates the repository unless it exists.
 pub(super) async fn ensure_repository(api: &Api<'_>, writer: &Client, private: bool) -> Asked<()> {
-    // Asked first: a token for this repository alone may write to it, and not create any.
+    // A token for this repository alone may write to it, but not create one, so creating is not tried first.
     match is_private(api).await {
         Ok(is_private) => return allowed(api, private, is_private),
         Err(Trouble::Refused(HubError::NoRepository { .. })) => {}
@@ -83,16 +81,15 @@ pub(super) async fn ensure_repository(api: &Api<'_>, writer: &Client, private: b
     let url = format!("{}/api/repos/create", api.base());
     match post(api, writer, &url, JSON, settings.to_string()).await? {
         Written::Done(_) => Ok(()),
-        // Made by somebody else meanwhile; or it is there and hidden from this token.
+        // Created by someone else meanwhile, or hidden from this token.
         Written::Conflict(message) => match is_private(api).await {
             Ok(is_private) => allowed(api, private, is_private),
-            Err(Trouble::Refused(HubError::NoRepository { repository, endpoint })) => {
-                Err(Trouble::Refused(HubError::Taken {
-                    repository,
-                    endpoint,
-                    message,
-                }))
+            Err(Trouble::Refused(HubError::NoRepository { repository, endpoint })) => Err(HubError::Taken {
+                repository,
+                endpoint,
+                message,
             }
+            .into()),
             Err(trouble) => Err(trouble),
         },
     }
@@ -101,63 +98,49 @@ pub(super) async fn ensure_repository(api: &Api<'_>, writer: &Client, private: b
 fn allowed(api: &Api<'_>, private: bool, is_private: bool) -> Asked<()> {
     match private && !is_private {
         false => Ok(()),
-        true => Err(Trouble::Refused(HubError::IsPublic {
+        true => Err(HubError::IsPublic {
             repository: api.repository.to_owned(),
             endpoint: api.base().to_owned(),
-        })),
+        }
+        .into()),
     }
 }
 
-/// Whether the repository, which is there, is hidden from others.
+/// Whether the existing repository is private.
 async fn is_private(api: &Api<'_>) -> Asked<bool> {
     #[derive(Deserialize)]
     struct Info {
         #[serde(default)]
         private: bool,
     }
-    let url = api
-        .url(&format!("{}/api/models/{}", api.base(), api.repository))
-        .map_err(Trouble::Refused)?;
-    let response = authorize(api.asking.get(url.clone()), &url, api.token.as_ref())
-        .send()
-        .await?;
+    let url = api.url(&api.of_repository())?;
+    let request = authorize(api.asking.get(url.clone()), &url, api.token.as_ref());
+    let response = request.send().await?;
     api.check(&response, "main")?;
     let info: Info = decode(api, &response.text().await?)?;
     Ok(info.private)
 }
 
-/// The branch, created from `main` where it is missing.
+/// Creates the branch from `main` unless it exists.
 pub(super) async fn ensure_branch(api: &Api<'_>, writer: &Client, branch: &str) -> Asked<()> {
     if branch == "main" {
         return Ok(());
     }
-    match api.listing(branch, false).await {
-        Ok(_) => Ok(()),
-        Err(Trouble::Refused(HubError::NoRevision { .. })) => {
-            create_branch(api, writer, branch, "main").await.map(|_| ())
-        }
-        Err(trouble) => Err(trouble),
+    match api.listing(branch).await {
+        Err(HubError::NoRevision { .. }) => create_branch(api, writer, branch, "main").await.map(drop),
+        listing => Ok(listing.map(drop)?),
     }
 }
 
-/// A branch at a revision; `false` if there is one of this name.
+/// Creates a branch at a revision; `false` if it exists.
 pub(super) async fn create_branch(api: &Api<'_>, writer: &Client, branch: &str, at: &str) -> Asked<bool> {
     let url = format!("{}/branch/{}", api.of_repository(), encode(branch, false));
-    match post(
-        api,
-        writer,
-        &url,
-        JSON,
-        json!({ "startingPoint": at }).to_string(),
-    )
-    .await?
-    {
-        Written::Done(_) => Ok(true),
-        Written::Conflict(_) => Ok(false),
-    }
+    let body = json!({ "startingPoint": at }).to_string();
+    let written = post(api, writer, &url, JSON, body).await?;
+    Ok(matches!(written, Written::Done(_)))
 }
 
-/// What the Hub wants of each file, in their order.
+/// How the Hub wants each file uploaded, in their order.
 pub(super) async fn preupload(
     api: &Api<'_>,
     writer: &Client,
@@ -183,7 +166,7 @@ pub(super) async fn preupload(
     for files in files.chunks(FILES_AT_ONCE) {
         let mut asked = Vec::new();
         for file in files {
-            let sample = STANDARD.encode(file.sample().map_err(Trouble::Refused)?);
+            let sample = STANDARD.encode(file.sample()?);
             asked.push(json!({ "path": file.name(), "size": file.size(), "sample": sample }));
         }
         let written = post(api, writer, &url, JSON, json!({ "files": asked }).to_string()).await?;
@@ -195,16 +178,12 @@ pub(super) async fn preupload(
             let found = answer.files.iter().find(|found| found.path == file.name());
             let found = found.ok_or_else(|| strange(api, &format!("nothing about {}", file.name())))?;
             if found.should_ignore {
-                return Err(Trouble::Refused(HubError::Content {
-                    repository: api.repository.to_owned(),
-                    problem: format!(
-                        "has a .gitignore that leaves out {}; change it there",
-                        file.name()
-                    ),
-                }));
+                let problem = format!("has a .gitignore that excludes {}; change it there", file.name());
+                let repository = api.repository.to_owned();
+                return Err(HubError::Content { repository, problem }.into());
             }
             modes.push(Preuploaded {
-                // The store takes no empty files.
+                // The store refuses empty files.
                 mode: match found.upload_mode.as_str() {
                     "lfs" if file.size() > 0 => Mode::Lfs,
                     _ => Mode::Regular,
@@ -247,18 +226,18 @@ pub(super) async fn commit(
 
 const JSON: &str = "application/json";
 
-/// A request with a body, to the Hub.
+/// A POST request to the Hub.
 async fn post(api: &Api<'_>, writer: &Client, url: &str, kind: &str, body: String) -> Asked<Written> {
-    let url = api.url(url).map_err(Trouble::Refused)?;
+    let url = api.url(url)?;
     let request = authorize(writer.post(url.clone()), &url, api.token.as_ref())
         .header(CONTENT_TYPE, kind)
         .body(body);
     written(api, request).await
 }
 
-/// Sends a request that changes something, and reads what the answer means.
+/// Sends a request that changes something, and interprets the answer.
 pub(super) async fn written(api: &Api<'_>, request: RequestBuilder) -> Asked<Written> {
-    // The Hub thinks for long over large commits, and not for ever.
+    // Large commits take the Hub long, but not for ever.
     let response = request.timeout(api.remote.policy().stall * 10).send().await?;
     let status = response.status();
     if status.is_success() {
@@ -292,7 +271,7 @@ pub(super) async fn written(api: &Api<'_>, request: RequestBuilder) -> Asked<Wri
     })
 }
 
-/// Whether the Hub has no place for more; the words are those that it uses.
+/// Whether the quota is used up, by the words of the Hub's message.
 pub(super) fn is_about_space(status: StatusCode, message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     let words = ["storage", "quota"];
@@ -300,7 +279,7 @@ pub(super) fn is_about_space(status: StatusCode, message: &str) -> bool {
         || status.is_client_error() && words.iter().any(|word| message.contains(word))
 }
 
-/// What the Hub says beside a status: in a header, or in a JSON object.
+/// The Hub's message with a status, in a header or a JSON object.
 async fn message(response: Response) -> String {
     #[derive(Deserialize)]
     struct Body {
@@ -317,6 +296,6 @@ pub(super) fn decode<'t, T: Deserialize<'t>>(api: &Api<'_>, text: &'t str) -> As
 }
 
 pub(super) fn strange(api: &Api<'_>, problem: &str) -> Trouble {
-    let message = format!("{} answered what is not understood here: {problem}", api.base());
-    Trouble::Refused(HubError::Request(message))
+    let message = format!("{} sent an unexpected answer: {problem}", api.base());
+    HubError::Request(message).into()
 }

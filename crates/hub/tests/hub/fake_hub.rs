@@ -1,4 +1,4 @@
-//! A server that answers as the Hub does, and the store of another host to which it sends for large files.
+//! A fake Hub, and the store on another host to which it redirects for large files.
 
 // Tests of other crates use it too, each what it needs.
 #![allow(dead_code)]

@@ -1,4 +1,4 @@
-//! The part of the server that takes uploads: creating, preupload, the LFS store with its parts, commits.
+//! Uploads to the fake Hub: creation, preupload, the LFS store with its parts, commits.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

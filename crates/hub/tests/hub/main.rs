@@ -1,4 +1,4 @@
-//! A cache and a server that answers as the Hub does.
+//! A cache and a fake Hub.
 
 mod fake_hub;
 mod recipe;

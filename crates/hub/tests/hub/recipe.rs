@@ -1,4 +1,4 @@
-//! What a recipe names, and which commits its run keeps to.
+//! The models that a recipe names, and the commits that its run keeps.
 
 use std::fs;
 use std::path::Path;
@@ -107,7 +107,10 @@ fn models_are_located_as_deep_as_is_needed_and_pinned() {
     assert_eq!(read_pins(&run).unwrap(), pins);
     fs::write(run.join("hub.json"), "{").unwrap();
     let error = read_pins(&run).unwrap_err().to_string();
-    assert!(error.contains("hub.json: cannot read"), "{error}");
+    assert!(
+        error.starts_with("cannot read `") && error.contains("hub.json`: "),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! What the Hub refuses, what a repository has not, and what is no id: each with what to do.
+//! Refusals of the Hub, incomplete repositories and invalid ids, with what to do.
 
 use std::fs;
 use std::path::Path;
 
+use smollm3_files::FilesError;
 use smollm3_hub::{Hub, HubError, Wanted, fetched, folder_or_hub};
 
 use crate::fake_hub::{Answer, FakeHub};
@@ -23,14 +24,14 @@ fn refusals_say_what_to_do() {
     let gated = || Answer::status(403).header("X-Error-Code", "GatedRepo");
     assert_eq!(
         message(gated(), false),
-        "owner/name is gated; ask for access at HUB/owner/name, then set HF_TOKEN to a token of that account \
+        "owner/name is gated; request access at HUB/owner/name, then set HF_TOKEN to a token of that account \
          (HUB/settings/tokens)"
     );
     assert_eq!(
         message(gated(), true),
-        "owner/name is gated; ask for access at HUB/owner/name, for the account whose token is HF_TOKEN"
+        "owner/name is gated; request access at HUB/owner/name, for the account whose token is HF_TOKEN"
     );
-    let missing = "there is no model owner/name at HUB, or it is private; compare the spelling, or set HF_TOKEN to a token \
+    let missing = "there is no model owner/name at HUB, or it is private; check the spelling, or set HF_TOKEN to a token \
                    that may read it";
     assert_eq!(
         message(Answer::status(401).header("X-Error-Code", "RepoNotFound"), false),
@@ -64,11 +65,11 @@ fn refusals_say_what_to_do() {
     );
     assert_eq!(
         message(Answer::body("<html>a proxy</html>"), false),
-        "HUB answered something else than a model's files: expected value at line 1 column 1"
+        "HUB did not answer with a model's files: expected value at line 1 column 1"
     );
     assert_eq!(
         message(Answer::body(r#"{"sha": "../../x"}"#), false),
-        "HUB answered something else than a model's files: `../../x` is no commit"
+        "HUB did not answer with a model's files: `../../x` is not a commit"
     );
 }
 
@@ -81,7 +82,7 @@ fn what_a_repository_has_not() {
     let cases: [(Named<'_>, &str); 7] = [
         (
             &[("README.md", b"")],
-            "owner/name has no config.json: it is no checkpoint that transformers reads",
+            "owner/name has no config.json: it is not a checkpoint that transformers can load",
         ),
         (
             &[config, ("pytorch_model.bin", b"")],
@@ -93,14 +94,14 @@ fn what_a_repository_has_not() {
         ),
         (
             &[config, (index, b"{}")],
-            "has a model.safetensors.index.json that names no files",
+            "has a malformed model.safetensors.index.json",
         ),
         (
             &[
                 config,
                 (index, br#"{"weight_map": {"a": "../../../evil.safetensors"}}"#),
             ],
-            "has a model.safetensors.index.json that names no files",
+            "has a malformed model.safetensors.index.json",
         ),
         (
             &[
@@ -150,7 +151,7 @@ fn a_server_that_names_a_file_out_of_the_cache() {
     let error = model(&hub_of(&fake, folder.path()), "owner/name")
         .unwrap_err()
         .to_string();
-    assert!(error.ends_with("the server does not tell its ETag"), "{error}");
+    assert!(error.ends_with("the server does not give its ETag"), "{error}");
 }
 
 #[test]
@@ -170,8 +171,8 @@ fn a_folder_comes_first_and_a_misspelt_one_is_named() {
     assert_eq!(
         error.to_string(),
         format!(
-            "`runs/demoo`: there is no folder {}; taken for a Hub id: there is no model runs/demoo at {address}, or it is \
-             private; compare the spelling, or set HF_TOKEN to a token that may read it",
+            "`runs/demoo`: there is no folder {}; read as a Hub id: there is no model runs/demoo at {address}, or it is \
+             private; check the spelling, or set HF_TOKEN to a token that may read it",
             base.join("runs/demoo").display()
         )
     );
@@ -192,11 +193,14 @@ fn a_cache_that_cannot_be_written_to() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let error = model(&hub_at(&fake.hub.address, &file, &[]), "owner/name").unwrap_err();
-    assert!(matches!(&error, HubError::Io { action: "create", .. }), "{error}");
+    assert!(
+        matches!(&error, HubError::Files(FilesError::Io { action: "create", .. })),
+        "{error}"
+    );
     let nobody = smollm3_corpus::remote::RemoteClient::with_environment(crate::policy(), []).unwrap();
     assert_eq!(
         Hub::of(nobody).err().unwrap().to_string(),
-        "no home folder to keep models in; set HF_HOME"
+        "there is no home folder to store models in; set HF_HOME"
     );
     let error = hub_at_error("not a url", folder.path());
     assert!(

@@ -1,4 +1,4 @@
-//! What is fetched, where it lies, and when nothing has to be asked.
+//! Snapshots: what is downloaded, where it is stored, and when no request is needed.
 
 use std::fs;
 
@@ -157,7 +157,7 @@ fn a_cache_that_another_program_filled_needs_no_marks_offline() {
         )
     );
     let error = model(&offline, "owner/name@v2").unwrap_err().to_string();
-    assert!(error.contains("(`v2` was never fetched)"), "{error}");
+    assert!(error.contains("(`v2` has never been fetched)"), "{error}");
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn a_file_of_another_commit_is_refused() {
         .to_string();
     assert!(
         error.contains(&format!(
-            "owner/name/config.json: the server sends it of commit {}",
+            "owner/name/config.json: the server sent it at commit {}",
             "f".repeat(40)
         )),
         "{error}"

@@ -1,4 +1,4 @@
-//! Bytes on their way: ranges, kills, faults, hashes, tokens, several processes.
+//! Downloads: ranges, kills, faults, hashes, tokens, several processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -133,7 +133,7 @@ fn other_bytes_than_were_announced_are_not_kept() {
     assert_eq!(
         error.to_string(),
         format!(
-            "model.safetensors: its hash is {}, the Hub announced {}; nothing is kept of it",
+            "model.safetensors: its hash is {}, but the Hub announced {}; it was deleted",
             sha256(&noise(3000, 2)),
             sha256(&weights)
         )

@@ -1,4 +1,4 @@
-//! Folders that go to the Hub.
+//! Uploads.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -98,7 +98,7 @@ fn a_folder_becomes_a_model_in_one_commit() {
         assert_eq!((steps(step).bytes, steps(step).of_bytes), (3_000_000, 3_000_000));
     }
 
-    // Back again, as anybody gets it.
+    // Downloaded again, as anyone gets it.
     let found = model(&hub, "owner/name").unwrap();
     assert_eq!(fs::read(found.folder.join("model.safetensors")).unwrap(), weights);
 
@@ -483,7 +483,7 @@ fn repositories_that_are_something_else() {
         .to_string();
     assert!(
         error.contains(
-            "does not create the model owner/name (You already created this space): something else"
+            "refuses to create the model owner/name (You already created this space): the name is taken"
         ),
         "{error}"
     );
@@ -522,7 +522,7 @@ fn no_space_left() {
         assert_eq!(
             error.to_string(),
             format!(
-                "owner/name: the Hub takes no more (Private repository storage limit reached); remove what is not needed, or \
+                "owner/name: the Hub has no space left for it (Private repository storage limit reached); remove files, or \
                  see {}/settings/billing",
                 fake.hub.address
             )
@@ -556,15 +556,15 @@ fn folders_that_are_no_checkpoint() {
     checkpoint(&step, b"weights");
     fs::write(run.join("recipe.json"), "{}").unwrap();
     let hint = format!(
-        "is no checkpoint: it has no config.json; {} is one",
+        "is not a checkpoint: it has no config.json; {} is one",
         step.display()
     );
     assert!(error(&run).ends_with(&hint), "{}", error(&run));
     assert!(error(&run.join("sft")).ends_with(&hint));
     let none = folder.path().join("none");
-    assert!(error(&none).ends_with("none is no checkpoint: it has no config.json"));
+    assert!(error(&none).ends_with("none is not a checkpoint: it has no config.json"));
     fs::remove_file(step.join("model.safetensors")).unwrap();
-    assert!(error(&step).ends_with("is no checkpoint: it has no model.safetensors"));
+    assert!(error(&step).ends_with("is not a checkpoint: it has no model.safetensors"));
     let index = r#"{"weight_map": {"a": "model-00001-of-00001.safetensors"}}"#;
     fs::write(step.join("model.safetensors.index.json"), index).unwrap();
     assert!(error(&step).ends_with("it has no model-00001-of-00001.safetensors"));
@@ -609,6 +609,6 @@ fn adapters_go_along_where_others_can_have_their_base() {
         names("owner/base"),
         ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
     );
-    // A folder of this machine.
+    // A local folder.
     assert!(names("../../step-3").is_empty());
 }

@@ -5,28 +5,25 @@ use serde_json::{Map, Value, json};
 use smollm3_model::Sampling;
 
 use super::completion::is_text;
-use super::{Checked, Fields, FinishReason, Options, Refusal, Usage};
+use super::{Checked, Fields, FinishReason, Options, Refusal};
 
 /// A request. Messages and tools stay JSON, since a template may read any key of them.
 #[derive(Debug, Clone)]
 pub struct ChatRequest {
-    /// The model it is meant for.
     pub model: Option<String>,
-    /// The conversation so far.
     pub messages: Vec<Value>,
-    /// Functions that may be called; none if `tool_choice` is `none`.
+    /// `None` if `tool_choice` is `none`.
     pub tools: Option<Vec<Value>>,
-    /// Further variables of the template, `enable_thinking` among them.
+    /// Variables for the template, such as `enable_thinking`.
     pub template_kwargs: Map<String, Value>,
-    /// The rest.
     pub options: Options,
 }
 
 impl ChatRequest {
-    /// Reads a request; `defaults` say how tokens are chosen where it does not.
+    /// Reads a request; `defaults` has the default sampling.
     ///
     /// # Errors
-    /// A field is missing, wrong, unknown, or asks for something that is not done here.
+    /// A field is missing, wrong, unknown, or asks for something unsupported.
     pub fn read(mut fields: Fields, defaults: &Sampling) -> Checked<Self> {
         let expected = "a list of objects with `role` and `content`";
         let Some(messages) = fields.take("messages", expected)? else {
@@ -44,31 +41,27 @@ impl ChatRequest {
             return Err(Refusal::field("max_completion_tokens", problem));
         }
         options.max_tokens = newer.or(options.max_tokens);
-        let logprobs = "is not given for chats; ask /v1/completions";
         for name in ["logprobs", "top_logprobs"] {
             let asks_nothing = |value: &Value| *value == Value::Bool(false) || value.as_u64() == Some(0);
-            fields
-                .unsupported(name, asks_nothing)
-                .map_err(|_| Refusal::field(name, logprobs))?;
+            fields.refuse(
+                name,
+                "is not supported for chats; use /v1/completions",
+                asks_nothing,
+            )?;
         }
         fields.unsupported("response_format", is_text)?;
         fields.unsupported("parallel_tool_calls", |parallel| *parallel == Value::Bool(true))?;
         fields.unsupported("modalities", |modalities| *modalities == json!(["text"]))?;
         fields.unsupported("verbosity", |verbosity| verbosity == "medium")?;
-        let older = |name: &str| Refusal::field(name, "is an older form; write `tools` and `tool_choice`");
+        let older = "is an older form; write `tools` and `tool_choice`";
         let is_empty = |functions: &Value| functions.as_array().is_some_and(Vec::is_empty);
-        fields
-            .unsupported("functions", is_empty)
-            .map_err(|_| older("functions"))?;
-        let is_open = |choice: &Value| choice == "auto" || choice == "none";
-        fields
-            .unsupported("function_call", is_open)
-            .map_err(|_| older("function_call"))?;
+        fields.refuse("functions", older, is_empty)?;
+        fields.refuse("function_call", older, |choice| {
+            choice == "auto" || choice == "none"
+        })?;
         let thinking =
             "is not known here; write \"chat_template_kwargs\": {\"enable_thinking\": true} or false";
-        fields
-            .unsupported("reasoning_effort", |_| false)
-            .map_err(|_| Refusal::field("reasoning_effort", thinking))?;
+        fields.refuse("reasoning_effort", thinking, |_| false)?;
         let may_call = may_call(&mut fields)?;
         let tools = fields.take::<Vec<Value>>("tools", "a list of functions")?;
         let request = Self {
@@ -101,48 +94,25 @@ fn may_call(fields: &mut Fields) -> Checked<bool> {
     }
 }
 
-/// A response, or a piece of one: `C` is [`ChatChoice`] or [`ChatPiece`].
-#[derive(Debug, Serialize)]
-pub struct ChatCompletion<'a, C> {
-    /// Its name.
-    pub id: &'a str,
-    /// `chat.completion`, or `chat.completion.chunk`.
-    pub object: &'static str,
-    /// When, in seconds since 1970.
-    pub created: u64,
-    /// The model.
-    pub model: &'a str,
-    /// The answers.
-    pub choices: Vec<C>,
-    /// What it cost.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
-}
-
 /// A whole answer.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ChatChoice {
-    /// Its place.
     pub index: usize,
-    /// What was said.
     pub message: ChatMessage,
     /// Always `null`.
     pub logprobs: Option<()>,
-    /// Why it ended.
     pub finish_reason: Option<FinishReason>,
 }
 
-/// What the assistant says.
+/// The assistant's message.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChatMessage {
     /// `assistant`.
     pub role: &'static str,
-    /// What it thought before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
-    /// The answer; `null` if there is none beside thoughts and calls.
+    /// `null` if there is nothing but thought and calls.
     pub content: Option<String>,
-    /// The functions it calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
 }
@@ -161,27 +131,23 @@ impl Default for ChatMessage {
 /// A piece of an answer.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ChatPiece {
-    /// Whose.
     pub index: usize,
-    /// What is new.
     pub delta: ChatDelta,
-    /// Why it ended; `null` while it has not.
+    /// `null` until it has ended.
     pub finish_reason: Option<FinishReason>,
 }
 
-/// What a piece adds to a message.
+/// An addition to a message.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ChatDelta {
     /// `assistant`, in the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<&'static str>,
-    /// More of what it thinks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
-    /// More of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// Further calls, each whole.
+    /// Complete calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
 }
@@ -203,26 +169,24 @@ impl ChatChoice {
     }
 }
 
-/// A call.
+/// A tool call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ToolCall {
-    /// Its place in the answer; said in pieces only.
+    /// Its number in the answer; in streams only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
-    /// What its result refers to.
+    /// The id that its result refers to.
     pub id: String,
     /// `function`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// What is called.
     pub function: FunctionCall,
 }
 
 /// A function and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FunctionCall {
-    /// Its name.
     pub name: String,
-    /// A JSON object, written out.
+    /// A JSON object as text.
     pub arguments: String,
 }

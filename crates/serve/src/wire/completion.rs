@@ -5,12 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use smollm3_model::Sampling;
 
-use super::{Checked, Fields, FinishReason, Options, Refusal, Usage};
+use super::{Checked, Fields, FinishReason, Options, Refusal};
 
-/// What is to be continued.
+/// The prompts of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompts {
-    /// Texts.
     Texts(Vec<String>),
     /// Token ids of each.
     Tokens(Vec<Vec<u32>>),
@@ -19,15 +18,12 @@ pub enum Prompts {
 /// A request.
 #[derive(Debug, Clone)]
 pub struct CompletionRequest {
-    /// The model it is meant for.
     pub model: Option<String>,
-    /// What is to be continued.
     pub prompts: Prompts,
-    /// The prompt before its continuation.
+    /// Whether the prompt precedes its continuation.
     pub echo: bool,
-    /// ln p of each token, and of so many of the most probable in its place.
+    /// Log-probabilities, with this many of the most probable tokens.
     pub logprobs: Option<usize>,
-    /// The rest.
     pub options: Options,
 }
 
@@ -41,10 +37,10 @@ enum Prompt {
 }
 
 impl CompletionRequest {
-    /// Reads a request; `defaults` say how tokens are chosen where it does not.
+    /// Reads a request; `defaults` has the default sampling.
     ///
     /// # Errors
-    /// A field is missing, wrong, unknown, or asks for something that is not done here.
+    /// A field is missing, wrong, unknown, or asks for something unsupported.
     pub fn read(mut fields: Fields, defaults: &Sampling) -> Checked<Self> {
         let expected = "a text, a list of texts, a list of token ids, or a list of such lists";
         let prompts = match fields.take("prompt", expected)? {
@@ -76,47 +72,26 @@ pub(super) fn is_text(format: &Value) -> bool {
     format.get("type").and_then(Value::as_str) == Some("text")
 }
 
-/// A response, or a piece of one.
-#[derive(Debug, Serialize)]
-pub struct Completion<'a> {
-    /// Its name.
-    pub id: &'a str,
-    /// `text_completion`.
-    pub object: &'static str,
-    /// When, in seconds since 1970.
-    pub created: u64,
-    /// The model.
-    pub model: &'a str,
-    /// The continuations.
-    pub choices: Vec<CompletionChoice>,
-    /// What it cost.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
-}
-
 /// A continuation, or a piece of one.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CompletionChoice {
-    /// Its text.
     pub text: String,
-    /// Its place: prompt after prompt, `n` for each.
+    /// Number of the row: `n` for each prompt.
     pub index: usize,
-    /// How probable its tokens were.
     pub logprobs: Option<Logprobs>,
-    /// Why it ended; `null` while it has not.
+    /// `null` until it has ended.
     pub finish_reason: Option<FinishReason>,
 }
 
-/// How probable tokens were. The lists are of one length.
+/// Log-probabilities of tokens, in lists of equal length.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Logprobs {
-    /// Their texts.
     pub tokens: Vec<String>,
     /// ln p; `null` for the first token of a prompt.
     pub token_logprobs: Vec<Option<f32>>,
-    /// The most probable tokens, and the one that stands there.
+    /// The most probable tokens, and the actual one.
     pub top_logprobs: Vec<Option<IndexMap<String, f32>>>,
-    /// Where they begin in the text, in characters.
+    /// Offsets in the text, in characters.
     pub text_offset: Vec<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! The fields of a request, taken out one by one.
+//! The fields of a request, read one by one.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{Checked, Refusal};
 
-/// Fields that are read past: they change nothing about the answer.
+/// Fields that do not affect the answer.
 const IGNORED: [&str; 7] = [
     "metadata",
     "prompt_cache_key",
@@ -20,7 +20,7 @@ const IGNORED: [&str; 7] = [
     "user",
 ];
 
-/// What a request says that was not read yet. A field that is `null` is absent.
+/// The fields of a request that were not read so far. A field that is `null` is absent.
 #[derive(Debug)]
 pub struct Fields(Map<String, Value>);
 
@@ -41,10 +41,10 @@ impl Fields {
         }
     }
 
-    /// The value of `name`, which should be what `expected` says.
+    /// The value of `name`; `expected` describes it in the refusal.
     ///
     /// # Errors
-    /// It is something else.
+    /// It has another type.
     pub fn take<T: DeserializeOwned>(&mut self, name: &str, expected: impl Display) -> Checked<Option<T>> {
         let Some(value) = self.0.shift_remove(name) else {
             return Ok(None);
@@ -55,10 +55,10 @@ impl Fields {
         }
     }
 
-    /// A number within `range`.
+    /// A number in `range`.
     ///
     /// # Errors
-    /// It is none.
+    /// It is not one.
     pub fn number(&mut self, name: &str, range: RangeInclusive<f64>) -> Checked<Option<f64>> {
         let expected = format!("a number from {} to {}", range.start(), range.end());
         match self.take::<f64>(name, &expected)? {
@@ -70,10 +70,10 @@ impl Fields {
         }
     }
 
-    /// A whole number within `range`.
+    /// A whole number in `range`.
     ///
     /// # Errors
-    /// It is none.
+    /// It is not one.
     pub fn count(&mut self, name: &str, range: RangeInclusive<usize>) -> Checked<Option<usize>> {
         let expected = match *range.end() {
             usize::MAX => format!("a whole number of at least {}", range.start()),
@@ -87,7 +87,7 @@ impl Fields {
         }
     }
 
-    /// `true` or `false`, which is also what an absent field says.
+    /// `true` or `false`; `false` if absent.
     ///
     /// # Errors
     /// It is neither.
@@ -95,30 +95,41 @@ impl Fields {
         Ok(self.take(name, "true or false")?.unwrap_or(false))
     }
 
-    /// Removes from the object `name` what asks for nothing.
+    /// Removes entries that ask for nothing from the object `name`.
     pub fn leave_out_of(&mut self, name: &str, asks_nothing: impl Fn(&Value) -> bool) {
         if let Some(Value::Object(entries)) = self.0.get_mut(name) {
             entries.retain(|_, value| !asks_nothing(value));
         }
     }
 
-    /// A field that is known but not supported: only a value that asks for nothing passes.
+    /// A known field that is not supported: only a value that asks for nothing passes.
     ///
     /// # Errors
     /// It asks for something.
     pub fn unsupported(&mut self, name: &str, asks_nothing: impl Fn(&Value) -> bool) -> Checked<()> {
+        self.refuse(name, "is not supported here; leave it out", asks_nothing)
+    }
+
+    /// As [`unsupported`](Self::unsupported), with its own `problem`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn refuse(
+        &mut self,
+        name: &str,
+        problem: &str,
+        asks_nothing: impl Fn(&Value) -> bool,
+    ) -> Checked<()> {
         match self.0.shift_remove(name) {
-            Some(value) if !asks_nothing(&value) => {
-                Err(Refusal::field(name, "is not supported here; leave it out"))
-            }
+            Some(value) if !asks_nothing(&value) => Err(Refusal::field(name, problem)),
             _ => Ok(()),
         }
     }
 
-    /// Ends the reading.
+    /// Checks that no field is left.
     ///
     /// # Errors
-    /// There is a field that nobody asked for.
+    /// A field is unknown.
     pub fn finish(self) -> Checked<()> {
         match self.0.keys().next() {
             None => Ok(()),

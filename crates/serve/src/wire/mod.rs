@@ -1,7 +1,7 @@
-//! OpenAI's interface as it goes over the wire: what requests may say, what responses look like.
+//! The requests and responses of OpenAI's API.
 //!
-//! Requests are read field by field rather than derived: each value is checked where it is read, so that a refusal names
-//! the field and what to write, and what is left over afterwards is a field that would be silently ignored otherwise.
+//! Requests are read field by field rather than by a derive: each value is checked where it is read, so that a refusal names
+//! the field and what to write, and fields left over are refused instead of silently ignored.
 //! Source: the reference of OpenAI's API (`platform.openai.com/docs/api-reference`), completions and chat; `top_k`,
 //! `min_p`, `repetition_penalty`, `chat_template_kwargs` and `reasoning_content` are vLLM's additions to it.
 
@@ -16,13 +16,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use smollm3_inference::End;
 
-pub use chat::{ChatChoice, ChatCompletion, ChatDelta, ChatPiece, ChatRequest, FunctionCall, ToolCall};
-pub use completion::{Completion, CompletionChoice, CompletionRequest, Logprobs, Prompts};
+pub use chat::{ChatChoice, ChatDelta, ChatPiece, ChatRequest, FunctionCall, ToolCall};
+pub use completion::{CompletionChoice, CompletionRequest, Logprobs, Prompts};
 pub use fields::Fields;
 pub use options::Options;
 pub use refusal::{Checked, Refusal};
 
-/// A response in JSON. Not axum's own, which turns on a feature of `serde_json` for which Burn would be compiled once more.
+/// A response in JSON. axum's own enables a feature of `serde_json` with which Burn would be compiled again.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
@@ -38,19 +38,29 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// What a request cost.
+/// A response, or a chunk of a stream.
+#[derive(Debug, Serialize)]
+pub struct Envelope<'a, C> {
+    pub id: &'a str,
+    pub object: &'static str,
+    /// Seconds since 1970.
+    pub created: u64,
+    pub model: &'a str,
+    pub choices: Vec<C>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// The number of tokens of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Tokens of the prompts.
     pub prompt_tokens: usize,
-    /// Tokens of all continuations, those that ended them included.
+    /// New tokens, including the end tokens.
     pub completion_tokens: usize,
-    /// Both.
     pub total_tokens: usize,
 }
 
 impl Usage {
-    /// The sum with its parts.
     pub fn new(prompt_tokens: usize, completion_tokens: usize) -> Self {
         Self {
             prompt_tokens,
@@ -64,11 +74,11 @@ impl Usage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended its text, or wrote a stop text.
+    /// An end token or a stop text.
     Stop,
-    /// It has as many tokens as were asked for.
+    /// The maximum number of tokens.
     Length,
-    /// It calls tools.
+    /// Tool calls.
     ToolCalls,
 }
 
@@ -86,21 +96,18 @@ impl From<End> for FinishReason {
 pub struct Models<'a> {
     /// `list`.
     pub object: &'static str,
-    /// The one that is served.
     pub data: [Model<'a>; 1],
 }
 
 /// A model.
 #[derive(Debug, Serialize)]
 pub struct Model<'a> {
-    /// What requests call it.
     pub id: &'a str,
     /// `model`.
     pub object: &'static str,
     /// When it was loaded, in seconds since 1970.
     pub created: u64,
-    /// Whose it is.
     pub owned_by: &'static str,
-    /// Tokens of its context.
+    /// The context in tokens.
     pub max_model_len: usize,
 }

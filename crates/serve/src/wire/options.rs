@@ -1,4 +1,4 @@
-//! What completions and chats have in common: how the text goes on, how many times, and in one piece or in many.
+//! The options that completions and chats have in common.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -6,23 +6,20 @@ use smollm3_model::Sampling;
 
 use super::{Checked, Fields, Refusal};
 
-/// Stop texts at most.
+/// Maximum number of stop texts.
 const STOPS: usize = 32;
 
-/// What both kinds of request may ask for.
+/// Options of both kinds of request.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Tokens of a continuation at most.
     pub max_tokens: Option<usize>,
-    /// Texts that end a continuation.
     pub stop: Vec<String>,
-    /// How tokens are chosen.
     pub sampling: Sampling,
     /// Continuations of each prompt.
     pub n: usize,
-    /// In pieces, as server-sent events.
+    /// As server-sent events.
     pub stream: bool,
-    /// The usage as a last piece.
+    /// Whether a stream ends with the usage.
     pub include_usage: bool,
 }
 
@@ -34,10 +31,10 @@ enum OneOrMany {
 }
 
 impl Options {
-    /// Takes its fields out of a request; how tokens are chosen that it does not say is as in `defaults`, the seed apart.
+    /// Takes the options out of a request. `defaults` has the default sampling, except for the seed.
     ///
     /// # Errors
-    /// A field is of the wrong type, out of its range, or asks for something that is not done here.
+    /// A field has the wrong type, is out of range, or asks for something unsupported.
     pub fn read(fields: &mut Fields, defaults: &Sampling) -> Checked<Self> {
         let is_zero = |value: &Value| value.as_f64() == Some(0.0);
         fields.unsupported("frequency_penalty", is_zero)?;
@@ -56,7 +53,7 @@ impl Options {
 }
 
 fn sampling(fields: &mut Fields, defaults: &Sampling) -> Checked<Sampling> {
-    // As OpenAI: without a seed each answer is another.
+    // As in OpenAI's API, answers differ without a seed.
     let seed = fields.take::<i64>("seed", "a whole number of 64 bits")?;
     let top_k = fields.take::<i64>("top_k", "a whole number, 0 or -1 for all tokens")?;
     Ok(Sampling {
@@ -99,14 +96,14 @@ fn include_usage(fields: &mut Fields, stream: bool) -> Checked<bool> {
         include_usage: Option<bool>,
     }
     let expected = "an object with `include_usage` and nothing else";
-    // What is `false` asks for nothing: `include_obfuscation`, vLLM's `continuous_usage_stats`.
+    // `false` asks for nothing: `include_obfuscation`, vLLM's `continuous_usage_stats`.
     fields.leave_out_of("stream_options", |value| {
         value.is_null() || *value == Value::Bool(false)
     });
     match fields.take::<StreamOptions>("stream_options", expected)? {
         Some(_) if !stream => Err(Refusal::field(
             "stream_options",
-            "says something about a stream; add `\"stream\": true` or leave it out",
+            "is about a stream; add `\"stream\": true` or leave it out",
         )),
         options => Ok(options.and_then(|options| options.include_usage).unwrap_or(false)),
     }

@@ -1,4 +1,4 @@
-//! Why a request is not served, as OpenAI's error object.
+//! Errors of requests, as OpenAI's error object.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::Json;
 
-/// What was read of a request, or why it is not served.
+/// The result of reading a request.
 pub type Checked<T> = Result<T, Refusal>;
 
-/// A request that is not served.
+/// Why a request is refused or fails.
 #[derive(Debug, Clone)]
 pub struct Refusal {
     status: StatusCode,
@@ -20,7 +20,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal that is no field's fault.
+    /// A refusal not due to a field.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -30,7 +30,7 @@ impl Refusal {
         }
     }
 
-    /// A field that is wrong: `problem` goes on after its name.
+    /// A field is wrong; `problem` continues after its name.
     pub fn field(name: &str, problem: impl std::fmt::Display) -> Self {
         Self {
             param: Some(name.to_owned()),
@@ -38,7 +38,7 @@ impl Refusal {
         }
     }
 
-    /// Another model than the one that is served.
+    /// A request for another model.
     pub fn no_such_model(asked: &str, served: &str) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
@@ -50,20 +50,20 @@ impl Refusal {
         }
     }
 
-    /// Too many requests at once.
+    /// The queue is full.
     pub fn busy() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests are waiting; ask again in a moment",
+            "too many requests are waiting; try again in a moment",
         )
     }
 
-    /// The server ends.
+    /// The server is stopping.
     pub fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping")
     }
 
-    /// The request was in order, the server was not.
+    /// The server failed.
     pub fn internal(problem: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, problem)
     }

@@ -1,4 +1,4 @@
-//! A served model and a client of a few lines, so that what is tested is what goes over the wire.
+//! A served model and a minimal client, to test what is sent over the wire.
 
 #![allow(dead_code)]
 
@@ -22,7 +22,7 @@ use smollm3_serve::{Limits, Server, Settings};
 /// Tokens of the random model's context.
 pub const CONTEXT: usize = 200;
 
-/// Tokens of a scripted model's context: more than anybody waits for.
+/// Tokens of a scripted model's context: too many to wait for.
 const LONG: usize = 200_000;
 
 /// A tokenizer with further tokens behind the fixture's.
@@ -93,7 +93,7 @@ impl Source for Init {
     }
 }
 
-/// A model with random weights: whatever it says, it says it every time.
+/// A model with random weights, which always gives the same answer.
 pub fn random() -> TextModel {
     random_with(|config| Box::new(Init::new(config, 4)))
 }

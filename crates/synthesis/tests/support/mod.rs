@@ -1,4 +1,4 @@
-//! What the tests of this crate share: a server that answers as told, prompts on disk, a checkpoint that talks nonsense.
+//! Shared by the tests of this crate: a scripted server, prompts on disk, a random checkpoint.
 
 #![allow(dead_code)]
 
@@ -22,7 +22,7 @@ use smollm3_synthesis::{
     Result, Settings, Written, answer_all, write_rows,
 };
 
-/// A folder with prompts in it, and rows and answers beside them.
+/// A folder with prompts, rows and answers.
 pub struct Bench {
     pub folder: tempfile::TempDir,
     pub asking: Asking,
@@ -76,7 +76,7 @@ impl Bench {
         Journal::open(&self.out(), &settings)
     }
 
-    /// All of it, as the command does it.
+    /// The whole command.
     pub fn run(
         &self,
         models: &[Asked],
@@ -125,7 +125,7 @@ pub fn write_lines(path: &Path, rows: &[Value]) {
     fs::write(path, lines).unwrap();
 }
 
-/// Asks again within milliseconds.
+/// Retries within milliseconds.
 pub fn patience() -> Patience {
     Patience {
         timeout: Duration::from_millis(400),

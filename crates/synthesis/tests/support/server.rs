@@ -1,4 +1,4 @@
-//! A server of chat completions on 127.0.0.1, which can be told to misbehave.
+//! A server of chat completions on 127.0.0.1 that can misbehave.
 
 #[path = "../../../corpus/tests/corpus/server.rs"]
 mod http;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What was asked.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub path: String,
@@ -35,7 +35,7 @@ impl Request {
     }
 }
 
-/// What is sent.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -66,7 +66,7 @@ impl Reply {
         Self::text(200, &body.to_string())
     }
 
-    /// A function of all that was asked.
+    /// A function of the whole request.
     pub fn of_everything(request: &Request) -> Self {
         let hash = blake3::hash(request.body.to_string().as_bytes()).to_hex();
         Self::answer(&format!("{} {}", request.said(), &hash[..8]))

@@ -1,26 +1,28 @@
-//! What `smollm3 bench step` measured, kept for `smollm3 plan`: one line of JSON a measurement, in the user's cache folder.
+//! Rates measured by `smollm3 bench step`, stored for `smollm3 plan` as JSON lines in the user's cache folder.
 //!
-//! A rate holds for a machine, a backend and its device, a precision, a shape of the model, whether layers are computed again, and
-//! whether sums have one order. Which GPU it was is not known: another one in the same machine needs another measurement. Of other
-//! lengths of rows the nearest is taken, and the plan says of which it is.
+//! A rate applies to a machine, a backend and its device, a precision, a shape of the model, and to the settings of
+//! recomputation and determinism. The model of the GPU is not recorded: another GPU in the same machine needs a new
+//! measurement. The nearest sequence length is used, and the plan names it.
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread::available_parallelism;
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use smollm3_engine::bench::{StepBench, StepSettings};
-use smollm3_estimate::MeasuredRate;
 use smollm3_files::atomic_file::write_atomically;
+use smollm3_files::{FilesError, line};
 use smollm3_recipe::{ModelConfig, Precision, Recipe, Recompute, Stage, training_flops_per_token};
 
-/// What a rate is of.
+use crate::plan::{Machine, MeasuredRate};
+
+/// What a rate applies to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Setup {
-    /// The processor and its threads.
+    /// Processor and threads.
     machine: String,
     backend: String,
-    /// The device, under one of its names ([`one_name`]).
+    /// The device, as [`canonical`].
     device: String,
     precision: Precision,
     /// The sizes of the model.
@@ -31,7 +33,7 @@ struct Setup {
 
 /// A line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Line {
+struct Rate {
     #[serde(flatten)]
     setup: Setup,
     sequence_length: u64,
@@ -40,27 +42,23 @@ struct Line {
     date: String,
 }
 
-/// Measurements that are kept.
+/// Maximum number of stored rates.
 const MOST: usize = 1_000;
 
 fn file() -> Option<PathBuf> {
     let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
+        let value = std::env::var_os(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
     };
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
     Some(cache.join("smollm3").join("rates.jsonl"))
 }
 
-/// All that can be read.
-fn lines() -> Vec<Line> {
-    let text = file()
-        .and_then(|file| fs::read_to_string(file).ok())
-        .unwrap_or_default();
-    text.lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
+/// The stored rates, without damaged lines.
+fn stored() -> Vec<Rate> {
+    let text = file().and_then(|file| fs::read_to_string(file).ok());
+    let lines = text.iter().flat_map(|text| text.lines());
+    lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// The processor of this machine.
@@ -70,7 +68,7 @@ fn machine() -> String {
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
         .map_or("unknown", |(_, name)| name.trim());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = available_parallelism().map_or(1, usize::from);
     format!("{name}, {threads} threads")
 }
 
@@ -87,8 +85,8 @@ fn shape(config: &ModelConfig) -> String {
     )
 }
 
-/// A device that can be written in two ways, in one: `cpu` is taken where none is written, and `cuda` is the first GPU.
-fn one_name(backend: &str, device: Option<&str>) -> String {
+/// One name for a device with several: the default is `cpu`, and `cuda` is the first GPU.
+fn canonical(backend: &str, device: Option<&str>) -> String {
     let name = match (backend, device) {
         ("wgpu", device) => device.unwrap_or("default"),
         (_, None) => "cpu",
@@ -98,25 +96,24 @@ fn one_name(backend: &str, device: Option<&str>) -> String {
     name.to_owned()
 }
 
-/// Keeps what was measured; returns the file.
+/// Stores a measured rate; returns the file, if there is a home folder.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn keep(
+pub fn store_rate(
     config: &ModelConfig,
     settings: &StepSettings,
     deterministic: bool,
-    backend: &str,
-    device: Option<&str>,
+    (backend, device): (&str, Option<&str>),
     found: &StepBench,
     date: String,
-) -> Result<Option<PathBuf>> {
+) -> Result<Option<PathBuf>, FilesError> {
     let Some(file) = file() else { return Ok(None) };
-    let line = Line {
+    let new = Rate {
         setup: Setup {
             machine: machine(),
             backend: backend.to_owned(),
-            device: one_name(backend, device),
+            device: canonical(backend, device),
             precision: settings.precision,
             shape: shape(config),
             recompute: settings.recompute,
@@ -126,24 +123,20 @@ pub fn keep(
         tokens_per_second: found.tokens_per_second,
         date,
     };
-    let mut all = lines();
-    all.retain(|old| old.setup != line.setup || old.sequence_length != line.sequence_length);
-    all.push(line);
-    let first = all.len().saturating_sub(MOST);
-    let mut text = String::new();
-    for line in &all[first..] {
-        text += &serde_json::to_string(line)?;
-        text.push('\n');
-    }
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
+    let mut all = stored();
+    all.retain(|old| old.setup != new.setup || old.sequence_length != new.sequence_length);
+    all.push(new);
+    let text: String = all
+        .iter()
+        .skip(all.len().saturating_sub(MOST))
+        .map(line)
+        .collect();
     write_atomically(&file, text.as_bytes())?;
     Ok(Some(file))
 }
 
-/// The rate that was measured for a stage on this machine, at the nearest length of its rows.
-pub fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<MeasuredRate> {
+/// The rate measured for a stage on this machine, at the nearest sequence length.
+fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<MeasuredRate> {
     let length = match stage.preference() {
         Some(pairs) => pairs.row_length.0,
         None => stage.sequence_length()?.0,
@@ -151,17 +144,17 @@ pub fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<
     let wanted = Setup {
         machine: machine(),
         backend: recipe.run.backend.name().to_owned(),
-        device: one_name(recipe.run.backend.name(), recipe.run.device.as_deref()),
+        device: canonical(recipe.run.backend.name(), recipe.run.device.as_deref()),
         precision: recipe.run.precision,
         shape: shape(config),
         recompute: stage.recompute(),
         deterministic: recipe.run.deterministic,
     };
-    let far = |line: &Line| (line.sequence_length as f64 / length as f64).ln().abs();
-    let nearest = lines()
+    let distance = |rate: &Rate| (rate.sequence_length as f64 / length as f64).ln().abs();
+    let nearest = stored()
         .into_iter()
-        .filter(|line| line.setup == wanted && line.sequence_length > 0)
-        .min_by(|a, b| far(a).total_cmp(&far(b)))?;
+        .filter(|rate| rate.setup == wanted && rate.sequence_length > 0)
+        .min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
     let flops = training_flops_per_token(config, nearest.sequence_length);
     Some(MeasuredRate {
         flops_per_second: nearest.tokens_per_second * flops,
@@ -169,4 +162,15 @@ pub fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<
         sequence_length: nearest.sequence_length,
         date: nearest.date,
     })
+}
+
+impl Machine {
+    /// This machine: its cores, and the rates measured on it for the stages of a recipe.
+    pub fn this(recipe: &Recipe, config: &ModelConfig) -> Self {
+        let rate = |stage: &Stage| Some((stage.name.clone(), measured(recipe, config, stage)?));
+        Self {
+            cores: available_parallelism().ok().map(|cores| cores.get() as u64),
+            rates: recipe.stages.iter().filter_map(rate).collect(),
+        }
+    }
 }
