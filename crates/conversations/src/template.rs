@@ -9,7 +9,7 @@ use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
 use smollm3_chat::{ChatError, Conversation, NaiveDate, Render, Rendered, Template, spelled_token};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::ranks::on_rank_zero;
-use smollm3_engine::{EngineError, Run, StageCheckpoints};
+use smollm3_engine::{Run, StageCheckpoints};
 use smollm3_files::atomic_file::write_json;
 use smollm3_files::io;
 use smollm3_recipe::{
