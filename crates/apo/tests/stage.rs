@@ -397,7 +397,7 @@ fn what_cannot_be_trained_on_is_refused_by_name() {
         ),
         (
             refused(&["stage.apo.until=1M"], &nothing),
-            "pairs are of all lengths",
+            "the lengths of pairs differ",
         ),
         (
             refused(&["stage.apo.global_batch=8 sequences"], &nothing),

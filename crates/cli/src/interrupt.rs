@@ -10,11 +10,12 @@ use smollm3_corpus::CorpusError;
 use smollm3_engine::EngineError;
 use smollm3_eval::EvalError;
 use smollm3_hub::HubError;
+use smollm3_merge::MergeError;
 use smollm3_pipeline::PipelineError;
 use smollm3_records::{Event, Listener, RecordError};
 use smollm3_synthesis::SynthesisError;
 
-/// Exit code of work that was stopped and can be resumed (the shell's code for Ctrl-C).
+/// Exit code of work that the user has stopped (the shell's code for Ctrl-C).
 pub const STOPPED: u8 = 130;
 
 /// A flag that the first signal sets, printing `message`; the second signal ends the process.
@@ -59,13 +60,14 @@ impl fmt::Display for Stopped {
 
 impl std::error::Error for Stopped {}
 
-/// Whether an error means that work was stopped and can be resumed.
+/// Whether an error means that the user has stopped the work.
 pub fn is_stopped(error: &anyhow::Error) -> bool {
     error.is::<Stopped>()
         || of_engine(error).is_some_and(EngineError::is_interrupted)
         || matches!(error.downcast_ref(), Some(CorpusError::Interrupted))
         || matches!(error.downcast_ref(), Some(EvalError::Interrupted { .. }))
         || matches!(error.downcast_ref(), Some(HubError::UploadInterrupted))
+        || matches!(error.downcast_ref(), Some(MergeError::Stopped))
         || matches!(error.downcast_ref(), Some(SynthesisError::Interrupted))
 }
 
@@ -74,5 +76,25 @@ pub fn of_engine(error: &anyhow::Error) -> Option<&EngineError> {
     match error.downcast_ref::<PipelineError>() {
         Some(error) => error.engine(),
         None => error.downcast_ref::<EngineError>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_one_in_every_command() {
+        let stopped: [anyhow::Error; 5] = [
+            Stopped("stopped".to_owned()).into(),
+            CorpusError::Interrupted.into(),
+            HubError::UploadInterrupted.into(),
+            SynthesisError::Interrupted.into(),
+            MergeError::Stopped.into(),
+        ];
+        for error in stopped {
+            assert!(is_stopped(&error), "{error}");
+        }
+        assert!(!is_stopped(&anyhow::anyhow!("a fault")));
     }
 }

@@ -185,7 +185,7 @@ fn multiple_choice_is_kept_item_by_item_and_goes_on() {
     let cut = log.lines().take(3).map(str::len).sum::<usize>() + 3 + 10;
     fs::write(out.join("items.jsonl"), &log[..cut]).unwrap();
     let (done, _, error) = run(&checkpoint, &options);
-    assert!(done && error.contains("3 items are there already"), "{error}");
+    assert!(done && error.contains("resuming after 3 items"), "{error}");
     assert_eq!(fs::read_to_string(out.join("items.jsonl")).unwrap(), log);
 
     // The same folder for something else.

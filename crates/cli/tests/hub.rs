@@ -115,7 +115,7 @@ fn every_command_takes_a_model_of_the_hub() {
         "",
     );
     assert!(
-        more.done && more.out.contains("all tokens were there already"),
+        more.done && more.out.contains("all tokens exist already"),
         "{}",
         more.err
     );
@@ -227,7 +227,7 @@ fn a_folder_of_the_same_name_comes_first() {
     assert!(second.done, "{}", second.err);
     assert!(
         second.err.contains(
-            "note: owner/name is a folder here; for the model of this name on the Hub write hf://owner/name"
+            "note: owner/name is a local folder; for the model of this name on the Hub write hf://owner/name"
         ),
         "{}",
         second.err
@@ -277,8 +277,9 @@ weight = 0.5
     let plan = command(&["plan", "tuned"]);
     assert!(plan.done, "{}", plan.err);
     assert!(
-        plan.err
-            .contains("of models on the Hub, only config.json was read; `smollm3 run` fetches the rest"),
+        plan.err.contains(
+            "only config.json of models on the Hub was downloaded; `smollm3 run` downloads the rest"
+        ),
         "{}",
         plan.err
     );

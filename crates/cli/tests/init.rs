@@ -169,7 +169,7 @@ fn checkpoints_become_a_merge() {
         checkpoint::write(&here.join(name), 256);
     }
     let error = refused(here, &["init", "merge", "--checkpoint", "a"]);
-    assert!(error.contains("needs two checkpoints or more"), "{error}");
+    assert!(error.contains("needs at least two checkpoints"), "{error}");
     printed(
         here,
         &[

@@ -165,7 +165,7 @@ fn pairs_of_two_endpoints_stopped_and_killed_on_the_way() {
     let (stdout, stderr) = said(&stopped);
     assert_eq!(stopped.status.code(), Some(130), "{stderr}");
     assert!(
-        stderr.contains("the same command goes on") && stdout.contains("not answered yet"),
+        stderr.contains("the same command continues from there") && stdout.contains("not answered yet"),
         "{stdout}{stderr}"
     );
     let before = lines(&out);

@@ -90,7 +90,7 @@ fn a_checkpoint_goes_up_and_comes_back() {
 
     let again = up(&["--license", "apache-2.0"]);
     assert!(
-        again.done && again.out.contains("has all of it already"),
+        again.done && again.out.contains("is up to date"),
         "{}{}",
         again.out,
         again.err
@@ -172,23 +172,23 @@ fn what_cannot_be_uploaded() {
         ),
         (
             vec![step, "datasets/owner/name"],
-            "`datasets/owner/name` is not a model: a checkpoint goes to owner/name",
+            "`datasets/owner/name` is not a model; write owner/name",
         ),
         (
             vec![step, "name"],
-            "`name` with --revision main is no branch of a model",
+            "`name` with --revision main is not a branch of a model",
         ),
         (
             vec![step, "owner/name@old"],
-            "`owner/name@old` with --revision main is no branch of a model",
+            "`owner/name@old` with --revision main is not a branch of a model",
         ),
         (
             vec![step, "owner/name", "--revision", ".."],
-            "is no branch of a model",
+            "is not a branch of a model",
         ),
         (
             vec![step, "owner/name", "--license", "Apache 2"],
-            "`Apache 2` is no licence's name on the Hub",
+            "`Apache 2` is not the name of a licence on the Hub",
         ),
     ] {
         let said = with_token(&fake, home, &[&["upload"], &arguments[..]].concat());

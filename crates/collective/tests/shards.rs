@@ -35,7 +35,7 @@ fn names_come_once() {
     let twice = Layout::new([("a".into(), 1), ("a".into(), 2)]).unwrap_err();
     assert_eq!(
         twice.to_string(),
-        "two parameters are called \"a\"; each needs a name of its own"
+        "two parameters are called \"a\"; names must be unique"
     );
     let many = Layout::new([("a".into(), usize::MAX), ("b".into(), 1)]).unwrap_err();
     assert_eq!(many, LayoutError::TooMany { name: "b".into() });

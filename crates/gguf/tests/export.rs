@@ -291,7 +291,7 @@ fn ways_to_split_have_llama_cpps_names() {
         json["pre_tokenizer"]["add_prefix_space"] = true.into()
     });
     fs::remove_file(path.join("tokenizer_config.json")).unwrap();
-    assert!(refused(&folder, &path).contains("splits text"));
+    assert!(refused(&folder, &path).contains("way to split text"));
     change(&tokenizer, |json| {
         json["pre_tokenizer"]["add_prefix_space"] = false.into();
         json["normalizer"] = json!({"type": "NFC"});

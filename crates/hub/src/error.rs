@@ -138,7 +138,7 @@ pub enum HubError {
     /// The token is invalid or may not write here.
     #[error(
         "{endpoint} answered {status}{} to an upload to {repository}: the token ({token}) is not valid or has no write \
-         permission there; make one that does at {endpoint}/settings/tokens", in_brackets(.message)
+         permission there; make one that has at {endpoint}/settings/tokens", in_brackets(.message)
     )]
     MayNotWrite {
         /// `owner/name`.

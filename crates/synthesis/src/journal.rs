@@ -104,7 +104,7 @@ impl Journal {
             std::fs::create_dir_all(folder).map_err(io("create", folder))?;
         }
         let Some(file) = open_locked(&path).map_err(io("open", &path))? else {
-            let problem = "is being written by another process; wait for it, or use another --out";
+            let problem = "another process is writing it; wait for it, or use another --out";
             return Err(SynthesisError::File {
                 path,
                 problem: problem.to_owned(),

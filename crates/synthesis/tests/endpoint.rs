@@ -232,7 +232,7 @@ fn addresses_that_are_none_are_refused() {
     };
     assert!(refused("http://localhost:8000/v1").contains("names no model"));
     assert!(refused("http://localhost:8000/v1#").contains("names no model"));
-    assert!(refused("http://[::1/v1#m").contains("no address"));
+    assert!(refused("http://[::1/v1#m").contains("not an address"));
     for secret in ["http://me:secret@host/v1#m", "http://host/v1?key=secret#m"] {
         let error = refused(secret);
         assert!(

@@ -161,7 +161,7 @@ fn one_command_at_a_time() {
     let bench = bench();
     let models = pair_of_models();
     let open = bench.journal(&models).unwrap();
-    bench.refused(&models, &["another command"]);
+    bench.refused(&models, &["another process"]);
     drop(open);
     bench.done(&models);
 }
