@@ -148,7 +148,7 @@ fn a_checkpoint_goes_up_and_comes_back() {
     assert!(
         !licensed.done
             && licensed.err.contains("--license: ")
-            && licensed.err.contains("README.md goes up as it is"),
+            && licensed.err.contains("README.md is uploaded as it is"),
         "{}",
         licensed.err
     );

@@ -354,7 +354,7 @@ fn the_recipes_of_this_repository_keep_their_fingerprints() {
         (
             "demo",
             &[][..],
-            "4b0c3e77389da9fed26ad9a0b2b8df00bcd1183b7ac77ced2a0c71754568ccb6",
+            "69653c0b4f1d1f06c42aeabafd52be6ec088086b02f46b6fa4dd1e6b1e52c968",
         ),
         (
             "smollm3-3b",
