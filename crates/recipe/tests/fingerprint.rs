@@ -354,7 +354,7 @@ fn the_recipes_of_this_repository_keep_their_fingerprints() {
         (
             "demo",
             &[][..],
-            "69653c0b4f1d1f06c42aeabafd52be6ec088086b02f46b6fa4dd1e6b1e52c968",
+            "6d076d7b25995d4adba5fa1012acc6bd08ccaef32a2f520f24421afde9e7d99d",
         ),
         (
             "smollm3-3b",
