@@ -19,6 +19,8 @@ const HELP: &str =
 /// `smollm3 chat`.
 pub fn chat(args: &ChatArgs) -> Result<()> {
     let date = date::or_today(args.date)?;
+    // Refused before a checkpoint is downloaded.
+    args.compute.open()?;
     let checkpoint = GenerationConfig::of_checkpoint(args.checkpoint.folder()?)?;
     let sampling = args.sampling.over(&checkpoint.sampling)?;
     let mut talk = Conversation {

@@ -189,6 +189,8 @@ fn show(found: &(impl Display + Serialize), json: bool) -> Result<()> {
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<()> {
+    // Refused before a checkpoint is downloaded.
+    args.compute.open()?;
     let checkpoint = GenerationConfig::of_checkpoint(args.checkpoint.folder()?)?;
     let how = Continuation {
         max_new_tokens: args.max_new_tokens,

@@ -62,7 +62,7 @@ fn check(sweep: &Sweep, outcome: &Outcome) -> Result<()> {
     match (outcome.failed.len(), outcome.stopped.is_empty()) {
         (0, true) => Ok(()),
         (0, false) => Err(Stopped(unfinished).into()),
-        (failed, true) => bail!("{failed} runs failed"),
-        (failed, false) => bail!("{failed} runs failed; {unfinished}"),
+        (failed, true) => bail!("failed runs: {failed}"),
+        (failed, false) => bail!("failed runs: {failed}; {unfinished}"),
     }
 }

@@ -89,6 +89,22 @@ fn every_command_takes_a_model_of_the_hub() {
         "{\"text\": \"One and two are three.\"}\n",
     )
     .unwrap();
+    // What cannot be computed is refused before anything is downloaded.
+    let requests = fake.hub.requests().len();
+    for name in ["generate", "chat"] {
+        let mut arguments = vec![name, "owner/name", "--precision", "bf16"];
+        if name == "generate" {
+            arguments.extend(["--prompt", "a"]);
+        }
+        let refused = command(&arguments, "");
+        assert!(
+            !refused.done && refused.err.contains("only f32"),
+            "{}",
+            refused.err
+        );
+    }
+    assert_eq!(fake.hub.requests().len(), requests);
+
     let measured = command(
         &[
             "eval",

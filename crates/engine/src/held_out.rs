@@ -58,11 +58,27 @@ impl std::ops::AddAssign for HeldOut {
 /// # Errors
 /// The rows' document starts do not fit their length.
 pub fn held_out_loss(run: &Run, model: &SmolLm3, rows: &[Row], rows_at_once: usize) -> Result<HeldOut> {
-    let (model, bytes) = (model.valid(), token_bytes(&run.data.tokenizer));
+    summed_loss(
+        run,
+        &model.valid(),
+        &token_bytes(&run.data.tokenizer),
+        rows,
+        rows_at_once,
+    )
+}
+
+/// [`held_out_loss`] of a model without autodiff; `bytes` are those of each token.
+fn summed_loss(
+    run: &Run,
+    model: &SmolLm3,
+    bytes: &[u32],
+    rows: &[Row],
+    rows_at_once: usize,
+) -> Result<HeldOut> {
     let mut total = HeldOut::default();
     for rows in rows.chunks(rows_at_once.max(1)) {
         let batch = MicroBatch::new(rows, &run.device)?;
-        let loss = forward(&CrossEntropy, &model, &batch);
+        let loss = forward(&CrossEntropy, model, &batch);
         let targets = rows.iter().flat_map(|row| row.targets.iter().flatten());
         let bytes = targets.filter_map(|id| bytes.get(*id as usize));
         total += HeldOut {
@@ -86,6 +102,7 @@ pub fn held_out_by_category(
     rows: u64,
     rows_at_once: usize,
 ) -> Result<BTreeMap<String, HeldOut>> {
+    let (model, bytes) = (model.valid(), token_bytes(&run.data.tokenizer));
     let mut by_category: BTreeMap<String, HeldOut> = BTreeMap::new();
     for (name, store) in &run.data.stores {
         let (Some(held_out), Some(source)) = (&store.held_out, run.recipe.sources.get(name)) else {
@@ -94,7 +111,8 @@ pub fn held_out_by_category(
         let reader = run.data.held_out_reader(held_out, length)?;
         let windows = spread(reader.windows(), rows);
         let rows = windows.map(|window| Ok(Row::of_window(&reader.read(window)?, 0)));
-        let loss = held_out_loss(run, model, &rows.collect::<Result<Vec<_>>>()?, rows_at_once)?;
+        let rows: Vec<Row> = rows.collect::<Result<_>>()?;
+        let loss = summed_loss(run, &model, &bytes, &rows, rows_at_once)?;
         if loss.tokens > 0 {
             *by_category.entry(source.category.clone()).or_default() += loss;
         }

@@ -136,13 +136,19 @@ pub fn store_rate(
 }
 
 /// The rate measured for a stage on this machine, at the nearest sequence length.
-fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<MeasuredRate> {
+fn measured(
+    recipe: &Recipe,
+    config: &ModelConfig,
+    stage: &Stage,
+    machine: &str,
+    rates: &[Rate],
+) -> Option<MeasuredRate> {
     let length = match stage.preference() {
         Some(pairs) => pairs.row_length.0,
         None => stage.sequence_length()?.0,
     };
     let wanted = Setup {
-        machine: machine(),
+        machine: machine.to_owned(),
         backend: recipe.run.backend.name().to_owned(),
         device: canonical(recipe.run.backend.name(), recipe.run.device.as_deref()),
         precision: recipe.run.precision,
@@ -151,8 +157,8 @@ fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<Meas
         deterministic: recipe.run.deterministic,
     };
     let distance = |rate: &Rate| (rate.sequence_length as f64 / length as f64).ln().abs();
-    let nearest = stored()
-        .into_iter()
+    let nearest = rates
+        .iter()
         .filter(|rate| rate.setup == wanted && rate.sequence_length > 0)
         .min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
     let flops = training_flops_per_token(config, nearest.sequence_length);
@@ -160,14 +166,18 @@ fn measured(recipe: &Recipe, config: &ModelConfig, stage: &Stage) -> Option<Meas
         flops_per_second: nearest.tokens_per_second * flops,
         tokens_per_second: nearest.tokens_per_second,
         sequence_length: nearest.sequence_length,
-        date: nearest.date,
+        date: nearest.date.clone(),
     })
 }
 
 impl Machine {
     /// This machine: its cores, and the rates measured on it for the stages of a recipe.
     pub fn this(recipe: &Recipe, config: &ModelConfig) -> Self {
-        let rate = |stage: &Stage| Some((stage.name.clone(), measured(recipe, config, stage)?));
+        let (machine, rates) = (machine(), stored());
+        let rate = |stage: &Stage| {
+            let rate = measured(recipe, config, stage, &machine, &rates)?;
+            Some((stage.name.clone(), rate))
+        };
         Self {
             cores: available_parallelism().ok().map(|cores| cores.get() as u64),
             rates: recipe.stages.iter().filter_map(rate).collect(),

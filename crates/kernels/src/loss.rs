@@ -70,23 +70,20 @@ impl Targets {
     }
 }
 
-/// Summed token losses of a micro-batch, and their number.
+/// Summed token losses of a micro-batch.
 #[derive(Debug, Clone)]
 pub struct LossSum {
     /// Σ −ln p(target), in nats, each multiplied by its weight, `[1]`; `f32`, or `f64` where `hidden` is.
     pub sum: Tensor<1>,
     /// The summands: one per token, 0 without a target, `[tokens]`, in the same type; without gradient.
     pub losses: Tensor<1>,
-    /// Number of targets.
-    pub count: usize,
 }
 
 impl LossSum {
-    fn of(losses: Tensor<1>, count: usize) -> Self {
+    fn of(losses: Tensor<1>) -> Self {
         Self {
             sum: crate::total(losses.clone()),
             losses: losses.detach(),
-            count,
         }
     }
 }
@@ -138,17 +135,16 @@ fn over_targets(
 ) -> LossSum {
     let Some(positions) = &targets.positions else {
         let losses = loss(hidden, Arc::clone(&targets.host));
-        return LossSum::of(losses, targets.count);
+        return LossSum::of(losses);
     };
     let tokens = hidden.dims()[0];
     let rows = hidden.select(0, positions.clone());
     let losses = loss(rows, Arc::clone(&targets.host));
-    let LossSum { sum, losses, count } = LossSum::of(losses, targets.count);
+    let LossSum { sum, losses } = LossSum::of(losses);
     let zeros = Tensor::zeros([tokens], (&losses.device(), losses.dtype()));
     LossSum {
         sum,
         losses: zeros.select_assign(0, positions.clone(), losses, IndexingUpdateOp::Add),
-        count,
     }
 }
 
@@ -157,7 +153,7 @@ fn over_targets(
 /// # Shapes
 /// As [`linear_cross_entropy`].
 pub fn plain_linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: &Targets) -> LossSum {
-    LossSum::of(token_log_probs(hidden, weight, targets).neg(), targets.count)
+    LossSum::of(token_log_probs(hidden, weight, targets).neg())
 }
 
 /// `ln p(target)` of every position, multiplied by its weight, 0 where there is no target. `[tokens]`,

@@ -81,7 +81,10 @@ impl Throughput {
 pub fn ordering(mixer: &Mixer, step: u64, duration: Duration) -> Result<Throughput> {
     let start = Instant::now();
     let mut sequences = 0;
-    for batch in mixer.batches(step)?.take_while(|_| start.elapsed() < duration) {
+    let mut batches = mixer.batches(step)?;
+    while start.elapsed() < duration
+        && let Some(batch) = batches.next()
+    {
         sequences += black_box(batch).len() as u64;
     }
     Ok(Throughput {

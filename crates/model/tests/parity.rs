@@ -52,7 +52,7 @@ fn mean_loss(model: &SmolLm3, ids: Tensor<2, Int>, documents: &Documents, target
     let hidden = model.forward(ids, documents);
     let [batch, seq, width] = hidden.dims();
     let loss = linear_cross_entropy(hidden.reshape([batch * seq, width]), model.head(), targets);
-    loss.sum.div_scalar(loss.count as f64)
+    loss.sum.div_scalar(targets.count() as f64)
 }
 
 struct CompareGradients<'a> {

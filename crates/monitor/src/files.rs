@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use smollm3_files::io;
+use smollm3_files::list;
 use smollm3_records::{
     Evaluation, HeldOutRecord, Incident, Ledger, MeasureRecord, Record, RecordError, Result, StageInfo,
     StepRecord, checkpoint, read_evaluation, read_incidents, read_ledger, read_metrics, read_stage,
@@ -50,8 +50,7 @@ impl RunFiles {
     /// The folder is not that of a run, or a file in it cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
         let mut stages = Vec::new();
-        for entry in fs::read_dir(folder).map_err(io("list", folder))? {
-            let path = entry.map_err(io("list", folder))?.path();
+        for path in list(folder)? {
             if let Some(info) = read_stage(&path)? {
                 let file = fs::metadata(path.join("stage.json"));
                 let started = file.and_then(|file| file.modified()).ok();

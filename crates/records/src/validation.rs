@@ -47,7 +47,7 @@ pub fn stage_result(stage: &Stage, stage_folder: &Path) -> Result<Option<PathBuf
     let mut all = checkpoint::list(stage_folder)?;
     let settings = stage.validation();
     let loads = settings.is_some_and(|settings| settings.best == BestCheckpoint::Load);
-    let Some(best) = best_step(&all).filter(|_| loads) else {
+    let Some(best) = loads.then(|| best_step(&all)).flatten() else {
         return Ok(all.pop().map(|(_, folder)| folder));
     };
     match all.into_iter().find(|(step, _)| *step == best) {

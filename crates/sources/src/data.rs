@@ -53,6 +53,8 @@ impl Data {
     /// # Errors
     /// A source or the tokenizer cannot be read, or the disk is full.
     pub fn prepare(recipe: &Recipe, output: &Path, listener: &mut dyn Listener) -> Result<Self> {
+        // A store that is missing ends a run before hours of tokenising.
+        let stores = tokenised_stores(recipe, output)?;
         let mut texts = BTreeMap::new();
         for (name, source) in &recipe.sources {
             if let Some(text) = SourceText::open(recipe, name, &source.kind, output)? {
@@ -64,25 +66,26 @@ impl Data {
             let report = text.tokenize(recipe, name, &tokenizer, &store_folder(output, name), listener)?;
             listener.on(&Event::Note(describe(name, &report)))?;
         }
-        Self::open(recipe, output, tokenizer)
+        Self::open(recipe, output, tokenizer, stores)
     }
 
-    /// Opens the stores of all sources.
-    fn open(recipe: &Recipe, output: &Path, tokenizer: Tokenizer) -> Result<Self> {
-        let cache = cache(recipe, output);
-        let mut stores = BTreeMap::new();
-        for (name, source) in &recipe.sources {
-            let store = match &source.kind {
-                SourceKind::Tokens(tokens) => tokenised_store(name, &recipe.address(&tokens.folder), &cache)?,
-                _ => own_store(recipe, &store_folder(output, name))?,
-            };
-            stores.insert(name.clone(), store);
+    /// With the stores in `output` beside `stores`, which were tokenised elsewhere.
+    fn open(
+        recipe: &Recipe,
+        output: &Path,
+        tokenizer: Tokenizer,
+        mut stores: BTreeMap<String, SourceStore>,
+    ) -> Result<Self> {
+        for name in recipe.sources.keys() {
+            if !stores.contains_key(name) {
+                stores.insert(name.clone(), own_store(recipe, &store_folder(output, name))?);
+            }
         }
         Ok(Self {
             tokenizer,
             tokenizer_folder: output.join(TOKENIZER),
             stores,
-            cache,
+            cache: cache(recipe, output),
             documents: recipe.data.documents,
         })
     }
@@ -103,7 +106,7 @@ impl Data {
             }
         }
         let tokenizer = Tokenizer::load(&file)?.with_name(&recipe.run.name);
-        Self::open(recipe, output, tokenizer).map(Some)
+        Self::open(recipe, output, tokenizer, tokenised_stores(recipe, output)?).map(Some)
     }
 
     /// Where remote files are cached.
@@ -184,6 +187,19 @@ fn own_store(recipe: &Recipe, folder: &Path) -> Result<SourceStore> {
 }
 
 /// A store that was tokenised elsewhere, local or remote.
+/// The stores that were tokenised elsewhere.
+fn tokenised_stores(recipe: &Recipe, output: &Path) -> Result<BTreeMap<String, SourceStore>> {
+    let cache = cache(recipe, output);
+    let mut stores = BTreeMap::new();
+    for (name, source) in &recipe.sources {
+        if let SourceKind::Tokens(tokens) = &source.kind {
+            let store = tokenised_store(name, &recipe.address(&tokens.folder), &cache)?;
+            stores.insert(name.clone(), store);
+        }
+    }
+    Ok(stores)
+}
+
 fn tokenised_store(name: &str, place: &str, cache: &CacheOptions) -> Result<SourceStore> {
     let (fingerprint, tokens) = match place.contains("://") {
         true => {

@@ -98,8 +98,7 @@ fn plain(label: &str) -> String {
 fn check_name(name: &str) -> Result<()> {
     match name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
         true => Err(SweepError::Refused(format!(
-            "\"{name}\" cannot name a variation, for the folders of its runs have its name; write letters, digits, `-` and \
-             `_`"
+            "\"{name}\" cannot name a variation: the folders of its runs take its name; write letters, digits, `-` and `_`"
         ))),
         false => Ok(()),
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use smollm3_files::io;
 
-use crate::{Measure, Result, SweepError};
+use crate::{Axis, Measure, Result, SweepError};
 
 /// The name of the file in a sweep's folder.
 pub(crate) const NAME: &str = "sweep.toml";
@@ -88,6 +88,12 @@ impl SweepFile {
                  of the sweep",
                 self.base.display()
             ));
+        }
+        for variation in &self.variations {
+            let mut axes = variation.grid.iter().map(|axis| axis.parse::<Axis>());
+            if let Some(Err(error)) = axes.find(Result::is_err) {
+                return Some(format!("variation \"{}\": {error}", variation.name));
+            }
         }
         let is_unchanged = |variation: &&Varied| variation.set.is_empty() && variation.grid.is_empty();
         self.variations.iter().find(is_unchanged).map(|variation| {

@@ -9,13 +9,12 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use smollm3_files::atomic_file::write_atomically;
-use smollm3_files::io;
 use smollm3_files::locked_file::open_locked;
+use smollm3_files::{io, read_if_present};
 use smollm3_recipe::{Difference, RecipeError};
 use smollm3_records::RECIPE;
 
@@ -53,10 +52,8 @@ impl PlannedRun {
     /// Its folder is of another recipe, or cannot be read.
     pub(crate) fn state(&self) -> Result<State> {
         let path = self.folder.join(RECIPE);
-        let found = match fs::read_to_string(&path) {
-            Ok(found) => found,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(State::New),
-            Err(error) => return Err(io("read", &path)(error).into()),
+        let Some(found) = read_if_present(&path)? else {
+            return Ok(State::New);
         };
         let unreadable = |source: RecipeError| SweepError::Recipe(self.variation.clone(), source.into());
         let differences = self.recipe.differences(&found).map_err(unreadable)?;

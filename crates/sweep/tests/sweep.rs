@@ -170,7 +170,7 @@ fn broken_files_are_refused() {
     refused(&with("[[variation]]\nname = \"a\""), &["\"a\" changes nothing"]);
     refused(
         &with("[[variation]]\nname = \"a\"\ngrid = [\"run.precision=\"]"),
-        &["\"a\"", "run.precision=", "empty"],
+        &["sweep.toml", "\"a\"", "run.precision=", "empty"],
     );
     refused(
         &with(

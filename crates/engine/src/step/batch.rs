@@ -118,7 +118,7 @@ impl Objective for CrossEntropy {
     fn loss(&self, hidden: Tensor<3>, head: Tensor<2>, batch: &MicroBatch) -> ObjectiveLoss {
         let [rows, seq, width] = hidden.dims();
         let hidden = hidden.reshape([rows * seq, width]);
-        let LossSum { sum, losses, .. } = linear_cross_entropy(hidden, head, &batch.targets);
+        let LossSum { sum, losses } = linear_cross_entropy(hidden, head, &batch.targets);
         ObjectiveLoss {
             sum,
             losses,
