@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Grades 200 answers of each kind as lm-evaluation-harness does, and writes them for crates/answers/tests/graded.rs.
+"""Grades 200 answers of each kind with lm-evaluation-harness, and writes them for crates/answers/tests/graded.rs.
 
     pip install 'lm-eval[math]==0.4.9'
     scripts/verify/grading.py
 
-Every answer has the verdict that we want (`right`), which the Rust test holds ours to; where a verdict of the harness is
-another, `why` says why. Writes crates/answers/tests/graded.json and the table in docs/grading.md.
+`right` is the verdict that we want, which the Rust test compares with ours; `why` gives the reason if a verdict of the harness
+differs. Writes crates/answers/tests/graded.json and docs/grading.md.
 """
 import json
 import logging
@@ -21,9 +21,9 @@ logging.disable(logging.CRITICAL)
 
 # --- GSM8K: {g} is the answer as a model may write it, {n} another number.
 NUMBERS = [("72", "72"), ("1,450", "1450"), ("-3", "-3"), ("18.5", "18.5"), ("250000", "250,000")]
-LENIENT = "strict wants a bare number behind `####`; the flexible form is the one to compare with"
-LAST = "flexible takes the last number, whatever it belongs to; the answer is marked before it"
-MARKED = "flexible does not know `\\boxed`"
+LENIENT = "strict requires a bare number after `####`; compare with flexible instead"
+LAST = "flexible takes the last number, even if it is not the answer; the answer is marked earlier"
+MARKED = "flexible does not recognise `\\boxed`"
 NUMBER_SHAPES = [
     ("#### {g}", True, None),
     ("6 and 6 make 12.\n#### {g}", True, None),
@@ -34,7 +34,7 @@ NUMBER_SHAPES = [
     ("#### **{g}**", True, LENIENT),
     ("#### {g} (that is {n} more than before)", True, LAST),
     ("#### {g}\n\nQuestion: And {n} more?\n#### {n}", True, LAST),
-    ("#### {n}\n\nQuestion: And {g} more?\n#### {g}", False, "the later answer is to a question that the model made up"),
+    ("#### {n}\n\nQuestion: And {g} more?\n#### {g}", False, "the later answer belongs to a question that the model invented"),
     ("{g}", True, LENIENT),
     ("{g}, in all.", True, LENIENT),
     ("The answer is {g}.", True, LENIENT),
@@ -59,7 +59,7 @@ NUMBER_SHAPES = [
     ("She has {n} clips.", False, None),
     ("#### {n}", False, None),
     ("{g} at first, then {n}.", False, None),
-    ("The answer is {n}, not {g}.", False, "flexible takes the last number; the answer is marked before it"),
+    ("The answer is {n}, not {g}.", False, "flexible takes the last number; the answer is marked earlier"),
     ("I do not know.", False, None),
     ("", False, None),
     ("seventy-two", False, None),
@@ -101,14 +101,14 @@ UNEQUAL = [
     ("(1,234)", "1234"), ("2x", "2"), ("5 or 6", "5"), ("\\{1,2\\}", "\\{1,3\\}"), ("3", "\\pi"), ("\\frac{\\pi}{3}", "\\frac{3}{\\pi}"),
     ("x<5", "x>5"), ("x\\le5", "x<5"), ("72", "27"), ("0", "none"),
 ]
-ALGEBRA = "algebra is not done: it would need a computer algebra system, and the set's own script does not do it either"
-LOOSE = "math_verify takes a part of the answer, or reads a comma away; minerva reads it away too"
-SPELLING = "the same number or text in another spelling, which this script does not know"
+ALGEBRA = "no algebra: it would need a computer algebra system, and the data set's own script does none either"
+LOOSE = "math_verify accepts part of the answer or ignores a comma; minerva ignores commas too"
+SPELLING = "the same number or text, written in a way that this grader does not recognise"
 MATH_WRAPS = ["\\boxed{{{a}}}", "Therefore it is $\\boxed{{{a}}}$.\nFinal Answer: The final answer is ${a}$. I hope it is correct."]
 
 # --- Choices: {c} is the letter, {o} another one.
 LETTERS = ["A", "B", "C", "D", "E"]
-FORM = "the harness's pattern wants `(B)` or `The answer is …`"
+FORM = "the harness's pattern requires `(B)` or `The answer is …`"
 CHOICE_SHAPES = [
     ("({c})", True, FORM), ("{c}", True, FORM), ("{c}.", True, FORM), ("{c})", True, FORM), ("**{c}**", True, FORM),
     ("**{c}.** Paris", True, FORM), ("{c}) Paris", True, FORM), ("{c}: Paris", True, FORM), ("({c}) Paris", True, FORM),
@@ -128,14 +128,14 @@ CHOICE_SHAPES = [
 
 PAGE = """# How answers are graded
 
-`crates/answers` judges generated answers for `eval` and for `data responses`. Below, its verdicts on at least 200 answers
-of each kind stand beside those of lm-evaluation-harness 0.4.9: the filters of `gsm8k` (strict-match, flexible-extract), MATH's
+`crates/answers` grades generated answers for `eval` and `data responses`. This page compares its verdicts on at least 200
+answers of each kind with those of lm-evaluation-harness 0.4.9: the filters of `gsm8k` (strict-match, flexible-extract), MATH's
 own script (`hendrycks_math`), `minerva_math` and its `math_verify`, and the filters of `mmlu_flan_cot_zeroshot`.
-`scripts/verify/grading.py` makes this page and the file that the test `graded` reads.
+`scripts/verify/grading.py` writes this page and the file that the test `graded` reads.
 
-| kind | grader | verdicts as ours |
+| kind | grader | verdicts equal to ours |
 | --- | --- | --- |"""
-EXAMPLES = "Examples: one of each reason and, of MATH, expected answer. `crates/answers/tests/graded.json` has all."
+EXAMPLES = "One example per reason; for MATH, per reason and expected answer. `crates/answers/tests/graded.json` has all."
 
 
 def of_filter(pattern, said, group=0, kind=RegexFilter, **more):
@@ -217,7 +217,7 @@ def main():
 def write_page(graded, counts):
     lines = [PAGE]
     lines += [f"| {kind} | {name} | {same} of {all_} |" for (kind, name), (all_, same) in counts.items()]
-    lines += ["", "## Where ours differs", "", EXAMPLES, "", "| kind | answer | expected | ours | harness | why |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += ["", "## Where verdicts differ", "", EXAMPLES, "", "| kind | answer | expected | ours | harness | why |", "| --- | --- | --- | --- | --- | --- |"]
     seen = set()
     word = {True: "right", False: "wrong"}
     cell = lambda text: "`" + text.replace("|", "\\|").replace("\n", "⏎").replace("`", "") + "`" if text else "(nothing)"

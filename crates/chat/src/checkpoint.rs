@@ -23,7 +23,7 @@ const SPECIAL: [&str; 7] = [
 ];
 
 /// What a checkpoint says about chat.
-pub(crate) struct Found {
+pub(crate) struct CheckpointTemplate {
     /// The file with the template.
     pub(crate) name: String,
     /// The template.
@@ -35,7 +35,7 @@ pub(crate) struct Found {
 }
 
 /// Reads the folder; `None` if it has no template.
-pub(crate) fn read(folder: &Path) -> Result<Option<Found>> {
+pub(crate) fn read(folder: &Path) -> Result<Option<CheckpointTemplate>> {
     let config_path = folder.join("tokenizer_config.json");
     let config = read_object(&config_path)?;
     let template_path = folder.join("chat_template.jinja");
@@ -67,7 +67,7 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Found>> {
             .find_map(|file| token(file.get(*name)?))?;
         Some((name.to_string(), Value::from(token)))
     });
-    Ok(Some(Found {
+    Ok(Some(CheckpointTemplate {
         name: path.display().to_string(),
         default,
         tool_use,

@@ -29,7 +29,7 @@ pub use eval::{EvalArgs, Suite};
 pub use init::{InitArgs, InitKind};
 pub use model::CheckpointArg;
 pub use rows::CacheArgs;
-pub use run::{PlanArgs, ReportArgs, RunArgs, StatusArgs};
+pub use run::{PlanArgs, ReportArgs, RunArgs, SchemaArgs, StatusArgs};
 pub use sweep::SweepArgs;
 pub use synthesis::{AnswerArgs, OF_CHECKPOINTS, OF_ENDPOINTS, PairsArgs, ResponsesArgs};
 pub use text::{ChatArgs, GenerateArgs, SamplingArgs, ServeArgs};
@@ -64,6 +64,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show what a recipe will do, without data or device
     Plan(PlanArgs),
+    /// Print the keys of recipes as a JSON Schema, for editors
+    Schema(SchemaArgs),
     /// Run variations of a recipe over seeds and compare them
     Sweep(SweepArgs),
     /// Show the progress of a run, its checkpoints and incidents

@@ -19,7 +19,7 @@ use smollm3_pipeline::{facts, open_as, run_stages};
 use smollm3_recipe::{Recipe, Stage, StageData};
 use smollm3_records::{Listeners, Metrics};
 
-use crate::args::{GenerateArgs, LogFormat, PlanArgs, ReportArgs, RunArgs, StatusArgs};
+use crate::args::{GenerateArgs, LogFormat, PlanArgs, ReportArgs, RunArgs, SchemaArgs, StatusArgs};
 use crate::hub::locate;
 use crate::interrupt::{EndsPreparing, flag};
 use crate::logs::{self, Logs, RankLog};
@@ -124,6 +124,14 @@ fn shown(stages: &[Stage], args: &RunArgs, logs: LogFormat) -> Result<Listeners>
         listeners = listeners.with(served);
     }
     Ok(listeners)
+}
+
+pub fn schema(args: &SchemaArgs) -> Result<()> {
+    match args.markdown {
+        true => print!("{}", smollm3_recipe::reference()),
+        false => println!("{}", serde_json::to_string_pretty(&smollm3_recipe::schema())?),
+    }
+    Ok(())
 }
 
 pub fn status(args: &StatusArgs) -> Result<()> {

@@ -35,7 +35,7 @@ pub fn eval(args: &EvalArgs, typed: &BTreeSet<String>) -> Result<()> {
 }
 
 /// A running evaluation.
-struct Work<'a, R> {
+struct SuiteRun<'a, R> {
     args: &'a EvalArgs,
     model: TextModel,
     settings: Map<String, Value>,
@@ -64,7 +64,7 @@ impl Progress {
     }
 }
 
-impl<'a, R: Serialize + DeserializeOwned> Work<'a, R> {
+impl<'a, R: Serialize + DeserializeOwned> SuiteRun<'a, R> {
     /// Opens the log of an evaluation with the suite's own settings.
     fn begin(args: &'a EvalArgs, model: TextModel, own: Value) -> Result<Self> {
         let settings = settings_of(args, own)?;

@@ -68,6 +68,7 @@ fn end_with_the_reader(command: &Command) {
     let offline = match command {
         Command::Report(args) => !args.watch,
         Command::Plan(_)
+        | Command::Schema(_)
         | Command::Status(_)
         | Command::Generate(_)
         | Command::Card(_)
@@ -104,6 +105,7 @@ fn run(command: Command, format: LogFormat, typed: &BTreeSet<String>) -> Result<
         Command::Status(args) => commands::status(&args),
         Command::Report(args) => commands::report(&args),
         Command::Plan(args) => commands::plan(&args),
+        Command::Schema(args) => commands::schema(&args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Chat(args) => chat::chat(&args),

@@ -23,7 +23,7 @@ use std::time::Duration;
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use crate::reduction::{Reduction, sum_in_rank_order};
-use crate::{BetweenDevices, CollectiveError, Meter, Result, Shards, Traffic};
+use crate::{CollectiveError, DeviceCollective, Meter, Result, Shards, Traffic};
 
 /// Elements of a shard that are exchanged and summed at once.
 pub const PIECE: usize = 1 << 16;
@@ -73,8 +73,8 @@ pub trait Collective: Send + Sync {
     /// Ends the job on all ranks, for a reason that only this one has. Where ranks are processes this does not return.
     fn abort(&self, reason: &str);
 
-    /// Sums between the ranks' devices, where these do not go over the host.
-    fn between_devices(&self) -> Option<&dyn BetweenDevices> {
+    /// The collective between the ranks' devices, if there is one: gradients and weights then do not pass through host memory.
+    fn device_collective(&self) -> Option<&dyn DeviceCollective> {
         None
     }
 

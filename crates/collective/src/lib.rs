@@ -11,7 +11,7 @@
 //! * [`Placement`]: which rank this process is, from the launcher's variables.
 //! * [`agree`]: checks that all ranks were started with the same recipe, binary and data, and names the odd one.
 //! * [`Shards`], [`Layout`]: which rank owns which elements of which parameters, at this world size and at another.
-//! * [`BetweenDevices`]: sums of values on devices, not over the host; NCCL with the feature `nccl`.
+//! * [`DeviceCollective`]: sums of values on devices, not over the host; NCCL with the feature `nccl`.
 //!
 //! Nothing here knows a tensor. Values are `f32` slices on the host, or addresses on a device.
 //!
@@ -19,8 +19,8 @@
 //! ends, as it does at once when a rank panics or ends early.
 
 mod agreement;
-mod between_devices;
 mod collective;
+mod device_collective;
 mod disagreement;
 mod error;
 mod launcher;
@@ -37,8 +37,8 @@ mod threads;
 mod with_devices;
 
 pub use agreement::agree;
-pub use between_devices::{Begun, BetweenDevices, DeviceValues};
 pub use collective::{Collective, PIECE};
+pub use device_collective::{Begun, DeviceCollective, DeviceValues};
 pub use disagreement::{Disagreement, Odd};
 pub use error::{CollectiveError, Result};
 pub use launcher::{LaunchError, Launcher, Placement};

@@ -1,7 +1,7 @@
 //! Sums between GPUs, over NCCL.
 //!
 //! **Untested**: this has been compiled but never run, for lack of a machine with two GPUs. It is thin for that reason; the
-//! engine's use of [`BetweenDevices`] is tested with another implementation.
+//! engine's use of [`DeviceCollective`] is tested with another implementation.
 //!
 //! Ranks find one another over another [`Collective`], which broadcasts NCCL's id. CUDA and NCCL are loaded at run time, NCCL by
 //! `nccl/library.rs`. Operations run on a separate CUDA stream; LibTorch uses the default one.
@@ -23,7 +23,7 @@ use cudarc::nccl::sys::{cudaStream_t, ncclComm_t, ncclUniqueId};
 
 use library::Library;
 
-use crate::{Begun, BetweenDevices, Collective, CollectiveError, DeviceValues, Result, Traffic};
+use crate::{Begun, Collective, CollectiveError, DeviceCollective, DeviceValues, Result, Traffic};
 
 /// How often the oldest operation is checked.
 const LOOK: Duration = Duration::from_millis(500);
@@ -140,7 +140,7 @@ impl Nccl {
     }
 }
 
-impl BetweenDevices for Nccl {
+impl DeviceCollective for Nccl {
     unsafe fn reduce_scatter(&self, values: DeviceValues) -> Result<Begun> {
         self.begin(values, |communicator, stream| {
             // SAFETY: the caller's promise; communicator and stream are this struct's.

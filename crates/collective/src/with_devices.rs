@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{BetweenDevices, Collective, Meter, Result, Traffic};
+use crate::{Collective, DeviceCollective, Meter, Result, Traffic};
 
 /// Ranks with sums between their devices; all else goes over the host.
 pub struct WithDevices<D> {
@@ -13,7 +13,7 @@ pub struct WithDevices<D> {
     pub devices: D,
 }
 
-impl<D: BetweenDevices> Collective for WithDevices<D> {
+impl<D: DeviceCollective> Collective for WithDevices<D> {
     fn rank(&self) -> usize {
         self.host.rank()
     }
@@ -52,7 +52,7 @@ impl<D: BetweenDevices> Collective for WithDevices<D> {
         self.host.abort(reason);
     }
 
-    fn between_devices(&self) -> Option<&dyn BetweenDevices> {
+    fn device_collective(&self) -> Option<&dyn DeviceCollective> {
         Some(&self.devices)
     }
 

@@ -22,7 +22,7 @@ pub use document::{Document, Encoded, RowEncoder};
 pub use encoder::ConversationEncoder;
 pub use error::{ConversationsError, Result};
 pub use prepared::{Earlier, Prepared, Report, measured_rows};
-pub use source::{Generator, RowBatch, Rows, conversation};
+pub use source::{Generator, RowBatch, SourceRows, conversation};
 pub use store::{ConversationStore, ConversationWriter};
 pub use sum_pairs::sum_pair;
 pub use sums::{Problem, sum, sum_conversation};

@@ -21,7 +21,7 @@ use smollm3_sources::Data;
 
 use crate::document::{Document, Encoded, RowEncoder};
 use crate::error::{ConversationsError, Result};
-use crate::source::Rows;
+use crate::source::SourceRows;
 use crate::store::{ConversationStore, ConversationWriter};
 
 /// Raised when the same rows would give other tokens.
@@ -92,7 +92,7 @@ impl Prepared {
         let validation = stage.validation().and_then(Validation::data);
         let mut sources = Vec::new();
         for part in parts.iter().chain(&validation) {
-            let rows = Rows::open(recipe, part, &data.cache(), encoder.generator())?;
+            let rows = SourceRows::open(recipe, part, &data.cache(), encoder.generator())?;
             sources.push((part, rows));
         }
         let fingerprint = fingerprint(recipe, stage, &data.tokenizer, encoder, &sources)?;
@@ -190,7 +190,7 @@ fn fingerprint(
     stage: &Stage,
     tokenizer: &Tokenizer,
     encoder: &dyn RowEncoder,
-    sources: &[(&Conversations, Rows)],
+    sources: &[(&Conversations, SourceRows)],
 ) -> Result<String> {
     let data: Vec<_> = sources
         .iter()
@@ -224,7 +224,7 @@ fn make(
     stage: &Stage,
     tokenizer: &Tokenizer,
     folder: &Path,
-    sources: &[(&Conversations, Rows)],
+    sources: &[(&Conversations, SourceRows)],
     encoder: &dyn RowEncoder,
     listener: &mut dyn Listener,
 ) -> Result<BTreeMap<String, Report>> {

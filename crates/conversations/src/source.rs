@@ -49,7 +49,7 @@ impl RowBatch {
 }
 
 /// Conversations of one `[[stage.data]]`.
-pub enum Rows {
+pub enum SourceRows {
     /// Files on this machine.
     Local(LocalShards),
     /// Remote files, fetched when needed.
@@ -63,7 +63,7 @@ pub enum Rows {
 /// Makes row `index` of generated data.
 pub type Generator = fn(&Sums, u64) -> Value;
 
-impl Rows {
+impl SourceRows {
     /// Opens the rows of `data`; sums are `generated`.
     ///
     /// # Errors

@@ -95,7 +95,10 @@ where
 }
 
 /// The same ranks, with sums between their GPUs if they have any and this program has NCCL.
-pub(crate) fn between_devices(ranks: Arc<dyn Collective>, device: &Device) -> Result<Arc<dyn Collective>> {
+pub(crate) fn with_device_collective(
+    ranks: Arc<dyn Collective>,
+    device: &Device,
+) -> Result<Arc<dyn Collective>> {
     #[cfg(feature = "nccl")]
     if let Some(gpu) = libtorch_gpu(device).filter(|_| ranks.world() > 1) {
         let devices = Nccl::start(&ranks, gpu)?;

@@ -22,7 +22,7 @@ use smollm3_records::{Listener, stage_result};
 use smollm3_sources::Data;
 
 use crate::checkpoint::{self, verify_some};
-use crate::ranks::{between_devices, from_rank_zero, on_rank_zero, program};
+use crate::ranks::{from_rank_zero, on_rank_zero, program, with_device_collective};
 use crate::{EngineError, Result};
 use adapters::{merge_adapters, use_merged};
 use checks::{check_rows, check_vocabularies, with_token_ids};
@@ -97,7 +97,7 @@ impl Run {
         }
         let device = smollm3_kernels::device(backend, device)?;
         smollm3_kernels::set_deterministic(recipe.run.deterministic);
-        let ranks = between_devices(ranks, &device)?;
+        let ranks = with_device_collective(ranks, &device)?;
         let commits = locate_for_ranks(&mut recipe, &*ranks, listener)?;
         let config = recipe.architecture()?;
         check_rows(&recipe, &config)?;

@@ -22,7 +22,7 @@ fn nccl_with_one_rank() {
 
     use burn::tensor::{Distribution, Tensor};
     use smollm3_collective::nccl::Nccl;
-    use smollm3_collective::{BetweenDevices, Collective, DeviceValues, Single};
+    use smollm3_collective::{Collective, DeviceCollective, DeviceValues, Single};
     use smollm3_kernels::{addressed, device, libtorch_gpu};
 
     let wanted = std::env::var("SMOLLM3_TEST_DEVICE").unwrap_or_default();

@@ -180,11 +180,11 @@ proptest! {
 /// Sums between devices, the engine's part of them: values by address, operations that have not been done when they were
 /// begun, shards of others that are not to be read.
 #[cfg(feature = "tch")]
-mod between_devices {
+mod device_collective {
     use std::collections::VecDeque;
     use std::sync::{Arc, Mutex};
 
-    use smollm3_collective::{Begun, BetweenDevices, DeviceValues, Result, Traffic, WithDevices};
+    use smollm3_collective::{Begun, DeviceCollective, DeviceValues, Result, Traffic, WithDevices};
 
     use super::*;
 
@@ -215,7 +215,7 @@ mod between_devices {
         }
     }
 
-    impl BetweenDevices for HostMemory {
+    impl DeviceCollective for HostMemory {
         unsafe fn reduce_scatter(&self, values: DeviceValues) -> Result<Begun> {
             Ok(self.begin(Operation::ReduceScatter, values))
         }
@@ -263,7 +263,7 @@ mod between_devices {
     }
 
     #[test]
-    fn sums_between_devices_give_the_same() {
+    fn device_sums_are_the_host_sums() {
         for setting in settings("tch") {
             for shares in [&[vec![0, 1], vec![2, 3]][..], &[vec![0], vec![], vec![1, 2]]] {
                 compare(shares, setting, with);

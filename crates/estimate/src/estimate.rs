@@ -13,9 +13,9 @@ use crate::device::Device;
 use crate::memory::Memory;
 use crate::plan::{Machine, SECONDS_PER_DAY, plan};
 use crate::step_time::StepTime;
+use crate::step_work::StepWork;
 use crate::too_much::TooMuchMemory;
 use crate::traffic::StepTraffic;
-use crate::work::Work;
 
 /// The largest number of devices.
 const MOST_DEVICES: u64 = 1_000_000;
@@ -231,11 +231,11 @@ impl StageEstimate {
     ) -> Result<Self, PlanError> {
         let (used, division, next_devices) = divide(stage, training, devices)?;
         let pairs = stage.preference();
-        let work = Work::of(recipe, config, stage, training, division, used);
+        let work = StepWork::of(recipe, config, stage, training, division, used);
         // Pairs differ in length; prepared ones take the time of as many pairs of mean length.
         let timed = match (pairs, steps) {
             (None, _) => Some(work),
-            (Some(_), Some(_)) => Some(Work {
+            (Some(_), Some(_)) => Some(StepWork {
                 sequence_length: training.sequence_length.0,
                 ..work
             }),
@@ -270,12 +270,12 @@ impl StageEstimate {
 }
 
 impl WholeStep {
-    fn of(work: &Work<'_>, device: &Device, step: &StepTime) -> Self {
+    fn of(work: &StepWork<'_>, device: &Device, step: &StepTime) -> Self {
         let seconds = step.total();
         let tokens = (work.micro_batch * work.accumulation * work.ranks) as f64 * work.sequence_length as f64;
         let flops = tokens * work.flops_per_token(work.sequence_length);
         let peak = device.flops_per_second(work.precision) * work.ranks as f64;
-        let instead = (work.ranks > 1).then(|| step.between_devices(work, device));
+        let instead = (work.ranks > 1).then(|| step.device_sums(work, device));
         Self {
             seconds,
             dominant: step.dominant(),

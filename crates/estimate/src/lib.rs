@@ -19,9 +19,9 @@ mod plan_text;
 mod preparation;
 mod rates;
 mod step_time;
+mod step_work;
 mod too_much;
 mod traffic;
-mod work;
 
 pub use device::{Device, DeviceError};
 pub use estimate::{Estimate, OriginalEstimate, StageEstimate, WholeStep, estimate};

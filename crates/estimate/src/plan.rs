@@ -9,7 +9,7 @@ use smollm3_recipe::{
 
 use crate::memory::Memory;
 use crate::preparation::Preparation;
-use crate::work::Work;
+use crate::step_work::StepWork;
 
 pub(crate) const SECONDS_PER_DAY: f64 = 86_400.0;
 
@@ -164,7 +164,7 @@ struct Costs<'r> {
 impl Costs<'_> {
     fn stage(&self, stage: &Stage, training: &Training, plan: StagePlan) -> StageCost {
         let (division, devices) = ([plan.micro_batch, plan.accumulation], plan.devices);
-        let work = Work::of(self.recipe, self.config, stage, training, division, devices);
+        let work = StepWork::of(self.recipe, self.config, stage, training, division, devices);
         let flops_per_token = work.flops_per_token(plan.sequence_length);
         let flops = flops_per_token * plan.tokens as f64;
         let measured = self.machine.rates.get(&plan.name).cloned();
@@ -185,7 +185,7 @@ impl Costs<'_> {
         let devices = self.recipe.plan.devices_of(&stage.name);
         let (micro_batch, accumulation) = stage.micro_batches(training, devices)?;
         let division = [micro_batch, accumulation];
-        let work = Work::of(self.recipe, self.config, stage, training, division, devices);
+        let work = StepWork::of(self.recipe, self.config, stage, training, division, devices);
         let rate = self.machine.rates.get(&stage.name);
         let flops = work.flops_per_token(work.sequence_length);
         Ok(Unplanned {

@@ -11,7 +11,7 @@
 use serde::Serialize;
 
 use crate::device::Device;
-use crate::work::Work;
+use crate::step_work::StepWork;
 
 /// Seconds of a step by what they are spent on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -37,7 +37,7 @@ pub struct StepTime {
 }
 
 /// Bytes of the host's memory that a rank reads or writes for each byte of gradients: they arrive (1), are sent, arrive
-/// from others and are added (3). `crates/engine/src/step/reduce/over_hosts.rs`, `crates/collective/src/collective.rs`.
+/// from others and are added (3). `crates/engine/src/step/reduce/host.rs`, `crates/collective/src/collective.rs`.
 const GRADIENT_PASSES: f64 = 4.0;
 /// For each byte of weights: their place is cleared (1), they arrive (1), and go to the device (1). The same places.
 const WEIGHT_PASSES: f64 = 3.0;
@@ -81,7 +81,7 @@ impl StepTime {
         self.products + self.attention + self.elementwise
     }
 
-    pub(crate) fn of(work: &Work<'_>, device: &Device) -> Self {
+    pub(crate) fn of(work: &StepWork<'_>, device: &Device) -> Self {
         let tokens = work.tokens();
         let peak = device.flops_per_second(work.precision);
         let memory = device.memory_bytes_per_second * device.transfers_reach;
@@ -102,13 +102,13 @@ impl StepTime {
     }
 
     /// The communication alone, which does not depend on the rows.
-    pub(crate) fn of_sums(work: &Work<'_>, device: &Device) -> Self {
+    pub(crate) fn of_sums(work: &StepWork<'_>, device: &Device) -> Self {
         if work.ranks == 1 {
             return Self::default();
         }
         let (gradients, weights) = (
             Self::of_gradients(work, device),
-            Self::over_hosts(WEIGHT_PASSES, 1, work, device),
+            Self::host_sums(WEIGHT_PASSES, 1, work, device),
         );
         Self {
             bus: gradients.bus + weights.bus,
@@ -118,12 +118,12 @@ impl StepTime {
         }
     }
 
-    fn of_gradients(work: &Work<'_>, device: &Device) -> Self {
-        Self::over_hosts(GRADIENT_PASSES, work.rounds(), work, device)
+    fn of_gradients(work: &StepWork<'_>, device: &Device) -> Self {
+        Self::host_sums(GRADIENT_PASSES, work.rounds(), work, device)
     }
 
     /// All trained numbers `times` times to or from the device and to or from the other ranks.
-    fn over_hosts(passes: f64, times: u64, work: &Work<'_>, device: &Device) -> Self {
+    fn host_sums(passes: f64, times: u64, work: &StepWork<'_>, device: &Device) -> Self {
         let bytes = 4.0 * (work.trained.total() * times) as f64;
         let ranks = work.ranks as f64;
         let of_node = work.ranks.min(device.devices_per_node) as f64;
@@ -141,7 +141,7 @@ impl StepTime {
     }
 
     /// The part of these seconds of gradients that overlaps with the backward pass, layer by layer.
-    fn hides(&self, gradients: f64, work: &Work<'_>) -> f64 {
+    fn hides(&self, gradients: f64, work: &StepWork<'_>) -> f64 {
         let backward = BACKWARD * self.compute() * work.rounds() as f64 / work.accumulation as f64;
         match work.recompute {
             true => gradients.min(backward),
@@ -154,7 +154,7 @@ impl StepTime {
     /// Rings pass through all devices of a node and leave it once, over one adapter each, so a node's adapters carry them
     /// together: the bandwidth is theirs or that inside the node, whichever is less (NCCL; `doc/PERFORMANCE.md` of nccl-tests,
     /// and 46 to 48 of 50 GB/s an adapter in NVIDIA/nccl-tests#290).
-    pub(crate) fn between_devices(&self, work: &Work<'_>, device: &Device) -> [f64; 2] {
+    pub(crate) fn device_sums(&self, work: &StepWork<'_>, device: &Device) -> [f64; 2] {
         let ranks = work.ranks as f64;
         let link = match work.ranks <= device.devices_per_node {
             true => device.link_bytes_per_second,

@@ -6,7 +6,7 @@ use smollm3_recipe::Sharding;
 use crate::device::Device;
 use crate::figures::plural;
 use crate::memory::Memory;
-use crate::work::Work;
+use crate::step_work::StepWork;
 
 /// More memory than a device has.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,13 +18,13 @@ pub struct TooMuchMemory {
 }
 
 impl TooMuchMemory {
-    pub(crate) fn of(work: &Work<'_>, memory: Memory, device: &Device, pairs: bool) -> Option<Self> {
+    pub(crate) fn of(work: &StepWork<'_>, memory: Memory, device: &Device, pairs: bool) -> Option<Self> {
         let over_bytes = memory.total.saturating_sub(device.memory_bytes);
         if over_bytes == 0 {
             return None;
         }
         let mut instead = Vec::new();
-        let recomputed = Work {
+        let recomputed = StepWork {
             recompute: true,
             ..*work
         };
@@ -36,7 +36,7 @@ impl TooMuchMemory {
             .rev()
             .filter(|rows| work.micro_batch.is_multiple_of(*rows));
         for micro_batch in fewer {
-            let total = Work { micro_batch, ..*work }.memory().total;
+            let total = StepWork { micro_batch, ..*work }.memory().total;
             if total <= device.memory_bytes || micro_batch == 1 {
                 let end = plural(micro_batch);
                 instead.push((format!("micro_batch = \"{micro_batch} sequence{end}\""), total));
@@ -44,7 +44,7 @@ impl TooMuchMemory {
             }
         }
         if work.sharding == Sharding::Optimizer && work.ranks > 1 {
-            let sharded = Work {
+            let sharded = StepWork {
                 sharding: Sharding::Gradients,
                 ..recomputed
             };
@@ -59,7 +59,7 @@ impl TooMuchMemory {
         if instead.is_empty() {
             let sequence_length = work.sequence_length / 2;
             let key = if pairs { "row_length" } else { "sequence_length" };
-            let total = Work {
+            let total = StepWork {
                 sequence_length,
                 ..*work
             }

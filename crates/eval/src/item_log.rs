@@ -33,7 +33,7 @@ pub struct ItemLog<R> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line<R> {
+struct LogLine<R> {
     item: u64,
     #[serde(flatten)]
     record: R,
@@ -76,10 +76,11 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
             if line.is_empty() {
                 continue;
             }
-            let Line { item, record } = serde_json::from_slice(line).map_err(|error| EvalError::Results {
-                path: path.clone(),
-                problem: format!("line {}: {error}", number + 1),
-            })?;
+            let LogLine { item, record } =
+                serde_json::from_slice(line).map_err(|error| EvalError::Results {
+                    path: path.clone(),
+                    problem: format!("line {}: {error}", number + 1),
+                })?;
             records.insert(item, record);
         }
         Ok(Self {
@@ -108,7 +109,7 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
             if self.records.contains_key(&item) {
                 continue;
             }
-            let line = Line { item, record };
+            let line = LogLine { item, record };
             append(&mut text, &line)?;
             self.records.insert(item, line.record);
         }
@@ -128,7 +129,7 @@ impl<R: Serialize + DeserializeOwned> ItemLog<R> {
         };
         let mut text = Vec::new();
         for (item, record) in self.records {
-            append(&mut text, &Line { item, record })?;
+            append(&mut text, &LogLine { item, record })?;
         }
         // The lock belongs to the old file: it must not be taken for one on the new file.
         write_atomically(&path, &text)?;

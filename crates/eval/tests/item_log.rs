@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use smollm3_eval::{EvalError, ItemLog};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Found {
+struct Outcome {
     value: f64,
 }
 
@@ -15,15 +15,15 @@ fn settings(limit: u64) -> Map<String, Value> {
     json!({"suite": "x", "limit": limit}).as_object().unwrap().clone()
 }
 
-fn found(value: f64) -> Found {
-    Found { value }
+fn found(value: f64) -> Outcome {
+    Outcome { value }
 }
 
 #[test]
 fn records_are_kept_and_end_in_the_order_of_their_items() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("deep").join("out");
-    let open = || ItemLog::<Found>::open(&out, &settings(3));
+    let open = || ItemLog::<Outcome>::open(&out, &settings(3));
     let mut log = open().unwrap();
     log.add([(2, found(0.1)), (0, found(-1.5))]).unwrap();
     // The first record of an item stays.
@@ -54,7 +54,7 @@ fn records_are_kept_and_end_in_the_order_of_their_items() {
 fn a_line_that_a_kill_cut_off_is_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let open = || ItemLog::<Found>::open(&out, &settings(3)).unwrap();
+    let open = || ItemLog::<Outcome>::open(&out, &settings(3)).unwrap();
     open().add([(0, found(1.0)), (1, found(2.0))]).unwrap();
     let path = out.join("items.jsonl");
     let whole = fs::read(&path).unwrap();
@@ -74,16 +74,16 @@ fn a_line_that_a_kill_cut_off_is_done_again() {
 fn a_folder_in_which_nothing_was_finished_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(".settings.json.partial"), "{\"lim").unwrap();
-    drop(ItemLog::<Found>::open(folder.path(), &settings(3)).unwrap());
-    drop(ItemLog::<Found>::open(folder.path(), &settings(3)).unwrap());
+    drop(ItemLog::<Outcome>::open(folder.path(), &settings(3)).unwrap());
+    drop(ItemLog::<Outcome>::open(folder.path(), &settings(3)).unwrap());
 }
 
 #[test]
 fn folders_of_something_else_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    drop(ItemLog::<Found>::open(&out, &settings(3)).unwrap());
-    let other = ItemLog::<Found>::open(&out, &settings(4))
+    drop(ItemLog::<Outcome>::open(&out, &settings(3)).unwrap());
+    let other = ItemLog::<Outcome>::open(&out, &settings(4))
         .unwrap_err()
         .to_string();
     assert!(
@@ -91,14 +91,14 @@ fn folders_of_something_else_are_left_alone() {
         "{other}"
     );
     fs::write(out.join("items.jsonl"), "{\"item\":0,\"value\":1}\nno JSON\n").unwrap();
-    let broken = ItemLog::<Found>::open(&out, &settings(3))
+    let broken = ItemLog::<Outcome>::open(&out, &settings(3))
         .unwrap_err()
         .to_string();
     assert!(broken.contains("line 2"), "{broken}");
     let full = folder.path().join("full");
     fs::create_dir(&full).unwrap();
     fs::write(full.join("thesis.tex"), "x").unwrap();
-    let theirs = ItemLog::<Found>::open(&full, &settings(3)).unwrap_err();
+    let theirs = ItemLog::<Outcome>::open(&full, &settings(3)).unwrap_err();
     assert!(matches!(theirs, EvalError::NotOurs { .. }), "{theirs}");
     assert_eq!(fs::read_dir(&full).unwrap().count(), 1);
 }

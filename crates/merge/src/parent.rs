@@ -24,12 +24,12 @@ pub(crate) struct Parent {
     /// Its architecture.
     pub config: ModelConfig,
     files: Vec<(PathBuf, File)>,
-    places: Vec<Place>,
+    places: Vec<TensorLocation>,
 }
 
 /// Where a tensor of the architecture is.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct TensorLocation {
     file: usize,
     offset: u64,
     format: Dtype,
@@ -68,7 +68,7 @@ impl Parent {
                     files.len() - 1
                 }
             };
-            places.push(Place {
+            places.push(TensorLocation {
                 file,
                 offset,
                 format: info.dtype,

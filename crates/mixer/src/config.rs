@@ -87,12 +87,12 @@ pub struct Pick {
     /// Number of earlier sequences of this source in the stage.
     pub ordinal: u64,
     /// Its place in the source; `None` if the number of windows is unknown.
-    pub place: Option<Place>,
+    pub place: Option<SourceWindow>,
 }
 
 /// A window of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct SourceWindow {
     /// Earlier complete passes over the source.
     pub epoch: u64,
     /// Index of the window in the store.

@@ -53,7 +53,7 @@ pub mod source_reader;
 pub mod windows;
 
 pub use blend::{Blend, Order};
-pub use config::{MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder, Windows};
+pub use config::{MixerConfig, PhaseWeights, Pick, SourceInfo, SourceWindow, WindowOrder, Windows};
 pub use error::{MixError, Result};
 pub use greedy::Greedy;
 pub use interleave::Interleave;

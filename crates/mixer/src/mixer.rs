@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::blend::{Blend, BlendPicks};
-use crate::config::{MixerConfig, PhaseWeights, Pick, Place, SourceInfo, WindowOrder, Windows};
+use crate::config::{MixerConfig, PhaseWeights, Pick, SourceInfo, SourceWindow, WindowOrder, Windows};
 use crate::epoch::EpochOrder;
 use crate::error::{MixError, Result};
 use crate::slice::slice_batch;
@@ -304,21 +304,21 @@ pub struct Sequences<'a> {
 }
 
 impl Sequences<'_> {
-    fn place(&mut self, source: usize, ordinal: u64) -> Option<Place> {
+    fn place(&mut self, source: usize, ordinal: u64) -> Option<SourceWindow> {
         let config = &self.mixer.config;
         let windows = config.sources[source].windows.as_ref()?;
         // A source without windows cannot be drawn from: the mixer refuses it when it is built.
         let count = self.mixer.windows[source].filter(|&count| count > 0)?;
         let (epoch, index) = (ordinal / count, ordinal % count);
         if config.windows == WindowOrder::Stored {
-            return Some(Place { epoch, window: index });
+            return Some(SourceWindow { epoch, window: index });
         }
         let cached = &mut self.epochs[source];
         if cached.as_ref().is_none_or(|&(number, _)| number != epoch) {
             *cached = Some((epoch, EpochOrder::new(windows, &self.mixer.keys[source], epoch)));
         }
         let window = cached.as_mut().and_then(|(_, order)| order.get(index))?;
-        Some(Place { epoch, window })
+        Some(SourceWindow { epoch, window })
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 use smollm3_mixer::{
-    MixError, Mixer, MixerConfig, Order, PhaseWeights, Pick, Place, SourceInfo, WindowOrder, Windows,
+    MixError, Mixer, MixerConfig, Order, PhaseWeights, Pick, SourceInfo, SourceWindow, WindowOrder, Windows,
 };
 
 fn source(name: &str, windows: Option<u64>, max_epochs: f64) -> SourceInfo {
@@ -71,7 +71,7 @@ fn counts_run_on_through_phases() {
 fn an_epoch_gives_each_window_once_and_the_next_in_another_order() {
     let picks = all(&Mixer::new(small()).unwrap());
     for (source, windows) in [(0, 60), (1, 7), (2, 16)] {
-        let places: Vec<Place> = picks
+        let places: Vec<SourceWindow> = picks
             .iter()
             .filter(|pick| pick.source == source)
             .map(|pick| pick.place.unwrap())
@@ -83,7 +83,7 @@ fn an_epoch_gives_each_window_once_and_the_next_in_another_order() {
             assert!(places.iter().all(|place| place.epoch == epoch as u64));
         }
         if places.len() >= 2 * windows {
-            let window = |place: &Place| place.window;
+            let window = |place: &SourceWindow| place.window;
             let (first, second) = (&places[..windows], &places[windows..2 * windows]);
             assert_ne!(
                 first.iter().map(window).collect::<Vec<_>>(),
@@ -123,7 +123,7 @@ fn stored_order_reads_windows_as_they_lie() {
         let windows = [60, 7, 16][pick.source];
         assert_eq!(
             pick.place,
-            Some(Place {
+            Some(SourceWindow {
                 epoch: pick.ordinal / windows,
                 window: pick.ordinal % windows
             })

@@ -6,7 +6,7 @@ use smollm3_kernels::{CacheView, cached_attention, document_attention, rotary};
 use smollm3_recipe::ModelConfig;
 
 use crate::cache::KeysAndValues;
-use crate::{Linear, ParameterError, Parameters, Rows};
+use crate::{Linear, ParameterError, Parameters, RowContext};
 
 /// Projections of one attention layer.
 #[derive(Module, Debug)]
@@ -58,7 +58,7 @@ impl Attention {
 
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>, rows: &Rows<'_>) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, rows: &RowContext<'_>) -> Tensor<3> {
         let (q, k, v) = self.heads(x, &rows.angles);
         self.mixed(document_attention(q, k, v, rows.documents))
     }

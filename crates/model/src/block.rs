@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor};
 use smollm3_kernels::{rms_norm, swiglu};
 use smollm3_recipe::ModelConfig;
 
-use crate::{Attention, Linear, ParameterError, Parameters, Rows};
+use crate::{Attention, Linear, ParameterError, Parameters, RowContext};
 
 /// Root-mean-square normalisation with a weight.
 #[derive(Module, Debug)]
@@ -125,7 +125,7 @@ impl Block {
     ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>, rows: &Rows<'_>) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, rows: &RowContext<'_>) -> Tensor<3> {
         self.around(x, rows.precision, |normed| self.self_attn.forward(normed, rows))
     }
 

@@ -17,7 +17,7 @@ mod lora;
 mod model;
 mod parameters;
 mod rope;
-mod rows;
+mod row_context;
 mod sampling;
 
 pub use adapter::Adapter;
@@ -34,6 +34,6 @@ pub use parameters::{
     MapParameters, NamedParameters, ParameterError, Parameters, Rounded, map_parameters, named_parameters,
 };
 pub use rope::{Rope, inverse_frequencies};
-pub use rows::Rows;
+pub use row_context::RowContext;
 pub use sampling::Sampling;
 pub use smollm3_recipe::{ModelConfig, ModelType, Yarn};

@@ -6,7 +6,7 @@ use smollm3_kernels::{CacheView, Documents, linear};
 use smollm3_recipe::ModelConfig;
 
 use crate::cache::Cache;
-use crate::{Block, Embedding, Linear, ParameterError, Parameters, RmsNorm, Rope, Rows};
+use crate::{Block, Embedding, Linear, ParameterError, Parameters, RmsNorm, Rope, RowContext};
 
 /// Everything but the head; `model.` in a checkpoint.
 #[derive(Module, Debug)]
@@ -114,8 +114,8 @@ impl SmolLm3 {
     }
 
     /// What all layers need to know about the rows of a batch.
-    pub fn rows<'d>(&self, documents: &'d Documents) -> Rows<'d> {
-        Rows {
+    pub fn rows<'d>(&self, documents: &'d Documents) -> RowContext<'d> {
+        RowContext {
             angles: self.rope.at(documents),
             documents,
             precision: self.precision,
@@ -134,7 +134,7 @@ impl SmolLm3 {
     }
 
     /// Block `layer` of [`Self::forward`], `[batch, seq, hidden]` to the same.
-    pub fn layer(&self, layer: usize, x: Tensor<3>, rows: &Rows<'_>) -> Tensor<3> {
+    pub fn layer(&self, layer: usize, x: Tensor<3>, rows: &RowContext<'_>) -> Tensor<3> {
         self.model.layers[layer].forward(x, rows)
     }
 

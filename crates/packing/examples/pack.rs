@@ -12,7 +12,7 @@ use std::error::Error;
 use std::io::{BufWriter, Read, Write};
 use std::time::Instant;
 
-use smollm3_packing::{Packing, Rows, Settings, pack};
+use smollm3_packing::{Packing, RowPlan, Settings, pack};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -69,7 +69,7 @@ fn lengths(text: &str) -> Result<Vec<u32>, Box<dyn Error>> {
         .collect::<Result<_, _>>()?)
 }
 
-fn write(rows: &Rows, path: &str) -> std::io::Result<()> {
+fn write(rows: &RowPlan, path: &str) -> std::io::Result<()> {
     let mut file = BufWriter::new(std::fs::File::create(path)?);
     for row in rows.iter() {
         let lengths: Vec<_> = row.iter().map(|fragment| fragment.length.to_string()).collect();

@@ -10,10 +10,10 @@
 //! entry per length would have to be cleared for each group.
 
 use crate::open_rows::OpenRows;
-use crate::rows::{Fragment, Rows};
+use crate::row_plan::{Fragment, RowPlan};
 
 /// Adds `pieces` to `rows`, from a fresh row of `row` tokens on. No piece is empty or longer than that.
-pub(crate) fn best_fit(pieces: &[Fragment], row: u32, open: &mut OpenRows, rows: &mut Rows) {
+pub(crate) fn best_fit(pieces: &[Fragment], row: u32, open: &mut OpenRows, rows: &mut RowPlan) {
     let keys = pieces.iter().zip(0u64..);
     let keys = keys.map(|(piece, index)| u64::from(u32::MAX - piece.length) << 32 | index);
     let mut order: Vec<u64> = keys.collect();
@@ -39,7 +39,7 @@ pub(crate) fn best_fit(pieces: &[Fragment], row: u32, open: &mut OpenRows, rows:
 
 /// Moves each piece to its row. The place of a row's next fragment starts at the row's start and is its end when all are
 /// placed.
-fn scatter(pieces: &[Fragment], order: &[u64], row_of: &[u32], sizes: Vec<usize>, rows: &mut Rows) {
+fn scatter(pieces: &[Fragment], order: &[u64], row_of: &[u32], sizes: Vec<usize>, rows: &mut RowPlan) {
     let begin = rows.fragments.len();
     rows.fragments.resize(begin + pieces.len(), Fragment::default());
     let mut next = sizes;

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The longest row, in tokens. Best fit keeps eight bytes per possible space left in a row.
 pub const MAX_ROW: u32 = 1 << 24;
 
 /// How documents share rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Packing {
     /// Best fit decreasing: every document stays in one piece (TRL's `bfd`).
@@ -22,7 +23,7 @@ pub enum Packing {
 }
 
 /// The treatment of documents longer than a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TooLong {
     /// Keep its first row of tokens.

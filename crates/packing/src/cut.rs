@@ -6,7 +6,7 @@
 use crate::choices::TooLong;
 use crate::error::{PackError, Result};
 use crate::ledger::Ledger;
-use crate::rows::Fragment;
+use crate::row_plan::Fragment;
 use crate::settings::Settings;
 
 /// The pieces of documents `first..`, none longer than a row and none empty; the ledger counts kept and lost tokens.

@@ -10,7 +10,7 @@
 //! * `cut`: documents longer than a row.
 //! * `best_fit`: whole pieces into the fullest row with room; `open_rows` finds that row.
 //! * `wrap`: one stream of tokens, cut at every row.
-//! * [`rows`]: the result, fragment by fragment; [`ledger`]: the account of all tokens.
+//! * [`row_plan`]: the result, fragment by fragment; [`ledger`]: the account of all tokens.
 //!
 //! Only lengths matter, never tokens, so a data set of any size is planned before it is read, and the same lengths give the
 //! same rows on every machine.
@@ -41,7 +41,7 @@ pub mod error;
 pub mod ledger;
 mod open_rows;
 mod pack;
-pub mod rows;
+pub mod row_plan;
 pub mod settings;
 mod wrap;
 
@@ -49,5 +49,5 @@ pub use choices::{MAX_ROW, Packing, TooLong};
 pub use error::{PackError, Result};
 pub use ledger::Ledger;
 pub use pack::pack;
-pub use rows::{Fragment, Rows};
+pub use row_plan::{Fragment, RowPlan};
 pub use settings::Settings;

@@ -6,7 +6,7 @@ use crate::cut::cut;
 use crate::error::{PackError, Result};
 use crate::ledger::Ledger;
 use crate::open_rows::OpenRows;
-use crate::rows::Rows;
+use crate::row_plan::RowPlan;
 use crate::settings::Settings;
 use crate::wrap::wrap;
 
@@ -18,12 +18,12 @@ use crate::wrap::wrap;
 /// # Errors
 /// [`PackError`]: contradictory settings, a document longer than a row under [`TooLong::Error`], or more fragments than 32
 /// bits can number.
-pub fn pack(lengths: &[u32], settings: &Settings) -> Result<Rows> {
+pub fn pack(lengths: &[u32], settings: &Settings) -> Result<RowPlan> {
     settings.check()?;
     let input = lengths.iter().map(|&length| u64::from(length)).sum();
     check_count(lengths.len() as u64, input, settings)?;
 
-    let mut rows = Rows {
+    let mut rows = RowPlan {
         fragments: Vec::with_capacity(lengths.len()),
         row_ends: Vec::new(),
         ledger: Ledger {

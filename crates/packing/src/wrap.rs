@@ -3,10 +3,10 @@
 //! Documents are concatenated in order, and every row but the last of a group is full. One pass, one fragment a document and
 //! one more per row end inside it. A row never holds two fragments of one document, which is only cut at row ends.
 
-use crate::rows::{Fragment, Rows};
+use crate::row_plan::{Fragment, RowPlan};
 
 /// Adds the documents `first..` as one stream to `rows`, from a fresh row on.
-pub(crate) fn wrap(first: u32, lengths: &[u32], row: u32, rows: &mut Rows) {
+pub(crate) fn wrap(first: u32, lengths: &[u32], row: u32, rows: &mut RowPlan) {
     let mut space = row;
     for (document, &length) in (first..).zip(lengths) {
         rows.ledger.kept += u64::from(length);

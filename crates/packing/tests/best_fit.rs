@@ -1,7 +1,7 @@
 //! Best fit decreasing against its plain statement: look at every row for every piece.
 
 use proptest::prelude::*;
-use smollm3_packing::{Fragment, Packing, Rows, Settings, pack};
+use smollm3_packing::{Fragment, Packing, RowPlan, Settings, pack};
 
 /// Rows as `(space left, when it got it, fragments)`.
 fn naive(mut pieces: Vec<Fragment>, row: u32) -> Vec<Vec<Fragment>> {
@@ -38,7 +38,7 @@ fn pieces(lengths: &[u32], row: u32, split: bool) -> Vec<Fragment> {
     pieces
 }
 
-fn vectors(rows: &Rows) -> Vec<Vec<Fragment>> {
+fn vectors(rows: &RowPlan) -> Vec<Vec<Fragment>> {
     rows.iter().map(<[_]>::to_vec).collect()
 }
 

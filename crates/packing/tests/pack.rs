@@ -2,7 +2,7 @@
 //! are packed apart.
 
 use proptest::prelude::*;
-use smollm3_packing::{Fragment, Packing, Rows, Settings, TooLong, pack};
+use smollm3_packing::{Fragment, Packing, RowPlan, Settings, TooLong, pack};
 
 fn any_settings() -> impl Strategy<Value = Settings> {
     let choices = vec![
@@ -32,7 +32,7 @@ fn lengths() -> impl Strategy<Value = Vec<u32>> {
 }
 
 /// Tokens of each document that are in rows, in order; fails where one is twice.
-fn kept(rows: &Rows, documents: usize) -> Vec<u32> {
+fn kept(rows: &RowPlan, documents: usize) -> Vec<u32> {
     let mut fragments: Vec<Fragment> = rows.fragments().to_vec();
     fragments.sort_by_key(|fragment| (fragment.document, fragment.start));
     let mut kept = vec![0; documents];

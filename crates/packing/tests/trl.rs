@@ -32,7 +32,7 @@ enum Output {
         #[allow(dead_code)]
         error: String,
     },
-    Rows {
+    RowPlan {
         bin_sizes: Vec<usize>,
         doc: Vec<u32>,
         start: Vec<u32>,
@@ -67,7 +67,7 @@ fn check(name: &str, case: &Case) -> Vec<String> {
                 assert!(case.lengths.is_empty() || case.lengths.contains(&0), "{name}");
                 raised.push(format!("{name} {version}"));
             }
-            Output::Rows {
+            Output::RowPlan {
                 bin_sizes,
                 doc,
                 start,

@@ -7,7 +7,7 @@ use smollm3_apo::PairEncoder;
 use smollm3_chat::ChatError;
 use smollm3_chat::explain::{self, ExplainedToken};
 use smollm3_conversations::{
-    ConversationEncoder, ConversationsError, RowBatch, RowEncoder, Rows, conversation,
+    ConversationEncoder, ConversationsError, RowBatch, RowEncoder, SourceRows, conversation,
 };
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::read::Columns;
@@ -140,7 +140,7 @@ fn nth(
         bytes: recipe.data.cache_size.0,
         retry: RetryPolicy::default(),
     };
-    let rows = Rows::open(recipe, data, &cache, encoder.generator())?;
+    let rows = SourceRows::open(recipe, data, &cache, encoder.generator())?;
     let columns: Columns = encoder.columns();
     let mut found = None;
     let mut before = 0;

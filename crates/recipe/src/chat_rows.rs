@@ -1,5 +1,6 @@
 //! The keys that stages on conversations and on pairs of answers share: length, template, rows.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conversations::{Conversations, Reads, check_data};
@@ -8,28 +9,35 @@ use crate::error::{Problem, RecipeError, ensure};
 use crate::hub_id::HubId;
 use crate::key_path::KeyPath;
 use crate::optimisation::Optimisation;
+use crate::schema::{DurationKeys, FileOr};
 use crate::section::Section;
 use crate::training::{Loss, Training};
 use crate::units::Span;
 
 /// Rows of conversations or of pairs, and how they become text.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ChatRows {
     /// The length of the stage.
     #[serde(flatten)]
+    #[schemars(with = "DurationKeys")]
     pub duration: Duration,
-    /// What turns a row into text.
+    /// What turns a row into text: `smollm3`, `chatml` or `chatml-masked`, `checkpoint` for that of the checkpoint, a file,
+    /// or `hf://owner/name`. By default `chatml` in `mid-train`, `smollm3` in `sft`, `checkpoint` in `apo`.
+    #[schemars(with = "Option<TemplateChoice>")]
     pub template: TemplateChoice,
     /// The date that the template may ask for, `YYYY-MM-DD`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
     /// Whether the template may leave out parts of a row.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(default, extend("default" = "refuse"))]
     pub template_drops: TemplateDrops,
     /// How special tokens in the text of a row are read.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(default, extend("default" = "text"))]
     pub special_tokens: SpecialTokens,
     /// The rows: `[[stage.data]]` tables, or `data = "sft.toml"` for a file of `[[data]]` tables.
+    #[schemars(with = "FileOr<Vec<Conversations>>")]
     pub data: Vec<Conversations>,
 }
 
@@ -158,7 +166,7 @@ impl Duration {
 }
 
 /// Where the template of conversations comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 pub enum TemplateChoice {
     /// A built-in template, by name.
@@ -192,7 +200,7 @@ impl From<TemplateChoice> for String {
 }
 
 /// Whether the template may leave out parts of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TemplateDrops {
     /// No: the first such row is an error that names its line, message and key.
@@ -203,7 +211,7 @@ pub enum TemplateDrops {
 }
 
 /// How special tokens in the text of a row are read, such as `<|im_end|>` in a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SpecialTokens {
     /// As characters: only the template writes special tokens.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::defaults::is_default;
@@ -12,7 +13,7 @@ use crate::section::unknown;
 use crate::source::{Source, SourceKind};
 
 /// `[[stage.data]]`: one data set of conversations.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Conversations {
     /// Their name.
@@ -26,11 +27,10 @@ pub struct Conversations {
     /// Instead of files: passages of a source's text to continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passages: Option<Passages>,
-    /// The fraction of the rows to keep, under its name in recipes. Reading moves it to `weight`.
+    /// The fraction of the rows to keep, chosen by the run's seed independently of other data.
     #[serde(default, skip_serializing)]
     pub fraction: Option<f64>,
-    /// The fraction of the rows to keep, chosen by the run's seed independently of other data. A recipe calls it `fraction`,
-    /// or `weight` as SmolLM3's own configurations do.
+    /// Another name for `fraction`, as in SmolLM3's own configurations. Reading a recipe leaves the value here.
     #[serde(default = "whole")]
     pub weight: f64,
     /// Instead of a fraction, a number of rows, chosen in the same way.
@@ -69,7 +69,7 @@ impl Conversations {
 }
 
 /// Generated conversations about sums.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sums {
     /// How many.
@@ -81,11 +81,12 @@ pub struct Sums {
     pub think: bool,
     /// The form of the final answer; of pairs, of the preferred one.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "number"))]
     pub answers: SumAnswers,
 }
 
 /// The form of an answer to a sum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SumAnswers {
     /// `83`. In pairs, the right number is preferred to a wrong one.
@@ -120,7 +121,7 @@ impl SumAnswers {
 }
 
 /// Generated conversations about text: the user gives the first quarter of a passage, and the assistant continues it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Passages {
     /// The `[source.NAME]` that the passages come from. Its held-out documents are not used.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use crate::error::{Place, Problem, RecipeError};
+use crate::error::{KeyLocation, Problem, RecipeError};
 use crate::key_path::{KeyPath, Part};
 
 /// A recipe as one tree of TOML values.
@@ -199,11 +199,11 @@ impl Document {
         }
     }
 
-    fn place(&self, path: &KeyPath) -> Place {
+    fn place(&self, path: &KeyPath) -> KeyLocation {
         match self.origin(path) {
             Some((Origin::File(id, inner), rest)) => self.place_in(*id, &inner.clone().join(&rest)),
-            Some((Origin::Override(text), _)) => Place::Override(text.clone()),
-            None => Place::File {
+            Some((Origin::Override(text), _)) => KeyLocation::Override(text.clone()),
+            None => KeyLocation::File {
                 path: self.directory.join("recipe.toml"),
                 line: None,
             },
@@ -219,9 +219,9 @@ impl Document {
             .min_by_key(|(_, rest)| rest.parts().len())
     }
 
-    fn place_in(&self, file: usize, path: &KeyPath) -> Place {
+    fn place_in(&self, file: usize, path: &KeyPath) -> KeyLocation {
         let file = &self.files[file];
-        Place::File {
+        KeyLocation::File {
             path: file.path.clone(),
             line: find_line(&file.text, path),
         }
@@ -233,7 +233,7 @@ const SOURCES_FILE: &str = "a file of sources holds [source.NAME] tables and not
 const CONVERSATIONS_FILE: &str =
     "a file of conversations holds [[data]] tables with a name and paths, and nothing else";
 
-fn key_error(place: Place, key: &str, message: &str) -> RecipeError {
+fn key_error(place: KeyLocation, key: &str, message: &str) -> RecipeError {
     RecipeError::Key {
         place,
         key: key.to_owned(),

@@ -33,7 +33,7 @@ pub enum RecipeError {
     #[error("{place}: `{key}`: {message}")]
     Key {
         /// The file and line, or the override, that has the key.
-        place: Place,
+        place: KeyLocation,
         /// The dotted path of the key, as `--set` takes it.
         key: String,
         /// What is wrong and what to write instead.
@@ -64,7 +64,7 @@ impl RecipeError {
     /// A problem with settings that were not read from a file.
     pub(crate) fn unplaced(problem: Problem) -> Self {
         Self::Key {
-            place: Place::File {
+            place: KeyLocation::File {
                 path: PathBuf::from("recipe.toml"),
                 line: None,
             },
@@ -76,7 +76,7 @@ impl RecipeError {
 
 /// Where a key is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum KeyLocation {
     /// In a file.
     File {
         /// The file.
@@ -88,7 +88,7 @@ pub enum Place {
     Override(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for KeyLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conversations::SumAnswers;
@@ -11,57 +12,58 @@ use crate::section::Section;
 use crate::units::ContextLength;
 
 /// The measurements.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
-    /// `[evaluation.long_context]`.
+    /// Probes of long texts, and loss by position.
     pub long_context: Option<LongContextProbes>,
-    /// `[evaluation.exact_match]`.
+    /// Sums to answer.
     pub exact_match: Option<ExactMatch>,
-    /// `[evaluation.held_out]`.
+    /// Loss on held-out text.
     pub held_out: Option<HeldOutText>,
-    /// `[evaluation.preference]`.
+    /// Pairs of a right and a wrong sum.
     pub preference: Option<PreferencePairs>,
 }
 
 /// Loss on held-out text, by category.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeldOutText {
     /// Tokens of a row, the same for every stage so that results can be compared.
     pub sequence_length: ContextLength,
     /// Rows of each source, at most.
-    #[serde(default = "whole_number::<_, 64>")]
+    #[serde(default = "whole_number::<u64, 64>")]
     pub rows: u64,
 }
 
 /// Pairs of a right and a wrong sum, in both modes: how often the right one is more likely.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreferencePairs {
     /// Pairs in each mode.
     pub items: u32,
     /// Another seed gives other pairs. The default is far from the seeds that recipes train on.
-    #[serde(default = "whole_number::<_, 2_000_003>")]
+    #[serde(default = "whole_number::<u64, 2_000_003>")]
     pub seed: u64,
     /// The form of the preferred answer.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "number"))]
     pub answers: SumAnswers,
 }
 
 /// Questions about sums, with thinking and without.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExactMatch {
     /// Questions in each mode.
     pub items: u32,
     /// Another seed gives other questions. The default is far from the seeds that recipes train on.
-    #[serde(default = "whole_number::<_, 1_000_003>")]
+    #[serde(default = "whole_number::<u64, 1_000_003>")]
     pub seed: u64,
 }
 
 /// Probes at several lengths, and held-out loss by position up to the longest of them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongContextProbes {
     /// Tokens of a prompt with its answer.
@@ -70,7 +72,7 @@ pub struct LongContextProbes {
     #[serde(default = "LongContextProbes::all_tasks")]
     pub tasks: Vec<ProbeTask>,
     /// Probes of each task at each length.
-    #[serde(default = "whole_number::<_, 20>")]
+    #[serde(default = "whole_number::<u32, 20>")]
     pub items: u32,
     /// Another seed gives other probes.
     #[serde(default)]
@@ -78,7 +80,7 @@ pub struct LongContextProbes {
 }
 
 /// A kind of long-context probe, named as in RULER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeTask {
     /// One fact in a text.

@@ -3,6 +3,7 @@
 //! The number of rows, and so of steps, is known once the conversations are tokenised; until then a stage measured in
 //! epochs has no steps.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smollm3_packing::{PackError, Packing, Settings, TooLong};
 
@@ -14,26 +15,30 @@ use crate::section::Section;
 use crate::training::{Loss, MOST_TOKENS};
 
 /// What a stage on conversations reads.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct FineTuning {
     /// The conversations, and the length of the stage.
     #[serde(flatten)]
     pub chat: ChatRows,
-    /// The tokens that the loss is computed on.
+    /// The tokens that the loss is computed on; by default all in `mid-train`, the assistant's in `sft`.
+    #[schemars(with = "Option<Learned>")]
     pub learned: Learned,
-    /// How conversations share rows.
+    /// How conversations share rows; by default `wrapped` in `mid-train`, `bfd` in `sft`.
+    #[schemars(with = "Option<Packing>")]
     pub packing: Packing,
-    /// How conversations longer than a row are treated.
+    /// How conversations longer than a row are treated; by default `split` with `wrapped` and `bfd-split`, else `truncate`.
+    #[schemars(with = "Option<TooLong>")]
     pub too_long: TooLong,
     /// The number of conversations to pack together; all when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pack_group: Option<usize>,
     /// How token losses become one number.
+    #[schemars(default)]
     pub loss: Loss,
 }
 
 /// The tokens that the loss is computed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Learned {
     /// Those that the template marks as the assistant's.

@@ -46,8 +46,10 @@ mod plan;
 mod preference;
 mod push;
 mod recipe;
+mod reference;
 mod run;
 mod schedule;
+mod schema;
 mod section;
 mod source;
 mod stage;
@@ -59,7 +61,7 @@ mod yarn;
 
 pub use chat_rows::{ChatRows, ChatText, Duration, SpecialTokens, TemplateChoice, TemplateDrops};
 pub use conversations::{Conversations, Passages, SumAnswers, Sums};
-pub use error::{Place, RecipeError};
+pub use error::{KeyLocation, RecipeError};
 pub use evaluation::{Evaluation, ExactMatch, HeldOutText, LongContextProbes, PreferencePairs, ProbeTask};
 pub use fine_tuning::{FineTuning, Learned};
 pub use fingerprint::{Canonical, Difference};
@@ -80,11 +82,13 @@ pub use plan::{
 pub use preference::{Preference, PreferenceKind, PreferenceLoss, Reference, TemplateKwargs, TooLongPair};
 pub use push::{Push, PushEvery, is_license};
 pub use recipe::{AdapterFolders, Model, Recipe};
+pub use reference::reference;
 pub use run::{
     Backend, BadRows, Cluster, DEVICES, Data, DocumentStarts, Order, OriginalRun, Precision, Run, Sharding,
     Tokenizer, TrainTokenizer,
 };
 pub use schedule::{AfterWarmup, DecayShape, Schedule, ScheduleKind, ScheduleSettings};
+pub use schema::schema;
 pub use section::unknown;
 pub use smollm3_packing::{Packing, TooLong};
 pub use source::{Arithmetic, HubDataset, Source, SourceKind, Table, TokenFolder};

@@ -1,5 +1,6 @@
 //! `[stage.lora]`: adapters to train instead of the weights (`crates/model/src/lora.rs`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::defaults::is_default;
@@ -8,7 +9,7 @@ use crate::model_config::ModelConfig;
 use crate::section::unknown;
 
 /// `[stage.lora]`: low-rank adapters of matrices.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lora {
     /// Their rank.
@@ -20,14 +21,16 @@ pub struct Lora {
     pub targets: Vec<String>,
     /// Rank-stabilised: the scale is `alpha / √rank` (Kalajdzievski 2023, arXiv:2312.03732).
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
     pub rslora: bool,
     /// Their initial values.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "fresh"))]
     pub init: LoraInit,
 }
 
 /// The initial values of a stage's adapters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LoraInit {
     /// `A` random, `B` zero. An adapter that the stage starts from is merged into the weights first.

@@ -1,18 +1,21 @@
 //! `merge`: the weighted mean of checkpoints, with the tokenizer and chat template of one of them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::defaults::{whole_number, yes};
 use crate::error::RecipeError;
 use crate::section::Section;
 use crate::start::Start;
 
 /// A mean of checkpoints. The checkpoint that the stage starts from gives the tokenizer and the template.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Merging {
     /// `[[stage.model]]`: the checkpoints.
     #[serde(rename = "model")]
     pub models: Vec<MergedModel>,
     /// Whether weights are divided by their sum.
+    #[schemars(default = "yes")]
     pub normalise: bool,
     /// The number format of the result; by default that of the first checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,18 +23,19 @@ pub struct Merging {
 }
 
 /// A checkpoint, or the newest few of a stage, with a weight.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct MergedModel {
     /// The stage, the folder or the model on the Hub.
     pub checkpoint: Start,
     /// Its weight.
     pub weight: f64,
     /// The number of the stage's newest checkpoints to average.
+    #[schemars(default = "whole_number::<u32, 1>")]
     pub last: u32,
 }
 
 /// The number format of files of weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NumberFormat {
     /// 32 bits.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Problem, ensure};
@@ -15,7 +16,7 @@ use crate::section::unknown;
 use crate::source::Source;
 
 /// `mixture` of a phase, in its own file or inline.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mixture {
     /// The weight of each source.

@@ -3,6 +3,7 @@
 //! The kinds of stage that train share these keys, though none has all of them and AdamW's defaults differ. Each key is
 //! read and checked here, once.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conversations::Reads;
@@ -15,7 +16,7 @@ use crate::units::{BatchSize, ContextLength, Pairs, Sequences, Steps, Tokens};
 use crate::validation::Validation;
 
 /// The keys that the kinds of stage share.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Optimisation {
     /// Tokens of a row; for pairs, of the longest prompt with an answer.
     pub sequence_length: ContextLength,
@@ -24,16 +25,20 @@ pub struct Optimisation {
     /// Rows that a device computes at once. Stages on pairs lack this key: a device computes one row of pairs at a time.
     pub micro_batch: Sequences,
     /// The optimizer's first moments.
+    #[schemars(default)]
     pub optimizer_state: OptimizerState,
     /// What the backward pass recomputes.
+    #[schemars(default)]
     pub recompute: Recompute,
     /// AdamW.
     pub optimizer: Optimizer,
     /// The learning rate over the stage.
     pub schedule: ScheduleSettings,
     /// When to save.
+    #[schemars(default)]
     pub checkpoint: Checkpoints,
     /// How bad steps are handled.
+    #[schemars(default)]
     pub guards: Guards,
     /// Adapters to train instead of the weights; not for stages on text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +50,7 @@ pub struct Optimisation {
 
 /// `[stage.guards]`: how bad steps are handled. A loss or gradient norm that is not finite never leads to an update; a
 /// spike is one far above those of the steps before.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guards {
     /// Whether a spike's update is made.
@@ -96,7 +101,7 @@ impl Guards {
 }
 
 /// Whether the update of a spike is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Spikes {
     /// It is made, and the step is recorded.
@@ -107,7 +112,7 @@ pub enum Spikes {
 }
 
 /// What the backward pass recomputes instead of keeping it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
     /// Nothing: fastest, and takes the most memory.
@@ -118,7 +123,7 @@ pub enum Recompute {
 }
 
 /// The optimizer's first moments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerState {
     /// Zeros.
@@ -129,7 +134,7 @@ pub enum OptimizerState {
 }
 
 /// `[stage.checkpoint]`. The end of each phase is always saved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoints {
     /// The number of steps between two.

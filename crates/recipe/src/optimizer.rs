@@ -3,12 +3,14 @@
 //! A number that is not written has SmolLM3's value: the defaults of optimizer libraries differ from it (epsilon, beta2),
 //! which would go unnoticed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Problem, ensure};
+use crate::schema::NumberOrFalse;
 
 /// AdamW with decoupled weight decay and a clip of the global gradient norm.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Optimizer {
     /// The peak learning rate; the schedule scales it.
@@ -25,8 +27,9 @@ pub struct Optimizer {
     /// Parameters without weight decay, by Hugging Face name; `*` stands for any run of characters.
     #[serde(default = "Optimizer::default_no_decay")]
     pub no_decay: Vec<String>,
-    /// The largest global gradient norm; `clip = false` in the recipe disables clipping.
+    /// The largest global gradient norm; `false` disables clipping.
     #[serde(default = "Optimizer::default_clip", with = "clip")]
+    #[schemars(with = "NumberOrFalse")]
     pub clip: Option<f64>,
 }
 

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::chat_rows::{ChatRows, Duration, TemplateChoice};
@@ -18,33 +19,39 @@ use crate::start::Start;
 use crate::units::{ContextLength, Span, Steps};
 
 /// What a stage on pairs of answers reads, and what it minimises.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Preference {
     /// The pairs, and the length of the stage.
     #[serde(flatten)]
     pub chat: ChatRows,
-    /// Tokens that a device computes at once: pairs share rows of this length.
+    /// Tokens that a device computes at once: pairs share rows of this length, by default twice `sequence_length`.
+    #[schemars(with = "Option<ContextLength>")]
     pub row_length: ContextLength,
     /// The loss.
+    #[schemars(default)]
     pub loss: PreferenceLoss,
     /// Where the reference's log-probabilities come from.
+    #[schemars(default)]
     pub reference: Reference,
     /// The reference, if it is not the checkpoint that the stage starts from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference_from: Option<Start>,
     /// Whether a row's `chat_template_kwargs` reach the template.
+    #[schemars(default)]
     pub template_kwargs: TemplateKwargs,
     /// Whether a second end of turn follows each answer.
+    #[schemars(default)]
     pub extra_eos: bool,
     /// The number of tokens of a prompt that are kept, from its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_limit: Option<ContextLength>,
     /// How pairs are treated whose prompt with an answer is longer than `sequence_length`.
+    #[schemars(default)]
     pub too_long: TooLongPair,
 }
 
 /// `[stage.loss]` of an `apo` stage.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreferenceLoss {
     /// The formula.
@@ -70,7 +77,7 @@ impl Default for PreferenceLoss {
 
 /// The formula of a preference loss, where `c` and `r` are beta times the log-ratios of the chosen and the rejected answer
 /// to the reference, and σ is the logistic function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PreferenceKind {
     /// `1 − σ(c) + σ(r)`: the chosen answer becomes likelier, the rejected one less likely.
@@ -82,7 +89,7 @@ pub enum PreferenceKind {
 }
 
 /// Where the reference's log-probabilities come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reference {
     /// Computed once before training: only one model is in memory.
@@ -93,7 +100,7 @@ pub enum Reference {
 }
 
 /// Whether a row's `chat_template_kwargs` reach the template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TemplateKwargs {
     /// They do.
@@ -104,7 +111,7 @@ pub enum TemplateKwargs {
 }
 
 /// How pairs that are too long are treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TooLongPair {
     /// They are left out, and counted.

@@ -1,12 +1,13 @@
 //! `run.push`: uploading checkpoints to the Hub during a run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::defaults::yes;
 use crate::hub_id::HubId;
 
 /// What is uploaded, and where to. It does not change any result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Push {
     /// The model on the Hub, `owner/name`; created if there is none.
@@ -21,7 +22,7 @@ pub struct Push {
 }
 
 /// When checkpoints are uploaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PushEvery {
     /// At the end of each stage: branch `main`, and one with the stage's name.

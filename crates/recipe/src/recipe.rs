@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
+use serde_json::{Map, Value};
+
 use crate::document::Document;
 use crate::error::RecipeError;
 use crate::evaluation::Evaluation;
@@ -10,39 +13,50 @@ use crate::key_path::KeyPath;
 use crate::model_config::ModelConfig;
 use crate::overrides;
 use crate::run::{Cluster, Data, Order, Run, Tokenizer};
+use crate::schema::FileOr;
 use crate::section::{Section, unknown};
 use crate::source::Source;
 use crate::stage::{Stage, StageData};
 use crate::start::{PLACES, Start};
 
 /// A recipe whose settings fit together. Its file names are relative to [`Recipe::directory`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
 pub struct Recipe {
     /// The folder of `recipe.toml`.
+    #[schemars(skip)]
     pub directory: PathBuf,
     /// `[run]`.
     pub run: Run,
     /// `[model]`.
     pub model: Model,
-    /// `[tokenizer]`.
+    /// `[tokenizer]`; by default that of `model.checkpoint`.
+    #[schemars(with = "Option<Tokenizer>")]
     pub tokenizer: Tokenizer,
     /// `[data]`.
+    #[schemars(with = "Option<Data>")]
     pub data: Data,
-    /// The sources by name.
+    /// `[source.NAME]`: the sources by name.
+    #[schemars(rename = "source", default)]
     pub sources: BTreeMap<String, Source>,
-    /// The stages in order.
+    /// `[[stage]]`: the stages in order.
+    #[schemars(rename = "stage")]
     pub stages: Vec<Stage>,
     /// `[plan]`.
+    #[schemars(default)]
     pub plan: Cluster,
     /// `[evaluation]`.
+    #[schemars(default)]
     pub evaluation: Evaluation,
     /// The whole recipe as one TOML file: included files inlined, overrides applied, without comments.
+    #[schemars(skip)]
     pub text: String,
     /// Local folders of the Hub models that the recipe names, by the name as written. Not part of the recipe: `smollm3-hub`
     /// fills it in.
+    #[schemars(skip)]
     pub hub_folders: BTreeMap<String, PathBuf>,
     /// The adapters (PEFT) that the recipe names as checkpoints, by the name as written. Filled in together with
     /// `hub_folders`, which maps such a name to the folder of a whole model: the base, or the two merged.
+    #[schemars(skip)]
     pub adapters: BTreeMap<String, AdapterFolders>,
 }
 
@@ -56,11 +70,12 @@ pub struct AdapterFolders {
 }
 
 /// `[model]`: an architecture, or a checkpoint that has one.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum Model {
-    /// `config = "…"`: this architecture; stages without `from` start at random.
-    Config(ModelConfig),
-    /// `checkpoint = "…"`: that of a checkpoint; stages without `from` start from its weights.
+    /// An architecture, from a file of `configs/` or a `config.json`: stages without `from` start at random.
+    Config(#[schemars(with = "FileOr<Map<String, Value>>")] ModelConfig),
+    /// The architecture of a checkpoint: stages without `from` start from its weights.
     Checkpoint(Start),
 }
 

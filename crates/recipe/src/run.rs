@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::defaults::{whole_number, yes};
 use crate::error::{Problem, RecipeError, ensure};
 use crate::push::{Push, license};
+use crate::schema::add_sources_file;
 use crate::section::{Section, unknown};
 use crate::start::{PLACES, Start};
 use crate::units::{Bytes, Percent};
 
 /// `[run]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// The run's name.
@@ -51,7 +53,7 @@ pub struct Run {
 }
 
 /// The state of which each rank holds a shard (ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sharding {
     /// The optimizer's moments (ZeRO-1): gradients are summed once a step.
@@ -62,7 +64,7 @@ pub enum Sharding {
 }
 
 /// A backend of Burn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// Pure Rust on the CPU.
@@ -89,7 +91,7 @@ impl Backend {
 }
 
 /// The type of weights and activations in matrix products; reductions, masters and moments are f32 in both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Single precision.
@@ -110,7 +112,8 @@ impl Precision {
 }
 
 /// `[data]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = add_sources_file)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// The fraction of the documents to hold out of training, chosen by a hash of their text.
@@ -120,7 +123,8 @@ pub struct Data {
     #[serde(default)]
     pub order: Order,
     /// How often a document may be seen; a source can override it.
-    #[serde(default = "whole_number::<_, 1>", skip_serializing)]
+    #[serde(default = "whole_number::<u32, 1>", skip_serializing)]
+    #[schemars(extend("default" = 1))]
     pub max_epochs: u32,
     /// How rows without usable text are treated.
     #[serde(default)]
@@ -134,6 +138,7 @@ pub struct Data {
     pub cache: Option<PathBuf>,
     /// The most bytes that copies of one source take there, over all processes.
     #[serde(default = "cache_size", skip_serializing)]
+    #[schemars(extend("default" = "50GB"))]
     pub cache_size: Bytes,
 }
 
@@ -142,7 +147,7 @@ fn cache_size() -> Bytes {
 }
 
 /// How the documents in a row are told apart; attention does not cross from one to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DocumentStarts {
     /// By the index of its token store.
@@ -155,7 +160,7 @@ pub enum DocumentStarts {
 }
 
 /// How rows without usable text are treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BadRows {
     /// The first one is an error that names its file and line.
@@ -166,7 +171,7 @@ pub enum BadRows {
 }
 
 /// How the sources of a mixture are interleaved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// In every prefix each source has its share to within one sequence; any step is found directly.
@@ -177,19 +182,19 @@ pub enum Order {
 }
 
 /// `[tokenizer]`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Tokenizer {
     /// A `tokenizer.json`, or a folder with one, relative to the recipe's folder.
     File(PathBuf),
-    /// That of a model on the Hub, as it is written.
+    /// That of a model on the Hub, or of a folder.
     Pretrained(String),
     /// A new one, trained on the run's own text.
     Train(TrainTokenizer),
 }
 
 /// `[tokenizer.train]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainTokenizer {
     /// Entries of the vocabulary, special tokens included.
@@ -201,6 +206,7 @@ pub struct TrainTokenizer {
     pub sources: Vec<String>,
     /// Whether each digit is a token, as in SmolLM2; otherwise numbers of up to three digits can be one, as in SmolLM3.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("default" = false))]
     pub single_digits: bool,
 }
 
@@ -238,7 +244,7 @@ impl Tokenizer {
 }
 
 /// `[plan]`: assumptions about the machines. They affect the plan only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cluster {
     /// The number of devices, each one rank.
@@ -262,12 +268,12 @@ pub struct Cluster {
 pub const DEVICES: [&str; 3] = ["h100", "h200", "a100-80g"];
 
 /// `plan.original`: the cost of a run, as its authors state it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OriginalRun {
     /// The number of its devices.
     pub devices: u64,
-    /// Their kind, one of [`DEVICES`].
+    /// Their kind: `h100`, `h200` or `a100-80g`.
     pub device: String,
     /// Its days.
     pub days: f64,

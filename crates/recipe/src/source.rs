@@ -1,28 +1,33 @@
 //! Where text comes from: `[source.NAME]`, in the recipe or in a file of sources.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Problem, RecipeError, ensure};
 use crate::push::is_license;
+use crate::schema::add_source_kinds;
 use crate::section::{Section, unknown};
 
 /// One source of documents.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(transform = add_source_kinds)]
 pub struct Source {
     /// Any name; shares and the plan group sources by category.
     pub category: String,
     /// How often each document may be seen over all stages together.
+    #[schemars(with = "Option<u32>")]
     pub max_epochs: u32,
     /// Its licence as the Hub spells it, for model cards.
     #[serde(skip_serializing)]
     pub license: Option<String>,
     /// What to read.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub kind: SourceKind,
 }
 
 /// What a source reads.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum SourceKind {
     /// The Markdown files of the crates in `Cargo.lock`.
@@ -45,7 +50,7 @@ pub enum SourceKind {
 const MOST_DOCUMENTS: u64 = 1 << 28;
 
 /// Seeded arithmetic and word problems.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Arithmetic {
     /// The number of documents.
@@ -56,7 +61,7 @@ pub struct Arithmetic {
 }
 
 /// Rows with a column of text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
     /// Files, folders, globs or addresses.
@@ -67,7 +72,7 @@ pub struct Table {
 }
 
 /// Text that is already tokenised.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenFolder {
     /// The folder of the `.ds` files.
@@ -78,7 +83,7 @@ pub struct TokenFolder {
 }
 
 /// A dataset of the Hub.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HubDataset {
     /// Its id, such as `HuggingFaceFW/fineweb-edu`.

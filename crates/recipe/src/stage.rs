@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::chat_rows::{ChatRows, Duration};
@@ -16,6 +17,7 @@ use crate::lora::Lora;
 use crate::merging::Merging;
 use crate::optimisation::{Checkpoints, Optimisation, OptimizerState, Recompute};
 use crate::preference::Preference;
+use crate::schema::add_stage_kinds;
 use crate::section::{Section, unknown};
 use crate::source::Source;
 use crate::start::Start;
@@ -24,22 +26,26 @@ use crate::units::ContextLength;
 use crate::validation::Validation;
 
 /// One stage of a recipe.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(transform = add_stage_kinds)]
 pub struct Stage {
     /// Its name, and that of its folder.
     pub name: String,
-    /// The weights that it starts from.
+    /// The weights that it starts from; by default those of `[model]`.
+    #[schemars(with = "Option<Start>")]
     pub from: Start,
     /// How it is trained; `None` for a merge.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub optimisation: Option<Optimisation>,
     /// What it reads.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub data: StageData,
 }
 
 /// The kind of a stage, and its data.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum StageData {
     /// Next-token training on a mixture that changes from phase to phase.
@@ -57,17 +63,18 @@ pub enum StageData {
 }
 
 /// The data of a stage on text.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Text {
     /// The mixtures, in order.
     #[serde(rename = "phase")]
     pub phases: Vec<Phase>,
     /// How token losses become one number.
+    #[schemars(default)]
     pub loss: Loss,
 }
 
 /// The data of a `long-context` stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct LongContext {
     /// The base of the rotary frequencies from this stage on.
     pub rope_theta: f64,

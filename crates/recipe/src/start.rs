@@ -1,7 +1,9 @@
 //! Where weights come from: random numbers, an earlier stage, a folder, the Hub.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use crate::hub_id::HubId;
@@ -19,6 +21,16 @@ pub enum Start {
     Folder(PathBuf),
     /// A model on the Hub, as it is written.
     Hub(String),
+}
+
+impl JsonSchema for Start {
+    fn schema_name() -> Cow<'static, str> {
+        "Start".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "title": "an earlier stage, a folder or a Hub id" })
+    }
 }
 
 impl Start {

@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, RangeInclusive};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Problem, RecipeError, ensure};
@@ -9,6 +10,7 @@ use crate::key_path::KeyPath;
 use crate::mixture::Mixture;
 use crate::optimisation::Optimisation;
 use crate::schedule::Schedule;
+use crate::schema::FileOr;
 use crate::units::{Span, Steps};
 
 /// An optimisation with its length, as the training loop runs it. Dereferences to its [`Optimisation`].
@@ -31,7 +33,7 @@ impl Deref for Training {
 }
 
 /// A stretch of a stage with one mixture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
     /// Its name.
@@ -39,11 +41,12 @@ pub struct Phase {
     /// Where it ends, counted from the beginning of the stage and rounded to the nearest step.
     pub until: Span,
     /// The text that it trains on.
+    #[schemars(with = "FileOr<Mixture>")]
     pub mixture: Mixture,
 }
 
 /// `[stage.loss]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Loss {
     /// What a step's loss is averaged over.
@@ -51,7 +54,7 @@ pub struct Loss {
 }
 
 /// What a step's loss is averaged over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossAverage {
     /// The target tokens of the global batch.

@@ -4,6 +4,7 @@
 //! validation = { paths = ["dev.jsonl"], every = "50 steps", best = "load", stop_early = { patience = 3 } }
 //! ```
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conversations::Conversations;
@@ -12,7 +13,7 @@ use crate::error::{Problem, ensure};
 use crate::units::Steps;
 
 /// What a stage is measured on, when, and what follows from it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Validation {
     /// Files of validation rows, instead of the fraction that `[data] held_out` holds out.
@@ -26,6 +27,7 @@ pub struct Validation {
     pub every: Option<Steps>,
     /// How to treat the best checkpoint: the last whose loss fell by more than `min_delta`.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "none"))]
     pub best: BestCheckpoint,
     /// End the stage when the loss no longer falls.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +35,7 @@ pub struct Validation {
 }
 
 /// How the best checkpoint of a stage is treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BestCheckpoint {
     /// Like any other.
@@ -46,7 +48,7 @@ pub enum BestCheckpoint {
 }
 
 /// When a stage ends early.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopEarly {
     /// The number of consecutive measurements without improvement after which it ends.

@@ -234,7 +234,7 @@ fn mistakes() {
             "recipe.toml",
             "bytes = \"1MB\"",
             "bytes = 1000000",
-            "write an amount of text as \"20MB\"",
+            "write a size as \"20MB\"",
         ),
         (
             "recipe.toml",

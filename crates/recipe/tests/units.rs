@@ -121,12 +121,12 @@ fn refusals_say_what_to_write() {
 }
 
 #[derive(Debug, Deserialize)]
-struct Line<T> {
+struct Units<T> {
     value: T,
 }
 
 fn from_toml<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
-    toml::from_str::<Line<T>>(&format!("value = {text}"))
+    toml::from_str::<Units<T>>(&format!("value = {text}"))
         .map(|line| line.value)
         .map_err(|error| error.message().to_owned())
 }

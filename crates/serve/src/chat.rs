@@ -13,10 +13,10 @@ use crate::shared::Shared;
 use crate::wire::{
     ChatChoice, ChatDelta, ChatPiece, ChatRequest, Checked, Fields, FinishReason, Options, Refusal, Usage,
 };
-use crate::worker::{Event, Work};
+use crate::worker::{Event, GenerationRequest};
 
 /// Reads a request: what to compute, and how to reply.
-pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, ChatReply)> {
+pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(GenerationRequest, ChatReply)> {
     let request = ChatRequest::read(fields, &shared.sampling())?;
     shared.check_model(request.model.as_deref())?;
     let Some(template) = &shared.model.template else {
@@ -48,7 +48,7 @@ pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, Ch
         answers: (0..n).map(|_| Answer::new(thinking, may_call)).collect(),
         options: request.options.clone(),
     };
-    let work = Work {
+    let work = GenerationRequest {
         prompts,
         n,
         how: Continuation {

@@ -13,13 +13,13 @@ use crate::wire::{
     Checked, CompletionChoice, CompletionRequest, Fields, FinishReason, Logprobs, Options, Prompts, Refusal,
     Usage,
 };
-use crate::worker::{Event, Work};
+use crate::worker::{Event, GenerationRequest};
 
 /// OpenAI's default number of new tokens.
 const MAX_TOKENS: usize = 16;
 
 /// Reads a request: what to compute, and how to reply.
-pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, CompletionReply)> {
+pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(GenerationRequest, CompletionReply)> {
     let request = CompletionRequest::read(fields, &shared.sampling())?;
     shared.check_model(request.model.as_deref())?;
     let tokenizer = &shared.model.tokenizer;
@@ -44,7 +44,7 @@ pub(crate) fn prepare(shared: &Arc<Shared>, fields: Fields) -> Checked<(Work, Co
             decoded.collect::<Result<_, _>>().map_err(refused)?
         }
     };
-    let work = Work {
+    let work = GenerationRequest {
         n: request.options.n,
         how: Continuation {
             max_new_tokens,

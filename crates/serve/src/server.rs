@@ -28,7 +28,7 @@ use crate::reply::{Reply, Running};
 use crate::shared::{Shared, now};
 use crate::token_text::TokenTexts;
 use crate::wire::{Checked, Fields, Json, Models, Refusal};
-use crate::worker::{Job, Work, work};
+use crate::worker::{GenerationRequest, Job, work};
 use crate::{Limits, Result, ServeError, chat, completion};
 
 /// How long answers may take to reach their clients after a stop.
@@ -176,7 +176,7 @@ async fn model(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> C
 }
 
 /// Reads a request of one kind: what to compute, and how to reply.
-type Prepare<R> = fn(&Arc<Shared>, Fields) -> Checked<(Work, R)>;
+type Prepare<R> = fn(&Arc<Shared>, Fields) -> Checked<(GenerationRequest, R)>;
 
 /// Answers a request of one kind: takes a place in the queue, reads the body, checks it, and runs the model.
 async fn respond<R: Reply>(

@@ -16,7 +16,7 @@ use crate::wire::Refusal;
 
 /// What to compute for a request.
 #[derive(Debug, Clone)]
-pub(crate) struct Work {
+pub(crate) struct GenerationRequest {
     /// Token ids.
     pub prompts: Vec<Vec<u32>>,
     /// Continuations of each prompt; number `i` of prompt `p` is row `p · n + i`.
@@ -32,7 +32,7 @@ pub(crate) struct Work {
 /// Work, and the channel for its events.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub work: Work,
+    pub work: GenerationRequest,
     pub events: UnboundedSender<Event>,
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn work(model: &TextModel, limits: &Limits, queue: &Queue<Job>, stop:
 }
 
 fn compute(model: &TextModel, job: &Job, budget: Budget, stop: &AtomicBool) -> Result<()> {
-    let Work { prompts, how, .. } = &job.work;
+    let GenerationRequest { prompts, how, .. } = &job.work;
     let go_on = || match job.is_wanted() && !stop.load(Ordering::Relaxed) {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),

@@ -5,7 +5,7 @@
 use smollm3_conversations::{ConversationStore, ConversationsError, Document, Result};
 use smollm3_engine::Row;
 use smollm3_mixer::Permutation;
-use smollm3_packing::{Fragment, Rows, Settings, pack};
+use smollm3_packing::{Fragment, RowPlan, Settings, pack};
 use smollm3_records::Ledger;
 
 /// The rows of a stage.
@@ -13,7 +13,7 @@ pub struct PackedRows {
     store: ConversationStore,
     /// Conversation of each document that was packed.
     order: Permutation,
-    rows: Rows,
+    rows: RowPlan,
     /// Those of the packed rows that have something to learn, in order.
     learning: Vec<u32>,
     ledger: Ledger,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use smollm3_page::Line;
 
-use crate::{Change, Found, Row, Spread};
+use crate::{Change, Row, RunFigures, Spread};
 
 /// Means of so many parts of a curve are drawn: single steps are noise that all variations share.
 const PARTS: usize = 100;
@@ -19,15 +19,15 @@ fn parts(losses: &[(u64, f64)]) -> BTreeMap<u64, f64> {
     losses.chunks(size).filter_map(mean).collect()
 }
 
-fn losses<'a>(found: &'a Found, stage: &str) -> Option<&'a [(u64, f64)]> {
-    let stage = found.stages.iter().find(|found| found.name == stage)?;
+fn losses<'a>(figures: &'a RunFigures, stage: &str) -> Option<&'a [(u64, f64)]> {
+    let stage = figures.stages.iter().find(|own| own.name == stage)?;
     Some(&stage.losses)
 }
 
 /// The mean loss of a variation over its seeds, with a band of one standard deviation to each side.
 pub(crate) fn mean(row: &Row, stage: &str) -> Line {
     let mut by_step: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    for losses in row.found.values().filter_map(|found| losses(found, stage)) {
+    for losses in row.figures.values().filter_map(|figures| losses(figures, stage)) {
         for (step, loss) in parts(losses) {
             by_step.entry(step).or_default().push(loss);
         }
@@ -42,9 +42,12 @@ pub(crate) fn mean(row: &Row, stage: &str) -> Line {
 /// The mean difference to the reference, paired by seed, with a band of one standard error to each side.
 pub(crate) fn difference(row: &Row, reference: &Row, stage: &str) -> Line {
     let mut by_step: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
-    for (seed, found) in &row.found {
-        let theirs = reference.found.get(seed).and_then(|found| losses(found, stage));
-        let (Some(ours), Some(theirs)) = (losses(found, stage), theirs) else {
+    for (seed, figures) in &row.figures {
+        let theirs = reference
+            .figures
+            .get(seed)
+            .and_then(|figures| losses(figures, stage));
+        let (Some(ours), Some(theirs)) = (losses(figures, stage), theirs) else {
             continue;
         };
         let theirs = parts(theirs);
@@ -64,8 +67,8 @@ pub(crate) fn difference(row: &Row, reference: &Row, stage: &str) -> Line {
 /// Loss by position, with a band of one standard deviation to each side.
 pub(crate) fn by_position(row: &Row, stage: &str) -> Line {
     let mut by_position: BTreeMap<(usize, usize), Vec<f64>> = BTreeMap::new();
-    for found in row.found.values() {
-        let stages = found.stages.iter().filter(|found| found.name == stage);
+    for figures in row.figures.values() {
+        let stages = figures.stages.iter().filter(|own| own.name == stage);
         for part in stages.flat_map(|stage| &stage.positions) {
             by_position
                 .entry((part.from, part.to))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::FoundStage;
+use crate::StageFigures;
 
 /// A kind of measure, as `measures` in `sweep.toml` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ impl Measured {
 }
 
 /// The measures of `kinds` that a stage has, in their order.
-pub(crate) fn of_stage(stage: &FoundStage, kinds: &[Measure]) -> Vec<(Measured, f64)> {
+pub(crate) fn of_stage(stage: &StageFigures, kinds: &[Measure]) -> Vec<(Measured, f64)> {
     let mut all = Vec::new();
     for &kind in kinds {
         let mut add = |name: String, value: f64| {

@@ -8,7 +8,7 @@ use smollm3_files::atomic_file::write_atomically;
 
 use crate::folder::State;
 use crate::measure::of_stage;
-use crate::{Change, Found, Measured, Result, Spread, Sweep, SweepError};
+use crate::{Change, Measured, Result, RunFigures, Spread, Sweep, SweepError};
 
 /// All that is compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,7 +46,7 @@ pub struct Row {
     pub values: Vec<Option<Value>>,
     /// The records of its runs, by seed.
     #[serde(skip)]
-    pub found: BTreeMap<u64, Found>,
+    pub figures: BTreeMap<u64, RunFigures>,
 }
 
 /// One measure of one variation.
@@ -71,11 +71,11 @@ impl Results {
         let mut rows = Vec::new();
         for variation in &sweep.variations {
             let runs = || sweep.runs.iter().filter(|run| run.variation == variation.name);
-            let mut found = BTreeMap::new();
+            let mut figures = BTreeMap::new();
             for run in runs() {
                 if run.state()? == State::Finished {
                     let stages = run.recipe.stages.iter().map(|stage| stage.name.as_str());
-                    found.insert(run.seed, Found::read(&run.folder, stages)?);
+                    figures.insert(run.seed, RunFigures::read(&run.folder, stages)?);
                 }
             }
             let Some(first) = runs().next() else { continue };
@@ -89,10 +89,10 @@ impl Results {
                 parameters: first.parameters,
                 parameters_relative: first.parameters_relative_to(reference),
                 tokens: first.tokens,
-                seeds: found.keys().copied().collect(),
+                seeds: figures.keys().copied().collect(),
                 same_tokens: first.data_key() == reference.data_key(),
                 values: Vec::new(),
-                found,
+                figures,
             });
         }
         let mut results = Self {
@@ -109,9 +109,9 @@ impl Results {
         // For each variation: what was measured, by which seed, and the value.
         let values = self.rows.iter().map(|row| {
             let stages = row
-                .found
+                .figures
                 .iter()
-                .flat_map(|(seed, found)| found.stages.iter().map(move |stage| (seed, stage)));
+                .flat_map(|(seed, figures)| figures.stages.iter().map(move |stage| (seed, stage)));
             let measured = stages.flat_map(|(seed, stage)| {
                 let all = of_stage(stage, &sweep.measures).into_iter();
                 all.map(move |(measured, value)| (measured, *seed, value))

@@ -115,7 +115,7 @@ pub fn run(
             state => waiting.push((run, state)),
         }
     }
-    let work = Work {
+    let work = RunStarter {
         sweep,
         program,
         stop,
@@ -194,14 +194,14 @@ fn threads_of(slots: usize) -> Option<usize> {
     (slots > 1).then(|| (cores / slots).max(1))
 }
 
-struct Work<'a> {
+struct RunStarter<'a> {
     sweep: &'a Sweep,
     program: &'a Path,
     stop: &'a AtomicBool,
     threads: Option<usize>,
 }
 
-impl Work<'_> {
+impl RunStarter<'_> {
     /// Prepares the data of the runs that have no folder yet, once for all that share them. Returns the keys of those that
     /// could not be prepared, and why.
     fn prepare(

@@ -6,7 +6,7 @@ mod support;
 use std::fmt::Write;
 use std::fs;
 
-use smollm3_sweep::{Found, Results, Slot, Sweep};
+use smollm3_sweep::{Results, RunFigures, Slot, Sweep};
 use support::Stage;
 
 /// A run's metrics: ten steps, then held-out loss of two categories.
@@ -54,7 +54,7 @@ fn finished() -> (Stage, Sweep) {
 #[test]
 fn a_run_is_read_as_it_is_written() {
     let (stage, _sweep) = finished();
-    let found = Found::read(&stage.path("out/base-1"), ["short", "long"]).unwrap();
+    let found = RunFigures::read(&stage.path("out/base-1"), ["short", "long"]).unwrap();
     let [short] = found.stages.as_slice() else {
         panic!("{found:?}")
     };
@@ -75,13 +75,13 @@ fn evaluations_are_read_too() {
         "long_context":[{"task":"single","length":512,"items":20,"score":0.25,"standard_error":0.1}],
         "held_out":{"web":{"nats_per_token":2.5,"bits_per_byte":1.0,"tokens":10}},"exact_match":[],"preference":[]}"#;
     fs::write(folder.path().join("long/evaluation.json"), text).unwrap();
-    let found = Found::read(folder.path(), ["long"]).unwrap();
+    let found = RunFigures::read(folder.path(), ["long"]).unwrap();
     let long = &found.stages[0];
     assert_eq!((long.positions[0].to, long.positions[0].loss), (256, 4.5));
     assert_eq!((long.retrieval[0].length, long.retrieval[0].score), (512, 0.25));
     assert_eq!(long.held_out_overall(), Some(2.5));
     fs::write(folder.path().join("long/evaluation.json"), "{").unwrap();
-    let error = Found::read(folder.path(), ["long"]).unwrap_err().to_string();
+    let error = RunFigures::read(folder.path(), ["long"]).unwrap_err().to_string();
     assert!(error.contains("evaluation.json"), "{error}");
 }
 

@@ -9,8 +9,8 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::work::{Found, Work};
-use crate::{Asked, Journal, Model, Place, Prompts, Result, Survey, SynthesisError};
+use crate::worker::{NewAnswer, Worker};
+use crate::{AnswerId, Asked, Journal, Model, Prompts, Result, Survey, SynthesisError};
 
 /// How often progress is reported.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
@@ -45,19 +45,19 @@ pub fn answer_all(
     stop: &AtomicBool,
     show: &mut dyn FnMut(Progress),
 ) -> Result<()> {
-    let done: HashSet<Place> = journal.places().collect();
-    let counts = |place: &Place| usize::from(place.model) < models.len() && place.sample < samples;
-    let within = |place: &Place| prompts.asking.limit.is_none_or(|limit| place.prompt < limit);
+    let done: HashSet<AnswerId> = journal.places().collect();
+    let counts = |place: &AnswerId| usize::from(place.model) < models.len() && place.sample < samples;
+    let within = |place: &AnswerId| prompts.asking.limit.is_none_or(|limit| place.prompt < limit);
     let before = done.iter().filter(|place| counts(place) && within(place)).count() as u64;
     let total = survey.prompts * u64::from(samples) * models.len() as u64;
     let (failed, tokens) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut outcome = Ok(());
     thread::scope(|scope| {
-        let (found, answers) = sync_channel::<Found>(256);
+        let (sender, answers) = sync_channel::<NewAnswer>(256);
         let (here, elsewhere): (Vec<_>, Vec<_>) = (0u8..)
             .zip(models)
             .map(|(number, asked)| {
-                let work = Work {
+                let worker = Worker {
                     number,
                     name: asked.name,
                     sampling: &asked.sampling,
@@ -67,23 +67,26 @@ pub fn answer_all(
                     done: &done,
                     halts: [stop, &failed],
                     tokens: &tokens,
-                    found: found.clone(),
+                    answers: sender.clone(),
                 };
-                (&asked.model, work)
+                (&asked.model, worker)
             })
             .partition(|(model, _)| matches!(model, Model::Checkpoint(_)));
-        drop(found);
-        let in_turn =
-            |works: Vec<(&Model, Work<'_>)>| works.iter().try_for_each(|(model, work)| model.answer(work));
-        let workers: Vec<_> = elsewhere
+        drop(sender);
+        let in_turn = |workers: Vec<(&Model, Worker<'_>)>| {
+            workers
+                .iter()
+                .try_for_each(|(model, worker)| model.answer(worker))
+        };
+        let threads: Vec<_> = elsewhere
             .into_iter()
-            .map(|work| vec![work])
+            .map(|worker| vec![worker])
             .chain([here])
-            .filter(|works| !works.is_empty())
-            .map(|works| {
+            .filter(|workers| !workers.is_empty())
+            .map(|workers| {
                 let failed = &failed;
                 scope.spawn(move || {
-                    let outcome = in_turn(works);
+                    let outcome = in_turn(workers);
                     if outcome.is_err() {
                         failed.store(true, Ordering::Relaxed);
                     }
@@ -105,7 +108,7 @@ pub fn answer_all(
         let (mut shown, mut synced) = (Instant::now(), Instant::now());
         loop {
             match answers.recv_timeout(SHOW_EVERY) {
-                Ok(Found { place, asked, answer }) => {
+                Ok(NewAnswer { place, asked, answer }) => {
                     outcome = journal.add(place, asked, answer);
                     new_answers += 1;
                 }
@@ -128,8 +131,8 @@ pub fn answer_all(
         report(new_answers);
         // Workers end when they cannot send.
         drop(answers);
-        for worker in workers {
-            let ended = worker
+        for thread in threads {
+            let ended = thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             // The first error made the others stop.

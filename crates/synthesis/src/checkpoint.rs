@@ -15,7 +15,7 @@ use smollm3_model::{Generation, generate_streams};
 
 use crate::answer::with_thought;
 use crate::prompt::Prompt;
-use crate::work::Work;
+use crate::worker::Worker;
 use crate::{Answer, Finish, Result, SynthesisError};
 
 /// Number of prompts that are sorted together.
@@ -67,15 +67,15 @@ impl CheckpointModel {
         })
     }
 
-    pub(crate) fn answer(&self, work: &Work<'_>) -> Result<()> {
-        let mut prompts = work.prompts.iter();
+    pub(crate) fn answer(&self, worker: &Worker<'_>) -> Result<()> {
+        let mut prompts = worker.prompts.iter();
         let mut model = None;
         loop {
             let window: Vec<Prompt> = prompts.by_ref().take(WINDOW).collect::<Result<_>>()?;
             if window.is_empty() {
                 return Ok(());
             }
-            let missing = |prompt: &Prompt| (0..work.samples).any(|sample| !work.is_done(prompt, sample));
+            let missing = |prompt: &Prompt| (0..worker.samples).any(|sample| !worker.is_done(prompt, sample));
             if !window.iter().any(missing) {
                 continue;
             }
@@ -83,26 +83,26 @@ impl CheckpointModel {
                 Some(model) => model,
                 empty => empty.insert(TextModel::open(&self.folder, self.precision, &self.device)?),
             };
-            self.answer_window(model, &window, work)?;
+            self.answer_window(model, &window, worker)?;
         }
     }
 
-    fn answer_window(&self, model: &TextModel, window: &[Prompt], work: &Work<'_>) -> Result<()> {
+    fn answer_window(&self, model: &TextModel, window: &[Prompt], worker: &Worker<'_>) -> Result<()> {
         let mut encoded = Vec::with_capacity(window.len());
         for prompt in window {
             match self.encode(model, prompt)? {
                 Ok(tokens) => encoded.push((prompt, tokens)),
                 Err(problem) => {
-                    let answer = work.refused(prompt, problem)?;
-                    for sample in (0..work.samples).filter(|sample| !work.is_done(prompt, *sample)) {
-                        work.send(prompt, sample, answer.clone())?;
+                    let answer = worker.refused(prompt, problem)?;
+                    for sample in (0..worker.samples).filter(|sample| !worker.is_done(prompt, *sample)) {
+                        worker.send(prompt, sample, answer.clone())?;
                     }
                 }
             }
         }
         let mut rows: Vec<Row<'_>> = encoded
             .iter()
-            .flat_map(|(prompt, tokens)| (0..work.samples).map(move |sample| (prompt, tokens, sample)))
+            .flat_map(|(prompt, tokens)| (0..worker.samples).map(move |sample| (prompt, tokens, sample)))
             .map(|(prompt, tokens, sample)| Row {
                 prompt,
                 tokens,
@@ -111,8 +111,8 @@ impl CheckpointModel {
             .collect();
         rows.sort_by_key(|row| (row.tokens.len(), row.prompt.index, row.sample));
         for batch in rows.chunks(self.batch) {
-            if batch.iter().any(|row| !work.is_done(row.prompt, row.sample)) {
-                answer_batch(model, batch, work)?;
+            if batch.iter().any(|row| !worker.is_done(row.prompt, row.sample)) {
+                answer_batch(model, batch, worker)?;
             }
         }
         Ok(())
@@ -133,25 +133,25 @@ impl CheckpointModel {
     }
 }
 
-fn answer_batch(model: &TextModel, batch: &[Row<'_>], work: &Work<'_>) -> Result<()> {
+fn answer_batch(model: &TextModel, batch: &[Row<'_>], worker: &Worker<'_>) -> Result<()> {
     let prompts: Vec<Vec<u32>> = batch.iter().map(|row| row.tokens.clone()).collect();
-    let stream = |row: &Row<'_>| work.place(row.prompt, row.sample).stream();
+    let stream = |row: &Row<'_>| worker.place(row.prompt, row.sample).stream();
     let streams: Vec<u64> = batch.iter().map(stream).collect();
     let settings = Generation {
-        max_new_tokens: work.max_new_tokens,
+        max_new_tokens: worker.max_new_tokens,
         stop: model.end_tokens(),
-        sampling: work.sampling.clone(),
+        sampling: worker.sampling.clone(),
     };
     let answers = generate_streams(&model.model, &prompts, &streams, &settings, |_, _| {
-        work.tokens.fetch_add(1, Ordering::Relaxed);
-        match work.halted() {
+        worker.tokens.fetch_add(1, Ordering::Relaxed);
+        match worker.halted() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     });
     let answers = answers.map_err(InferenceError::from)?;
     // Answers that were cut off by a stop are discarded.
-    if work.halted() {
+    if worker.halted() {
         return Err(SynthesisError::Interrupted);
     }
     for (row, tokens) in batch.iter().zip(answers) {
@@ -165,7 +165,7 @@ fn answer_batch(model: &TextModel, batch: &[Row<'_>], work: &Work<'_>) -> Result
             finish: if ended { Finish::Stop } else { Finish::Length },
             tokens: tokens.len() as u64,
         };
-        work.send(row.prompt, row.sample, answer)?;
+        worker.send(row.prompt, row.sample, answer)?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::completion::{Fault, fault, read};
 use crate::prompt::Prompt;
-use crate::work::Work;
+use crate::worker::Worker;
 use crate::{Answer, Result, SynthesisError};
 
 /// How often the stop flag is checked.
@@ -123,31 +123,31 @@ impl Endpoint {
         })
     }
 
-    pub(crate) fn answer(&self, work: &Work<'_>) -> Result<()> {
+    pub(crate) fn answer(&self, worker: &Worker<'_>) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.failed(format!("cannot wait for answers: {error}")))?;
-        let missing = work.prompts.iter().flat_map(|prompt| match prompt {
+        let missing = worker.prompts.iter().flat_map(|prompt| match prompt {
             Err(error) => vec![Err(error)],
-            Ok(prompt) => (0..work.samples)
-                .filter(|sample| !work.is_done(&prompt, *sample))
+            Ok(prompt) => (0..worker.samples)
+                .filter(|sample| !worker.is_done(&prompt, *sample))
                 .map(|sample| Ok((prompt.clone(), sample)))
                 .collect(),
         });
         runtime.block_on(async {
             let asked = stream::iter(missing).map(|missing| async move {
                 let (prompt, sample) = missing?;
-                let answer = self.ask(&prompt, sample, work).await;
+                let answer = self.ask(&prompt, sample, worker).await;
                 answer.map(|answer| (prompt, sample, answer))
             });
             let mut answers = std::pin::pin!(asked.buffer_unordered(self.concurrency));
-            while !work.halted() {
+            while !worker.halted() {
                 match tokio::time::timeout(POLL, answers.next()).await {
                     // Nothing yet; requests in flight continue.
                     Err(_) => {}
                     Ok(None) => return Ok(()),
                     Ok(Some(found)) => {
                         let (prompt, sample, answer) = found?;
-                        work.send(&prompt, sample, answer)?;
+                        worker.send(&prompt, sample, answer)?;
                     }
                 }
             }
@@ -155,22 +155,22 @@ impl Endpoint {
         })
     }
 
-    async fn ask(&self, prompt: &Prompt, sample: u32, work: &Work<'_>) -> Result<Answer> {
-        let stream = work.place(prompt, sample).stream();
+    async fn ask(&self, prompt: &Prompt, sample: u32, worker: &Worker<'_>) -> Result<Answer> {
+        let stream = worker.place(prompt, sample).stream();
         // 31 bits: servers disagree on the sign of larger numbers.
-        let seed = work.sampling.rng(stream).random::<u32>() >> 1;
-        let body = self.body(prompt, work, seed).to_string();
+        let seed = worker.sampling.rng(stream).random::<u32>() >> 1;
+        let body = self.body(prompt, worker, seed).to_string();
         let mut failures = 0;
         loop {
             let fault = match self.request(body.clone()).await {
                 Ok(answer) => {
-                    work.tokens.fetch_add(answer.tokens, Ordering::Relaxed);
+                    worker.tokens.fetch_add(answer.tokens, Ordering::Relaxed);
                     return Ok(answer);
                 }
                 Err(fault) => fault,
             };
             let (message, wait) = match fault {
-                Fault::Prompt(message) => return work.refused(prompt, self.without_key(message)),
+                Fault::Prompt(message) => return worker.refused(prompt, self.without_key(message)),
                 Fault::Request(remote::Fault::Lasting(message)) => return Err(self.failed(message)),
                 Fault::Request(remote::Fault::Passing(message, wait)) => (message, wait),
             };
@@ -192,12 +192,12 @@ impl Endpoint {
     }
 
     /// The request. Options that only some servers know are sent only if set.
-    fn body(&self, prompt: &Prompt, work: &Work<'_>, seed: u32) -> Value {
-        let sampling = work.sampling;
+    fn body(&self, prompt: &Prompt, worker: &Worker<'_>, seed: u32) -> Value {
+        let sampling = worker.sampling;
         let mut body = json!({
             "model": self.model,
             "messages": prompt.conversation.messages,
-            "max_tokens": work.max_new_tokens,
+            "max_tokens": worker.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": seed,

@@ -18,7 +18,7 @@ use crate::{Answer, Result, Settings, SynthesisError};
 
 /// The identity of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct AnswerId {
     /// Number of the prompt.
     pub prompt: u64,
     /// Number of the model.
@@ -27,7 +27,7 @@ pub struct Place {
     pub sample: u32,
 }
 
-impl Place {
+impl AnswerId {
     /// The stream of random numbers that it is sampled from, unique among fewer than 2^36 prompts.
     pub fn stream(self) -> u64 {
         (self.prompt << 28) | (u64::from(self.sample & 0xff_ffff) << 4) | u64::from(self.model & 0xf)
@@ -37,7 +37,7 @@ impl Place {
 /// An answer in the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct JournalLine {
     prompt: u64,
     /// Hash of the prompt, in hexadecimal digits: not all JSON readers keep 64 bits of a number.
     asked: String,
@@ -56,7 +56,7 @@ pub struct Journal {
     /// Offset of the next line.
     end: u64,
     /// Offset and length of the lines of answers.
-    places: HashMap<Place, (u64, usize)>,
+    places: HashMap<AnswerId, (u64, usize)>,
     /// Hashes of the prompts.
     asked: HashMap<u64, u64>,
     /// Number of tokens of each model's answers.
@@ -160,7 +160,7 @@ impl Journal {
             let Some(line) = bytes.strip_suffix(b"\n") else {
                 return Ok(());
             };
-            let known = serde_json::from_slice::<Line>(line).ok();
+            let known = serde_json::from_slice::<JournalLine>(line).ok();
             let known = known.and_then(|line| Some((u64::from_str_radix(&line.asked, 16).ok()?, line)));
             if let Some((asked, line)) = known {
                 self.note(&line, asked, self.end, length);
@@ -174,8 +174,8 @@ impl Journal {
         Ok(self.file.set_len(self.end).map_err(io("truncate", &self.path))?)
     }
 
-    fn note(&mut self, line: &Line, asked: u64, at: u64, length: usize) {
-        let place = Place {
+    fn note(&mut self, line: &JournalLine, asked: u64, at: u64, length: usize) {
+        let place = AnswerId {
             prompt: line.prompt,
             model: line.model,
             sample: line.sample,
@@ -200,12 +200,12 @@ impl Journal {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn add(&mut self, place: Place, asked: u64, answer: Answer) -> Result<()> {
+    pub fn add(&mut self, place: AnswerId, asked: u64, answer: Answer) -> Result<()> {
         if self.has(place) {
             return Ok(());
         }
         let Answer { text, finish, tokens } = answer;
-        let line = Line {
+        let line = JournalLine {
             prompt: place.prompt,
             asked: format!("{asked:016x}"),
             model: place.model,
@@ -230,7 +230,7 @@ impl Journal {
     }
 
     /// Whether the answer is there.
-    pub fn has(&self, place: Place) -> bool {
+    pub fn has(&self, place: AnswerId) -> bool {
         self.places.contains_key(&place)
     }
 
@@ -240,7 +240,7 @@ impl Journal {
     }
 
     /// The places of all answers.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
+    pub fn places(&self) -> impl Iterator<Item = AnswerId> {
         self.places.keys().copied()
     }
 
@@ -253,7 +253,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file changed or cannot be read.
-    pub fn answer(&mut self, place: Place) -> Result<Option<Answer>> {
+    pub fn answer(&mut self, place: AnswerId) -> Result<Option<Answer>> {
         let Some(&(at, length)) = self.places.get(&place) else {
             return Ok(None);
         };
@@ -262,7 +262,7 @@ impl Journal {
             .seek(SeekFrom::Start(at))
             .and_then(|_| self.file.read_exact(&mut bytes))
             .map_err(io("read", &self.path))?;
-        let line: Line = serde_json::from_slice(&bytes).map_err(|error| SynthesisError::File {
+        let line: JournalLine = serde_json::from_slice(&bytes).map_err(|error| SynthesisError::File {
             path: self.path.clone(),
             problem: format!("changed while it was in use: {error}"),
         })?;

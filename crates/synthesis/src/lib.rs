@@ -25,14 +25,14 @@ pub mod model;
 pub mod prompt;
 pub mod rows;
 mod settings;
-mod work;
+mod worker;
 
 pub use answer::{Answer, Finish};
 pub use answer_all::{Progress, answer_all};
 pub use checkpoint::CheckpointModel;
 pub use endpoint::{Endpoint, Key, Patience};
 pub use error::{Result, SynthesisError};
-pub use journal::{Journal, Place};
+pub use journal::{AnswerId, Journal};
 pub use model::{Asked, Model};
 pub use prompt::{Asking, BadRows, Prompt, Prompts, Survey};
 pub use rows::{Form, LeftOut, Written, write_rows};

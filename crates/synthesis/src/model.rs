@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use smollm3_model::Sampling;
 
-use crate::work::Work;
+use crate::worker::Worker;
 use crate::{CheckpointModel, Endpoint, Result, Settings};
 
 /// A model that generates answers.
@@ -16,10 +16,10 @@ pub enum Model {
 }
 
 impl Model {
-    pub(crate) fn answer(&self, work: &Work<'_>) -> Result<()> {
+    pub(crate) fn answer(&self, worker: &Worker<'_>) -> Result<()> {
         match self {
-            Self::Checkpoint(checkpoint) => checkpoint.answer(work),
-            Self::Endpoint(endpoint) => endpoint.answer(work),
+            Self::Checkpoint(checkpoint) => checkpoint.answer(worker),
+            Self::Endpoint(endpoint) => endpoint.answer(worker),
         }
     }
 }

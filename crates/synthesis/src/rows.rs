@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use smollm3_answers::is_right;
 use smollm3_files::atomic_file::AtomicFile;
 
-use crate::{Answer, Finish, Journal, Place, Prompt, Prompts, Result, SynthesisError};
+use crate::{Answer, AnswerId, Finish, Journal, Prompt, Prompts, Result, SynthesisError};
 
 /// How answers become rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,7 @@ struct Answers<'a> {
 impl Answers<'_> {
     fn answer(&mut self, model: u8, sample: u32) -> Result<Option<Answer>> {
         let prompt = self.prompt.index;
-        self.journal.answer(Place {
+        self.journal.answer(AnswerId {
             prompt,
             model,
             sample,

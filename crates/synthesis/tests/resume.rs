@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::json;
-use smollm3_synthesis::{Asked, Form, Place, Progress, SynthesisError};
+use smollm3_synthesis::{AnswerId, Asked, Form, Progress, SynthesisError};
 use support::server::{Reply, Server};
 use support::{Bench, endpoint, write_lines};
 
@@ -174,7 +174,7 @@ fn streams_never_meet() {
             for sample in [0, 1, 2, 0xff_ffff] {
                 assert!(
                     streams.insert(
-                        Place {
+                        AnswerId {
                             prompt,
                             model,
                             sample

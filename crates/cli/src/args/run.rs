@@ -47,6 +47,14 @@ pub struct PlanArgs {
     pub device: Option<Device>,
 }
 
+/// `smollm3 schema`.
+#[derive(Debug, ClapArgs)]
+pub struct SchemaArgs {
+    /// Print a page of tables in place of the JSON Schema
+    #[arg(long)]
+    pub markdown: bool,
+}
+
 /// `smollm3 status`.
 #[derive(Debug, ClapArgs)]
 pub struct StatusArgs {

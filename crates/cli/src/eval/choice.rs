@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use smollm3_eval::{ChoiceRecord, ChoiceTask, DataRow, Form, Item, Prompts, choice_score, choose, report};
 
-use super::{Work, data_rows, examples, limited};
+use super::{SuiteRun, data_rows, examples, limited};
 use crate::args::EvalArgs;
 
 /// Default number of tokens of a packed row.
@@ -34,7 +34,7 @@ pub fn choice(args: &EvalArgs, task: ChoiceTask) -> Result<()> {
         .try_for_each(|item| prompts.questions(item).map(drop))?;
     let own = json!({"form": prompts.form, "shots": prompts.shots});
     let model = args.compute.text_model(&args.checkpoint)?;
-    let mut work: Work<'_, ChoiceRecord> = Work::begin(args, model, own)?;
+    let mut work: SuiteRun<'_, ChoiceRecord> = SuiteRun::begin(args, model, own)?;
     choose(
         &work.model,
         &asked,

@@ -6,7 +6,7 @@ use smollm3_corpus::TokenStore;
 use smollm3_corpus::shards::LocalShards;
 use smollm3_eval::{DocumentLoss, LossSettings, LossSource, report, source_losses, text_loss};
 
-use super::Work;
+use super::SuiteRun;
 use crate::args::EvalArgs;
 
 /// Default number of tokens of a packed row.
@@ -49,7 +49,7 @@ pub fn loss(args: &EvalArgs) -> Result<()> {
             piece.0
         );
     }
-    let mut work: Work<'_, DocumentLoss> = Work::begin(args, model, own)?;
+    let mut work: SuiteRun<'_, DocumentLoss> = SuiteRun::begin(args, model, own)?;
     let settings = LossSettings {
         limit: args.limit,
         length: args.piece.map(|piece| piece.0 as usize),

@@ -9,7 +9,7 @@ use smollm3_inference::InferenceError;
 use smollm3_model::Sampling;
 use smollm3_records::Mode;
 
-use super::{Work, data_rows, examples, limited};
+use super::{SuiteRun, data_rows, examples, limited};
 use crate::args::EvalArgs;
 use crate::sampling::checked;
 
@@ -66,7 +66,7 @@ pub fn problems(args: &EvalArgs, task: ProblemTask) -> Result<()> {
         "seed": asking.sampling.seed,
         "tokens_at_once": args.tokens_at_once(TOKENS_AT_ONCE),
     });
-    let mut work: Work<'_, ProblemRecord> = Work::begin(args, model, own)?;
+    let mut work: SuiteRun<'_, ProblemRecord> = SuiteRun::begin(args, model, own)?;
     solve(
         &work.model,
         &asked,

@@ -14,7 +14,7 @@ use smollm3_recipe::Backend;
 
 use crate::args::{InitArgs, InitKind};
 use fit::fitting;
-use rows::{Found, RowKind, look, unused};
+use rows::{RowFiles, RowKind, look, unused};
 use start::Start;
 use text::{BATCH, Head, Shape, SourceText};
 
@@ -160,7 +160,7 @@ fn fine_tune(args: &InitArgs, head: &Head, notes: &mut Vec<String>) -> Result<Ve
         text
     };
     // Stages are fitted one by one, next to a stage that takes the least memory.
-    let fit = |found: Option<&Found>, text: &dyn Fn(Shape) -> String| match found {
+    let fit = |found: Option<&RowFiles>, text: &dyn Fn(Shape) -> String| match found {
         None => Ok(Shape::SMALLEST),
         Some(found) => fitting(head, start.config.as_ref(), found.quantile(1.0) as u64, text),
     };
@@ -231,7 +231,7 @@ fn pretrain(args: &InitArgs, head: &Head, notes: &mut Vec<String>) -> Result<Vec
         }
     }
     let config = start.as_ref().and_then(|start| start.config.as_ref());
-    let tokens: u64 = found.iter().map(Found::all_tokens).sum();
+    let tokens: u64 = found.iter().map(RowFiles::all_tokens).sum();
     let own = if start.is_some() { 2_048 } else { 256 };
     let length = config.map_or(own, |config| own.min(config.max_position_embeddings as u64));
     let shape = Shape {
@@ -283,7 +283,7 @@ fn merge(args: &InitArgs, head: &Head, notes: &mut Vec<String>) -> Result<Vec<(&
 }
 
 /// The kinds of rows, in words.
-fn what(found: &[Found]) -> String {
+fn what(found: &[RowFiles]) -> String {
     let words: Vec<&str> = found
         .iter()
         .map(|found| match found.kind {
@@ -296,7 +296,7 @@ fn what(found: &[Found]) -> String {
 }
 
 /// Describes the files in a few lines.
-fn describe(found: &Found, in_tokens: bool, notes: &mut Vec<String>) {
+fn describe(found: &RowFiles, in_tokens: bool, notes: &mut Vec<String>) {
     let files = match found.paths.as_slice() {
         [file] => file.display().to_string(),
         files => format!("{} files", files.len()),

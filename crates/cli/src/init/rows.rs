@@ -30,7 +30,7 @@ pub enum RowKind {
 
 /// Files of one kind.
 #[derive(Debug)]
-pub struct Found {
+pub struct RowFiles {
     /// Their kind.
     pub kind: RowKind,
     /// Absolute paths, as in a recipe.
@@ -47,7 +47,7 @@ pub struct Found {
     pub unlike: Option<(usize, String)>,
 }
 
-impl Found {
+impl RowFiles {
     /// The quantile of the lengths.
     pub fn quantile(&self, part: f64) -> usize {
         let last = self.lengths.len().saturating_sub(1);
@@ -69,7 +69,7 @@ impl Found {
 ///
 /// # Errors
 /// There are none, a file cannot be read, or has no rows of a known kind.
-pub fn look(paths: &[String], tokenizer: Option<&Tokenizer>) -> Result<Vec<Found>> {
+pub fn look(paths: &[String], tokenizer: Option<&Tokenizer>) -> Result<Vec<RowFiles>> {
     let is_table = |path: &&String| {
         let lower = path.to_ascii_lowercase();
         [".csv", ".tsv", ".xlsx"]
@@ -84,7 +84,7 @@ pub fn look(paths: &[String], tokenizer: Option<&Tokenizer>) -> Result<Vec<Found
     }
     let files = LocalShards::find("data", paths)?;
     let count = files.shards().len();
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<RowFiles> = Vec::new();
     for (index, shard) in files.shards().iter().enumerate() {
         let file = files.open(index)?;
         let path = std::path::absolute(file.path()).with_context(|| shard.name.clone())?;
@@ -115,8 +115,8 @@ fn look_at(
     bytes: u64,
     most: usize,
     tokenizer: Option<&Tokenizer>,
-) -> Result<Found> {
-    let mut found: Option<Found> = None;
+) -> Result<RowFiles> {
+    let mut found: Option<RowFiles> = None;
     'file: for batch in open_values(&path, name, &Columns::All)? {
         let batch = batch?;
         for (index, row) in batch.rows.iter().enumerate() {
@@ -126,7 +126,7 @@ fn look_at(
                     let columns = columns(row);
                     let kind =
                         kind(row).map_err(|problem| anyhow::anyhow!("{}: {problem}", batch.place(index)))?;
-                    found.insert(Found {
+                    found.insert(RowFiles {
                         kind,
                         paths: vec![path.clone()],
                         bytes,
@@ -240,7 +240,7 @@ fn length(kind: &RowKind, row: &Value, tokenizer: Option<&Tokenizer>) -> Result<
 }
 
 /// Columns that are not read.
-pub fn unused(found: &Found) -> BTreeSet<&str> {
+pub fn unused(found: &RowFiles) -> BTreeSet<&str> {
     let read: Vec<&str> = match &found.kind {
         RowKind::Conversations => Conversation::COLUMNS.to_vec(),
         RowKind::Pairs => Pair::COLUMNS.to_vec(),

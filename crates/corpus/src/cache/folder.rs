@@ -63,7 +63,7 @@ pub(super) enum Claim {
 
 /// One entry of a listing, from any source.
 #[derive(Debug)]
-struct Found {
+struct CacheEntry {
     bytes: u64,
     used_at: SystemTime,
     lock: Option<PathBuf>,
@@ -168,9 +168,9 @@ impl HeldFolder<'_> {
 
     /// Evicts unused entries of `found`, least recently used first, until `wanted` more bytes fit. `false`, and nothing is
     /// removed, if those in use leave too little room.
-    fn make_room(&self, found: BTreeMap<String, Found>, wanted: u64) -> Result<bool> {
+    fn make_room(&self, found: BTreeMap<String, CacheEntry>, wanted: u64) -> Result<bool> {
         let mut bytes = total(&found).saturating_add(wanted);
-        let mut found: Vec<(String, Found)> = found.into_iter().collect();
+        let mut found: Vec<(String, CacheEntry)> = found.into_iter().collect();
         found.sort_by_key(|(_, entry)| entry.used_at);
         let mut idle = Vec::new();
         for (key, entry) in found {
@@ -210,8 +210,8 @@ impl HeldFolder<'_> {
     }
 
     /// The entries by key. Files with other names do not belong to the cache.
-    fn list(&self) -> Result<BTreeMap<String, Found>> {
-        let mut found = BTreeMap::<String, Found>::new();
+    fn list(&self) -> Result<BTreeMap<String, CacheEntry>> {
+        let mut found = BTreeMap::<String, CacheEntry>::new();
         for path in list(&self.folder.path)? {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             let Some((key, rest)) = name.as_deref().and_then(parse) else {
@@ -223,7 +223,7 @@ impl HeldFolder<'_> {
                 metadata => metadata.map_err(io("read", &path))?,
             };
             let used_at = metadata.modified().map_err(io("read the time of", &path))?;
-            let entry = found.entry(key.to_owned()).or_insert(Found {
+            let entry = found.entry(key.to_owned()).or_insert(CacheEntry {
                 bytes: 0,
                 used_at: SystemTime::UNIX_EPOCH,
                 lock: None,
@@ -265,7 +265,7 @@ fn parse(name: &str) -> Option<(&str, Rest)> {
     Some((key, Rest::Lock(bytes)))
 }
 
-fn total(found: &BTreeMap<String, Found>) -> u64 {
+fn total(found: &BTreeMap<String, CacheEntry>) -> u64 {
     found
         .values()
         .fold(0, |sum, entry| sum.saturating_add(entry.bytes))

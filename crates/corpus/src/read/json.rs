@@ -16,7 +16,7 @@ use super::{Columns, RowProblem, RowText};
 
 /// The text of `column` in `line`; `None` for a blank line.
 pub(super) fn text_of<'a>(line: &'a [u8], column: &str) -> Result<Option<RowText<'a>>, RowProblem> {
-    let line = Line::new(line);
+    let line = TrimmedRow::new(line);
     if line.text.is_empty() {
         return Ok(None);
     }
@@ -25,32 +25,32 @@ pub(super) fn text_of<'a>(line: &'a [u8], column: &str) -> Result<Option<RowText
         Err(error) => {
             let mended = mend(line.text).ok_or_else(|| line.problem(&error, error.column()))?;
             match parse(&mended.line, TextField { column }) {
-                Ok(Found::Text(text)) if mended.is_number(&text) => (Found::Other("a number"), 0),
-                Ok(Found::Text(text)) => {
+                Ok(FieldValue::Text(text)) if mended.is_number(&text) => (FieldValue::Other("a number"), 0),
+                Ok(FieldValue::Text(text)) => {
                     let (text, halves) = mended.text(&text);
-                    (Found::Text(Cow::Owned(text)), halves)
+                    (FieldValue::Text(Cow::Owned(text)), halves)
                 }
-                Ok(Found::Nothing) => (Found::Nothing, 0),
-                Ok(Found::Null) => return Err(RowProblem::Null),
-                Ok(Found::Other(kind)) => return Err(RowProblem::NotText(kind)),
+                Ok(FieldValue::Nothing) => (FieldValue::Nothing, 0),
+                Ok(FieldValue::Null) => return Err(RowProblem::Null),
+                Ok(FieldValue::Other(kind)) => return Err(RowProblem::NotText(kind)),
                 Err(error) => return Err(line.problem(&error, mended.column(error.column()))),
             }
         }
     };
     match found {
-        Found::Text(text) => Ok(Some(RowText {
+        FieldValue::Text(text) => Ok(Some(RowText {
             text,
             lone_surrogates,
         })),
-        Found::Null => Err(RowProblem::Null),
-        Found::Other(kind) => Err(RowProblem::NotText(kind)),
-        Found::Nothing => Err(RowProblem::NoColumn),
+        FieldValue::Null => Err(RowProblem::Null),
+        FieldValue::Other(kind) => Err(RowProblem::NotText(kind)),
+        FieldValue::Nothing => Err(RowProblem::NoColumn),
     }
 }
 
 /// The object in `line` with its `columns`, the others null, and the replacements in it; `None` for a blank line.
 pub(super) fn object_of(line: &[u8], columns: &Columns) -> Result<Option<(Json, Replaced)>, RowProblem> {
-    let line = Line::new(line);
+    let line = TrimmedRow::new(line);
     if line.text.is_empty() {
         return Ok(None);
     }
@@ -69,7 +69,7 @@ pub(super) fn object_of(line: &[u8], columns: &Columns) -> Result<Option<(Json, 
 
 /// Whether `line` holds only white space, and so is no row.
 pub(super) fn is_blank(line: &[u8]) -> bool {
-    Line::new(line).text.is_empty()
+    TrimmedRow::new(line).text.is_empty()
 }
 
 /// A text without a leading byte order mark.
@@ -84,17 +84,17 @@ fn parse<'a, S: DeserializeSeed<'a>>(text: &'a [u8], seed: S) -> serde_json::Res
 }
 
 /// A row without the white space around it.
-struct Line<'a> {
+struct TrimmedRow<'a> {
     text: &'a [u8],
     /// Bytes before the text.
     indent: usize,
 }
 
-impl<'a> Line<'a> {
+impl<'a> TrimmedRow<'a> {
     fn new(line: &'a [u8]) -> Self {
         // In concatenated files, each may begin with a mark.
         let text = without_mark(line).trim_ascii_start();
-        Line {
+        TrimmedRow {
             indent: line.len() - text.len(),
             text: text.trim_ascii_end(),
         }
@@ -178,7 +178,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
     }
 }
 
-enum Found<'a> {
+enum FieldValue<'a> {
     Nothing,
     Null,
     Other(&'static str),
@@ -191,7 +191,7 @@ struct TextField<'c> {
 }
 
 impl<'de> DeserializeSeed<'de> for TextField<'_> {
-    type Value = Found<'de>;
+    type Value = FieldValue<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -199,14 +199,14 @@ impl<'de> DeserializeSeed<'de> for TextField<'_> {
 }
 
 impl<'de> Visitor<'de> for TextField<'_> {
-    type Value = Found<'de>;
+    type Value = FieldValue<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = Found::Nothing;
+        let mut found = FieldValue::Nothing;
         while let Some(is_column) = map.next_key_seed(Key { column: self.column })? {
             if is_column {
                 found = map.next_value_seed(Value)?;
@@ -248,7 +248,7 @@ impl Visitor<'_> for Key<'_> {
 struct Value;
 
 impl<'de> DeserializeSeed<'de> for Value {
-    type Value = Found<'de>;
+    type Value = FieldValue<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -256,47 +256,47 @@ impl<'de> DeserializeSeed<'de> for Value {
 }
 
 impl<'de> Visitor<'de> for Value {
-    type Value = Found<'de>;
+    type Value = FieldValue<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Found::Text(Cow::Borrowed(text)))
+        Ok(FieldValue::Text(Cow::Borrowed(text)))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Found::Text(Cow::Owned(text.to_owned())))
+        Ok(FieldValue::Text(Cow::Owned(text.to_owned())))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Found::Null)
+        Ok(FieldValue::Null)
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Found::Other("true or false"))
+        Ok(FieldValue::Other("true or false"))
     }
 
     fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Found::Other("a number"))
+        Ok(FieldValue::Other("a number"))
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Found::Other("a number"))
+        Ok(FieldValue::Other("a number"))
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Found::Other("a number"))
+        Ok(FieldValue::Other("a number"))
     }
 
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Found::Other("a list"))
+        Ok(FieldValue::Other("a list"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Found::Other("an object"))
+        Ok(FieldValue::Other("an object"))
     }
 }

@@ -118,11 +118,11 @@ pub struct Batch {
     pub start: Position,
     /// Bytes of the file, as stored, read when the batch was complete; for progress.
     pub file_bytes: u64,
-    rows: Rows,
+    rows: BatchRows,
 }
 
 #[derive(Debug)]
-enum Rows {
+enum BatchRows {
     Lines { lines: Lines, column: Arc<str> },
     Column(BinaryArray),
 }
@@ -131,8 +131,8 @@ impl Batch {
     /// How many rows.
     pub fn len(&self) -> usize {
         match &self.rows {
-            Rows::Lines { lines, .. } => lines.len(),
-            Rows::Column(values) => values.len(),
+            BatchRows::Lines { lines, .. } => lines.len(),
+            BatchRows::Column(values) => values.len(),
         }
     }
 
@@ -147,9 +147,9 @@ impl Batch {
     /// What is wrong with the row.
     pub fn text(&self, row: usize) -> Result<Option<RowText<'_>>, RowProblem> {
         match &self.rows {
-            Rows::Lines { lines, column } => json::text_of(lines.line(row), column),
-            Rows::Column(values) if row >= values.len() || values.is_null(row) => Err(RowProblem::Null),
-            Rows::Column(values) => match std::str::from_utf8(values.value(row)) {
+            BatchRows::Lines { lines, column } => json::text_of(lines.line(row), column),
+            BatchRows::Column(values) if row >= values.len() || values.is_null(row) => Err(RowProblem::Null),
+            BatchRows::Column(values) => match std::str::from_utf8(values.value(row)) {
                 Ok(text) => Ok(Some(RowText {
                     text: Cow::Borrowed(text),
                     lone_surrogates: 0,
@@ -162,8 +162,8 @@ impl Batch {
     /// Row `row` in messages: "line 3", or "row 3" if rows are not lines.
     pub fn place(&self, row: usize) -> String {
         let unit = match &self.rows {
-            Rows::Lines { lines, .. } => lines.unit,
-            Rows::Column(_) => "row",
+            BatchRows::Lines { lines, .. } => lines.unit,
+            BatchRows::Column(_) => "row",
         };
         format!("{unit} {}", self.start.rows + row as u64 + 1)
     }
@@ -171,8 +171,8 @@ impl Batch {
     /// Where the row after `row` begins.
     pub fn position_after(&self, row: usize) -> Position {
         let bytes = match &self.rows {
-            Rows::Lines { lines, .. } => lines.bytes_to(row),
-            Rows::Column(_) => 0,
+            BatchRows::Lines { lines, .. } => lines.bytes_to(row),
+            BatchRows::Column(_) => 0,
         };
         Position {
             rows: self.start.rows + row as u64 + 1,
@@ -200,7 +200,7 @@ pub fn open(path: &Path, name: &str, column: &str, from: Position) -> Result<Bat
                 Ok(Batch {
                     start: batch.start,
                     file_bytes: batch.file_bytes,
-                    rows: Rows::Lines {
+                    rows: BatchRows::Lines {
                         lines: batch.lines,
                         column: column.clone(),
                     },

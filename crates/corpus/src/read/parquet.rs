@@ -12,7 +12,7 @@ use parquet::arrow::ProjectionMask;
 use smollm3_files::io;
 
 use super::row_groups::{self, Plan, RowGroups, Source};
-use super::{Batch, Batches, Columns, Position, Rows};
+use super::{Batch, BatchRows, Batches, Columns, Position};
 use crate::error::{CorpusError, Result};
 
 /// Row groups decoded at once; more would only wait for the tokenizer.
@@ -38,7 +38,7 @@ pub(super) fn open(path: &Path, name: &str, column: &str, from: Position) -> Res
         Ok(Batch {
             start: Position { rows: row, bytes: 0 },
             file_bytes: (u128::from(bytes) * u128::from(end) / u128::from(rows.max(1))) as u64,
-            rows: Rows::Column(texts),
+            rows: BatchRows::Column(texts),
         })
     };
     let source = Source {

@@ -11,7 +11,7 @@ use url::Url;
 use super::location::HubKind;
 use super::retry::Fault;
 use super::token::HubToken;
-use super::{Place, RemoteClient, RemoteFile};
+use super::{FileLocation, RemoteClient, RemoteFile};
 use crate::shards::Shard;
 
 #[derive(Deserialize)]
@@ -70,7 +70,7 @@ impl RemoteClient {
                         version: format!("oid {}", entry.oid),
                     },
                     relative: entry.path,
-                    place: Place::Url {
+                    place: FileLocation::Url {
                         url,
                         token: token.clone(),
                     },

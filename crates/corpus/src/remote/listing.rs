@@ -7,7 +7,7 @@ use url::Url;
 use super::location::{BucketStore, HubKind, Location};
 use super::object::bucket_fault;
 use super::retry::{Attempts, Fault};
-use super::{Place, RemoteClient, RemoteFile};
+use super::{FileLocation, RemoteClient, RemoteFile};
 use crate::error::{CorpusError, Result};
 use crate::glob::{compile_glob, has_glob, literal_root};
 use crate::shards::Shard;
@@ -116,7 +116,7 @@ impl RemoteClient {
                 version,
             },
             relative: base.to_owned(),
-            place: Place::Url {
+            place: FileLocation::Url {
                 url: url.clone(),
                 token: None,
             },
@@ -156,7 +156,7 @@ impl RemoteClient {
                 },
             },
             relative: object.location.to_string(),
-            place: Place::Object {
+            place: FileLocation::Object {
                 store,
                 bucket: bucket.to_owned(),
                 path: object.location,

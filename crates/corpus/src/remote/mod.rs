@@ -44,11 +44,11 @@ pub struct RemoteFile {
     pub shard: Shard,
     /// Its path below the folder, prefix or repository that was listed.
     pub relative: String,
-    place: Place,
+    place: FileLocation,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum FileLocation {
     Url {
         url: Url,
         token: Option<HubToken>,

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::retry::{Fault, RetryPolicy, with_causes};
 use super::token::{HubToken, authorize};
-use super::{BucketStore, Place, RemoteClient, RemoteFile};
+use super::{BucketStore, FileLocation, RemoteClient, RemoteFile};
 
 /// A stream of bytes from the requested offset.
 pub(super) type Bytes = BoxStream<'static, Result<Vec<u8>, Fault>>;
@@ -81,8 +81,8 @@ impl RemoteClient {
     /// Opens `file` at byte `from`.
     pub(super) async fn open_at(&self, file: &RemoteFile, from: u64) -> Result<Bytes, Fault> {
         let (described, bytes) = match &file.place {
-            Place::Url { url, token } => self.open_url(url, token.as_ref(), from).await?,
-            Place::Object { store, bucket, path } => {
+            FileLocation::Url { url, token } => self.open_url(url, token.as_ref(), from).await?,
+            FileLocation::Object { store, bucket, path } => {
                 let store = self.bucket(*store, bucket)?;
                 open_object(&*store, path, from).await?
             }

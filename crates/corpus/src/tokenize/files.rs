@@ -156,7 +156,7 @@ pub fn tokenize_files(
         .map_err(|error| CorpusError::source(shards.name(), format!("no threads to tokenise: {error}")))?;
     let file_bytes = files.iter().filter_map(|file| Some(job.files.get(*file)?.bytes));
     let (to_finisher, written) = sync_channel(0);
-    let mut work = Work {
+    let mut work = FileTokenizer {
         shards,
         folder,
         options,
@@ -178,7 +178,7 @@ pub fn tokenize_files(
             .iter()
             .enumerate()
             .try_for_each(|(at, file)| work.file(*file, files.get(at + 1).copied()));
-        let Work {
+        let FileTokenizer {
             mut pieces,
             to_finisher,
             ..
@@ -225,7 +225,7 @@ struct Encoded {
     rows: Vec<Row>,
 }
 
-struct Work<'a> {
+struct FileTokenizer<'a> {
     shards: &'a dyn Shards,
     folder: &'a Path,
     options: &'a FilesOptions,
@@ -240,7 +240,7 @@ struct Work<'a> {
     threads: ThreadPool,
 }
 
-impl Work<'_> {
+impl FileTokenizer<'_> {
     /// Adds the finished pieces of a file, then does the rest. `next` is the file after it.
     fn file(&mut self, file: usize, next: Option<usize>) -> Result<()> {
         let finished = Piece::finished_of(self.folder, file)?;

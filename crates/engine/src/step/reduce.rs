@@ -1,17 +1,17 @@
 //! Gradients summed over ranks during the backward pass; each rank keeps its shard.
 //!
 //! ```text
-//! backward ── gradients of a layer ── GradientSink ── a bucket ── over the hosts, or between devices
+//! backward ── gradients of a layer ── GradientSink ── a bucket ── reduce-scatter, on hosts or devices
 //!                                                                        │
 //!                        new weights of all ◄── all-gather ◄── AdamW ◄── this rank's shard
 //! ```
 //!
 //! At most [`IN_FLIGHT`] buckets are in flight, which bounds the memory that they take in addition to the gradients.
 
-mod between_devices;
 mod buckets;
+mod device;
 mod gradient_sink;
-mod over_hosts;
+mod host;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -72,9 +72,9 @@ pub(crate) fn reduce_gradients<'b, M, L>(
         let mut sink = GradientSink::of(send, &buckets, sharding, &device);
         micro_batches(batch, sharding, &mut sink, backward)
     };
-    let (losses, values) = match ranks.between_devices() {
-        Some(devices) => between_devices::reduce_scatter(devices, ranks.rank(), &buckets, work)?,
-        None => over_hosts::reduce_scatter(ranks, &buckets, work)?,
+    let (losses, values) = match ranks.device_collective() {
+        Some(devices) => device::reduce_scatter(devices, ranks.rank(), &buckets, work)?,
+        None => host::reduce_scatter(ranks, &buckets, work)?,
     };
     let shards = GradientShards {
         buckets,
@@ -154,9 +154,9 @@ impl GradientShards<'_> {
             .filter_map(|piece| weights.remove(piece.name))
             .collect();
         let own = (!own.is_empty()).then(|| Tensor::cat(own, 0));
-        match self.ranks.between_devices() {
-            Some(devices) => between_devices::all_gather(devices, rank, bucket, own, device),
-            None => over_hosts::all_gather(self.ranks, bucket, own, device),
+        match self.ranks.device_collective() {
+            Some(devices) => device::all_gather(devices, rank, bucket, own, device),
+            None => host::all_gather(self.ranks, bucket, own, device),
         }
     }
 }

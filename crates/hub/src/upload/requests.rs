@@ -149,11 +149,11 @@ pub(super) async fn preupload(
 ) -> Asked<Vec<Preuploaded>> {
     #[derive(Deserialize)]
     struct Answer {
-        files: Vec<Found>,
+        files: Vec<UploadMode>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Found {
+    struct UploadMode {
         path: String,
         upload_mode: String,
         #[serde(default)]

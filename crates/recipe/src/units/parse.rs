@@ -76,7 +76,7 @@ impl Quantity for ContextLength {
     const BARE: bool = true;
 }
 impl Quantity for Bytes {
-    const NAME: &'static str = "an amount of text";
+    const NAME: &'static str = "a size";
     const EXAMPLE: &'static str = "\"20MB\", \"512kB\" or \"800 bytes\"";
 }
 impl Quantity for Percent {

@@ -1,9 +1,12 @@
 //! Quantities in TOML and JSON: always strings, except for a context length.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::json;
 
 use super::parse::Quantity;
 use super::{BatchSize, Bytes, ContextLength, Pairs, Percent, Sequences, Span, Steps, Tokens};
@@ -43,6 +46,15 @@ impl<Q: Quantity> de::Visitor<'_> for QuantityVisitor<Q> {
     }
 }
 
+/// A string; where a bare number may stand for it, an integer too. The title says how it is written.
+fn schema_of<Q: Quantity>() -> Schema {
+    let types = match Q::BARE {
+        true => json!(["string", "integer"]),
+        false => json!("string"),
+    };
+    json_schema!({ "type": types, "title": format!("{} such as {}", Q::NAME, Q::EXAMPLE) })
+}
+
 macro_rules! as_string {
     ($($quantity:ty),+) => {$(
         impl<'de> Deserialize<'de> for $quantity {
@@ -53,6 +65,14 @@ macro_rules! as_string {
         impl Serialize for $quantity {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
+            }
+        }
+        impl JsonSchema for $quantity {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($quantity).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                schema_of::<$quantity>()
             }
         }
     )+};

@@ -21,7 +21,7 @@ pub struct Begun(pub u64);
 /// [`wait`](Self::wait). Ranks begin the same operations in the same order.
 ///
 /// All ranks have the same bits. The order of additions is the implementation's; another number of ranks may give others.
-pub trait BetweenDevices: Send + Sync {
+pub trait DeviceCollective: Send + Sync {
     /// Sums each element over all ranks into the shard of its owner. The other shards are unspecified afterwards.
     ///
     /// # Errors

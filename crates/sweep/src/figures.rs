@@ -9,14 +9,14 @@ use crate::Result;
 
 /// A finished run.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Found {
+pub struct RunFigures {
     /// Its stages, in the recipe's order.
-    pub stages: Vec<FoundStage>,
+    pub stages: Vec<StageFigures>,
 }
 
 /// One of its stages.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct FoundStage {
+pub struct StageFigures {
     /// Its name.
     pub name: String,
     /// Training loss by step, nats a token.
@@ -31,7 +31,7 @@ pub struct FoundStage {
     pub retrieval: Vec<ProbeScore>,
 }
 
-impl Found {
+impl RunFigures {
     /// Reads the stages of these names in the folder of a run.
     ///
     /// # Errors
@@ -41,14 +41,14 @@ impl Found {
         for name in stages {
             let folder = folder.join(name);
             if folder.is_dir() {
-                found.stages.push(FoundStage::read(name, &folder)?);
+                found.stages.push(StageFigures::read(name, &folder)?);
             }
         }
         Ok(found)
     }
 }
 
-impl FoundStage {
+impl StageFigures {
     fn read(name: &str, folder: &Path) -> Result<Self> {
         let mut stage = Self {
             name: name.to_owned(),

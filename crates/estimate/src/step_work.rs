@@ -21,7 +21,7 @@ const HEAD_BYTES: f64 = 12.0;
 
 /// The work of one rank in a step.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Work<'a> {
+pub(crate) struct StepWork<'a> {
     pub config: &'a ModelConfig,
     pub precision: Precision,
     pub sequence_length: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Work<'a> {
     pub checkpoint_every: Option<u64>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> StepWork<'a> {
     /// That of one of `ranks`, in `accumulation` micro-batches of `micro_batch` rows.
     pub fn of(
         recipe: &Recipe,

@@ -5,7 +5,7 @@ use smollm3_kernels::Documents;
 
 /// Angles, documents and precision of the rows of a batch.
 #[derive(Debug, Clone)]
-pub struct Rows<'d> {
+pub struct RowContext<'d> {
     /// Cosines and sines of each position, see [`crate::Rope::at`].
     pub angles: (Tensor<4>, Tensor<4>),
     /// Document boundaries.

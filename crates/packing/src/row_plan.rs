@@ -23,13 +23,13 @@ pub struct Fragment {
 
 /// Documents in rows; made by [`pack`](crate::pack()).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rows {
+pub struct RowPlan {
     pub(crate) fragments: Vec<Fragment>,
     pub(crate) row_ends: Vec<usize>,
     pub(crate) ledger: Ledger,
 }
 
-impl Rows {
+impl RowPlan {
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.row_ends.len()

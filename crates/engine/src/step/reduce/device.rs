@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use burn::tensor::{Device, Tensor};
-use smollm3_collective::{Begun, BetweenDevices, DeviceValues};
+use smollm3_collective::{Begun, DeviceCollective, DeviceValues};
 use smollm3_kernels::addressed;
 
 use super::buckets::{Bucket, Buckets};
@@ -19,7 +19,7 @@ struct Pending {
 
 /// Sums what `work` sends while the device computes on.
 pub(super) fn reduce_scatter<T>(
-    devices: &dyn BetweenDevices,
+    devices: &dyn DeviceCollective,
     rank: usize,
     buckets: &Buckets,
     work: impl FnOnce(SendBucket<'_>) -> T,
@@ -54,7 +54,7 @@ pub(super) fn reduce_scatter<T>(
 
 /// The weights of all ranks of a bucket, from this rank's.
 pub(super) fn all_gather(
-    devices: &dyn BetweenDevices,
+    devices: &dyn DeviceCollective,
     rank: usize,
     bucket: &Bucket,
     own: Option<Tensor<1>>,
@@ -75,7 +75,11 @@ pub(super) fn all_gather(
     Ok(values.narrow(0, 0, bucket.shards.total()))
 }
 
-fn begin_reduce_scatter(devices: &dyn BetweenDevices, bucket: &Bucket, values: Tensor<1>) -> Result<Pending> {
+fn begin_reduce_scatter(
+    devices: &dyn DeviceCollective,
+    bucket: &Bucket,
+    values: Tensor<1>,
+) -> Result<Pending> {
     let (shard, world) = (bucket.shards.longest(), bucket.shards.world());
     let missing = zeros(shard * world - values.dims()[0], &values.device());
     let values = match missing {

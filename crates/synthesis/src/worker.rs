@@ -7,18 +7,18 @@ use std::sync::mpsc::SyncSender;
 use smollm3_model::Sampling;
 
 use crate::prompt::{BadRows, Prompt, Prompts};
-use crate::{Answer, Finish, Place, Result, SynthesisError};
+use crate::{Answer, AnswerId, Finish, Result, SynthesisError};
 
 /// An answer for the journal.
-pub(crate) struct Found {
-    pub place: Place,
+pub(crate) struct NewAnswer {
+    pub place: AnswerId,
     /// Hash of the prompt.
     pub asked: u64,
     pub answer: Answer,
 }
 
 /// The work of one model.
-pub(crate) struct Work<'a> {
+pub(crate) struct Worker<'a> {
     /// The model's number.
     pub number: u8,
     /// The model's name in messages.
@@ -28,21 +28,21 @@ pub(crate) struct Work<'a> {
     pub prompts: &'a Prompts,
     pub samples: u32,
     /// Answers in the journal.
-    pub done: &'a HashSet<Place>,
+    pub done: &'a HashSet<AnswerId>,
     /// Set when the user stops the work, and when another model fails.
     pub halts: [&'a AtomicBool; 2],
     /// Counts new tokens, for progress.
     pub tokens: &'a AtomicU64,
-    pub found: SyncSender<Found>,
+    pub answers: SyncSender<NewAnswer>,
 }
 
-impl Work<'_> {
+impl Worker<'_> {
     pub fn halted(&self) -> bool {
         self.halts.iter().any(|halt| halt.load(Ordering::Relaxed))
     }
 
-    pub fn place(&self, prompt: &Prompt, sample: u32) -> Place {
-        Place {
+    pub fn place(&self, prompt: &Prompt, sample: u32) -> AnswerId {
+        AnswerId {
             prompt: prompt.index,
             model: self.number,
             sample,
@@ -54,13 +54,13 @@ impl Work<'_> {
     }
 
     pub fn send(&self, prompt: &Prompt, sample: u32, answer: Answer) -> Result<()> {
-        let found = Found {
+        let answer = NewAnswer {
             place: self.place(prompt, sample),
             asked: prompt.hash,
             answer,
         };
         // The receiver is gone once the journal has failed.
-        self.found.send(found).map_err(|_| SynthesisError::Interrupted)
+        self.answers.send(answer).map_err(|_| SynthesisError::Interrupted)
     }
 
     /// A prompt that this model cannot process: recorded as an answer, or an error.
