@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use smollm3_corpus::Tokenizer;
 use smollm3_engine::rewrite;
+use smollm3_files::atomic_folder::refuse_existing;
 use smollm3_inference::check_vocabulary;
 use smollm3_model::hf::Checkpoint;
 use smollm3_model::{ModelConfig, Yarn};
-use smollm3_recipe::PeftConfig;
 
 use crate::adapter::merged;
 use crate::args::ExportArgs;
@@ -17,9 +17,8 @@ use crate::args::ExportArgs;
 /// `smollm3 export`.
 pub fn export(args: &ExportArgs) -> Result<()> {
     let typed = args.checkpoint.model_or_adapter()?;
-    if PeftConfig::is_adapter(typed) && args.out.exists() {
-        bail!("{} exists; use another --out, or remove it", args.out.display());
-    }
+    // Before an adapter is merged, which takes a while.
+    refuse_existing(&args.out)?;
     let merged = merged(typed, &args.out)?;
     let from = merged.as_ref().map_or(typed, |folder| folder.path());
     let checkpoint = Checkpoint::open(from)?;

@@ -114,7 +114,7 @@ fn nothing_is_overwritten_and_nothing_half_written() {
     fs::write(out.join("thesis.tex"), "").unwrap();
     let (done, text) = export(&model("a"), &out, &[]);
     assert!(
-        !done && text.contains("there") && text.contains("--out"),
+        !done && text.contains("there exists; choose another name"),
         "{text}"
     );
     let (done, text) = export(&model("a"), &folder.path().join("short"), &["--context", "8"]);

@@ -1,18 +1,18 @@
 //! A checkpoint's folder written again, in another format or with more tokens.
 
-use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use smollm3_corpus::Tokenizer;
+use smollm3_files::atomic_folder::AtomicFolder;
 use smollm3_files::io;
 use smollm3_hub::{commits_of, write_pins};
 use smollm3_model::hf::{Checkpoint, FileDtype, NamedTensor, TOKENIZER_FILES, Values, save_tensors};
 use smollm3_model::{ModelConfig, Parameters};
 
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 
 /// Files of a folder besides weights, configuration and tokenizer.
 const COMPANIONS: [&str; 2] = ["generation_config.json", "README.md"];
@@ -125,45 +125,19 @@ fn write_folder(
     dtype: FileDtype,
     change: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
-    if out.exists() {
-        let message = format!("{} exists; use another --out, or remove it", out.display());
-        return Err(EngineError::Refused(message));
-    }
-    let draft = draft(out)?;
-    let write = || {
-        fs::create_dir_all(&draft).map_err(io("create", &draft))?;
-        save_tensors(&draft, config, tensors, dtype)?;
-        keep_unknown_keys(&from.join("config.json"), &draft.join("config.json"))?;
-        for name in COMPANIONS.iter().chain(&TOKENIZER_FILES) {
-            let file = from.join(name);
-            if file.is_file() {
-                fs::copy(&file, draft.join(name)).map_err(io("copy", &file))?;
-            }
+    let draft = AtomicFolder::create(out)?;
+    let folder = draft.path();
+    save_tensors(folder, config, tensors, dtype)?;
+    keep_unknown_keys(&from.join("config.json"), &folder.join("config.json"))?;
+    for name in COMPANIONS.iter().chain(&TOKENIZER_FILES) {
+        let file = from.join(name);
+        if file.is_file() {
+            fs::copy(&file, folder.join(name)).map_err(io("copy", &file))?;
         }
-        write_pins(&draft, &commits_of(from)?)?;
-        change(&draft)?;
-        Ok(fs::rename(&draft, out).map_err(io("create", out))?)
-    };
-    let written = write();
-    if written.is_err() {
-        // The first error is the one that matters.
-        let _ = fs::remove_dir_all(&draft);
     }
-    written
-}
-
-/// The folder's temporary name, not in use.
-fn draft(out: &Path) -> Result<PathBuf> {
-    let named = out.file_name();
-    let name = named.ok_or_else(|| EngineError::Refused("--out must end with a name".to_owned()))?;
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(".part");
-    let draft = out.with_file_name(hidden);
-    if draft.exists() {
-        fs::remove_dir_all(&draft).map_err(io("remove", &draft))?;
-    }
-    Ok(draft)
+    write_pins(folder, &commits_of(from)?)?;
+    change(folder)?;
+    Ok(draft.commit()?)
 }
 
 /// Restores keys of `config.json` that this project does not read, and end tokens besides the first.

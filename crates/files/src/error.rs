@@ -15,6 +15,12 @@ pub enum FilesError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// What is to be written exists already.
+    #[error("{} exists; choose another name, or remove it", path.display())]
+    Exists {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// A path without a file name, such as `/` or `..`.
     #[error("`{}` does not name a file", path.display())]
     NoName {

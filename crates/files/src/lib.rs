@@ -1,6 +1,7 @@
 //! Files that survive a kill: written atomically, locked between processes, appended to line by line, hashed.
 //!
 //! * [`atomic_file`]: files that are either complete or absent, and durable once they have their name.
+//! * [`atomic_folder`]: the same for folders.
 //! * [`locked_file`]: files locked by one process, or shared by several.
 //! * [`LineFile`]: JSON lines that a run appends to; a full disk does not end the run.
 //! * [`FileHash`], [`FileHashes`]: length and blake3 of files; an unchanged file is read once.
@@ -9,6 +10,7 @@
 //! This crate knows nothing of recipes, text or tensors.
 
 pub mod atomic_file;
+pub mod atomic_folder;
 mod error;
 mod file_hashes;
 mod folder;

@@ -34,12 +34,6 @@ pub enum GgufError {
         /// The tensor.
         name: String,
     },
-    /// The output exists.
-    #[error("{path} exists; use another --out, or remove it", path = .path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
     /// The file cannot be written.
     #[error(transparent)]
     Files(#[from] smollm3_files::FilesError),

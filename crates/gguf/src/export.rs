@@ -5,6 +5,7 @@ use std::path::Path;
 use smollm3_chat::Template;
 use smollm3_corpus::Tokenizer;
 use smollm3_files::atomic_file::AtomicFile;
+use smollm3_files::atomic_folder::refuse_existing;
 use smollm3_model::ModelConfig;
 use smollm3_model::hf::{Checkpoint, CheckpointError, GenerationConfig, to_f32};
 
@@ -23,11 +24,7 @@ pub fn export(
     out: &Path,
     precision: Precision,
 ) -> Result<()> {
-    let check_absent = || match out.exists() {
-        true => Err(GgufError::Exists { path: out.to_owned() }),
-        false => Ok(()),
-    };
-    check_absent()?;
+    refuse_existing(out)?;
     let unsupported = |problem: String| GgufError::Unsupported {
         folder: folder.to_owned(),
         problem,
@@ -66,7 +63,7 @@ pub fn export(
         file.write(&bytes)?;
         file.write(&vec![0; padding(bytes.len() as u64) as usize])?;
     }
-    check_absent()?;
+    refuse_existing(out)?;
     Ok(file.commit()?)
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use reader::{Gguf, Value};
 use serde_json::{Value as Json, json};
 use smollm3_corpus::Tokenizer;
+use smollm3_files::FilesError;
 use smollm3_gguf::{GgufError, Precision, export};
 use smollm3_model::Yarn;
 use smollm3_model::hf::{Checkpoint, to_f32};
@@ -319,6 +320,9 @@ fn a_file_is_not_overwritten() {
     fs::write(&out, "mine").unwrap();
     let opened = Checkpoint::open(&path).unwrap();
     let error = export(&path, &opened, &opened.config, &out, Precision::F16).unwrap_err();
-    assert!(matches!(error, GgufError::Exists { .. }), "{error}");
+    assert!(
+        matches!(error, GgufError::Files(FilesError::Exists { .. })),
+        "{error}"
+    );
     assert_eq!(fs::read(&out).unwrap(), b"mine");
 }

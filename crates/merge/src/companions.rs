@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use smollm3_files::atomic_folder::AtomicFolder;
 use smollm3_files::io;
 use smollm3_model::hf::{FileDtype, TOKENIZER_FILES};
 
 use crate::coefficients::Coefficients;
-use crate::draft::Draft;
 use crate::parent::Parent;
 use crate::{MergeError, Result, TokenizerFrom};
 
@@ -58,7 +58,7 @@ impl Companions {
     ///
     /// # Errors
     /// A file cannot be read or written.
-    pub fn copy(&self, draft: &Draft, dtype: FileDtype) -> Result<()> {
+    pub fn copy(&self, draft: &AtomicFolder, dtype: FileDtype) -> Result<()> {
         let path = self.configuration.join("config.json");
         let text = fs::read(&path).map_err(io("read", &path))?;
         draft.write("config.json", &with_dtype(&path, text, dtype)?)?;
@@ -93,11 +93,11 @@ fn with_dtype(path: &Path, text: Vec<u8>, dtype: FileDtype) -> Result<Vec<u8>> {
     }
 }
 
-fn copy(from: &Path, name: &str, draft: &Draft) -> Result<()> {
+fn copy(from: &Path, name: &str, draft: &AtomicFolder) -> Result<()> {
     let path = from.join(name);
     if !path.is_file() {
         return Ok(());
     }
     let bytes = fs::read(&path).map_err(io("read", &path))?;
-    draft.write(name, &bytes)
+    Ok(draft.write(name, &bytes)?)
 }

@@ -13,12 +13,6 @@ pub enum MergeError {
     /// A parent's folder does not exist.
     #[error("{}: no such folder", .0.display())]
     ParentMissing(PathBuf),
-    /// The result's folder exists already.
-    #[error("{} exists; name another folder, or remove it", .0.display())]
-    OutputExists(PathBuf),
-    /// The result's path has no last component.
-    #[error("{}: does not name a folder to create", .0.display())]
-    OutputName(PathBuf),
     /// The weight of a parent is NaN, infinite, or infinite as `f32`.
     #[error("{path}: weight {1} is not a finite 32-bit number", path = .0.display())]
     Weight(PathBuf, f64),

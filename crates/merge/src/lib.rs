@@ -37,7 +37,6 @@ mod agreement;
 pub mod arithmetic;
 mod coefficients;
 mod companions;
-mod draft;
 mod error;
 mod fingerprint;
 mod layout;

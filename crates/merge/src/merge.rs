@@ -15,6 +15,7 @@ use std::thread;
 
 use rayon::prelude::*;
 use safetensors::Dtype;
+use smollm3_files::atomic_folder::{AtomicFolder, refuse_existing};
 use smollm3_files::io;
 use smollm3_hub::{Origin, Pins, commits_of, write_pins};
 use smollm3_model::hf::FileDtype;
@@ -22,7 +23,6 @@ use smollm3_model::hf::FileDtype;
 use crate::agreement::{same_architecture, same_vocabulary};
 use crate::coefficients::Coefficients;
 use crate::companions::Companions;
-use crate::draft::Draft;
 use crate::fingerprint::Fingerprint;
 use crate::layout::{Layout, Target};
 use crate::parent::Parent;
@@ -54,9 +54,7 @@ pub fn merge(
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<MergeReport> {
     let weights = Coefficients::new(parents, settings.normalise)?;
-    if out.symlink_metadata().is_ok() {
-        return Err(MergeError::OutputExists(out.to_owned()));
-    }
+    refuse_existing(out)?;
     let opened = parents.iter().map(|(folder, _)| Parent::open(folder));
     let opened = opened.collect::<Result<Vec<_>>>()?;
     let Some((first, others)) = opened.split_first() else {
@@ -80,7 +78,7 @@ pub fn merge(
     // The embedding comes first and is the largest.
     let dtype = formats.clone().next().unwrap_or_default();
 
-    let draft = Draft::create(out)?;
+    let draft = AtomicFolder::create(out)?;
     let job = Job {
         parents: &opened,
         weights: &weights,
@@ -120,7 +118,7 @@ pub fn merge(
     for (folder, _) in parents {
         commits.extend(commits_of(folder)?);
     }
-    write_pins(draft.folder(), &commits)?;
+    write_pins(draft.path(), &commits)?;
     draft.write("README.md", report.model_card(out).as_bytes())?;
     draft.commit()?;
     Ok(report)
@@ -136,9 +134,9 @@ fn kept(format: Option<Dtype>) -> FileDtype {
 }
 
 /// Creates the files of weights at their full length, with their headers.
-fn create(draft: &Draft, layout: &Layout) -> Result<Vec<(PathBuf, File)>> {
+fn create(draft: &AtomicFolder, layout: &Layout) -> Result<Vec<(PathBuf, File)>> {
     let file = |shard: &crate::layout::Shard| {
-        let path = draft.folder().join(&shard.name);
+        let path = draft.path().join(&shard.name);
         let file = File::create(&path).map_err(io("create", &path))?;
         file.set_len(shard.bytes)
             .and_then(|()| write_at(&file, &shard.header, 0))

@@ -225,14 +225,14 @@ fn folders_that_are_there_or_not() {
     fs::write(&taken, "a file").unwrap();
     for out in [&a, &taken] {
         let error = run(&[(a.clone(), 1.0)], &MergeSettings::default(), out).unwrap_err();
-        assert!(matches!(error, MergeError::OutputExists { .. }));
+        assert!(matches!(error, MergeError::Files(FilesError::Exists { .. })));
     }
     let error = run(
         &[(a.clone(), 1.0)],
         &MergeSettings::default(),
         &folder.path().join("none/.."),
     );
-    assert!(matches!(error, Err(MergeError::OutputName { .. })));
+    assert!(matches!(error, Err(MergeError::Files(FilesError::NoName { .. }))));
 
     // What a killed process left is in nobody's way.
     let left = folder.path().join(".out.part");

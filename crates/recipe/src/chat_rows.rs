@@ -8,8 +8,8 @@ use crate::defaults::is_default;
 use crate::error::{Problem, RecipeError, ensure};
 use crate::hub_id::HubId;
 use crate::key_path::KeyPath;
+use crate::keys::FileOr;
 use crate::optimisation::Optimisation;
-use crate::schema::{DurationKeys, FileOr};
 use crate::section::Section;
 use crate::training::{Loss, Training};
 use crate::units::Span;
@@ -115,6 +115,16 @@ pub enum Duration {
     Epochs(f64),
     /// This many steps or tokens.
     Until(Span),
+}
+
+/// The length of a stage on rows. One of the two keys is written.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct DurationKeys {
+    /// The number of passes over all rows, such as 4 or 0.5. Either this or `until` is written.
+    epochs: Option<f64>,
+    /// The length of the stage in steps or, not for pairs, in tokens.
+    until: Option<Span>,
 }
 
 /// The most passes over the data: more would not end, and their steps could not be counted.

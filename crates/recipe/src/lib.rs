@@ -34,6 +34,7 @@ mod flops;
 mod hf_config;
 mod hub_id;
 mod key_path;
+mod keys;
 mod lora;
 mod merging;
 mod mixture;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Problem, ensure};
-use crate::schema::NumberOrFalse;
+use crate::keys::NumberOrFalse;
 
 /// AdamW with decoupled weight decay and a clip of the global gradient norm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::defaults::{whole_number, yes};
 use crate::error::{Problem, RecipeError, ensure};
+use crate::keys::add_sources_file;
 use crate::push::{Push, license};
-use crate::schema::add_sources_file;
 use crate::section::{Section, unknown};
 use crate::start::{PLACES, Start};
 use crate::units::{Bytes, Percent};

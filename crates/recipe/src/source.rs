@@ -1,16 +1,16 @@
 //! Where text comes from: `[source.NAME]`, in the recipe or in a file of sources.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Problem, RecipeError, ensure};
+use crate::keys::with_kinds;
 use crate::push::is_license;
-use crate::schema::add_source_kinds;
 use crate::section::{Section, unknown};
 
 /// One source of documents.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(transform = add_source_kinds)]
+#[schemars(transform = add_kinds)]
 pub struct Source {
     /// Any name; shares and the plan group sources by category.
     pub category: String,
@@ -105,6 +105,12 @@ fn text_column() -> String {
 
 fn train_split() -> String {
     "train".to_owned()
+}
+
+/// Gives `[source.NAME]` the keys of its kinds.
+fn add_kinds(schema: &mut Schema) {
+    let common = schema.clone().to_value();
+    *schema = with_kinds::<SourceKind>(|_| common.clone());
 }
 
 const KINDS: [&str; 7] = [

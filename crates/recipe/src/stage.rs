@@ -5,29 +5,31 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::chat_rows::{ChatRows, Duration};
 use crate::conversations::{Conversations, Reads, check_passages};
 use crate::error::{Problem, RecipeError};
 use crate::fine_tuning::{FineTuning, MID_TRAIN, SFT};
 use crate::key_path::KeyPath;
+use crate::keys::{add_keys, of, remove_key, with_kinds};
 use crate::lora::Lora;
 use crate::merging::Merging;
 use crate::optimisation::{Checkpoints, Optimisation, OptimizerState, Recompute};
+use crate::optimizer::tuned;
 use crate::preference::Preference;
-use crate::schema::add_stage_kinds;
 use crate::section::{Section, unknown};
 use crate::source::Source;
 use crate::start::Start;
 use crate::training::{Loss, Phase, PreparedData, Training};
-use crate::units::ContextLength;
+use crate::units::{ContextLength, Pairs};
 use crate::validation::Validation;
 
 /// One stage of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(transform = add_stage_kinds)]
+#[schemars(transform = add_kinds)]
 pub struct Stage {
     /// Its name, and that of its folder.
     pub name: String,
@@ -81,6 +83,32 @@ pub struct LongContext {
     /// The text.
     #[serde(flatten)]
     pub text: Text,
+}
+
+/// Gives `[[stage]]` the keys of its kinds.
+fn add_kinds(schema: &mut Schema) {
+    let (common, trained) = (schema.clone().to_value(), of::<Optimisation>());
+    *schema = with_kinds::<StageData>(|kind| {
+        let mut trained = trained.clone();
+        let without: &[&str] = match kind {
+            "merge" => return common.clone(),
+            "pretrain" | "long-context" => &["lora", "validation"],
+            "apo" => {
+                trained["properties"]["global_batch"]["title"] = of::<Pairs>()["title"].clone();
+                &["micro_batch", "optimizer_state"]
+            }
+            _ => &[],
+        };
+        for key in without {
+            remove_key(&mut trained, key);
+        }
+        if !matches!(kind, "pretrain" | "long-context") {
+            for (key, value) in tuned() {
+                trained["properties"]["optimizer"]["properties"][key]["default"] = json!(value);
+            }
+        }
+        add_keys(common.clone(), &trained)
+    });
 }
 
 const KINDS: [&str; 6] = ["pretrain", "long-context", "mid-train", "sft", "apo", "merge"];

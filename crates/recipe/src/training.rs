@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Problem, RecipeError, ensure};
 use crate::key_path::KeyPath;
+use crate::keys::FileOr;
 use crate::mixture::Mixture;
 use crate::optimisation::Optimisation;
 use crate::schedule::Schedule;
-use crate::schema::FileOr;
 use crate::units::{Span, Steps};
 
 /// An optimisation with its length, as the training loop runs it. Dereferences to its [`Optimisation`].
