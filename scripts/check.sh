@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What CI checks, in the order in which it is cheapest to find out. `--tch` and `--wgpu` add lints and tests on these backends beside
+# What CI checks, in the order in which it is cheapest to find out. `--tch` and `--wgpu` add tests on these backends to those on
 # flex, where LibTorch (scripts/libtorch.sh) and a Vulkan driver (scripts/vulkan.sh) can be had; where they cannot, that is said
-# and not hidden. There is one build of the tests, with all of them.
+# and not hidden. There is one build of the tests, with all of them. The code for `wgpu` is compiled and linted in any case.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,7 +31,7 @@ done
 step cargo fmt --all --check
 # As users build it.
 step cargo clippy --workspace --all-targets -- -D warnings
-[ "$backends" = flex ] || step cargo clippy --workspace --all-targets --features "$backends" -- -D warnings
+step cargo clippy --workspace --all-targets --features "${backends%,wgpu},wgpu" -- -D warnings
 step cargo test --workspace --features "$backends"
 # The same numbers with every fused operation switched off; that recomputation changes no bit is true of the fused ones
 # only, whose gradients are summed in one order. Not on wgpu, which has none.

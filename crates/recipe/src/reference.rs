@@ -48,7 +48,8 @@ fn add_rows(rows: &mut Vec<Row>, table: &str, schema: &Value, kind: Option<&str>
     // One of the keys of which a table has exactly one.
     let is_choice = properties(schema).count() == 1 && required.len() == 1;
     for (key, value) in properties(schema) {
-        if key == "kind" && kind.is_some() && !table.contains('.') || value["const"].is_string() {
+        // The row of `kind` lists all kinds.
+        if value["const"].is_string() {
             continue;
         }
         let default = match (required.contains(&&Value::from(key.as_str())), &value["default"]) {
@@ -97,7 +98,7 @@ fn add_kinds(rows: &mut Vec<Row>, table: &str, schema: &Value) {
     rows.push(Row {
         table: table.to_owned(),
         text: format!(
-            "| `kind` | {} | required | What it is.{meanings} |",
+            "| `kind` | {} | required | The kind.{meanings} |",
             names.join(", ")
         ),
         kinds: variants().map(name).collect(),

@@ -33,6 +33,7 @@ pub fn head(head: &Head, title: &str) -> String {
     let gigabytes = memory / 1_000_000_000;
     format!(
         r#"# {title}
+# All keys: smollm3 schema --markdown
 
 [run]
 name = "{name}"
