@@ -398,8 +398,9 @@ fn heads_and_documents_of_the_3b_model() {
         let input = |heads: usize| rounded(random([1, seq, heads, DIM], &device));
         let (q, k, v) = (input(HEADS[0]), input(HEADS[1]), input(HEADS[1]));
         let upstream = rounded(random([1, HEADS[0], seq, DIM], &device));
-        let angle = |scale: f64| random([1, 1, seq, DIM / 2], &device).detach().mul_scalar(scale);
-        let (cos, sin) = (angle(1.0).cos(), angle(1.0).sin());
+        // Without gradients: `detach` keeps the wish for one, and a graph that all runs share could be walked only once.
+        let angles = random([1, 1, seq, DIM / 2], &device).set_require_grad(false);
+        let (cos, sin) = (angles.clone().cos(), angles.sin());
         type Rotary = fn(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>;
         let run = |rotary: Rotary, attention: Attention<'_>, dtype: DType| {
             // A graph allows one backward pass, so each run has its own leaves.
