@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What CI checks, in the order in which it is cheapest to find out. `--tch` and `--wgpu` add tests on these backends to those on
 # flex, where LibTorch (scripts/libtorch.sh) and a Vulkan driver (scripts/vulkan.sh) can be had; where they cannot, that is said
-# and not hidden. There is one build of the tests, with all of them. The code for `wgpu` is compiled and linted in any case.
+# and not hidden, and the code for `wgpu` is linted all the same. There is one build of the tests, with all of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

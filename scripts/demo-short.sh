@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo with a few small steps a phase: every part of it runs, nothing is learnt.
+# The demo with a few short steps a phase: every part of it runs, nothing is learnt.
 #
 #   scripts/demo-short.sh [BACKEND [PROGRAM]]     # PROGRAM: a smollm3 that has the backend, else it is built
 set -euo pipefail
@@ -12,29 +12,34 @@ short=(
   --set "run.output=$work/run"
   --set "run.backend=$backend"
   --set "tokenizer.train.bytes=1MB"
+  --set "stage.pretrain.sequence_length=64"
   --set "stage.pretrain.global_batch=4 sequences"
   --set "stage.pretrain.micro_batch=2 sequences"
   --set "stage.pretrain.schedule.warmup=2 steps"
-  --set "stage.pretrain.phase.phase-1.until=4 steps"
-  --set "stage.pretrain.phase.phase-2.until=7 steps"
-  --set "stage.pretrain.phase.phase-3.until=10 steps"
+  --set "stage.pretrain.phase.phase-1.until=2 steps"
+  --set "stage.pretrain.phase.phase-2.until=4 steps"
+  --set "stage.pretrain.phase.phase-3.until=6 steps"
+  --set "stage.long-context-512.sequence_length=128"
   --set "stage.long-context-512.global_batch=2 sequences"
   --set "stage.long-context-512.micro_batch=2 sequences"
   --set "stage.long-context-512.schedule.warmup=1 steps"
-  --set "stage.long-context-512.phase.long-context-512.until=3 steps"
+  --set "stage.long-context-512.phase.long-context-512.until=2 steps"
+  --set "stage.long-context-1024.sequence_length=256"
   --set "stage.long-context-1024.global_batch=1 sequences"
   --set "stage.long-context-1024.micro_batch=1 sequences"
   --set "stage.long-context-1024.schedule.warmup=1 steps"
-  --set "stage.long-context-1024.phase.long-context-1024.until=3 steps"
-  --set "evaluation.exact_match.items=2"
-  --set "stage.mid-train.global_batch=4 sequences"
-  --set "stage.mid-train.micro_batch=4 sequences"
-  --set "stage.mid-train.until=3 steps"
-  --set "stage.sft.global_batch=4 sequences"
-  --set "stage.sft.micro_batch=4 sequences"
-  --set "stage.sft.until=3 steps"
+  --set "stage.long-context-1024.phase.long-context-1024.until=2 steps"
+  --set "evaluation.long_context.lengths=['64', '256']"
+  --set "evaluation.exact_match.items=1"
+  --set "stage.mid-train.global_batch=2 sequences"
+  --set "stage.mid-train.micro_batch=2 sequences"
+  --set "stage.mid-train.until=2 steps"
+  --set "stage.sft.global_batch=2 sequences"
+  --set "stage.sft.micro_batch=2 sequences"
+  --set "stage.sft.until=2 steps"
+  --set "stage.apo.global_batch=2 pairs"
   --set "stage.apo.until=2 steps"
-  --set "stage.apo.global_batch=4 pairs"
+  --set "evaluation.held_out.sequence_length=64"
   --set "evaluation.held_out.rows=1"
   --set "evaluation.preference.items=2"
 )
@@ -45,7 +50,7 @@ smollm3 plan recipes/demo "${short[@]}"
 smollm3 run recipes/demo "${short[@]}"
 # Once more: finds the work done.
 smollm3 run recipes/demo "${short[@]}" > /dev/null
-smollm3 generate "$work/run/long-context-1024/step-00000003" --prompt "Question: What is 2 + 3?" --max-new-tokens 8 --backend "$backend"
+smollm3 generate "$work/run/long-context-1024/step-00000002" --prompt "Question: What is 2 + 3?" --max-new-tokens 8 --backend "$backend"
 echo "What is 2 + 3?" | smollm3 chat "$work/run/merged/step-00000000" --max-new-tokens 8 --backend "$backend"
 # Not through a pipe: `head` may be gone before the last line, which would count as a failure.
 smollm3 data explain recipes/demo "${short[@]}" --stage sft --row 2 > "$work/explained"

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """A fine-tuning step of this project beside TRL's SFTTrainer: same model, same tokenised conversations, same packing.
 
-    pip install torch transformers trl==0.24.0
+    pip install torch transformers trl==0.24.0 peft
     cargo build --release --features tch
     scripts/bench/sft_vs_trl.py --model FOLDER --rows chats.jsonl --precision bf16 --pairs 2
 
 Ours runs a stage of its own and leaves the tokenised conversations, which TRL then packs (best fit decreasing, as ours)
 and trains on with the same masks, batch and optimizer. The two take turns; the ratio is of tokens a second, padding not
-counted. TRL masks documents by their positions, through SDPA.
+counted. TRL masks documents by their positions, through SDPA. With `--lora RANK` both train adapters of that rank on all
+linear layers but the last.
 """
 import argparse
 import json
@@ -21,6 +22,7 @@ import time
 import numpy
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -38,6 +40,7 @@ until = "{steps} steps"
 template = "chatml-masked"
 optimizer = {{ learning_rate = 1e-5 }}
 schedule = {{ kind = "constant" }}
+{lora}
 data = [{{ name = "rows", paths = ["{rows}"] }}]
 """
 
@@ -51,6 +54,7 @@ def arguments():
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--lora", type=int, metavar="RANK")
     parser.add_argument("--backend", default="tch")
     parser.add_argument("--binary", default="target/release/smollm3")
     return parser.parse_args()
@@ -58,10 +62,11 @@ def arguments():
 
 def ours(args, folder):
     recipe = os.path.join(folder, "recipe.toml")
+    lora = f"lora = {{ rank = {args.lora}, alpha = {2 * args.lora} }}" if args.lora else ""
     with open(recipe, "w") as file:
         file.write(RECIPE.format(out=os.path.join(folder, "out"), model=os.path.abspath(args.model),
                                  rows=os.path.abspath(args.rows), length=args.length, batch=args.batch,
-                                 steps=args.steps, backend=args.backend, precision=args.precision))
+                                 lora=lora, steps=args.steps, backend=args.backend, precision=args.precision))
     subprocess.run([args.binary, "run", recipe], check=True, capture_output=True)
     stage = os.path.join(folder, "out", "sft")
     with open(os.path.join(stage, "ledger.json")) as file:
@@ -105,7 +110,8 @@ def theirs(args, data, folder):
                          max_steps=args.steps, learning_rate=1e-5, lr_scheduler_type="constant", max_grad_norm=0.2,
                          optim="adamw_torch_fused", bf16=args.precision == "bf16", gradient_checkpointing=False,
                          use_cpu=True, report_to=[], save_strategy="no", logging_steps=1, seed=1)
-    trainer = SFTTrainer(model=model, args=settings, train_dataset=data, callbacks=[clock],
+    lora = LoraConfig(r=args.lora, lora_alpha=2 * args.lora, target_modules="all-linear") if args.lora else None
+    trainer = SFTTrainer(model=model, args=settings, train_dataset=data, callbacks=[clock], peft_config=lora,
                          processing_class=AutoTokenizer.from_pretrained(args.model))
     lengths = [len(row) for row in trainer.train_dataset["input_ids"]]
     trainer.train()
@@ -123,7 +129,7 @@ def main():
         ratios.append(mine / peer)
         print(f"pair {pair + 1}: ours {mine:.0f} tokens/s, TRL {peer:.0f}: {ratios[-1]:.2f}", file=sys.stderr)
     print(json.dumps({"model": args.model, "length": args.length, "batch": args.batch, "precision": args.precision,
-                      "torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count(),
+                      "lora": args.lora, "torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count(),
                       "ratio": statistics.median(ratios), "ours": mine, "theirs": peer}, indent=2))
 
 

@@ -41,13 +41,18 @@ def run_datatrove(tokenizer: str, folder: str, output: str, workers: int) -> Non
     ).run()
 
 
-def timed(command: list[str], environment: dict[str, str]) -> float:
-    started = time.perf_counter()
-    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    seconds = time.perf_counter() - started
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} failed:\n{done.stderr}")
-    return seconds
+def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Seconds, and the peak memory in megabytes of the largest process."""
+    with tempfile.TemporaryFile("w+") as errors:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            errors.seek(0)
+            sys.exit(f"{command[0]} failed:\n{errors.read()}")
+    return seconds, usage.ru_maxrss * 1024 / 1e6
 
 
 def contents(folder: Path, suffix: str) -> list[bytes]:
@@ -98,16 +103,19 @@ def main() -> None:
     for path in Path(arguments.folder).glob("*.jsonl"):
         with path.open(encoding="utf-8") as lines:
             megabytes += sum(len(json.loads(line)["text"].encode()) for line in lines) / 1e6
+    ours_best, theirs_best = min(ours)[0], min(theirs)[0]
     print(
         json.dumps(
             {
                 "text_megabytes": round(megabytes, 2),
                 "cores": os.cpu_count(),
-                "ours_seconds": [round(seconds, 2) for seconds in ours],
-                "datatrove_seconds": [round(seconds, 2) for seconds in theirs],
-                "ours_megabytes_per_second": round(megabytes / min(ours), 2),
-                "datatrove_megabytes_per_second": round(megabytes / min(theirs), 2),
-                "times_faster": round(min(theirs) / min(ours), 2),
+                "ours_seconds": [round(seconds, 2) for seconds, _ in ours],
+                "datatrove_seconds": [round(seconds, 2) for seconds, _ in theirs],
+                "ours_megabytes_per_second": round(megabytes / ours_best, 2),
+                "datatrove_megabytes_per_second": round(megabytes / theirs_best, 2),
+                "times_faster": round(theirs_best / ours_best, 2),
+                "ours_peak_megabytes": round(max(peak for _, peak in ours)),
+                "datatrove_peak_megabytes_of_a_process": round(max(peak for _, peak in theirs)),
                 "same": same,
             },
             indent=1,

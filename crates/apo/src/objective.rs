@@ -9,7 +9,9 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use smollm3_engine::{Objective, ObjectiveLoss, Result, RowOrigin};
-use smollm3_kernels::{Documents, DocumentsError, Targets, linear_cross_entropy, read_back, total, upload};
+use smollm3_kernels::{
+    Documents, DocumentsError, LossSum, Targets, linear_cross_entropy, read_back, total, upload,
+};
 use smollm3_model::SmolLm3;
 use smollm3_recipe::PreferenceLoss;
 
@@ -62,9 +64,7 @@ impl PairBatch {
 
     /// Log-probabilities of each pair's answers, in nats.
     fn log_probs(&self, hidden: &Tensor<3>, head: &Tensor<2>) -> Vec<[f64; 2]> {
-        let hidden = flat(hidden.clone().detach());
-        let losses = linear_cross_entropy(hidden, head.clone().detach(), &self.targets).losses;
-        let losses = read_back(losses);
+        let losses = read_back(loss_without_graph(hidden, head, &self.targets).losses);
         let answer = |positions: &Range<usize>| {
             let losses = losses.get(positions.clone()).unwrap_or_default();
             -losses.iter().map(|loss| f64::from(*loss)).sum::<f64>()
@@ -74,6 +74,13 @@ impl PairBatch {
             .map(|pair| [0, 1].map(|side| answer(&pair.answers[side])))
             .collect()
     }
+}
+
+/// The loss as a value. A head that wants a gradient would have it computed with the loss, although nobody asks for it.
+fn loss_without_graph(hidden: &Tensor<3>, head: &Tensor<2>, targets: &Targets) -> LossSum {
+    // `detach` of a parameter leaves it one.
+    let head = head.clone().set_require_grad(false);
+    linear_cross_entropy(flat(hidden.clone().detach()), head, targets)
 }
 
 fn flat(hidden: Tensor<3>) -> Tensor<2> {
@@ -192,5 +199,23 @@ impl Objective for Preferred {
             losses,
             observed: observed.to_vec(),
         }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_probabilities_ask_for_no_gradient() {
+        let device = Device::flex().autodiff();
+        let head = Tensor::<2>::from_floats([[0.5, 1.0], [2.0, -1.0], [0.0, 3.0]], &device).require_grad();
+        let hidden = Tensor::<3>::from_floats([[[1.0, 2.0], [3.0, 4.0]]], &device).require_grad();
+        let targets = Targets::new(&[Some(2), None], &device);
+        let with_graph = linear_cross_entropy(flat(hidden.clone()), head.clone(), &targets);
+        let without = loss_without_graph(&hidden, &head, &targets);
+        assert_eq!(read_back(without.losses), read_back(with_graph.losses));
+        assert!(head.grad(&with_graph.sum.backward()).is_some());
+        assert!(head.grad(&without.sum.backward()).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Generated pairs about sums, for demonstrations: the right answer is preferred to a wrong one, an equation to the bare
+//! Generated pairs about sums, for demonstrations: the right number is preferred to a wrong one, or the equation to the bare
 //! number.
 
 use rand::{RngExt, SeedableRng};
@@ -6,26 +6,17 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use smollm3_recipe::SumAnswers;
 
-use crate::sums::{sum, sum_conversation};
+use crate::sums::{Problem, sum, sum_conversation};
 
-/// Pair `index` of a seed. The wrong answer is the right one but for a mistake in a digit; with `think` the thoughts before
-/// it are right, as they are where a model slips at the end. Where equations are preferred, every other pair has the right
-/// number in the wrong one's place.
+/// Pair `index` of a seed. With `think`, the thoughts before both answers are right, as they are where a model slips at the
+/// end.
 pub fn sum_pair(seed: u64, index: u64, think: bool, answers: SumAnswers) -> Value {
     let right = sum(seed, index);
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
-    rng.set_stream(index);
-    let mut digits = right.answer.clone().into_bytes();
-    let at = rng.random_range(0..digits.len());
-    let other = rng.random_range(1..10u8);
-    digits[at] = b'0' + (digits[at] - b'0' + other) % 10;
-    let mut wrong = right.clone();
-    wrong.answer = digits.iter().map(|digit| char::from(*digit)).collect();
     let equation = answers != SumAnswers::Number;
     let chosen = sum_conversation(&right, think, equation);
-    let rejected = match equation && index.is_multiple_of(2) {
+    let rejected = match equation {
         true => sum_conversation(&right, think, false),
-        false => sum_conversation(&wrong, think, equation),
+        false => sum_conversation(&with_a_wrong_digit(right, seed, index), think, false),
     };
     json!({
         "prompt": chosen.messages[..1],
@@ -33,6 +24,20 @@ pub fn sum_pair(seed: u64, index: u64, think: bool, answers: SumAnswers) -> Valu
         "rejected": rejected.messages[1..],
         "chat_template_kwargs": chosen.template_kwargs,
     })
+}
+
+/// The same problem; one digit of its answer is another.
+fn with_a_wrong_digit(problem: Problem, seed: u64, index: u64) -> Problem {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
+    rng.set_stream(index);
+    let mut digits = problem.answer.into_bytes();
+    let at = rng.random_range(0..digits.len());
+    let other = rng.random_range(1..10u8);
+    digits[at] = b'0' + (digits[at] - b'0' + other) % 10;
+    Problem {
+        answer: digits.iter().map(|digit| char::from(*digit)).collect(),
+        ..problem
+    }
 }
 
 #[cfg(test)]
@@ -64,10 +69,7 @@ mod tests {
 
             let pair = sum_pair(9, index, think, SumAnswers::Equation);
             assert_eq!(answer(&pair, "chosen"), equation);
-            match index % 2 {
-                0 => assert_eq!(answer(&pair, "rejected"), right.answer),
-                _ => assert_eq!(answer(&pair, "rejected"), format!("{} = {rejected}", right.terms)),
-            }
+            assert_eq!(answer(&pair, "rejected"), right.answer);
         }
     }
 }

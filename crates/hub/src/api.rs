@@ -57,7 +57,9 @@ impl From<Trouble> for HubError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Refused(error) => error,
-            Trouble::Fault(Fault::Lasting(problem) | Fault::Passing(problem, _)) => Self::Request(problem),
+            Trouble::Fault(
+                Fault::Lasting(problem) | Fault::Passing(problem, _) | Fault::Unreachable(problem),
+            ) => Self::Request(problem),
         }
     }
 }
@@ -141,7 +143,26 @@ impl<'a> Api<'a> {
         what: &str,
         ask: impl Fn() -> F,
     ) -> Result<T> {
-        let mut attempts = Attempts::new(self.remote.policy());
+        self.attempted(Attempts::new(self.remote.policy()), what, ask)
+            .await
+    }
+
+    /// As [`retried`](Self::retried), for the first question of a transfer: soon given up where no connection can be made.
+    pub(crate) async fn asked_first<T, F: Future<Output = Asked<T>>>(
+        &self,
+        what: &str,
+        ask: impl Fn() -> F,
+    ) -> Result<T> {
+        self.attempted(Attempts::first(self.remote.policy()), what, ask)
+            .await
+    }
+
+    async fn attempted<T, F: Future<Output = Asked<T>>>(
+        &self,
+        mut attempts: Attempts<'_>,
+        what: &str,
+        ask: impl Fn() -> F,
+    ) -> Result<T> {
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
@@ -167,7 +188,7 @@ impl<'a> Api<'a> {
     /// The commit of a revision, and its files.
     pub(crate) async fn listing(&self, revision: &str) -> Result<Listing> {
         let what = format!("ask {} about {}", self.base(), self.repository);
-        self.retried(&what, || self.ask_listing(revision)).await
+        self.asked_first(&what, || self.ask_listing(revision)).await
     }
 
     /// As [`listing`](Self::listing), in one short attempt, for when the cache can answer too.

@@ -92,7 +92,7 @@ pub enum SumAnswers {
     /// `83`. In pairs, the right number is preferred to a wrong one.
     #[default]
     Number,
-    /// `47 + 36 = 83`. In pairs, the right equation is preferred to the bare number and to a wrong equation, alternately.
+    /// `47 + 36 = 83`. In pairs, the equation is preferred to the bare number.
     Equation,
     /// Alternately one and the other.
     Mixed,

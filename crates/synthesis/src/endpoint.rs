@@ -173,6 +173,7 @@ impl Endpoint {
                 Fault::Prompt(message) => return worker.refused(prompt, self.without_key(message)),
                 Fault::Request(remote::Fault::Lasting(message)) => return Err(self.failed(message)),
                 Fault::Request(remote::Fault::Passing(message, wait)) => (message, wait),
+                Fault::Request(remote::Fault::Unreachable(message)) => (message, None),
             };
             failures += 1;
             if failures >= self.patience.retry.attempts {

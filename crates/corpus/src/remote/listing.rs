@@ -64,7 +64,7 @@ impl RemoteClient {
         };
 
         let listed = self.block_on(async {
-            let mut attempts = Attempts::new(&self.inner.policy);
+            let mut attempts = Attempts::first(&self.inner.policy);
             loop {
                 let listed = match location {
                     Location::Local(_) => Ok(Vec::new()),

@@ -2,7 +2,8 @@
 //!
 //! Stalls, dropped connections and the statuses 408, 429 and 5xx are retried; a wrong address or missing rights are not. The
 //! wait doubles from half a second to half a minute, with jitter so that many ranks do not retry together. Only consecutive
-//! attempts without progress count: a slow link that keeps delivering is not given up.
+//! attempts without progress count: a slow link that keeps delivering is not given up. The first question to a server is given
+//! up soon if no connection can be made: then this machine is most likely offline, and a person waits.
 
 use std::time::Duration;
 
@@ -55,16 +56,20 @@ pub enum Fault {
     Lasting(String),
     /// Retrying may help; with the wait that the server asked for.
     Passing(String, Option<Duration>),
+    /// No connection could be made; retrying may help.
+    Unreachable(String),
 }
 
 impl From<reqwest::Error> for Fault {
     fn from(error: reqwest::Error) -> Self {
         let lasting = error.is_builder() || error.is_redirect();
+        let unreachable = error.is_connect();
         // The address is in the surrounding message already, and may contain a signature.
         let message = with_causes(&error.without_url());
-        match lasting {
-            true => Fault::Lasting(message),
-            false => Fault::Passing(message, None),
+        match (lasting, unreachable) {
+            (true, _) => Fault::Lasting(message),
+            (false, true) => Fault::Unreachable(message),
+            (false, false) => Fault::Passing(message, None),
         }
     }
 }
@@ -116,12 +121,29 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 pub struct Attempts<'a> {
     policy: &'a RetryPolicy,
     failures: u32,
+    /// How many may fail without a connection.
+    unreachable: u32,
 }
+
+/// Attempts at a connection for the first question: some two seconds.
+const FIRST_CONNECTIONS: u32 = 3;
 
 impl<'a> Attempts<'a> {
     /// No failures yet.
     pub fn new(policy: &'a RetryPolicy) -> Self {
-        Attempts { policy, failures: 0 }
+        Attempts {
+            policy,
+            failures: 0,
+            unreachable: policy.attempts,
+        }
+    }
+
+    /// No failures yet, of the first question to a server.
+    pub fn first(policy: &'a RetryPolicy) -> Self {
+        Attempts {
+            unreachable: policy.attempts.min(FIRST_CONNECTIONS),
+            ..Self::new(policy)
+        }
     }
 
     /// Resets the count after progress.
@@ -134,12 +156,13 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// The fault is lasting, or there were too many consecutive ones.
     pub async fn after(&mut self, what: &str, fault: Fault) -> Result<(), String> {
-        let (message, asked) = match fault {
+        let (message, asked, most) = match fault {
             Fault::Lasting(message) => return Err(format!("{what}: {message}")),
-            Fault::Passing(message, asked) => (message, asked),
+            Fault::Passing(message, asked) => (message, asked, self.policy.attempts),
+            Fault::Unreachable(message) => (message, None, self.unreachable),
         };
         self.failures += 1;
-        if self.failures >= self.policy.attempts {
+        if self.failures >= most {
             let failures = self.failures;
             return Err(format!(
                 "{what}: {message}; given up after {failures} attempts in a row"
@@ -155,6 +178,38 @@ impl<'a> Attempts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_first_question_without_a_connection_is_given_up_soon() {
+        let policy = RetryPolicy {
+            first_wait: Duration::from_micros(1),
+            ..RetryPolicy::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let until_given_up = |mut attempts: Attempts<'_>, fault: fn(String) -> Fault| {
+            let mut failures = 1;
+            while runtime
+                .block_on(attempts.after("ask", fault("no".to_owned())))
+                .is_ok()
+            {
+                failures += 1;
+            }
+            failures
+        };
+        let passing = |message| Fault::Passing(message, None);
+        assert_eq!(until_given_up(Attempts::first(&policy), Fault::Unreachable), 3);
+        assert_eq!(until_given_up(Attempts::first(&policy), passing), 8);
+        assert_eq!(until_given_up(Attempts::new(&policy), Fault::Unreachable), 8);
+        // A server that is asked once is asked once.
+        let once = RetryPolicy {
+            attempts: 1,
+            ..policy
+        };
+        assert_eq!(until_given_up(Attempts::first(&once), Fault::Unreachable), 1);
+    }
 
     #[test]
     fn waits_double_up_to_the_longest_and_heed_the_server() {

@@ -137,7 +137,7 @@ impl Hub {
         let writer = self.writer(to)?;
         let api = self.api(&to.repository);
         let what = format!("upload to {}", to.repository);
-        let asked = api.retried(&what, || requests::ensure_repository(&api, &writer, private));
+        let asked = api.asked_first(&what, || requests::ensure_repository(&api, &writer, private));
         self.remote().block_on(while_wanted(asked, go_on))
     }
 
