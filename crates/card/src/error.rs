@@ -14,6 +14,12 @@ pub enum CardError {
     /// Its architecture is not supported.
     #[error(transparent)]
     Architecture(#[from] smollm3_recipe::ModelConfigError),
+    /// An adapter, of which nothing else is on record.
+    #[error(
+        "{path}: this adapter is not in a checkpoint of a run, so there is nothing to make a card of; write a README.md there",
+        path = .0.display()
+    )]
+    Adapter(PathBuf),
     /// The run's records cannot be read.
     #[error(transparent)]
     Record(#[from] smollm3_records::RecordError),

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use smollm3_hub::{Pins, commits_of};
-use smollm3_recipe::{HubId, ModelConfig, ModelType};
+use smollm3_hub::{HubError, Pins, checkpoint_above, commits_of};
+use smollm3_recipe::{HubId, ModelConfig, ModelType, PeftConfig};
 use smollm3_records::checkpoint::{Progress, STATE, read_state};
 use smollm3_records::{Evaluation, RECIPE, Record, StageInfo, WRITTEN_RECIPE, read_evaluation, read_stage};
 use toml::Table;
 
 use crate::About;
-use crate::error::{Result, unreadable};
+use crate::error::{CardError, Result, unreadable};
 
 /// Bytes to read at the end of `metrics.jsonl`: thousands of steps, of files that can have gigabytes.
 const TAIL: u64 = 4 << 20;
@@ -56,6 +56,8 @@ pub(crate) struct MergedParent {
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) config: ModelConfig,
+    /// If the card is of the adapter alone.
+    pub(crate) adapter: Option<PeftConfig>,
     pub(crate) has_template: bool,
     pub(crate) pins: Pins,
     pub(crate) merge: Option<Merge>,
@@ -76,13 +78,24 @@ pub(crate) fn run_of(checkpoint: &Path) -> Option<PathBuf> {
     is_run.then(|| run.to_owned())
 }
 
+/// The folder that has a checkpoint's configuration and state: of an adapter, the one above.
+pub(crate) fn checkpoint_of(folder: &Path) -> Result<PathBuf> {
+    match PeftConfig::is_adapter(folder) {
+        false => Ok(folder.to_owned()),
+        true => checkpoint_above(folder).ok_or_else(|| CardError::Adapter(folder.to_owned())),
+    }
+}
+
 impl Facts {
     pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let adapter = PeftConfig::is_adapter(folder).then(|| PeftConfig::read(folder));
+        let folder = &checkpoint_of(folder)?;
         let config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
         let tokenizer: Option<Value> = json(&folder.join("tokenizer_config.json"))?;
         let in_config = tokenizer.is_some_and(|config| config.get("chat_template").is_some());
         let mut facts = Self {
             config,
+            adapter: adapter.transpose().map_err(HubError::from)?,
             has_template: in_config || folder.join("chat_template.jinja").is_file(),
             pins: commits_of(folder)?,
             merge: json(&folder.join("merge.json"))?,
@@ -115,6 +128,10 @@ impl Facts {
 
     /// Models of the Hub that it was made from.
     pub(crate) fn bases(&self) -> BTreeSet<String> {
+        if let Some(adapter) = &self.adapter {
+            let id = adapter.base.as_deref().and_then(HubId::parse);
+            return id.map(|id| id.repository).into_iter().collect();
+        }
         let pinned = || self.pins.keys().filter_map(|pin| pin.split('@').next());
         let named = self.starts().into_iter().filter_map(|text| HubId::parse(&text));
         let mut bases: BTreeSet<String> = named
@@ -159,8 +176,18 @@ impl Facts {
             ModelType::SmolLM3 => "SmolLM3",
             ModelType::Llama => "Llama",
         };
+        let what = match &self.adapter {
+            Some(adapter) => format!(
+                "A LoRA adapter of rank {} (alpha {}{}) for {}, a decoder",
+                adapter.rank,
+                adapter.alpha,
+                if adapter.rslora { ", rank-stabilised" } else { "" },
+                adapter.base.as_deref().unwrap_or("its base")
+            ),
+            None => "A decoder".to_owned(),
+        };
         let mut text = format!(
-            "# {title}\n\nA decoder of {kind}'s architecture with {} parameters: {} layers of width {}, {} attention heads \
+            "# {title}\n\n{what} of {kind}'s architecture with {} parameters: {} layers of width {}, {} attention heads \
              over {} key-value heads, {} entries in the vocabulary, a context of {} tokens.",
             count(config.parameters()),
             config.num_hidden_layers,

@@ -10,16 +10,24 @@ pub(crate) fn front_matter(facts: &Facts, about: &About<'_>) -> String {
     if let Some(license) = about.license.or(facts.of_run("license")) {
         yaml.push_str(&format!("license: {}\n", quoted(license)));
     }
-    yaml.push_str("library_name: transformers\npipeline_tag: text-generation\n");
+    let library = facts.adapter.as_ref().map_or("transformers", |_| "peft");
+    yaml.push_str(&format!(
+        "library_name: {library}\npipeline_tag: text-generation\n"
+    ));
     let bases = facts.bases();
     list(&mut yaml, "base_model", bases.iter());
     if !bases.is_empty() {
-        let relation = facts.merge.as_ref().map_or("finetune", |_| "merge");
+        let relation = match (&facts.adapter, &facts.merge) {
+            (Some(_), _) => "adapter",
+            (None, Some(_)) => "merge",
+            (None, None) => "finetune",
+        };
         yaml.push_str(&format!("base_model_relation: {relation}\n"));
     }
     list(&mut yaml, "datasets", datasets(facts).iter());
     let tags = ["smollm3"]
         .into_iter()
+        .chain(facts.adapter.as_ref().map(|_| "lora"))
         .chain(facts.merge.as_ref().map(|_| "merge"));
     list(&mut yaml, "tags", tags);
     yaml + "---\n"

@@ -53,7 +53,7 @@ pub struct About<'a> {
     pub license: Option<&'a str>,
 }
 
-/// The model card of the checkpoint in `folder`.
+/// The model card of the checkpoint or adapter in `folder`.
 ///
 /// # Errors
 /// The folder is no checkpoint, or what it or its run has on record cannot be read.
@@ -69,7 +69,7 @@ pub fn card(folder: &Path, about: &About<'_>) -> Result<String> {
     Ok(card)
 }
 
-/// All files of the checkpoint in `folder` for the Hub: those of the model, the card (the folder's own if it was written by
+/// All files of the checkpoint or adapter in `folder` for the Hub: those of the model, the card (the folder's own if it was written by
 /// hand) and the recipe of its run.
 ///
 /// # Errors
@@ -92,7 +92,8 @@ pub fn publication(folder: &Path, about: &About<'_>) -> Result<Vec<UploadFile>> 
         content,
     };
     files.push(file(README, content));
-    if let Some(run) = facts::run_of(folder)
+    if let Ok(checkpoint) = facts::checkpoint_of(folder)
+        && let Some(run) = facts::run_of(&checkpoint)
         && let Some(text) = recipe_for_others(&run.join(WRITTEN_RECIPE))?
     {
         files.push(file(WRITTEN_RECIPE, Content::Text(text)));

@@ -267,6 +267,56 @@ fn somebodys_own_card_stays() {
 }
 
 #[test]
+fn an_adapter_has_the_card_of_its_checkpoint_and_names_its_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let step = run(folder.path());
+    let adapter = step.join("adapter");
+    let config = r#"{"peft_type": "LORA", "base_model_name_or_path": "HuggingFaceTB/SmolLM3-3B", "r": 12, "lora_alpha": 24}"#;
+    write(&adapter.join("adapter_config.json"), config);
+    write(&adapter.join("adapter_model.safetensors"), "");
+    let about = About {
+        repository: Some("owner/sums-lora"),
+        ..About::default()
+    };
+    let text = card(&adapter, &about).unwrap();
+    let front = "---\nlicense: apache-2.0\nlibrary_name: peft\npipeline_tag: text-generation\nbase_model:\n- \
+                 HuggingFaceTB/SmolLM3-3B\nbase_model_relation: adapter\n";
+    assert!(text.starts_with(front), "{text}");
+    for part in [
+        "# sums-lora\n\nA LoRA adapter of rank 12 (alpha 24) for HuggingFaceTB/SmolLM3-3B, a decoder of SmolLM3's architecture",
+        "- lora\n",
+        "AutoPeftModelForCausalLM.from_pretrained(\"owner/sums-lora\")",
+        "vllm serve HuggingFaceTB/SmolLM3-3B --enable-lora --max-lora-rank 16 --lora-modules adapter=owner/sums-lora",
+        "| sft | sft | more | 100 |",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let names: Vec<String> = publication(&adapter, &about)
+        .unwrap()
+        .into_iter()
+        .map(|file| file.name)
+        .collect();
+    for name in [
+        "adapter_model.safetensors",
+        "tokenizer.json",
+        "README.md",
+        "recipe.toml",
+    ] {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+    assert!(!names.iter().any(|name| name == "model.safetensors"));
+
+    // Outside a run there is nothing to make a card of, but its own can be uploaded.
+    let alone = folder.path().join("alone");
+    write(&alone.join("adapter_config.json"), config);
+    write(&alone.join("adapter_model.safetensors"), "");
+    let error = publication(&alone, &about).unwrap_err().to_string();
+    assert!(error.contains("write a README.md there"), "{error}");
+    write(&alone.join("README.md"), "Mine");
+    assert_eq!(publication(&alone, &about).unwrap().len(), 3);
+}
+
+#[test]
 fn damaged_records_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let step = run(folder.path());

@@ -20,7 +20,7 @@ use crate::progress::style;
 pub fn upload(args: &UploadArgs) -> Result<()> {
     let to = destination(&args.repository, &args.revision)?;
     check_license(args.license.as_deref())?;
-    let folder = args.checkpoint.folder()?;
+    let folder = args.checkpoint.model_or_adapter()?;
     let about = About {
         repository: Some(&to.repository),
         revision: Some(&to.revision),
@@ -87,7 +87,7 @@ pub fn print_card(args: &CardArgs) -> Result<()> {
         license: args.license.as_deref(),
         ..About::default()
     };
-    print!("{}", card(args.checkpoint.folder()?, &about)?);
+    print!("{}", card(args.checkpoint.model_or_adapter()?, &about)?);
     Ok(())
 }
 

@@ -93,7 +93,7 @@ impl RowEncoder for ConversationEncoder {
             json!(sum_conversation(
                 &problem,
                 sums.think,
-                sums.answers.is_equation(index)
+                sums.answers.is_sentence(index)
             ))
         }
     }

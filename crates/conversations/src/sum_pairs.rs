@@ -1,4 +1,4 @@
-//! Generated pairs about sums, for demonstrations: the right number is preferred to a wrong one, or the equation to the bare
+//! Generated pairs about sums, for demonstrations: the right number is preferred to a wrong one, or a sentence to the bare
 //! number.
 
 use rand::{RngExt, SeedableRng};
@@ -12,9 +12,9 @@ use crate::sums::{Problem, sum, sum_conversation};
 /// end.
 pub fn sum_pair(seed: u64, index: u64, think: bool, answers: SumAnswers) -> Value {
     let right = sum(seed, index);
-    let equation = answers != SumAnswers::Number;
-    let chosen = sum_conversation(&right, think, equation);
-    let rejected = match equation {
+    let sentence = answers != SumAnswers::Number;
+    let chosen = sum_conversation(&right, think, sentence);
+    let rejected = match sentence {
         true => sum_conversation(&right, think, false),
         false => sum_conversation(&with_a_wrong_digit(right, seed, index), think, false),
     };
@@ -54,7 +54,6 @@ mod tests {
     fn what_is_preferred_is_right_and_put_as_asked() {
         for (index, think) in (0..200).zip([true, false].into_iter().cycle()) {
             let right = sum(9, index);
-            let equation = format!("{} = {}", right.terms, right.answer);
             let pair = sum_pair(9, index, think, SumAnswers::Number);
             let rejected = answer(&pair, "rejected");
             assert_eq!(answer(&pair, "chosen"), right.answer);
@@ -67,8 +66,8 @@ mod tests {
                 think
             );
 
-            let pair = sum_pair(9, index, think, SumAnswers::Equation);
-            assert_eq!(answer(&pair, "chosen"), equation);
+            let pair = sum_pair(9, index, think, SumAnswers::Sentence);
+            assert_eq!(answer(&pair, "chosen"), right.sentence());
             assert_eq!(answer(&pair, "rejected"), right.answer);
         }
     }

@@ -15,10 +15,15 @@ pub struct Problem {
     pub question: String,
     /// The text before the answer in `/think` mode.
     pub thought: String,
-    /// The sum as it is asked for, `47 + 36`.
-    pub terms: String,
     /// The answer.
     pub answer: String,
+}
+
+impl Problem {
+    /// The answer in a sentence.
+    pub fn sentence(&self) -> String {
+        format!("The sum is {}.", self.answer)
+    }
 }
 
 /// Problem `index` of a seed: two numbers below 100, added column by column.
@@ -39,21 +44,19 @@ pub fn sum(seed: u64, index: u64) -> Problem {
             a / 10,
             b / 10
         ),
-        terms: format!("{a} + {b}"),
         answer: (a + b).to_string(),
     }
 }
 
-/// The conversation about it; the answer is an equation or the bare number.
-pub fn sum_conversation(problem: &Problem, think: bool, equation: bool) -> Conversation {
+/// The conversation about it; the answer is a sentence or the bare number.
+pub fn sum_conversation(problem: &Problem, think: bool, sentence: bool) -> Conversation {
     let Problem {
         question,
         thought,
-        terms,
         answer,
     } = problem;
-    let answer = match equation {
-        true => format!("{terms} = {answer}"),
+    let answer = match sentence {
+        true => problem.sentence(),
         false => answer.clone(),
     };
     let said = match think {

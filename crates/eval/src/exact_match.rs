@@ -1,4 +1,4 @@
-//! Questions about sums in `/think` and in `/no_think` mode: the text after the thinking must be the right number or equation.
+//! Questions about sums in `/think` and in `/no_think` mode: the text after the thinking must be the right number or say it in a sentence.
 
 use std::ops::ControlFlow;
 
@@ -62,7 +62,7 @@ pub fn exact_match(
 
 fn is_right(problem: &Problem, answer: &str) -> bool {
     let answer = answer.trim();
-    answer == problem.answer || answer == format!("{} = {}", problem.terms, problem.answer)
+    answer == problem.answer || answer == problem.sentence()
 }
 
 fn prompt(tokenizer: &Tokenizer, template: &Template, question: &str, think: bool) -> Result<Vec<u32>> {
@@ -75,22 +75,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_and_its_equation_are_right() {
+    fn the_number_and_its_sentence_are_right() {
         let problem = Problem {
             question: "What is 47 + 36?".to_owned(),
             thought: String::new(),
-            terms: "47 + 36".to_owned(),
             answer: "83".to_owned(),
         };
         for (answer, right) in [
             ("83", true),
             ("\n83 ", true),
-            ("47 + 36 = 83", true),
-            ("36 + 47 = 83", false),
-            ("47 + 36 = 84", false),
-            ("47 + 36 83", false),
+            ("The sum is 83.", true),
+            ("The sum is 83", false),
+            ("The sum is 84.", false),
+            ("The sum is 183.", false),
             ("183", false),
-            ("83 = 83", false),
+            ("83 83", false),
             ("", false),
         ] {
             assert_eq!(is_right(&problem, answer), right, "{answer}");

@@ -92,18 +92,18 @@ pub enum SumAnswers {
     /// `83`. In pairs, the right number is preferred to a wrong one.
     #[default]
     Number,
-    /// `47 + 36 = 83`. In pairs, the equation is preferred to the bare number.
-    Equation,
+    /// `The sum is 83.` In pairs, it is preferred to the bare number.
+    Sentence,
     /// Alternately one and the other.
     Mixed,
 }
 
 impl SumAnswers {
-    /// Whether conversation `index` states an equation.
-    pub fn is_equation(self, index: u64) -> bool {
+    /// Whether conversation `index` answers in a sentence.
+    pub fn is_sentence(self, index: u64) -> bool {
         match self {
             Self::Number => false,
-            Self::Equation => true,
+            Self::Sentence => true,
             Self::Mixed => !index.is_multiple_of(2),
         }
     }
@@ -114,7 +114,7 @@ impl SumAnswers {
         ensure!(
             is_one,
             key,
-            "pairs prefer one form of answer; write \"number\" or \"equation\""
+            "pairs prefer one form of answer; write \"number\" or \"sentence\""
         );
         Ok(())
     }

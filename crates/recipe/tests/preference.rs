@@ -218,7 +218,7 @@ fn what_cannot_be_meant_is_refused() {
         message.contains("`evaluation.preference.answers`: pairs prefer one form"),
         "{message}"
     );
-    assert!(load(&[], |_| evaluation("equation")).is_ok());
+    assert!(load(&[], |_| evaluation("sentence")).is_ok());
     let message = refused(&[], &|text| text.replace("last = 3", "last = 3.5"));
     assert!(message.contains("stage.merged.model"), "{message}");
     let message = refused(&[], &|text| text.replace("dtype = \"bf16\"", "dtype = \"int4\""));

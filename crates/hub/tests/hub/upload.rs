@@ -612,3 +612,70 @@ fn adapters_go_along_where_others_can_have_their_base() {
     // A local folder.
     assert!(names("../../step-3").is_empty());
 }
+
+#[test]
+fn an_adapter_alone_brings_the_tokenizer_of_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let step = folder.path().join("step-3");
+    checkpoint(&step, b"weights");
+    fs::write(step.join("tokenizer.json"), "{}").unwrap();
+    fs::write(step.join("chat_template.jinja"), "{{ messages }}").unwrap();
+    let adapter = step.join("adapter");
+    fs::create_dir(&adapter).unwrap();
+    let config = |base: &str| {
+        let config = format!(
+            r#"{{"peft_type": "LORA", "base_model_name_or_path": "{base}", "r": 2, "lora_alpha": 4}}"#
+        );
+        fs::write(adapter.join("adapter_config.json"), config).unwrap();
+    };
+    config("owner/base");
+    let error = |folder: &Path| checkpoint_files(folder).unwrap_err().to_string();
+    assert!(
+        error(&adapter).ends_with("it has no adapter_model.safetensors"),
+        "{}",
+        error(&adapter)
+    );
+    fs::write(adapter.join("adapter_model.safetensors"), b"factors").unwrap();
+    let files = |folder: &Path| {
+        let mut files = checkpoint_files(folder).unwrap();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files
+    };
+    let at = |folder: &Path, name: &str| UploadFile {
+        name: name.to_owned(),
+        content: Content::File(folder.join(name)),
+    };
+    let whole = fs::canonicalize(&step).unwrap();
+    let expected = [
+        at(&adapter, "adapter_config.json"),
+        at(&adapter, "adapter_model.safetensors"),
+        at(&whole, "chat_template.jinja"),
+        at(&whole, "tokenizer.json"),
+    ];
+    assert_eq!(files(&adapter), expected);
+    // Its own comes first.
+    fs::write(adapter.join("tokenizer.json"), "{}").unwrap();
+    assert_eq!(files(&adapter)[2..], [at(&adapter, "tokenizer.json")]);
+    // The files of the model that was there before go.
+    let fake = FakeHub::empty();
+    let hub = writer(&fake, folder.path());
+    let whole_model = checkpoint_files(&step).unwrap();
+    upload(&hub, "owner/name", &whole_model).unwrap();
+    upload(&hub, "owner/name", &files(&adapter)).unwrap();
+    let on_main: Vec<String> = fake.files("main").into_keys().collect();
+    assert_eq!(
+        on_main,
+        [
+            ".gitattributes",
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "tokenizer.json"
+        ]
+    );
+    config("../../step-3");
+    let problem = error(&adapter);
+    assert!(
+        problem.contains("its base model is the folder") && problem.contains("export the adapter"),
+        "{problem}"
+    );
+}
