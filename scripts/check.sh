@@ -50,5 +50,4 @@ step scripts/demo-short.sh flex "$smollm3"
 step scripts/test-slurm.sh
 # What is to run on a GPU once one is at hand, on the CPU in small shapes: nothing in it may be misspelt.
 case ",$backends," in *,tch,*) step scripts/bench/gpu.sh --dry-run --binary "$smollm3" --tests "$card" --out "$(mktemp)" ;; esac
-case ",$backends," in *,wgpu,*) step scripts/demo-short.sh wgpu "$smollm3" ;; esac
 for what in ${unchecked[@]+"${unchecked[@]}"}; do printf '\n== NOT CHECKED: %s\n' "$what"; done
