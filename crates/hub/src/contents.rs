@@ -108,7 +108,7 @@ fn newest_step(folder: &Path) -> Option<String> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| path.is_dir())
     };
-    let is_step = |path: &std::path::PathBuf| {
+    let is_step = |path: &PathBuf| {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
