@@ -9,9 +9,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use smollm3_engine::{Objective, ObjectiveLoss, Result, RowOrigin};
-use smollm3_kernels::{
-    Documents, DocumentsError, LossSum, Targets, linear_cross_entropy, read_back, total, upload,
-};
+use smollm3_kernels::{Documents, DocumentsError, Targets, linear_cross_entropy, read_back, total, upload};
 use smollm3_model::SmolLm3;
 use smollm3_recipe::PreferenceLoss;
 
@@ -64,7 +62,8 @@ impl PairBatch {
 
     /// Log-probabilities of each pair's answers, in nats.
     fn log_probs(&self, hidden: &Tensor<3>, head: &Tensor<2>) -> Vec<[f64; 2]> {
-        let losses = read_back(loss_without_graph(hidden, head, &self.targets).losses);
+        let (hidden, head) = (flat(without_graph(hidden)), without_graph(head));
+        let losses = read_back(linear_cross_entropy(hidden, head, &self.targets).losses);
         let answer = |positions: &Range<usize>| {
             let losses = losses.get(positions.clone()).unwrap_or_default();
             -losses.iter().map(|loss| f64::from(*loss)).sum::<f64>()
@@ -76,11 +75,10 @@ impl PairBatch {
     }
 }
 
-/// The loss as a value. A head that wants a gradient would have it computed with the loss, although nobody asks for it.
-fn loss_without_graph(hidden: &Tensor<3>, head: &Tensor<2>, targets: &Targets) -> LossSum {
+/// The tensor's value. A head that wants a gradient would have it computed with the loss, although nobody asks for it.
+fn without_graph<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
     // `detach` of a parameter leaves it one.
-    let head = head.clone().set_require_grad(false);
-    linear_cross_entropy(flat(hidden.clone().detach()), head, targets)
+    tensor.clone().detach().set_require_grad(false)
 }
 
 fn flat(hidden: Tensor<3>) -> Tensor<2> {
@@ -209,13 +207,16 @@ mod tests {
     #[test]
     fn log_probabilities_ask_for_no_gradient() {
         let device = Device::flex().autodiff();
-        let head = Tensor::<2>::from_floats([[0.5, 1.0], [2.0, -1.0], [0.0, 3.0]], &device).require_grad();
-        let hidden = Tensor::<3>::from_floats([[[1.0, 2.0], [3.0, 4.0]]], &device).require_grad();
-        let targets = Targets::new(&[Some(2), None], &device);
-        let with_graph = linear_cross_entropy(flat(hidden.clone()), head.clone(), &targets);
-        let without = loss_without_graph(&hidden, &head, &targets);
-        assert_eq!(read_back(without.losses), read_back(with_graph.losses));
-        assert!(head.grad(&with_graph.sum.backward()).is_some());
-        assert!(head.grad(&without.sum.backward()).is_none());
+        let head = Tensor::<2>::from_floats([[0.5, 1.0], [2.0, -1.0]], &device).require_grad();
+        assert!(head.is_require_grad() && !without_graph(&head).is_require_grad());
+        let value = without_graph(&(head.clone() * 2.0));
+        assert_eq!(read_back(value.clone().reshape([4])), [1.0, 2.0, 4.0, -2.0]);
+        let sum = (value * head.clone()).sum();
+        // The gradient of `c · head`, not of `2 · head²`.
+        let gradient = head.grad(&sum.backward()).unwrap();
+        assert_eq!(
+            gradient.into_data().to_vec::<f32>().unwrap(),
+            [1.0, 2.0, 4.0, -2.0]
+        );
     }
 }

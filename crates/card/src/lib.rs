@@ -69,8 +69,8 @@ pub fn card(folder: &Path, about: &About<'_>) -> Result<String> {
     Ok(card)
 }
 
-/// All files of the checkpoint or adapter in `folder` for the Hub: those of the model, the card (the folder's own if it was written by
-/// hand) and the recipe of its run.
+/// All files of the checkpoint or adapter in `folder` for the Hub: those of the model, the card (the folder's own if it was
+/// written by hand) and the recipe of its run.
 ///
 /// # Errors
 /// As [`card()`] and [`checkpoint_files`].
