@@ -215,7 +215,7 @@ mod tests {
         // The gradient of `c · head`, not of `2 · head²`.
         let gradient = head.grad(&sum.backward()).unwrap();
         assert_eq!(
-            gradient.into_data().to_vec::<f32>().unwrap(),
+            gradient.into_data().try_to_vec::<f32>().unwrap(),
             [1.0, 2.0, 4.0, -2.0]
         );
     }
