@@ -354,7 +354,7 @@ fn the_recipes_of_this_repository_keep_their_fingerprints() {
         (
             "demo",
             &[][..],
-            "6d076d7b25995d4adba5fa1012acc6bd08ccaef32a2f520f24421afde9e7d99d",
+            "09d1b781a41409efd572adcf5c31e01560f0c0b462cf1be08e7765e90607dd6a",
         ),
         (
             "smollm3-3b",
