@@ -30,6 +30,7 @@ short=(
   --set "stage.long-context-1024.schedule.warmup=1 steps"
   --set "stage.long-context-1024.phase.long-context-1024.until=2 steps"
   --set "evaluation.long_context.lengths=['64', '320']"
+  --set "evaluation.long_context.documents=1"
   --set "evaluation.exact_match.items=1"
   --set "stage.mid-train.global_batch=2 sequences"
   --set "stage.mid-train.micro_batch=2 sequences"

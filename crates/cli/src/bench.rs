@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use smollm3_corpus::read::sample_rows;
 use smollm3_corpus::shards::LocalShards;
+use smollm3_corpus::tokenizer::slow_note;
 use smollm3_corpus::{StoreWriter, TokenStore, Tokenizer, bench as corpus_bench};
 use smollm3_engine::bench::{StepBench, StepProfile, StepSettings, bits as bits_bench, step as step_bench};
 use smollm3_estimate::{Memory, store_rate};
@@ -181,7 +182,7 @@ pub fn tokenize(args: &BenchTokenizeArgs) -> Result<()> {
     println!("  tokenizers 0.22 alone     {:>12.1}", result.slow_alone);
     println!("  JSON lines over 0.22, median of rounds: {:.1}", result.ratio);
     if let Some(component) = &result.slow_because {
-        println!("  encoded by tokenizers 0.22, because tokenizers 1.0 could give other ids for {component}");
+        println!("  {}", slow_note(component));
     }
     Ok(())
 }

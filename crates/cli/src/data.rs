@@ -12,6 +12,7 @@ use smollm3_corpus::fetch::fetch;
 use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
 use smollm3_corpus::shards::open_rows;
 use smollm3_corpus::tokenize::{FilesOptions, FilesProgress, TokenizeReport, merge_stores, tokenize_files};
+use smollm3_corpus::tokenizer::slow_note;
 use smollm3_engine::RankSlice;
 use smollm3_hub::Wanted;
 use smollm3_mixer::{Mixer, Pick};
@@ -78,9 +79,7 @@ fn describe(report: &TokenizeReport, folder: &Path) -> String {
         ));
     }
     if let Some(component) = &report.slow_because {
-        lines.push(format!(
-            "  slow: encoded by tokenizers 0.22, because tokenizers 1.0 could give other ids for {component}"
-        ));
+        lines.push(format!("  {}", slow_note(component)));
     }
     let replaced = report.replaced.iter();
     lines.extend(replaced.map(|(what, documents)| format!("  replaced: in {documents} documents, {what}")));

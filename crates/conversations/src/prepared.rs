@@ -12,6 +12,7 @@ use serde_json::json;
 use smollm3_chat::ChatError;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::tokenize::is_held_out;
+use smollm3_corpus::tokenizer::slow_note;
 use smollm3_files::atomic_file::write_json;
 use smollm3_files::remove_if_present;
 use smollm3_mixer::Permutation;
@@ -236,6 +237,12 @@ fn make(
         true => 0.0,
         false => recipe.data.held_out.fraction(),
     };
+    if let Some(component) = tokenizer.slow_because() {
+        listener.on(&Event::Note(format!(
+            "conversations are {}",
+            slow_note(component)
+        )))?;
+    }
     let mut reports = BTreeMap::new();
     for (data, rows) in sources {
         let total = rows.count()?;

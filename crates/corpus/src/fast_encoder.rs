@@ -33,7 +33,31 @@ const PROBED: usize = 500;
 /// Gives the same ids as a tokenizer of 0.22.
 pub(crate) struct FastEncoder {
     pipeline: PipelineTokenizer,
+    ids: FastIds,
     spellings: Spellings,
+}
+
+/// The ids of 1.0, in which entries for `missing` bytes stand before the added tokens.
+struct FastIds {
+    missing: Range<u32>,
+}
+
+impl FastIds {
+    fn of(&self, id: u32) -> u32 {
+        match id < self.missing.start {
+            true => id,
+            false => id + self.missing.len() as u32,
+        }
+    }
+
+    /// The id in 0.22; for a missing byte one that spells nothing, so that the text is left to 0.22.
+    fn slow(&self, id: u32) -> u32 {
+        match id {
+            id if id < self.missing.start => id,
+            id if id < self.missing.end => u32::MAX,
+            id => id - self.missing.len() as u32,
+        }
+    }
 }
 
 impl std::fmt::Debug for FastEncoder {
@@ -52,12 +76,13 @@ impl FastEncoder {
         if ids.len() != entries.len() || ids.into_iter().max() != (entries.len() as u32).checked_sub(1) {
             return Err("a vocabulary whose ids have holes or stand twice".to_owned());
         }
-        let json = canonical(tokenizer, &entries)?;
+        let (json, ids) = canonical(tokenizer, &entries)?;
         let spellings = Spellings::of(tokenizer, &entries)?;
         drop(entries);
         let read = || fast_tokenizers::from_json(&json).map_err(|error| error.to_string());
         let encoder = Self {
             pipeline: contained(read).and_then(|read| read)?,
+            ids,
             spellings,
         };
         drop(json);
@@ -75,7 +100,10 @@ impl FastEncoder {
         }
         let mut probe = PROBE.to_owned();
         for (id, token) in &added {
-            if found.get(id).is_none_or(|found| found.content != token.content) {
+            if found
+                .get(&self.ids.of(*id))
+                .is_none_or(|found| found.content != token.content)
+            {
                 return Err(format!("the added token `{}`", token.content));
             }
             if (*id as usize).is_multiple_of(added.len() / PROBED + 1) {
@@ -103,7 +131,10 @@ impl FastEncoder {
         let encoded = contained(|| self.pipeline.encode_into(text, &options, &mut tokens));
         encoded.ok()?.ok()?;
         // In place: a token is its id.
-        let ids: Vec<u32> = tokens.into_iter().map(u32::from).collect();
+        let ids: Vec<u32> = tokens
+            .into_iter()
+            .map(|token| self.ids.slow(token.into()))
+            .collect();
         self.spellings.spell(&ids, text.as_bytes()).then_some(ids)
     }
 
@@ -123,12 +154,12 @@ impl FastEncoder {
     }
 }
 
-/// The `tokenizer.json` of 1.0 for a tokenizer of 0.22 with the vocabulary `entries`. Vocabulary and merges are copied as text:
-/// parsed, they would take ten times the memory.
+/// The `tokenizer.json` of 1.0 for a tokenizer of 0.22 with the vocabulary `entries`, and what ids mean in it. Vocabulary and
+/// merges are copied as text: parsed, they would take ten times the memory.
 ///
 /// # Errors
 /// The component for which the ids could differ.
-fn canonical(tokenizer: &Tokenizer, entries: &HashMap<String, u32>) -> Result<String, String> {
+fn canonical(tokenizer: &Tokenizer, entries: &HashMap<String, u32>) -> Result<(String, FastIds), String> {
     fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
@@ -145,8 +176,9 @@ fn canonical(tokenizer: &Tokenizer, entries: &HashMap<String, u32>) -> Result<St
     let mut json = value(&parts)?;
     json.insert("model".to_owned(), Value::Object(value(&model)?));
     let mut json = Value::Object(json);
-    check_components(&json)?;
-    // Encoding needs none of these; a remaining normalizer does nothing.
+    check_components(&json, entries)?;
+    // What is left of these does nothing here, or comes after encoding.
+    json["model"]["byte_fallback"] = Value::Bool(false);
     for unused in ["normalizer", "post_processor", "decoder", "truncation", "padding"] {
         if let Some(component) = json.get_mut(unused) {
             component.take();
@@ -154,14 +186,15 @@ fn canonical(tokenizer: &Tokenizer, entries: &HashMap<String, u32>) -> Result<St
     }
     fast_tokenizers::canonicalize_value(&mut json).map_err(|error| error.to_string())?;
 
-    // SmolLM2 lacks entries for some rare bytes, which 0.22 drops and 1.0 refuses. They get entries after the others that
-    // spell nothing, so a text with such bytes is left to 0.22.
+    // SmolLM2 lacks entries for some rare bytes, which 0.22 drops and 1.0 refuses. They get entries after the others.
     let letters = byte_alphabet().into_keys().map(String::from);
     let missing = letters.filter(|letter| !entries.contains_key(letter));
-    let added: String = missing
-        .zip(entries.len()..)
-        .map(|(letter, id)| format!(",{}:{id}", Value::from(letter)))
-        .collect();
+    let mut ids = entries.len() as u32..entries.len() as u32;
+    let mut added = String::new();
+    for letter in missing {
+        added += &format!(",{}:{}", Value::from(letter), ids.end);
+        ids.end += 1;
+    }
     let vocabulary = vocabulary
         .get()
         .trim_end()
@@ -181,7 +214,8 @@ fn canonical(tokenizer: &Tokenizer, entries: &HashMap<String, u32>) -> Result<St
     let mut parts = raw_parts(&json)?;
     let model = to_raw_value(&model).map_err(|error| error.to_string())?;
     parts.insert("model".to_owned(), model);
-    serde_json::to_string(&parts).map_err(|error| error.to_string())
+    let json = serde_json::to_string(&parts).map_err(|error| error.to_string())?;
+    Ok((json, FastIds { missing: ids }))
 }
 
 /// Reading a vocabulary leaves some hundred megabytes that glibc would keep.
@@ -205,8 +239,8 @@ fn whole_characters(text: &str, bytes: Range<usize>) -> Range<usize> {
     start..end
 }
 
-/// Refuses components that could give other ids than 0.22.
-fn check_components(json: &Value) -> Result<(), String> {
+/// Refuses components that could give other ids than 0.22, of a tokenizer with the vocabulary `entries`.
+fn check_components(json: &Value, entries: &HashMap<String, u32>) -> Result<(), String> {
     let is_set = |value: &Value| !(value.is_null() || *value == "" || *value == 0.0 || *value == false);
     if let Some(kind) = normalizer(json) {
         return Err(format!("the normalizer {kind}"));
@@ -215,15 +249,15 @@ fn check_components(json: &Value) -> Result<(), String> {
     if kind(model) != "BPE" {
         return Err(format!("the model {}", kind(model)));
     }
-    for option in [
-        "dropout",
-        "continuing_subword_prefix",
-        "end_of_word_suffix",
-        "byte_fallback",
-    ] {
+    for option in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
         if is_set(&model[option]) {
             return Err(format!("`{option}` of the model BPE"));
         }
+    }
+    // Tokenizers that were converted from GGUF ask for it without having the entries that it falls back to.
+    let falls_back = || (0..=u8::MAX).any(|byte| entries.contains_key(&format!("<0x{byte:02X}>")));
+    if is_set(&model["byte_fallback"]) && falls_back() {
+        return Err("`byte_fallback` of the model BPE".to_owned());
     }
     let Some((last, before)) = pre_tokenizers(json).split_last() else {
         return Err("no pre-tokenizer".to_owned());

@@ -256,3 +256,45 @@ fn fill_holes(tokenizer: &mut Tokenizer, border: char) {
     let others: Vec<AddedToken> = (1..=highest.saturating_sub(first)).map(filler).collect();
     tokenizer.add_tokens(&others);
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fast_encoder::byte_alphabet;
+
+    /// Stand-ins come after the entries, as do those that SmolLM2 lacks and the faster version needs.
+    #[test]
+    fn stand_ins_are_fast_in_a_vocabulary_without_some_bytes() {
+        let letters = byte_alphabet();
+        let letters = letters.keys().filter(|letter| **letter != 'ñ');
+        let mut vocab: serde_json::Map<String, Value> = letters
+            .zip(0..)
+            .map(|(letter, id)| (letter.to_string(), json!(id)))
+            .collect();
+        vocab.insert("<|end|>".to_owned(), json!(vocab.len()));
+        let json = json!({
+            "version": "1.0", "normalizer": null, "post_processor": null, "decoder": null,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+            "added_tokens": [{"id": vocab["<|end|>"], "content": "<|end|>", "special": true, "normalized": false,
+                "single_word": false, "lstrip": false, "rstrip": false}],
+            "model": {"type": "BPE", "vocab": vocab, "merges": [], "dropout": null, "unk_token": null, "fuse_unk": false,
+                "continuing_subword_prefix": null, "end_of_word_suffix": null, "byte_fallback": false},
+        });
+        let tokenizer: Tokenizer = json.to_string().parse().unwrap();
+        let special = SpecialTexts::of(&tokenizer);
+        let copy = StandIns::new(&tokenizer, &special.tokens, "", Encoder::new);
+        assert_eq!(copy.inner.fast().err(), None);
+        let text = "a<|end|> <|end|>";
+        let [ids, ends] = [&[1..8][..], &[]].map(|range| {
+            let tokens = special
+                .encode(&Encoder::new(tokenizer.clone()), text, range)
+                .unwrap();
+            let end = json["model"]["vocab"]["<|end|>"].as_u64().unwrap() as u32;
+            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+            (ids.len(), ids.iter().filter(|id| **id == end).count())
+        });
+        assert_eq!((ids, ends), ((10, 1), (16, 0)));
+    }
+}

@@ -409,6 +409,11 @@ impl Tokenizer {
     }
 }
 
+/// A sentence for people about the component of [`Tokenizer::slow_because`].
+pub fn slow_note(component: &str) -> String {
+    format!("encoded slowly, by tokenizers 0.22: tokenizers 1.0 could give other ids for {component}")
+}
+
 /// How special tokens spelt out in a document are treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SpecialTokens {

@@ -17,9 +17,6 @@ use crate::{EvalError, Result, exact_match, loss_by_position, preference, probe_
 /// Rows of held-out text that are computed at once.
 const ROWS_AT_ONCE: usize = 8;
 
-/// Documents that loss by position is measured on.
-const LONG_DOCUMENTS: usize = 64;
-
 /// Evaluates the checkpoint that stands for a stage as the recipe's `[evaluation]` says, and writes `evaluation.json` into the
 /// stage's folder, unless it is there and up to date. `None` if the recipe asks for nothing, or the stage has no checkpoint.
 ///
@@ -147,7 +144,7 @@ fn long_context(
         model,
         &stores,
         &lengths,
-        LONG_DOCUMENTS,
+        probes.documents as usize,
         &run.device,
         &mut |done, total| report_progress(stage, "loss by position", done, total, listener),
     )?;

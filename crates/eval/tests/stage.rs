@@ -65,9 +65,27 @@ fn a_stage_is_evaluated_once_for_each_question() {
         .unwrap()
         .unwrap();
     assert_eq!((anew.long_context[0].items, anew.long_context[0].score), (3, 0.0));
+    drop(other);
+
+    // All held-out documents that are long enough, or as many as asked for.
+    let documents = |asked: &[&str]| {
+        let run = open(&[&["evaluation.long_context.lengths=[8, 16]", asks[2]], asked].concat());
+        let found = evaluate_stage(&run, &run.recipe.stages[0], &mut Listeners::default());
+        let found = found.unwrap().unwrap().loss_by_position;
+        found
+            .iter()
+            .map(|part| (part.to, part.documents))
+            .collect::<Vec<_>>()
+    };
+    let all = documents(&["evaluation.long_context.tasks=[]"]);
+    assert!(all[0].1 > 1 && all[0].1 == all[1].1, "{all:?}");
+    let one = documents(&[
+        "evaluation.long_context.tasks=[]",
+        "evaluation.long_context.documents=1",
+    ]);
+    assert_eq!(one, [(8, 1), (16, 1)]);
 
     fs::write(&file, "{").unwrap();
-    let folder = other.stage_folder("pretrain");
-    let broken = read_evaluation(&folder).unwrap_err();
+    let broken = read_evaluation(file.parent().unwrap()).unwrap_err();
     assert!(matches!(broken, RecordError::Content { .. }), "{broken}");
 }

@@ -74,6 +74,9 @@ pub struct LongContextProbes {
     /// Probes of each task at each length.
     #[serde(default = "whole_number::<u32, 20>")]
     pub items: u32,
+    /// Held-out documents that loss by position is measured on, at most.
+    #[serde(default = "whole_number::<u32, 64>")]
+    pub documents: u32,
     /// Another seed gives other probes.
     #[serde(default)]
     pub seed: u64,
@@ -128,6 +131,7 @@ impl LongContextProbes {
     fn check(&self) -> Result<(), Problem> {
         const REST: &str = "or leave out [evaluation.long_context]";
         let (no_lengths, no_items) = (self.lengths.is_empty(), self.items == 0 && !self.tasks.is_empty());
+        let no_documents = self.documents == 0 && self.tasks.is_empty();
         ensure!(
             !no_lengths,
             "lengths",
@@ -137,6 +141,11 @@ impl LongContextProbes {
             !no_items,
             "items",
             "nothing is measured; write items = 20, {REST}"
+        );
+        ensure!(
+            !no_documents,
+            "documents",
+            "nothing is measured; write documents = 64, {REST}"
         );
         Ok(())
     }

@@ -170,6 +170,18 @@ fn overrides_that_cannot_be_applied() {
             "stage.pretrain.kind=rlhf",
             "unknown kind of stage `rlhf`; write one of `pretrain`, `long-context`, `mid-train`, `sft`",
         ),
+        (
+            "evaluation.long_context={lengths=[\"4k\"], tasks=[], documents=0}",
+            "`evaluation.long_context.documents`: nothing is measured; write documents = 64",
+        ),
+        (
+            "evaluation.long_context={lengths=[\"4k\"], items=0}",
+            "`evaluation.long_context.items`: nothing is measured; write items = 20",
+        ),
+        (
+            "evaluation.exact_match={items=0}",
+            "`evaluation.exact_match.items`: nothing is measured; write items = 100",
+        ),
     ] {
         let message = folder.load(&[text]).unwrap_err().to_string();
         assert!(message.contains(expected), "{text}: {message}");

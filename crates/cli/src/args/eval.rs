@@ -113,7 +113,7 @@ pub struct EvalArgs {
     pub items: Option<u32>,
     /// Maximum number of documents of the store [default: 64]
     #[arg(long, help_heading = "Loss and long context")]
-    pub documents: Option<usize>,
+    pub documents: Option<u32>,
 
     #[command(flatten)]
     pub compute: ComputeArgs,

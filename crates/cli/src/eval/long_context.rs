@@ -48,6 +48,7 @@ pub fn long_context(args: &EvalArgs) -> Result<()> {
             false => args.tasks.clone(),
         },
         items: args.items.unwrap_or(20),
+        documents: args.documents.unwrap_or(64),
         seed: args.seed.unwrap_or(0),
     };
     let progress = |bar: &ProgressBar, done, total| {
@@ -71,12 +72,11 @@ pub fn long_context(args: &EvalArgs) -> Result<()> {
             .iter()
             .map(TokenStore::open)
             .collect::<Result<_, _>>()?;
-        let documents = args.documents.unwrap_or(64);
         losses = loss_by_position(
             &model,
             &stores,
             &lengths,
-            documents,
+            probes.documents as usize,
             &device,
             &mut |done, total| progress(&bar, done, total),
         )?;

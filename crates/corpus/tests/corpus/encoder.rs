@@ -216,11 +216,6 @@ fn a_byte_level_bpe_is_fast_and_others_are_named() {
     for (pointer, value, named) in [
         ("/normalizer", json!({"type": "NFC"}), "the normalizer NFC"),
         (
-            "/model/byte_fallback",
-            json!(true),
-            "`byte_fallback` of the model BPE",
-        ),
-        (
             "/pre_tokenizer",
             json!({"type": "WhitespaceSplit"}),
             "the pre-tokenizer WhitespaceSplit, at the end",
@@ -248,6 +243,32 @@ fn a_byte_level_bpe_is_fast_and_others_are_named() {
         because("/pre_tokenizer/pretokenizers", splits(SPLIT_PATTERN)),
         None
     );
+}
+
+/// Tokenizers that transformers converts from GGUF have `byte_fallback`, and no entries for it.
+#[test]
+fn falling_back_to_bytes_counts_only_with_entries_for_bytes() {
+    let mut json: Value = serde_json::from_str(&tokenizer().to_json().unwrap()).unwrap();
+    json["model"]["byte_fallback"] = json!(true);
+    // A letter of the alphabet of bytes is missing, so there is something to fall back for.
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    let id = vocab.remove("ñ").unwrap();
+    vocab.insert("ñ-".to_owned(), id.clone());
+    for (entry, because) in [("ñ-", None), ("<0xC3>", Some("`byte_fallback` of the model BPE"))] {
+        let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+        vocab.remove("ñ-");
+        vocab.insert(entry.to_owned(), id.clone());
+        let both = Both::from_json(&json);
+        for text in [
+            "the words of a text",
+            "a \u{50000} b \u{f1}",
+            "<0xC3>",
+            "<|im_end|> ñ-",
+        ] {
+            both.check(text);
+        }
+        assert_eq!(both.tokenizer.slow_because(), because, "{entry}");
+    }
 }
 
 /// As SmolLM2, which lacks the bytes of few characters.
