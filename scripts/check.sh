@@ -47,6 +47,7 @@ card=$(cargo test --workspace --features "$backends" --test card --no-run 2>&1 |
   sed -n 's/.*Executable.* (\(.*\/card-[^)]*\)).*/\1/p')
 smollm3=${card%/deps/*}/smollm3
 step scripts/demo-short.sh flex "$smollm3"
+case ",$backends," in *,wgpu,*) step scripts/demo-short.sh wgpu "$smollm3" ;; esac
 step scripts/test-slurm.sh
 # What is to run on a GPU once one is at hand, on the CPU in small shapes: nothing in it may be misspelt.
 case ",$backends," in *,tch,*) step scripts/bench/gpu.sh --dry-run --binary "$smollm3" --tests "$card" --out "$(mktemp)" ;; esac

@@ -12,9 +12,6 @@ use smollm3_sources::SourceStore;
 
 use crate::mixed_rows::MixedRows;
 
-/// Rows of held-out text a source that are evaluated at the end of a phase.
-const HELD_OUT_ROWS: u64 = 64;
-
 /// Runs a stage on token rows to its end, from its newest checkpoint if it has one.
 ///
 /// # Errors
@@ -65,7 +62,11 @@ impl Evaluate for HeldOutText<'_> {
     ) -> Result<Option<f64>> {
         let (run, training) = (self.run, self.training);
         let (length, micro_batch) = (training.sequence_length.0, training.micro_batch.0 as usize);
-        let categories = held_out_by_category(run, &state.model, length, HELD_OUT_ROWS, micro_batch)?;
+        let rows = run.recipe.data.held_out_rows;
+        if rows == 0 {
+            return Ok(None);
+        }
+        let categories = held_out_by_category(run, &state.model, length, rows, micro_batch)?;
         for (category, loss) in categories {
             listener.on(&loss.event(step, phase, &category))?;
         }

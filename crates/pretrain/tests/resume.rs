@@ -111,6 +111,35 @@ fn a_stopped_run_ends_in_the_same_bits() {
     }
 }
 
+/// One source a category: the loss of a category is measured on the rows of one source.
+#[test]
+fn held_out_loss_is_measured_on_as_many_rows_as_asked_for() {
+    let measured = |rows: &str| -> Vec<u64> {
+        let folder = tempfile::tempdir().unwrap();
+        run_with(&[rows], folder.path(), "flex", u64::MAX).unwrap();
+        let records = read_metrics(&folder.path().join("out/pretrain"))
+            .unwrap()
+            .into_iter();
+        let tokens = records.filter_map(|record| match record {
+            Record::HeldOut(record) => Some(record.tokens),
+            _ => None,
+        });
+        tokens.collect()
+    };
+    // A row of 64 tokens, of which the first of each document has nothing before it.
+    let one = measured("data.held_out_rows=1");
+    assert!(
+        one.len() == 4 && one.iter().all(|tokens| (32..=64).contains(tokens)),
+        "{one:?}"
+    );
+    let two = measured("data.held_out_rows=2");
+    assert!(
+        two.iter().zip(&one).all(|(two, one)| two > one),
+        "{one:?} {two:?}"
+    );
+    assert_eq!(measured("data.held_out_rows=0"), [0; 0]);
+}
+
 #[test]
 fn a_damaged_checkpoint_is_named_and_passed_over() {
     let folder = tempfile::tempdir().unwrap();

@@ -119,6 +119,10 @@ pub struct Data {
     /// The fraction of the documents to hold out of training, chosen by a hash of their text.
     #[serde(default)]
     pub held_out: Percent,
+    /// Held-out rows of each source that the loss at the end of each phase is measured on, at most; 0: it is not measured.
+    #[serde(default = "whole_number::<u64, 64>", skip_serializing)]
+    #[schemars(extend("default" = 64))]
+    pub held_out_rows: u64,
     /// How the sources of a mixture are interleaved.
     #[serde(default)]
     pub order: Order,

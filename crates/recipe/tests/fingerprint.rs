@@ -56,6 +56,7 @@ fn what_cannot_change_a_result_does_not_count() {
         "run.push={ repository = \"owner/name\", every = \"checkpoint\" }",
         "run.license=apache-2.0",
         "source.sums.license=odc-by",
+        "data.held_out_rows=1",
         "stage.pretrain.checkpoint.keep=9",
         "stage.pretrain.checkpoint.every=10 steps",
         "stage.pretrain.micro_batch=2 sequences",
