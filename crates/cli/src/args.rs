@@ -129,3 +129,39 @@ pub fn typed(mut matches: &ArgMatches) -> BTreeSet<String> {
         .map(|id| format!("--{}", id.replace('_', "-")))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Args;
+
+    fn outputs(command: &clap::Command, found: &mut Vec<String>) {
+        for argument in command.get_arguments() {
+            let mut names = argument.get_long_and_visible_aliases().unwrap_or_default();
+            if names.iter().any(|name| ["out", "output"].contains(name)) {
+                names.sort_unstable();
+                assert_eq!(
+                    (names, argument.get_short()),
+                    (vec!["out", "output"], Some('o')),
+                    "{}",
+                    command.get_name()
+                );
+                found.push(command.get_name().to_owned());
+            }
+        }
+        command
+            .get_subcommands()
+            .for_each(|command| outputs(command, found));
+    }
+
+    #[test]
+    fn an_output_has_the_same_names_in_every_command() {
+        Args::command().debug_assert();
+        let mut found = Vec::new();
+        outputs(&Args::command(), &mut found);
+        for command in ["export", "merge", "init", "report", "tokenize"] {
+            assert!(found.iter().any(|name| name == command), "{command}: {found:?}");
+        }
+    }
+}

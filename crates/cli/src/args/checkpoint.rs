@@ -23,7 +23,7 @@ pub struct AddChatTokensArgs {
     /// Folder of a checkpoint, or a model on the Hub: owner/name, owner/name@revision, hf://owner/name/folder
     pub checkpoint: CheckpointArg,
     /// Output folder, which must not exist
-    #[arg(long)]
+    #[arg(long, short, visible_alias = "output")]
     pub out: PathBuf,
 }
 
@@ -37,7 +37,7 @@ pub struct MergeArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
     pub config: Option<PathBuf>,
     /// Output folder, which must not exist
-    #[arg(long)]
+    #[arg(long, short, visible_alias = "output")]
     pub out: PathBuf,
     /// Do not divide the weights by their sum
     #[arg(long)]
@@ -57,7 +57,7 @@ pub struct ExportArgs {
     /// (PEFT) is merged into its base
     pub checkpoint: CheckpointArg,
     /// Output folder, or file with --gguf, which must not exist
-    #[arg(long)]
+    #[arg(long, short, visible_alias = "output")]
     pub out: PathBuf,
     /// Write one GGUF file for llama.cpp with this type of numbers
     #[arg(long, value_parser = one_of(GGUF_TYPES), value_name = "TYPE", conflicts_with = "dtype")]

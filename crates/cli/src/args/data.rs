@@ -40,7 +40,7 @@ pub struct TokenizeArgs {
     #[arg(long)]
     pub tokenizer: PathBuf,
     /// Output folder, for train/, held-out/ and report.json
-    #[arg(long)]
+    #[arg(long, short, visible_alias = "output")]
     pub out: PathBuf,
     /// Name of the source in messages and the report [default: the name of the output folder]
     #[arg(long)]
@@ -71,7 +71,7 @@ pub struct MergeStoresArgs {
     #[arg(required = true)]
     pub folders: Vec<PathBuf>,
     /// Output folder; on the same file system it takes no space
-    #[arg(long)]
+    #[arg(long, short, visible_alias = "output")]
     pub out: PathBuf,
 }
 

@@ -26,7 +26,7 @@ pub struct EvalArgs {
     pub suite: Suite,
     /// Folder for settings, results (JSON and Markdown) and a line per item; the same command resumes from it. Not for
     /// long-context
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, short, visible_alias = "output", value_name = "FOLDER")]
     pub out: Option<PathBuf>,
     /// Also write the results to this file
     #[arg(long, value_name = "FILE")]

@@ -15,7 +15,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "PATH")]
     pub data: Vec<String>,
     /// Output folder [default: named after the purpose]
-    #[arg(long, short, value_name = "FOLDER")]
+    #[arg(long, short, visible_alias = "out", value_name = "FOLDER")]
     pub output: Option<PathBuf>,
     /// Checkpoint to start from: a folder, or a model on the Hub (owner/name); several for a merge
     #[arg(long, value_name = "CHECKPOINT")]

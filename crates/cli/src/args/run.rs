@@ -69,7 +69,7 @@ pub struct ReportArgs {
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
     /// Output file
-    #[arg(long, short, default_value = "report.html")]
+    #[arg(long, short, visible_alias = "out", default_value = "report.html")]
     pub output: PathBuf,
     /// Serve the live report on this machine instead, until Ctrl-C
     #[arg(long, conflicts_with = "output")]

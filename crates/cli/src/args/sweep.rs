@@ -24,7 +24,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Output folder
-    #[arg(long, short, value_name = "FOLDER")]
+    #[arg(long, short, visible_alias = "out", value_name = "FOLDER")]
     pub output: Option<PathBuf>,
     /// Backend: flex (pure Rust, CPU), tch (LibTorch; on a GPU never run so far) or wgpu (any GPU, f32; tested on Vulkan in software)
     #[arg(long)]

@@ -67,7 +67,7 @@ pub struct AnswerArgs {
     #[arg(long, required = true, value_name = "FILE")]
     pub prompts: Vec<String>,
     /// Output file, .jsonl; all answers are kept in a file next to it, from which the same command resumes
-    #[arg(long)]
+    #[arg(long, short, visible_alias = "output")]
     pub out: PathBuf,
     /// Maximum number of prompts; can be raised later
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
