@@ -37,7 +37,9 @@ let differences = 0;
 for (const prompt of PROMPTS) {
   const context = await model.createContext({ contextSize: 256, batchSize: 256 });
   const sequence = context.getSequence();
-  const ids = model.tokenize(prompt, true);
+  // As llama.cpp's own programs do, and as the tokenizer's post-processor does here.
+  const begin = model.tokens.shouldPrependBosToken ? [model.tokens.bos] : [];
+  const ids = [...begin, ...model.tokenize(prompt, true)];
   const answer = [];
   for await (const token of sequence.evaluate(ids, { temperature: 0 })) {
     if (model.isEogToken(token) || answer.length === NEW_TOKENS) break;
