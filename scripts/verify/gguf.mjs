@@ -46,11 +46,11 @@ for (const prompt of PROMPTS) {
     answer.push(token);
   }
   await context.dispose();
-  // We print whole characters only.
-  const theirs = model.detokenize(answer, false).replaceAll("\u{fffd}", "");
+  // `generate` prints the prompt, then whole characters only, then a line's end.
+  const theirs = `${prompt}${model.detokenize(answer, false).replaceAll("\u{fffd}", "")}\n`;
   const ours = execFileSync(program, ["generate", checkpoint, "--prompt", prompt, "--max-new-tokens", `${NEW_TOKENS}`,
     "--temperature", "0"], { encoding: "utf8" });
-  const same = ours.includes(theirs.trimEnd());
+  const same = ours === theirs;
   differences += same ? 0 : 1;
   console.log(`${same ? "same" : "DIFFERENT"}: ${JSON.stringify(prompt)}\n  llama.cpp: ${JSON.stringify(theirs)}\n  smollm3:   ${JSON.stringify(ours)}`);
 }

@@ -32,7 +32,9 @@ fn init_with(format: LogFormat, is_shown: bool, file: Option<RankLog>) {
         LogFormat::Json => "info",
     };
     let filter = |default| EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let shown = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let shown = tracing_subscriber::fmt::layer()
+        .with_ansi(console::colors_enabled_stderr())
+        .with_writer(io::stderr);
     let shown = match format {
         LogFormat::Text => shown.with_filter(filter(default)).boxed(),
         LogFormat::Json => shown

@@ -407,3 +407,22 @@ fn a_sweep_over_a_model_of_the_hub_is_planned_from_its_configuration() {
     assert!(said.out.contains("learning_rate"), "{}", said.out);
     assert!(fake.store.requests().is_empty());
 }
+
+#[test]
+fn a_hub_that_cannot_be_reached_is_reported_in_plain_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let model = "[model]\ncheckpoint = \"owner/name\"\n";
+    write_recipe(&home.join("tuned"), model, &stage("first", ""));
+    let said = smollm3("http://127.0.0.1:1", home, &["plan", "tuned"], "");
+    assert!(!said.done);
+    // The log goes to a pipe here, as it goes to a file in a batch job.
+    assert!(!said.err.contains('\x1b'), "{}", said.err);
+    let waits = said
+        .err
+        .lines()
+        .filter(|line| line.contains("WARN") && line.ends_with(" before the next attempt"));
+    assert_eq!(waits.count(), 2, "{}", said.err);
+    let error = said.err.lines().last().unwrap();
+    assert!(error.ends_with("; given up after 3 attempts in a row"), "{error}");
+}

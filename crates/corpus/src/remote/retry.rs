@@ -169,7 +169,7 @@ impl<'a> Attempts<'a> {
             ));
         }
         let wait = self.policy.wait(self.failures, asked);
-        tracing::warn!(what, message, ?wait, "waiting before the next attempt");
+        tracing::warn!("{what}: {message}; waiting {wait:.1?} before the next attempt");
         tokio::time::sleep(wait).await;
         Ok(())
     }
