@@ -133,6 +133,9 @@ answers of each kind with those of lm-evaluation-harness 0.4.9: the filters of `
 own script (`hendrycks_math`), `minerva_math` and its `math_verify`, and the filters of `mmlu_flan_cot_zeroshot`.
 `scripts/verify/grading.py` writes this page and the file that the test `graded` reads.
 
+A number is taken from the last `\\boxed{…}`, else the first `#### …`, else the last `answer is …`, `Answer: …` or
+`<answer>…</answer>` (bold or not; after a colon, on the same line); otherwise it is the last one of the text.
+
 | kind | grader | verdicts equal to ours |
 | --- | --- | --- |"""
 EXAMPLES = "One example per reason; for MATH, per reason and expected answer. `crates/answers/tests/graded.json` has all."

@@ -4,10 +4,13 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// `The answer is (B)`, `Answer: **B**`, `final answer is $\boxed{B}$`, up to ten choices.
+/// `The answer is (B)`, `**Answer:** B`, `final answer is $\boxed{B}$`, `<answer>B</answer>`, up to ten choices.
 static STATED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)\banswer(?: is|:)[\s:]*(?:\\boxed\{|\\text\{|\\?[(\[]|\*+|\$|option |choice )*([A-J])\b")
-        .ok()
+    Regex::new(concat!(
+        r"(?i)(?:<answer>|\banswer[*_]*(?: is|:))[\s:*_]*",
+        r"(?:\\boxed\{|\\text\{|\\?[(\[]|\*+|\$|option |choice )*([A-J])\b",
+    ))
+    .ok()
 });
 /// A letter that opens the answer: `B`, `(B)`, `**B.** Paris`, `B) Paris`, `B: Paris`.
 static OPENS: LazyLock<Option<Regex>> = LazyLock::new(|| {

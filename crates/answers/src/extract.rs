@@ -1,7 +1,7 @@
 //! The answer in a solution.
 //!
 //! Marked answers come first: the last `\boxed{…}` (MATH), the first `#### …` (GSM8K; later ones belong to another problem),
-//! `final answer is …` (the Minerva prompt). Without a mark, the answer is the last number, as in the flexible extraction of
+//! `final answer is …` (the Minerva prompt), and for numbers `answer is …`, `Answer: …` and `<answer>…</answer>`. Without a mark, the answer is the last number, as in the flexible extraction of
 //! lm-evaluation-harness.
 
 use std::sync::LazyLock;
@@ -23,10 +23,16 @@ static HASHES: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"####[ \t]
 static FINAL: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"(?i)final answer is:?\s*([^\n]*?)\.?\s*(?:I hope it is correct|\n|$)").ok()
 });
-/// The last sentence of the chain-of-thought examples of GSM8K.
+/// The last sentence of the chain-of-thought examples of GSM8K, and `**Answer:** 72`, `<answer>72</answer>`. After a colon, the
+/// number is on the same line: the next one may begin a list.
 static ANSWER_IS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&format!(
-        r"(?i)\banswer (?:is|=):?\s*(?:\\?[(\[]|\*+|\\?\$|[£€])*\s*([-−]?\$?(?:{DIGITS})[^\n]*)"
+        concat!(
+            r"(?i)(?:(?:<answer>|(?:\b|_)answer[*_]*\s*(?:is\b|=):?)\s*|(?:\b|_)answer[*_]*[ \t]*:)",
+            r"[*_ \t]*(?:(?:about|around|approximately|roughly|exactly|equal to|only|just)[ \t]+)?",
+            r"(?:\\?[(\[]\s*|\\?\$\s*|[*_`£€ \t])*([-−]?\$?(?:{})[^\n]*)",
+        ),
+        DIGITS
     ))
     .ok()
 });

@@ -128,6 +128,18 @@ fn answers_are_judged_by_their_end() {
         ("$18", "18"),
         (" Paris.\n", "paris"),
         ("yes", "Yes."),
+        ("Answer: 72\n\nNote: 3 were left.", "72"),
+        ("**Final Answer**: 72 out of 100", "72"),
+        ("**Answer:** 72 apples (3 left)", "72"),
+        ("__Answer__: -$1,072.50 of 3", "-1072.5"),
+        ("<answer>\n72\n</answer>\n3", "72"),
+        ("The answer is about 72 of 3", "72"),
+        ("The answer is  _72_ 3", "72"),
+        ("The answer is:\n\\[\n72\n\\]\nof 3", "72"),
+        ("To get the answer:\n1. Add 40.\n2. Add 32, which is 72.", "72"),
+        ("Answer: 40 + 32 = 72 (of 100)", "72"),
+        ("**Answer:** B, not C", "B"),
+        ("<answer>B</answer> C) Paris", "B"),
     ] {
         assert!(is_right(said, expected), "{said} is {expected}");
     }
@@ -140,6 +152,8 @@ fn answers_are_judged_by_their_end() {
         ("It is 3", "-3"),
         ("It is Paris", "paris"),
         ("1e3", "1000"),
+        ("Answer: 5, not 72", "72"),
+        ("The answer isn't 72 but 5", "72"),
     ] {
         assert!(!is_right(said, expected), "{said} is not {expected}");
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use smollm3_conversations::{Earlier, Prepared, Result, chat_checkpoints, measured_rows};
+use smollm3_engine::checkpoint::check_data;
 use smollm3_engine::ranks::rank_zero_first;
 use smollm3_engine::{EpochData, EpochOrder, RankSlice, Run, run_stage};
 use smollm3_recipe::{Preference, PreparedData, Recipe, Reference, Stage};
@@ -14,6 +15,9 @@ use crate::objective::{Preferred, ReferenceSource};
 use crate::pair_rows::PairRows;
 use crate::reference::ReferenceLogProbs;
 use crate::reference_model::ReferenceModel;
+
+/// The name of the reference among the fingerprints of the stage's data. No stage can have it.
+const REFERENCE: &str = "reference weights";
 
 /// The pairs of a stage that an earlier run or preparation left in the folder of `recipe`'s run. No row of the data is read:
 /// the stage itself notices a file that has changed since.
@@ -38,10 +42,7 @@ pub fn prefer(
 ) -> Result<()> {
     run.verify_parents(stage)?;
     let encoder = PairEncoder::of(&run.recipe, &run.data.tokenizer, stage, preference)?;
-    let Run { recipe, data, .. } = run;
-    let prepared = rank_zero_first(&*run.ranks, || {
-        Prepared::of(recipe, data, stage, &preference.chat.data, &encoder, listener)
-    })?;
+    let prepared = Prepared::on_ranks(run, stage, &preference.chat.data, &encoder, listener)?;
     let sources = preference.chat.data.iter().map(|data| {
         let report = prepared.reports.get(&data.name);
         (data.name.clone(), report.map_or(0, |report| report.trained))
@@ -60,13 +61,20 @@ pub fn prefer(
         pairs.tokens()
     )))?;
 
+    if let Some(note) = stage.few_rows(pairs.count()) {
+        listener.on(&Event::Note(note))?;
+    }
     let training = stage.training_on(PreparedData {
         rows: pairs.count(),
         tokens: pairs.tokens(),
     })?;
     let (template, fingerprint) = (&encoder.setup.template, &prepared.fingerprint);
-    let checkpoints = chat_checkpoints(run, stage, &training, template, fingerprint)?;
+    let mut checkpoints = chat_checkpoints(run, stage, &training, template, fingerprint)?;
     let mut model = ReferenceModel::open(&checkpoints, preference)?;
+    let identity = model.identity.clone();
+    checkpoints.data.insert(REFERENCE.to_owned(), identity);
+    // Before the log-probabilities of another reference are computed.
+    check_data(&checkpoints.folder(), &checkpoints.data)?;
     let mut log_probs_of = |rows: &PairRows, which: &str, listener: &mut dyn Listener| {
         let identity = format!("{which} {fingerprint} {}", model.identity);
         let compute = |pairs: &[u64]| model.log_probs(rows, pairs);
@@ -93,7 +101,7 @@ pub fn prefer(
     };
     let pairs_per_step = stage.optimisation()?.sequences_per_step();
     let data = EpochData {
-        order: EpochOrder::new(pairs.count(), recipe.run.seed, "pairs", pairs_per_step),
+        order: EpochOrder::new(pairs.count(), run.recipe.run.seed, "pairs", pairs_per_step),
         // Pairs are dealt out before they are packed: each rank packs its own rows.
         slice: RankSlice::new(&*run.ranks, stage, &training)?.in_one_piece(pairs_per_step),
         steps: training.total_steps(),

@@ -290,6 +290,12 @@ fn pairs_that_teach_nothing_are_left_out_and_counted() {
 
 /// The tiny recipe's pretrained checkpoint with one weight that is NaN, in `folder/broken`.
 fn broken(folder: &Path) {
+    copied(folder, "broken");
+    damage(&folder.join("broken"));
+}
+
+/// The tiny recipe's pretrained checkpoint in a folder of its own, without a manifest.
+fn copied(folder: &Path, name: &str) {
     let whole = tempfile::tempdir().unwrap();
     let recipe = recipe(whole.path(), "flex", &[]);
     run(recipe, Stop::Never).unwrap();
@@ -297,11 +303,24 @@ fn broken(folder: &Path) {
         .path()
         .join("out/pretrain")
         .join(checkpoint::folder_name(support::STEPS));
-    fs::create_dir(folder.join("broken")).unwrap();
-    for name in ["config.json", "model.safetensors"] {
-        fs::copy(last.join(name), folder.join("broken").join(name)).unwrap();
+    fs::create_dir(folder.join(name)).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(last.join(file), folder.join(name).join(file)).unwrap();
     }
-    damage(&folder.join("broken"));
+}
+
+#[test]
+fn a_stage_resumes_only_with_the_reference_that_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    copied(folder.path(), "other");
+    let recipe = || preferring(folder.path(), &["stage.apo.reference_from=./other"]).unwrap();
+    run(recipe(), Stop::Step(3)).unwrap_err();
+    damage(&folder.path().join("other"));
+    let error = run(recipe(), Stop::Never).unwrap_err().to_string();
+    assert!(
+        error.contains("cannot resume after step 3: \"reference weights\" changed"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -272,16 +272,17 @@ pub(crate) fn list_at<'t>(table: &'t Table, key: &str) -> &'t [toml::Value] {
 
 /// A number in three digits: 3.08B, 135M.
 pub(crate) fn count(number: u64) -> String {
+    // Limits are where rounding adds a digit.
     let (value, unit) = match number as f64 {
-        number @ 1e12.. => (number / 1e12, "T"),
-        number @ 1e9.. => (number / 1e9, "B"),
-        number @ 1e6.. => (number / 1e6, "M"),
+        number @ 999.5e9.. => (number / 1e12, "T"),
+        number @ 999.5e6.. => (number / 1e9, "B"),
+        number @ 999.5e3.. => (number / 1e6, "M"),
         number @ 1e4.. => (number / 1e3, "k"),
         number => return format!("{number}"),
     };
     match value {
-        100.0.. => format!("{value:.0}{unit}"),
-        10.0.. => format!("{value:.1}{unit}"),
+        99.95.. => format!("{value:.0}{unit}"),
+        9.995.. => format!("{value:.1}{unit}"),
         _ => format!("{value:.2}{unit}"),
     }
 }
@@ -314,5 +315,26 @@ fn tail(path: &Path) -> Result<String> {
     match read() {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
         read => read.map_err(unreadable(path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn a_number_has_three_digits_once_it_is_rounded() {
+        for (number, text) in [
+            (9_999, "9999"),
+            (99_949, "99.9k"),
+            (99_960, "100k"),
+            (999_499, "999k"),
+            (999_960, "1.00M"),
+            (9_996_000, "10.0M"),
+            (3_075_098_624, "3.08B"),
+            (999_500_000_000, "1.00T"),
+        ] {
+            assert_eq!(count(number), text);
+        }
     }
 }

@@ -48,10 +48,21 @@ pub(crate) fn datasets(facts: &Facts) -> BTreeSet<String> {
     for stage in &facts.stages {
         let phases = stage.info.iter().flat_map(|info| &info.phases);
         let names: BTreeSet<&String> = phases.flat_map(|phase| phase.shares.keys()).collect();
-        let tables = names.into_iter().filter_map(|name| written(facts, stage, name));
+        let names = names.into_iter().flat_map(|name| parts(facts, stage, name));
+        let tables = names.filter_map(|name| written(facts, stage, name));
         found.extend(tables.flat_map(dataset_ids));
     }
     found
+}
+
+/// The data sets that a stage counts as the one source `name`, as packed conversations are; else the source itself.
+pub(crate) fn parts<'f>(facts: &'f Facts, stage: &'f Stage, name: &'f str) -> Vec<&'f str> {
+    let own = list_at(&stage.written, "data").iter();
+    let own: Vec<&str> = own.filter_map(|data| data.get("name")?.as_str()).collect();
+    match written(facts, stage, name).is_some() || own.is_empty() {
+        true => vec![name],
+        false => own,
+    }
 }
 
 /// The table of the data called `name`: `[[stage.data]]`, or `[source.NAME]`.

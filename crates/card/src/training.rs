@@ -7,7 +7,7 @@ use smollm3_records::WRITTEN_RECIPE;
 use toml::Value;
 
 use crate::facts::{Facts, LAST_STEPS, MergedParent, Stage, count, text_at};
-use crate::origin::origin;
+use crate::origin::{origin, parts};
 use crate::table::table;
 
 /// The version of the tensor library, which a test compares with the workspace's.
@@ -94,10 +94,23 @@ fn data(facts: &Facts) -> String {
             }
         }
         for (name, share) in shares {
-            let (origin, license) = origin(facts, stage, name);
-            let share = format!("{:.1} %", 100.0 * share / f64::max(all, 1.0));
-            let license = license.unwrap_or_else(|| "not stated".to_owned());
-            rows.push(vec![stage.name.clone(), name.to_owned(), share, origin, license]);
+            let parts = parts(facts, stage, name);
+            // How much of a source each of several data sets is, the checkpoint does not tell.
+            let share = match parts.len() {
+                1 => format!("{:.1} %", 100.0 * share / f64::max(all, 1.0)),
+                _ => String::new(),
+            };
+            for name in parts {
+                let (origin, license) = origin(facts, stage, name);
+                let license = license.unwrap_or_else(|| "not stated".to_owned());
+                rows.push(vec![
+                    stage.name.clone(),
+                    name.to_owned(),
+                    share.clone(),
+                    origin,
+                    license,
+                ]);
+            }
         }
     }
     titled(

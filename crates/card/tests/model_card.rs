@@ -106,7 +106,7 @@ fn run(folder: &Path) -> PathBuf {
         ]
         .concat(),
     );
-    let shares = r#"[{"name": "a", "first": 1, "last": 200, "shares": {"chats": 0.75, "made-up": 0.25}}]"#;
+    let shares = r#"[{"name": "a", "first": 1, "last": 200, "shares": {"conversations": 1.0}}]"#;
     write(&folder.join("sft/stage.json"), &stage(200, shares));
     write(
         &folder.join("sft/metrics.jsonl"),
@@ -160,9 +160,9 @@ fn a_card_says_what_the_run_has_on_record() {
         "| more | web | 90.0 % | [HuggingFaceFW/fineweb-edu](https://huggingface.co/datasets/HuggingFaceFW/fineweb-edu), \
          sample-10BT | odc-by |",
         "| more | mine | 10.0 % | own files (2 paths) | not stated |",
-        "| sft | chats | 75.0 % | [HuggingFaceTB/smoltalk2](https://huggingface.co/datasets/HuggingFaceTB/smoltalk2) | \
+        "| sft | chats |  | [HuggingFaceTB/smoltalk2](https://huggingface.co/datasets/HuggingFaceTB/smoltalk2) | \
          apache-2.0 |",
-        "| sft | made-up | 25.0 % | 500 generated questions about sums | not stated |",
+        "| sft | made-up |  | 500 generated questions about sums | not stated |",
         "| more | web | 2.250 |",
         "| web | 2.500 | 0.900 |",
         "| /think | 61.0 % ± 4.9 | 100 |",

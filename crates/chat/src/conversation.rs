@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::dialect::{self, list};
 use crate::error::{ChatError, Result};
-use crate::message::{ROLES, kind, role};
+use crate::message::{ROLES, excerpt, kind, role, says_something};
 
 /// Variables that `chat_template_kwargs` must not set.
 const RESERVED: [&str; 4] = [
@@ -18,6 +18,13 @@ const RESERVED: [&str; 4] = [
     "continue_final_message",
     "tokenize",
 ];
+
+/// Columns with a system message.
+pub const SYSTEM: [&str; 2] = ["system", "system_prompt"];
+
+/// Columns with content that no template is shown. An `image` may also be of the speaker: it is content if a message says
+/// `<image>`.
+pub const MEDIA: [&str; 4] = ["image", "images", "videos", "audios"];
 
 /// What is rendered: messages, the tools on offer, and what else the template may ask for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,7 +47,7 @@ pub struct Conversation {
 
 impl Conversation {
     /// The columns that [`Conversation::from_row`] may read.
-    pub const COLUMNS: [&str; 12] = [
+    pub const COLUMNS: [&str; 17] = [
         "messages",
         "conversations",
         "prompt",
@@ -50,6 +57,11 @@ impl Conversation {
         "output",
         "history",
         "system",
+        "system_prompt",
+        "image",
+        "images",
+        "videos",
+        "audios",
         "tools",
         "functions",
         "chat_template_kwargs",
@@ -73,13 +85,16 @@ impl Conversation {
     /// * `instruction`, `input` and `output` of Alpaca: the first two, a line each, are the user's message; `history` has
     ///   earlier pairs of messages.
     ///
-    /// The latter two forms and ShareGPT may have a text in `system`. All may have `tools` (or `functions`) and
-    /// `chat_template_kwargs`. Keys that are `null` count as absent. Other columns are ignored.
+    /// All may have a text in `system` (or `system_prompt`), `tools` (or `functions`) and `chat_template_kwargs`. Keys that
+    /// are `null` count as absent, and so does an empty list in place of messages beside another form. Other columns are
+    /// ignored.
     ///
     /// # Errors
-    /// A row without a conversation, or one that [`Conversation::validate`] refuses.
+    /// A row without a conversation, one with images, or one that [`Conversation::validate`] refuses.
     pub fn from_row(row: &Value) -> Result<Self> {
         let mut messages = dialect::messages(written_messages(row)?)?;
+        open_with_system(row, &mut messages)?;
+        refuse_media(row, &messages)?;
         let mut template_kwargs = read_kwargs(row)?;
         let tools = read_tools(row, &mut template_kwargs, &mut messages)?;
         let conversation = Conversation {
@@ -136,56 +151,97 @@ pub fn in_one_form(messages: Vec<Value>) -> Result<Vec<Value>> {
     dialect::messages(messages)
 }
 
+/// Puts the system message in a column of the row before messages without one.
+///
+/// # Errors
+/// They have another one, or it is no text.
+pub fn open_with_system(row: &Value, messages: &mut Vec<Value>) -> Result<()> {
+    for column in SYSTEM {
+        let text = match row.get(column).filter(|value| says_something(value)) {
+            None => continue,
+            Some(Value::String(text)) => text,
+            Some(other) => {
+                return Err(ChatError::row(format!(
+                    "has {} as `{column}`; write a text",
+                    kind(other)
+                )));
+            }
+        };
+        let content = |message: &Value| Some(message.get("content")?.as_str()?.to_owned());
+        let present = messages.iter().find(|message| role(message) == "system");
+        let present = present.map(|message| content(message).unwrap_or_default());
+        match present {
+            None => messages.insert(0, message("system", text)),
+            Some(present) if present.trim() == text.trim() => {}
+            Some(present) => {
+                return Err(ChatError::row(format!(
+                    "has two system messages, {:?} in `{column}` and {:?} in its messages; keep one",
+                    excerpt(text),
+                    excerpt(&present)
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a row with content in the columns [`MEDIA`].
+pub(crate) fn refuse_media(row: &Value, messages: &[Value]) -> Result<()> {
+    let shows_image = |message: &Value| {
+        let content = message.get("content").and_then(Value::as_str);
+        content.is_some_and(|content| content.contains("<image>"))
+    };
+    let is_content = |column: &&str| {
+        row.get(*column).is_some_and(says_something)
+            && (*column != "image" || messages.iter().any(shows_image))
+    };
+    match MEDIA.iter().find(|column| is_content(column)) {
+        None => Ok(()),
+        Some(column) => Err(ChatError::row(format!(
+            "has `{column}`; only text is read, remove the column or the row"
+        ))),
+    }
+}
+
+/// A column of a row. `null` is as absent.
+pub(crate) fn column<'r>(row: &'r Value, name: &str) -> Option<&'r Value> {
+    row.get(name).filter(|value| !value.is_null())
+}
+
 /// The messages of a row, as they are written.
 fn written_messages(row: &Value) -> Result<Vec<Value>> {
-    let column = |name: &str| row.get(name).filter(|value| !value.is_null());
-    let system = column("system")
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty());
-    let with_system = |messages: Vec<Value>| match system {
-        Some(system) if messages.first().map(role) != Some("system") => {
-            [vec![message("system", system)], messages].concat()
+    let column = |name: &str| column(row, name);
+    let is_empty = |messages: &&Value| messages.as_array().is_some_and(Vec::is_empty);
+    for name in ["messages", "conversations"] {
+        if let Some(messages) = column(name).filter(|messages| !is_empty(messages)) {
+            return list(name, messages);
         }
-        _ => messages,
-    };
-    if let Some(messages) = column("messages") {
-        return list("messages", messages);
-    }
-    if let Some(messages) = column("conversations") {
-        return Ok(with_system(list("conversations", messages)?));
     }
     match (column("prompt"), column("completion")) {
         (Some(Value::String(prompt)), Some(Value::String(completion))) => {
-            let messages = vec![message("user", prompt), message("assistant", completion)];
-            return Ok(with_system(messages));
+            return Ok([
+                history(row)?,
+                vec![message("user", prompt), message("assistant", completion)],
+            ]
+            .concat());
         }
         (Some(prompt), Some(completion)) => {
-            let mut messages = list("prompt", prompt)?;
-            messages.extend(list("completion", completion)?);
-            return Ok(messages);
+            return Ok([list("prompt", prompt)?, list("completion", completion)?].concat());
         }
         _ => {}
     }
-    if let (Some(Value::String(_)), Some(Value::String(output))) = (column("instruction"), column("output")) {
-        let mut messages = Vec::new();
-        let history = column("history")
-            .map(|history| list("history", history))
-            .transpose()?;
-        for turn in history.unwrap_or_default() {
-            match turn.as_array().map(Vec::as_slice) {
-                Some([Value::String(asked), Value::String(said)]) => {
-                    messages.extend([message("user", asked), message("assistant", said)]);
-                }
-                _ => {
-                    let problem = "has a `history` of something else than pairs of texts; write lists of messages in \
-                                   `messages`";
-                    return Err(ChatError::row(problem));
-                }
-            }
-        }
-        let asked = alpaca_prompt(row).unwrap_or_default();
-        messages.extend([message("user", &asked), message("assistant", output)]);
-        return Ok(with_system(messages));
+    if let (Some(asked), Some(Value::String(output))) = (alpaca_prompt(row)?, column("output")) {
+        return Ok([
+            history(row)?,
+            vec![message("user", &asked), message("assistant", output)],
+        ]
+        .concat());
+    }
+    if ["messages", "conversations"]
+        .into_iter()
+        .any(|name| column(name).is_some())
+    {
+        return Ok(Vec::new());
     }
     if column("chosen").is_some() && column("rejected").is_some() {
         return Err(ChatError::row(
@@ -204,14 +260,40 @@ fn written_messages(row: &Value) -> Result<Vec<Value>> {
     )))
 }
 
+/// Earlier turns in Alpaca's `history`.
+pub(crate) fn history(row: &Value) -> Result<Vec<Value>> {
+    let turns = column(row, "history")
+        .map(|history| list("history", history))
+        .transpose()?;
+    let mut messages = Vec::new();
+    for turn in turns.unwrap_or_default() {
+        match turn.as_array().map(Vec::as_slice) {
+            Some([Value::String(asked), Value::String(said)]) => {
+                messages.extend([message("user", asked), message("assistant", said)]);
+            }
+            _ => {
+                let problem = "has a `history` of something else than pairs of texts; write lists of messages in \
+                               `messages`";
+                return Err(ChatError::row(problem));
+            }
+        }
+    }
+    Ok(messages)
+}
+
 /// What Alpaca's `instruction` and `input` ask, if there is an instruction.
-pub(crate) fn alpaca_prompt(row: &Value) -> Option<String> {
-    let text = |name: &str| row.get(name).and_then(Value::as_str);
-    let instruction = text("instruction")?;
-    Some(match text("input").filter(|input| !input.is_empty()) {
-        Some(input) => format!("{instruction}\n{input}"),
-        None => instruction.to_owned(),
-    })
+pub(crate) fn alpaca_prompt(row: &Value) -> Result<Option<String>> {
+    let Some(instruction) = column(row, "instruction").and_then(Value::as_str) else {
+        return Ok(None);
+    };
+    match column(row, "input").filter(|input| says_something(input)) {
+        None => Ok(Some(instruction.to_owned())),
+        Some(Value::String(input)) => Ok(Some(format!("{instruction}\n{input}"))),
+        Some(other) => Err(ChatError::row(format!(
+            "has {} as `input`; write a text",
+            kind(other)
+        ))),
+    }
 }
 
 /// The template's variables of a row, tools among them.

@@ -2,18 +2,20 @@
 //!
 //! * ShareGPT's `from` and `value`; roles `human`, `gpt`, `observation`, `function_call`.
 //! * Content in parts, joined without anything between; images, sound and files are refused by name.
-//! * Calls as a list or as JSON text, with arguments as an object or as JSON text; the older `function_call` and the
-//!   role `function`.
+//! * Calls as a list or as JSON text, with arguments as an object or as JSON text, under any of the names [`ARGUMENTS`]; the
+//!   older `function_call` and the role `function`.
 //! * Tools as a list, as JSON text, as a list of JSON texts, inside a system message; the older `functions`.
 //!
 //! Keys that are `null` are left out: a columnar file has them for every key of any row, and a template must not see the
-//! difference. So a schema's `"default": null` is dropped, too. `content` is `null` if there are only calls, and empty if
-//! there is only a thought (an answer that was cut off within it).
+//! difference. So a schema's `"default": null` is dropped, too. Calls and arguments written as JSON text have no such keys:
+//! null is meant there, and stays. `content` is `null` if there are only calls, and empty if there is only a thought (an answer
+//! that was cut off within it).
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{ChatError, Result};
-use crate::message::{REASONING, kind, role};
+use crate::json_text;
+use crate::message::{REASONING, kind, role, says_something, unclear_weight};
 
 /// Roles of ShareGPT, by the names in use.
 const SPEAKERS: [(&str, &str); 13] = [
@@ -32,8 +34,26 @@ const SPEAKERS: [(&str, &str); 13] = [
     ("function_call", "function_call"),
 ];
 
-/// Keys of content that is not text, or of a refusal.
-const OTHER_CONTENT: [&str; 4] = ["audio", "image", "images", "refusal"];
+/// Keys of content that is not text, of a refusal, and of what is written elsewhere.
+const OTHER_CONTENT: [&str; 14] = [
+    "audio",
+    "audios",
+    "file",
+    "files",
+    "image",
+    "image_url",
+    "images",
+    "input_audio",
+    "reasoning_details",
+    "refusal",
+    "tool_call",
+    "video",
+    "video_url",
+    "videos",
+];
+
+/// Keys for the arguments of a call: OpenAI's, Llama 3's, LangChain's, Anthropic's.
+const ARGUMENTS: [&str; 4] = ["arguments", "parameters", "args", "input"];
 
 /// A list in a column of a row.
 pub(crate) fn list(column: &str, value: &Value) -> Result<Vec<Value>> {
@@ -91,10 +111,10 @@ pub(crate) fn take_tools(messages: &mut [Value]) -> Result<Option<Vec<Value>>> {
 
 /// A list of tools, or one written as JSON, or one of tools written as JSON.
 pub(crate) fn tools(written: &Value) -> Result<Vec<Value>> {
-    let wrong = |error: serde_json::Error| ChatError::row(format!("has `tools` that are not JSON: {error}"));
+    let wrong = |problem: String| ChatError::row(format!("has `tools` that {problem}"));
     let read = match written {
         Value::String(text) if text.trim().is_empty() => return Ok(Vec::new()),
-        Value::String(text) => serde_json::from_str(text).map_err(wrong)?,
+        Value::String(text) => json_text::read(text).map_err(wrong)?,
         other => other.clone(),
     };
     list("tools", &read)?
@@ -102,7 +122,7 @@ pub(crate) fn tools(written: &Value) -> Result<Vec<Value>> {
         .enumerate()
         .map(|(index, tool)| match tool {
             Value::String(text) if text.trim_start().starts_with('{') => {
-                serde_json::from_str(&text).map_err(|error| ChatError::Tool {
+                json_text::parse(&text).map_err(|error| ChatError::Tool {
                     index,
                     problem: format!("is not JSON: {error}"),
                 })
@@ -129,19 +149,14 @@ pub(crate) fn entries_without_nulls(entries: Map<String, Value>) -> Map<String, 
 }
 
 fn read(written: Map<String, Value>) -> Result<Map<String, Value>, String> {
-    let mut message = spoken_by(written)?;
+    let is_null = |key: &str| written.get(key).is_some_and(Value::is_null);
+    let content_is_null = is_null("content") || is_null("value");
+    let mut message = spoken_by(entries_without_nulls(written))?;
     if let Some(Value::Array(parts)) = message.get("content") {
         let text = joined(parts)?;
         message.insert("content".to_owned(), Value::String(text));
     }
-    if let Some(key) = OTHER_CONTENT
-        .iter()
-        .find(|key| message.get(**key).is_some_and(says_something))
-    {
-        return Err(format!("has `{key}`; only text is read, remove it or the row"));
-    }
-    let content_is_null = message.get("content").is_some_and(Value::is_null);
-    message = entries_without_nulls(message);
+    refuse_unread(&message)?;
 
     if let Some(call) = message.shift_remove("function_call") {
         if message.contains_key("tool_calls") {
@@ -173,33 +188,44 @@ fn read(written: Map<String, Value>) -> Result<Map<String, Value>, String> {
     Ok(message)
 }
 
-/// Whether a value is more than a columnar file's placeholder.
-fn says_something(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        _ => true,
+/// Refuses content that no template is shown.
+fn refuse_unread(message: &Map<String, Value>) -> Result<(), String> {
+    let given = |key: &&&str| message.get(**key).is_some_and(says_something);
+    if let Some(key) = OTHER_CONTENT.iter().find(given) {
+        return Err(format!("has `{key}`, which is not read; remove it or the row"));
+    }
+    for key in REASONING {
+        let thought = message.get(key).filter(|thought| says_something(thought));
+        if let Some(thought @ (Value::Array(_) | Value::Object(_))) = thought {
+            return Err(format!("has {} as `{key}`; write a text", kind(thought)));
+        }
+    }
+    if let Some((key, weight)) = unclear_weight(message) {
+        return Err(format!(
+            "has {weight} as `{key}`; write 1 if it is learned, 0 if it is not"
+        ));
+    }
+    match message.get("content").and_then(json_text::lost_digits) {
+        Some(problem) => Err(format!("has words that {problem}")),
+        None => Ok(()),
     }
 }
 
 /// Converts a message of ShareGPT into one with `role` and `content`.
 fn spoken_by(mut message: Map<String, Value>) -> Result<Map<String, Value>, String> {
-    let given =
-        |message: &Map<String, Value>, key: &str| message.get(key).is_some_and(|value| !value.is_null());
-    if given(&message, "role") || !given(&message, "from") {
+    if message.contains_key("role") || !message.contains_key("from") {
         return Ok(message);
     }
     let from = message.shift_remove("from").unwrap_or_default();
-    let value = message.shift_remove("value").unwrap_or_default();
+    let value = message.shift_remove("value");
     let role = SPEAKERS.iter().find(|(name, _)| from == *name);
     let role = role.map_or(from.clone(), |(_, role)| json!(role));
     let mut read = Map::new();
     if role == "function_call" {
         read.insert("role".to_owned(), json!("assistant"));
-        let called = match value {
-            Value::String(text) => serde_json::from_str(&text)
-                .map_err(|error| format!("is from `function_call`, but is not a call as JSON: {error}"))?,
+        let called = match value.unwrap_or_default() {
+            Value::String(text) => json_text::read(&text)
+                .map_err(|problem| format!("is from `function_call` with words that {problem}"))?,
             value => value,
         };
         let called = match called {
@@ -209,7 +235,7 @@ fn spoken_by(mut message: Map<String, Value>) -> Result<Map<String, Value>, Stri
         read.insert("tool_calls".to_owned(), Value::Array(called));
     } else {
         read.insert("role".to_owned(), role);
-        read.insert("content".to_owned(), value);
+        read.extend(value.map(|value| ("content".to_owned(), value)));
     }
     read.extend(message);
     Ok(read)
@@ -245,8 +271,9 @@ fn joined(parts: &[Value]) -> Result<String, String> {
 /// Calls with their arguments as objects.
 fn calls(written: &Value) -> Result<Vec<Value>, String> {
     let read: Value = match written {
-        Value::String(text) => serde_json::from_str(text)
-            .map_err(|error| format!("has `tool_calls` that are not JSON: {error}"))?,
+        Value::String(text) => {
+            json_text::read(text).map_err(|problem| format!("has `tool_calls` that {problem}"))?
+        }
         other => other.clone(),
     };
     let Value::Array(calls) = read else {
@@ -256,18 +283,18 @@ fn calls(written: &Value) -> Result<Vec<Value>, String> {
         ));
     };
     let calls = calls.into_iter().enumerate();
-    calls.map(|(index, call)| read_call(index, call)).collect()
+    calls
+        .map(|(index, call)| {
+            read_call(call).map_err(|problem| format!("has a `tool_calls` {index} {problem}"))
+        })
+        .collect()
 }
 
-fn read_call(index: usize, call: Value) -> Result<Value, String> {
-    let wrong = || {
-        format!(
-            "has a `tool_calls` {index} that is no call; write an object with `function`, which has `name` and \
-             `arguments`"
-        )
-    };
+fn read_call(call: Value) -> Result<Value, String> {
+    let wrong =
+        || "that is no call; write an object with `function`, which has `name` and `arguments`".to_owned();
     let call = match call {
-        Value::String(text) => serde_json::from_str(&text).map_err(|_| wrong())?,
+        Value::String(text) => json_text::read(&text).map_err(|_| wrong())?,
         call => call,
     };
     let Value::Object(mut call) = call else {
@@ -277,7 +304,7 @@ fn read_call(index: usize, call: Value) -> Result<Value, String> {
         Some(Value::Object(function)) => function,
         // Some write the function in place of the call.
         None if call.contains_key("name") => {
-            let keys = ["name", "arguments"].into_iter();
+            let keys = ["name"].into_iter().chain(ARGUMENTS);
             keys.filter_map(|key| Some((key.to_owned(), call.shift_remove(key)?)))
                 .collect()
         }
@@ -286,21 +313,56 @@ fn read_call(index: usize, call: Value) -> Result<Value, String> {
     if !function.get("name").is_some_and(Value::is_string) {
         return Err(wrong());
     }
-    let arguments = match function.get("arguments") {
-        None | Some(Value::Null) => json!({}),
-        Some(Value::String(text)) if text.trim().is_empty() => json!({}),
-        Some(Value::String(text)) => match serde_json::from_str(text) {
-            Ok(arguments @ Value::Object(_)) => arguments,
-            Ok(_) | Err(_) => {
-                return Err(format!(
-                    "has a `tool_calls` {index} with `arguments` that are no JSON object; write them as one"
-                ));
-            }
-        },
-        Some(arguments) => arguments.clone(),
-    };
-    function.insert("arguments".to_owned(), without_nulls(arguments));
+    read_arguments(&mut function)?;
+    only(&mut function, &["name", "arguments"])?;
+    only(&mut call, &["id", "index", "type"])?;
     call.entry("type").or_insert_with(|| json!("function"));
     call.insert("function".to_owned(), Value::Object(function));
     Ok(Value::Object(call))
+}
+
+/// Puts the arguments of a call under `arguments`, as an object.
+fn read_arguments(function: &mut Map<String, Value>) -> Result<(), String> {
+    let given = ARGUMENTS
+        .iter()
+        .filter(|key| function.get(**key).is_some_and(says_something));
+    let arguments = match given.collect::<Vec<_>>()[..] {
+        [] => json!({}),
+        [key] => match function.get(*key) {
+            Some(Value::String(text)) if text.trim().is_empty() => json!({}),
+            Some(Value::String(text)) => match json_text::read(text) {
+                Ok(arguments @ Value::Object(_)) => arguments,
+                Ok(_) => return Err(format!("with `{key}` that are no JSON object; write them as one")),
+                Err(problem) => return Err(format!("with `{key}` that {problem}")),
+            },
+            written => {
+                let arguments = written.cloned().unwrap_or_default();
+                match json_text::lost_digits(&arguments) {
+                    None => arguments,
+                    Some(problem) => return Err(format!("with `{key}` that {problem}")),
+                }
+            }
+        },
+        [one, other, ..] => return Err(format!("with both `{one}` and `{other}`; keep one")),
+    };
+    function.insert("arguments".to_owned(), arguments);
+    function.retain(|key, _| key == "arguments" || !ARGUMENTS.contains(&key.as_str()));
+    Ok(())
+}
+
+/// Refuses any other keys of a call, and removes those that say nothing.
+fn only(part: &mut Map<String, Value>, keys: &[&str]) -> Result<(), String> {
+    let is_known = |key: &String| keys.contains(&key.as_str());
+    match part
+        .iter()
+        .find(|(key, value)| !is_known(key) && says_something(value))
+    {
+        Some((key, _)) => Err(format!(
+            "with `{key}`; a call has a name and `arguments`, rename or remove the key"
+        )),
+        None => {
+            part.retain(|key, value| is_known(key) && !value.is_null());
+            Ok(())
+        }
+    }
 }

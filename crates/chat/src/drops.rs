@@ -5,9 +5,9 @@
 //! shows. Searching for the texts themselves would take `42` for written wherever a 42 stands.
 //!
 //! What carries meaning: the content of messages, thoughts separately; the keys [`REASONING`]; names and arguments of calls;
-//! names and descriptions of tools; the variables [`VARIABLES`]. Ids, types and names of speakers do not. A thought of an
-//! earlier turn may be dropped if the template writes it while its turn is the last: reasoning models do not see their
-//! earlier thoughts in use either.
+//! names and descriptions of tools; the variables [`VARIABLES`], of documents all texts. Ids, types and names of speakers do
+//! not. A thought of an earlier turn may be dropped if the template writes it while its turn is the last: reasoning models do
+//! not see their earlier thoughts in use either.
 //!
 //! Cost: a second rendering, a few percent of tokenising.
 
@@ -20,13 +20,14 @@ use smollm3_corpus::Tokenizer;
 
 use crate::conversation::Conversation;
 use crate::error::{ChatError, Dropped, Result};
-use crate::message::{END_OF_THOUGHT, REASONING, THOUGHT, role};
+use crate::message::{END_OF_THOUGHT, REASONING, THOUGHT, excerpt, role};
 use crate::quoting::written_forms;
 use crate::rendered::{Render, Rendered};
 use crate::template::Template;
 
 /// Template variables that the model is shown.
-pub const VARIABLES: [&str; 4] = ["custom_instructions", "xml_tools", "python_tools", "documents"];
+pub const VARIABLES: [&str; 4] = ["custom_instructions", "xml_tools", "python_tools", DOCUMENTS];
+const DOCUMENTS: &str = "documents";
 
 /// The characters of marks: plane 16, private use, which the markers of blocks do not use.
 const MARKS: std::ops::RangeInclusive<char> = '\u{10_0000}'..='\u{10_fffd}';
@@ -75,7 +76,9 @@ impl Template {
             date,
             ..Render::default()
         };
-        let rendered = self.render_for(tokenizer, conversation, &options)?;
+        let mut rendered = self.render_for(tokenizer, conversation, &options)?;
+        // There is no loss on a prompt.
+        rendered.learned.clear();
         let mut dropped = self.missing(conversation, Some(&rendered), &options)?.into_iter();
         match dropped.find(|dropped| dropped.kind != KIND_OF_THOUGHTS) {
             None => Ok(rendered),
@@ -288,12 +291,32 @@ impl Marks {
 
     fn mark_variable(&mut self, kind: &'static str, value: &mut Value, key: &str) {
         match value {
+            value if kind == DOCUMENTS => self.mark_document(kind, value, key),
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     self.mark_tool(kind, item, &format!("{key}[{index}]"));
                 }
             }
             value => self.mark_tool(kind, value, key),
+        }
+    }
+
+    /// Marks the texts of documents, except for ids and types, which templates may number or compare instead.
+    fn mark_document(&mut self, kind: &'static str, value: &mut Value, key: &str) {
+        match value {
+            Value::String(text) => self.mark_text(kind, None, key.to_owned(), text),
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    self.mark_document(kind, item, &format!("{key}[{index}]"));
+                }
+            }
+            Value::Object(entries) => {
+                let is_said = |name: &str| !matches!(name, "id" | "doc_id" | "type");
+                for (name, item) in entries.iter_mut().filter(|(name, _)| is_said(name)) {
+                    self.mark_document(kind, item, &format!("{key}.{name}"));
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -354,12 +377,4 @@ fn thought_in(text: &str) -> Option<Range<usize>> {
     let end = text.rfind(END_OF_THOUGHT)?;
     let start = text.find(THOUGHT).map_or(0, |start| start + THOUGHT.len());
     (start <= end).then_some(start..end)
-}
-
-fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 40;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
 }

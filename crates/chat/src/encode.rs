@@ -19,7 +19,7 @@ use crate::error::{ChatError, Result};
 use crate::rendered::Rendered;
 use crate::template::Template;
 
-/// The tokens of a rendered conversation. All lists but `turns` have the same length.
+/// The tokens of a rendered conversation. All lists but `turns` and `unlearned` have the same length.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
     /// Token ids.
@@ -30,6 +30,8 @@ pub struct Encoded {
     pub offsets: Vec<Range<usize>>,
     /// The token range of each assistant span of the rendered text, in order; empty if it has no tokens.
     pub turns: Vec<Range<usize>>,
+    /// Those of `turns` that are not learned.
+    pub unlearned: Vec<Range<usize>>,
 }
 
 /// Which tokens carry loss.
@@ -60,8 +62,9 @@ pub fn encode_prompt(
 /// Encodes `rendered`: special tokens that the template wrote are parsed, none are added.
 ///
 /// # Errors
-/// Where the tokenizer's own pipeline fails.
+/// Where the tokenizer's own pipeline fails, or the template does not mark an answer that is not learned.
 pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Encoded> {
+    let unlearned = unlearned_turns(rendered)?;
     let tokens = tokenizer.encode_spans(&rendered.text, rendered.special.as_deref())?;
     let spans = &rendered.assistant;
     let mut assistant = vec![false; tokens.len()];
@@ -91,8 +94,26 @@ pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Encoded> {
         ids,
         assistant,
         offsets,
+        unlearned: unlearned.into_iter().map(|turn| turns[turn].clone()).collect(),
         turns,
     })
+}
+
+/// The spans of answers that are not learned. Nothing but their order connects spans with answers.
+fn unlearned_turns(rendered: &Rendered) -> Result<Vec<usize>> {
+    let Rendered {
+        assistant, learned, ..
+    } = rendered;
+    if !learned.is_empty() && learned.len() != assistant.len() {
+        return Err(ChatError::row(format!(
+            "has an answer of `weight` 0, and the template marks {} of {} answers with {{% generation %}}, so it cannot be left \
+             out of the loss; take a template that marks each, or remove the `weight`",
+            assistant.len(),
+            learned.len()
+        )));
+    }
+    let turns = learned.iter().enumerate().filter(|(_, learned)| !**learned);
+    Ok(turns.map(|(turn, _)| turn).collect())
 }
 
 /// Whether a token contains the last character of a span, and that may have further tokens.
@@ -123,7 +144,7 @@ impl Template {
     pub fn mask(&self, encoded: &Encoded, learned: Learned) -> Result<Vec<bool>> {
         self.check_learned(learned)?;
         let tokens = encoded.ids.len();
-        Ok(match learned {
+        let mut mask = match learned {
             Learned::All => vec![true; tokens],
             Learned::Assistant => encoded.assistant.clone(),
             Learned::LastTurn => {
@@ -133,6 +154,10 @@ impl Template {
                     .map(|(token, said)| *said && last.contains(&token))
                     .collect()
             }
-        })
+        };
+        for token in encoded.unlearned.iter().cloned().flatten() {
+            mask[token] = false;
+        }
+        Ok(mask)
     }
 }

@@ -10,6 +10,7 @@
 //!   spelt in content.
 //! * [`mod@encode`]: tokens, and which of them are the assistant's.
 //! * [`tokens`]: checks and adds the tokens that mark turns.
+//! * [`json_text`]: JSON as Python writes it.
 //! * [`explain`]: a row token by token, for people.
 //! * [`spoken`]: an answer without its thought.
 //!
@@ -27,6 +28,7 @@ pub mod error;
 pub mod explain;
 pub mod fit;
 mod generation;
+pub mod json_text;
 mod message;
 mod methods;
 pub mod pair;

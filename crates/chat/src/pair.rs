@@ -9,10 +9,13 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 use smollm3_corpus::Tokenizer;
 
-use crate::conversation::{Conversation, alpaca_prompt, check_message, message, read_kwargs, read_tools};
+use crate::conversation::{
+    Conversation, alpaca_prompt, check_message, column, history, message, open_with_system, read_kwargs,
+    read_tools, refuse_media,
+};
 use crate::dialect::{self, list};
 use crate::error::{ChatError, Result};
-use crate::message::{kind, role};
+use crate::message::{is_unlearned, kind, role, says_something};
 use crate::rendered::{Render, Rendered};
 use crate::template::Template;
 
@@ -76,74 +79,39 @@ impl PairText {
 
 impl Pair {
     /// The columns that [`Pair::from_row`] may read.
-    pub const COLUMNS: [&str; 10] = [
+    pub const COLUMNS: [&str; 17] = [
         "prompt",
+        "question",
         "chosen",
         "rejected",
         "conversations",
         "instruction",
         "input",
+        "history",
         "system",
+        "system_prompt",
+        "image",
+        "images",
+        "videos",
+        "audios",
         "tools",
         "functions",
         "chat_template_kwargs",
     ];
 
-    /// Reads a row: `chosen` and `rejected` (messages, lists of messages, or texts), and a `prompt` of the same kind
-    /// (`conversations` of ShareGPT, `instruction` and `input` of Alpaca). If `prompt` is not a list of messages but the
-    /// answers are, their common beginning is the prompt, as in data sets that repeat it in both. Optional: `tools` and
-    /// `chat_template_kwargs`.
+    /// Reads a row: `chosen` and `rejected` (messages, lists of messages, or texts), and a `prompt`, a list of messages or a text
+    /// (`conversations` of ShareGPT, `instruction`, `input` and `history` of Alpaca, `question`).
+    ///
+    /// If the answers are lists with the question in them, their common beginning is the prompt, as in data sets that repeat
+    /// it in both; a text beside them must be one of its messages. Texts of the form `\n\nHuman: …\n\nAssistant: …` are read as
+    /// such lists. Optional: `system` (or `system_prompt`), `tools` and `chat_template_kwargs`.
     ///
     /// # Errors
     /// A row without a pair in it, or with a message that [`Conversation::validate`] would refuse.
     pub fn from_row(row: &Value) -> Result<Self> {
-        let column = |name: &str| row.get(name).filter(|value| !value.is_null());
-        let answer = |name: &str| match column(name) {
-            Some(Value::Object(message)) => Ok(Value::Array(vec![Value::Object(message.clone())])),
-            Some(answer) => Ok(answer.clone()),
-            None => Err(ChatError::row(format!(
-                "has no `{name}`; a pair needs `chosen` and `rejected`"
-            ))),
-        };
-        let (chosen, rejected) = (answer("chosen")?, answer("rejected")?);
-        let prompt = column("prompt").or_else(|| column("conversations"));
-        let instruction = column("instruction").and_then(|_| alpaca_prompt(row));
-        let prompt = prompt.cloned().or(instruction.map(Value::String));
-        let (prompt, chosen, rejected) = match (prompt.as_ref(), &chosen, &rejected) {
-            (Some(Value::String(prompt)), Value::String(chosen), Value::String(rejected)) => (
-                vec![message("user", prompt)],
-                vec![message("assistant", chosen)],
-                vec![message("assistant", rejected)],
-            ),
-            (Some(Value::Array(prompt)), chosen, rejected) => (
-                prompt.clone(),
-                list("chosen", chosen)?,
-                list("rejected", rejected)?,
-            ),
-            (None | Some(Value::String(_)), chosen, rejected) => {
-                let (mut chosen, mut rejected) = (list("chosen", chosen)?, list("rejected", rejected)?);
-                let pairs = chosen.iter().zip(&rejected);
-                let common = pairs.take_while(|(one, other)| one == other).count();
-                // Equal answers are answers, not prompt.
-                let common = common.min(chosen.len().min(rejected.len()).saturating_sub(1));
-                if common == 0 && chosen.len().max(rejected.len()) > 1 {
-                    return Err(ChatError::row(
-                        "has two answers that begin with different messages; both must follow the same prompt, or stand \
-                         without it beside `prompt`",
-                    ));
-                }
-                rejected.drain(..common);
-                (chosen.drain(..common).collect(), chosen, rejected)
-            }
-            (Some(other), _, _) => {
-                let problem = format!("has {} as `prompt`; write a list of messages", kind(other));
-                return Err(ChatError::row(problem));
-            }
-        };
-        let wrong = |name: &str, error: ChatError| ChatError::row(format!("is wrong in `{name}`: {error}"));
-        let read = |name, messages| dialect::messages(messages).map_err(|error| wrong(name, error));
-        let (chosen, rejected) = (read("chosen", chosen)?, read("rejected", rejected)?);
-        let mut prompt = read("prompt", prompt)?;
+        let (mut prompt, chosen, rejected) = parts(row)?;
+        open_with_system(row, &mut prompt)?;
+        refuse_media(row, &prompt)?;
         let mut template_kwargs = read_kwargs(row)?;
         let tools = read_tools(row, &mut template_kwargs, &mut prompt)?;
         let pair = Pair {
@@ -169,8 +137,14 @@ impl Pair {
                     "has a `{name}` that begins with the role `{first}`; questions belong into `prompt` only"
                 )));
             }
+            if name != "prompt" && messages.iter().any(is_unlearned) {
+                return Err(ChatError::row(format!(
+                    "has a message in `{name}` that is not to be learned; answers of a pair are learned whole, remove its \
+                     `weight`"
+                )));
+            }
             for (index, message) in messages.iter().enumerate() {
-                check_message(index, message).map_err(|error| wrong(name, error))?;
+                check_message(index, message).map_err(|error| wrong(name, &error))?;
             }
         }
         Ok(pair)
@@ -184,6 +158,138 @@ impl Pair {
             template_kwargs: self.template_kwargs.clone(),
         }
     }
+}
+
+/// The messages of the prompt and of both answers.
+type Parts = (Vec<Value>, Vec<Value>, Vec<Value>);
+
+/// The question of a row.
+enum Asked {
+    /// As messages.
+    Messages(Vec<Value>),
+    /// As a text in a column.
+    Text(&'static str, String),
+}
+
+fn parts(row: &Value) -> Result<Parts> {
+    let (chosen, rejected) = (answer(row, "chosen")?, answer(row, "rejected")?);
+    let (chosen, rejected) = match (dialogue(&chosen), dialogue(&rejected)) {
+        (Some(chosen), Some(rejected)) => (Value::Array(chosen), Value::Array(rejected)),
+        _ => (chosen, rejected),
+    };
+    match (asked(row)?, &chosen, &rejected) {
+        (Some(Asked::Text(_, prompt)), Value::String(chosen), Value::String(rejected)) => Ok((
+            [history(row)?, vec![message("user", &prompt)]].concat(),
+            vec![message("assistant", chosen)],
+            vec![message("assistant", rejected)],
+        )),
+        (None, Value::String(_), Value::String(_)) => Err(ChatError::row(
+            "has texts as `chosen` and `rejected` but no question; write it in `prompt`",
+        )),
+        (asked, chosen, rejected) => {
+            let chosen = read("chosen", list("chosen", chosen)?)?;
+            let rejected = read("rejected", list("rejected", rejected)?)?;
+            match asked {
+                Some(Asked::Messages(prompt)) => Ok((read("prompt", prompt)?, chosen, rejected)),
+                Some(Asked::Text(_, prompt)) if answers_alone(&chosen) && answers_alone(&rejected) => {
+                    let prompt = [history(row)?, vec![message("user", &prompt)]].concat();
+                    Ok((prompt, chosen, rejected))
+                }
+                Some(Asked::Text(name, prompt)) => {
+                    let parts = apart(chosen, rejected)?;
+                    match parts.0.iter().any(|message| says(message, &prompt)) {
+                        true => Ok(parts),
+                        false => Err(ChatError::row(format!(
+                            "has a `{name}` that is none of the messages that `chosen` and `rejected` begin with; keep one \
+                             of them"
+                        ))),
+                    }
+                }
+                None => apart(chosen, rejected),
+            }
+        }
+    }
+}
+
+fn answer(row: &Value, name: &str) -> Result<Value> {
+    match column(row, name) {
+        Some(Value::Object(message)) => Ok(Value::Array(vec![Value::Object(message.clone())])),
+        Some(answer) => Ok(answer.clone()),
+        None => Err(ChatError::row(format!(
+            "has no `{name}`; a pair needs `chosen` and `rejected`"
+        ))),
+    }
+}
+
+fn asked(row: &Value) -> Result<Option<Asked>> {
+    for name in ["prompt", "conversations"] {
+        match column(row, name).filter(|prompt| says_something(prompt)) {
+            None => {}
+            Some(Value::Array(messages)) => return Ok(Some(Asked::Messages(messages.clone()))),
+            Some(Value::String(text)) if name == "prompt" => {
+                return Ok(Some(Asked::Text(name, text.clone())));
+            }
+            Some(other) => {
+                let problem = format!("has {} as `{name}`; write a list of messages", kind(other));
+                return Err(ChatError::row(problem));
+            }
+        }
+    }
+    if let Some(prompt) = alpaca_prompt(row)? {
+        return Ok(Some(Asked::Text("instruction", prompt)));
+    }
+    let question = column(row, "question").and_then(Value::as_str);
+    Ok(question.map(|question| Asked::Text("question", question.to_owned())))
+}
+
+/// Splits two lists of messages into their common beginning, and what is left of both.
+fn apart(mut chosen: Vec<Value>, mut rejected: Vec<Value>) -> Result<Parts> {
+    let pairs = chosen.iter().zip(&rejected);
+    let common = pairs.take_while(|(one, other)| one == other).count();
+    // Equal answers are answers, not prompt.
+    let common = common.min(chosen.len().min(rejected.len()).saturating_sub(1));
+    if common == 0 && chosen.len().max(rejected.len()) > 1 {
+        return Err(ChatError::row(
+            "has two answers that begin with different messages; both must follow the same prompt, or stand without it \
+             beside `prompt`",
+        ));
+    }
+    rejected.drain(..common);
+    Ok((chosen.drain(..common).collect(), chosen, rejected))
+}
+
+/// The turns of a text as Anthropic's HH-RLHF has them.
+fn dialogue(text: &Value) -> Option<Vec<Value>> {
+    const SPEAKERS: [(&str, &str); 2] = [("\n\nHuman:", "user"), ("\n\nAssistant:", "assistant")];
+    let mut rest = text.as_str()?;
+    let mut turns = Vec::new();
+    while !rest.is_empty() {
+        let speaks = |(mark, role)| Some((rest.strip_prefix(mark)?, role));
+        let (said, role) = SPEAKERS.into_iter().find_map(speaks)?;
+        let ends = SPEAKERS.into_iter().filter_map(|(mark, _)| said.find(mark));
+        let (said, after) = said.split_at(ends.min().unwrap_or(said.len()));
+        turns.push(message(role, said.trim()));
+        rest = after;
+    }
+    (turns.len() > 1).then_some(turns)
+}
+
+/// Whether messages hold no question.
+fn answers_alone(messages: &[Value]) -> bool {
+    messages.first().map(role) == Some("assistant")
+}
+
+fn says(message: &Value, text: &str) -> bool {
+    let content = message.get("content").and_then(Value::as_str);
+    content.is_some_and(|content| content.trim() == text.trim())
+}
+
+fn read(name: &str, messages: Vec<Value>) -> Result<Vec<Value>> {
+    dialect::messages(messages).map_err(|error| wrong(name, &error))
+}
+
+fn wrong(name: &str, error: &ChatError) -> ChatError {
+    ChatError::row(format!("is wrong in `{name}`: {error}"))
 }
 
 /// Renders a pair. Only the date of `options` is used: a prompt that ends with a message of the user or a tool gets a

@@ -130,6 +130,7 @@ pub(crate) fn unquoted(tokenizer: &Tokenizer, rendered: Rendered, marker: char) 
     let moved = |range: Range<usize>| place(range.start)..place(range.end);
     Rendered {
         assistant: rendered.assistant.into_iter().map(moved).collect(),
+        learned: rendered.learned,
         special: Some(special.into_iter().map(moved).collect()),
         text,
     }

@@ -22,6 +22,8 @@ pub struct Rendered {
     pub text: String,
     /// Byte ranges of the `{% generation %}` blocks, in order and disjoint.
     pub assistant: Vec<Range<usize>>,
+    /// Whether each answer of the conversation is learned; empty if all are. (A `weight` of 0 leaves one out of the loss.)
+    pub learned: Vec<bool>,
     /// Byte ranges at which the template wrote special tokens, if the content spells some as well. `None`: all in the text are
     /// the template's.
     pub special: Option<Vec<Range<usize>>>,

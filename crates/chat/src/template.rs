@@ -19,6 +19,7 @@ use crate::conversation::Conversation;
 use crate::environment::{Raised, environment, mark_with, strftime_now};
 use crate::error::{ChatError, Result};
 use crate::generation::{Markers, private_characters, private_characters_of, rewrite};
+use crate::message::{is_unlearned, role};
 use crate::quoting::{quoted, spelled_token, unquoted};
 use crate::rendered::{Render, Rendered};
 
@@ -246,6 +247,7 @@ impl Template {
         let mut rendered = Rendered {
             text,
             assistant,
+            learned: learned_answers(&conversation.messages),
             special: None,
         };
         if let Some(last_words) = last_words {
@@ -271,6 +273,15 @@ impl Template {
             line: innermost.line().or(error.line()).unwrap_or(0),
             problem: problem(innermost),
         }
+    }
+}
+
+/// Which answers are learned; empty if all are.
+fn learned_answers(messages: &[Value]) -> Vec<bool> {
+    let answers = messages.iter().filter(|message| role(message) == "assistant");
+    match messages.iter().any(is_unlearned) {
+        true => answers.map(|answer| !is_unlearned(answer)).collect(),
+        false => Vec::new(),
     }
 }
 

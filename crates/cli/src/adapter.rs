@@ -1,21 +1,21 @@
 //! Adapters (PEFT) on the command line: `export` merges them into their base, other commands refuse them.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use smollm3_engine::write_merged;
+use smollm3_files::atomic_folder::AtomicFolder;
 use smollm3_hub::{AdapterBase, Wanted, adapter_base};
 use smollm3_recipe::{AdapterFolders, PeftConfig};
-use tempfile::TempDir;
 
 use crate::hub::local_folder;
 
-/// The adapter in `folder` merged into its base, in a temporary folder next to `out`; `None` if it is not an adapter.
+/// The adapter in `folder` merged into its base, in a draft folder next to `out`, which is removed on drop; `None` if it is
+/// not an adapter.
 ///
 /// # Errors
 /// Its base cannot be found or downloaded, or the adapter does not fit it.
-pub fn merged(folder: &Path, out: &Path) -> Result<Option<TempDir>> {
+pub fn merged(folder: &Path, out: &Path) -> Result<Option<AtomicFolder>> {
     if !PeftConfig::is_adapter(folder) {
         return Ok(None);
     }
@@ -24,13 +24,9 @@ pub fn merged(folder: &Path, out: &Path) -> Result<Option<TempDir>> {
         AdapterBase::Hub(id) => local_folder(Path::new(&id), Wanted::MODEL)?,
     };
     eprintln!("{} is an adapter of {}", folder.display(), base.display());
-    let beside = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let beside = beside.unwrap_or(Path::new("."));
-    fs::create_dir_all(beside).with_context(|| format!("{}: cannot create", beside.display()))?;
-    let merged = tempfile::Builder::new()
-        .prefix(".merged-")
-        .tempdir_in(beside)
-        .with_context(|| format!("{}: cannot write", beside.display()))?;
+    let name = out.file_name().unwrap_or_default();
+    // Never committed: a draft that a kill leaves is removed by the next export.
+    let merged = AtomicFolder::create(&out.with_file_name(format!(".{}.merged", name.display())))?;
     let folders = AdapterFolders {
         adapter: folder.to_owned(),
         base,

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::ProgressBar;
 use smollm3_engine::locate_models;
-use smollm3_hub::{Depth, Hub, Pins, Wanted, fetched, folder_or_hub};
+use smollm3_hub::{Depth, Hub, Pins, Wanted, fetched, folder_or_hub, newest_step};
 use smollm3_recipe::{HubId, Recipe};
 use smollm3_records::{Event, Listener};
 
@@ -63,11 +63,10 @@ impl Listener for NotesOnStderr {
     }
 }
 
-/// The folder of a checkpoint, downloaded if it is a model on the Hub. A path that does not exist is returned, for the error
-/// of whoever reads it.
+/// The folder of a checkpoint, downloaded if it is a model on the Hub.
 ///
 /// # Errors
-/// The Hub does not have it, or it cannot be downloaded.
+/// There is no such path; it is the folder of a run or a stage; the Hub does not have it, or it cannot be downloaded.
 pub fn local_folder(typed: &Path, wanted: Wanted) -> Result<PathBuf> {
     let Some(text) = typed.to_str() else {
         return Ok(typed.to_owned());
@@ -81,6 +80,7 @@ pub fn local_folder(typed: &Path, wanted: Wanted) -> Result<PathBuf> {
                 "note: {text} is a local folder; for the model of this name on the Hub write hf://{text}"
             );
         }
+        check_path(typed, wanted)?;
         return Ok(typed.to_owned());
     };
     let _quiet = QuietSockets::new();
@@ -99,4 +99,20 @@ pub fn local_folder(typed: &Path, wanted: Wanted) -> Result<PathBuf> {
     let found = found?;
     eprintln!("{id}: commit {}, in {}", found.commit, found.folder.display());
     Ok(found.folder)
+}
+
+/// Names what is wrong with a path, if it is not what `wanted` needs.
+fn check_path(typed: &Path, wanted: Wanted) -> Result<()> {
+    let text = typed.display();
+    if !typed.exists() {
+        bail!(
+            "{text}: there is no such file or folder; a model on the Hub is owner/name, owner/name@revision or \
+             hf://owner/name/folder"
+        );
+    }
+    let may_be = !wanted.config || typed.is_file() || typed.join("config.json").is_file();
+    match newest_step(typed).filter(|_| !may_be) {
+        Some(step) => bail!("{text}: not a checkpoint, it has no config.json; {step} is one"),
+        None => Ok(()),
+    }
 }

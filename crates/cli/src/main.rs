@@ -34,13 +34,13 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::args::{Args, BenchCommand, Command, DataCommand, LogFormat, TokenizerCommand, typed};
 use crate::interrupt::{STOPPED, is_stopped};
 
-/// An error with its causes, without repetition: many messages already end with their cause.
+/// An error with its causes, without repetition: many messages already have their cause in them.
 fn in_full(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for message in error.chain().map(ToString::to_string) {
         if text.is_empty() {
             text = message;
-        } else if !text.ends_with(&message) {
+        } else if !text.contains(&message) {
             text = format!("{text}: {message}");
         }
     }

@@ -10,6 +10,7 @@ use smollm3_hub::Wanted;
 use smollm3_merge::mergekit::Configuration;
 use smollm3_merge::{MergeSettings, TokenizerFrom, merge as merge_folders};
 
+use crate::adapter::refuse_adapter;
 use crate::args::MergeArgs;
 use crate::hub::local_folder;
 use crate::interrupt::flag;
@@ -36,7 +37,9 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
         asked.settings.tokenizer_from = TokenizerFrom::Folder(folder.clone());
     }
     for (folder, _) in &mut asked.parents {
-        *folder = local_folder(folder, Wanted::MODEL)?;
+        let found = local_folder(folder, Wanted::MODEL)?;
+        refuse_adapter(folder, &found)?;
+        *folder = found;
     }
     if let TokenizerFrom::Folder(folder) = &mut asked.settings.tokenizer_from {
         *folder = local_folder(folder, Wanted::TEXT)?;

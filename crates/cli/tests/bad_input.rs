@@ -151,8 +151,25 @@ fn checkpoints_that_are_none_are_refused() {
             .failure();
         String::from_utf8(assert.get_output().stderr.clone()).unwrap()
     };
-    assert!(generate(&folder.path().join("nowhere")).contains("nowhere"));
+    for none in [
+        "/nowhere",
+        "hf://gpt2",
+        "owner/name@",
+        "https://huggingface.co/owner/name",
+    ] {
+        let error = generate(Path::new(none));
+        let words = [none, "there is no such file or folder", "hf://owner/name/folder"];
+        assert!(words.iter().all(|part| error.contains(part)), "{error}");
+    }
     assert!(generate(folder.path()).contains("config.json"));
+    // A run or a stage in the place of a checkpoint.
+    let step = folder.path().join("sft/step-00000003");
+    fs::create_dir_all(&step).unwrap();
+    fs::write(step.join("config.json"), "{}").unwrap();
+    for above in [folder.path(), &folder.path().join("sft")] {
+        let error = generate(above);
+        assert!(error.contains(&format!("{} is one", step.display())), "{error}");
+    }
     fs::write(folder.path().join("config.json"), "{").unwrap();
     assert!(generate(folder.path()).contains("config.json"));
 }

@@ -159,6 +159,26 @@ fn text_becomes_a_recipe_for_pretraining_and_a_sweep() {
         runs.contains("rope-everywhere") && runs.contains("rate-doubled"),
         "{runs}"
     );
+    fs::remove_file(here.join("ablation/recipe.toml")).unwrap();
+    let again = refused(here, &["init", "ablation", "--data", "texts.jsonl"]);
+    assert!(again.contains("ablation/sweep.toml exists"), "{again}");
+}
+
+#[test]
+fn malformed_rows_count_towards_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let rows = (0..25_000).map(|i| match i {
+        0 => json!({"text": "A text."}),
+        _ => json!({"text": 1}),
+    });
+    write(&here.join("rows.jsonl"), rows);
+    let said = printed(
+        here,
+        &["init", "pretrain", "--data", "rows.jsonl", "--backend", "flex"],
+    );
+    assert!(said.contains("read the first 1 rows"), "{said}");
+    assert!(said.contains("19999 rows are malformed"), "{said}");
 }
 
 #[test]
@@ -341,4 +361,39 @@ fn recipes_for_every_backend_can_be_read_and_have_the_same_rows() {
         let error = refused(here, &init(kind, options));
         assert!(error.contains(words), "{options}: {error}");
     }
+}
+
+#[test]
+fn an_adapter_is_planned_as_its_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    checkpoint::write(&here.join("base"), 2_048);
+    fs::create_dir(here.join("adapter")).unwrap();
+    let config = r#"{"peft_type": "LORA", "base_model_name_or_path": "../base", "r": 2, "lora_alpha": 4}"#;
+    fs::write(here.join("adapter/adapter_config.json"), config).unwrap();
+    write(&here.join("chats.jsonl"), (0..20).map(chat));
+    let stage = |checkpoint: &str| {
+        let words = ["init", "fine-tune", "--data", "chats.jsonl", "--backend", "flex"];
+        let said = printed(
+            here,
+            &[
+                &words[..],
+                &[
+                    "--checkpoint",
+                    checkpoint,
+                    "--output",
+                    &format!("of-{checkpoint}"),
+                ],
+            ]
+            .concat(),
+        );
+        assert_eq!(
+            said.contains("adapter is an adapter of"),
+            checkpoint == "adapter",
+            "{said}"
+        );
+        let text = fs::read_to_string(here.join(format!("of-{checkpoint}/recipe.toml"))).unwrap();
+        text[text.find("[[stage]]").unwrap()..].to_owned()
+    };
+    assert_eq!(stage("adapter"), stage("base"));
 }

@@ -455,6 +455,8 @@ fn a_stop_that_cuts_off_the_last_upload_leaves_something_to_do() {
     Command::new("kill").args(["-s", "TERM", &id]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(fake.messages().is_empty());
+    let incidents = fs::read_to_string(home.join("made/out/first/incidents.jsonl")).unwrap_or_default();
+    assert!(!incidents.contains("not-pushed"), "{incidents}");
     let run = with_token(&fake, home, &["run", "made"]);
     assert!(run.done, "{}", run.err);
     assert_eq!(fake.messages(), [message("first", 2)]);

@@ -5,7 +5,7 @@ mod files;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -79,4 +79,18 @@ fn what_keeps_it_from_serving_is_said() {
     refused(&["--precision", "bf16", "--backend", "flex"], &["bf16", "tch"]);
     fs::remove_file(checkpoint.join("tokenizer.json")).unwrap();
     refused(&["--port", "0"], &["tokenizer.json"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = serve(&checkpoint(folder.path()))
+        .args(["--port", &port])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains(&port), "{error}");
+    assert_eq!(error.matches("os error").count(), 1, "{error}");
 }

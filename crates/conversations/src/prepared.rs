@@ -1,6 +1,7 @@
 //! Tokenised conversations, cached in `conversations/STAGE/` of the run's folder.
 //!
-//! The folder is rewritten if its files, template, tokenizer or mask change, or if a run was stopped while writing it.
+//! Rank 0 rewrites the folder if its files, template, tokenizer or mask change, or if a run was stopped while writing it. For a
+//! stage that has been trained in part, a change is an error.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +14,9 @@ use smollm3_chat::ChatError;
 use smollm3_corpus::Tokenizer;
 use smollm3_corpus::tokenize::is_held_out;
 use smollm3_corpus::tokenizer::slow_note;
+use smollm3_engine::Run;
+use smollm3_engine::checkpoint::check_data;
+use smollm3_engine::ranks::rank_zero_first;
 use smollm3_files::atomic_file::write_json;
 use smollm3_files::remove_if_present;
 use smollm3_mixer::Permutation;
@@ -26,7 +30,7 @@ use crate::source::SourceRows;
 use crate::store::{ConversationStore, ConversationWriter};
 
 /// Raised when the same rows would give other tokens.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const REPORT: &str = "report.json";
 const TRAIN: &str = "train";
 
@@ -80,7 +84,8 @@ impl Prepared {
     /// Opens the stage's folder, or writes it from the rows of `parts`.
     ///
     /// # Errors
-    /// An unreadable row, a file that cannot be read or written, or a listener that ends the work.
+    /// An unreadable row, a file that cannot be read or written, or a listener that ends the work; rows that changed since the
+    /// stage's newest checkpoint.
     pub fn of(
         recipe: &Recipe,
         data: &Data,
@@ -88,6 +93,50 @@ impl Prepared {
         parts: &[Conversations],
         encoder: &dyn RowEncoder,
         listener: &mut dyn Listener,
+    ) -> Result<Self> {
+        Self::opened(recipe, data, stage, parts, encoder, |fingerprint, sources| {
+            let trained_on = [(stage.name.clone(), fingerprint.to_owned())].into();
+            check_data(&recipe.run.output.join(&stage.name), &trained_on)?;
+            let (tokenizer, folder) = (&data.tokenizer, folder(recipe, stage));
+            make(recipe, stage, tokenizer, &folder, sources, encoder, listener)
+        })
+    }
+
+    /// [`of`](Self::of) for all ranks: rank 0 writes the folder, the others find it.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of), or a rank reads other rows than rank 0.
+    pub fn on_ranks(
+        run: &Run,
+        stage: &Stage,
+        parts: &[Conversations],
+        encoder: &dyn RowEncoder,
+        listener: &mut dyn Listener,
+    ) -> Result<Self> {
+        let (recipe, data, ranks) = (&run.recipe, &run.data, &*run.ranks);
+        let differ = || {
+            Err(ConversationsError::Refused(format!(
+                "stage \"{}\": {} does not read the rows that rank 0 has prepared in {}; all nodes must see the same \
+                 files",
+                stage.name,
+                ranks.place(ranks.rank()),
+                folder(recipe, stage).display()
+            )))
+        };
+        rank_zero_first(ranks, || match ranks.rank() {
+            0 => Self::of(recipe, data, stage, parts, encoder, listener),
+            _ => Self::opened(recipe, data, stage, parts, encoder, |_, _| differ()),
+        })
+    }
+
+    /// Opens the stage's folder. `make` writes its stores if they are not those of the fingerprint that it gets.
+    fn opened(
+        recipe: &Recipe,
+        data: &Data,
+        stage: &Stage,
+        parts: &[Conversations],
+        encoder: &dyn RowEncoder,
+        make: impl FnOnce(&str, &[(&Conversations, SourceRows)]) -> Result<BTreeMap<String, Report>>,
     ) -> Result<Self> {
         let folder = folder(recipe, stage);
         let validation = stage.validation().and_then(Validation::data);
@@ -100,15 +149,7 @@ impl Prepared {
         let made = match made(&folder) {
             Some(made) if made.fingerprint == fingerprint => made,
             _ => {
-                let data = make(
-                    recipe,
-                    stage,
-                    &data.tokenizer,
-                    &folder,
-                    &sources,
-                    encoder,
-                    listener,
-                )?;
+                let data = make(&fingerprint, &sources)?;
                 let made = Made { fingerprint, data };
                 // Last, because its presence marks the folder as complete.
                 write_json(&folder.join(REPORT), &made)?;

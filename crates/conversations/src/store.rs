@@ -3,12 +3,12 @@
 //!
 //! Both are datatrove's formats (`.ds` and `.ds.loss`) and are memory-mapped, so that the data may exceed memory.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 
 use memmap2::Mmap;
 use smollm3_corpus::{StoreWriter, TokenStore};
+use smollm3_files::atomic_file::AtomicFile;
 use smollm3_files::io;
 
 use crate::document::Document;
@@ -17,11 +17,10 @@ use crate::error::{ConversationsError, Result};
 const TOKENS: &str = "conversations.ds";
 const MASK: &str = "conversations.ds.loss";
 
-/// Writes a store.
+/// Writes a store. One that is open keeps its files: new ones replace them.
 pub struct ConversationWriter {
     tokens: StoreWriter,
-    mask: BufWriter<File>,
-    mask_path: PathBuf,
+    mask: AtomicFile,
 }
 
 impl ConversationWriter {
@@ -30,13 +29,9 @@ impl ConversationWriter {
     /// # Errors
     /// It cannot be written.
     pub fn create(folder: &Path, tokenizer: &str, vocab_size: u64) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(io("create", folder))?;
-        let mask_path = folder.join(MASK);
-        let mask = BufWriter::new(File::create(&mask_path).map_err(io("create", &mask_path))?);
         Ok(Self {
             tokens: StoreWriter::create(folder.join(TOKENS), tokenizer, vocab_size)?,
-            mask,
-            mask_path,
+            mask: AtomicFile::create(&folder.join(MASK))?,
         })
     }
 
@@ -47,10 +42,7 @@ impl ConversationWriter {
     pub fn push(&mut self, ids: &[u32], learned: &[bool]) -> Result<()> {
         self.tokens.push_document(ids)?;
         let bytes: Vec<u8> = learned.iter().map(|learned| u8::from(*learned)).collect();
-        Ok(self
-            .mask
-            .write_all(&bytes)
-            .map_err(io("write", &self.mask_path))?)
+        Ok(self.mask.write(&bytes)?)
     }
 
     /// Conversations so far.
@@ -63,9 +55,7 @@ impl ConversationWriter {
     /// # Errors
     /// The disk is full.
     pub fn finish(self) -> Result<()> {
-        let file = self.mask.into_inner().map_err(|error| error.into_error());
-        let synced = file.and_then(|file| file.sync_all());
-        synced.map_err(io("write", &self.mask_path))?;
+        self.mask.commit()?;
         Ok(self.tokens.finish()?)
     }
 }
@@ -96,7 +86,7 @@ impl ConversationStore {
                 problem: format!("{length} bytes for {expected} tokens; remove the folder to tokenise again"),
             });
         }
-        // SAFETY: a finished store is not written to; only one run has the folder.
+        // SAFETY: a finished store is not written to; another replaces its files.
         let map = || unsafe { Mmap::map(&file) }.map_err(io("map", &path));
         let mask = (length > 0).then(map).transpose()?;
         let mut ends = Vec::new();

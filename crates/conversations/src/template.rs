@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use smollm3_chat::tokens::{ChatTokens, IM_END, check_tokens};
 use smollm3_chat::{ChatError, Conversation, NaiveDate, Render, Rendered, Template, spelled_token};
 use smollm3_corpus::Tokenizer;
+use smollm3_engine::checkpoint::FROZEN;
 use smollm3_engine::ranks::on_rank_zero;
 use smollm3_engine::{Run, StageCheckpoints};
 use smollm3_files::atomic_file::write_json;
@@ -200,7 +201,7 @@ pub fn stage_tokenizer(run: &Run, stage: &Stage, template: &Template) -> Result<
 /// The checkpoints of a stage on conversations, which end texts with the end of a turn and carry the template.
 ///
 /// # Errors
-/// A file cannot be written, or as [`Run::stage_config`].
+/// A file cannot be written, or as [`Run::stage_config`] and [`Run::frozen_identity`].
 pub fn chat_checkpoints<'a>(
     run: &'a Run,
     stage: &'a Stage,
@@ -209,17 +210,22 @@ pub fn chat_checkpoints<'a>(
     fingerprint: &str,
 ) -> Result<StageCheckpoints<'a>> {
     let (tokenizer_folder, tokens) = stage_tokenizer(run, stage, template)?;
+    let frozen = run.frozen_identity(stage)?;
+    let frozen = frozen.map(|identity| (FROZEN.to_owned(), identity));
+    let own = (stage.name.clone(), fingerprint.to_owned());
+    // The end of a turn is where generation stops.
+    let config = ModelConfig {
+        eos_token_id: Some(tokens.im_end),
+        ..run.stage_config(stage)?
+    };
     Ok(StageCheckpoints {
         run,
         stage,
         training,
-        // The end of a turn is where generation stops.
-        config: ModelConfig {
-            eos_token_id: Some(tokens.im_end),
-            ..run.stage_config(stage)?
-        },
+        generation: run.generation_json(stage, &config)?,
+        config,
         tokenizer_folder,
-        data: [(stage.name.clone(), fingerprint.to_owned())].into(),
+        data: [own].into_iter().chain(frozen).collect(),
         lora: stage.lora(),
     })
 }

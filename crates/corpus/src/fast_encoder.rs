@@ -249,7 +249,7 @@ fn check_components(json: &Value, entries: &HashMap<String, u32>) -> Result<(), 
     if kind(model) != "BPE" {
         return Err(format!("the model {}", kind(model)));
     }
-    for option in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
+    for option in ["continuing_subword_prefix", "end_of_word_suffix"] {
         if is_set(&model[option]) {
             return Err(format!("`{option}` of the model BPE"));
         }

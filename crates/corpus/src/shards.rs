@@ -12,7 +12,7 @@ use smollm3_files::{io, list};
 use crate::cache::ShardCache;
 use crate::error::{CorpusError, Result};
 use crate::glob::{compile_glob, has_glob, literal_root};
-use crate::read::{ROW_FILE_NAMES, is_row_file};
+use crate::read::{ROW_FILE_NAMES, is_listed};
 use crate::remote::{Location, RemoteClient, RetryPolicy};
 pub use crate::shard::{OpenShard, Shard, Shards};
 
@@ -53,7 +53,7 @@ pub fn open_rows<S: AsRef<str>>(
         return Err(CorpusError::source(source, problem));
     }
     let client = RemoteClient::new(cache.retry)?;
-    let files = client.list(source, addresses, &is_row_file)?;
+    let files = client.list(source, addresses, &is_listed)?;
     let folder = cache.folder.join(source);
     Ok(Box::new(ShardCache::open(
         source,
@@ -85,16 +85,20 @@ impl LocalShards {
             if path.is_file() {
                 paths.push(path.to_owned());
             } else if path.is_dir() {
-                list_below(path, &mut paths, &|_| true)?;
+                list_below(path, &[], &mut paths, &|_| true)?;
             } else if has_glob(pattern) {
                 let glob = compile_glob(name, pattern)?;
                 let root = Path::new(literal_root(pattern));
                 if root.as_os_str().is_empty() || root.is_dir() {
-                    list_below(root, &mut paths, &|path| glob.is_match(path))?;
+                    list_below(root, &[], &mut paths, &|path| glob.is_match(path))?;
                 }
             }
             if paths.len() == before {
                 let problem = match path.exists() || has_glob(pattern) {
+                    true if path.join("state.json").is_file() => format!(
+                        "`{pattern}` holds Arrow files, as `save_to_disk` of the library datasets writes them; write them as \
+                         Parquet: datasets.load_from_disk(\"{pattern}\").to_parquet(\"rows.parquet\")"
+                    ),
                     true => {
                         format!("`{pattern}` holds no file it can read; files must end in {ROW_FILE_NAMES}")
                     }
@@ -144,21 +148,32 @@ fn shard(path: &Path) -> Result<Shard> {
     })
 }
 
-/// Adds the files of rows below `folder` that are `wanted` and not hidden.
-fn list_below(folder: &Path, found: &mut Vec<PathBuf>, wanted: &dyn Fn(&Path) -> bool) -> Result<()> {
-    let listed = match folder.as_os_str().is_empty() {
-        true => list(Path::new("."))?,
-        false => list(folder)?,
+/// Adds the files of rows below `folder` that are `wanted` and not hidden. `above` are the folders that it lies in.
+fn list_below(
+    folder: &Path,
+    above: &[PathBuf],
+    found: &mut Vec<PathBuf>,
+    wanted: &dyn Fn(&Path) -> bool,
+) -> Result<()> {
+    let place = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
     };
-    for path in listed {
+    let real = fs::canonicalize(place).map_err(io("find", place))?;
+    // A link to a folder that it lies in: its files would be listed again and again.
+    if above.iter().any(|above| above.starts_with(&real)) {
+        return Ok(());
+    }
+    let above = [above, &[real]].concat();
+    for path in list(place)? {
         let name = path.file_name().unwrap_or_default();
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
         let path = folder.join(name);
         if path.is_dir() {
-            list_below(&path, found, wanted)?;
-        } else if is_row_file(&path.to_string_lossy()) && wanted(&path) {
+            list_below(&path, &above, found, wanted)?;
+        } else if is_listed(&path.to_string_lossy()) && wanted(&path) {
             found.push(path);
         }
     }

@@ -16,18 +16,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 pub use components::SPLIT_PATTERN;
-use config::Beginning;
+use config::{Beginning, TokenizerConfig};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use smollm3_files::atomic_file::write_atomically;
-use smollm3_files::{io, read_if_present};
+use smollm3_files::io;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    AddedToken, Encoding, PreTokenizerWrapper, SplitDelimiterBehavior, Token, TokenizerBuilder, TokenizerImpl,
+    AddedToken, Encoding, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Token, TokenizerBuilder,
+    TokenizerImpl,
 };
 
 use crate::contained::contained;
@@ -87,6 +88,8 @@ pub struct Tokenizer {
     fingerprint: OnceLock<Fingerprint>,
     special: OnceLock<Arc<SpecialTexts>>,
     beginning: Beginning,
+    /// Settings of the `tokenizer_config.json` that it came with.
+    kept: Map<String, Value>,
 }
 
 /// Which numbers can be one token in a trained tokenizer.
@@ -189,8 +192,9 @@ impl Tokenizer {
         Tokenizer::from_json("(new)", json.as_bytes())
     }
 
-    /// Reads a `tokenizer.json`, or the one in a Hugging Face folder, and how prompts (`add_bos_token`) and texts
-    /// (`add_prefix_space`) begin from a `tokenizer_config.json` next to it.
+    /// Reads a `tokenizer.json`, or the one in a Hugging Face folder, with what a `tokenizer_config.json` and a
+    /// `special_tokens_map.json` next to it say: how prompts (`add_bos_token`) and texts (`add_prefix_space`) begin, further
+    /// tokens, and settings that are kept for [`Tokenizer::config`].
     ///
     /// # Errors
     /// A missing or broken file, a vocabulary without an end-of-document token or with too many holes, or `add_eos_token`.
@@ -200,10 +204,16 @@ impl Tokenizer {
             path.push("tokenizer.json");
         }
         let json = std::fs::read(&path).map_err(io("read", &path))?;
-        let mut tokenizer = Tokenizer::from_json(&path.display().to_string(), &json)?;
-        let path = path.with_file_name("tokenizer_config.json");
-        if let Some(text) = read_if_present(&path)? {
-            tokenizer.configure(&path, &text)?;
+        let name = path.display().to_string();
+        let mut inner = parse_named(&name, &json)?;
+        let config = TokenizerConfig::read(path.parent().unwrap_or(Path::new("")))?;
+        if let Some(config) = &config {
+            config.apply(&mut inner);
+        }
+        let mut tokenizer = Tokenizer::of(&name, inner)?;
+        if let Some(config) = &config {
+            tokenizer.beginning = tokenizer.beginning_by(config)?;
+            tokenizer.kept = config.kept();
         }
         Ok(tokenizer)
     }
@@ -213,8 +223,11 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::load`].
     pub fn from_json(name: &str, json: &[u8]) -> Result<Self> {
+        Tokenizer::of(name, parse_named(name, json)?)
+    }
+
+    fn of(name: &str, inner: tokenizers::Tokenizer) -> Result<Self> {
         let refused = |problem: String| CorpusError::tokenizer(name, problem);
-        let inner = parse(json).map_err(|problem| refused(format!("not a tokenizer.json: {problem}")))?;
         let id = |token: &str| inner.token_to_id(token);
         let end_of_text = END_NAMES.iter().find_map(|end| id(end)).ok_or_else(|| {
             refused(format!(
@@ -248,6 +261,7 @@ impl Tokenizer {
             fingerprint: OnceLock::new(),
             special: OnceLock::new(),
             beginning: Beginning::default(),
+            kept: Map::new(),
         })
     }
 
@@ -453,6 +467,10 @@ fn checked<T>(name: &str, work: impl FnOnce() -> tokenizers::Result<T>) -> Resul
         .map_err(|problem| CorpusError::tokenizer(name, problem))
 }
 
+fn parse_named(name: &str, json: &[u8]) -> Result<tokenizers::Tokenizer> {
+    parse(json).map_err(|problem| CorpusError::tokenizer(name, format!("not a tokenizer.json: {problem}")))
+}
+
 /// Reads a `tokenizer.json`. The crate panics on a decoder that it cannot parse, as in a truncated file, so that is parsed
 /// first.
 fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
@@ -472,5 +490,13 @@ fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     tokenizer
         .with_truncation(None)
         .map_err(|error| error.to_string())?;
+    // A setting for training, with which the same text has other ids each time.
+    if let ModelWrapper::BPE(model) = tokenizer.get_model()
+        && model.dropout.is_some()
+    {
+        let mut model = model.clone();
+        model.dropout = None;
+        tokenizer.with_model(ModelWrapper::BPE(model));
+    }
     Ok(tokenizer)
 }

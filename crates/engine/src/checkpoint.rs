@@ -6,6 +6,7 @@
 mod manifest;
 mod moment_shard;
 mod retention;
+mod same_data;
 mod save_job;
 mod stage_checkpoints;
 
@@ -13,6 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use serde_json::Value;
 use smollm3_collective::Collective;
 use smollm3_files::atomic_file::{sync_folder, write_json};
 use smollm3_files::{FileHashes, io, plain_files};
@@ -30,6 +32,7 @@ pub use manifest::verify;
 pub(crate) use manifest::verify_some;
 pub use retention::Retention;
 pub(crate) use retention::is_due;
+pub use same_data::{FROZEN, check_data};
 pub use save_job::SaveJob;
 pub(crate) use save_job::Saver;
 pub use smollm3_records::checkpoint::{Progress, folder_name, identity, last, list, read_state};
@@ -44,6 +47,8 @@ const SHARD_BYTES: usize = 5_000_000_000;
 pub struct Snapshot {
     /// The architecture.
     pub config: ModelConfig,
+    /// `generation_config.json`.
+    pub generation: Value,
     /// Where the stage is.
     pub progress: Progress,
     /// Its files are copied into the checkpoint.
@@ -51,7 +56,7 @@ pub struct Snapshot {
     weights: Vec<NamedTensor>,
     moments: Vec<NamedTensor>,
     /// Adapters and their `adapter_config.json`, in PEFT's form; the weights have them merged in.
-    adapters: Option<(Vec<NamedTensor>, serde_json::Value)>,
+    adapters: Option<(Vec<NamedTensor>, Value)>,
     /// Which shard of the moments these are, if there are several ranks.
     shard: Option<MomentShard>,
 }
@@ -61,10 +66,10 @@ impl Snapshot {
     /// `peft` is the `adapter_config.json` of a stage that trains adapters.
     pub fn take(
         state: &TrainState,
-        config: ModelConfig,
+        (config, generation): (ModelConfig, Value),
         progress: Progress,
         tokenizer_folder: PathBuf,
-        peft: Option<serde_json::Value>,
+        peft: Option<Value>,
         ranks: &dyn Collective,
     ) -> Self {
         let fetched = |mut tensors: Vec<NamedTensor>| {
@@ -74,6 +79,7 @@ impl Snapshot {
         let is_first = ranks.rank() == 0;
         Self {
             config,
+            generation,
             progress,
             tokenizer_folder,
             weights: match &peft {
@@ -106,6 +112,7 @@ pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
         if shard.rank > 0 {
             return Ok(stage_folder.join(folder_name(step)));
         }
+        MomentShard::clear_others(stage_folder, step)?;
     }
     let saved = publish(stage_folder, &snapshot.progress, |draft| {
         fs::create_dir(draft).map_err(io("create", draft))?;
@@ -160,6 +167,7 @@ fn record_commits(stage_folder: &Path, draft: &Path) -> Result<()> {
 
 fn write(folder: &Path, snapshot: &Snapshot) -> Result<()> {
     hf::save_tensors(folder, &snapshot.config, &snapshot.weights, FileDtype::F32)?;
+    write_json(&folder.join("generation_config.json"), &snapshot.generation)?;
     if let Some((adapters, config)) = &snapshot.adapters {
         let own = folder.join(ADAPTER_FOLDER);
         fs::create_dir(&own).map_err(io("create", &own))?;
@@ -253,6 +261,14 @@ pub fn load_optimizer(
 /// # Errors
 /// A folder cannot be listed or removed.
 pub fn sweep(stage_folder: &Path) -> Result<()> {
+    remove_folders(stage_folder, |name| {
+        let unfinished = name.starts_with(".step-") && name.ends_with(".part");
+        unfinished || name.starts_with("step-") && name.ends_with(".removed")
+    })
+}
+
+/// Removes the folders in `stage_folder` whose names are `unwanted`.
+fn remove_folders(stage_folder: &Path, unwanted: impl Fn(&str) -> bool) -> Result<()> {
     if !stage_folder.exists() {
         return Ok(());
     }
@@ -262,8 +278,7 @@ pub fn sweep(stage_folder: &Path) -> Result<()> {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        let unfinished = name.starts_with(".step-") && name.ends_with(".part");
-        if path.is_dir() && (unfinished || name.starts_with("step-") && name.ends_with(".removed")) {
+        if path.is_dir() && unwanted(name) {
             fs::remove_dir_all(&path).map_err(io("remove", &path))?;
         }
     }

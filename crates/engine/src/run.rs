@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::{DType, Device};
+use serde_json::Value;
 use smollm3_collective::{Collective, Single, agree};
 use smollm3_files::FileHashes;
 use smollm3_hub::{Depth, write_pins};
 use smollm3_kernels::computes_bf16;
 use smollm3_model::ModelConfig;
+use smollm3_model::hf::{CheckpointError, generation_json};
 use smollm3_recipe::{Precision, Recipe, Stage, StageData, Start};
 use smollm3_records::{Listener, stage_result};
 use smollm3_sources::Data;
@@ -155,17 +157,12 @@ impl Run {
     /// # Errors
     /// The checkpoint is not there or cannot be read.
     pub fn stage_config(&self, stage: &Stage) -> Result<ModelConfig> {
-        let checkpoint = match &stage.from {
-            Start::Stage(earlier) => Some(self.last_checkpoint(stage, earlier)?),
-            start => self.recipe.checkpoint_folder(start),
-        };
-        let mut config = match checkpoint {
+        let mut config = match self.start_folder(stage)? {
             None => self.config.clone(),
             Some(folder) => ModelConfig {
                 bos_token_id: self.config.bos_token_id,
                 eos_token_id: self.config.eos_token_id,
-                ..ModelConfig::from_hf_file(&folder.join("config.json"))
-                    .map_err(smollm3_model::hf::CheckpointError::from)?
+                ..ModelConfig::from_hf_file(&folder.join("config.json")).map_err(CheckpointError::from)?
             },
         };
         let Some(training) = stage.training() else {
@@ -177,6 +174,24 @@ impl Run {
             config.max_position_embeddings = config.max_position_embeddings.max(rows);
         }
         Ok(config)
+    }
+
+    /// `generation_config.json` of the checkpoints of a stage with this architecture.
+    ///
+    /// # Errors
+    /// As [`stage_config`](Self::stage_config).
+    pub fn generation_json(&self, stage: &Stage, config: &ModelConfig) -> Result<Value> {
+        let from = self.start_folder(stage)?;
+        let json = generation_json(config, from.as_deref()).map_err(CheckpointError::from)?;
+        Ok(json)
+    }
+
+    /// The checkpoint that a stage starts from, if there is one.
+    fn start_folder(&self, stage: &Stage) -> Result<Option<PathBuf>> {
+        Ok(match &stage.from {
+            Start::Stage(earlier) => Some(self.last_checkpoint(stage, earlier)?),
+            start => self.recipe.checkpoint_folder(start),
+        })
     }
 
     /// The folder of a checkpoint that `stage` starts from or is compared with.

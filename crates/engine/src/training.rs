@@ -307,12 +307,14 @@ impl<B> Loop<'_, B> {
     /// Begins to write the checkpoint of step `step`.
     fn save(&mut self, state: &TrainState, step: u64) -> Result<()> {
         let (checkpoints, guard, validation) = (self.checkpoints, &self.guard.state, &self.validation);
+        let ranks = self.settings.ranks;
         self.copied = step;
-        self.saver.start(
-            step,
-            || checkpoints.snapshot(state, step, guard, validation),
-            self.listener,
-        )
+        // The checkpoint before it is written or given up by now, but perhaps not by all ranks.
+        let snapshot = || {
+            ranks.barrier_within(ALONE)?;
+            checkpoints.snapshot(state, step, guard, validation)
+        };
+        self.saver.start(step, snapshot, self.listener)
     }
 
     /// Saves a checkpoint of step `step` and ends the run.

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
-use smollm3_collective::Single;
+use smollm3_collective::{Collective, Single, Threads};
 use smollm3_engine::checkpoint::Checkpointer;
 use smollm3_engine::training::{LoopSettings, train};
 use smollm3_engine::{
@@ -113,6 +114,8 @@ struct Stage {
     saved: RefCell<BTreeMap<u64, (TrainState, GuardState)>>,
     /// Attempts to write that fail from now on.
     failures: Arc<AtomicU32>,
+    /// How long the checkpoint of the first step takes to be written.
+    slow: Duration,
 }
 
 fn stage(steps: u64, settings: &[&str]) -> Stage {
@@ -130,6 +133,7 @@ fn stage(steps: u64, settings: &[&str]) -> Stage {
         device: device("flex", None).unwrap(),
         saved: RefCell::default(),
         failures: Arc::default(),
+        slow: Duration::ZERO,
     }
 }
 
@@ -144,6 +148,15 @@ impl Stage {
 
     /// Runs all steps, the losses of some multiplied by a factor.
     fn run(&self, factor: impl Fn(u64) -> f64 + Copy + Send + Sync) -> (Result<TrainState>, Vec<Event>) {
+        self.run_as(&Single::default(), factor)
+    }
+
+    /// [`run`](Self::run) for one of several ranks.
+    fn run_as(
+        &self,
+        ranks: &dyn Collective,
+        factor: impl Fn(u64) -> f64 + Copy + Send + Sync,
+    ) -> (Result<TrainState>, Vec<Event>) {
         let (training, device) = (self.training.clone(), self.device.clone());
         let settings = LoopSettings {
             stage: StageInfo {
@@ -168,7 +181,7 @@ impl Stage {
             schedule: training.schedule().unwrap(),
             stop: &AtomicBool::new(false),
             device: &device,
-            ranks: &Single::default(),
+            ranks,
             sharding: Sharding::default(),
             validation: None,
         };
@@ -211,7 +224,9 @@ impl Checkpointer for Stage {
         let state = (state.clone(), guard.clone());
         self.saved.borrow_mut().insert(step, state);
         let failures = Arc::clone(&self.failures);
+        let slow = if step == 1 { self.slow } else { Duration::ZERO };
         Ok(Box::new(move || {
+            thread::sleep(slow);
             let left =
                 failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             match left {
@@ -437,6 +452,23 @@ fn a_full_disk_is_told_and_tried_again_while_the_run_goes_on() {
         .collect();
     // The attempt at step 3 is given up for the one at the end, which insists.
     assert_eq!(saved.last(), Some(&4), "{saved:?}");
+}
+
+/// Longer than ranks wait for one another in an exchange.
+#[test]
+fn ranks_wait_for_the_slow_disk_of_one() {
+    let limit = Duration::from_secs(2);
+    let ended = Threads::run(2, limit, |rank| {
+        let mut stage = stage(4, &["stage.pretrain.checkpoint.every=1 steps"]);
+        if rank.rank() == 0 {
+            stage.slow = 2 * limit;
+        }
+        let (ended, _) = stage.run_as(&rank, |_| 1.0);
+        ended
+            .map(|state| state.optimizer.updates())
+            .map_err(|error| error.to_string())
+    });
+    assert_eq!(ended, [Ok(4), Ok(4)]);
 }
 
 #[test]

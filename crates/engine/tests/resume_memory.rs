@@ -88,7 +88,14 @@ fn train_and_save(folder: &Path, config: &ModelConfig, world: usize) -> PathBuf 
             guard: GuardState::default(),
             validation: None,
         };
-        let snapshot = Snapshot::take(&state, config.clone(), progress, tokenizer.clone(), None, ranks);
+        let snapshot = Snapshot::take(
+            &state,
+            (config.clone(), serde_json::Value::Null),
+            progress,
+            tokenizer.clone(),
+            None,
+            ranks,
+        );
         checkpoint::save(&stage, &snapshot).unwrap()
     };
     match world {

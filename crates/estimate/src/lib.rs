@@ -20,6 +20,7 @@ mod preparation;
 mod rates;
 mod step_time;
 mod step_work;
+mod time_text;
 mod too_much;
 mod traffic;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use smollm3_recipe::{
-    Cluster, ConversationPlan, Facts, MergePlan, ModelConfig, PlanError, Recipe, Stage, StagePlan, Training,
+    Cluster, ConversationPlan, Facts, MergePlan, ModelConfig, PlanError, Recipe, Recompute, Stage, StagePlan,
+    Training,
 };
 
 use crate::memory::Memory;
@@ -75,6 +76,10 @@ pub struct StageCost {
     pub flops: f64,
     /// Days of the stage, where the rate of the devices was measured, or their peak is stated.
     pub days: Option<f64>,
+    /// Whether validation may end it before its last step.
+    pub may_end_early: bool,
+    /// What it computes twice; a rate is measured with the same.
+    pub recompute: Recompute,
     /// The rate that the days are computed from, if it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<MeasuredRate>,
@@ -171,10 +176,13 @@ impl Costs<'_> {
         let cluster = &self.recipe.plan;
         let peak = cluster.peak_tflops.map(|peak| peak * 1e12 * cluster.mfu);
         let rate = measured.as_ref().map(|rate| rate.flops_per_second).or(peak);
+        let validation = stage.validation();
         StageCost {
             flops_per_token,
             flops,
             days: rate.map(|rate| flops / (rate * devices as f64) / SECONDS_PER_DAY),
+            may_end_early: validation.is_some_and(|validation| validation.stop_early.is_some()),
+            recompute: stage.recompute(),
             measured,
             memory: work.memory(),
             plan,

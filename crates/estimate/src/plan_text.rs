@@ -8,34 +8,18 @@ use crate::figures::{clipped, gigabytes, grouped, plural, short, write_close, wr
 use crate::memory::Memory;
 use crate::phases_text::write_phases;
 use crate::plan::{ConversationCost, RunCost, StageCost};
+use crate::time_text::{at_most, time, write_time};
 
 impl fmt::Display for RunCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [parameters, tokens] = [self.parameters, self.total_tokens].map(short);
         let (name, flops) = (&self.name, self.flops);
+        let most = at_most(self.stages.iter().any(|stage| stage.may_end_early));
         writeln!(
             f,
-            "{name}: {parameters} parameters, {tokens} tokens, {flops:.3e} FLOPs"
+            "{name}: {parameters} parameters, {most}{tokens} tokens, {flops:.3e} FLOPs"
         )?;
-        let is_measured = self.stages.iter().any(|stage| stage.measured.is_some());
-        let without = self.without();
-        match (self.days, self.cluster.peak_tflops) {
-            (Some(days), _) if is_measured => {
-                let time = time(days);
-                writeln!(
-                    f,
-                    "{time} at the rate that `smollm3 bench step` measured here{without}"
-                )?;
-            }
-            (Some(days), Some(peak)) => {
-                let mfu = (self.cluster.mfu * 1000.0).round() / 10.0;
-                writeln!(f, "{days:.1} days at {mfu} % of {peak} TFLOP/s a device{without}")?;
-            }
-            _ => writeln!(
-                f,
-                "no time: run `smollm3 bench step` once, or write the devices' plan.peak_tflops"
-            )?,
-        }
+        write_time(f, self)?;
         if let Some(preparation) = &self.preparation {
             writeln!(f, "{preparation}")?;
         }
@@ -48,21 +32,6 @@ impl fmt::Display for RunCost {
             write_conversations(f, stage, device)?;
         }
         self.merges.iter().try_for_each(|stage| write_merge(f, stage))
-    }
-}
-
-impl RunCost {
-    /// The stages that the totals leave out.
-    fn without(&self) -> String {
-        let unplanned = self
-            .conversations
-            .iter()
-            .filter(|stage| stage.unplanned.is_some());
-        let names: Vec<&str> = unplanned.map(|stage| stage.plan.name.as_str()).collect();
-        match names.as_slice() {
-            [] => String::new(),
-            names => format!(", without {}", names.join(", ")),
-        }
     }
 }
 
@@ -213,11 +182,11 @@ fn write_stage(f: &mut fmt::Formatter<'_>, cost: &StageCost, device: Option<u64>
     write_title(f, &format!("{} ({})", stage.name, stage.kind))?;
     write_line(f, "from", &stage.from)?;
     let [tokens, end] = [stage.tokens, stage.tokens_before + stage.tokens].map(short);
-    let steps = grouped(stage.steps);
+    let (steps, most) = (grouped(stage.steps), at_most(cost.may_end_early));
     write_line(
         f,
         "length",
-        format!("{steps} steps, {tokens} tokens; {end} when it ends"),
+        format!("{most}{steps} steps, {tokens} tokens; {end} when it ends"),
     )?;
     let (rows, of) = match stage.kind.as_str() {
         "apo" => ("pairs", "of about"),
@@ -240,8 +209,8 @@ fn write_stage(f: &mut fmt::Formatter<'_>, cost: &StageCost, device: Option<u64>
     let [theta, context] = [stage.rope_theta as u64, stage.context].map(grouped);
     write_line(f, "positions", format!("theta {theta}, context {context}"))?;
     let days = match (cost.days, &cost.measured) {
-        (Some(days), Some(_)) => format!(", {}", time(days)),
-        (Some(days), None) => format!(", {days:.1} days"),
+        (Some(days), Some(_)) => format!(", {most}{}", time(days)),
+        (Some(days), None) => format!(", {most}{days:.1} days"),
         (None, _) => String::new(),
     };
     let (each, all) = (cost.flops_per_token, cost.flops);
@@ -269,15 +238,6 @@ fn write_stage(f: &mut fmt::Formatter<'_>, cost: &StageCost, device: Option<u64>
         return Ok(());
     }
     write_phases(f, &stage.phases)
-}
-
-/// A time in a readable unit.
-fn time(days: f64) -> String {
-    match days * 1_440.0 {
-        minutes if minutes < 90.0 => format!("{minutes:.0} minutes"),
-        minutes if minutes < 2_880.0 => format!("{:.1} hours", minutes / 60.0),
-        _ => format!("{days:.1} days"),
-    }
 }
 
 fn rate(rate: f64) -> String {

@@ -5,13 +5,15 @@
 //! measurement. The nearest sequence length is used, and the plan names it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use serde::{Deserialize, Serialize};
 use smollm3_engine::bench::{StepBench, StepSettings};
 use smollm3_files::atomic_file::write_atomically;
-use smollm3_files::{FilesError, line};
+use smollm3_files::locked_file::wait_locked;
+use smollm3_files::{FilesError, io, line};
 use smollm3_recipe::{ModelConfig, Precision, Recipe, Recompute, Stage, training_flops_per_token};
 
 use crate::plan::{Machine, MeasuredRate};
@@ -55,10 +57,28 @@ fn file() -> Option<PathBuf> {
 }
 
 /// The stored rates, without damaged lines.
-fn stored() -> Vec<Rate> {
-    let text = file().and_then(|file| fs::read_to_string(file).ok());
-    let lines = text.iter().flat_map(|text| text.lines());
-    lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+fn stored(file: &Path) -> Result<Vec<Rate>, FilesError> {
+    let bytes = match fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        bytes => bytes.map_err(io("read", file))?,
+    };
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let rates = lines.filter_map(|line| serde_json::from_slice(line).ok());
+    Ok(rates.collect())
+}
+
+/// Adds a rate to those in `file`, in place of an earlier one of the same setup and length. Other processes wait meanwhile.
+fn store(file: &Path, new: Rate) -> Result<(), FilesError> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(io("create", folder))?;
+    let path = file.with_extension("lock");
+    let _lock = wait_locked(&path).map_err(io("lock", &path))?;
+    let mut all = stored(file)?;
+    all.retain(|old| old.setup != new.setup || old.sequence_length != new.sequence_length);
+    all.push(new);
+    let kept = all.iter().skip(all.len().saturating_sub(MOST));
+    let text: String = kept.map(line).collect();
+    write_atomically(file, text.as_bytes())
 }
 
 /// The processor of this machine.
@@ -99,7 +119,7 @@ fn canonical(backend: &str, device: Option<&str>) -> String {
 /// Stores a measured rate; returns the file, if there is a home folder.
 ///
 /// # Errors
-/// It cannot be written.
+/// The file cannot be read or written.
 pub fn store_rate(
     config: &ModelConfig,
     settings: &StepSettings,
@@ -123,15 +143,7 @@ pub fn store_rate(
         tokens_per_second: found.tokens_per_second,
         date,
     };
-    let mut all = stored();
-    all.retain(|old| old.setup != new.setup || old.sequence_length != new.sequence_length);
-    all.push(new);
-    let text: String = all
-        .iter()
-        .skip(all.len().saturating_sub(MOST))
-        .map(line)
-        .collect();
-    write_atomically(&file, text.as_bytes())?;
+    store(&file, new)?;
     Ok(Some(file))
 }
 
@@ -173,7 +185,9 @@ fn measured(
 impl Machine {
     /// This machine: its cores, and the rates measured on it for the stages of a recipe.
     pub fn this(recipe: &Recipe, config: &ModelConfig) -> Self {
-        let (machine, rates) = (machine(), stored());
+        // A plan without measured rates is a plan; `bench step` names a file that it cannot read.
+        let rates = file().and_then(|file| stored(&file).ok());
+        let (machine, rates) = (machine(), rates.unwrap_or_default());
         let rate = |stage: &Stage| {
             let rate = measured(recipe, config, stage, &machine, &rates)?;
             Some((stage.name.clone(), rate))
@@ -182,5 +196,56 @@ impl Machine {
             cores: available_parallelism().ok().map(|cores| cores.get() as u64),
             rates: recipe.stages.iter().filter_map(rate).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(sequence_length: u64, tokens_per_second: f64) -> Rate {
+        Rate {
+            setup: Setup {
+                machine: "one".to_owned(),
+                backend: "flex".to_owned(),
+                device: "cpu".to_owned(),
+                precision: Precision::F32,
+                shape: "small".to_owned(),
+                recompute: Recompute::None,
+                deterministic: true,
+            },
+            sequence_length,
+            tokens_per_second,
+            date: "2026-11-29".to_owned(),
+        }
+    }
+
+    #[test]
+    fn damaged_lines_cost_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("deep/rates.jsonl");
+        store(&file, rate(512, 1.0)).unwrap();
+        store(&file, rate(1024, 1.0)).unwrap();
+        let mut bytes = b"\xff\n{\n".to_vec();
+        bytes.extend(fs::read(&file).unwrap());
+        fs::write(&file, bytes).unwrap();
+        store(&file, rate(512, 2.0)).unwrap();
+        assert_eq!(stored(&file).unwrap(), [rate(1024, 1.0), rate(512, 2.0)]);
+        // Nothing is written over a file that cannot be read.
+        let error = store(&folder.path().join("deep"), rate(512, 1.0)).unwrap_err();
+        assert!(error.to_string().contains("cannot read"), "{error}");
+    }
+
+    #[test]
+    fn benches_that_end_together_lose_no_rate() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rates.jsonl");
+        std::thread::scope(|scope| {
+            for length in 1..=16 {
+                let file = &file;
+                scope.spawn(move || store(file, rate(length, 1.0)).unwrap());
+            }
+        });
+        assert_eq!(stored(&file).unwrap().len(), 16);
     }
 }

@@ -478,6 +478,70 @@ fn a_rate_that_was_measured_gives_the_time() {
 }
 
 #[test]
+fn a_time_says_of_which_stages_the_rate_was_measured() {
+    let folder = Folder::new();
+    folder.append("recipe.toml", CONVERSATIONS);
+    let rate = MeasuredRate {
+        flops_per_second: 2e9,
+        tokens_per_second: 1e6,
+        sequence_length: 1_024,
+        date: "2026-11-28".to_owned(),
+    };
+    let page = |measured: &[&str], overrides: &[&str]| {
+        let rates = measured.iter().map(|name| ((*name).to_owned(), rate.clone()));
+        let machine = Machine {
+            rates: rates.collect(),
+            ..Machine::default()
+        };
+        let overrides = [&["stage.sft.recompute=layers"], overrides].concat();
+        let recipe = folder.load(&overrides).unwrap();
+        let plan = smollm3_estimate::plan(&recipe, &Facts::default(), &machine).unwrap();
+        plan.to_string()
+    };
+    let peak = "plan.peak_tflops=1";
+    let here = "at the rate that `smollm3 bench step` measured here\n";
+    let both = "no time: run `smollm3 bench step` with and without --recompute, or write plan.peak_tflops\n";
+    let with = "no time: no rate was measured for sft;\nrun `smollm3 bench step --recompute`, or write";
+    let without = "for pretrain;\nrun `smollm3 bench step` without --recompute, or write";
+    let partly = " TFLOP/s a device;\nrun `smollm3 bench step --recompute`\n";
+    for (measured, overrides, expected) in [
+        (&["pretrain", "sft"][..], &[][..], here),
+        (&["pretrain", "sft"], &[peak], here),
+        (&[], &[peak], " % of 1 TFLOP/s a device\n"),
+        (&[], &[], both),
+        (&["pretrain"], &[], with),
+        (&["sft"], &[], without),
+        (&["pretrain"], &[peak], partly),
+    ] {
+        let page = page(measured, overrides);
+        assert!(page.contains(expected), "{expected} in\n{page}");
+        assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
+    }
+}
+
+#[test]
+fn a_stage_that_may_end_early_takes_at_most_its_steps() {
+    let folder = Folder::new();
+    folder.append("recipe.toml", CONVERSATIONS);
+    let stop = "{ paths = [\"dev.jsonl\"], every = \"5 steps\", stop_early = { patience = 1 } }";
+    let validation = format!("stage.sft.validation={stop}");
+    for (overrides, most) in [(&[][..], ""), (&[validation.as_str()], "at most ")] {
+        let overrides = [&["plan.peak_tflops=1"], overrides].concat();
+        let page = plan(&folder, &overrides).to_string();
+        let (head, stages) = page.split_once("\n\n").unwrap();
+        assert!(head.contains(&format!("\n{most}0.0 days at")), "{head}");
+        let lengths = stages.lines().filter(|line| line.starts_with("  length"));
+        let lengths: Vec<&str> = lengths.take(2).collect();
+        assert!(
+            lengths[0].starts_with("  length         110 steps"),
+            "{lengths:?}"
+        );
+        let expected = format!("  length         {most}40 steps, ");
+        assert!(lengths[1].starts_with(&expected), "{lengths:?}");
+    }
+}
+
+#[test]
 fn the_documented_recipe_fits_its_devices() {
     let plan = cost(&load("smollm3-3b"), &Facts::default());
     // BLOG: 24 days on 384 H100s, which plan takes to be 0.29 of their peak.
@@ -524,10 +588,9 @@ fn fine_tuning_the_released_checkpoint_fits_a_gpu_of_24_gigabytes() {
     };
     let plan = cost(&recipe, &facts);
     assert_eq!(plan.conversations.len(), 2);
-    assert!(
-        plan.to_string()
-            .starts_with("fine-tune: 3.075B parameters, 0 tokens, 0.000e0 FLOPs")
-    );
+    let begin = "fine-tune: 3.075B parameters, 0 tokens, 0.000e0 FLOPs\n\
+                 no time yet: the steps of sft, apo are not known\n";
+    assert!(plan.to_string().starts_with(begin), "{plan}");
     for stage in &plan.conversations {
         let adapters = stage.plan.adapters.as_ref().unwrap();
         assert_eq!((adapters.rank, adapters.parameters), (16, 30_228_480));

@@ -54,7 +54,8 @@ pub fn evaluate_stage(run: &Run, stage: &Stage, listener: &mut dyn Listener) -> 
     };
     let mut checkpoint = Checkpoint::open(&path)?;
     // Beyond the trained length, too: that is where a longer context shows.
-    let lengths = asked.long_context.iter().flat_map(|probes| &probes.lengths);
+    let probes = asked.long_context.iter().flat_map(|probes| &probes.lengths);
+    let lengths = probes.chain(asked.held_out.as_ref().map(|text| &text.sequence_length));
     let longest = lengths.map(|length| length.0 as usize).max().unwrap_or(0);
     checkpoint.config.max_position_embeddings = checkpoint.config.max_position_embeddings.max(longest);
     let model = checkpoint.model_in(run.precision(), &run.device)?;

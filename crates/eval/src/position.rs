@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Device;
 use smollm3_corpus::TokenStore;
-use smollm3_engine::{MicroBatch, Row, token_losses};
+use smollm3_engine::{MicroBatch, Row, spread, token_losses};
 use smollm3_model::SmolLm3;
 use smollm3_records::PositionLoss;
 
@@ -67,28 +67,26 @@ pub fn loss_by_position(
     Ok(found.collect())
 }
 
-/// The first `tokens` tokens of documents that have as many.
+/// The first `tokens` tokens of up to `most` documents that have as many. Only these are read.
 fn long_documents(
     stores: &[TokenStore],
     vocab_size: usize,
     tokens: usize,
     most: usize,
 ) -> Result<Vec<Vec<u32>>> {
-    let mut found = Vec::new();
+    let mut long = Vec::new();
     for store in stores {
         for document in 0..store.documents().unwrap_or(0) {
-            let ids = store.document(document)?;
-            if ids.len() < tokens {
-                continue;
+            if store.document(document)?.len() >= tokens {
+                long.push((store, document));
             }
-            let ids: Vec<u32> = ids.iter().take(tokens).collect();
-            EvalError::check_vocabulary(store, &ids, vocab_size)?;
-            found.push(ids);
         }
     }
-    let take = found.len().min(most);
-    let all = found.len();
-    Ok((0..take)
-        .map(|i| std::mem::take(&mut found[i * all / take]))
-        .collect())
+    let chosen = spread(long.len() as u64, most as u64).map(|index| long[index as usize]);
+    let read = |(store, document): (&TokenStore, u64)| -> Result<Vec<u32>> {
+        let ids: Vec<u32> = store.document(document)?.iter().take(tokens).collect();
+        EvalError::check_vocabulary(store, &ids, vocab_size)?;
+        Ok(ids)
+    };
+    chosen.map(read).collect()
 }

@@ -3,6 +3,8 @@
 #[path = "../../model/tests/tiny/mod.rs"]
 mod tiny;
 
+use std::path::Path;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use smollm3_corpus::{StoreWriter, TokenStore};
 use smollm3_eval::{EvalError, loss_by_position};
@@ -30,6 +32,37 @@ fn losses(model: &SmolLm3, ids: &[u32], device: &Device) -> Vec<f64> {
     .collect()
 }
 
+fn store(folder: &Path, documents: &[Vec<u32>]) -> [TokenStore; 1] {
+    let vocabulary = u64::from(VOCABULARY) + 1;
+    let mut writer = StoreWriter::create(folder.join("0000.ds"), "test", vocabulary).unwrap();
+    for ids in documents {
+        writer.push_document(ids).unwrap();
+    }
+    writer.finish().unwrap();
+    [TokenStore::open(folder).unwrap()]
+}
+
+#[test]
+fn documents_are_chosen_before_they_are_read() {
+    let [some, all] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let chosen = [document(40, 5), document(33, 11)];
+    let mut beyond = document(33, 6);
+    beyond[20] = VOCABULARY;
+    // Of four, evenly spread: the first and the third.
+    let four = [chosen[0].clone(), beyond, chosen[1].clone(), document(50, 13)];
+    let (some, all) = (store(some.path(), &chosen), store(all.path(), &four));
+    let device = device("flex", None).unwrap();
+    let model = model(&device);
+    let loss = |store: &[TokenStore], most| {
+        loss_by_position(&model, store, &[8, 32], most, &device, &mut |_, _| Ok(()))
+    };
+    let found = loss(&all, 2).unwrap();
+    assert_eq!(found[1].documents, 2);
+    assert_eq!(found, loss(&some, 9).unwrap());
+    let error = loss(&all, 9).unwrap_err();
+    assert!(matches!(error, EvalError::OtherTokenizer { .. }), "{error}");
+}
+
 #[test]
 fn the_same_long_documents_count_at_all_positions() {
     let folder = tempfile::tempdir().unwrap();
@@ -39,13 +72,7 @@ fn the_same_long_documents_count_at_all_positions() {
         document(33, 11),
         document(10, 13),
     ];
-    let mut writer =
-        StoreWriter::create(folder.path().join("0000.ds"), "test", u64::from(VOCABULARY)).unwrap();
-    for ids in &documents {
-        writer.push_document(ids).unwrap();
-    }
-    writer.finish().unwrap();
-    let store = [TokenStore::open(folder.path()).unwrap()];
+    let store = store(folder.path(), &documents);
     for backend in compiled_backends() {
         let device = device(backend, None).unwrap();
         let model = model(&device);

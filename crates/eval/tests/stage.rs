@@ -85,6 +85,14 @@ fn a_stage_is_evaluated_once_for_each_question() {
     ]);
     assert_eq!(one, [(8, 1), (16, 1)]);
 
+    // Rows of held-out text beyond the model's context.
+    let run = open(&["evaluation.held_out={ rows = 2, sequence_length = 128 }"]);
+    let found = evaluate_stage(&run, &run.recipe.stages[0], &mut Listeners::default());
+    let losses = found.unwrap().unwrap().held_out;
+    let tokens: Vec<u64> = losses.values().map(|loss| loss.tokens).collect();
+    assert!(!tokens.is_empty() && tokens.iter().all(|tokens| *tokens > 64));
+    drop(run);
+
     fs::write(&file, "{").unwrap();
     let broken = read_evaluation(file.parent().unwrap()).unwrap_err();
     assert!(matches!(broken, RecordError::Content { .. }), "{broken}");

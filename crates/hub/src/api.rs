@@ -10,7 +10,9 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, Head
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
-use smollm3_corpus::remote::{Attempts, Fault, HubToken, RemoteClient, RetryPolicy, authorize, encode};
+use smollm3_corpus::remote::{
+    Attempts, Fault, HubToken, PROGRESS, RemoteClient, RetryPolicy, authorize, encode, without_secrets,
+};
 use url::Url;
 
 use crate::cache::is_commit;
@@ -176,6 +178,13 @@ impl<'a> Api<'a> {
         self.endpoint.as_str().trim_end_matches('/')
     }
 
+    /// The Hub's address for messages and links, without a password that `HF_ENDPOINT` may contain.
+    pub(crate) fn shown(&self) -> String {
+        without_secrets(self.endpoint.as_str())
+            .trim_end_matches('/')
+            .to_owned()
+    }
+
     /// The repository's address in the API.
     pub(crate) fn of_repository(&self) -> String {
         format!("{}/api/models/{}", self.base(), self.repository)
@@ -187,7 +196,7 @@ impl<'a> Api<'a> {
 
     /// The commit of a revision, and its files.
     pub(crate) async fn listing(&self, revision: &str) -> Result<Listing> {
-        let what = format!("ask {} about {}", self.base(), self.repository);
+        let what = format!("ask {} about {}", self.shown(), self.repository);
         self.asked_first(&what, || self.ask_listing(revision)).await
     }
 
@@ -220,7 +229,7 @@ impl<'a> Api<'a> {
         let strange = |problem: String| {
             HubError::Request(format!(
                 "{} did not answer with a model's files: {problem}",
-                self.base()
+                self.shown()
             ))
         };
         let found: Revision = serde_json::from_str(&text).map_err(|error| strange(error.to_string()))?;
@@ -282,10 +291,24 @@ impl<'a> Api<'a> {
         })
     }
 
-    /// Bytes `from..to` of a file.
+    /// Bytes `from..to` of a file. What arrives before a connection ends is kept.
     pub(crate) async fn range(&self, file: &FileInfo, from: u64, to: u64) -> Result<Part> {
-        self.retried(&self.fetching(file), || self.ask_range(file, from, to))
-            .await
+        let mut attempts = Attempts::new(self.remote.policy());
+        let mut bytes = Vec::with_capacity((to - from) as usize);
+        let mut at_progress = 0;
+        loop {
+            let fault = match self.ask_range(file, (from, to), &mut bytes).await {
+                Ok(true) => return Ok(Part::Bytes(bytes)),
+                Ok(false) => return Ok(Part::NoRanges),
+                Err(Trouble::Refused(error)) => return Err(error),
+                Err(Trouble::Fault(fault)) => fault,
+            };
+            if bytes.len() as u64 >= at_progress + PROGRESS {
+                attempts.progress();
+                at_progress = bytes.len() as u64;
+            }
+            after(&mut attempts, &self.fetching(file), fault).await?;
+        }
     }
 
     /// What fetching a file is called in messages, after "cannot".
@@ -293,19 +316,21 @@ impl<'a> Api<'a> {
         format!("fetch {}/{}", self.repository, file.name)
     }
 
-    async fn ask_range(&self, file: &FileInfo, from: u64, to: u64) -> Asked<Part> {
-        let mut response = self.open(file, Some((from, to))).await?;
+    /// Appends the rest of `from..to` to `bytes`, which has its beginning. `false` if the server knows no ranges.
+    async fn ask_range(&self, file: &FileInfo, (from, to): (u64, u64), bytes: &mut Vec<u8>) -> Asked<bool> {
+        let first = from + bytes.len() as u64;
+        let mut response = self.open(file, Some((first, to))).await?;
         if response.status() != StatusCode::PARTIAL_CONTENT {
             if (from, to) != (0, file.bytes) {
-                return Ok(Part::NoRanges);
+                return Ok(false);
             }
-        } else if first_byte(response.headers()) != Some(from) {
+            bytes.clear();
+        } else if first_byte(response.headers()) != Some(first) {
             return Err(Trouble::lasting(format!(
-                "the server did not send the range from byte {from}"
+                "the server did not send the range from byte {first}"
             )));
         }
         let due = (to - from) as usize;
-        let mut bytes = Vec::with_capacity(due);
         while let Some(chunk) = response.chunk().await? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > due {
@@ -313,7 +338,7 @@ impl<'a> Api<'a> {
             }
         }
         match bytes.len() == due {
-            true => Ok(Part::Bytes(bytes)),
+            true => Ok(true),
             false => Err(Trouble::passing(format!(
                 "the connection ended after {} of {due} bytes",
                 bytes.len()

@@ -125,18 +125,17 @@ impl Cache {
         if wanted.config && absent(CONFIG) {
             return Some(CONFIG.to_owned());
         }
-        if wanted.weights {
-            match fs::read_to_string(folder.join(INDEX)) {
-                Ok(index) => match shards(&index) {
-                    None => return Some(INDEX.to_owned()),
-                    Some(names) => {
-                        if let Some(name) = names.into_iter().find(|name| absent(name)) {
-                            return Some(name);
-                        }
-                    }
-                },
-                Err(_) if absent(SINGLE) => return Some(SINGLE.to_owned()),
-                Err(_) => {}
+        // As everywhere, one file comes before an index.
+        if wanted.weights && absent(SINGLE) {
+            let index = fs::read_to_string(folder.join(INDEX));
+            let Ok(index) = index else {
+                return Some(SINGLE.to_owned());
+            };
+            let Some(names) = shards(&index) else {
+                return Some(INDEX.to_owned());
+            };
+            if let Some(name) = names.into_iter().find(|name| absent(name)) {
+                return Some(name);
             }
         }
         let alone = !wanted.config && !wanted.weights;

@@ -32,7 +32,7 @@ pub fn checkpoint_files(folder: &Path) -> Result<Vec<UploadFile>> {
     }
     ModelConfig::from_hf_file(&folder.join(CONFIG))?;
     let index = folder.join(INDEX);
-    let mut names: Vec<String> = match index.is_file() {
+    let mut names: Vec<String> = match index.is_file() && !folder.join(SINGLE).is_file() {
         false => vec![SINGLE.to_owned()],
         true => {
             let text = fs::read_to_string(&index).map_err(io("read", &index))?;
@@ -103,7 +103,7 @@ fn in_folder(folder: &Path, name: &str) -> UploadFile {
 }
 
 /// The newest checkpoint in the folder of a stage or of a run.
-fn newest_step(folder: &Path) -> Option<String> {
+pub fn newest_step(folder: &Path) -> Option<String> {
     let below = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| path.is_dir())

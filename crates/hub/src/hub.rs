@@ -208,7 +208,8 @@ impl Fetch<'_> {
         if is_adapter {
             names.push(self.path(PEFT_CONFIG));
         }
-        let is_sharded = self.wanted.weights && self.has(INDEX);
+        // As transformers: one file comes before an index, which was left by an earlier save then.
+        let is_sharded = self.wanted.weights && self.has(INDEX) && !self.has(SINGLE);
         if is_sharded {
             names.push(self.path(INDEX));
         }

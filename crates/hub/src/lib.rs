@@ -29,7 +29,7 @@ mod wanted;
 
 pub use adapter::{AdapterBase, adapter_base};
 pub use cache::{Cache, Origin};
-pub use contents::{checkpoint_above, checkpoint_files};
+pub use contents::{checkpoint_above, checkpoint_files, newest_step};
 pub use error::{HubError, Result};
 pub use hub::{Hub, Report, Snapshot};
 pub use place::{fetched, folder_or_hub};

@@ -22,7 +22,7 @@ impl Api<'_> {
         }
         let code = text(response.headers(), &ERROR_CODE).unwrap_or_default();
         let message = text(response.headers(), &ERROR_MESSAGE).unwrap_or_default();
-        let (repository, endpoint) = (self.repository.to_owned(), self.base().to_owned());
+        let (repository, endpoint) = (self.repository.to_owned(), self.shown());
         let is_hub = response.url().origin() == self.endpoint.origin();
         Err(Trouble::Refused(match (status.as_u16(), code) {
             _ if !is_hub => return Err(self.fault(response, message)),

@@ -17,7 +17,9 @@ pub enum MergeError {
     #[error("{path}: weight {1} is not a finite 32-bit number", path = .0.display())]
     Weight(PathBuf, f64),
     /// The weights, as given, cannot be divided by their sum.
-    #[error("the weights {0} sum to {1}, which is zero to 32 bits; change them, or do not normalise")]
+    #[error(
+        "the weights {0} sum to {1}, which is zero to 32 bits; change them, or take them as given: --as-given, or normalize: false in a mergekit file"
+    )]
     ZeroSum(String, f64),
     /// A parent is not a checkpoint that this project reads.
     #[error(transparent)]

@@ -30,21 +30,25 @@ pub fn merge_stage(
     listener: &mut dyn Listener,
 ) -> smollm3_engine::Result<()> {
     let mut parents: Vec<(PathBuf, f64)> = Vec::new();
+    let mut names = Vec::new();
     for model in &merging.models {
         let folders = folders(run, stage, model)?;
         let weight = model.weight / folders.len() as f64;
-        parents.extend(folders.into_iter().map(|folder| (folder, weight)));
+        for folder in folders {
+            names.push(name_of(parents.len(), run, model, &folder, weight));
+            parents.push((folder, weight));
+        }
     }
     let folder = run.stage_folder(&stage.name);
     if let Some((done, _)) = checkpoint::last(&folder)?
-        && is_of(&done, &parents)?
+        && is_of(&done, &parents, &names)?
     {
         return Ok(listener.on(&Event::Note(format!("{}: merged already", stage.name)))?);
     }
     let mut data = BTreeMap::new();
-    for (folder, weight) in &parents {
+    for ((folder, _), name) in parents.iter().zip(names) {
         run.check_whole(stage, folder)?;
-        data.insert(name_of(folder, *weight), run.identity(folder)?);
+        data.insert(name, run.identity(folder)?);
     }
     let start = run.checkpoint_of(stage, &stage.from)?;
     run.check_whole(stage, &start)?;
@@ -126,16 +130,22 @@ fn stage_info(run: &Run, stage: &Stage) -> smollm3_engine::Result<StageInfo> {
     })
 }
 
-/// What a parent is called in `state.json`.
-fn name_of(folder: &Path, weight: f64) -> String {
-    format!("{} × {weight}", folder.display())
+/// What a parent is called in `state.json`: its number, its place and its weight. The place stays the same when the run's folder
+/// is moved: it begins there, or is what the recipe says.
+fn name_of(number: usize, run: &Run, model: &MergedModel, folder: &Path, weight: f64) -> String {
+    let own = folder.strip_prefix(&run.output).unwrap_or(folder);
+    let place = match model.checkpoint.outside() {
+        Some(outside) => outside.to_owned(),
+        None => own.display().to_string(),
+    };
+    format!("{number}: {place} × {weight}")
 }
 
 /// Whether a merged checkpoint was made from these parents. Only their manifests are read; a parent without one is identified
 /// by its folder, as in every finished stage.
-fn is_of(done: &Progress, parents: &[(PathBuf, f64)]) -> smollm3_engine::Result<bool> {
-    for (folder, weight) in parents {
-        let known = done.data.get(&name_of(folder, *weight));
+fn is_of(done: &Progress, parents: &[(PathBuf, f64)], names: &[String]) -> smollm3_engine::Result<bool> {
+    for ((folder, _), name) in parents.iter().zip(names) {
+        let known = done.data.get(name);
         let identity = checkpoint::identity(folder)?;
         if known.is_none() || identity.is_some() && identity.as_ref() != known {
             return Ok(false);

@@ -196,19 +196,17 @@ fn a_stop_changes_no_bit_of_the_mean() {
     run(merging(whole.path(), &[], longer).unwrap()).0.unwrap();
     let parents = |folder: &Path| -> Vec<String> {
         let (_, merged) = checkpoint::list(&folder.join("out/merged")).unwrap().remove(0);
-        let names = checkpoint::read_state(&merged).unwrap().data.into_keys();
-        names
-            .map(|name| name.split("out/").last().unwrap().to_owned())
-            .collect()
+        let state = checkpoint::read_state(&merged).unwrap();
+        state.data.into_keys().collect()
     };
     let third = "0.3";
     assert_eq!(
         parents(whole.path()),
         [
-            format!("more/step-00000004 × {third}"),
-            format!("more/step-00000006 × {third}"),
-            format!("more/step-00000008 × {third}"),
-            "pretrain/step-00000006 × 0.1".to_owned(),
+            format!("0: more/step-00000004 × {third}"),
+            format!("1: more/step-00000006 × {third}"),
+            format!("2: more/step-00000008 × {third}"),
+            "3: pretrain/step-00000006 × 0.1".to_owned(),
         ]
     );
     for at in [5, 6, 7] {
@@ -226,6 +224,25 @@ fn a_stop_changes_no_bit_of_the_mean() {
             "stopped after step {at}"
         );
     }
+}
+
+#[test]
+fn a_merge_is_known_again_with_equal_parents_and_in_another_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let twice = |text: String| {
+        let parent = "[[stage.model]]\ncheckpoint = \"pretrain\"\nweight = 0.1\n";
+        text.replace(parent, &parent.repeat(2))
+    };
+    let is_known = |overrides: &[&str]| {
+        let (done, notes) = run(merging(folder.path(), overrides, twice).unwrap());
+        done.unwrap();
+        notes.iter().any(|note| note == "merged: merged already")
+    };
+    assert!(!is_known(&[]));
+    assert!(is_known(&[]));
+    let moved = folder.path().join("moved");
+    fs::rename(folder.path().join("out"), &moved).unwrap();
+    assert!(is_known(&[&format!("run.output='{}'", moved.display())]));
 }
 
 #[test]

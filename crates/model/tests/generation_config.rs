@@ -1,10 +1,11 @@
 //! End tokens and sampling of `generation_config.json` are read as transformers reads them.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
-use smollm3_model::Sampling;
-use smollm3_model::hf::GenerationConfig;
+use smollm3_model::hf::{GenerationConfig, generation_json};
+use smollm3_model::{ModelConfig, Sampling};
 
 fn read(config: Value, generation: Option<Value>) -> Result<GenerationConfig, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -39,6 +40,32 @@ fn every_end_token_is_read_from_either_file() {
 }
 
 #[test]
+fn a_trained_model_keeps_the_settings_that_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "model_type": "llama", "vocab_size": 16, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "max_position_embeddings": 32, "eos_token_id": 2,
+    });
+    let config = ModelConfig::from_hf_json(&config.to_string(), Path::new("config.json")).unwrap();
+    let json = |from: Option<&Path>| generation_json(&config, from).unwrap();
+    let alone = json!({"bos_token_id": null, "eos_token_id": 2, "pad_token_id": null});
+    assert_eq!(json(None), alone);
+    // Nothing to keep.
+    assert_eq!(json(Some(folder.path())), alone);
+    let write = |name: &str, value: Value| fs::write(folder.path().join(name), value.to_string()).unwrap();
+    write("config.json", json!({"eos_token_id": [0, 5]}));
+    assert_eq!(json(Some(folder.path()))["eos_token_id"], json!([2, 0, 5]));
+    write(
+        "generation_config.json",
+        json!({"eos_token_id": [5, 2], "pad_token_id": 7, "temperature": 0.6, "do_sample": true}),
+    );
+    assert_eq!(
+        json(Some(folder.path())),
+        json!({"bos_token_id": null, "eos_token_id": [2, 5], "pad_token_id": 7, "temperature": 0.6, "do_sample": true})
+    );
+}
+
+#[test]
 fn tokens_are_drawn_as_the_checkpoint_says() {
     let sampling = |generation: Value| read(json!({}), Some(generation)).unwrap().sampling;
     assert_eq!(
@@ -55,6 +82,7 @@ fn tokens_are_drawn_as_the_checkpoint_says() {
         sampling(json!({"do_sample": true})),
         Sampling {
             temperature: 1.0,
+            top_k: 50,
             ..Sampling::default()
         }
     );
@@ -66,6 +94,15 @@ fn tokens_are_drawn_as_the_checkpoint_says() {
             ..Sampling::default()
         }
     );
+}
+
+#[test]
+fn only_an_absent_top_k_has_a_default() {
+    let top_k = |generation: Value| read(json!({}), Some(generation)).unwrap().sampling.top_k;
+    assert_eq!(top_k(json!({"do_sample": true, "temperature": 0.6})), 50);
+    assert_eq!(top_k(json!({"do_sample": true, "top_k": null})), 0);
+    assert_eq!(top_k(json!({"do_sample": true, "top_k": 0})), 0);
+    assert_eq!(top_k(json!({"do_sample": false})), 0);
 }
 
 #[test]

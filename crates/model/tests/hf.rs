@@ -77,6 +77,35 @@ fn both_spellings_describe_the_same_model() {
 }
 
 #[test]
+fn one_file_comes_before_an_index_that_does_not_name_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |stem: &str, value: f32| {
+        let tensor = NamedTensor {
+            name: "weight".to_owned(),
+            shape: vec![1],
+            dtype: FileDtype::F32,
+            values: hf::Values::Here(vec![value]),
+        };
+        write_shards(folder.path(), stem, &[tensor], usize::MAX).unwrap();
+    };
+    let value = || {
+        let files = TensorFiles::open(folder.path(), "model").unwrap();
+        files.elements("weight", &[1], 0..1).unwrap()[0]
+    };
+    let index = |text: &str| fs::write(folder.path().join("model.safetensors.index.json"), text).unwrap();
+    write("model-00001-of-00001", 1.0);
+    index(r#"{"weight_map": {"weight": "model-00001-of-00001.safetensors"}}"#);
+    assert_eq!(value(), 1.0);
+    // What `save_pretrained` leaves when a model is saved once in shards and once as a whole.
+    write("model", 2.0);
+    assert_eq!(value(), 2.0);
+    fs::remove_file(folder.path().join("model-00001-of-00001.safetensors")).unwrap();
+    assert_eq!(value(), 2.0);
+    index("{");
+    assert_eq!(value(), 2.0);
+}
+
+#[test]
 fn shards_hold_what_one_file_holds() {
     let folder = tempfile::tempdir().unwrap();
     let source = TensorFiles::open(&path("model/a"), "model").unwrap();
@@ -225,7 +254,7 @@ fn damaged_checkpoints_are_refused() {
 fn impossible_configurations_are_refused() {
     let text = fs::read_to_string(path("model/a/config.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let cases: [(&str, serde_json::Value, &str); 10] = [
+    let cases: [(&str, serde_json::Value, &str); 11] = [
         (
             "num_key_value_heads",
             3.into(),
@@ -250,6 +279,11 @@ fn impossible_configurations_are_refused() {
             "rope_scaling",
             serde_json::json!({"rope_type": "llama3", "factor": 8.0}),
             "\"llama3\" is not supported",
+        ),
+        (
+            "rope_scaling",
+            serde_json::json!({"rope_type": "default", "rope_theta": 7.0}),
+            "rope_scaling.rope_theta = 7 is read by transformers 5 and ignored by 4",
         ),
         ("eos_token_id", 512.into(), "outside the vocabulary"),
     ];
@@ -277,6 +311,35 @@ fn impossible_configurations_are_refused() {
             .unwrap_err()
             .to_string();
         assert!(message.contains("contradict"), "{key}: {message}");
+    }
+}
+
+#[test]
+fn what_transformers_takes_for_granted() {
+    let text = fs::read_to_string(path("model/a/config.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let read = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
+        let mut json = json.clone();
+        change(json.as_object_mut().unwrap());
+        ModelConfig::from_hf_json(&json.to_string(), Path::new("config.json")).unwrap()
+    };
+    let same = read(&|_| {});
+    let theta = same.rope_theta;
+    let inner = serde_json::json!({"rope_type": "default", "rope_theta": theta});
+    assert_eq!(
+        read(&|json| drop(json.insert("hidden_act".to_owned(), "swish".into()))),
+        same
+    );
+    assert_eq!(
+        read(&|json| drop(json.insert("rope_scaling".to_owned(), inner.clone()))),
+        same
+    );
+    for (kind, context) in [("smollm3", 32_768), ("llama", 2_048)] {
+        let found = read(&|json| {
+            json.remove("max_position_embeddings");
+            json.insert("model_type".to_owned(), kind.into());
+        });
+        assert_eq!(found.max_position_embeddings, context);
     }
 }
 

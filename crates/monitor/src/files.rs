@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use smollm3_files::list;
 use smollm3_records::{
     Evaluation, HeldOutRecord, Incident, Ledger, MeasureRecord, Record, RecordError, Result, StageInfo,
-    StepRecord, checkpoint, read_evaluation, read_incidents, read_ledger, read_metrics, read_stage,
+    StepRecord, best_step, checkpoint, read_evaluation, read_incidents, read_ledger, read_metrics,
+    read_stage,
 };
 
 use crate::pipeline::{self, PlannedStage};
@@ -41,6 +42,8 @@ pub struct StageFiles {
     pub evaluation: Option<Evaluation>,
     /// Steps and folders of its checkpoints, whether whole or not.
     pub checkpoints: Vec<(u64, PathBuf)>,
+    /// The step of its best checkpoint, where that stands for the stage.
+    pub best: Option<u64>,
 }
 
 impl RunFiles {
@@ -68,6 +71,11 @@ impl RunFiles {
             let place = plan.iter().position(|planned| planned.name == stage.info.name);
             place.unwrap_or(plan.len())
         };
+        for (_, stage) in &mut stages {
+            let planned = plan.get(place(stage));
+            let loads_best = planned.is_some_and(|planned| planned.loads_best);
+            stage.best = loads_best.then(|| best_step(&stage.checkpoints)).flatten();
+        }
         stages.sort_by_key(|(started, stage)| (place(stage), *started, stage.info.name.clone()));
         Ok(Self {
             folder: folder.to_owned(),
@@ -103,6 +111,7 @@ impl StageFiles {
             checkpoints: checkpoint::list(&info.folder)?,
             ledger: read_ledger(&info.folder)?,
             evaluation: read_evaluation(&info.folder)?,
+            best: None,
             steps,
             held_out,
             measured,

@@ -112,8 +112,9 @@ impl Measure {
             Self::HeldOut(category) => {
                 let evaluated = found.and_then(|found| found.held_out.get(category));
                 let on_the_way = || {
+                    let until = stage.best.unwrap_or(u64::MAX);
                     let mut records = stage.held_out.iter().rev();
-                    let last = records.find(|record| record.category == *category);
+                    let last = records.find(|record| record.category == *category && record.step <= until);
                     last.map(|record| record.nats_per_token)
                 };
                 let mean = evaluated.map(|loss| loss.nats_per_token).or_else(on_the_way)?;

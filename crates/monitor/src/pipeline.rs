@@ -16,10 +16,12 @@ pub struct PlannedStage {
     pub kind: String,
     /// The stage whose weights it starts from.
     pub from: Option<String>,
-    /// Of a merge: the stages that it averages, with their weights.
+    /// Of a merge: the stages, folders and Hub models that it averages, with their weights.
     pub merges: Vec<(String, f64)>,
-    /// Steps, where the recipe counts in steps.
+    /// Steps, where the recipe counts only in steps.
     pub steps: Option<u64>,
+    /// Whether its best checkpoint stands for it, in the place of its newest.
+    pub loads_best: bool,
 }
 
 impl PlannedStage {
@@ -55,25 +57,32 @@ fn stage(name: String, keys: &BTreeMap<&str, &Value>) -> PlannedStage {
         name,
         ..PlannedStage::default()
     };
+    // By their numbers: as text, 10 sorts before 2.
+    let mut merges: BTreeMap<usize, (String, f64)> = BTreeMap::new();
+    let mut ends: Vec<Option<u64>> = Vec::new();
     for (key, value) in keys {
         let text = value.as_str().unwrap_or_default();
         match key.split('.').collect::<Vec<_>>().as_slice() {
             ["kind"] => stage.kind = text.to_owned(),
+            ["validation", "best"] => stage.loads_best = text == "load",
             ["from", "stage"] => stage.from = Some(text.to_owned()),
-            ["model", _, "checkpoint", "stage"] => stage.merges.push((text.to_owned(), 1.0)),
-            // Keys are sorted: a model's checkpoint comes before its weight.
-            ["model", _, "weight"] => {
-                if let (Some((_, weight)), Some(number)) = (stage.merges.last_mut(), value.as_f64()) {
-                    *weight = number;
+            ["model", number, of @ ..] => {
+                let merged = merges.entry(number.parse().unwrap_or_default()).or_default();
+                match of {
+                    ["checkpoint", _] => merged.0 = text.to_owned(),
+                    ["weight"] => merged.1 = value.as_f64().unwrap_or_default(),
+                    _ => {}
                 }
             }
-            ["until"] | ["phase", _, "until"] => {
-                let steps = text.strip_suffix(" steps").and_then(|steps| steps.parse().ok());
-                stage.steps = stage.steps.max(steps);
+            ["until"] | ["phase", .., "until"] => {
+                ends.push(text.strip_suffix(" steps").and_then(|steps| steps.parse().ok()));
             }
             _ => {}
         }
     }
+    stage.merges = merges.into_values().collect();
+    let steps: Option<Vec<u64>> = ends.into_iter().collect();
+    stage.steps = steps.and_then(|steps| steps.into_iter().max());
     stage
 }
 

@@ -69,6 +69,13 @@ fn describe(text: &mut String, stage: &StageFiles) -> std::fmt::Result {
             let steps: Vec<String> = steps.collect();
             writeln!(text, "  checkpoints after steps {}", steps.join(", "))?;
             writeln!(text, "  newest: {}", newest.display())?;
+            let best = stage
+                .checkpoints
+                .iter()
+                .find(|(step, _)| Some(*step) == stage.best);
+            if let Some((_, best)) = best {
+                writeln!(text, "  best, which stands for the stage: {}", best.display())?;
+            }
         }
     }
     match stage.incidents.len() {
@@ -83,12 +90,13 @@ fn describe(text: &mut String, stage: &StageFiles) -> std::fmt::Result {
     Ok(())
 }
 
-/// `1.97M`, `8.20B`, `11.10T`.
+/// `1.97M`, `8.20B`, `11.100T`.
 pub(crate) fn tokens(count: u64) -> String {
     match count as f64 {
         count @ ..1e6 => format!("{count}"),
-        count @ ..1e9 => format!("{:.2}M", count / 1e6),
-        count @ ..1e12 => format!("{:.2}B", count / 1e9),
+        // Up to where rounding would make 1000 of it.
+        count @ ..999.995e6 => format!("{:.2}M", count / 1e6),
+        count @ ..999.995e9 => format!("{:.2}B", count / 1e9),
         count => format!("{:.3}T", count / 1e12),
     }
 }
@@ -103,5 +111,26 @@ pub(crate) fn duration(seconds: f64) -> String {
         (0, 0) => format!("{minutes} min {:02} s", seconds % 60),
         (0, _) => format!("{hours} h {minutes:02} min"),
         _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tokens;
+
+    #[test]
+    fn the_unit_is_that_of_the_rounded_number() {
+        for (count, text) in [
+            (999_999, "999999"),
+            (1_970_000, "1.97M"),
+            (999_994_999, "999.99M"),
+            (999_995_000, "1.00B"),
+            (999_999_999, "1.00B"),
+            (999_994_999_999, "999.99B"),
+            (999_995_000_000, "1.000T"),
+            (11_100_000_000_000, "11.100T"),
+        ] {
+            assert_eq!(tokens(count), text);
+        }
     }
 }

@@ -90,6 +90,7 @@ pub fn train_json_lines(
         run,
         stage,
         training,
+        generation: run.generation_json(stage, &config)?,
         config,
         tokenizer_folder: run.data.tokenizer_folder.clone(),
         data: [(SOURCE.to_owned(), hash_file(path)?.to_hex().to_string())].into(),

@@ -61,8 +61,10 @@ pub struct Pushing<'a> {
 struct Uploads {
     push: Push,
     run: PathBuf,
-    /// The stage that is running.
+    /// The stage that started last.
     stage: String,
+    /// Whether it still runs.
+    runs: bool,
     pushed: Pushed,
     waiting: Arc<Mutex<VecDeque<Job>>>,
     /// Wakes the thread, which ends when this is dropped.
@@ -132,12 +134,11 @@ impl<'a> Pushing<'a> {
                 uploads.cancelled.store(true, Ordering::Relaxed);
             }
             match uploads.outcomes.recv_timeout(LOOK) {
-                Ok(outcome) => {
-                    if uploads.cancelled.load(Ordering::Relaxed) && outcome.result.is_err() {
-                        cut_off = Some(outcome.offered.clone());
-                    }
-                    self.report_all(vec![outcome])?;
+                // The user's own stop is not an incident.
+                Ok(outcome) if outcome.result.is_err() && uploads.cancelled.load(Ordering::Relaxed) => {
+                    cut_off = Some(outcome.offered);
                 }
+                Ok(outcome) => self.report_all(vec![outcome])?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -178,6 +179,7 @@ impl Listener for Pushing<'_> {
         match (&mut self.uploads, event) {
             (Some(uploads), Event::StageStarted { stage, done }) => {
                 uploads.stage.clone_from(&stage.name);
+                uploads.runs = true;
                 // Missed, perhaps, by the process that wrote it.
                 if *done > 0 && uploads.push.every == PushEvery::Checkpoint {
                     let folder = stage.folder.join(checkpoint::folder_name(*done));
@@ -193,6 +195,7 @@ impl Listener for Pushing<'_> {
                 let offered = Offered::of(&uploads.stage, *step, folder, false);
                 self.offer(offered, folder)?;
             }
+            (Some(uploads), Event::StageEnded { .. }) => uploads.runs = false,
             _ => {}
         }
         self.report()
@@ -241,6 +244,7 @@ impl Uploads {
             push,
             run: run.output.clone(),
             stage: first,
+            runs: false,
             pushed,
             waiting,
             wake: Some(wake),
@@ -307,22 +311,29 @@ impl Uploads {
                 Event::Note(note)
             }
             Err(error) => {
-                let kind = IncidentKind::NotPushed { error };
-                let time = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default()
-                    .as_secs();
-                let incident = Incident {
-                    time,
-                    step,
-                    kind: kind.clone(),
+                let kind = IncidentKind::NotPushed {
+                    stage: stage.clone(),
+                    error,
                 };
-                // Its stage may have ended, or not have begun.
-                if let Err(error) = add_incident(&self.run.join(&stage), &incident) {
-                    tracing::warn!(%error, "the incident is not written down");
+                // `Metrics` records those of the stage that runs.
+                if !(self.runs && stage == self.stage) {
+                    self.record(&stage, step, &kind);
                 }
                 Event::Incident { step, kind }
             }
+        }
+    }
+
+    /// Records the incident of a stage that has ended, or has not begun.
+    fn record(&self, stage: &str, step: u64, kind: &IncidentKind) {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let incident = Incident {
+            time: time.as_secs(),
+            step,
+            kind: kind.clone(),
+        };
+        if let Err(error) = add_incident(&self.run.join(stage), &incident) {
+            tracing::warn!(%error, "the incident is not written down");
         }
     }
 }

@@ -57,7 +57,7 @@ pub fn stage_order(
 }
 
 /// The sources that a stage reads, sorted.
-fn stage_sources(training: &Training) -> Vec<String> {
+pub(crate) fn stage_sources(training: &Training) -> Vec<String> {
     let mut names: Vec<String> = training
         .phases
         .iter()

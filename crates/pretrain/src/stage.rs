@@ -8,9 +8,8 @@ use smollm3_engine::{
 };
 use smollm3_recipe::{Stage, Training};
 use smollm3_records::Listener;
-use smollm3_sources::SourceStore;
 
-use crate::mixed_rows::MixedRows;
+use crate::mixed_rows::{MixedRows, stage_sources};
 
 /// Runs a stage on token rows to its end, from its newest checkpoint if it has one.
 ///
@@ -28,14 +27,19 @@ pub fn pretrain(run: &Run, stage: &Stage, stop: &AtomicBool, listener: &mut dyn 
         &run.data,
         RankSlice::new(&*run.ranks, stage, training)?,
     )?;
-    let fingerprint = |(name, store): (&String, &SourceStore)| (name.clone(), store.fingerprint.clone());
+    // Other sources may change while the stage is trained.
+    let fingerprint = |name: String| -> Result<_> {
+        let fingerprint = run.data.store(&name)?.fingerprint.clone();
+        Ok((name, fingerprint))
+    };
     let checkpoints = StageCheckpoints {
         run,
         stage,
         training,
+        generation: run.generation_json(stage, &config)?,
         config,
         tokenizer_folder: run.data.tokenizer_folder.clone(),
-        data: run.data.stores.iter().map(fingerprint).collect(),
+        data: (stage_sources(training).into_iter().map(fingerprint)).collect::<Result<_>>()?,
         lora: None,
     };
     let held_out = HeldOutText { run, training };

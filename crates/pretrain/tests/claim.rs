@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use smollm3_engine::{EngineError, Run, checkpoint};
+use smollm3_files::locked_file::open_locked;
 use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
 use smollm3_records::{Listeners, Metrics};
@@ -199,6 +200,34 @@ fn a_stage_can_be_appended_and_mended_until_it_is_trained() {
     );
 }
 
+#[test]
+fn a_stage_resumes_when_a_source_changes_that_it_does_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |overrides: &[&str]| with(folder.path(), SECOND, &[&[LISTED], overrides].concat());
+    train(with(&[]), 0..1).unwrap();
+    let out = folder.path().join("out");
+    let last = out.join("pretrain").join(checkpoint::folder_name(STEPS));
+    fs::remove_dir_all(&last).unwrap();
+    let mended = || with(&["source.third.seed=4"]);
+    train(mended(), 0..1).unwrap();
+    assert!(last.is_dir());
+
+    // Tokens that it reads.
+    fs::remove_dir_all(&last).unwrap();
+    for (path, (bytes, _)) in files(&out.join("data/second/train")) {
+        fs::write(
+            out.join("data/first/train").join(path.file_name().unwrap()),
+            bytes,
+        )
+        .unwrap();
+    }
+    let error = train(mended(), 0..1).unwrap_err().to_string();
+    assert!(
+        error.contains("cannot resume after step 5: \"first\" changed"),
+        "{error}"
+    );
+}
+
 /// A tokenizer that is trained on all sources is another one with a source more.
 #[test]
 fn a_source_more_is_refused_where_the_tokenizer_depends_on_all() {
@@ -220,6 +249,14 @@ fn a_folder_that_a_process_works_in_is_not_taken_over() {
             &mut Listeners::default(),
         )
     };
+    // Another process has the new folder, but has not written its recipe yet.
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let lock = open_locked(&out.join(".lock")).unwrap();
+    let error = open(&[]).err().unwrap();
+    assert!(matches!(error, EngineError::Locked { .. }), "{error}");
+    assert!(!out.join("recipe.json").exists());
+    drop(lock);
     let first = open(&[]).unwrap();
     let other = ["stage.pretrain.optimizer.learning_rate=0.5"];
     let error = open(&other).err().unwrap();

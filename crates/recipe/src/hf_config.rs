@@ -71,7 +71,7 @@ struct HfConfig {
     num_attention_heads: usize,
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
-    max_position_embeddings: usize,
+    max_position_embeddings: Option<usize>,
     rope_theta: Option<f64>,
     rope_scaling: Option<RopeParameters>,
     rope_parameters: Option<RopeParameters>,
@@ -232,7 +232,9 @@ fn supported(model_type: &str) -> Result<ModelType, String> {
 
 impl HfConfig {
     fn into_config(self, model_type: ModelType) -> Result<ModelConfig, String> {
-        if let Some(act) = self.hidden_act.filter(|act| act != "silu") {
+        // transformers has two names for it.
+        let is_silu = |act: &String| matches!(act.as_str(), "silu" | "swish");
+        if let Some(act) = self.hidden_act.filter(|act| !is_silu(act)) {
             return Err(format!(
                 "hidden_act = \"{act}\" is not supported; only \"silu\" is"
             ));
@@ -257,11 +259,14 @@ impl HfConfig {
             );
         }
         whole_heads(self.partial_rotary_factor)?;
+        let max_position_embeddings = self
+            .max_position_embeddings
+            .unwrap_or_else(|| default_context(model_type));
         let (rope_theta, rope_scaling) = rope(
             self.rope_theta,
             self.rope_scaling,
             self.rope_parameters,
-            self.max_position_embeddings,
+            max_position_embeddings,
             default_theta(model_type),
         )?;
         let layers = self.num_hidden_layers;
@@ -283,7 +288,7 @@ impl HfConfig {
                 Some(dim) => dim,
                 None => head_dim(self.hidden_size, heads)?,
             },
-            max_position_embeddings: self.max_position_embeddings,
+            max_position_embeddings,
             rope_theta,
             rope_scaling,
             rope_layers,
@@ -310,6 +315,14 @@ fn default_theta(model_type: ModelType) -> f64 {
     }
 }
 
+/// transformers' default of `max_position_embeddings`.
+fn default_context(model_type: ModelType) -> usize {
+    match model_type {
+        ModelType::SmolLM3 => 32_768,
+        ModelType::Llama => 2_048,
+    }
+}
+
 /// Theta and YaRN from the two spellings.
 fn rope(
     theta: Option<f64>,
@@ -330,6 +343,13 @@ fn rope(
         whole_heads(rope.partial_rotary_factor)?;
     }
     let theta = theta.or(inner_theta).unwrap_or(default_theta);
+    let misplaced = scaling.as_ref().and_then(|scaling| scaling.rope_theta);
+    if let Some(other) = misplaced.filter(|other| *other != theta) {
+        return Err(format!(
+            "rope_scaling.rope_theta = {other} is read by transformers 5 and ignored by 4; write \"rope_theta\": {other} next to \
+             rope_scaling, or remove it"
+        ));
+    }
     let kinds = [scaling, parameters].into_iter().flatten();
     let mut yarn = None;
     for rope in kinds.filter(|rope| rope.kind() != Some("default")) {

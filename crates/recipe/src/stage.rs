@@ -306,6 +306,23 @@ impl Stage {
         Ok(Training::of_steps(&self.name, optimisation, loss, steps))
     }
 
+    /// Says that its only step takes rows more often than `epochs` asks for, because there are too few.
+    pub fn few_rows(&self, rows: u64) -> Option<String> {
+        let per_step = self.optimisation().ok()?.sequences_per_step();
+        let Duration::Epochs(epochs) = self.chat()?.duration else {
+            return None;
+        };
+        // By more than half: a length is rounded to whole steps.
+        let is_few = 1.5 * epochs * (rows as f64) < per_step as f64;
+        is_few.then(|| {
+            format!(
+                "{}: a step takes {per_step} rows, and there are {rows}; epochs = {epochs} becomes {:.1}; write a smaller global_batch",
+                self.name,
+                per_step as f64 / rows.max(1) as f64
+            )
+        })
+    }
+
     /// Its training, if it is on text.
     pub fn training(&self) -> Option<Training> {
         match self.phases() {

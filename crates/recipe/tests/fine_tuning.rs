@@ -238,6 +238,20 @@ fn epochs_of_long_rows() {
     assert!(message.contains("longer than the stage of 39"), "{message}");
 }
 
+#[test]
+fn a_step_that_takes_more_rows_than_there_are_is_named() {
+    let recipe = folder().load(&["stage.reason.epochs=1"]).unwrap();
+    let (reason, sft) = (recipe.stage("reason").unwrap(), recipe.stage("sft").unwrap());
+    let note =
+        "reason: a step takes 8 rows, and there are 3; epochs = 1 becomes 2.7; write a smaller global_batch";
+    assert_eq!(reason.few_rows(3).as_deref(), Some(note));
+    // A length is rounded to steps, and a number of steps is what it says.
+    assert_eq!(
+        (reason.few_rows(6), reason.few_rows(800), sft.few_rows(3)),
+        (None, None, None)
+    );
+}
+
 /// Every mistake is answered with its place and with what to write.
 #[test]
 fn mistakes() {

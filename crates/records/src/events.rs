@@ -182,6 +182,9 @@ pub enum IncidentKind {
     },
     /// A checkpoint was not uploaded to the Hub; the run goes on.
     NotPushed {
+        /// The stage in whose folder it is recorded; it need not be the one that runs.
+        #[serde(skip)]
+        stage: String,
         /// Why.
         error: String,
     },
@@ -229,7 +232,7 @@ impl std::fmt::Display for IncidentKind {
                 f,
                 "the checkpoint could not be written and is tried again: {error}"
             ),
-            Self::NotPushed { error } => write!(f, "the checkpoint is not on the Hub: {error}"),
+            Self::NotPushed { error, .. } => write!(f, "the checkpoint is not on the Hub: {error}"),
             Self::NotFinite { figure } => write!(
                 f,
                 "the {figure}: the model's weights are damaged, or its numbers overflow in this precision"

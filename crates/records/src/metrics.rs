@@ -163,6 +163,10 @@ impl Metrics {
         }
     }
 
+    fn runs(&self, stage: &str) -> bool {
+        self.files.as_ref().is_some_and(|files| files.stage.name == stage)
+    }
+
     fn write(&mut self, record: &Record) {
         if let Some(files) = &mut self.files {
             files.metrics.add(record);
@@ -170,7 +174,8 @@ impl Metrics {
     }
 }
 
-/// Records an incident of a stage, which need not be the one that runs.
+/// Records an incident of a stage that does not run. [`Metrics`] has the file of the one that runs open, and may have to
+/// complete a line of it.
 ///
 /// # Errors
 /// The file cannot be written to.
@@ -185,11 +190,11 @@ impl Listener for Metrics {
     fn on(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::StageStarted { stage, done } => self.start(stage, *done)?,
-            // The uploader records it: the stage may have ended.
+            // The uploader records those of stages that do not run.
             Event::Incident {
-                kind: IncidentKind::NotPushed { .. },
+                kind: IncidentKind::NotPushed { stage, .. },
                 ..
-            } => {}
+            } if !self.runs(stage) => {}
             Event::Incident { step, kind } => self.incident(*step, kind.clone()),
             Event::Step(record) => self.write(&Record::Step(record.clone())),
             Event::HeldOut(record) => self.write(&Record::HeldOut(record.clone())),

@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn thoughts_and_calls_are_apart_from_what_is_said() {
         let sum = "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1, \"b\": 2}}\n</tool_call>";
-        let add = || call("add", "{\"a\":1,\"b\":2}");
+        let add = || call("add", "{\"a\": 1, \"b\": 2}");
         let cases = [
             ("Hello.\n", false, "", "Hello.\n", vec![]),
             ("\n<think>\n1 + 2\n</think>\n\n3", false, "1 + 2", "3", vec![]),
@@ -241,6 +241,27 @@ mod tests {
                 "",
                 "",
                 vec![call("now", "{}")],
+            ),
+            (
+                "<tool_call>{\"name\": \"add\", \"parameters\": {\"a\": 12345678901234567890123}}</tool_call>",
+                false,
+                "",
+                "",
+                vec![call("add", "{\"a\": 12345678901234567890123}")],
+            ),
+            (
+                "<tool_call>{\"name\": \"add\", \"arguments\": \"{\\\"a\\\": 1.50}\"}</tool_call>",
+                false,
+                "",
+                "",
+                vec![call("add", "{\"a\": 1.50}")],
+            ),
+            (
+                "<tool_call>{\"name\": \"add\", \"args\": {\"a\": 1}}</tool_call>",
+                false,
+                "",
+                "<tool_call>{\"name\": \"add\", \"args\": {\"a\": 1}}</tool_call>",
+                vec![],
             ),
             (
                 "<tool_call>{\"name\": \"add\", \"arguments\": [1]}</tool_call>",

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::Limits;
+use crate::write_timeout::WriteTimeout;
 
 /// Serves `router` until `stopped`, then closes idle connections and waits for the answers in progress.
 pub(crate) async fn serve(
@@ -39,8 +40,8 @@ pub(crate) async fn serve(
             next = next => next,
             () = &mut stopped => break,
         };
-        let connection =
-            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let stream = TokioIo::new(WriteTimeout::new(stream, limits.sending));
+        let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
         let mut ends = ends.clone();
         tokio::spawn(async move {
             let mut connection = pin!(connection);

@@ -26,6 +26,7 @@ mod token_text;
 mod tool_call;
 mod wire;
 mod worker;
+mod write_timeout;
 
 pub use error::{Result, ServeError};
 pub use limits::Limits;

@@ -15,7 +15,8 @@ pub struct Limits {
     pub batch_tokens: usize,
     /// Open connections; more wait in the system's backlog.
     pub connections: usize,
-    /// Timeout for sending the head of a request, for its body, and for idle connections.
+    /// Timeout for sending the head of a request, for its body, for idle connections, and for clients that take nothing of
+    /// their answer.
     pub sending: Duration,
 }
 

@@ -3,7 +3,9 @@
 //! A list under a lock instead of a channel, because abandoned requests must leave at once to free their places.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Work in order of arrival.
 #[derive(Debug)]
@@ -58,6 +60,25 @@ impl<T> Queue<T> {
         waiting.closed = true;
         waiting.work.clear();
         self.changed.notify_all();
+    }
+}
+
+/// A request's place among those that are admitted. It has two holders, and is free as soon as either is dropped: the work,
+/// once it is done, or the reply, once its client has left.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Place {
+    /// For the work and for the reply.
+    pub fn shared(permit: OwnedSemaphorePermit) -> (Self, Self) {
+        let place = Arc::new(Mutex::new(Some(permit)));
+        (Self(Arc::clone(&place)), Self(place))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::queue::Place;
 use crate::shared::{Shared, now};
 use crate::wire::{Checked, Envelope, Json, Options, Refusal, Usage};
 use crate::worker::Event;
@@ -76,12 +76,12 @@ pub(crate) struct Running<R> {
     reply: R,
     events: UnboundedReceiver<Event>,
     new_tokens: usize,
-    /// Its place in the queue, freed on drop.
-    _place: OwnedSemaphorePermit,
+    /// Free once the client has left.
+    _place: Place,
 }
 
 impl<R: Reply> Running<R> {
-    pub fn new(reply: R, events: UnboundedReceiver<Event>, place: OwnedSemaphorePermit) -> Self {
+    pub fn new(reply: R, events: UnboundedReceiver<Event>, place: Place) -> Self {
         Self {
             reply,
             events,

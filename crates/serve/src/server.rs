@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connections::serve;
 use crate::hosts::{self, Hosts};
-use crate::queue::Queue;
+use crate::queue::{Place, Queue};
 use crate::reply::{Reply, Running};
 use crate::shared::{Shared, now};
 use crate::token_text::TokenTexts;
@@ -199,9 +199,14 @@ async fn respond<R: Reply>(
         tokens = reply.prompt_tokens(),
         "request"
     );
-    let job = Job { work, events: sender };
+    let (place, of_reply) = Place::shared(place);
+    let job = Job {
+        work,
+        events: sender,
+        place,
+    };
     shared.queue.push(job, Job::is_wanted);
-    Running::new(reply, events, place).respond().await
+    Running::new(reply, events, of_reply).respond().await
 }
 
 async fn body(request: Request, limits: &Limits) -> Checked<Bytes> {

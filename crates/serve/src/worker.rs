@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::Limits;
 use crate::batches::{Budget, batches};
-use crate::queue::Queue;
+use crate::queue::{Place, Queue};
 use crate::wire::Refusal;
 
 /// What to compute for a request.
@@ -34,6 +34,8 @@ pub(crate) struct GenerationRequest {
 pub(crate) struct Job {
     pub work: GenerationRequest,
     pub events: UnboundedSender<Event>,
+    /// Freed once the job is done, even if the client has not read all of it.
+    pub place: Place,
 }
 
 /// A result of the model.
@@ -86,6 +88,7 @@ pub(crate) fn work(model: &TextModel, limits: &Limits, queue: &Queue<Job>, stop:
             Ok(Err(error)) => Event::Failed(Refusal::internal(error.to_string())),
             Err(_) => Event::Failed(Refusal::internal("the model failed on this request")),
         });
+        drop(job.place);
     }
 }
 

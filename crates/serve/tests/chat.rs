@@ -86,7 +86,10 @@ fn calls_are_told_as_calls_if_tools_were_offered() {
     assert_eq!(said["content"], "a");
     let call = &said["tool_calls"][0];
     assert_eq!(call["type"], "function");
-    assert_eq!(call["function"], json!({"name": "add", "arguments": "{\"a\":1}"}));
+    assert_eq!(
+        call["function"],
+        json!({"name": "add", "arguments": "{\"a\": 1}"})
+    );
     assert!(call["id"].as_str().unwrap().starts_with("call_"));
     assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
 

@@ -110,6 +110,23 @@ fn a_client_that_leaves_the_queue_makes_room() {
 }
 
 #[test]
+fn a_client_that_does_not_read_keeps_no_place() {
+    let limits = Limits {
+        requests: 1,
+        ..Limits::default()
+    };
+    let served = served_with(random(), limits);
+    // More than fits between the server and the client.
+    let request = json!({"prompt": "a", "max_tokens": 190, "n": 128, "logprobs": 5, "stream": true});
+    let mut unread = served.send("POST", PATH, "application/json", request.to_string().as_bytes());
+    let mut status = [0; 12];
+    unread.read_exact(&mut status).unwrap();
+    assert!(status.ends_with(b" 200"));
+    let small = json!({"prompt": "a", "max_tokens": 1});
+    soon("the place is not free", || served.post(PATH, &small).0 == 200);
+}
+
+#[test]
 fn a_stopped_server_tells_who_waits() {
     let mut served = endless(2);
     let mut streams = asked(&served, true);

@@ -6,7 +6,7 @@ use smollm3_conversations::{
     ConversationEncoder, ConversationStore, ConversationsError, Document, Earlier, Prepared, Result,
     chat_checkpoints, measured_rows,
 };
-use smollm3_engine::ranks::{on_rank_zero, rank_zero_first};
+use smollm3_engine::ranks::on_rank_zero;
 use smollm3_engine::{
     CrossEntropy, EpochData, EpochOrder, Evaluate, RankSlice, Row, Run, TrainState, held_out_loss, run_stage,
     spread,
@@ -50,9 +50,7 @@ pub fn fine_tune(
     run.verify_parents(stage)?;
     let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, fine_tuning)?;
     let data = &fine_tuning.chat.data;
-    let prepared = rank_zero_first(&*run.ranks, || {
-        Prepared::of(&run.recipe, &run.data, stage, data, &encoder, listener)
-    })?;
+    let prepared = Prepared::on_ranks(run, stage, data, &encoder, listener)?;
     let seed = run.recipe.run.seed;
     let rows = PackedRows::new(prepared.train, &fine_tuning.packing(stage.optimisation()?), seed)?;
     on_rank_zero(&*run.ranks, || {
@@ -60,6 +58,9 @@ pub fn fine_tune(
     })?;
     listener.on(&Event::Note(format!("{}: {}", stage.name, rows.ledger())))?;
 
+    if let Some(note) = stage.few_rows(rows.len()) {
+        listener.on(&Event::Note(note))?;
+    }
     let training = stage.training_on(PreparedData {
         rows: rows.len(),
         ..PreparedData::default()

@@ -160,6 +160,11 @@ fn an_adapter_is_merged_into_its_base_or_trained_on() {
     let told = |event: &Event| matches!(event, Event::Note(text) if text.contains("an adapter of"));
     assert_eq!(events.iter().filter(|event| told(event)).count(), 1);
     assert_eq!(adapter(&last(&on, "on").join("adapter")), adapter(&own));
+    // Python looks for a relative path from its working directory.
+    let config = fs::read(last(&on, "on").join("adapter/adapter_config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    let base = fs::canonicalize(last(folder.path(), "pretrain")).unwrap();
+    assert_eq!(config["base_model_name_or_path"], base.display().to_string());
     // What is under fresh adapters, which are nothing yet, is both.
     let merged = run_on
         .recipe
@@ -225,4 +230,11 @@ fn what_cannot_be_trained_on_is_said() {
         );
         fs::remove_dir_all(&on).unwrap();
     }
+    // One that is damaged leaves nothing half-merged.
+    fs::write(&config, &text).unwrap();
+    fs::write(step.join("adapter/adapter_model.safetensors"), "short").unwrap();
+    from_outside(&on, &step.join("adapter"), &stage("on", "", LORA, 1, "1e-3"));
+    let error = run(&on).err().unwrap().to_string();
+    assert!(error.contains("adapter_model.safetensors"), "{error}");
+    assert_eq!(fs::read_dir(on.join("out/adapters")).unwrap().count(), 0);
 }

@@ -22,6 +22,26 @@ fn store(folder: &Path, talks: &[Talk]) -> ConversationStore {
 }
 
 #[test]
+fn an_open_store_keeps_its_contents_while_another_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let talks = |first: u32| -> Vec<Talk> {
+        let talk = |id| (vec![id, id + 1], vec![false, id % 2 == 0]);
+        (first..first + 2000).map(talk).collect()
+    };
+    let read = |store: &ConversationStore| -> Vec<Talk> {
+        let talk = |index| {
+            let document = store.conversation(index).unwrap();
+            (document.ids, document.learned)
+        };
+        (0..store.len()).map(talk).collect()
+    };
+    let before = store(folder.path(), &talks(0));
+    let after = store(folder.path(), &talks(5));
+    assert_eq!(read(&before), talks(0));
+    assert_eq!(read(&after), talks(5));
+}
+
+#[test]
 fn targets_are_those_of_trl() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/packing/collator.json");
     let fixture: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();

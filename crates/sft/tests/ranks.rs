@@ -16,7 +16,7 @@ use serde_json::json;
 use server::{Answer, Server};
 use smollm3_chat::Template;
 use smollm3_collective::{Collective, Threads};
-use smollm3_conversations::stage_tokenizer;
+use smollm3_conversations::{ConversationEncoder, Prepared, stage_tokenizer};
 use smollm3_engine::Run;
 use smollm3_pretrain::pretrain;
 use smollm3_recipe::Recipe;
@@ -175,4 +175,34 @@ fn what_ranks_share_on_disk_is_written_by_one() {
             assert!(files.join("tokenizer_config.json").is_file());
         }
     });
+}
+
+#[test]
+fn a_rank_that_reads_other_rows_rewrites_nothing() {
+    let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let recipe = talking(folder.path(), "");
+    talking(other.path(), "");
+    let row = "{\"prompt\": \"1?\", \"completion\": \"no\"}\n";
+    fs::write(other.path().join("chats.jsonl"), row).unwrap();
+    let output = format!("run.output='{}'", recipe.run.output.display());
+    let recipes = [recipe, Recipe::load(other.path(), &[output]).unwrap()];
+    let prepared = Threads::run(2, Duration::from_secs(120), |rank| {
+        let recipe = recipes[rank.rank()].clone();
+        let mut silent = Listeners::default();
+        let run = Run::open_as(Arc::new(rank), None, recipe, &mut silent).unwrap();
+        let stage = &run.recipe.stages[1];
+        let tuning = stage.fine_tuning().unwrap();
+        let encoder = ConversationEncoder::of(&run.recipe, &run.data.tokenizer, stage, tuning).unwrap();
+        let made = Prepared::on_ranks(&run, stage, &tuning.chat.data, &encoder, &mut silent);
+        made.map(|made| made.reports["chats"].rows)
+            .map_err(|error| error.to_string())
+    });
+    assert_eq!(prepared[0], Ok(200));
+    let refused = prepared[1].as_ref().unwrap_err();
+    assert!(
+        refused.contains("thread 1 does not read the rows that rank 0 has prepared"),
+        "{refused}"
+    );
+    let report = fs::read_to_string(folder.path().join("out/conversations/sft/report.json")).unwrap();
+    assert!(report.contains("\"rows\": 200"), "{report}");
 }

@@ -374,6 +374,58 @@ fn a_stop_while_adapters_are_trained_changes_no_bit() {
 }
 
 #[test]
+fn a_stage_resumes_only_on_the_rows_that_it_was_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = || fs::read(folder.path().join("out/conversations/sft/report.json")).unwrap();
+    let changed = || {
+        let recipe = talking(folder.path(), &[]);
+        write_rows(&folder.path().join("chats.jsonl"), &[row("Is 1 even?", "no")]);
+        recipe
+    };
+    run(talking(folder.path(), &[]), 3).unwrap_err();
+    let tokenised = report();
+    let error = run(changed(), 0).unwrap_err().to_string();
+    assert!(
+        error.contains("stage \"sft\" cannot resume after step 3: its data changed")
+            && error.contains("run.output"),
+        "{error}"
+    );
+    assert_eq!(report(), tokenised);
+    // Restored, it goes on; once it has ended, its rows are read no more.
+    run(talking(folder.path(), &[]), 0).unwrap();
+    run(changed(), 0).unwrap();
+}
+
+#[test]
+fn adapters_are_trained_on_over_the_same_weights_only() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped::run(talking(folder.path(), &[]), 0, 1).unwrap();
+    // A checkpoint as others write them, without a manifest.
+    let pretrained = folder.path().join("out/pretrain");
+    let made = pretrained.join(checkpoint::folder_name(support::STEPS));
+    let base = folder.path().join("base");
+    fs::create_dir(&base).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(made.join(file), base.join(file)).unwrap();
+    }
+    let talking = || talking(folder.path(), &[LORA, "stage.sft.from=./base"]);
+    run(talking(), 3).unwrap_err();
+    let weights = fs::read(base.join("model.safetensors")).unwrap();
+    let mut others = weights.clone();
+    // The lowest bit of the last number.
+    let low = others.len() - 4;
+    others[low] ^= 1;
+    fs::write(base.join("model.safetensors"), others).unwrap();
+    let error = run(talking(), 0).unwrap_err().to_string();
+    assert!(
+        error.contains("cannot resume after step 3: \"frozen weights\" changed"),
+        "{error}"
+    );
+    fs::write(base.join("model.safetensors"), weights).unwrap();
+    run(talking(), 0).unwrap();
+}
+
+#[test]
 fn rows_are_counted_from_one() {
     let batch = smollm3_conversations::RowBatch::Generated("sum", 1_000, vec![Value::Null; 2]);
     assert_eq!(

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use smollm3_corpus::remote::RemoteClient;
+use smollm3_corpus::remote::{Location, RemoteClient};
 use smollm3_corpus::shards::CacheOptions;
 use smollm3_corpus::store::{OpenOptions, StreamedStore};
 use smollm3_corpus::tokenize::{TokenizeReport, held_out_folder, report, train_folder};
@@ -186,7 +186,6 @@ fn own_store(recipe: &Recipe, folder: &Path) -> Result<SourceStore> {
     })
 }
 
-/// A store that was tokenised elsewhere, local or remote.
 /// The stores that were tokenised elsewhere.
 fn tokenised_stores(recipe: &Recipe, output: &Path) -> Result<BTreeMap<String, SourceStore>> {
     let cache = cache(recipe, output);
@@ -200,19 +199,20 @@ fn tokenised_stores(recipe: &Recipe, output: &Path) -> Result<BTreeMap<String, S
     Ok(stores)
 }
 
-fn tokenised_store(name: &str, place: &str, cache: &CacheOptions) -> Result<SourceStore> {
-    let (fingerprint, tokens) = match place.contains("://") {
-        true => {
-            let store = streamed(name, place, cache)?;
-            (store.fingerprint(), store.len_tokens())
+/// A store that was tokenised elsewhere, local or remote.
+fn tokenised_store(name: &str, address: &str, cache: &CacheOptions) -> Result<SourceStore> {
+    let (train, fingerprint, tokens) = match Location::parse(name, address)? {
+        Location::Local(folder) => {
+            let store = TokenStore::open(&folder)?;
+            (folder, store.fingerprint()?, store.len_tokens())
         }
-        false => {
-            let store = TokenStore::open(place)?;
-            (store.fingerprint()?, store.len_tokens())
+        _ => {
+            let store = streamed(name, address, cache)?;
+            (address.to_owned(), store.fingerprint(), store.len_tokens())
         }
     };
     Ok(SourceStore {
-        train: place.to_owned(),
+        train,
         held_out: None,
         fingerprint: fingerprint.to_hex(),
         tokens,

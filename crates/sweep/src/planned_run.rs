@@ -77,6 +77,17 @@ impl PlannedRun {
     }
 }
 
+/// The settings that a sweep gives each of its runs.
+const OWN: [&str; 3] = ["run.seed", "run.name", "run.output"];
+
+/// Which of them `setting`, a `KEY=VALUE`, is for.
+pub(crate) fn own_setting(setting: &str) -> Option<&'static str> {
+    let key = setting.split('=').next()?;
+    let plain = |part: &str| part.trim().trim_matches(['"', '\'']).to_owned();
+    let key = key.split('.').map(plain).collect::<Vec<_>>().join(".");
+    OWN.into_iter().find(|own| *own == key)
+}
+
 /// The recipe of a variation, with the configurations of models on the Hub.
 pub(crate) fn load(base: &Path, variation: &str, settings: &[String]) -> Result<Recipe> {
     let mut recipe = Recipe::load(base, settings)

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use smollm3_files::atomic_file::write_atomically;
-use smollm3_files::io;
+use smollm3_files::atomic_file::{sync_file, sync_folder, write_atomically};
+use smollm3_files::atomic_folder::AtomicFolder;
+use smollm3_files::{io, list};
 use smollm3_records::RECIPE;
 
 use crate::{PlannedRun, Result, Sweep};
@@ -68,32 +69,27 @@ pub(crate) fn expect(run: &PlannedRun, prepared: &Path) -> Result<()> {
 /// Makes the folder of a new run, with its recipe and links to what is prepared. It appears whole: with half the links it
 /// would look like the folder of a damaged run.
 pub(crate) fn begin(run: &PlannedRun, prepared: &Path) -> Result<()> {
-    let draft = run.folder.with_file_name(format!(".{}.part", run.name));
-    if draft.exists() {
-        fs::remove_dir_all(&draft).map_err(io("remove", &draft))?;
-    }
-    fs::create_dir_all(&draft).map_err(io("create", &draft))?;
+    let draft = AtomicFolder::create(&run.folder)?;
     for part in SHARED {
         let from = prepared.join(part);
         if from.is_dir() {
-            link_all(&from, &draft.join(part))?;
+            link_all(&from, &draft.path().join(part))?;
         }
     }
-    let recipe = draft.join(RECIPE);
-    fs::write(&recipe, run.recipe.canonical().to_string()).map_err(io("write", &recipe))?;
-    Ok(fs::rename(&draft, &run.folder).map_err(io("rename", &draft))?)
+    draft.write(RECIPE, run.recipe.canonical().to_string().as_bytes())?;
+    Ok(draft.commit()?)
 }
 
 fn link_all(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).map_err(io("create", to))?;
-    for entry in fs::read_dir(from).map_err(io("list", from))? {
-        let entry = entry.map_err(io("list", from))?;
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
+    for path in list(from)? {
+        let target = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
             link_all(&path, &target)?;
         } else if fs::hard_link(&path, &target).is_err() {
             fs::copy(&path, &target).map_err(io("copy", &path))?;
+            sync_file(&target)?;
         }
     }
-    Ok(())
+    Ok(sync_folder(to)?)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::file::SweepFile;
 use crate::folder::State;
-use crate::planned_run::{PlannedRun, load};
+use crate::planned_run::{PlannedRun, load, own_setting};
 use crate::{Axis, BASE, Measure, Result, SweepError, Variation, expand};
 
 /// What is asked for on the command line.
@@ -63,6 +63,7 @@ impl Sweep {
             },
         };
         let variations = expand(&file.variations, &request.grid)?;
+        check_settings(request, &file, &variations)?;
         let base = load(&file.base, BASE, &request.settings)?;
         let mut seeds = match request.seeds.is_empty() {
             true => file.seeds,
@@ -204,6 +205,28 @@ impl Sweep {
             _ => "–".to_owned(),
         }
     }
+}
+
+/// Refuses settings without effect: those that the sweep gives each of its runs. In settings of all runs, the seed and the
+/// output count where no others are written, and the name is the sweep's.
+fn check_settings(request: &Request, file: &SweepFile, variations: &[Variation]) -> Result<()> {
+    let is_replaced = |setting: &&String| match own_setting(setting) {
+        Some("run.seed") => !(request.seeds.is_empty() && file.seeds.is_empty()),
+        Some("run.output") => request.output.is_some() || file.output.is_some(),
+        _ => false,
+    };
+    let mut varied = variations.iter().flat_map(|variation| &variation.settings);
+    let varied = varied.find(|setting| own_setting(setting).is_some());
+    let Some(setting) = varied.or_else(|| request.settings.iter().find(is_replaced)) else {
+        return Ok(());
+    };
+    let instead = match own_setting(setting) {
+        Some("run.seed") => "write --seeds 1,2 or `seeds` in sweep.toml",
+        _ => "leave it out; --output FOLDER or `output` in sweep.toml is the folder of all runs",
+    };
+    Err(SweepError::Refused(format!(
+        "{setting}: a sweep gives each of its runs a seed, a name and a folder; {instead}"
+    )))
 }
 
 /// The names of the chosen variations, all of which must exist.

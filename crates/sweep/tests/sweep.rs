@@ -134,6 +134,51 @@ fn a_recipe_without_a_sweep_file() {
     assert_eq!(Sweep::plan(&one).unwrap().seeds, [42]);
 }
 
+#[test]
+fn settings_that_a_sweep_gives_its_runs_are_refused() {
+    let seed = || vec!["run.seed=1".to_owned()];
+    let grid = |text: &str| vec![text.parse().unwrap()];
+    let with = |change: &dyn Fn(&mut Request)| {
+        let mut request = Request {
+            path: recipes("demo"),
+            ..Request::default()
+        };
+        change(&mut request);
+        Sweep::plan(&request).map_err(|error| error.to_string())
+    };
+    for (refused, part) in [
+        (with(&|request| request.grid = grid("run.seed=1,2")), "--seeds"),
+        (
+            with(&|request| request.grid = grid("run . \"name\"=a,b")),
+            "leave it out",
+        ),
+        (with(&|request| request.grid = grid("run.output=a,b")), "--output"),
+        (
+            with(&|request| (request.settings, request.seeds) = (seed(), vec![2])),
+            "--seeds",
+        ),
+        (
+            with(&|request| {
+                request.settings = vec!["run.output=a".to_owned()];
+                request.output = Some("b".into());
+            }),
+            "--output",
+        ),
+    ] {
+        let message = refused.unwrap_err();
+        assert!(message.starts_with("run") && message.contains(part), "{message}");
+    }
+    // Of all runs they have an effect where nothing else is written.
+    let own = with(&|request| {
+        request.settings = ["run.seed=1", "run.output=a", "run.name=b"]
+            .map(str::to_owned)
+            .to_vec();
+    });
+    let sweep = own.unwrap();
+    assert_eq!((sweep.name.as_str(), sweep.seeds), ("b", vec![1]));
+    assert_eq!(sweep.output, Path::new("a-sweep"));
+}
+
 /// Plans a sweep file with this text, and expects a refusal with every part.
 #[track_caller]
 fn refused(text: &str, parts: &[&str]) {
@@ -185,6 +230,10 @@ fn broken_files_are_refused() {
     refused(
         &with("[[variation]]\nname = \"a\"\nset = [\"data.documents=store\"]"),
         &["\"a\" is the same recipe as \"base\""],
+    );
+    refused(
+        &with("[[variation]]\nname = \"a\"\nset = [\"run.seed=7\"]"),
+        &["run.seed=7", "seeds"],
     );
 }
 

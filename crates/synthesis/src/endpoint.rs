@@ -181,7 +181,10 @@ impl Endpoint {
             }
             let wait = self.patience.retry.wait(failures, wait);
             let message = self.without_key(message);
-            let report = format!("{}: {message}; waiting {wait:.1?} before the next attempt", self.url);
+            let report = format!(
+                "{}: {message}; waiting {wait:.1?} before the next attempt",
+                self.url
+            );
             // Many requests fail together, so the first failures are not worth a warning.
             match failures {
                 0..=2 => tracing::debug!("{report}"),

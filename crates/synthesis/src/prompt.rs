@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 use smollm3_chat::Conversation;
-use smollm3_chat::conversation::in_one_form;
+use smollm3_chat::conversation::{MEDIA, SYSTEM, in_one_form, open_with_system};
 use smollm3_corpus::read::{Columns, ValueBatch, rows_of};
 use smollm3_corpus::shards::{CacheOptions, Shards, open_rows};
 pub use smollm3_corpus::tokenize::BadRows;
@@ -129,14 +129,13 @@ impl Prompts {
 const ASKING: [&str; 4] = ["prompt", "question", "messages", "conversations"];
 /// Columns for the template besides the messages.
 const SETTING: [&str; 3] = ["tools", "functions", "chat_template_kwargs"];
-/// A system message, as in [`Conversation::from_row`]: not read next to `messages`.
-const SYSTEM: &str = "system";
 
 impl Asking {
     /// The columns to read.
     fn columns(&self) -> Columns {
         let expected = self.expected.as_deref();
-        Columns::named(ASKING.into_iter().chain(SETTING).chain([SYSTEM]).chain(expected))
+        let columns = ASKING.into_iter().chain(SETTING).chain(SYSTEM).chain(MEDIA);
+        Columns::named(columns.chain(expected))
     }
 
     fn prompt(&self, batch: &ValueBatch, row: usize, index: u64) -> Result<Prompt> {
@@ -153,7 +152,7 @@ impl Asking {
         }
         let mut whole = Map::new();
         whole.insert("messages".to_owned(), Value::Array(messages));
-        for column in SETTING {
+        for column in SETTING.into_iter().chain(MEDIA) {
             if let Some(value) = row.get(column) {
                 whole.insert(column.to_owned(), value.clone());
             }
@@ -199,7 +198,9 @@ impl Asking {
 /// The messages of a row up to the last one of the user or a tool, or what is wrong with it.
 fn messages(row: &Value) -> Result<Vec<Value>, String> {
     let column = |name: &str| row.get(name).filter(|value| !value.is_null());
-    let found = ASKING.iter().find_map(|name| Some((*name, column(name)?)));
+    let mut given = ASKING.iter().filter_map(|name| Some((*name, column(name)?)));
+    let is_filled = |(_, value): &(&str, &Value)| value.as_array().is_none_or(|list| !list.is_empty());
+    let found = given.clone().find(is_filled).or_else(|| given.next());
     let mut messages = match found {
         Some((_, Value::String(text))) if !text.trim().is_empty() => {
             vec![json!({"role": "user", "content": text})]
@@ -212,13 +213,7 @@ fn messages(row: &Value) -> Result<Vec<Value>, String> {
         }
         None => return Err(format!("has no prompt; it needs one of {}", ASKING.join(", "))),
     };
-    let may_open = matches!(found, Some((_, Value::String(_)) | ("conversations", _)));
-    let system = column(SYSTEM).and_then(Value::as_str);
-    if let Some(system) = system.filter(|system| may_open && !system.is_empty())
-        && messages.first().map(role) != Some("system")
-    {
-        messages.insert(0, json!({"role": "system", "content": system}));
-    }
+    open_with_system(row, &mut messages).map_err(|error| error.to_string())?;
     // The assistant's last message is to be generated anew.
     if messages.last().map(role) == Some("assistant") {
         messages.pop();

@@ -25,12 +25,13 @@ fn prompts_are_read_from_all_usual_columns() {
     let mut bench = Bench::new(&[
         json!({"prompt": "one", "id": 3}),
         json!({"question": "two", "answer": 2}),
-        json!({"prompt": null, "messages": [user("three"), assistant]}),
+        json!({"prompt": [], "messages": [user("three"), assistant]}),
         json!({"messages": [system, user("four"), assistant, user("five")], "chat_template_kwargs": {"enable_thinking": false, "xml_tools": null}}),
         json!({"prompt": [user("six")], "chosen": [assistant], "tools": []}),
         json!({"question": "seven", "system": "s"}),
         json!({"conversations": [{"from": "human", "value": "eight"}], "system": "s"}),
-        json!({"messages": [user("nine")], "system": "not read beside `messages`"}),
+        json!({"messages": [user("nine")], "system_prompt": "s"}),
+        json!({"messages": [system, user("ten")], "system": "s"}),
     ]);
     let asked = |bench: &Bench| -> Vec<Conversation> {
         bench
@@ -51,16 +52,16 @@ fn prompts_are_read_from_all_usual_columns() {
     assert_eq!(messages[4], &[user("six")]);
     assert_eq!(messages[5], &[system.clone(), user("seven")]);
     assert_eq!(messages[6], &[system.clone(), user("eight")]);
-    assert_eq!(messages[7], &[user("nine")]);
+    assert_eq!(messages[7], &[system.clone(), user("nine")]);
+    assert_eq!(messages[8], &[system.clone(), user("ten")]);
     assert_eq!(json!(found[3].template_kwargs), json!({"enable_thinking": false}));
     bench.asking.system = Some("told".to_owned());
     bench.asking.think = Some(true);
     let found = asked(&bench);
     assert_eq!(found[0].messages[0]["content"], "told");
-    for own in [3, 5, 6] {
+    for own in [3, 5, 6, 7, 8] {
         assert_eq!(found[own].messages[0], system, "a row's own system message stays");
     }
-    assert_eq!(found[7].messages[0]["content"], "told");
     assert!(
         found
             .iter()
@@ -84,8 +85,13 @@ fn rows_without_a_prompt_stop_the_work_or_are_counted() {
             "role `system`",
         ),
         (json!({"messages": [{"role": "bot"}, user("a")]}), "role `bot`"),
+        (
+            json!({"messages": [{"role": "system", "content": "s"}, user("a")], "system": "t"}),
+            "two system messages",
+        ),
         (json!({"prompt": "x", "tools": [{"name": "f"}]}), "`tools`"),
         (json!({"prompt": "x", "functions": [{"name": "f"}]}), "`tools`"),
+        (json!({"prompt": "<image> x", "image": "a.png"}), "has `image`"),
         (
             json!({"prompt": "x", "chat_template_kwargs": {"messages": 1}}),
             "`messages`",

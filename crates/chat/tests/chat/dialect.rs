@@ -35,6 +35,24 @@ fn four_public_forms_are_one_conversation() {
             {"from": "human", "value": "Name a colour.\nA warm one."},
             {"from": "gpt", "value": "Red.", "weight": null},
         ]}),
+        // Given twice.
+        json!({"system": "Be brief.", "conversations": [
+            {"from": "system", "value": "Be brief."},
+            {"from": "human", "value": "Name a colour.\nA warm one."},
+            {"from": "gpt", "value": "Red."},
+        ]}),
+        json!({"system_prompt": "Be brief.", "conversations": [
+            {"from": "human", "value": "Name a colour.\nA warm one."},
+            {"from": "gpt", "value": "Red."},
+        ]}),
+        json!({"system": "Be brief.", "messages": expected.as_array().unwrap()[1..]}),
+        json!({"system": "", "system_prompt": null, "messages": expected}),
+        json!({
+            "system": "Be brief.",
+            "prompt": [{"role": "user", "content": "Name a colour.\nA warm one."}],
+            "completion": [{"role": "assistant", "content": "Red."}],
+        }),
+        json!({"messages": [], "prompt": "Name a colour.\nA warm one.", "completion": "Red.", "system": "Be brief."}),
         json!({"instruction": "Name a colour.", "input": "A warm one.", "output": "Red.", "system": "Be brief."}),
         json!({"prompt": "Name a colour.\nA warm one.", "completion": "Red.", "system": "Be brief."}),
         json!({
@@ -53,6 +71,14 @@ fn four_public_forms_are_one_conversation() {
     assert_eq!(said, ["a", "b", "c", "d"]);
     assert!(refused(json!({"instruction": "c", "output": "d", "history": ["a"]})).contains("`history`"));
     assert!(refused(json!({"conversations": [{"from": "narrator", "value": "x"}]})).contains("`narrator`"));
+    let other = refused(json!({"messages": expected, "system": "Speak Latin."}));
+    assert!(
+        other.contains("\"Speak Latin.\" in `system` and \"Be brief.\""),
+        "{other}"
+    );
+    assert!(refused(json!({"messages": expected, "system": ["s"]})).contains("a list as `system`"));
+    let input = refused(json!({"instruction": "c", "input": ["x"], "output": "d"}));
+    assert!(input.contains("a list as `input`"), "{input}");
     let unknown = refused(json!({"question": "a", "answer": "b"}));
     assert!(unknown.contains("has question, answer; rename"), "{unknown}");
 }
@@ -99,10 +125,37 @@ fn content_beside_the_text_is_refused_by_name() {
         ("image", json!("photo.png")),
         ("audio", json!({"id": "audio_1"})),
         ("refusal", json!("No.")),
+        ("image_url", json!({"url": "x"})),
+        ("video", json!("film.mp4")),
+        ("files", json!([{"file_id": "f"}])),
+        ("tool_call", json!({"name": "f", "arguments": {}})),
+        (
+            "reasoning_details",
+            json!([{"type": "reasoning.text", "text": "x"}]),
+        ),
+        ("reasoning_content", json!(["x", "y"])),
+        ("thinking", json!({"text": "x"})),
+        ("weight", json!(0.5)),
+        ("train", json!("no")),
     ] {
         let error = refused(with(json!({"role": "assistant", "content": "a", key: value})));
         assert!(error.contains(&format!("`{key}`")), "{error}");
     }
+    for (column, value) in [
+        ("image", json!("photo.png")),
+        ("images", json!(["photo.png"])),
+        ("videos", json!(["film.mp4"])),
+    ] {
+        let mut row = with(json!({"role": "user", "content": "<image> What is it?"}));
+        row[column] = value;
+        let error = refused(row);
+        assert!(error.contains(&format!("has `{column}`")), "{error}");
+    }
+    // A picture of the speaker.
+    let mut row = with(json!({"role": "assistant", "content": "a"}));
+    row["image"] = json!("photo.png");
+    row["images"] = json!([]);
+    read(row);
     // A columnar file has these keys in every row.
     let filled = json!({"role": "assistant", "content": "a", "images": [], "image": "", "audio": null, "refusal": null});
     read(with(filled));
@@ -120,6 +173,10 @@ fn calls_are_one_call_however_they_are_written() {
         json!({"role": "assistant", "content": null, "tool_calls": [{"type": "function", "function":
             {"name": "weather", "arguments": {"city": "Oslo", "days": null}, "parameters": null}}]}),
         json!({"role": "assistant", "content": null, "function_call": {"name": "weather", "arguments": "{\"city\": \"Oslo\"}"}}),
+        json!({"role": "assistant", "tool_calls": [{"function": {"name": "weather", "parameters": {"city": "Oslo"}}}]}),
+        json!({"role": "assistant", "tool_calls": [{"name": "weather", "parameters": "{\"city\": \"Oslo\"}"}]}),
+        json!({"role": "assistant", "tool_calls": [{"name": "weather", "args": {"city": "Oslo"}, "type": "function"}]}),
+        json!({"role": "assistant", "tool_calls": [{"name": "weather", "input": {"city": "Oslo"}, "arguments": ""}]}),
     ] {
         let message = read(with(message)).messages.remove(1);
         assert_eq!(message["tool_calls"], expected);
@@ -143,7 +200,36 @@ fn calls_are_one_call_however_they_are_written() {
     for (calls, says) in [
         (
             json!([{"function": {"name": "f", "arguments": "Oslo"}}]),
+            "`arguments` that are not JSON",
+        ),
+        (
+            json!([{"function": {"name": "f", "arguments": "[1]"}}]),
             "`arguments` that are no JSON object",
+        ),
+        (
+            json!([{"function": {"name": "f", "kwargs": {"a": 1}}}]),
+            "with `kwargs`",
+        ),
+        (json!([{"name": "f", "kwargs": {"a": 1}}]), "with `kwargs`"),
+        (
+            json!([{"function": {"name": "f", "arguments": {}, "output": "4"}}]),
+            "with `output`",
+        ),
+        (
+            json!([{"function": {"name": "f", "arguments": {"a": 1}, "parameters": {"a": 2}}}]),
+            "both `arguments` and `parameters`",
+        ),
+        (
+            json!([{"function": {"name": "f", "arguments": "{\"id\": 12345678901234567890123}"}}]),
+            "the whole number 12345678901234567890123",
+        ),
+        (
+            json!([{"function": {"name": "f", "arguments": {"id": 1.2345678901234568e22}}}]),
+            "the number 1.2345678901234568e",
+        ),
+        (
+            json!([{"function": {"name": "f", "arguments": "{\"a\": NaN}"}}]),
+            "hold NaN, which JSON does not have",
         ),
         (json!([{"function": {"arguments": "{}"}}]), "that is no call"),
         (json!("f()"), "not JSON"),
@@ -153,6 +239,34 @@ fn calls_are_one_call_however_they_are_written() {
             json!({"role": "assistant", "content": null, "tool_calls": calls}),
         ));
         assert!(error.contains(says) && error.contains("message 1"), "{error}");
+    }
+}
+
+#[test]
+fn calls_as_text_are_read_as_python_reads_them() {
+    let written =
+        r#"{"a": null, "b": "x\ud83dy \ud83d\ude42 \\ud83d NaN", "c": 6.02e23, "d": -9223372036854775808}"#;
+    let arguments = json!({"a": null, "b": "x\u{fffd}y 🙂 \\ud83d NaN", "c": 6.02e23, "d": i64::MIN});
+    let call = format!("{{\"name\": \"f\", \"arguments\": {written}}}");
+    for message in [
+        json!({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": written}}]}),
+        json!({"role": "assistant", "tool_calls": [{"name": "f", "arguments": written}]}),
+        json!({"from": "function_call", "value": format!("{{\"name\": \"f\", \"arguments\": {}}}", json!(written))}),
+    ] {
+        let message = read(with(message)).messages.remove(1);
+        assert_eq!(message["tool_calls"][0]["function"]["arguments"], arguments);
+    }
+    // Numbers in an object may have lost digits before they are seen.
+    let call = call.replace("6.02e23", "6.5");
+    let arguments = &mut arguments.clone();
+    arguments["c"] = json!(6.5);
+    for message in [
+        json!({"role": "assistant", "tool_calls": format!("[{call}]")}),
+        json!({"role": "assistant", "tool_calls": [call]}),
+        json!({"from": "function_call", "value": call}),
+    ] {
+        let message = read(with(message)).messages.remove(1);
+        assert_eq!(message["tool_calls"][0]["function"]["arguments"], *arguments);
     }
 }
 

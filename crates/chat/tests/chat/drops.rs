@@ -145,6 +145,20 @@ fn what_is_left_out_is_named() {
         ),
         (
             &Template::parse(
+                "titles",
+                "{% for m in messages %}{{ m.content }}{% endfor %}{% for d in documents %}{{ d.title }}{% endfor %}",
+            )
+            .unwrap(),
+            json!({"messages": [user], "chat_template_kwargs": {"documents": [{"doc_id": "1", "title": "What", "text": "brief"}]}}),
+            found("documents", "chat_template_kwargs.documents[0].text"),
+        ),
+        (
+            &chatml,
+            json!({"messages": [user, {"role": "assistant", "content": "42", "tool_plan": "27 + 15"}]}),
+            found("reasoning", "messages[1].tool_plan"),
+        ),
+        (
+            &Template::parse(
                 "no calls",
                 "{# tool_calls #}{% for m in messages %}{{ m.content }}{% endfor %}",
             )

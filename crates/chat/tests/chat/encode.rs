@@ -1,5 +1,5 @@
 use serde_json::json;
-use smollm3_chat::{ChatError, Learned, Render, Rendered, Template, encode};
+use smollm3_chat::{ChatError, Conversation, Learned, Render, Rendered, Template, encode, encode_prompt};
 use smollm3_corpus::Tokenizer;
 
 use crate::fixtures::{conversation, options, read, talk, template, tokenizer};
@@ -93,6 +93,52 @@ fn a_choice_of_loss_picks_the_tokens() {
     for learned in [Learned::Assistant, Learned::LastTurn] {
         assert!(template.mask(&encoded, learned).unwrap().iter().all(|kept| !kept));
     }
+}
+
+#[test]
+fn an_answer_without_weight_is_not_learned() {
+    let tokenizer = tokenizer();
+    let template = Template::builtin("chatml-masked").unwrap();
+    let row = |key: &str, weight: serde_json::Value| {
+        json!({"messages": [
+            {"role": "user", "content": "a", key: 0},
+            {"role": "assistant", "content": "one <|im_end|>", key: weight},
+            {"role": "user", "content": "b"},
+            {"role": "assistant", "content": "two"},
+            {"role": "user", "content": "c"},
+        ]})
+    };
+    let first = "one <|im_end|><|im_end|>";
+    for (key, weight, learned) in [
+        ("weight", json!(0), ""),
+        ("weight", json!(0.0), ""),
+        ("train", json!(false), ""),
+        ("weight", json!(1), first),
+        ("train", json!(true), first),
+        ("weight", json!(null), first),
+    ] {
+        let talk = Conversation::from_row(&row(key, weight)).unwrap();
+        let rendered = template
+            .render_for(&tokenizer, &talk, &Render::default())
+            .unwrap();
+        let encoded = encode(&tokenizer, &rendered).unwrap();
+        let text = |learned| {
+            let mask = template.mask(&encoded, learned).unwrap();
+            let kept = encoded.ids.iter().zip(mask).filter(|(_, kept)| *kept);
+            let kept: Vec<u32> = kept.map(|(id, _)| *id).collect();
+            tokenizer.decode(&kept, false).unwrap()
+        };
+        assert_eq!(text(Learned::Assistant), format!("{learned}two<|im_end|>"));
+        assert_eq!(text(Learned::LastTurn), "two<|im_end|>");
+        assert_eq!(text(Learned::All), rendered.text.replace(first, learned));
+    }
+    // Which tokens are an answer's must be known, where there is a loss.
+    let talk = Conversation::from_row(&row("weight", json!(0))).unwrap();
+    let chatml = Template::chatml();
+    let rendered = chatml.render_for(&tokenizer, &talk, &Render::default()).unwrap();
+    let error = encode(&tokenizer, &rendered).unwrap_err().to_string();
+    assert!(error.contains("marks 0 of 2 answers"), "{error}");
+    encode_prompt(&tokenizer, &chatml, &talk, None).unwrap();
 }
 
 #[test]

@@ -131,6 +131,26 @@ fn rows_without_a_pair_are_refused() {
             "begin with different messages",
         ),
         (
+            json!({"prompt": "other", "chosen": [user, assistant], "rejected": [user, say("assistant", "b")]}),
+            "has a `prompt` that is none of the messages",
+        ),
+        (
+            json!({"chosen": "a", "rejected": "b"}),
+            "no question; write it in `prompt`",
+        ),
+        (
+            json!({"system": "t", "prompt": [say("system", "s"), user], "chosen": [assistant], "rejected": [assistant]}),
+            "\"t\" in `system` and \"s\"",
+        ),
+        (
+            json!({"prompt": "<image> q", "image": "x.png", "chosen": "a", "rejected": "b"}),
+            "has `image`",
+        ),
+        (
+            json!({"prompt": "q", "chosen": [{"role": "assistant", "content": "a", "weight": 0}], "rejected": [assistant]}),
+            "`chosen` that is not to be learned",
+        ),
+        (
             json!({"prompt": [user], "chosen": [user, assistant], "rejected": [user, assistant]}),
             "a `chosen` that begins with the role `user`",
         ),
@@ -169,10 +189,35 @@ fn pairs_come_in_the_forms_of_other_trainers() {
             "rejected": [say("assistant", "b")],
         }),
         json!({"instruction": "q", "input": "", "chosen": "a", "rejected": "b"}),
+        json!({"question": "q", "system": "", "chosen": "a", "rejected": "b"}),
+        json!({"prompt": "q", "chosen": [say("assistant", "a")], "rejected": [say("assistant", "b")]}),
+        json!({"prompt": [], "question": "q", "chosen": [say("assistant", "a")], "rejected": [say("assistant", "b")]}),
+        json!({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b\n"}),
     ] {
         let pair = Pair::from_row(&row).unwrap();
         assert_eq!((pair.prompt, pair.chosen, pair.rejected), expected, "{row}");
     }
+}
+
+#[test]
+fn a_column_with_the_system_message_opens_the_prompt() {
+    let (system, user) = (say("system", "s"), say("user", "q"));
+    let (a, b) = (say("assistant", "a"), say("assistant", "b"));
+    for row in [
+        json!({"system": "s", "prompt": "q", "chosen": "a", "rejected": "b"}),
+        json!({"system": "s", "prompt": [user], "chosen": [a], "rejected": [b]}),
+        json!({"system": "s", "prompt": [system, user], "chosen": [a], "rejected": [b]}),
+        json!({"system": "s", "chosen": [user, a], "rejected": [user, b]}),
+        json!({"system": "s", "question": "q", "chosen": "a", "rejected": "b"}),
+        json!({"system": "s", "instruction": "q", "chosen": "a", "rejected": "b"}),
+        json!({"system_prompt": "s", "conversations": [{"from": "human", "value": "q"}], "chosen": a, "rejected": b}),
+    ] {
+        let pair = Pair::from_row(&row).unwrap();
+        assert_eq!(pair.prompt, [system.clone(), user.clone()], "{row}");
+    }
+    let history = json!({"instruction": "q", "history": [["c", "d"]], "chosen": "a", "rejected": "b"});
+    let earlier = [say("user", "c"), say("assistant", "d"), user];
+    assert_eq!(Pair::from_row(&history).unwrap().prompt, earlier);
 }
 
 #[test]

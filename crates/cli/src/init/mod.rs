@@ -29,11 +29,13 @@ const SMALL_TEXT: u64 = 4_000_000;
 pub fn init(args: &InitArgs) -> Result<()> {
     let kind = args.kind.name();
     let folder = args.output.clone().unwrap_or_else(|| PathBuf::from(kind));
-    if folder.join("recipe.toml").exists() {
-        bail!(
-            "{} exists; use another --output, or remove it",
-            folder.join("recipe.toml").display()
-        );
+    let names: &[&str] = match args.kind {
+        InitKind::Ablation => &["recipe.toml", "sweep.toml"],
+        _ => &["recipe.toml"],
+    };
+    let mut paths = names.iter().map(|name| folder.join(name));
+    if let Some(path) = paths.find(|path| path.exists()) {
+        bail!("{} exists; use another --output, or remove it", path.display());
     }
     let mut notes = Vec::new();
     let head = head(args, &folder)?;

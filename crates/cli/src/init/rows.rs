@@ -55,6 +55,11 @@ impl RowFiles {
         self.lengths.get(place).copied().unwrap_or(0)
     }
 
+    /// Number of rows read.
+    fn read(&self) -> usize {
+        self.lengths.len() + self.unlike.as_ref().map_or(0, |(count, _)| *count)
+    }
+
     /// Approximate number of tokens in the files.
     pub fn all_tokens(&self) -> u64 {
         let read = self.lengths.iter().map(|length| *length as u64).sum();
@@ -137,7 +142,7 @@ fn look_at(
                     })
                 }
             };
-            if found.lengths.len() == most {
+            if found.read() == most {
                 found.more = true;
                 break 'file;
             }

@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use smollm3_chat::Template;
 use smollm3_chat::tokens::check_tokens;
 use smollm3_corpus::Tokenizer;
-use smollm3_hub::Wanted;
-use smollm3_recipe::{HubId, ModelConfig};
+use smollm3_hub::{AdapterBase, Wanted, adapter_base};
+use smollm3_recipe::{HubId, ModelConfig, PeftConfig};
 
 use crate::hub::local_folder;
 
@@ -36,6 +36,7 @@ impl Start {
         };
         let folder = match local_folder(path, Wanted::TEXT) {
             Ok(folder) => folder,
+            Err(error) if is_local => return Err(error),
             Err(error) => {
                 notes.push(format!(
                     "{typed}: {error:#}; lengths are estimated, at four characters per token"
@@ -54,9 +55,28 @@ impl Start {
                 "{typed}: there is no config.json in this folder; write the folder of a checkpoint, or owner/name on the Hub"
             );
         }
+        let base = match PeftConfig::is_adapter(&folder) {
+            true => Some(adapter_base(&folder)?),
+            false => None,
+        };
+        let base = match base {
+            Some(AdapterBase::Hub(id)) => Some(local_folder(Path::new(&id), Wanted::TEXT)?),
+            Some(AdapterBase::Folder(base)) => Some(base),
+            None => None,
+        };
+        if let Some(base) = &base {
+            notes.push(format!(
+                "{typed} is an adapter of {}; the run starts from both merged",
+                base.display()
+            ));
+        }
+        // An adapter may bring a tokenizer and a template.
+        let has_text = folder.join("tokenizer.json").is_file();
+        let model = base.unwrap_or_else(|| folder.clone());
+        let folder = if has_text { folder } else { model.clone() };
         Ok(Self {
             text,
-            config: ModelConfig::from_hf_file(&folder.join("config.json")).ok(),
+            config: ModelConfig::from_hf_file(&model.join("config.json")).ok(),
             tokenizer: Tokenizer::load(&folder).ok(),
             folder: Some(folder),
         })

@@ -163,6 +163,8 @@ impl Shards for ShardCache {
             return Err(CorpusError::source(&shared.source, problem));
         };
         let (started, mut poll, mut reported) = (Instant::now(), POLL[0], false);
+        // Whether a download was started or waited for here; the failure of an earlier one may have passed.
+        let mut has_waited = false;
         loop {
             let held = shared.folder.hold()?;
             let lock = held.pin(entry)?;
@@ -177,7 +179,9 @@ impl Shards for ShardCache {
                 };
                 return Ok(OpenShard::pinned(path.clone(), pin));
             }
-            if let Some(error) = state.failed.remove(&index) {
+            if let Some(error) = state.failed.remove(&index)
+                && has_waited
+            {
                 return Err(error);
             }
             if !state.coming.contains_key(&index) {
@@ -197,6 +201,7 @@ impl Shards for ShardCache {
                     Claim::Taken => {}
                 }
             }
+            has_waited |= state.coming.contains_key(&index);
             drop(held);
             let waited = shared.changed.wait_timeout(state, poll);
             drop(waited.unwrap_or_else(PoisonError::into_inner));
@@ -205,7 +210,7 @@ impl Shards for ShardCache {
     }
 
     fn prefetch(&self, index: usize) {
-        // A failure is reported when the file is opened.
+        // The file is fetched again when it is opened, and a failure is reported then.
         let _ = self.try_prefetch(index);
     }
 }

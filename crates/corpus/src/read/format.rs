@@ -48,6 +48,20 @@ pub fn is_row_file(name: &str) -> bool {
         .any(|ending| stem.ends_with(ending))
 }
 
+/// Files with which the library `datasets` describes the data in a folder.
+const DESCRIPTIONS: [&str; 4] = [
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+];
+
+/// Whether a file in a folder of rows is one of them: it holds rows, and does not describe them.
+pub fn is_listed(path: &str) -> bool {
+    let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    is_row_file(path) && !DESCRIPTIONS.contains(&name)
+}
+
 /// Splits off the extension of a compressed file.
 fn split(name: &str) -> (&str, Option<&'static str>) {
     let mut endings = PACKED.iter();

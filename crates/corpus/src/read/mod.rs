@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 
 pub use columns::Columns;
-pub use format::{ROW_FILE_NAMES, is_row_file};
+pub use format::{ROW_FILE_NAMES, is_listed, is_row_file};
 pub use mend::Replaced;
 pub use sample::sample_rows;
 pub use values::{ValueBatch, ValueBatches, count_rows, open_values, rows_of};

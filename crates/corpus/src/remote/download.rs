@@ -17,7 +17,7 @@ use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
 
 /// Fewer bytes are no progress: otherwise a store that sends a little and fails each time would be retried forever.
-const PROGRESS: u64 = 1 << 20;
+pub const PROGRESS: u64 = 1 << 20;
 
 /// Maximum bytes of a file that is read into memory.
 const MOST_TEXT: u64 = 1 << 20;

@@ -7,6 +7,7 @@ use url::Url;
 use super::location::{BucketStore, HubKind, Location};
 use super::object::bucket_fault;
 use super::retry::{Attempts, Fault};
+use super::url_name::{url_name, without_secrets};
 use super::{FileLocation, RemoteClient, RemoteFile};
 use crate::error::{CorpusError, Result};
 use crate::glob::{compile_glob, has_glob, literal_root};
@@ -111,7 +112,7 @@ impl RemoteClient {
         let version = described.version.unwrap_or_else(|| "unknown".to_owned());
         Ok(vec![RemoteFile {
             shard: Shard {
-                name: without_secrets(url.as_str()),
+                name: url_name(url),
                 bytes: described.bytes,
                 version,
             },
@@ -182,20 +183,5 @@ impl RemoteClient {
         let below = format!("{path}/");
         files.retain(|file| file.relative == path || file.relative.starts_with(&below));
         Ok(files)
-    }
-}
-
-/// An address without secrets: of an `http` or `https` URL, user, password and query (which may be a signature) are removed.
-/// Any other text is unchanged.
-pub fn without_secrets(address: &str) -> String {
-    match Url::parse(address) {
-        Ok(mut url) if matches!(url.scheme(), "http" | "https") => {
-            url.set_query(None);
-            // Neither fails for an address with a host, and these have one.
-            let _ = url.set_username("");
-            let _ = url.set_password(None);
-            url.into()
-        }
-        _ => address.to_owned(),
     }
 }

@@ -17,6 +17,7 @@ mod location;
 mod object;
 mod retry;
 mod token;
+mod url_name;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -31,11 +32,12 @@ use url::Url;
 use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
 
+pub use download::PROGRESS;
 pub use hub::encode;
-pub use listing::without_secrets;
 pub use location::{BucketStore, HubKind, Location};
 pub use retry::{Attempts, Fault, RetryPolicy};
 pub use token::{HubToken, authorize};
+pub use url_name::without_secrets;
 
 /// A remote file.
 #[derive(Debug, Clone)]
@@ -156,9 +158,10 @@ impl RemoteClient {
         self.inner.runtime.handle.spawn(task).abort_handle()
     }
 
-    /// A variable of the client's environment.
+    /// A variable of the client's environment. One that is empty or blank counts as absent.
     pub fn variable(&self, name: &str) -> Option<&str> {
-        self.inner.environment.get(name).map(String::as_str)
+        let value = self.inner.environment.get(name).map(String::as_str);
+        value.filter(|value| !value.trim().is_empty())
     }
 
     /// The retry policy.

@@ -145,11 +145,11 @@ impl RemoteClient {
         let length = response.headers().get(reqwest::header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         match (response.status().is_success(), length) {
-            (true, Some(bytes)) => Ok(Described {
+            (true, Some(bytes @ 1..)) => Ok(Described {
                 bytes,
                 version: etag(response.headers()),
             }),
-            // Some servers do not support HEAD, or give no size with it.
+            // Some servers do not support HEAD, or give no size with it, or that of its empty body.
             _ => Ok(self.open_url(url, None, 0).await?.0),
         }
     }

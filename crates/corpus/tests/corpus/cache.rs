@@ -188,6 +188,43 @@ fn failures_name_the_source_and_can_be_tried_again() {
 }
 
 #[test]
+fn files_that_differ_in_their_query_only_are_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    // Of the same size and without an entity tag.
+    let server = Server::start(|request, _| Answer::body(request.path.clone()));
+    for part in [1, 2] {
+        let (client, path) = (client(&[]), format!("/0.ds?part={part}"));
+        let address = format!("{}{path}", server.address);
+        let files = client.list("web", &[address], &|_| true).unwrap();
+        let cache = ShardCache::open("web", folder.path(), 1_000, files, client).unwrap();
+        let found = fs::read(cache.open(0).unwrap().path()).unwrap();
+        assert!(found == path.as_bytes(), "part {part}");
+    }
+}
+
+#[test]
+fn a_prefetch_that_failed_is_tried_again_when_the_file_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first request is the listing's.
+    let server = Server::start(|request, before| match before {
+        1 => Answer::status(404),
+        _ => Answer::ranged(&contents(number(request)), request),
+    });
+    let cache = open(&server, folder.path(), 2 * BYTES, &[0]).unwrap();
+    cache.prefetch(0);
+    let started = Instant::now();
+    while (downloads(&server).is_empty() || cache.bytes().unwrap() > 0)
+        && started.elapsed() < Duration::from_secs(20)
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Its room is given back just before its failure is known.
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(fs::read(cache.open(0).unwrap().path()).unwrap() == contents(0));
+    assert_eq!(downloads(&server), [0, 0]);
+}
+
+#[test]
 fn what_cannot_work_is_refused_at_once() {
     let (server, folder) = (server(), tempfile::tempdir().unwrap());
     let error = open(&server, folder.path(), BYTES - 1, &[0])

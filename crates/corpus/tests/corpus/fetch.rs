@@ -69,6 +69,52 @@ fn files_are_fetched_once_and_again_when_missing() {
 }
 
 #[test]
+fn files_of_one_name_are_kept_apart_by_their_folders() {
+    let server = Server::start(|request, _| Answer::ranged(request.path.as_bytes(), request));
+    let (folder, client) = (tempfile::tempdir().unwrap(), client(&[]));
+    let names = [
+        "v1/de/a.jsonl",
+        "v1/fr/a.jsonl",
+        "v2/fr/a.jsonl",
+        "v2/fr/a.jsonl?part=2",
+        "v2/fr/b.jsonl",
+    ];
+    let listed = addresses(&server, &names);
+    let files = client.list("web", &listed, &|_| true).unwrap();
+    for _ in 0..2 {
+        fetch("web", &files, folder.path(), &client, &|_| true).unwrap();
+    }
+    let mut shown = files.iter().map(|file| file.shard.name.as_str());
+    let (_, hash) = shown.find_map(|name| name.split_once("query-")).unwrap();
+    let hashed = format!("query-{hash}");
+    for (path, name) in [
+        ("de/a.jsonl", names[0]),
+        ("v1/fr/a.jsonl", names[1]),
+        ("v2/fr/a.jsonl", names[2]),
+        (hashed.as_str(), names[3]),
+        ("b.jsonl", names[4]),
+    ] {
+        let found = fs::read_to_string(folder.path().join(path)).unwrap();
+        assert_eq!(found, format!("/{name}"), "{path}");
+    }
+    let requests = server.requests().into_iter();
+    let downloads = requests.filter(|request| request.method == "GET");
+    assert_eq!(downloads.count(), names.len(), "the second time, all are there");
+
+    // What nothing tells apart is refused before a byte is written.
+    let other = folder.path().join("other");
+    let twice = [files[0].clone(), files[0].clone()];
+    let error = fetch("web", &twice, &other, &client, &|_| true)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("a.jsonl`") && error.contains("same name"),
+        "{error}"
+    );
+    assert!(!other.exists());
+}
+
+#[test]
 fn failures_and_stops_keep_what_is_whole() {
     let (server, folder, client) = (server(), tempfile::tempdir().unwrap(), client(&[]));
     let files = client

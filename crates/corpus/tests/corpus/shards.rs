@@ -67,12 +67,52 @@ fn folders_globs_and_files_are_listed_in_order() {
             .contains("holds no file it can read")
     );
     assert!(find(&["b/[x"]).unwrap_err().contains("is not a pattern"));
+    // What the library datasets writes about the data; it counts where it is named.
+    fs::create_dir_all(folder.path().join("hub/data")).unwrap();
+    for name in ["README.md", "dataset_infos.json", "data/train.jsonl"] {
+        fs::write(folder.path().join("hub").join(name), "{}").unwrap();
+    }
+    assert_eq!(find(&["hub"]).unwrap(), ["hub/data/train.jsonl"]);
+    assert!(find(&["hub/*.json"]).unwrap_err().contains("holds no file"));
+    assert_eq!(
+        find(&["hub/dataset_infos.json"]).unwrap(),
+        ["hub/dataset_infos.json"]
+    );
+    fs::create_dir(folder.path().join("saved")).unwrap();
+    for name in ["dataset_info.json", "state.json", "data-00000-of-00001.arrow"] {
+        fs::write(folder.path().join("saved").join(name), "{}").unwrap();
+    }
+    let error = find(&["saved"]).unwrap_err();
+    assert!(
+        error.contains("Arrow") && error.contains(".to_parquet("),
+        "{error}"
+    );
     fs::create_dir(folder.path().join("empty")).unwrap();
     let error = find(&["empty"]).unwrap_err();
     assert!(
         error.contains("source `web`") && error.contains(".parquet, .jsonl"),
         "{error}"
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_but_not_in_a_circle() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+    for part in [&own, &other] {
+        fs::create_dir(part).unwrap();
+        fs::write(part.join("a.jsonl"), "1").unwrap();
+    }
+    symlink(&other, own.join("linked")).unwrap();
+    symlink(&own, own.join("again")).unwrap();
+    symlink(&own, other.join("back")).unwrap();
+    symlink(folder.path(), own.join("above")).unwrap();
+    let root = own.to_str().unwrap();
+    let found = LocalShards::find("web", &[root]).unwrap();
+    assert_eq!(names(&found, root), ["a.jsonl", "linked/a.jsonl"]);
 }
 
 #[test]

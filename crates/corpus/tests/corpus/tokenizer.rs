@@ -354,3 +354,111 @@ fn texts_begin_with_a_space_where_the_files_say_so() {
         assert_eq!(again.fingerprint().unwrap(), tokenizer.fingerprint().unwrap());
     }
 }
+
+/// Each case as transformers 4.57 does it: the tokens of a text.
+#[test]
+fn tokens_that_only_the_configuration_names_are_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Tokenizer::train(texts().iter(), 400).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&plain.to_json().unwrap()).unwrap();
+    let vocabulary = plain.info().vocab_size;
+    let [think, end_think] = [plain.info().think, plain.info().end_think].map(Option::unwrap);
+    // The last entry is known to the configuration alone.
+    let added = json["added_tokens"].as_array_mut().unwrap();
+    added.retain(|token| token["content"] != "</think>");
+    fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    let flags = |text: &str, strips: bool| json!({"content": text, "special": false, "normalized": false, "single_word": false, "lstrip": strips, "rstrip": strips});
+    let text = "Once <think> </think><image>";
+    let ids = |config: serde_json::Value, map: Option<serde_json::Value>| {
+        fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        let file = folder.path().join("special_tokens_map.json");
+        let _ = fs::remove_file(&file);
+        if let Some(map) = map {
+            fs::write(&file, map.to_string()).unwrap();
+        }
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        (tokenizer.encode(text).unwrap(), tokenizer.info().vocab_size)
+    };
+    let spelled = |text: &str| plain.encode_text(text).unwrap();
+    let [once, space, closing, image] = ["Once ", " ", "</think>", "<image>"].map(spelled);
+    let nothing = [
+        once.clone(),
+        vec![think],
+        space.clone(),
+        closing.clone(),
+        image.clone(),
+    ]
+    .concat();
+    assert_eq!(ids(json!({}), None), (nothing.clone(), vocabulary - 1));
+    let decoder = json!({"added_tokens_decoder": {end_think.to_string(): flags("</think>", false)}});
+    let with_end = [
+        once.clone(),
+        vec![think],
+        space.clone(),
+        vec![end_think],
+        image.clone(),
+    ]
+    .concat();
+    assert_eq!(ids(decoder, None), (with_end, vocabulary));
+    // Other flags replace those of `tokenizer.json`.
+    let strips = json!({"added_tokens_decoder": {think.to_string(): flags("<think>", true)}});
+    let stripped = [spelled("Once"), vec![think], closing.clone(), image.clone()].concat();
+    assert_eq!(ids(strips, None), (stripped, vocabulary - 1));
+    let further = [once.clone(), vec![think], space, closing, vec![vocabulary - 1]].concat();
+    for config in [
+        json!({"additional_special_tokens": ["<think>", "<image>"]}),
+        json!({"extra_special_tokens": {"image_token": "<image>"}}),
+    ] {
+        assert_eq!(
+            ids(config.clone(), None),
+            (further.clone(), vocabulary),
+            "{config}"
+        );
+    }
+    // The older file counts where the configuration has no list of its own.
+    let map = Some(json!({"additional_special_tokens": [{"content": "<image>", "lstrip": false}]}));
+    assert_eq!(ids(json!({}), map.clone()), (further, vocabulary));
+    assert_eq!(ids(json!({"added_tokens_decoder": {}}), map).0, nothing);
+    // A role of a text without an entry adds none.
+    assert_eq!(
+        ids(json!({"pad_token": "<pad>", "eos_token": "</s>"}), None).0,
+        nothing
+    );
+}
+
+#[test]
+fn settings_for_others_are_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Tokenizer::train(texts().iter(), 400).unwrap();
+    plain.save(folder.path().join("tokenizer.json")).unwrap();
+    let config = json!({
+        "tokenizer_class": "GPT2Tokenizer", "model_max_length": 8192, "padding_side": "left", "chat_template": "x",
+        "auto_map": {"AutoTokenizer": "code.Class"}, "eos_token": "<|im_end|>", "unk_token": "<|end_of_text|>",
+    });
+    fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    let map = json!({"pad_token": {"content": "<|im_end|>", "lstrip": false}, "unk_token": "<|im_start|>"});
+    fs::write(folder.path().join("special_tokens_map.json"), map.to_string()).unwrap();
+    let mut expected = plain.config();
+    for (key, value) in [
+        ("model_max_length", json!(8192)),
+        ("padding_side", json!("left")),
+        ("pad_token", json!("<|im_end|>")),
+        ("unk_token", json!("<|im_start|>")),
+    ] {
+        expected[key] = value;
+    }
+    assert_eq!(Tokenizer::load(folder.path()).unwrap().config(), expected);
+}
+
+#[test]
+fn merges_that_are_left_out_in_training_are_made_here() {
+    let plain = Tokenizer::train(texts().iter(), 400).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&plain.to_json().unwrap()).unwrap();
+    json["model"]["dropout"] = json!(0.9);
+    let found = Tokenizer::from_json("x", json.to_string().as_bytes()).unwrap();
+    assert_eq!(found.to_json().unwrap(), plain.to_json().unwrap());
+    assert_eq!(
+        found.encode(&texts()[0]).unwrap(),
+        plain.encode(&texts()[0]).unwrap()
+    );
+}

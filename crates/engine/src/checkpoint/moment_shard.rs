@@ -16,8 +16,12 @@ use smollm3_files::io;
 use smollm3_model::hf::{NamedTensor, TensorFiles, write_shards};
 use smollm3_records::checkpoint::folder_name;
 
+use super::remove_folders;
 use crate::step::OPTIMIZER;
 use crate::{EngineError, Result};
+
+/// How the names of folders of shards end.
+const SHARDS: &str = ".moments.part";
 
 /// How often rank 0 checks for the files.
 const POLL: Duration = Duration::from_millis(20);
@@ -34,9 +38,13 @@ pub(crate) struct MomentShard {
 }
 
 impl MomentShard {
-    /// Where the shards of a checkpoint lie until rank 0 takes them; swept at the next start.
+    /// The folder in which the shards of a checkpoint lie until rank 0 takes them.
+    fn folder_name(step: u64) -> String {
+        format!(".{}{SHARDS}", folder_name(step))
+    }
+
     fn folder(stage_folder: &Path, step: u64) -> PathBuf {
-        stage_folder.join(format!(".{}.moments.part", folder_name(step)))
+        stage_folder.join(Self::folder_name(step))
     }
 
     fn stem(self) -> String {
@@ -91,6 +99,16 @@ impl MomentShard {
         let index = into.join(format!("{OPTIMIZER}.safetensors.index.json"));
         let contents = json!({ "metadata": {}, "weight_map": files });
         Ok(write_json(&index, &contents)?)
+    }
+
+    /// Removes the shards of checkpoints that were given up for that of `step`. Ranks begin a checkpoint only after all have ended
+    /// the one before.
+    ///
+    /// # Errors
+    /// A folder cannot be removed.
+    pub fn clear_others(stage_folder: &Path, step: u64) -> Result<()> {
+        let own = Self::folder_name(step);
+        remove_folders(stage_folder, |name| name.ends_with(SHARDS) && name != own)
     }
 
     /// Removes the shards, which the checkpoint now holds.

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use smollm3_collective::agree;
 use smollm3_model::{FreshAdapters, Init, SmolLm3, hf};
 use smollm3_recipe::{Lora, ModelConfig, OptimizerState, PeftConfig, Stage, Start, Training};
 use smollm3_records::{Event, GuardState, IncidentKind, Listener, ValidationState, write_validation};
 
 use crate::checkpoint::retention::Retention;
+use crate::checkpoint::same_data::check_resumable;
 use crate::checkpoint::save_job::SaveJob;
 use crate::checkpoint::{self, Progress, Snapshot};
 use crate::ranks::{from_rank_zero, on_rank_zero};
@@ -58,9 +60,11 @@ pub struct StageCheckpoints<'a> {
     pub training: &'a Training,
     /// The architecture that it trains.
     pub config: ModelConfig,
+    /// Its `generation_config.json`.
+    pub generation: Value,
     /// The tokenizer's files, which every checkpoint carries.
     pub tokenizer_folder: PathBuf,
-    /// Fingerprints of its data, by name.
+    /// Fingerprints of its data, by name; a stage does not resume on others.
     pub data: BTreeMap<String, String>,
     /// Adapters that are trained instead of the weights.
     pub lora: Option<&'a Lora>,
@@ -97,6 +101,9 @@ impl StageCheckpoints<'_> {
         // Rank 0 alone compares files with their manifests.
         let newest = from_rank_zero(ranks, || {
             let (newest, damaged) = checkpoint::newest(&self.folder(), &run.hashes, wanted)?;
+            if let Some((progress, _)) = &newest {
+                check_resumable(&self.folder(), progress, &self.data, self.training.total_steps())?;
+            }
             let step = newest.as_ref().map_or(0, |(progress, _)| progress.step);
             for fault in damaged {
                 let kind = IncidentKind::Damaged { fault };
@@ -205,7 +212,7 @@ impl StageCheckpoints<'_> {
     }
 
     /// `adapter_config.json` of its checkpoints.
-    fn peft_config(&self, lora: &Lora) -> Result<serde_json::Value> {
+    fn peft_config(&self, lora: &Lora) -> Result<Value> {
         let (frozen, _) = self.run.frozen(self.stage, lora)?;
         let (base, revision) = base_name(&frozen, &self.folder());
         Ok(PeftConfig::json(lora, &base, revision.as_deref()))
@@ -243,7 +250,7 @@ impl Checkpointer for StageCheckpoints<'_> {
         let peft = self.lora.map(|lora| self.peft_config(lora)).transpose()?;
         let snapshot = Snapshot::take(
             state,
-            self.config.clone(),
+            (self.config.clone(), self.generation.clone()),
             progress,
             self.tokenizer_folder.clone(),
             peft,

@@ -11,6 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use smollm3_files::atomic_file::write_json;
+use smollm3_files::atomic_folder::AtomicFolder;
 use smollm3_files::{io, plain_files};
 use smollm3_hub::Depth;
 use smollm3_model::hf::{AdapterFiles, Checkpoint, FileDtype, NamedTensor, Values, save_tensors};
@@ -53,16 +54,13 @@ pub(crate) fn merge_adapters(recipe: &Recipe, depth: Depth, listener: &mut dyn L
             let note = format!("{text}: an adapter of {}; the two are merged", base.display());
             listener.on(&Event::Note(note))?;
         }
-        let draft = out.with_extension("part");
-        for old in [&draft, &out] {
-            if old.exists() {
-                fs::remove_dir_all(old).map_err(io("remove", old))?;
-            }
+        if out.exists() {
+            fs::remove_dir_all(&out).map_err(io("remove", &out))?;
         }
-        fs::create_dir_all(&draft).map_err(io("create", &draft))?;
-        write_merged(folders, &draft, weights)?;
-        write_json(&draft.join(MERGED), &wanted)?;
-        fs::rename(&draft, &out).map_err(io("rename", &draft))?;
+        let draft = AtomicFolder::create(&out)?;
+        write_merged(folders, draft.path(), weights)?;
+        write_json(&draft.path().join(MERGED), &wanted)?;
+        draft.commit()?;
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use smollm3_files::atomic_file::{is_vacant, write_atomically};
-use smollm3_files::io;
+use smollm3_files::atomic_file::{partial_name, write_atomically};
 use smollm3_files::locked_file::open_locked;
+use smollm3_files::{io, list};
 use smollm3_recipe::{Canonical, Difference, Recipe};
 use smollm3_records::{RECIPE, WRITTEN_RECIPE, read_recipe};
 use smollm3_sources::TOKENIZER;
@@ -52,23 +52,21 @@ impl Lock {
 /// # Errors
 /// The folder is no run's, it holds training of another recipe, or another process has it.
 pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
-    let path = output.join(RECIPE);
-    let ours = recipe.canonical();
-    if !path.exists() {
-        if !is_vacant(output)? {
-            return Err(EngineError::Refused(format!(
-                "{} exists, is not empty and is no run's folder; write another run.output",
-                output.display()
-            )));
-        }
-        write_atomically(&path, ours.to_string().as_bytes())?;
+    if !is_free(output)? {
+        return Err(EngineError::Refused(format!(
+            "{} exists, is not empty and is no run's folder; write another run.output",
+            output.display()
+        )));
     }
+    fs::create_dir_all(output).map_err(io("create", output))?;
+    // Everything else is read and written under the lock: two recipes may be started at once.
     let lock = Lock::take(output)?;
-    if let Some(found) = read_recipe(output)?
-        && found != ours
-    {
-        take_over(recipe, output, &found)?;
-        write_atomically(&path, ours.to_string().as_bytes())?;
+    let (found, ours) = (read_recipe(output)?, recipe.canonical());
+    if found.as_ref() != Some(&ours) {
+        if let Some(found) = &found {
+            take_over(recipe, output, found)?;
+        }
+        write_atomically(&output.join(RECIPE), ours.to_string().as_bytes())?;
     }
     let version = env!("CARGO_PKG_VERSION");
     let text = format!(
@@ -77,6 +75,16 @@ pub(crate) fn claim(recipe: &Recipe, output: &Path) -> Result<Lock> {
     );
     write_atomically(&output.join(WRITTEN_RECIPE), text.as_bytes())?;
     Ok(lock)
+}
+
+/// Whether the folder is a run's, or holds at most what a process leaves that has not made it its own yet.
+fn is_free(output: &Path) -> Result<bool> {
+    let recipe = output.join(RECIPE);
+    if !output.exists() || recipe.exists() {
+        return Ok(true);
+    }
+    let early = [output.join(LOCK), partial_name(&recipe)?];
+    Ok(list(output)?.iter().all(|path| early.contains(path)))
 }
 
 /// Prepares the folder of the recipe `found` for another that has the same stages wherever something has been trained: one with

@@ -8,6 +8,7 @@ use smollm3_model::ModelConfig;
 use smollm3_model::hf::{AdapterFiles, CheckpointError};
 use smollm3_recipe::{ADAPTER_FOLDER, AdapterFolders, Lora, LoraInit, PEFT_CONFIG, PeftError, Stage, Start};
 
+use crate::ranks::from_rank_zero;
 use crate::{EngineError, Result, Run};
 
 impl Run {
@@ -44,6 +45,19 @@ impl Run {
                 )),
             },
         }
+    }
+
+    /// The [`identity`](Self::identity) of the weights under the adapters that a stage trains, if it trains any. All ranks call
+    /// it, rank 0 reads.
+    ///
+    /// # Errors
+    /// They are not there or cannot be read.
+    pub fn frozen_identity(&self, stage: &Stage) -> Result<Option<String>> {
+        let Some(lora) = stage.lora() else {
+            return Ok(None);
+        };
+        let (frozen, _) = self.frozen(stage, lora)?;
+        from_rank_zero(&*self.ranks, || self.identity(&frozen)).map(Some)
     }
 }
 
@@ -82,7 +96,8 @@ pub(crate) fn open_same(
 }
 
 /// How `adapter_config.json` in a checkpoint of `stage_folder` names the weights in the folder `frozen`: a model of the Hub
-/// with its commit, or a path from the adapter's folder, which stays right when a run's folder is moved.
+/// with its commit; for weights of the same run, a path from the adapter's folder, which stays right when the run's folder is
+/// moved; else the whole path, which is right for Python wherever it runs.
 pub(crate) fn base_name(frozen: &Path, stage_folder: &Path) -> (String, Option<String>) {
     if let Some(Origin { repository, commit }) = Origin::of(frozen) {
         let whole = fs::canonicalize(frozen).unwrap_or_else(|_| frozen.to_owned());
@@ -101,12 +116,12 @@ pub(crate) fn base_name(frozen: &Path, stage_folder: &Path) -> (String, Option<S
     let (Ok(to), Ok(from)) = (whole(frozen), whole(stage_folder)) else {
         return (frozen.display().to_string(), None);
     };
+    if !from.parent().is_some_and(|run| to.starts_with(run)) {
+        return (to.display().to_string(), None);
+    }
     let to: Vec<Component<'_>> = to.components().collect();
     let from: Vec<Component<'_>> = from.components().collect();
     let common = to.iter().zip(&from).take_while(|(a, b)| a == b).count();
-    if common == 0 {
-        return (frozen.display().to_string(), None);
-    }
     // From `step-…/adapter` in that folder.
     let up = std::iter::repeat_n(Component::ParentDir, from.len() - common + 2);
     let path: PathBuf = up.chain(to.into_iter().skip(common)).collect();

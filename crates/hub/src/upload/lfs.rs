@@ -147,7 +147,7 @@ impl LfsStore<'_> {
             return Ok(object.actions);
         };
         let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::BAD_REQUEST);
-        let (repository, endpoint) = (self.api.repository.to_owned(), self.api.base().to_owned());
+        let (repository, endpoint) = (self.api.repository.to_owned(), self.api.shown());
         Err(match is_about_space(status, &error.message) {
             true => Trouble::Refused(HubError::NoSpace {
                 repository,
@@ -294,7 +294,7 @@ impl LfsStore<'_> {
             Written::Done(text) => Ok(text),
             Written::Conflict(message) => Err(Trouble::passing(format!(
                 "{} answered that it is busy{}",
-                self.api.base(),
+                self.api.shown(),
                 in_brackets(&message)
             ))),
         }

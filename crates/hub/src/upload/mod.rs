@@ -157,7 +157,7 @@ impl Hub {
 
     /// A client for requests that change a repository, if the environment permits any.
     fn writer(&self, to: &HubId) -> Result<Client> {
-        let endpoint = self.api(&to.repository).base().to_owned();
+        let endpoint = self.api(&to.repository).shown();
         if !to.folder.is_empty() || is_commit(&to.revision) {
             return Err(HubError::Destination(to.to_string()));
         }
@@ -348,8 +348,8 @@ impl Run<'_> {
             repository, revision, ..
         } = self.upload.to;
         match revision.as_str() {
-            "main" => format!("{}/{repository}", self.api.base()),
-            branch => format!("{}/{repository}/tree/{branch}", self.api.base()),
+            "main" => format!("{}/{repository}", self.api.shown()),
+            branch => format!("{}/{repository}/tree/{branch}", self.api.shown()),
         }
     }
 }

@@ -100,7 +100,7 @@ fn allowed(api: &Api<'_>, private: bool, is_private: bool) -> Asked<()> {
         false => Ok(()),
         true => Err(HubError::IsPublic {
             repository: api.repository.to_owned(),
-            endpoint: api.base().to_owned(),
+            endpoint: api.shown(),
         }
         .into()),
     }
@@ -249,7 +249,7 @@ pub(super) async fn written(api: &Api<'_>, request: RequestBuilder) -> Asked<Wri
         return Ok(Written::Conflict(message));
     }
     let repository = api.repository.to_owned();
-    let endpoint = api.base().to_owned();
+    let endpoint = api.shown();
     Err(match status.as_u16() {
         _ if is_about_space(status, &message) => Trouble::Refused(HubError::NoSpace {
             repository,
@@ -296,6 +296,6 @@ pub(super) fn decode<'t, T: Deserialize<'t>>(api: &Api<'_>, text: &'t str) -> As
 }
 
 pub(super) fn strange(api: &Api<'_>, problem: &str) -> Trouble {
-    let message = format!("{} sent an unexpected answer: {problem}", api.base());
+    let message = format!("{} sent an unexpected answer: {problem}", api.shown());
     HubError::Request(message).into()
 }

@@ -209,6 +209,19 @@ fn a_cache_that_cannot_be_written_to() {
     );
 }
 
+#[test]
+fn a_password_in_the_endpoint_is_not_shown() {
+    let fake = FakeHub::empty();
+    let folder = tempfile::tempdir().unwrap();
+    let address = fake.hub.address.replace("://", "://user:secret@");
+    let error = model(&hub_at(&address, folder.path(), &[]), "owner/name").unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains(&format!("owner/name at {},", fake.hub.address)),
+        "{message}"
+    );
+}
+
 fn hub_at_error(address: &str, folder: &Path) -> String {
     let environment = [("HF_ENDPOINT", address), ("HF_HOME", folder.to_str().unwrap())];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));

@@ -222,6 +222,26 @@ fn shards_are_those_that_the_index_names() {
 }
 
 #[test]
+fn one_file_comes_before_an_index() {
+    let index = r#"{"weight_map": {"a": "model-00001-of-00001.safetensors"}}"#;
+    let fake = FakeHub::start(files(&[
+        ("config.json", CONFIG.as_bytes()),
+        ("model.safetensors", b"saved later"),
+        ("model.safetensors.index.json", index.as_bytes()),
+        ("model-00001-of-00001.safetensors", b"left over"),
+    ]));
+    let folder = tempfile::tempdir().unwrap();
+    let found = model(&hub_of(&fake, folder.path()), "owner/name").unwrap();
+    let has = |name: &str| found.folder.join(name).exists();
+    assert!(has("model.safetensors"));
+    assert!(!has("model.safetensors.index.json") && !has("model-00001-of-00001.safetensors"));
+    // Python's library fetches all of them; a shard that is gone is not missed.
+    fs::write(found.folder.join("model.safetensors.index.json"), index).unwrap();
+    let offline = hub_at(&fake.hub.address, folder.path(), &[("HF_HUB_OFFLINE", "1")]);
+    assert_eq!(model(&offline, "owner/name").unwrap().folder, found.folder);
+}
+
+#[test]
 fn revisions_and_folders_inside() {
     let fake = FakeHub::start(files(&[("README.md", b"")]));
     let other = fake.commit(

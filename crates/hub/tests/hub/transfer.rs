@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use smollm3_corpus::remote::{RemoteClient, RetryPolicy};
 use smollm3_hub::{Hub, HubError, Wanted};
 
-use crate::fake_hub::{Answer, FakeHub, git_hash, sha256};
+use crate::fake_hub::{Answer, FakeHub, git_hash, ranged, sha256};
 use crate::{hub_at, hub_of, id, model, noise, policy, small_model};
 
 /// The size of a range.
@@ -292,11 +292,47 @@ fn a_server_without_ranges_sends_all_of_it() {
 }
 
 #[test]
+fn a_server_without_ranges_that_sends_a_byte_more_each_time_is_given_up() {
+    let weights = noise(3000, 1);
+    let sent = weights.clone();
+    let fake = FakeHub::intercepted(
+        small_model(&weights),
+        |_, _| None,
+        move |_, before| Some(Answer::body(sent.clone()).cut_after(50 + before)),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let draft = incomplete(folder.path(), &weights);
+    fs::create_dir_all(draft.parent().unwrap()).unwrap();
+    fs::write(&draft, &weights[..50]).unwrap();
+    let error = model(&hub_of(&fake, folder.path()), "owner/name").unwrap_err();
+    assert!(error.to_string().contains("given up after 3 attempts"), "{error}");
+}
+
+#[test]
+fn what_arrives_of_a_range_is_kept() {
+    let weights = noise(RANGE, 1);
+    let sent = weights.clone();
+    let cut = 5 << 20;
+    let fake = FakeHub::intercepted(
+        small_model(&weights),
+        |_, _| None,
+        move |request, _| Some(ranged(&sent, request).cut_after(cut)),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let found = model(&hub_of(&fake, folder.path()), "owner/name").unwrap();
+    assert!(fs::read(found.folder.join("model.safetensors")).unwrap() == weights);
+    let from = |part: usize| format!("bytes={}-{}", part * cut, RANGE - 1);
+    assert_eq!(ranges(&fake), (0..4).map(from).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_token_goes_to_the_hub_alone() {
     let fake = FakeHub::start(small_model(b"weights"));
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("token"), "hf_secret\n").unwrap();
-    model(&hub_of(&fake, folder.path()), "owner/name").unwrap();
+    // Variables that are empty count as absent.
+    let empty = ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE"].map(|name| (name, " "));
+    model(&hub_at(&fake.hub.address, folder.path(), &empty), "owner/name").unwrap();
     let of_hub = fake.hub.requests();
     assert!(
         of_hub

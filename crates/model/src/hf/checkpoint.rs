@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor};
-use serde_json::json;
 use smollm3_recipe::{ModelConfig, ModelConfigError, PeftError, Spelling};
 
-use super::{FileDtype, NamedTensor, ShardError, TensorFiles, to_f32, write_shards};
+use super::{FileDtype, NamedTensor, ShardError, TensorFiles, generation_json, to_f32, write_shards};
 use crate::{NamedParameters, ParameterError, Rounded, SmolLm3, named_parameters};
 
 /// A checkpoint cannot be read or written.
@@ -201,12 +200,7 @@ pub fn save_tensors(
         "config.json",
         config.to_hf_json(Spelling::default(), dtype.name()),
     )?;
-    let generation = json!({
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-    });
-    write("generation_config.json", generation)?;
+    write("generation_config.json", generation_json(config, None)?)?;
     Ok(write_shards(folder, "model", tensors, SHARD_BYTES)?)
 }
 

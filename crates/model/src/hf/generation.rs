@@ -5,9 +5,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Deserialize;
-use smollm3_recipe::{ModelConfigError, TokenIds};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use smollm3_recipe::{ModelConfig, ModelConfigError, TokenIds};
 
 use crate::Sampling;
+
+const FILE: &str = "generation_config.json";
 
 /// What a checkpoint says about its own continuation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,10 +29,16 @@ struct Keys {
     eos_token_id: TokenIds,
     do_sample: Option<bool>,
     temperature: Option<f64>,
+    #[serde(default = "usual_top_k")]
     top_k: Option<usize>,
     top_p: Option<f64>,
     min_p: Option<f64>,
     repetition_penalty: Option<f64>,
+}
+
+/// transformers' default where the key is absent; `null` is none.
+fn usual_top_k() -> Option<usize> {
+    Some(50)
 }
 
 impl GenerationConfig {
@@ -37,9 +47,9 @@ impl GenerationConfig {
     /// # Errors
     /// A file cannot be read, or a number in it is out of its range.
     pub fn of_checkpoint(folder: &Path) -> Result<Self, ModelConfigError> {
-        let config = read(&folder.join("config.json"))?.unwrap_or_default();
-        let path = folder.join("generation_config.json");
-        let Some(keys) = read(&path)? else {
+        let config: Keys = read(&folder.join("config.json"))?.unwrap_or_default();
+        let path = folder.join(FILE);
+        let Some(keys) = read::<Keys>(&path)? else {
             return Ok(Self {
                 end_tokens: config.eos_token_id.0,
                 sampling: Sampling::default(),
@@ -80,7 +90,37 @@ impl Keys {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Keys>, ModelConfigError> {
+/// The `generation_config.json` of a model with this `config`: the settings of the folder that it was trained `from`, whose
+/// end tokens still end a text.
+///
+/// # Errors
+/// As [`GenerationConfig::of_checkpoint`].
+pub fn generation_json(config: &ModelConfig, from: Option<&Path>) -> Result<Value, ModelConfigError> {
+    let mut settings = Map::new();
+    let mut ends: Vec<u32> = config.eos_token_id.into_iter().collect();
+    if let Some(folder) = from {
+        settings = read(&folder.join(FILE))?.unwrap_or_default();
+        let known = GenerationConfig::of_checkpoint(folder)?.end_tokens;
+        ends.extend(known.into_iter().filter(|id| Some(*id) != config.eos_token_id));
+    }
+    let end = match ends.as_slice() {
+        [] => Value::Null,
+        [end] => json!(end),
+        several => json!(several),
+    };
+    settings.insert("eos_token_id".to_owned(), end);
+    for (key, id) in [
+        ("bos_token_id", config.bos_token_id),
+        ("pad_token_id", config.pad_token_id),
+    ] {
+        if id.is_some() || !settings.contains_key(key) {
+            settings.insert(key.to_owned(), json!(id));
+        }
+    }
+    Ok(Value::Object(settings))
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ModelConfigError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -12,7 +12,7 @@ mod tensor_file;
 
 pub use adapter::{AdapterFiles, MergedAdapter};
 pub use checkpoint::{Checkpoint, CheckpointError, save, save_tensors, tensors};
-pub use generation::GenerationConfig;
+pub use generation::{GenerationConfig, generation_json};
 pub use shard_error::ShardError;
 pub use shards::{NamedTensor, TensorFiles, Values, write_shards};
 pub use smollm3_recipe::TOKENIZER_FILES;

@@ -1,11 +1,16 @@
 //! The fields of a request, read one by one.
+//!
+//! The body is read as rows of data are: a byte order mark, and what only Python writes as JSON, are no obstacle, nor is
+//! anything in a field that has no effect.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
 use axum::http::StatusCode;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use smollm3_chat::json_text;
 
 use super::{Checked, Refusal};
 
@@ -24,6 +29,35 @@ const IGNORED: [&str; 7] = [
 #[derive(Debug)]
 pub struct Fields(Map<String, Value>);
 
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Body)
+    }
+}
+
+struct Body;
+
+impl<'de> Visitor<'de> for Body {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if IGNORED.contains(&name.as_str()) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            fields.insert(name, map.next_value()?);
+        }
+        fields.retain(|_, value: &mut Value| !value.is_null());
+        Ok(Fields(fields))
+    }
+}
+
 impl Fields {
     /// Reads a body.
     ///
@@ -31,14 +65,13 @@ impl Fields {
     /// It is not a JSON object.
     pub fn parse(body: &[u8]) -> Checked<Self> {
         let refused = |problem: String| Refusal::new(StatusCode::BAD_REQUEST, problem);
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(mut fields)) => {
-                fields.retain(|name, value| !value.is_null() && !IGNORED.contains(&name.as_str()));
-                Ok(Self(fields))
-            }
-            Ok(_) => Err(refused("the body must be a JSON object".to_owned())),
-            Err(error) => Err(refused(format!("the body is not JSON: {error}"))),
-        }
+        let text =
+            std::str::from_utf8(body).map_err(|error| refused(format!("the body is not JSON: {error}")))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        json_text::parse(text).map_err(|error| match error.is_data() {
+            true => refused("the body must be a JSON object".to_owned()),
+            false => refused(format!("the body is not JSON: {error}")),
+        })
     }
 
     /// The value of `name`; `expected` describes it in the refusal.
@@ -134,6 +167,36 @@ impl Fields {
         match self.0.keys().next() {
             None => Ok(()),
             Some(name) => Err(Refusal::field(name, "is not known here; leave it out")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_read_as_python_writes_them() {
+        let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+        let body = format!(
+            "\u{feff}{{\"metadata\": {{\"x\": NaN, \"y\": {deep}}}, \"prompt\": \"a \\ud83d b\", \"stop\": null}}"
+        );
+        let mut fields = Fields::parse(body.as_bytes()).unwrap();
+        assert_eq!(
+            fields.take::<String>("prompt", "a text").unwrap().unwrap(),
+            "a \u{fffd} b"
+        );
+        fields.finish().unwrap();
+        for (body, says) in [
+            (
+                "{\"temperature\": NaN}",
+                "not JSON: expected value at line 1 column 17",
+            ),
+            ("{\"prompt\": ", "not JSON: EOF"),
+            ("[NaN]", "must be a JSON object"),
+        ] {
+            let error = Fields::parse(body.as_bytes()).unwrap_err().body().to_string();
+            assert!(error.contains(says), "{error}");
         }
     }
 }

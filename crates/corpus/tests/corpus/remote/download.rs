@@ -98,6 +98,18 @@ fn a_server_without_ranges_is_read_from_the_start_again() {
     assert!(download(&server).unwrap() == body);
 }
 
+/// Taken at its word, the file would be empty.
+#[test]
+fn a_server_that_gives_the_size_of_the_empty_answer_to_head_is_asked_for_the_file() {
+    let body = noise(1_000);
+    let sent = body.clone();
+    let server = Server::start(move |request, _| match request.method.as_str() {
+        "HEAD" => Answer::status(200),
+        _ => Answer::ranged(&sent, request),
+    });
+    assert!(download(&server).unwrap() == body);
+}
+
 #[test]
 fn errors_and_stalls_of_the_server_pass() {
     let body = noise(100_000);
@@ -237,5 +249,19 @@ fn passwords_and_signatures_are_sent_and_never_shown() {
             error.contains("cannot list `http://127.0.0.1") && !error.contains("secret"),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn files_that_differ_in_their_query_only_are_all_listed() {
+    let server = Server::start(|request, _| Answer::ranged(&noise(10), request));
+    let queries = ["part=1", "part=2", "part=2&signature=secret"];
+    let addresses = queries.map(|query| format!("{}/get.jsonl?{query}", server.address));
+    let files = client(&[]).list("web", &addresses, &|_| true).unwrap();
+    assert_eq!(files.len(), 2, "a signature makes no other file of it");
+    assert_ne!(files[0].shard.name, files[1].shard.name);
+    for file in files {
+        let name = &file.shard.name;
+        assert!(name.ends_with("/get.jsonl") && !name.contains("part="), "{name}");
     }
 }
