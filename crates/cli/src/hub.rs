@@ -105,14 +105,16 @@ pub fn local_folder(typed: &Path, wanted: Wanted) -> Result<PathBuf> {
 fn check_path(typed: &Path, wanted: Wanted) -> Result<()> {
     let text = typed.display();
     if !typed.exists() {
-        bail!(
-            "{text}: there is no such file or folder; a model on the Hub is owner/name, owner/name@revision or \
-             hf://owner/name/folder"
-        );
+        let words = typed.to_string_lossy();
+        let hint = match words.contains("://") || words.contains('@') {
+            true => "; a model on the Hub is owner/name, owner/name@revision or hf://owner/name/folder",
+            false => "",
+        };
+        bail!("{text}: there is no such file or folder{hint}");
     }
     let may_be = !wanted.config || typed.is_file() || typed.join("config.json").is_file();
     match newest_step(typed).filter(|_| !may_be) {
-        Some(step) => bail!("{text}: not a checkpoint, it has no config.json; {step} is one"),
+        Some(step) => bail!("{text} is not a checkpoint: it has no config.json; {step} is one"),
         None => Ok(()),
     }
 }

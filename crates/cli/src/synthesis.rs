@@ -94,7 +94,8 @@ fn asked(name: &'static str, address: &str, key_env: Option<&str>, args: &Answer
         let key = key_env.map(Key::from_env).transpose()?;
         Model::Endpoint(Endpoint::new(address, key, args.concurrency, patience)?)
     } else {
-        let folder = local_folder(Path::new(address), Wanted::MODEL)?;
+        let folder = local_folder(Path::new(address), Wanted::MODEL)
+            .with_context(|| format!("`{address}` is no endpoint, such as http://localhost:8000/v1#MODEL"))?;
         if !folder.is_dir() {
             bail!(
                 "`{address}` is not a checkpoint's folder, a model on the Hub (owner/name) or an endpoint (http://localhost:8000/v1#MODEL)"

@@ -337,6 +337,8 @@ fn what_does_not_fit_a_suite_is_said() {
         &["--suite", "arc-easy", "--data", &empty],
         &["empty.jsonl", "no row"],
     );
+    let silent = rows(&folder.path().join("silent.jsonl"), &[json!({"text": ""})]);
+    refused(&["--suite", "loss", "--text", &silent], &["no token to predict"]);
 }
 
 #[test]

@@ -296,7 +296,7 @@ fn wrong_data_are_refused_with_what_was_found() {
         ],
     );
     assert!(
-        error.contains("./nothing: there is no config.json in this folder"),
+        error.contains("./nothing: there is no such file or folder"),
         "{error}"
     );
     // Offline, and nothing in the cache: without the checkpoint's tokenizer lengths are in characters.

@@ -185,11 +185,7 @@ fn a_push_that_fails_does_not_end_the_run() {
         "push = { repository = \"owner/name\" }",
         &stage("first", ""),
     );
-    let sweep = with_token(
-        &fake,
-        home,
-        &["sweep", "made", "--grid", "run.seed=1,2", "--dry-run"],
-    );
+    let sweep = with_token(&fake, home, &["sweep", "made", "--seeds", "1,2", "--dry-run"]);
     assert!(
         !sweep.done && sweep.err.contains("run.push: all runs of a sweep"),
         "{}",

@@ -96,6 +96,10 @@ impl Recipe {
     fn read(document: &Document) -> Result<Self, RecipeError> {
         let mut root = Section::root(document);
         let run: Run = root.section("run")?.rest()?;
+        if run.output.as_os_str().is_empty() {
+            let message = "it is empty; write a folder, such as \"runs/NAME\"";
+            return Err(root.error_at(&["run", "output"], message));
+        }
         let model = read_model(document, root.section("model")?)?;
         let data: Data = root.section("data")?.rest()?;
         let mut sources = BTreeMap::new();

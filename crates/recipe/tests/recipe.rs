@@ -211,6 +211,12 @@ fn mistakes() {
             "line 4: `run.seed`: integer -1 is not allowed here; write a whole number that is not negative",
         ),
         ("recipe.toml", "seed = 42", "seed = ", "recipe.toml, line 4: "),
+        (
+            "recipe.toml",
+            "output = \"runs/small\"",
+            "output = \"\"",
+            "line 5: `run.output`: it is empty; write a folder, such as \"runs/NAME\"",
+        ),
         ("recipe.toml", "[run]", "[ruin]", "`run`: `name` is missing"),
         (
             "recipe.toml",

@@ -63,6 +63,9 @@ pub fn loss(args: &EvalArgs) -> Result<()> {
         &mut |done, total| work.progress.report(done, total),
     )?;
     let losses = source_losses(work.log.records().values());
+    if losses.iter().all(|source| source.tokens == 0) {
+        bail!("--suite loss: there is no token to predict in these documents");
+    }
     let title = format!("Loss (± standard error over documents): {}", args.checkpoint);
     let table = report::losses(&losses);
     work.finish(&title, json!(losses), &table)

@@ -379,32 +379,25 @@ fn tokens_that_only_the_configuration_names_are_tokens() {
         let tokenizer = Tokenizer::load(folder.path()).unwrap();
         (tokenizer.encode(text).unwrap(), tokenizer.info().vocab_size)
     };
-    let spelled = |text: &str| plain.encode_text(text).unwrap();
-    let [once, space, closing, image] = ["Once ", " ", "</think>", "<image>"].map(spelled);
-    let nothing = [
-        once.clone(),
-        vec![think],
-        space.clone(),
-        closing.clone(),
-        image.clone(),
-    ]
-    .concat();
+    let bare = Tokenizer::from_json("bare", json.to_string().as_bytes()).unwrap();
+    let spelled = |text: &str| bare.encode(text).unwrap();
+    let think_after = |text: &str| [spelled(text), vec![think]].concat();
+    let nothing = [think_after("Once "), spelled(" </think><image>")].concat();
     assert_eq!(ids(json!({}), None), (nothing.clone(), vocabulary - 1));
     let decoder = json!({"added_tokens_decoder": {end_think.to_string(): flags("</think>", false)}});
     let with_end = [
-        once.clone(),
-        vec![think],
-        space.clone(),
+        think_after("Once "),
+        spelled(" "),
         vec![end_think],
-        image.clone(),
+        spelled("<image>"),
     ]
     .concat();
     assert_eq!(ids(decoder, None), (with_end, vocabulary));
     // Other flags replace those of `tokenizer.json`.
     let strips = json!({"added_tokens_decoder": {think.to_string(): flags("<think>", true)}});
-    let stripped = [spelled("Once"), vec![think], closing.clone(), image.clone()].concat();
+    let stripped = [think_after("Once"), spelled("</think><image>")].concat();
     assert_eq!(ids(strips, None), (stripped, vocabulary - 1));
-    let further = [once.clone(), vec![think], space, closing, vec![vocabulary - 1]].concat();
+    let further = [think_after("Once "), spelled(" </think>"), vec![vocabulary - 1]].concat();
     for config in [
         json!({"additional_special_tokens": ["<think>", "<image>"]}),
         json!({"extra_special_tokens": {"image_token": "<image>"}}),
