@@ -24,7 +24,7 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// A text that ends before the first of `stop`.
+    /// A text that ends before that of `stop` which is the first to be complete.
     pub fn new(tokenizer: &'a Tokenizer, stop: &'a [String]) -> Self {
         Self {
             tokenizer,
@@ -58,9 +58,14 @@ impl<'a> Pieces<'a> {
         }
         // No stop text begins in what was shown.
         let fresh = self.text.get(self.shown..).unwrap_or_default();
-        let found = self.stop.iter().filter(|stop| !stop.is_empty());
-        if let Some(end) = found.filter_map(|stop| fresh.find(stop.as_str())).min() {
-            self.text.truncate(self.shown + end);
+        let stops = self.stop.iter().filter(|stop| !stop.is_empty());
+        // The first to be complete, so that the same text ends at the same place however it is cut into tokens.
+        let found = stops.filter_map(|stop| {
+            let start = fresh.find(stop.as_str())?;
+            Some((start + stop.len(), start))
+        });
+        if let Some((_, start)) = found.min() {
+            self.text.truncate(self.shown + start);
             self.stopped = true;
             return self.finish();
         }

@@ -33,6 +33,13 @@ fn a_text_ends_before_the_first_stop_text() {
     assert!(stopped);
 }
 
+#[test]
+fn the_stop_text_that_is_complete_first_ends_the_text() {
+    let tokenizer = tokenizer();
+    let stop = ["<", "\n<\n"].map(str::to_owned);
+    assert_eq!(shown(&tokenizer, "a\n<\nb", &stop).0, "a\n");
+}
+
 /// Decoding all of a long answer at each of its tokens would take minutes.
 #[test]
 fn the_last_token_of_many_takes_as_long_as_the_first() {
@@ -65,7 +72,8 @@ proptest! {
     fn pieces_add_up(text in "[a-c<>é漢\n ]{0,40}", stop in prop::collection::vec("[a-c<>é\n]{1,3}", 0..3)) {
         let tokenizer = tokenizer();
         let (shown, text_after, stopped) = shown(&tokenizer, &text, &stop);
-        let end = stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+        let found = stop.iter().filter_map(|stop| Some((text.find(stop.as_str())?, stop.len())));
+        let end = found.map(|(start, length)| (start + length, start)).min().map(|(_, start)| start);
         prop_assert_eq!(&shown, &text_after);
         prop_assert_eq!(stopped, end.is_some());
         prop_assert_eq!(&shown, &text[..end.unwrap_or(text.len())]);
