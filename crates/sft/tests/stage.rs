@@ -123,7 +123,13 @@ fn a_stage_learns_answers_and_leaves_a_checkpoint_that_can_talk() {
         .find(|token| token["content"] == "<|im_end|>")
         .unwrap();
     assert_eq!(json("config.json")["eos_token_id"], end["id"]);
-    assert_eq!(json("generation_config.json")["eos_token_id"], end["id"]);
+    let generation = json("generation_config.json");
+    let ends = generation["eos_token_id"].as_array().unwrap();
+    let document_end = added
+        .iter()
+        .find(|token| token["content"] == "<|end_of_text|>")
+        .unwrap();
+    assert_eq!(ends, &[end["id"].clone(), document_end["id"].clone()]);
     assert_eq!(json("tokenizer_config.json")["eos_token"], "<|im_end|>");
     let template = String::from_utf8(found["chat_template.jinja"].clone()).unwrap();
     assert!(
