@@ -1,8 +1,8 @@
 //! The answer in a solution.
 //!
 //! Marked answers come first: the last `\boxed{…}` (MATH), the first `#### …` (GSM8K; later ones belong to another problem),
-//! `final answer is …` (the Minerva prompt), and for numbers `answer is …`, `Answer: …` and `<answer>…</answer>`. Without a mark, the answer is the last number, as in the flexible extraction of
-//! lm-evaluation-harness.
+//! `final answer is …` (the Minerva prompt), and for numbers `answer is …`, `Answer: …` and `<answer>…</answer>`. Without a
+//! mark, the answer is the last number, as in the flexible extraction of lm-evaluation-harness.
 
 use std::sync::LazyLock;
 

@@ -54,16 +54,21 @@ fn mended(text: &str) -> String {
     numbers.into_owned()
 }
 
+/// A float keeps so many digits of any number, counted with its point.
+const FEW_DIGITS: usize = 16;
+
 /// Why a number cannot be read, and what to write.
 const BEYOND: &str = "which has more than 64 bits; write it as a text";
 
-/// What is wrong with a value whose numbers may have lost digits when it was read: "hold …".
+/// What is wrong with a value whose numbers may have lost digits when it was read: "hold …". A number beyond 64 bits with few
+/// digits, as 5.972e24, was a float as a rule.
 pub(crate) fn lost_digits(value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => {
             let float = number.as_f64().filter(|_| number.is_f64())?;
             let fits = (i64::MIN as f64) < float && float < u64::MAX as f64;
-            (!fits).then(|| format!("hold the number {number}, {BEYOND}"))
+            let digits = format!("{float:e}").split('e').next().unwrap_or_default().len();
+            (!fits && digits > FEW_DIGITS).then(|| format!("hold the number {number}, {BEYOND}"))
         }
         Value::Array(items) => items.iter().find_map(lost_digits),
         Value::Object(entries) => entries.values().find_map(lost_digits),

@@ -256,17 +256,14 @@ fn calls_as_text_are_read_as_python_reads_them() {
         let message = read(with(message)).messages.remove(1);
         assert_eq!(message["tool_calls"][0]["function"]["arguments"], arguments);
     }
-    // Numbers in an object may have lost digits before they are seen.
-    let call = call.replace("6.02e23", "6.5");
-    let arguments = &mut arguments.clone();
-    arguments["c"] = json!(6.5);
+    // A number in an object has lost digits if it has as many as a float keeps.
     for message in [
         json!({"role": "assistant", "tool_calls": format!("[{call}]")}),
         json!({"role": "assistant", "tool_calls": [call]}),
         json!({"from": "function_call", "value": call}),
     ] {
         let message = read(with(message)).messages.remove(1);
-        assert_eq!(message["tool_calls"][0]["function"]["arguments"], *arguments);
+        assert_eq!(message["tool_calls"][0]["function"]["arguments"], arguments);
     }
 }
 
