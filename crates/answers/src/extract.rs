@@ -58,7 +58,7 @@ pub fn extract_number(text: &str) -> Option<Extracted> {
     if let Some(line) = first(&HASHES, text).filter(|line| last_number(line).is_some()) {
         return number_of(stated(line)?, true);
     }
-    if let Some(rest) = last(&ANSWER_IS, text) {
+    if let Some(rest) = last_stated(text) {
         let sentence = rest.split_once(". ").map_or(rest, |(sentence, _)| sentence);
         return number_of(stated(sentence)?, true);
     }
@@ -67,6 +67,18 @@ pub fn extract_number(text: &str) -> Option<Extracted> {
         return Some(Extracted { text, marked: true });
     }
     number_of(last_number(text)?, false)
+}
+
+/// What follows the last `answer is` or `Answer:`. After `Answer:` a model may write its whole solution, which ends with the answer.
+fn last_stated(text: &str) -> Option<&str> {
+    const COMMENT: usize = 32;
+    let found = ANSWER_IS.as_ref()?.captures_iter(text).last()?;
+    let (whole, rest) = (found.get(0)?, found.get(1)?);
+    let mark = text.get(whole.start()..rest.start())?.to_ascii_lowercase();
+    let is_label = !["is", "=", "<"].iter().any(|word| mark.contains(word));
+    let rest = rest.as_str();
+    let is_solution = is_label && (rest.contains(". ") || rest.chars().count() > COMMENT);
+    (!is_solution).then_some(rest)
 }
 
 /// The first number is the answer, and the rest a comment; of `40 + 32 = 72`, it is 72.
@@ -90,10 +102,6 @@ fn marked(text: &str) -> Option<String> {
 
 fn first<'t>(pattern: &Option<Regex>, text: &'t str) -> Option<&'t str> {
     Some(pattern.as_ref()?.captures(text)?.get(1)?.as_str())
-}
-
-fn last<'t>(pattern: &Option<Regex>, text: &'t str) -> Option<&'t str> {
-    Some(pattern.as_ref()?.captures_iter(text).last()?.get(1)?.as_str())
 }
 
 /// The last number in `text`.

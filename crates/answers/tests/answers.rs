@@ -133,6 +133,8 @@ fn answers_are_judged_by_their_end() {
         ("**Answer:** 72 apples (3 left)", "72"),
         ("__Answer__: -$1,072.50 of 3", "-1072.5"),
         ("<answer>\n72\n</answer>\n3", "72"),
+        ("Answer: 5 boxes hold 10 each. So there are 72.", "72"),
+        ("Answer: 16 eggs, 3 eaten, so 13 are sold for 72 dollars", "72"),
         ("The answer is about 72 of 3", "72"),
         ("The answer is  _72_ 3", "72"),
         ("The answer is:\n\\[\n72\n\\]\nof 3", "72"),

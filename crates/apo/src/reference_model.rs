@@ -43,7 +43,7 @@ impl<'a> ReferenceModel<'a> {
                 folder.display()
             )));
         }
-        let weights = from_rank_zero(&*run.ranks, || run.identity(&folder))?;
+        let weights = from_rank_zero(&*run.ranks, || run.weights_identity(&folder))?;
         Ok(Self {
             run,
             stage,

@@ -271,6 +271,7 @@ pub(crate) fn history(row: &Value) -> Result<Vec<Value>> {
             Some([Value::String(asked), Value::String(said)]) => {
                 messages.extend([message("user", asked), message("assistant", said)]);
             }
+            _ if turn.is_object() => messages.push(turn),
             _ => {
                 let problem = "has a `history` of something else than pairs of texts; write lists of messages in \
                                `messages`";

@@ -52,6 +52,17 @@ const OTHER_CONTENT: [&str; 14] = [
     "videos",
 ];
 
+/// Keys of a call that no template writes: numbers and states that servers and libraries add.
+const UNWRITTEN: [&str; 7] = [
+    "call_id",
+    "extra_content",
+    "id",
+    "index",
+    "parsed_arguments",
+    "provider_specific_fields",
+    "status",
+];
+
 /// Keys for the arguments of a call: OpenAI's, Llama 3's, LangChain's, Anthropic's.
 const ARGUMENTS: [&str; 4] = ["arguments", "parameters", "args", "input"];
 
@@ -353,9 +364,10 @@ fn read_arguments(function: &mut Map<String, Value>) -> Result<(), String> {
 /// Refuses any other keys of a call, and removes those that say nothing.
 fn only(part: &mut Map<String, Value>, keys: &[&str]) -> Result<(), String> {
     let is_known = |key: &String| keys.contains(&key.as_str());
+    let is_read = |key: &String| is_known(key) || UNWRITTEN.contains(&key.as_str());
     match part
         .iter()
-        .find(|(key, value)| !is_known(key) && says_something(value))
+        .find(|(key, value)| !is_read(key) && says_something(value))
     {
         Some((key, _)) => Err(format!(
             "with `{key}`; a call has a name and `arguments`, rename or remove the key"

@@ -14,9 +14,11 @@ use serde_json::Value;
 static ESCAPES: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"(?is)\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(\\ud[89a-f][0-9a-f]{2})|\\.").ok()
 });
-/// A string, or a word or number (group 1).
+/// A string, which may not end, or a word or number (group 1).
 static TOKENS: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"(?s)"(?:[^"\\]|\\.)*"|([-+.\w]+)"#).ok());
+    LazyLock::new(|| Regex::new(r#"(?s)"(?:[^"\\]|\\.)*"?|([-+.\w]+)"#).ok());
+/// Digits of the smallest number that may not fit into 64 bits.
+const MANY_DIGITS: usize = 19;
 
 /// Parses JSON as Python writes it.
 ///
@@ -28,7 +30,9 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
 
 /// Reads a value, or says what is wrong with it: "are not JSON: …".
 pub(crate) fn read(text: &str) -> Result<Value, String> {
-    if let Some(number) = words(text).find(|word| is_beyond_64_bits(word)) {
+    if has_long_number(text)
+        && let Some(number) = words(text).find(|word| is_beyond_64_bits(word))
+    {
         return Err(format!("hold the whole number {number}, {BEYOND}"));
     }
     parse(text).map_err(|error| match words(text).find(|word| is_no_number(word)) {
@@ -67,13 +71,20 @@ pub(crate) fn lost_digits(value: &Value) -> Option<String> {
         Value::Number(number) => {
             let float = number.as_f64().filter(|_| number.is_f64())?;
             let fits = (i64::MIN as f64) < float && float < u64::MAX as f64;
-            let digits = format!("{float:e}").split('e').next().unwrap_or_default().len();
-            (!fits && digits > FEW_DIGITS).then(|| format!("hold the number {number}, {BEYOND}"))
+            let digits = || format!("{float:e}").split('e').next().unwrap_or_default().len();
+            (!fits && digits() > FEW_DIGITS).then(|| format!("hold the number {number}, {BEYOND}"))
         }
         Value::Array(items) => items.iter().find_map(lost_digits),
         Value::Object(entries) => entries.values().find_map(lost_digits),
         Value::Null | Value::Bool(_) | Value::String(_) => None,
     }
+}
+
+/// Whether a text may hold a number beyond 64 bits: few texts do, and a look at their bytes costs little.
+fn has_long_number(text: &str) -> bool {
+    text.as_bytes()
+        .split(|byte| !byte.is_ascii_digit())
+        .any(|digits| digits.len() >= MANY_DIGITS)
 }
 
 /// Words and numbers outside of strings.
@@ -91,4 +102,18 @@ fn is_beyond_64_bits(word: &str) -> bool {
     let digits = word.strip_prefix('-').unwrap_or(word);
     let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_whole && word.parse::<u64>().is_err() && word.parse::<i64>().is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each quote of half a megabyte could begin a string that does not end.
+    #[test]
+    fn a_text_that_breaks_off_is_refused_at_once() {
+        let text = format!("{{\"prompt\": \"{}", r#"\"a"#.repeat(200_000));
+        let begin = std::time::Instant::now();
+        assert!(parse::<Value>(&text).is_err() && read(&text).is_err());
+        assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
+    }
 }

@@ -197,7 +197,8 @@ fn parts(row: &Value) -> Result<Parts> {
                 }
                 Some(Asked::Text(name, prompt)) => {
                     let parts = apart(chosen, rejected)?;
-                    match parts.0.iter().any(|message| says(message, &prompt)) {
+                    // Other columns than `prompt` may be about the pair, and not of it.
+                    match name != "prompt" || says(&parts.0, &prompt) {
                         true => Ok(parts),
                         false => Err(ChatError::row(format!(
                             "has a `{name}` that is none of the messages that `chosen` and `rejected` begin with; keep one \
@@ -279,9 +280,17 @@ fn answers_alone(messages: &[Value]) -> bool {
     messages.first().map(role) == Some("assistant")
 }
 
-fn says(message: &Value, text: &str) -> bool {
-    let content = message.get("content").and_then(Value::as_str);
-    content.is_some_and(|content| content.trim() == text.trim())
+/// Whether a text is in one of these messages, or all of them in it, as a dialogue written as one text has them.
+fn says(messages: &[Value], text: &str) -> bool {
+    let contents = messages
+        .iter()
+        .filter_map(|message| message.get("content")?.as_str());
+    let contents: Vec<&str> = contents
+        .map(str::trim)
+        .filter(|content| !content.is_empty())
+        .collect();
+    let is_dialogue = contents.len() > 1 && contents.iter().all(|content| text.contains(content));
+    is_dialogue || contents.iter().any(|content| content.contains(text.trim()))
 }
 
 fn read(name: &str, messages: Vec<Value>) -> Result<Vec<Value>> {

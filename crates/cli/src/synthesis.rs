@@ -13,6 +13,7 @@ use smollm3_chat::NaiveDate;
 use smollm3_corpus::remote::RetryPolicy;
 use smollm3_hub::Wanted;
 use smollm3_model::Sampling;
+use smollm3_recipe::HubId;
 use smollm3_synthesis::{
     Asked, Asking, CheckpointModel, Endpoint, Form, Journal, Key, LeftOut, Model, Patience, Prompts,
     Settings, Survey, SynthesisError, Written, answer_all, write_rows,
@@ -94,8 +95,13 @@ fn asked(name: &'static str, address: &str, key_env: Option<&str>, args: &Answer
         let key = key_env.map(Key::from_env).transpose()?;
         Model::Endpoint(Endpoint::new(address, key, args.concurrency, patience)?)
     } else {
-        let folder = local_folder(Path::new(address), Wanted::MODEL)
-            .with_context(|| format!("`{address}` is no endpoint, such as http://localhost:8000/v1#MODEL"))?;
+        let is_place = Path::new(address).exists() || HubId::parse(address).is_some();
+        let folder = match local_folder(Path::new(address), Wanted::MODEL) {
+            Err(error) if !is_place => {
+                bail!("`{address}` is no endpoint, such as http://localhost:8000/v1#MODEL: {error}")
+            }
+            found => found?,
+        };
         if !folder.is_dir() {
             bail!(
                 "`{address}` is not a checkpoint's folder, a model on the Hub (owner/name) or an endpoint (http://localhost:8000/v1#MODEL)"

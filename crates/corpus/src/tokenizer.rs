@@ -213,7 +213,7 @@ impl Tokenizer {
         let mut tokenizer = Tokenizer::of(&name, inner)?;
         if let Some(config) = &config {
             tokenizer.beginning = tokenizer.beginning_by(config)?;
-            tokenizer.kept = config.kept();
+            tokenizer.kept = config.kept(tokenizer.inner());
         }
         Ok(tokenizer)
     }

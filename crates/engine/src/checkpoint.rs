@@ -112,7 +112,8 @@ pub fn save(stage_folder: &Path, snapshot: &Snapshot) -> Result<PathBuf> {
         if shard.rank > 0 {
             return Ok(stage_folder.join(folder_name(step)));
         }
-        MomentShard::clear_others(stage_folder, step)?;
+        // Tidying must not fail a checkpoint; what stays is removed at the next start.
+        let _ = MomentShard::clear_others(stage_folder, step);
     }
     let saved = publish(stage_folder, &snapshot.progress, |draft| {
         fs::create_dir(draft).map_err(io("create", draft))?;

@@ -83,19 +83,35 @@ impl FileHashes {
     /// # Errors
     /// A file cannot be read.
     pub fn weights(&self, folder: &Path) -> Result<String> {
-        let mut hasher = Hasher::new();
+        let mut files = BTreeMap::new();
         for path in list(folder)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name == "config.json" || (name.starts_with("model") && name.ends_with(".safetensors")) {
-                let FileHash { bytes, blake3 } = self.get(&path)?;
-                hasher.update(format!("{name} {bytes} {blake3}\n").as_bytes());
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if is_of_weights(&name) {
+                files.insert(name, self.get(&path)?);
             }
         }
-        Ok(hasher.finalize().to_hex().to_string())
+        Ok(weights_fingerprint(&files))
     }
 
     /// How many files have been read.
     pub fn files_read(&self) -> u64 {
         self.files_read.load(Ordering::Relaxed)
     }
+}
+
+/// [`FileHashes::weights`] of a folder with these files.
+pub fn weights_fingerprint(files: &BTreeMap<String, FileHash>) -> String {
+    let mut hasher = Hasher::new();
+    for (name, FileHash { bytes, blake3 }) in files.iter().filter(|(name, _)| is_of_weights(name)) {
+        hasher.update(format!("{name} {bytes} {blake3}\n").as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn is_of_weights(name: &str) -> bool {
+    name == "config.json" || (name.starts_with("model") && name.ends_with(".safetensors"))
 }

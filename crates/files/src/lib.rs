@@ -18,6 +18,6 @@ mod line_file;
 pub mod locked_file;
 
 pub use error::{FilesError, Result, io};
-pub use file_hashes::{FileHash, FileHashes, hash_file};
+pub use file_hashes::{FileHash, FileHashes, hash_file, weights_fingerprint};
 pub use folder::{list, plain_files, read_if_present, remove_if_present};
 pub use line_file::{LineFile, line};

@@ -63,6 +63,12 @@ fn a_trained_model_keeps_the_settings_that_it_began_with() {
         json(Some(folder.path())),
         json!({"bos_token_id": null, "eos_token_id": [2, 5], "pad_token_id": 7, "temperature": 0.6, "do_sample": true})
     );
+    // Sampling that another program understands is none of training's business.
+    write(
+        "generation_config.json",
+        json!({"do_sample": true, "top_k": -1, "top_p": 0}),
+    );
+    assert_eq!(json(Some(folder.path()))["top_k"], -1);
 }
 
 #[test]

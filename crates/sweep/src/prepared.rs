@@ -69,6 +69,8 @@ pub(crate) fn expect(run: &PlannedRun, prepared: &Path) -> Result<()> {
 /// Makes the folder of a new run, with its recipe and links to what is prepared. It appears whole: with half the links it
 /// would look like the folder of a damaged run.
 pub(crate) fn begin(run: &PlannedRun, prepared: &Path) -> Result<()> {
+    // Only an empty folder can be removed so, which is in the way of the new one.
+    let _ = fs::remove_dir(&run.folder);
     let draft = AtomicFolder::create(&run.folder)?;
     for part in SHARED {
         let from = prepared.join(part);

@@ -175,6 +175,8 @@ fn calls_are_one_call_however_they_are_written() {
         json!({"role": "assistant", "content": null, "function_call": {"name": "weather", "arguments": "{\"city\": \"Oslo\"}"}}),
         json!({"role": "assistant", "tool_calls": [{"function": {"name": "weather", "parameters": {"city": "Oslo"}}}]}),
         json!({"role": "assistant", "tool_calls": [{"name": "weather", "parameters": "{\"city\": \"Oslo\"}"}]}),
+        json!({"role": "assistant", "tool_calls": [{"status": "completed", "extra_content": {"google": {}}, "function":
+            {"index": 0, "name": "weather", "arguments": {"city": "Oslo"}, "parsed_arguments": {"city": "Oslo"}}}]}),
         json!({"role": "assistant", "tool_calls": [{"name": "weather", "args": {"city": "Oslo"}, "type": "function"}]}),
         json!({"role": "assistant", "tool_calls": [{"name": "weather", "input": {"city": "Oslo"}, "arguments": ""}]}),
     ] {

@@ -103,6 +103,36 @@ fn answers_keep_what_only_one_of_them_shares_with_the_prompt() {
 }
 
 #[test]
+fn a_text_beside_whole_dialogues_repeats_them_or_is_about_them() {
+    let say = |role: &str, content: &str| json!({"role": role, "content": content});
+    let talk = |answer: &str| {
+        json!([
+            say("user", "What is 2 + 2?"),
+            say("assistant", "4"),
+            say("user", "And 3 + 3?"),
+            say("assistant", answer)
+        ])
+    };
+    let row = |column: &str, text: &str| json!({column: text, "chosen": talk("6"), "rejected": talk("7")});
+    for row in [
+        row("prompt", "And 3 + 3?"),
+        row("prompt", "3 + 3"),
+        row("prompt", "Q: What is 2 + 2?\nA: 4\nQ: And 3 + 3?"),
+        row("question", "sums/17"),
+        row("instruction", "Choose the better answer."),
+    ] {
+        assert_eq!(Pair::from_row(&row).unwrap().prompt.len(), 3, "{row}");
+    }
+    let error = Pair::from_row(&row("prompt", "Answer in Latin."))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("has a `prompt` that is none of the messages"),
+        "{error}"
+    );
+}
+
+#[test]
 fn rows_without_a_pair_are_refused() {
     let (user, assistant) = (say("user", "q"), say("assistant", "a"));
     for (row, says) in [

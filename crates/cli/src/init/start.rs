@@ -37,17 +37,7 @@ impl Start {
         let folder = match local_folder(path, Wanted::TEXT) {
             Ok(folder) => folder,
             Err(error) if is_local => return Err(error),
-            Err(error) => {
-                notes.push(format!(
-                    "{typed}: {error:#}; lengths are estimated, at four characters per token"
-                ));
-                return Ok(Self {
-                    text,
-                    folder: None,
-                    config: None,
-                    tokenizer: None,
-                });
-            }
+            Err(error) => return Ok(Self::unknown(text, typed, &error, notes)),
         };
         if is_local && !folder.join("config.json").is_file() && !folder.join("adapter_config.json").is_file()
         {
@@ -60,7 +50,10 @@ impl Start {
             false => None,
         };
         let base = match base {
-            Some(AdapterBase::Hub(id)) => Some(local_folder(Path::new(&id), Wanted::TEXT)?),
+            Some(AdapterBase::Hub(id)) => match local_folder(Path::new(&id), Wanted::TEXT) {
+                Ok(base) => Some(base),
+                Err(error) => return Ok(Self::unknown(text, &id, &error, notes)),
+            },
             Some(AdapterBase::Folder(base)) => Some(base),
             None => None,
         };
@@ -80,6 +73,19 @@ impl Start {
             tokenizer: Tokenizer::load(&folder).ok(),
             folder: Some(folder),
         })
+    }
+
+    /// A checkpoint of which nothing is known, because `typed` cannot be downloaded.
+    fn unknown(text: String, typed: &str, error: &anyhow::Error, notes: &mut Vec<String>) -> Self {
+        notes.push(format!(
+            "{typed}: {error:#}; lengths are estimated, at four characters per token"
+        ));
+        Self {
+            text,
+            folder: None,
+            config: None,
+            tokenizer: None,
+        }
     }
 
     /// The template: the checkpoint's own if it marks the learned tokens, else one of this project.

@@ -276,7 +276,13 @@ fn moments<T: ArrowPrimitiveType<Native = i64>>(
 /// Structs below the columns.
 fn structs(array: &StructArray, path: &str) -> Result<Vec<Value>, Problem> {
     let mut columns = Vec::with_capacity(array.num_columns());
+    // Images and sounds as the library datasets has them: bytes beside a path. Whether there is one is all that rows tell.
+    let is_media = array.column_by_name("path").is_some();
+    let is_content = |name: &str, kind: &DataType| is_media && name == "bytes" && *kind == DataType::Binary;
     for (field, column) in array.fields().iter().zip(array.columns()) {
+        if is_content(field.name(), field.data_type()) {
+            continue;
+        }
         let values = values(column, &below(path, field.name()))?;
         columns.push((field.name(), values.into_iter()));
     }

@@ -13,8 +13,21 @@ struct Signature {
     rest: &'static [&'static str],
 }
 
-/// How parameters begin that only signed URLs have (AWS, Google Cloud, Alibaba Cloud).
-const SIGNED: [&str; 3] = ["x-amz-", "x-goog-", "x-oss-"];
+/// How parameters begin that only signed URLs have (AWS, Google Cloud, Alibaba Cloud, Tencent Cloud), or that say how a file is sent.
+const SIGNED: [&str; 5] = ["x-amz-", "x-goog-", "x-oss-", "q-", "response-content-"];
+
+/// Parameters that give access, or say how a file is sent, and not which.
+const ACCESS: [&str; 9] = [
+    "__sign",
+    "access_token",
+    "dl",
+    "download",
+    "hdnea",
+    "hdnts",
+    "raw",
+    "token",
+    "x-id",
+];
 
 const SIGNATURES: [Signature; 2] = [
     // CloudFront, and the earlier ones of AWS, Google Cloud and Alibaba Cloud.
@@ -61,7 +74,9 @@ fn query_hash(query: &str) -> Option<String> {
             names.iter().any(|name| name == signature.mark)
                 && (name == signature.mark || signature.rest.contains(&name))
         };
-        SIGNED.iter().any(|start| name.starts_with(start)) || SIGNATURES.iter().any(of_service)
+        SIGNED.iter().any(|start| name.starts_with(start))
+            || ACCESS.contains(&name)
+            || SIGNATURES.iter().any(of_service)
     };
     let parameters = query.split('&').zip(&names);
     let kept = parameters.filter(|(parameter, name)| !parameter.is_empty() && !signs(name));
@@ -110,6 +125,8 @@ mod tests {
             "AWSAccessKeyId=key&Signature=secret&Expires=1",
             "sv=2024-11-04&st=2026&se=2027&sr=b&sp=r&sig=secret",
             "signature=secret",
+            "download=true",
+            "token=secret&response-content-disposition=attachment",
         ] {
             assert_eq!(name(&format!("{plain}?{signature}")), plain, "{signature}");
             assert_eq!(name(&format!("{plain}?{signature}&part=1")), one, "{signature}");

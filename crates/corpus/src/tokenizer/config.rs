@@ -27,7 +27,7 @@ const FURTHER: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"]
 /// Tokens that were added to the vocabulary, by id.
 const ADDED: &str = "added_tokens_decoder";
 /// Keys that are not written again: what [`Tokenizer::config`] decides, names of files, and code.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "tokenizer_class",
     "add_bos_token",
     "add_eos_token",
@@ -35,6 +35,7 @@ const OWN: [&str; 13] = [
     "bos_token",
     "eos_token",
     "auto_map",
+    "from_slow",
     "chat_template",
     "name_or_path",
     "processor_class",
@@ -150,9 +151,13 @@ impl TokenizerConfig {
         }
     }
 
-    /// The settings to write again.
-    pub(super) fn kept(&self) -> Map<String, Value> {
-        let kept = self.all.iter().filter(|(key, _)| !OWN.contains(&key.as_str()));
+    /// The settings to write again, for the tokenizer `inner`. A role of a text without an entry would add one that no row of
+    /// the embedding belongs to.
+    pub(super) fn kept(&self, inner: &tokenizers::Tokenizer) -> Map<String, Value> {
+        let has_entry = |token: &Value| text_of(token).is_some_and(|text| inner.token_to_id(text).is_some());
+        let is_kept =
+            |key: &str, value: &Value| !OWN.contains(&key) && (!ROLES.contains(&key) || has_entry(value));
+        let kept = self.all.iter().filter(|(key, value)| is_kept(key, value));
         kept.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }

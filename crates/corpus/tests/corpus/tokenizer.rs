@@ -426,7 +426,7 @@ fn settings_for_others_are_written_again() {
     plain.save(folder.path().join("tokenizer.json")).unwrap();
     let config = json!({
         "tokenizer_class": "GPT2Tokenizer", "model_max_length": 8192, "padding_side": "left", "chat_template": "x",
-        "auto_map": {"AutoTokenizer": "code.Class"}, "eos_token": "<|im_end|>", "unk_token": "<|end_of_text|>",
+        "auto_map": {"AutoTokenizer": "code.Class"}, "from_slow": true, "mask_token": "<nowhere>", "eos_token": "<|im_end|>", "unk_token": "<|end_of_text|>",
     });
     fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
     let map = json!({"pad_token": {"content": "<|im_end|>", "lstrip": false}, "unk_token": "<|im_start|>"});

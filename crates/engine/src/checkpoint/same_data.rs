@@ -55,7 +55,10 @@ fn check_same(stage_folder: &Path, progress: &Progress, data: &BTreeMap<String, 
     match changed.is_empty() {
         true => Ok(()),
         false => {
-            let problem = format!("{} changed since then", changed.join(", "));
+            let changed = changed.join(", ");
+            let problem = format!(
+                "{changed} changed since then, or an earlier version of this program read them otherwise"
+            );
             Err(refused(stage_folder, progress, &problem))
         }
     }

@@ -47,7 +47,7 @@ impl Run {
         }
     }
 
-    /// The [`identity`](Self::identity) of the weights under the adapters that a stage trains, if it trains any. All ranks call
+    /// The [`weights_identity`](Self::weights_identity) of the weights under the adapters that a stage trains, if it trains any. All ranks call
     /// it, rank 0 reads.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Run {
             return Ok(None);
         };
         let (frozen, _) = self.frozen(stage, lora)?;
-        from_rank_zero(&*self.ranks, || self.identity(&frozen)).map(Some)
+        from_rank_zero(&*self.ranks, || self.weights_identity(&frozen)).map(Some)
     }
 }
 

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 
+use smollm3_files::weights_fingerprint;
 use smollm3_recipe::{Stage, Start};
+use smollm3_records::checkpoint::read_manifest;
 
 use crate::ranks::from_rank_zero;
 use crate::{EngineError, Result, Run, checkpoint};
@@ -49,6 +51,18 @@ impl Run {
         match checkpoint::identity(folder)? {
             Some(manifest) => Ok(manifest),
             None => Ok(self.hashes.weights(folder)?),
+        }
+    }
+
+    /// The identity of a checkpoint's weights and architecture. Unlike [`identity`](Self::identity), it is the same for a checkpoint
+    /// that was made again, perhaps by another number of ranks. A manifest is believed.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn weights_identity(&self, folder: &Path) -> Result<String> {
+        match read_manifest(folder) {
+            Ok(manifest) => Ok(weights_fingerprint(&manifest.files)),
+            Err(_) => Ok(self.hashes.weights(folder)?),
         }
     }
 

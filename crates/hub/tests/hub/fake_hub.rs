@@ -209,7 +209,6 @@ pub fn is_large(name: &str) -> bool {
 }
 
 /// The bytes that were asked for.
-/// The asked range of a file.
 pub fn ranged(whole: &[u8], request: &Request) -> Answer {
     let Some(range) = request.headers.get("range") else {
         return Answer::body(whole);

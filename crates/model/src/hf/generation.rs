@@ -22,11 +22,9 @@ pub struct GenerationConfig {
     pub sampling: Sampling,
 }
 
-/// The keys that are read, of either file.
+/// The keys of `generation_config.json` about sampling.
 #[derive(Debug, Default, Deserialize)]
 struct Keys {
-    #[serde(default)]
-    eos_token_id: TokenIds,
     do_sample: Option<bool>,
     temperature: Option<f64>,
     #[serde(default = "usual_top_k")]
@@ -47,20 +45,9 @@ impl GenerationConfig {
     /// # Errors
     /// A file cannot be read, or a number in it is out of its range.
     pub fn of_checkpoint(folder: &Path) -> Result<Self, ModelConfigError> {
-        let config: Keys = read(&folder.join("config.json"))?.unwrap_or_default();
+        let end_tokens = end_tokens(folder)?;
         let path = folder.join(FILE);
-        let Some(keys) = read::<Keys>(&path)? else {
-            return Ok(Self {
-                end_tokens: config.eos_token_id.0,
-                sampling: Sampling::default(),
-            });
-        };
-        // As transformers: a file without end tokens does not take away those of the model.
-        let end_tokens = match keys.eos_token_id.0.is_empty() {
-            true => config.eos_token_id.0,
-            false => keys.eos_token_id.0.clone(),
-        };
-        let sampling = keys.sampling();
+        let sampling = read::<Keys>(&path)?.map_or_else(Sampling::default, |keys| keys.sampling());
         match sampling.problem() {
             None => Ok(Self { end_tokens, sampling }),
             Some((key, value, due)) => Err(ModelConfigError::Invalid {
@@ -100,8 +87,8 @@ pub fn generation_json(config: &ModelConfig, from: Option<&Path>) -> Result<Valu
     let mut ends: Vec<u32> = config.eos_token_id.into_iter().collect();
     if let Some(folder) = from {
         settings = read(&folder.join(FILE))?.unwrap_or_default();
-        let known = GenerationConfig::of_checkpoint(folder)?.end_tokens;
-        ends.extend(known.into_iter().filter(|id| Some(*id) != config.eos_token_id));
+        let known = end_tokens(folder)?.into_iter();
+        ends.extend(known.filter(|id| Some(*id) != config.eos_token_id));
     }
     let end = match ends.as_slice() {
         [] => Value::Null,
@@ -118,6 +105,27 @@ pub fn generation_json(config: &ModelConfig, from: Option<&Path>) -> Result<Valu
         }
     }
     Ok(Value::Object(settings))
+}
+
+/// The end tokens of a folder. As in transformers, a `generation_config.json` without any leaves those of `config.json`.
+fn end_tokens(folder: &Path) -> Result<Vec<u32>, ModelConfigError> {
+    #[derive(Default, Deserialize)]
+    struct Ends {
+        #[serde(default)]
+        eos_token_id: TokenIds,
+    }
+    let of_file = |name| -> Result<Vec<u32>, ModelConfigError> {
+        Ok(read::<Ends>(&folder.join(name))?
+            .unwrap_or_default()
+            .eos_token_id
+            .0)
+    };
+    let ends = of_file(FILE)?;
+    if ends.is_empty() {
+        of_file("config.json")
+    } else {
+        Ok(ends)
+    }
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ModelConfigError> {
