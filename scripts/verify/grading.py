@@ -134,7 +134,7 @@ own script (`hendrycks_math`), `minerva_math` and its `math_verify`, and the fil
 `scripts/verify/grading.py` writes this page and the file that the test `graded` reads.
 
 A number is taken from the last `\\boxed{…}`, else the first `#### …`, else the last `answer is …`, `Answer: …` or
-`<answer>…</answer>` (bold or not; after a colon, on the same line); otherwise it is the last one of the text.
+`<answer>…</answer>` (bold or not; after a colon, on the same line with a short comment at most); otherwise it is the last one of the text.
 
 | kind | grader | verdicts equal to ours |
 | --- | --- | --- |"""
