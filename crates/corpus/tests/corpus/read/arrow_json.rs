@@ -159,16 +159,12 @@ fn columns_that_nobody_reads_are_never_in_the_way() {
 #[test]
 fn what_has_no_form_is_named_where_it_is_read() {
     let path = fixtures::rows("types.parquet");
-    for (column, problem) in [(
-        "nested",
-        "its column `nested[].raw` holds bytes that are not text",
-    )] {
-        let message = values_of(&path, &Columns::named([column])).unwrap_err();
-        assert!(
-            message.contains(problem) && message.contains("types.parquet"),
-            "{message}"
-        );
-    }
+    let message = values_of(&path, &Columns::named(["nested"])).unwrap_err();
+    let problem = "its column `nested[].raw` holds bytes that are not text";
+    assert!(
+        message.contains(problem) && message.contains("types.parquet"),
+        "{message}"
+    );
     // Bytes of an image are not read; whether there is one is.
     let rows = values_of(&path, &Columns::named(["image"])).unwrap();
     assert!(rows[0]["image"].is_object() && rows[0]["image"].get("bytes").is_none());
