@@ -7,20 +7,10 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use smollm3_corpus::tokenizer::ROLES;
 use smollm3_files::read_if_present;
 
 use crate::error::{ChatError, Result};
-
-/// The special tokens that are passed to templates, by name.
-const SPECIAL: [&str; 7] = [
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-];
 
 /// What a checkpoint says about chat.
 pub(crate) struct CheckpointTemplate {
@@ -61,7 +51,7 @@ pub(crate) fn read(folder: &Path) -> Result<Option<CheckpointTemplate>> {
     };
 
     let older = read_object(&folder.join("special_tokens_map.json"))?;
-    let special_tokens = SPECIAL.iter().filter_map(|name| {
+    let special_tokens = ROLES.iter().filter_map(|name| {
         let token = [&config, &older]
             .into_iter()
             .find_map(|file| token(file.get(*name)?))?;

@@ -10,14 +10,16 @@
 
 pub mod components;
 mod config;
+mod parse;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 pub use components::SPLIT_PATTERN;
+pub use config::ROLES;
 use config::{Beginning, TokenizerConfig};
-use serde::Deserialize;
+use parse::parse;
 use serde_json::{Map, Value};
 use smollm3_files::atomic_file::write_atomically;
 use smollm3_files::io;
@@ -27,8 +29,7 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    AddedToken, Encoding, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Token, TokenizerBuilder,
-    TokenizerImpl,
+    AddedToken, Encoding, PreTokenizerWrapper, SplitDelimiterBehavior, Token, TokenizerBuilder, TokenizerImpl,
 };
 
 use crate::contained::contained;
@@ -205,7 +206,7 @@ impl Tokenizer {
         }
         let json = std::fs::read(&path).map_err(io("read", &path))?;
         let name = path.display().to_string();
-        let mut inner = parse_named(&name, &json)?;
+        let mut inner = parse(&name, &json)?;
         let config = TokenizerConfig::read(path.parent().unwrap_or(Path::new("")))?;
         if let Some(config) = &config {
             config.apply(&mut inner);
@@ -223,7 +224,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::load`].
     pub fn from_json(name: &str, json: &[u8]) -> Result<Self> {
-        Tokenizer::of(name, parse_named(name, json)?)
+        Tokenizer::of(name, parse(name, json)?)
     }
 
     fn of(name: &str, inner: tokenizers::Tokenizer) -> Result<Self> {
@@ -465,38 +466,4 @@ fn checked<T>(name: &str, work: impl FnOnce() -> tokenizers::Result<T>) -> Resul
     contained(work)
         .and_then(|done| done.map_err(|error| error.to_string()))
         .map_err(|problem| CorpusError::tokenizer(name, problem))
-}
-
-fn parse_named(name: &str, json: &[u8]) -> Result<tokenizers::Tokenizer> {
-    parse(json).map_err(|problem| CorpusError::tokenizer(name, format!("not a tokenizer.json: {problem}")))
-}
-
-/// Reads a `tokenizer.json`. The crate panics on a decoder that it cannot parse, as in a truncated file, so that is parsed
-/// first.
-fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
-    #[derive(Deserialize)]
-    struct Checked {
-        #[serde(default)]
-        decoder: Value,
-    }
-    let Checked { decoder } = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    if !matches!(decoder, Value::Null | Value::Object(_)) {
-        return Err("its decoder is not a JSON object".to_owned());
-    }
-    let parsed = contained(|| tokenizers::Tokenizer::from_bytes(json))?;
-    let mut tokenizer = parsed.map_err(|error| error.to_string())?;
-    // As in transformers: texts are neither truncated nor padded unless the caller asks for it.
-    tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|error| error.to_string())?;
-    // A setting for training, with which the same text has other ids each time.
-    if let ModelWrapper::BPE(model) = tokenizer.get_model()
-        && model.dropout.is_some()
-    {
-        let mut model = model.clone();
-        model.dropout = None;
-        tokenizer.with_model(ModelWrapper::BPE(model));
-    }
-    Ok(tokenizer)
 }

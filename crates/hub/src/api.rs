@@ -11,7 +11,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use smollm3_corpus::remote::{
-    Attempts, Fault, HubToken, PROGRESS, RemoteClient, RetryPolicy, authorize, encode, without_secrets,
+    Attempts, Fault, HubToken, RemoteClient, RetryPolicy, authorize, encode, without_secrets,
 };
 use url::Url;
 
@@ -295,7 +295,6 @@ impl<'a> Api<'a> {
     pub(crate) async fn range(&self, file: &FileInfo, from: u64, to: u64) -> Result<Part> {
         let mut attempts = Attempts::new(self.remote.policy());
         let mut bytes = Vec::with_capacity((to - from) as usize);
-        let mut at_progress = 0;
         loop {
             let fault = match self.ask_range(file, (from, to), &mut bytes).await {
                 Ok(true) => return Ok(Part::Bytes(bytes)),
@@ -303,10 +302,7 @@ impl<'a> Api<'a> {
                 Err(Trouble::Refused(error)) => return Err(error),
                 Err(Trouble::Fault(fault)) => fault,
             };
-            if bytes.len() as u64 >= at_progress + PROGRESS {
-                attempts.progress();
-                at_progress = bytes.len() as u64;
-            }
+            attempts.arrived(bytes.len() as u64);
             after(&mut attempts, &self.fetching(file), fault).await?;
         }
     }

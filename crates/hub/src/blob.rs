@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
-use smollm3_corpus::remote::{Attempts, PROGRESS};
+use smollm3_corpus::remote::Attempts;
 use smollm3_files::io;
 use smollm3_files::locked_file::open_locked;
 
@@ -157,17 +157,14 @@ impl Transfer<'_> {
     /// Fetches all of it from a server without ranges, skipping what is there already.
     async fn whole(&self, output: &mut File, hash: &mut Hash, draft: &Path) -> Result<()> {
         let mut attempts = Attempts::new(self.api.remote.policy());
-        let mut at_progress = hash.bytes;
+        let before = hash.bytes;
         while hash.bytes < self.file.bytes {
             let fault = match self.once(output, hash, draft).await {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Refused(error)) => return Err(error),
                 Err(Trouble::Fault(fault)) => fault,
             };
-            if hash.bytes - at_progress >= PROGRESS {
-                attempts.progress();
-                at_progress = hash.bytes;
-            }
+            attempts.arrived(hash.bytes - before);
             after(&mut attempts, &self.api.fetching(self.file), fault).await?;
         }
         Ok(())

@@ -77,7 +77,7 @@ fn both_spellings_describe_the_same_model() {
 }
 
 #[test]
-fn one_file_comes_before_an_index_that_does_not_name_it() {
+fn one_file_comes_before_an_index() {
     let folder = tempfile::tempdir().unwrap();
     let write = |stem: &str, value: f32| {
         let tensor = NamedTensor {
@@ -199,6 +199,7 @@ fn damaged_checkpoints_are_refused() {
     refused(misshaped.path(), &[norm, "[63]", "[64]"]);
 
     let superfluous = altered(|name, shape| Some((name, shape)));
+    as_shard(superfluous.path());
     let extra = NamedTensor {
         name: "model.layers.9.mlp.up_proj.weight".to_owned(),
         shape: vec![1],
@@ -210,7 +211,7 @@ fn damaged_checkpoints_are_refused() {
         .unwrap()
         .parameter_shapes()
     {
-        json["weight_map"][name] = "model.safetensors".into();
+        json["weight_map"][name] = "shard.safetensors".into();
     }
     write_shards(superfluous.path(), "extra", &[extra], usize::MAX).unwrap();
     json["weight_map"]["model.layers.9.mlp.up_proj.weight"] = "extra.safetensors".into();
@@ -389,6 +390,11 @@ fn the_3b_model_has_its_parameters() {
     assert_eq!((count.tensors, count.numbers), (326, 3_075_098_624));
 }
 
+/// Renames the one file of a folder, so that an index is needed.
+fn as_shard(folder: &Path) {
+    fs::rename(folder.join("model.safetensors"), folder.join("shard.safetensors")).unwrap();
+}
+
 #[test]
 fn a_tied_model_has_one_head() {
     let tensor = |name: &str, dtype, values: Vec<f32>| NamedTensor {
@@ -401,6 +407,7 @@ fn a_tied_model_has_one_head() {
     assert!(config.tie_word_embeddings);
     let with_head = |dtype, last: f32| {
         let folder = altered(|name, shape| Some((name, shape)));
+        as_shard(folder.path());
         let mut values = vec![0.5; 512 * 64];
         values[512 * 64 - 1] = last;
         write_shards(
@@ -412,7 +419,7 @@ fn a_tied_model_has_one_head() {
         .unwrap();
         let mut json = serde_json::json!({ "weight_map": {"lm_head.weight": "head.safetensors"} });
         for (name, _) in config.parameter_shapes() {
-            json["weight_map"][name] = "model.safetensors".into();
+            json["weight_map"][name] = "shard.safetensors".into();
         }
         fs::write(
             folder.path().join("model.safetensors.index.json"),

@@ -16,9 +16,6 @@ use super::{RemoteClient, RemoteFile};
 use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
 
-/// Fewer bytes are no progress: otherwise a store that sends a little and fails each time would be retried forever.
-pub const PROGRESS: u64 = 1 << 20;
-
 /// Maximum bytes of a file that is read into memory.
 const MOST_TEXT: u64 = 1 << 20;
 
@@ -102,15 +99,12 @@ impl RemoteClient {
     ) -> Result<()> {
         let what = format!("cannot read `{}`", file.shard.name);
         let mut attempts = Attempts::new(&self.inner.policy);
-        let (mut have, mut have_at_progress) = (0, 0);
+        let mut have = 0;
         while have < file.shard.bytes {
             let Some(fault) = self.transfer(file, output, path, &mut have, progress).await? else {
                 continue;
             };
-            if have - have_at_progress >= PROGRESS {
-                attempts.progress();
-                have_at_progress = have;
-            }
+            attempts.arrived(have);
             let waited = attempts.after(&what, fault).await;
             waited.map_err(|problem| CorpusError::source(source, problem))?;
         }

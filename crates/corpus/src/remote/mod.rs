@@ -32,7 +32,6 @@ use url::Url;
 use crate::error::{CorpusError, Result};
 use crate::shards::Shard;
 
-pub use download::PROGRESS;
 pub use hub::encode;
 pub use location::{BucketStore, HubKind, Location};
 pub use retry::{Attempts, Fault, RetryPolicy};

@@ -123,7 +123,12 @@ pub struct Attempts<'a> {
     failures: u32,
     /// How many may fail without a connection.
     unreachable: u32,
+    /// Bytes that had arrived at the last progress.
+    at_progress: u64,
 }
+
+/// Fewer bytes are no progress: otherwise a store that sends a little and fails each time would be retried forever.
+const PROGRESS: u64 = 1 << 20;
 
 /// Attempts at a connection for the first question: some two seconds.
 const FIRST_CONNECTIONS: u32 = 3;
@@ -135,6 +140,7 @@ impl<'a> Attempts<'a> {
             policy,
             failures: 0,
             unreachable: policy.attempts,
+            at_progress: 0,
         }
     }
 
@@ -146,9 +152,12 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Resets the count after progress.
-    pub fn progress(&mut self) {
-        self.failures = 0;
+    /// Resets the count if enough has arrived since the last time; `bytes` are those since the first attempt.
+    pub fn arrived(&mut self, bytes: u64) {
+        if bytes >= self.at_progress + PROGRESS {
+            self.failures = 0;
+            self.at_progress = bytes;
+        }
     }
 
     /// Waits before the next attempt at `what`.

@@ -13,7 +13,7 @@ use super::Tokenizer;
 use crate::error::{CorpusError, Result};
 
 /// Keys of the special tokens with a role.
-const ROLES: [&str; 7] = [
+pub const ROLES: [&str; 7] = [
     "bos_token",
     "eos_token",
     "unk_token",

@@ -47,8 +47,8 @@ impl Run {
         }
     }
 
-    /// The [`weights_identity`](Self::weights_identity) of the weights under the adapters that a stage trains, if it trains any. All ranks call
-    /// it, rank 0 reads.
+    /// The [`weights_identity`](Self::weights_identity) of the weights under the adapters that a stage trains, if it trains
+    /// any. All ranks call it, rank 0 reads.
     ///
     /// # Errors
     /// They are not there or cannot be read.

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -25,22 +24,22 @@ pub struct TensorFiles {
 
 impl TensorFiles {
     /// Maps `{stem}.safetensors`, or the files that `{stem}.safetensors.index.json` names. As in transformers, the one file
-    /// comes first: an index that does not name it was left by an earlier save.
+    /// comes first: an index next to it was left by an earlier save.
     ///
     /// # Errors
     /// A file is missing, truncated or not what the index says.
     pub fn open(folder: &Path, stem: &str) -> Result<Self, ShardError> {
         let index = folder.join(format!("{stem}.safetensors.index.json"));
         let single = folder.join(format!("{stem}.safetensors"));
-        if index.exists() && (!single.exists() || names_file(&index, &single)) {
-            Self::open_indexed(folder, &index)
-        } else if single.exists() {
+        if single.exists() {
             let file = TensorFile::open(&single)?;
             let places = file.names().into_iter().map(|name| (name, 0)).collect();
             Ok(Self {
                 files: vec![file],
                 places,
             })
+        } else if index.exists() {
+            Self::open_indexed(folder, &index)
         } else {
             Err(ShardError::Empty {
                 path: folder.to_owned(),
@@ -162,18 +161,6 @@ impl TensorFiles {
             ))
         })
     }
-}
-
-/// Whether an index that can be read has tensors in this file.
-fn names_file(index: &Path, file: &Path) -> bool {
-    let json: Option<Value> = fs::read(index)
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok());
-    let map = json.as_ref().and_then(|json| json["weight_map"].as_object());
-    map.is_some_and(|map| {
-        map.values()
-            .any(|name| name.as_str().map(OsStr::new) == file.file_name())
-    })
 }
 
 impl Parameters for TensorFiles {
